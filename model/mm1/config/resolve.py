@@ -1,0 +1,88 @@
+"""Overrides onto a configuration, and its canonical text.
+
+``resolve(config, ["train.steps=20", "optim.lr=1e-3"])`` gives a new, validated configuration; the dotted path names the
+field, the value is read as JSON where it is JSON and as a plain string where it is not. What does not fit is one
+:class:`~mm1.errors.ConfigurationError` that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mm1.errors import ConfigurationError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
+    """Apply ``path=value`` overrides.
+
+    Args:
+        config: the configuration to start from; it is not changed.
+        overrides: for example ``["train.steps=20"]``.
+
+    Raises:
+        ConfigurationError: an override has no ``=``, names no field, or its value does not fit.
+    """
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path:
+            raise ConfigurationError(f"override {override!r} is not of the form path=value, for example train.steps=20")
+        _set(tree, path.strip().split("."), _value(text.strip()), path)
+    return validate(type(config), tree)
+
+
+def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
+    """Build ``cls`` from plain data, with pydantic's complaint turned into one clear message."""
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, what)) from None
+
+
+def explain(error: ValidationError, what: str = "") -> str:
+    """One sentence per wrong field: name, complaint, given value."""
+    parts = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"]) or what or "value"
+        given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
+        parts.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}{given}")
+    return (f"{what}: " if what else "") + "; ".join(parts)
+
+
+def canonical_json(value: Any) -> str:
+    """The one text that a value has: sorted keys, no spaces, no NaN; digests are taken of it."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """A remark for an unknown name: the nearest known one, or the list."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
+    node: Any = tree
+    for depth, key in enumerate(keys):
+        if not isinstance(node, dict) or key not in node:
+            known = sorted(node) if isinstance(node, dict) else []
+            where = ".".join(keys[:depth]) or "the configuration"
+            raise ConfigurationError(f"override {path}: {where} has no field {key!r}; {suggest(key, known)}")
+        if depth == len(keys) - 1:
+            node[key] = value
+        else:
+            node = node[key]

@@ -1,0 +1,160 @@
+"""The object store: content-addressed blobs, immutable manifests, small mutable pointers.
+
+Layout below the store's address::
+
+    blobs/<aa>/<sha256>            file contents; written in place of a content address, so a second write changes nothing
+    manifests/<sha256>.json        records of what was made (mm1.manifests)
+    runs/<run>/<task>.json         provenance: when, where, how long; never hashed
+    cache/<step>/<key>.json        step cache: outputs of a finished step
+    resume/<key>.json              newest checkpoint of unfinished work
+    pins/<name>                    manifests that `mm1 gc` keeps
+
+Blobs go first, the manifest last: a crash leaves nothing half-visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mm1.errors import CheckpointError, DataError
+
+CHUNK_BYTES = 1 << 20
+
+
+class BlobRef(BaseModel):
+    """A file's content: its digest and its size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    num_bytes: int = Field(ge=0)
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_file(path: Path) -> BlobRef:
+    """SHA-256 and size of a file, read in chunks."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return BlobRef(sha256=digest, num_bytes=path.stat().st_size)
+
+
+def blob_key(ref: BlobRef | str) -> str:
+    """The object's name of a blob."""
+    sha256 = ref if isinstance(ref, str) else ref.sha256
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+class Store(ABC):
+    """Objects under one address. Implementations supply seven primitives; the rest is here."""
+
+    uri: str
+    """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Write a small object, atomically; the last writer wins."""
+
+    @abstractmethod
+    def write_file(self, key: str, path: Path) -> None:
+        """Write a file's content as an object, atomically."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """An object's content. Raises DataError when there is none."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names of all objects whose name starts with ``prefix``, sorted."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; no error when there is none."""
+
+    @abstractmethod
+    def local_path(self, ref: BlobRef) -> Path:
+        """A blob as a local file that must not be changed (a local store's own file, or a cached copy, verified)."""
+
+    # -- blobs ----------------------------------------------------------------------------------------------------
+
+    def put_bytes(self, data: bytes) -> BlobRef:
+        """Store bytes at their content address."""
+        ref = BlobRef(sha256=digest_of(data), num_bytes=len(data))
+        if not self.exists(blob_key(ref)):
+            self.write(blob_key(ref), data)
+        return ref
+
+    def put_file(self, path: Path) -> BlobRef:
+        """Store a file's content at its content address."""
+        ref = digest_of_file(path)
+        if not self.exists(blob_key(ref)):
+            self.write_file(blob_key(ref), path)
+        return ref
+
+    def put_folder(self, folder: Path) -> dict[str, BlobRef]:
+        """Store all files of a folder; relative POSIX path -> blob, sorted."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): self.put_file(path) for path in files}
+
+    def get_bytes(self, ref: BlobRef) -> bytes:
+        """A blob's content, verified.
+
+        Raises:
+            DataError: there is no such blob.
+            CheckpointError: the content does not match its digest.
+        """
+        data = self.read(blob_key(ref))
+        if len(data) != ref.num_bytes or digest_of(data) != ref.sha256:
+            raise CheckpointError(f"{self.uri}/{blob_key(ref)} does not match its digest: damaged in the store")
+        return data
+
+    def get_folder(self, files: dict[str, BlobRef], folder: Path, *, verify: bool = True) -> Path:
+        """Lay a stored folder out as local files (links into a local store where the file system allows it).
+
+        Raises:
+            CheckpointError: a blob does not match its digest.
+        """
+        for name, ref in files.items():
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"file name {name!r} climbs out of its folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = self.local_path(ref)
+            if verify and digest_of_file(source) != ref:
+                raise CheckpointError(f"{self.uri}/{blob_key(ref)} ({name}) does not match its digest")
+            target.unlink(missing_ok=True)
+            target.symlink_to(source)
+        return folder
+
+    # -- JSON -----------------------------------------------------------------------------------------------------
+
+    def write_json(self, key: str, value: Any) -> None:
+        """Write a small JSON object (sorted keys), for pointers and records."""
+        self.write(key, (json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode())
+
+    def read_json(self, key: str) -> Any:
+        """Read a JSON object; None when there is none.
+
+        Raises:
+            DataError: the object is not JSON.
+        """
+        if not self.exists(key):
+            return None
+        try:
+            return json.loads(self.read(key))
+        except ValueError as error:
+            raise DataError(f"{self.uri}/{key} is not JSON: {error}") from None

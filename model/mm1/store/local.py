@@ -1,0 +1,88 @@
+"""A store in a folder (``file://``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mm1.errors import ConfigurationError, DataError
+from mm1.store.base import BlobRef, Store, blob_key
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place, synced to disk, when the block ends well.
+
+    When the block raises, nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class LocalStore(Store):
+    """Objects are files below a folder; a write is a rename, so a reader sees all of an object or nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = f"file://{self.root}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"store {self.uri} cannot be made: {error.strerror}; name another place") from None
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"store {self.uri} is not writable: check its owner and mode, or name another place")
+
+    def _path(self, key: str) -> Path:
+        return self.root / key
+
+    def write(self, key: str, data: bytes) -> None:
+        """See :meth:`Store.write`."""
+        with atomic_path(self._path(key)) as temporary:
+            temporary.write_bytes(data)
+
+    def write_file(self, key: str, path: Path) -> None:
+        """See :meth:`Store.write_file`."""
+        with atomic_path(self._path(key)) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def read(self, key: str) -> bytes:
+        """See :meth:`Store.read`."""
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{self.uri}/{key} does not exist") from None
+
+    def exists(self, key: str) -> bool:
+        """See :meth:`Store.exists`."""
+        return self._path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See :meth:`Store.list`."""
+        folder = self._path(prefix) if prefix.endswith("/") or not prefix else self._path(prefix).parent
+        names = (path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+        yield from sorted(name for name in names if name.startswith(prefix) and not Path(name).name.startswith("."))
+
+    def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        self._path(key).unlink(missing_ok=True)
+
+    def local_path(self, ref: BlobRef) -> Path:
+        """See :meth:`Store.local_path`; no copy is made."""
+        path = self._path(blob_key(ref))
+        if not path.is_file():
+            raise DataError(f"{self.uri}/{blob_key(ref)} does not exist")
+        return path

@@ -1,0 +1,134 @@
+"""A store in a bucket (``s3://bucket/prefix``), with the minio client.
+
+The endpoint and the keys are credentials, not configuration: they come from the environment (``S3_ENDPOINT`` or
+``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``) or, on a
+cluster, from the instance's identity. They never appear in a message.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlparse
+
+import urllib3
+from minio import Minio
+from minio.credentials import ChainedProvider, EnvAWSProvider, EnvMinioProvider, IamAwsProvider
+from minio.error import S3Error
+
+from mm1.errors import ConfigurationError, DataError, NetworkError
+from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from mm1.store.local import atomic_path
+
+ResultT = TypeVar("ResultT")
+
+RETRIES = urllib3.Retry(total=6, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504], allowed_methods=None)
+MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+
+
+def _client() -> Minio:
+    endpoint = os.environ.get("S3_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
+    address = urlparse(endpoint if "://" in endpoint else f"https://{endpoint}")
+    pool = urllib3.PoolManager(retries=RETRIES, timeout=urllib3.Timeout(connect=5, read=60), maxsize=16)
+    providers: list[Any] = [EnvAWSProvider(), EnvMinioProvider(), IamAwsProvider()]
+    return Minio(
+        address.netloc,
+        secure=address.scheme == "https",
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        credentials=ChainedProvider(providers),
+        http_client=pool,
+    )
+
+
+class S3Store(Store):
+    """Objects in a bucket; blobs that are read as files are kept, verified, in a local cache folder."""
+
+    def __init__(self, uri: str, cache: Path | None = None) -> None:
+        address = urlparse(uri)
+        if not address.netloc:
+            raise ConfigurationError(f"store {uri!r} names no bucket: write s3://bucket/prefix")
+        self.bucket = address.netloc
+        self.prefix = address.path.strip("/")
+        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self.cache = cache or Path(tempfile.gettempdir()) / f"mm1-blobs-{os.getuid()}"
+        self.client = _client()
+
+    def _name(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _call(self, key: str, action: Callable[[], ResultT]) -> ResultT:
+        try:
+            return action()
+        except S3Error as error:
+            if error.code in MISSING:
+                raise DataError(f"{self.uri}/{key} does not exist ({error.code})") from None
+            if error.code in REFUSED:
+                raise ConfigurationError(
+                    f"store {self.uri} refuses ({error.code}): check the S3 credentials and their rights"
+                ) from None
+            raise NetworkError(f"store {self.uri} failed at {key}: {error.code}") from None
+        except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+            raise NetworkError(
+                f"store {self.uri} cannot be reached at {key}: {type(error).__name__}; check S3_ENDPOINT and the network"
+            ) from None
+
+    def write(self, key: str, data: bytes) -> None:
+        """See :meth:`Store.write`."""
+        self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
+
+    def write_file(self, key: str, path: Path) -> None:
+        """See :meth:`Store.write_file`."""
+        self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
+
+    def read(self, key: str) -> bytes:
+        """See :meth:`Store.read`."""
+
+        def action() -> bytes:
+            response = self.client.get_object(self.bucket, self._name(key))
+            try:
+                return bytes(response.read())
+            finally:
+                response.close()
+                response.release_conn()
+
+        return self._call(key, action)
+
+    def exists(self, key: str) -> bool:
+        """See :meth:`Store.exists`."""
+        try:
+            self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+        except DataError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See :meth:`Store.list`."""
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        names = self._call(
+            prefix,
+            lambda: [
+                str(item.object_name)
+                for item in self.client.list_objects(self.bucket, prefix=self._name(prefix), recursive=True)
+            ],
+        )
+        yield from sorted(name[cut:] for name in names)
+
+    def delete(self, key: str) -> None:
+        """See :meth:`Store.delete`."""
+        self._call(key, lambda: self.client.remove_object(self.bucket, self._name(key)))
+
+    def local_path(self, ref: BlobRef) -> Path:
+        """See :meth:`Store.local_path`; downloads into the cache folder once."""
+        path = self.cache / blob_key(ref)
+        if not (path.is_file() and path.stat().st_size == ref.num_bytes):
+            key = blob_key(ref)
+            with atomic_path(path) as temporary:
+                self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
+                if digest_of_file(temporary) != ref:
+                    raise NetworkError(f"{self.uri}/{key} arrived damaged")
+        return path
