@@ -1,0 +1,61 @@
+# The command surface of MM1. `make help` lists the targets.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    ?= toy
+PARAMS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run serve test lint format compile golden drift lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## Virtual environment, locked dependencies (with hashes), this project
+
+# Dependencies first, the project last and without them: hera's wheel and this project both bring bin/hera, the last one stays.
+$(VENV)/.installed: requirements.lock requirements-setup.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-setup.lock
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --reinstall-package mm1 -e .
+	@touch $@
+
+run: setup  ## The whole chain on the toy world: raw data to a served model, and a report (RUN=name PARAMS="-p key=value")
+	$(BIN)/mm1 run workflows/full.py --run $(RUN) $(PARAMS)
+
+serve: setup  ## Serve the newest deployed model on http://127.0.0.1:8000
+	$(BIN)/mm1 serve
+
+test: setup  ## All tests that need no cluster and no GPU
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+lint: setup  ## Style, types, import rules, compiled files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(MAKE) --no-print-directory drift
+
+format: setup  ## Put the sources into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compile: setup  ## Write workflows/compiled from the workflow files
+	$(BIN)/mm1 compile
+
+drift: setup  ## Fail if workflows/compiled is not what the workflow files give
+	$(BIN)/mm1 compile --check
+
+golden: setup  ## Write the golden files anew (resolved configurations, loss curves)
+	MM1_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -m golden tests
+
+lock: setup  ## Resolve requirements.in into requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-setup.in -o requirements-setup.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+
+clean:  ## Leave a pristine tree
+	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -prune -exec rm -rf {} +
