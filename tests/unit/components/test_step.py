@@ -1,0 +1,178 @@
+"""The wrapper: cache, outputs, records, exit codes, help; on a small step of its own, in this process and in a child."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Field
+
+from mm1.errors import DataError, Outcome
+from mm1.manifests import Deployment
+from mm1.store.open import open_store
+from mm1_components.arguments import ManifestUri, Source, build_parser
+from mm1_components.step import Context, Step, execute
+
+CALLS = []
+
+
+class Inputs(BaseModel):
+    size: int = Field(3, description="Number of things, in dozens.")
+    folder: Source = Field("", description="Raw files.")
+    fail: str = Field("", description="How to fail.")
+    parent: ManifestUri = Field("", description="What came before.")
+
+
+class Outputs(BaseModel):
+    manifest: ManifestUri = Field(description="What was made.")
+    deployed: bool = Field(description="A fact.")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    CALLS.append(inputs)
+    errors = {
+        "data": DataError("shard 7 is damaged"),
+        "disk": OSError(28, "No space left on device", "/x"),
+        "bug": KeyError("x"),
+    }
+    if inputs.fail:
+        raise errors[inputs.fail]
+    context.progress(1, 2)
+    context.artifact("summary.md").write_text("made\n")
+    context.note(tokens_per_s=5)
+    return Outputs(manifest=context.publish(Deployment(deployed=True, reason=str(inputs.size))), deployed=True)
+
+
+STEP = Step(name="sample", inputs=Inputs, outputs=Outputs, run=run, summary="A sample.", artifacts=("summary.md",))
+
+
+@pytest.fixture
+def start(tmp_path):
+    CALLS.clear()
+
+    def start(*argv, step=STEP, store="store", run="r1"):
+        arguments = build_parser(step).parse_args(["--store", str(tmp_path / store), "--run", run, *map(str, argv)])
+        return execute(step, arguments)
+
+    return start
+
+
+def record(tmp_path, store="store", run="r1"):
+    return open_store(str(tmp_path / store)).read_json(f"runs/{run}/sample.json")
+
+
+def test_outputs_artifacts_progress_and_record(start, tmp_path):
+    out = tmp_path / "out"
+    code = start("--out.manifest", out / "m", "--out.deployed", out / "d", "--artifact.summary.md", out / "s.md",
+                 "--progress", out / "p")  # fmt: skip
+    assert code is Outcome.DONE
+    assert (out / "d").read_text() == "true" and (out / "s.md").read_text() == "made\n" and (out / "p").read_text() == "1/2\n"
+    found = record(tmp_path)
+    assert found["outputs"]["manifest"] == (out / "m").read_text()
+    assert found["state"] == "done" and found["facts"] == {"tokens_per_s": 5} and not found["cache_hit"]
+
+
+def test_second_time_is_a_hit_with_the_same_outputs_and_artifacts(start, tmp_path):
+    start("--size", 4)
+    first = record(tmp_path)["outputs"]
+    start("--size", 4, "--artifact.summary.md", tmp_path / "again.md", run="r2")
+    second = record(tmp_path, run="r2")
+    assert len(CALLS) == 1 and second["cache_hit"] and second["outputs"] == first
+    assert (tmp_path / "again.md").read_text() == "made\n"
+
+
+def test_what_changes_the_key(start, tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    for argv in (["--size", 4], ["--size", 5], ["--folder", folder]):
+        start(*argv)
+    (folder / "a").write_text("22")
+    start("--folder", folder)
+    start("--folder", folder)
+    assert len(CALLS) == 4
+    start("--folder", folder, "--no-cache")
+    assert len(CALLS) == 5
+
+
+def test_the_same_work_in_another_store_has_the_same_key(start, tmp_path):
+    parent = [open_store(str(tmp_path / name)).uri + "/manifests/" + "a" * 64 + ".json" for name in ("store", "elsewhere")]
+    start("--parent", parent[0])
+    start("--parent", parent[1], store="elsewhere")
+    assert record(tmp_path)["cache_key"] == record(tmp_path, "elsewhere")["cache_key"]
+
+
+def test_a_hit_whose_manifest_was_collected_is_no_hit(start, tmp_path):
+    start()
+    store = open_store(str(tmp_path / "store"))
+    for key in list(store.list("manifests/")):
+        store.delete(key)
+    start()
+    assert len(CALLS) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "outcome", "words"),
+    [
+        (["--fail", "data"], Outcome.DATA, ["shard 7"]),
+        (["--fail", "disk"], Outcome.NETWORK, ["no space left", "/x"]),
+        (["--fail", "bug"], Outcome.UNHANDLED, ["KeyError"]),
+        (["--size", "many"], Outcome.CONFIGURATION, ["size", "integer", "many"]),
+        (["--folder", "/not/there"], Outcome.CONFIGURATION, ["folder", "/not/there"]),
+    ],
+)
+def test_failures_end_in_their_class_and_in_the_record(start, tmp_path, argv, outcome, words):
+    assert start(*argv) is outcome
+    found = record(tmp_path)
+    assert found["outcome"] == int(outcome) and found["state"] == "failed"
+    assert all(word in found["message"] for word in words)
+
+
+def test_attempts_are_counted_and_a_final_outcome_is_repeated_at_once(start, tmp_path):
+    start("--fail", "data")
+    start("--fail", "data")
+    assert record(tmp_path)["attempts"] == 2
+    assert start("--fail", "data", "--once") is Outcome.DATA
+    assert len(CALLS) == 2
+
+
+def test_unwritable_store_is_a_configuration_error(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert start(store="file/store") is Outcome.CONFIGURATION
+
+
+def test_help_explains_every_input():
+    text = " ".join(build_parser(STEP).format_help().split())
+    assert "Number of things, in dozens. [integer; default: 3]" in text and "[path|world:<seed>; default: empty]" in text
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from mm1_components.step import Step, main
+from tests.unit.components.test_step import Inputs, Outputs
+def run(inputs, context):
+    Path(sys.argv[-1]).write_text(str(context.work))
+    time.sleep(60)
+main(Step(name="sample", inputs=Inputs, outputs=Outputs, run=run, summary=""), sys.argv[1:-1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_orderly_with_87_and_no_scratch_left(tmp_path, number):
+    sign = tmp_path / "running"
+    roots = [str(Path(__file__).parents[3])] + [path for path in sys.path if path]
+    child = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "--store", str(tmp_path / "store"), "--run", "r1", str(sign)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(roots)},
+    )
+    while not (sign.exists() and sign.read_text()):
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.send_signal(number)
+    assert child.wait(10) == Outcome.PREEMPTED
+    assert "run the same command again" in record(tmp_path)["message"]
+    assert not Path(sign.read_text()).exists()

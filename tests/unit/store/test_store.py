@@ -1,0 +1,117 @@
+"""Both stores behave alike: blobs, pointers, listing, damage, refusal."""
+
+import errno
+import os
+
+import pytest
+
+from mm1.errors import CheckpointError, ConfigurationError, DataError, NetworkError
+from mm1.store.base import BlobRef, blob_key, digest_of
+from mm1.store.local import LocalStore, atomic_path
+from mm1.store.open import open_store
+from mm1.store.s3 import S3Store
+from tests.support.s3_server import s3_server
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with pytest.MonkeyPatch.context() as monkeypatch, s3_server(monkeypatch, "store-tests") as uri:
+        yield uri
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request, tmp_path):
+    if request.param == "file":
+        return open_store(f"file://{tmp_path}/store")
+    return S3Store(request.getfixturevalue("bucket") + f"/{tmp_path.name}", cache=tmp_path / "cache")
+
+
+def test_blob_goes_to_its_content_address_and_comes_back(store):
+    ref = store.put_bytes(b"hello")
+    assert ref == BlobRef(sha256=digest_of(b"hello"), num_bytes=5)
+    assert store.get_bytes(ref) == b"hello"
+    assert list(store.list("blobs/")) == [blob_key(ref)]
+    assert store.put_bytes(b"hello") == ref
+    assert store.local_path(ref).read_bytes() == b"hello"
+
+
+def test_folder_round_trip(store, tmp_path):
+    source = tmp_path / "model"
+    (source / "sub").mkdir(parents=True)
+    (source / "config.json").write_text("{}")
+    (source / "sub" / "w.bin").write_bytes(b"\0" * 1000)
+    files = store.put_folder(source)
+    assert list(files) == ["config.json", "sub/w.bin"]
+    back = store.get_folder(files, tmp_path / "back")
+    assert (back / "sub" / "w.bin").read_bytes() == b"\0" * 1000
+
+
+def test_folder_names_cannot_climb_out(store, tmp_path):
+    ref = store.put_bytes(b"x")
+    with pytest.raises(DataError, match="climbs"):
+        store.get_folder({"../evil": ref}, tmp_path / "inside")
+
+
+def test_damaged_blob_is_noticed(store):
+    ref = store.put_bytes(b"precious")
+    store.write(blob_key(ref), b"precioux")
+    with pytest.raises(CheckpointError, match=ref.sha256):
+        store.get_bytes(ref)
+
+
+def test_missing_objects(store):
+    assert store.read_json("runs/none.json") is None
+    assert not store.exists("nothing")
+    with pytest.raises(DataError, match="does not exist"):
+        store.read("nothing")
+    store.delete("nothing")
+
+
+def test_pointer_is_overwritten_and_listed(store):
+    store.write_json("resume/a.json", {"step": 1})
+    store.write_json("resume/a.json", {"step": 2})
+    store.write_json("resume/b.json", {})
+    assert store.read_json("resume/a.json") == {"step": 2}
+    assert list(store.list("resume/")) == ["resume/a.json", "resume/b.json"]
+    store.delete("resume/a.json")
+    assert list(store.list("resume/")) == ["resume/b.json"]
+
+
+def test_json_that_is_none_is_named(store):
+    store.write("runs/x.json", b"{")
+    with pytest.raises(DataError, match="is not JSON"):
+        store.read_json("runs/x.json")
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(OSError), atomic_path(tmp_path / "target") as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_addresses_that_cannot_be_a_store(tmp_path):
+    with pytest.raises(ConfigurationError, match="unknown scheme 'ftp'"):
+        open_store("ftp://host/x")
+    with pytest.raises(ConfigurationError, match="names no bucket"):
+        open_store("s3:///x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        open_store(str(tmp_path / "file" / "store"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_store_without_write_permission(tmp_path):
+    (tmp_path / "store").mkdir(mode=0o500)
+    with pytest.raises(ConfigurationError, match="not writable"):
+        LocalStore(tmp_path / "store")
+
+
+def test_server_that_is_not_there_is_a_network_error_without_secrets(monkeypatch, tmp_path):
+    monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setattr("mm1.store.s3.RETRIES", 0)
+    with pytest.raises(NetworkError, match="cannot be reached") as caught:
+        S3Store("s3://bucket", cache=tmp_path).read("x")
+    assert "very-secret" not in str(caught.value)
