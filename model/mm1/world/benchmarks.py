@@ -1,0 +1,198 @@
+"""The benchmarks part: held-out questions, captions and text items in the file formats of VQAv2 and COCO.
+
+Folders ``dev/`` and ``test/``. In each, per task of :data:`VQA_TASKS`, ``<task>_questions.json`` and
+``<task>_annotations.json``, and for few-shot prompts ``<task>_demo_questions.json`` and
+``<task>_demo_annotations.json`` (the role of VQAv2's training split); ``captions.json``, ``captions_demo.json`` and
+the same for ``captions_heldout`` in COCO's caption form; ``text.jsonl``; and ``images/``, where image 17 is
+``000000000017.jpg`` as in COCO 2017.
+
+The scenes of items and demonstrations come from four disjoint splits, none of which a training part can draw.
+Demonstrations for an item are meant to be drawn among those of the same ``question_type``: the vague question and the
+novel words mean nothing without.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mm1.world import language, streams
+from mm1.world.config import WorldConfig
+from mm1.world.instructions import INSTRUCTION_FORMS
+from mm1.world.pages import CONCEPT_KINDS, concepts
+from mm1.world.render import encoded_images
+from mm1.world.scene import Object, Pair, Scene, SceneSampler, Split, held_out_pairs
+from mm1.world.text_items import text_items
+
+VQA_TASKS = ("vqa", "vqa_heldout", "vague", "novel", "instruct")
+CAPTION_TASKS = ("captions", "captions_heldout")
+SPLITS = {"dev": (Split.DEV, Split.DEV_DEMO), "test": (Split.TEST, Split.TEST_DEMO)}
+NUM_ANSWERS = 10
+"""Answers to a question in VQAv2; here all are equal."""
+
+EXAMPLES_PER_NAME = 4
+
+QuestionRow = tuple[int, str, str, str, tuple[str, ...]]
+"""Image id, question, answer, question type, choices (empty where any word may be the answer)."""
+
+
+@dataclass
+class Album:
+    """The images of one split folder: scenes by image id, rendered when the folder is complete."""
+
+    scenes: list[Scene] = field(default_factory=list)
+
+    def add(self, scene: Scene) -> int:
+        """Files a scene and returns its image id."""
+        self.scenes.append(scene)
+        return len(self.scenes)
+
+    def file_name(self, image_id: int) -> str:
+        """COCO's name of an image."""
+        return f"{image_id:012d}.jpg"
+
+    def write(self, folder: Path, image_size_px: int, noise: np.random.Generator) -> None:
+        """Renders all scenes into ``folder``."""
+        folder.mkdir()
+        for image_id, picture in enumerate(encoded_images(self.scenes, image_size_px, noise), start=1):
+            (folder / self.file_name(image_id)).write_bytes(picture)
+
+
+def _dump(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")))
+
+
+def _answer_type(answer: str) -> str:
+    if answer in ("yes", "no"):
+        return "yes/no"
+    return "number" if answer in language.COUNTS else "other"
+
+
+def _write_vqa(folder: Path, name: str, rows: list[QuestionRow]) -> None:
+    questions, annotations = [], []
+    for question_id, (image_id, asked, answer, question_type, choices) in enumerate(rows, start=1):
+        ids = {"image_id": image_id, "question_id": question_id}
+        questions.append({**ids, "question": asked})
+        answers = [{"answer": answer, "answer_confidence": "yes", "answer_id": k + 1} for k in range(NUM_ANSWERS)]
+        annotation: dict[str, object] = {
+            **ids,
+            "question_type": question_type,
+            "answer_type": _answer_type(answer),
+            "multiple_choice_answer": answer,
+            "answers": answers,
+        }
+        annotations.append(annotation | ({"choices": list(choices)} if choices else {}))
+    info = {"description": f"toy world, {name}"}
+    _dump(folder / f"{name}_questions.json", {"info": info, "questions": questions})
+    _dump(folder / f"{name}_annotations.json", {"info": info, "annotations": annotations})
+
+
+def _write_captions(folder: Path, name: str, album: Album, image_ids: list[int], side: int) -> None:
+    images = [{"id": i, "file_name": album.file_name(i), "width": side, "height": side} for i in image_ids]
+    annotations = [
+        {"id": number, "image_id": i, "caption": language.caption(album.scenes[i - 1])}
+        for number, i in enumerate(image_ids, start=1)
+    ]
+    info = {"description": f"toy world, {name}"}
+    _dump(folder / f"{name}.json", {"info": info, "images": images, "annotations": annotations})
+
+
+def _about(album: Album, image_ids: list[int], sampler: SceneSampler, targets: list[Object | None]) -> list[QuestionRow]:
+    """One plain question per image, all kinds equally often; ``targets`` names the object to ask about, if that matters."""
+    rows: list[QuestionRow] = []
+    for number, (image_id, target) in enumerate(zip(image_ids, targets, strict=True)):
+        scene = album.scenes[image_id - 1]
+        # A held-out object must be part of the answer or the question: its tag or the count would not be about it.
+        kinds = language.QUESTION_KINDS if target is None else ("colour", "shape", "size", "where")
+        kind = kinds[number % len(kinds)]
+        asked, answer = language.question(kind, scene, target or sampler.rng.choice(scene.objects))
+        rows.append((image_id, asked, answer, kind, ()))
+    return rows
+
+
+def _instructed(album: Album, image_ids: list[int], sampler: SceneSampler) -> list[QuestionRow]:
+    forms = list(INSTRUCTION_FORMS)
+    rows: list[QuestionRow] = []
+    for number, image_id in enumerate(image_ids):
+        form = forms[number % len(forms)]
+        asked, answer = INSTRUCTION_FORMS[form](album.scenes[image_id - 1], sampler)
+        rows.append((image_id, asked, answer, form, ()))
+    return rows
+
+
+def _vague(album: Album, sampler: SceneSampler, count: int) -> list[QuestionRow]:
+    rows: list[QuestionRow] = []
+    for number in range(count):
+        kind = language.VAGUE_KINDS[number % len(language.VAGUE_KINDS)]
+        scene = sampler.single()
+        answer = language.vague_answer(kind, scene.objects[0])
+        rows.append((album.add(scene), language.VAGUE_QUESTION, answer, f"vague {kind}", ()))
+    return rows
+
+
+def _novel(album: Album, items: SceneSampler, demos: SceneSampler, count: int) -> tuple[list[QuestionRow], list[QuestionRow]]:
+    """Episodes of two invented names: one question for each name, four demonstrations of each in mixed order."""
+    asked: list[QuestionRow] = []
+    shown: list[QuestionRow] = []
+    rng = items.rng
+    for episode in range(count // 2):
+        pair = concepts(CONCEPT_KINDS[episode % len(CONCEPT_KINDS)], 2, items)
+        names = tuple(rng.sample(language.NONCE_WORDS, 2))
+        order = [0, 1] * EXAMPLES_PER_NAME
+        rng.shuffle(order)
+        for rows, sampler, indices in ((asked, items, [0, 1]), (shown, demos, order)):
+            for index in indices:
+                image_id = album.add(sampler.single(**pair[index]))
+                rows.append((image_id, language.NOVEL_QUESTION, names[index], f"novel {episode:04d}", names))
+    return asked, shown
+
+
+def _target(scene: Scene, pair: Pair) -> Object:
+    return next(thing for thing in scene.objects if (thing.shape, thing.colour) == pair)
+
+
+def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]:
+    rng = streams.choices(config.seed, f"benchmarks {name}")
+    items, demos = (SceneSampler(rng, split, held_out_pairs(config)) for split in SPLITS[name])
+    album, count, side = Album(), config.num_eval_items, config.image_size_px
+    folder.mkdir()
+    demo_ids = [album.add(demos.any()) for _ in range(count)]
+    item_ids = [album.add(items.any()) for _ in range(count)]
+    nothing: list[Object | None] = [None] * count
+    shown = _about(album, demo_ids, demos, nothing)
+    tasks = {
+        "vqa": (_about(album, item_ids, items, nothing), shown),
+        "vague": (_vague(album, items, count), _vague(album, demos, count)),
+        "novel": _novel(album, items, demos, count),
+        "instruct": (_instructed(album, item_ids, items), _instructed(album, demo_ids, demos)),
+    }
+    captions = {"captions": item_ids}
+    if config.held_out_pairs:
+        drawn = [items.held_out_scene() for _ in range(count)]
+        held_out_ids = [album.add(scene) for scene, _ in drawn]
+        targets: list[Object | None] = [_target(scene, pair) for scene, pair in drawn]
+        tasks["vqa_heldout"] = (_about(album, held_out_ids, items, targets), shown)
+        captions["captions_heldout"] = held_out_ids
+    for task, (asked, examples) in tasks.items():
+        _write_vqa(folder, task, asked)
+        _write_vqa(folder, f"{task}_demo", examples)
+    for task, image_ids in captions.items():
+        _write_captions(folder, task, album, image_ids, side)
+        _write_captions(folder, f"{task}_demo", album, demo_ids, side)
+    texts = text_items(items, count)
+    (folder / "text.jsonl").write_text("".join(json.dumps(item) + "\n" for item in texts), encoding="utf-8")
+    album.write(folder / "images", side, streams.pixels(config.seed, f"benchmarks {name}"))
+    return {task: len(rows) for task, (rows, _) in tasks.items()} | {"text": len(texts), "images": len(album.scenes)}
+
+
+def write(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Writes the benchmarks part into an existing folder.
+
+    Returns:
+        The number of items of each task and of images, per split.
+    """
+    counts = {split: _write_split(folder / split, split, config) for split in SPLITS}
+    return {f"{split} {task}": count for split, tasks in counts.items() for task, count in tasks.items()}

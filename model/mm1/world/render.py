@@ -1,0 +1,156 @@
+"""Scenes to pixels, whole batches at a time.
+
+Data flow: scenes -> arrays of attributes -> one pass per (cell, shape) with a distance function and a soft edge ->
+letter by area sampling -> noise -> 8-bit images -> JPEG. Every call draws fresh jitter and noise, so no two images
+are equal even when their scenes are.
+
+Shape legend: N images, M objects of one shape in one cell, S side of the image, C side of a cell (S / 2), all in
+pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mm1.world.scene import NUM_SHAPES, Scene
+
+Floats = NDArray[np.float32]
+
+COLOUR_VALUES = np.array(
+    [(0.90, 0.15, 0.15), (0.15, 0.80, 0.20), (0.20, 0.35, 0.95), (0.95, 0.85, 0.15), (0.65, 0.20, 0.80), (0.15, 0.85, 0.85)],
+    dtype=np.float32,
+)
+"""RGB in 0..1 of red, green, blue, yellow, purple, cyan."""
+
+RADII = np.array([0.45, 0.80], dtype=np.float32)
+"""Radius of a small and a big object in halves of a cell."""
+
+COLOUR_JITTER, RADIUS_JITTER, POSITION_JITTER, PIXEL_NOISE = 0.06, 0.05, 0.10, 0.05
+BACKGROUND_LEVELS = np.array([0.10, 0.15, 0.20, 0.25], dtype=np.float32)
+
+GLYPHS = ("100100100100111", "111010010010010", "101101010101101", "111101101101111", "101101111101101", "101101101101010")
+"""The letters l t x o h v as bitmaps of 5 rows and 3 columns."""
+
+GLYPH_BITS = np.array([[int(bit) for bit in glyph] for glyph in GLYPHS], dtype=np.float32).reshape(-1, 5, 3)
+GLYPH_CELL = 1 / 40
+"""Side of one bit of a letter as a share of the image's side: below one pixel at 32 px, so that resolution matters."""
+
+CELL_ORIGINS = ((0, 0), (0, 1), (1, 0))
+"""Row and column of the cells left, right and bottom."""
+
+JPEG_QUALITY = 95
+BATCH = 1024
+
+
+def _triangle(x: Floats, y: Floats, r: Floats) -> Floats:
+    # An equilateral triangle, moved down by a fifth of its radius so that it stands in the middle of its cell.
+    y = y - 0.2 * r
+    distance: Floats = np.maximum(y - 0.5 * r, 0.866 * np.abs(x) - 0.5 * y - 0.5 * r)
+    return distance
+
+
+def _cross(x: Floats, y: Floats, r: Floats) -> Floats:
+    x, y = np.abs(x), np.abs(y)
+    distance: Floats = np.minimum(np.maximum(x - 0.3 * r, y - r), np.maximum(x - r, y - 0.3 * r))
+    return distance
+
+
+DISTANCES: tuple[Callable[[Floats, Floats, Floats], Floats], ...] = (
+    lambda x, y, r: np.sqrt(x * x + y * y) - r,
+    lambda x, y, r: np.maximum(np.abs(x), np.abs(y)) - 0.85 * r,
+    _triangle,
+    _cross,
+    lambda x, y, r: np.abs(np.sqrt(x * x + y * y) - 0.78 * r) - 0.22 * r,
+)
+"""Signed distance to the outline of circle, square, triangle, cross and ring, in halves of a cell."""
+
+
+def _jitter(rng: np.random.Generator, shape: tuple[int, ...], amount: float) -> Floats:
+    return (rng.random(shape, dtype=np.float32) * 2 - 1) * np.float32(amount)
+
+
+def _paint(images_NSS3: Floats, image_M: NDArray[np.int64], cell: tuple[int, int], mask_MCC: Floats, colour_M3: Floats) -> None:
+    side = mask_MCC.shape[1]
+    rows, columns = slice(cell[0] * side, (cell[0] + 1) * side), slice(cell[1] * side, (cell[1] + 1) * side)
+    patch_MCC3 = images_NSS3[image_M, rows, columns]
+    patch_MCC3 += mask_MCC[..., None] * (colour_M3[:, None, None, :] - patch_MCC3)
+    images_NSS3[image_M, rows, columns] = patch_MCC3
+
+
+def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Generator) -> None:
+    flat = np.array([(index, *thing) for index, scene in enumerate(scenes) for thing in scene.objects], dtype=np.int64)
+    side = images_NSS3.shape[1] // 2
+    axis_C = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1).astype(np.float32)
+    for place, cell in enumerate(CELL_ORIGINS):
+        for shape in range(NUM_SHAPES):
+            chosen = flat[(flat[:, 1] == shape) & (flat[:, 4] == place)]
+            count = len(chosen)
+            if not count:
+                continue
+            centre_M2 = _jitter(rng, (count, 2), POSITION_JITTER)
+            radius_M11 = (RADII[chosen[:, 3]] * (1 + _jitter(rng, (count,), RADIUS_JITTER)))[:, None, None]
+            x_M1C = axis_C[None, None, :] - centre_M2[:, 0, None, None]
+            y_MC1 = axis_C[None, :, None] - centre_M2[:, 1, None, None]
+            distance_MCC = DISTANCES[shape](x_M1C, y_MC1, radius_M11)
+            mask_MCC = np.clip(0.5 - distance_MCC * np.float32(side / 2), 0, 1)
+            colour_M3 = COLOUR_VALUES[chosen[:, 2]] + _jitter(rng, (count, 3), COLOUR_JITTER)
+            _paint(images_NSS3, chosen[:, 0], cell, mask_MCC, colour_M3)
+
+
+def _coverage(start_N: Floats, bits: int, bit_px: float, side: int) -> Floats:
+    """The share of each of ``side`` pixels that each bit covers along one axis, (N, side, bits)."""
+    pixel = np.arange(side, dtype=np.float32)[None, :, None]
+    left = start_N[:, None, None] + np.arange(bits, dtype=np.float32)[None, None, :] * np.float32(bit_px)
+    overlap: Floats = np.clip(np.minimum(pixel + 1, left + np.float32(bit_px)) - np.maximum(pixel, left), 0, 1)
+    return overlap
+
+
+def _paint_tags(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Generator) -> None:
+    count, side = len(scenes), images_NSS3.shape[1] // 2
+    bit_px = images_NSS3.shape[1] * GLYPH_CELL
+    centre_N2 = side / 2 + _jitter(rng, (count, 2), POSITION_JITTER) * np.float32(side / 2)
+    rows_NC5 = _coverage(centre_N2[:, 0] - np.float32(2.5 * bit_px), 5, bit_px, side)
+    columns_NC3 = _coverage(centre_N2[:, 1] - np.float32(1.5 * bit_px), 3, bit_px, side)
+    bits_N53 = GLYPH_BITS[[scene.tag for scene in scenes]]
+    # Sums written out instead of a matrix product: the order of additions must not depend on the BLAS of the machine.
+    bands_NC3 = (rows_NC5[:, :, :, None] * bits_N53[:, None, :, :]).sum(axis=2)
+    mask_NCC = (bands_NC3[:, :, None, :] * columns_NC3[:, None, :, :]).sum(axis=3)
+    colour_N3 = np.float32(0.9) + _jitter(rng, (count, 3), COLOUR_JITTER)
+    _paint(images_NSS3, np.arange(count), (1, 1), mask_NCC, colour_N3)
+
+
+def render(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draws a batch of scenes.
+
+    Returns:
+        Images, (N, S, S, 3), RGB, 0 to 255.
+    """
+    tint = np.array([(s.background // 16, s.background // 4 % 4, s.background % 4) for s in scenes], dtype=np.int64)
+    images_NSS3 = np.empty((len(scenes), image_size_px, image_size_px, 3), dtype=np.float32)
+    images_NSS3[:] = BACKGROUND_LEVELS[tint][:, None, None, :]
+    _paint_objects(images_NSS3, scenes, rng)
+    _paint_tags(images_NSS3, scenes, rng)
+    images_NSS3 += rng.standard_normal(images_NSS3.shape, dtype=np.float32) * np.float32(PIXEL_NOISE)
+    np.clip(images_NSS3, 0, 1, out=images_NSS3)
+    return np.rint(images_NSS3 * 255).astype(np.uint8)
+
+
+def encode(image_SS3: NDArray[np.uint8]) -> bytes:
+    """One image as JPEG, without chroma subsampling: at 32 pixels it would smear colours over whole objects."""
+    buffer = io.BytesIO()
+    Image.fromarray(image_SS3).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def encoded_images(scenes: Iterable[Scene], image_size_px: int, rng: np.random.Generator) -> Iterator[bytes]:
+    """Renders and encodes a stream of scenes batch by batch, in order."""
+    remaining = iter(scenes)
+    while batch := list(islice(remaining, BATCH)):
+        for image_SS3 in render(batch, image_size_px, rng):
+            yield encode(image_SS3)

@@ -1,0 +1,137 @@
+"""Scenes: what there is to see, before pixels or words.
+
+A scene is a 2 x 2 grid. Up to three objects stand in the cells left (top left), right (top right) and bottom (bottom
+left); the fourth cell always shows a small letter, the tag. All values are indices into the word lists of
+:mod:`mm1.world.language`.
+
+Two promises hold by construction:
+
+- **Splits.** A checksum of the whole scene (objects, tag, background) puts it into exactly one :class:`Split`.
+  Training parts only draw training scenes, so no scene of a benchmark was ever trained on, and no demonstration is
+  also an item.
+- **Held-out pairs.** :func:`held_out_pairs` names the (shape, colour) pairs that occur in no training part, neither
+  as pixels nor as words. Only a sampler asked for them draws them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from enum import Enum
+from random import Random
+from typing import NamedTuple
+
+from mm1.world import streams
+from mm1.world.config import WorldConfig
+
+NUM_SHAPES, NUM_COLOURS, NUM_SIZES, NUM_PLACES, NUM_TAGS = 5, 6, 2, 3, 6
+NUM_BACKGROUNDS = 64
+"""Backgrounds are dark tints: four levels for each of red, green and blue."""
+
+Pair = tuple[int, int]
+"""A shape and a colour."""
+
+
+class Object(NamedTuple):
+    """One object of a scene, by indices."""
+
+    shape: int
+    colour: int
+    size: int
+    place: int
+
+
+class Scene(NamedTuple):
+    """One scene: its objects in the order of their places, the tag's letter and the background."""
+
+    objects: tuple[Object, ...]
+    tag: int
+    background: int
+
+
+class Split(Enum):
+    """Who may use a scene. The values are the classes (of 16) of the scene's checksum."""
+
+    TRAIN = frozenset(range(4, 16))
+    DEV = frozenset({0})
+    DEV_DEMO = frozenset({1})
+    TEST = frozenset({2})
+    TEST_DEMO = frozenset({3})
+
+
+def split_class(scene: Scene) -> int:
+    """The class, 0 to 15, that decides to which :class:`Split` a scene belongs."""
+    flat = [value for thing in scene.objects for value in thing]
+    return zlib.crc32(bytes([*flat, scene.tag, scene.background])) & 15
+
+
+def held_out_pairs(config: WorldConfig) -> frozenset[Pair]:
+    """The (shape, colour) pairs that no training part shows or names; no shape and no colour is in two of them."""
+    rng = streams.choices(config.seed, "held-out pairs")
+    shapes = rng.sample(range(NUM_SHAPES), config.held_out_pairs)
+    colours = rng.sample(range(NUM_COLOURS), config.held_out_pairs)
+    return frozenset(zip(shapes, colours, strict=True))
+
+
+class SceneSampler:
+    """Draws scenes of one split.
+
+    Args:
+        rng: The stream to draw from.
+        split: Only scenes of this split are returned.
+        held_out: Pairs that are never drawn, except by the methods that are asked for them.
+    """
+
+    def __init__(self, rng: Random, split: Split, held_out: frozenset[Pair]) -> None:
+        self.rng = rng
+        self.split = split
+        every = [(shape, colour) for shape in range(NUM_SHAPES) for colour in range(NUM_COLOURS)]
+        self.pairs = [pair for pair in every if pair not in held_out]
+        self.held_out = sorted(held_out)
+        self.colours_of = [[colour for shape, colour in self.pairs if shape == wanted] for wanted in range(NUM_SHAPES)]
+
+    def finish(self, objects: list[Object]) -> Scene:
+        """Adds tag and background so that the scene falls into this sampler's split."""
+        ordered = tuple(sorted(objects, key=lambda thing: thing.place))
+        while True:
+            scene = Scene(ordered, self.rng.randrange(NUM_TAGS), self.rng.randrange(NUM_BACKGROUNDS))
+            if split_class(scene) in self.split.value:
+                return scene
+
+    def single(
+        self, shape: int | None = None, colour: int | None = None, size: int | None = None, place: int | None = None
+    ) -> Scene:
+        """One object; what is not given is drawn evenly."""
+        rng = self.rng
+        if shape is None or colour is None:
+            fits = self.pairs
+            if shape is not None or colour is not None:
+                fits = [pair for pair in fits if shape in (None, pair[0]) and colour in (None, pair[1])]
+            shape, colour = rng.choice(fits)
+        size = rng.randrange(NUM_SIZES) if size is None else size
+        place = rng.randrange(NUM_PLACES) if place is None else place
+        return self.finish([Object(shape, colour, size, place)])
+
+    def several(self, first: Pair | None = None, count: int | None = None) -> Scene:
+        """Two or three objects of different shapes; ``first`` fixes one of them."""
+        rng = self.rng
+        count = count or rng.choice((2, 3))
+        shapes = rng.sample(range(NUM_SHAPES), count)
+        if first is not None:
+            shapes = [first[0], *[shape for shape in shapes if shape != first[0]][: count - 1]]
+        pairs = [first] if first is not None else []
+        pairs += [(shape, rng.choice(self.colours_of[shape])) for shape in shapes[len(pairs) :]]
+        places = rng.sample(range(NUM_PLACES), count)
+        objects = [
+            Object(shape, colour, rng.randrange(NUM_SIZES), place) for (shape, colour), place in zip(pairs, places, strict=True)
+        ]
+        return self.finish(objects)
+
+    def any(self) -> Scene:
+        """A single object or several, half and half."""
+        return self.single() if self.rng.random() < 0.5 else self.several()
+
+    def held_out_scene(self) -> tuple[Scene, Pair]:
+        """A scene with exactly one held-out pair, and that pair."""
+        pair = self.rng.choice(self.held_out)
+        scene = self.single(*pair) if self.rng.random() < 0.5 else self.several(first=pair)
+        return scene, pair

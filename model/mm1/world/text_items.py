@@ -1,0 +1,72 @@
+"""Items of the text benchmark: a prompt, the word that should follow, and choices where the answer is one of a few.
+
+The kinds are those of :mod:`mm1.world.texts`, equally often. Facts and sums test what was memorised; copy, binding
+and scene test what the prompt itself tells.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from mm1.world import language
+from mm1.world.language import ANIMALS, FOODS, HOMES
+from mm1.world.scene import SceneSampler
+from mm1.world.texts import bound_things, copy_words, facts_about, scene_question
+
+
+class TextItem(TypedDict, total=False):
+    """A row of ``text.jsonl``."""
+
+    id: str
+    kind: str
+    prompt: str
+    answer: str
+    choices: list[str]
+
+
+def _facts(sampler: SceneSampler) -> TextItem:
+    index = sampler.rng.randrange(4)
+    prompt, answer = facts_about(sampler.rng.choice(ANIMALS))[index]
+    return {"prompt": prompt, "answer": answer, "choices": list((HOMES, FOODS)[index % 2])}
+
+
+def _sums(sampler: SceneSampler) -> TextItem:
+    one, two = sampler.rng.randrange(10), sampler.rng.randrange(10)
+    return {"prompt": f"{one} plus {two} is", "answer": str(one + two)}
+
+
+def _copy(sampler: SceneSampler) -> TextItem:
+    words = copy_words(sampler.rng)
+    known = sampler.rng.randrange(1, len(words))
+    return {"prompt": " ".join(["copy", *words, ":", *words[:known]]), "answer": words[known]}
+
+
+def _binding(sampler: SceneSampler) -> TextItem:
+    """Two things named four times each in mixed order, then one of them again."""
+    rng = sampler.rng
+    things, names = bound_things(2, sampler), rng.sample(language.NONCE_WORDS, 2)
+    order = [0, 1] * 4
+    rng.shuffle(order)
+    told = " ".join(f"{things[index]} {names[index]} ." for index in order)
+    asked = rng.randrange(2)
+    return {"prompt": f"{told} {things[asked]}", "answer": names[asked], "choices": names}
+
+
+def _scene(sampler: SceneSampler) -> TextItem:
+    told, asked, answer = scene_question(sampler)
+    return {"prompt": f"{told} {asked}", "answer": answer}
+
+
+_ITEMS = {"facts": _facts, "sums": _sums, "copy": _copy, "binding": _binding, "scene": _scene}
+
+
+def text_items(sampler: SceneSampler, count: int) -> list[TextItem]:
+    """``count`` items, the kinds in turn."""
+    kinds = list(_ITEMS)
+    items: list[TextItem] = []
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        item: TextItem = {"id": f"text-{number:05d}", "kind": kind}
+        item.update(_ITEMS[kind](sampler))
+        items.append(item)
+    return items

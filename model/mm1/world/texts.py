@@ -1,0 +1,120 @@
+"""The text part: documents without images, as jsonl rows ``{"id", "kind", "text"}``.
+
+Five kinds. ``binding`` is the largest, because learning in context starts on the language side and crosses over to
+images: pictures in words, each followed by an invented name that holds in this document only. There are no repeated
+strings (they teach copying by distance, not by content). ``facts`` and ``sums`` are there to be memorised, ``copy``
+repeats a list once, ``scene`` describes a picture in words and asks about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from mm1.world import language, streams
+from mm1.world.config import WorldConfig
+from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
+from mm1.world.scene import SceneSampler, Split, held_out_pairs
+
+TEXT_KINDS = {"binding": 0.40, "scene": 0.20, "facts": 0.15, "sums": 0.15, "copy": 0.10}
+
+COPY_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
+BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
+BARE_SHARE = 1 / 3
+
+
+def bound_things(count: int, sampler: SceneSampler) -> list[str]:
+    """Different things to be named: objects in full, or bare words in a third of the cases."""
+    rng = sampler.rng
+    if rng.random() < BARE_SHARE:
+        return rng.sample(BARE_WORDS, count)
+    return [f"{rng.choice(SIZES)} {COLOURS[colour]} {SHAPES[shape]}" for shape, colour in rng.sample(sampler.pairs, count)]
+
+
+def binding(sampler: SceneSampler) -> str:
+    """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
+    rng = sampler.rng
+    things = bound_things(rng.randint(2, 5), sampler)
+    names = rng.sample(language.NONCE_WORDS, len(things))
+    link = rng.choices(("", f"{language.NOVEL_QUESTION} "), (0.6, 0.4))[0]
+    order = [rng.randrange(len(things)) for _ in range(rng.randint(2 * len(things), 12))]
+    return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
+
+
+def scene_question(sampler: SceneSampler) -> tuple[str, str, str]:
+    """A scene in words, a question about it and the answer."""
+    rng = sampler.rng
+    scene = sampler.several()
+    told = " ".join(f"a {language.phrase(thing)} is at the {PLACES[thing.place]} ." for thing in scene.objects)
+    kind = rng.choice([kind for kind in language.QUESTION_KINDS if kind != "tag"])
+    return told, *language.question(kind, scene, rng.choice(scene.objects))
+
+
+def _scene(sampler: SceneSampler) -> str:
+    stories = [scene_question(sampler) for _ in range(sampler.rng.randint(1, 2))]
+    return " ".join(f"{told} {language.ask(asked, answer)}" for told, asked, answer in stories)
+
+
+def facts_about(animal: str) -> tuple[tuple[str, str], ...]:
+    """What is known of an animal, as beginnings and endings of sentences, two statements and two questions."""
+    home, food = language.home_of(animal), language.food_of(animal)
+    return (
+        (f"the {animal} lives in the", home),
+        (f"the {animal} eats", food),
+        (f"where does the {animal} live ?", home),
+        (f"what does the {animal} eat ?", food),
+    )
+
+
+def _facts(sampler: SceneSampler) -> str:
+    rng = sampler.rng
+    told = [rng.choice(facts_about(rng.choice(ANIMALS))) for _ in range(rng.randint(2, 8))]
+    return " ".join(f"{start} {end} ." for start, end in told)
+
+
+def _sums(sampler: SceneSampler) -> str:
+    rng = sampler.rng
+    pairs = [(rng.randrange(10), rng.randrange(10)) for _ in range(rng.randint(2, 9))]
+    return " ".join(f"{one} plus {two} is {one + two} ." for one, two in pairs)
+
+
+def copy_words(rng: Random) -> list[str]:
+    """A list of different words to be copied."""
+    return rng.sample(COPY_WORDS, rng.randint(3, 8))
+
+
+def _copy(sampler: SceneSampler) -> str:
+    words = " ".join(copy_words(sampler.rng))
+    return f"copy {words} : {words} ."
+
+
+_DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
+    "binding": binding,
+    "scene": _scene,
+    "facts": _facts,
+    "sums": _sums,
+    "copy": _copy,
+}
+
+
+def write(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Writes the text part into an existing folder.
+
+    Returns:
+        The number of documents of each kind, and of words.
+    """
+    rng = streams.choices(config.seed, "text")
+    # Texts show no pixels; the sampler serves for words that respect the held-out pairs.
+    sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))
+    counts = dict.fromkeys([*TEXT_KINDS, "words"], 0)
+    for file, start in enumerate(range(0, config.num_texts, config.texts_per_file)):
+        with (folder / f"text-{file:05d}.jsonl").open("w", encoding="utf-8") as lines:
+            for number in range(start, min(start + config.texts_per_file, config.num_texts)):
+                kind = rng.choices(list(TEXT_KINDS), list(TEXT_KINDS.values()))[0]
+                text = _DOCUMENTS[kind](sampler)
+                lines.write(json.dumps({"id": f"text-{number:08d}", "kind": kind, "text": text}) + "\n")
+                counts[kind] += 1
+                counts["words"] += language.num_words(text)
+    return counts
