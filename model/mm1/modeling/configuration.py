@@ -1,0 +1,119 @@
+"""Configuration of an MM1 model: a vision tower, a connector and a causal decoder.
+
+A composite Hugging Face configuration. `vision_config` and `text_config` are the configurations of the two parts as
+transformers knows them, the rest says how they are joined:
+
+    pixels -> vision tower (vision_config) -> connector (connector_*) -> image_tokens embeddings
+    token ids -> embedding of the decoder (text_config), where `image_token_id` is replaced by those embeddings
+
+This file, like all of the room, imports nothing of the project, so that it travels with an exported model.
+"""
+
+import math
+from typing import Any, Literal
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+CONNECTOR_TYPES = ("average_pool", "attention_pool", "c_abstractor")
+
+
+class MM1Config(PreTrainedConfig):
+    """Configuration of `MM1ForConditionalGeneration`.
+
+    Attributes:
+        vision_config: configuration (or its dictionary with `model_type`) of any vision tower that answers with
+            `last_hidden_state` of its patches in row order, after possible class or register tokens.
+        text_config: configuration (or its dictionary with `model_type`) of any causal decoder.
+        image_token_id: id of the token whose embedding is replaced by image features.
+        image_tokens: number of tokens of one image, a square number. MM1 uses 144 (paper, section 3.1).
+        connector_type: one of MM1's three connectors (paper, section 3.1).
+        connector_hidden_size: width of the C-Abstractor.
+        connector_depth: RegNet blocks in each of the two stages of the C-Abstractor.
+        connector_mlp_depth: linear layers of the C-Abstractor's readout.
+        connector_num_heads: heads of the attention pool.
+        router_balance_loss_weight: weight of the experts' balance loss (paper, section 3.4).
+        router_z_loss_weight: weight of the router's z-loss (paper, section 3.4).
+        tie_word_embeddings: the output layer shares the weight of the input embedding; taken from the decoder's
+            configuration when it is set there.
+    """
+
+    model_type = "mm1"
+    sub_configs_defaults = {  # noqa: RUF012  a ClassVar of the base class
+        "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen3"),
+    }
+
+    # dict or None when given, a PreTrainedConfig of another class for each model_type after __post_init__
+    vision_config: Any = None
+    text_config: Any = None
+    image_token_id: int = 1
+    image_tokens: int = 144
+    connector_type: Literal["average_pool", "attention_pool", "c_abstractor"] = "c_abstractor"
+    connector_hidden_size: int = 1024
+    connector_depth: int = 3
+    connector_mlp_depth: int = 2
+    connector_num_heads: int = 16
+    router_balance_loss_weight: float = 0.01
+    router_z_loss_weight: float = 0.001
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the two sub-configurations and check what joins them.
+
+        Raises:
+            ValueError: a field of the connector is out of its range.
+        """
+        super().__post_init__(**kwargs)
+        if getattr(self.text_config, "tie_word_embeddings", False):
+            self.tie_word_embeddings = True
+        if self.connector_type not in CONNECTOR_TYPES:
+            raise ValueError(f"connector_type is {self.connector_type!r}, but must be one of {', '.join(CONNECTOR_TYPES)}")
+        if self.image_tokens < 1 or math.isqrt(self.image_tokens) ** 2 != self.image_tokens:
+            raise ValueError(f"image_tokens is {self.image_tokens}, but must be a square number such as 64 or 144")
+        for field in ("connector_hidden_size", "connector_depth", "connector_mlp_depth", "connector_num_heads"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}, but must be at least 1")
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of one patch in pixels."""
+        return _pair(self.vision_config.patch_size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the vision tower's position embeddings are made for."""
+        return _pair(self.vision_config.image_size)
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether the decoder has experts."""
+        return bool(getattr(self, "num_experts", 0))
+
+    # DeepSpeed's AutoEP reads the three names below on the model's own configuration, not on the decoder's. They are
+    # read through, not copied, so that there is one truth; a decoder without experts answers with AttributeError.
+
+    @property
+    def num_experts(self) -> int:
+        """Number of experts in each sparse layer of the decoder."""
+        return self.text_config.num_experts
+
+    @property
+    def num_experts_per_tok(self) -> int:
+        """Number of experts that each token is sent to."""
+        return self.text_config.num_experts_per_tok
+
+    @property
+    def norm_topk_prob(self) -> bool:
+        """Whether the weights of the chosen experts are made to sum to one."""
+        return self.text_config.norm_topk_prob
+
+
+def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
+
+
+MM1Config.register_for_auto_class()

@@ -1,0 +1,112 @@
+"""The losses of an MM1 model: next token on labelled positions, balance and z-loss of the routers.
+
+    hidden_BSD, labels_BS -> labelled positions only -> lm_head -> cross entropy (fp32) -> one number
+    router logits of each sparse layer -> balance loss, z-loss
+
+Only positions that carry a label go through the output layer. Captions label a tenth of their positions and image
+tokens none, so this spares most of the largest matrix product and of the memory for logits.
+
+Names of dimensions:
+    B sequences of the batch, S tokens of a sequence, D width of the decoder, T labelled positions, W vocabulary,
+    M tokens that a router saw, X experts
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+IGNORED_LABEL = -100
+
+
+@dataclass
+class TokenLoss:
+    """Next-token loss of a batch.
+
+    Attributes:
+        loss: sum over the labelled positions, divided by their number or by the given normaliser.
+        sequence_loss: sum of each sequence (B,), detached; for reports.
+        sequence_tokens: number of labelled positions of each sequence (B,).
+    """
+
+    loss: torch.Tensor
+    sequence_loss: torch.Tensor
+    sequence_tokens: torch.Tensor
+
+
+def next_token_targets(labels_BS: torch.Tensor, document_ids_BS: torch.Tensor | None) -> torch.Tensor:
+    """Shift labels so that position s holds what follows it, and nothing across a border of documents.
+
+    Args:
+        labels_BS: label of each token itself, -100 for none.
+        document_ids_BS: document of each token, if documents are packed.
+
+    Returns:
+        targets_BS, -100 where the position predicts nothing.
+    """
+    targets_BS = F.pad(labels_BS[:, 1:], (0, 1), value=IGNORED_LABEL)
+    if document_ids_BS is not None:
+        border_BS = document_ids_BS[:, 1:] != document_ids_BS[:, :-1]
+        targets_BS[:, :-1].masked_fill_(border_BS, IGNORED_LABEL)
+    return targets_BS
+
+
+def next_token_loss(
+    hidden_BSD: torch.Tensor,
+    targets_BS: torch.Tensor,
+    lm_head: nn.Module,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> TokenLoss:
+    """Cross entropy on the positions that have a target.
+
+    Args:
+        hidden_BSD: output of the decoder.
+        targets_BS: what each position should predict, -100 for nothing.
+        lm_head: output layer.
+        num_items_in_batch: what to divide the sum by, when the batch is a part of a larger one (gradient
+            accumulation, several ranks); by default the number of targets here.
+
+    Returns:
+        The loss. A batch without a single target has loss 0 with gradients 0, so that ranks stay in step.
+    """
+    sequences, positions = (targets_BS != IGNORED_LABEL).nonzero(as_tuple=True)
+    logits_TW = lm_head(hidden_BSD[sequences, positions]).float()
+    losses_T = F.cross_entropy(logits_TW, targets_BS[sequences, positions], reduction="none")
+    normaliser = max(losses_T.numel(), 1) if num_items_in_batch is None else num_items_in_batch
+    zeros_B = losses_T.new_zeros(targets_BS.shape[0])
+    return TokenLoss(
+        loss=losses_T.sum() / normaliser,
+        sequence_loss=zeros_B.index_add(0, sequences, losses_T.detach()),
+        sequence_tokens=torch.bincount(sequences, minlength=targets_BS.shape[0]),
+    )
+
+
+def router_losses(
+    router_logits: tuple[torch.Tensor, ...], token_mask_BS: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Balance loss and z-loss of the sparse layers, each the mean over the layers.
+
+    Balance, as in GShard and AXLearn (the library MM1 was trained with): number of experts times the sum over the
+    experts of (share of tokens whose first choice it is) x (mean probability). It is 1 when balanced. z-loss, as in
+    ST-MoE: mean of the squared logarithm of the sum of the exponentials (paper, section 3.4).
+
+    Args:
+        router_logits: (M, X) of each sparse layer, M = B * S.
+        token_mask_BS: True for tokens that count, False for padding; all count by default.
+
+    Returns:
+        The two losses, not weighted.
+    """
+    kept = None if token_mask_BS is None else token_mask_BS.flatten().nonzero().flatten()
+    balance, z_loss = [], []
+    for layer_MX in router_logits:
+        logits_MX = layer_MX.reshape(-1, layer_MX.shape[-1]).float()
+        if kept is not None:
+            logits_MX = logits_MX[kept]
+        num_tokens, num_experts = logits_MX.shape
+        chosen_X = torch.bincount(logits_MX.detach().argmax(dim=-1), minlength=num_experts) / max(num_tokens, 1)
+        mean_probability_X = logits_MX.softmax(dim=-1).sum(dim=0) / max(num_tokens, 1)
+        balance.append(num_experts * (chosen_X * mean_probability_X).sum())
+        z_loss.append(logits_MX.logsumexp(dim=-1).square().sum() / max(num_tokens, 1))
+    return torch.stack(balance).mean(), torch.stack(z_loss).mean()

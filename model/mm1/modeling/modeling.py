@@ -1,0 +1,415 @@
+"""MM1: vision tower, connector, causal decoder, in Hugging Face style.
+
+    pixel_values (N, 3, height, width) -> vision_tower -> patches_NPV -> connector -> features_NKD
+    input_ids_BS -> embed_tokens -> embeds_BSD, where image tokens are replaced in place by the features
+    embeds_BSD -> language_model -> hidden_BSD -> lm_head -> logits or loss
+
+Unusual here:
+    - `document_ids` packs several documents in one sequence without leakage (see attention.py).
+    - With `labels`, logits are computed on labelled positions only and not returned, unless `return_logits=True`.
+    - Images of the whole batch come in one tensor, in order of appearance, row by row; rows may hold any number.
+
+Names of dimensions:
+    B sequences, S tokens of a sequence, N images of the batch, P patches of an image, V width of the vision tower,
+    K tokens of an image, D width of the decoder
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
+
+from .attention import PACKED_ATTENTION, PackedLayout
+from .configuration import MM1Config
+from .connectors import build_connector, init_connector_weights
+from .losses import next_token_loss, next_token_targets, router_losses
+
+
+@dataclass
+class MM1ModelOutputWithPast(BaseModelOutputWithPast):
+    """Output of `MM1Model`.
+
+    Attributes:
+        image_features: features_NKD that stand in the sequence.
+        router_logits: for each sparse layer the (B * S, experts) scores, if asked for.
+    """
+
+    image_features: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class MM1CausalLMOutputWithPast(CausalLMOutputWithPast):
+    """Output of `MM1ForConditionalGeneration`.
+
+    Attributes:
+        token_loss: the next-token part of the loss.
+        balance_loss: balance loss of the routers, not weighted.
+        z_loss: z-loss of the routers, not weighted.
+        sequence_loss: sum of the next-token losses of each sequence (B,), detached.
+        sequence_tokens: number of predicted tokens of each sequence (B,).
+        image_features: features_NKD that stand in the sequence.
+        router_logits: for each sparse layer the (B * S, experts) scores, if asked for or needed for the loss.
+    """
+
+    token_loss: torch.Tensor | None = None
+    balance_loss: torch.Tensor | None = None
+    z_loss: torch.Tensor | None = None
+    sequence_loss: torch.Tensor | None = None
+    sequence_tokens: torch.Tensor | None = None
+    image_features: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
+
+
+class MM1PreTrainedModel(PreTrainedModel):
+    """Base of the MM1 models: what transformers must know about them."""
+
+    config: MM1Config
+    config_class = MM1Config
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012  read by transformers as it stands
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if not init_connector_weights(module):
+            super()._init_weights(module)
+
+
+class MM1Model(MM1PreTrainedModel):
+    """Vision tower, connector and decoder without the output layer."""
+
+    def __init__(self, config: MM1Config) -> None:
+        super().__init__(config)
+        if config.text_config._attn_implementation is None:
+            config.text_config._attn_implementation = PACKED_ATTENTION
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        _drop_pooling(self.vision_tower)
+        self.connector = build_connector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self._tower_interpolates = "interpolate_pos_encoding" in inspect.signature(self.vision_tower.forward).parameters
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embedding of token ids."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding of token ids."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Encode images.
+
+        Args:
+            pixel_values: (N, 3, height, width), normalised; any resolution that is a whole number of patches. The
+                position embeddings are interpolated when it is not the tower's own.
+
+        Returns:
+            features_NKD.
+
+        Raises:
+            ValueError: the size is no whole number of patches.
+        """
+        height, width = pixel_values.shape[-2:]
+        patch_height, patch_width = self.config.patch_size
+        if height % patch_height or width % patch_width:
+            raise ValueError(
+                f"pixel_values are {height} x {width}, which is no whole number of patches of {patch_height} x {patch_width}"
+            )
+        grid = (height // patch_height, width // patch_width)
+        options = {}
+        if self._tower_interpolates and (height, width) != self.config.image_size:
+            options["interpolate_pos_encoding"] = True
+        pixel_values = pixel_values.to(self.vision_tower.dtype)
+        tokens_NPV = self.vision_tower(pixel_values=pixel_values, **options).last_hidden_state
+        # Class and register tokens, where a tower has them, come first.
+        num_extra_tokens = tokens_NPV.shape[1] - grid[0] * grid[1]
+        if num_extra_tokens < 0:
+            raise ValueError(f"The vision tower answered {tokens_NPV.shape[1]} tokens for {grid[0]} x {grid[1]} patches")
+        return self.connector(tokens_NPV[:, num_extra_tokens:], grid)
+
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Embed tokens and put the features of images in the place of image tokens.
+
+        Args:
+            input_ids: (B, S).
+            pixel_values: images to encode, in order of appearance, row by row.
+            image_features: features_NKD of images encoded before, instead of pixel_values.
+
+        Returns:
+            embeds_BSD and the features_NKD in it.
+
+        Raises:
+            ValueError: image tokens and image features differ in number.
+        """
+        embeds_BSD = self.get_input_embeddings()(input_ids)
+        if pixel_values is not None:
+            image_features = self.get_image_features(pixel_values)
+        is_image_BS = input_ids == self.config.image_token_id
+        if image_features is None:
+            return embeds_BSD, None
+        sequences, positions = is_image_BS.nonzero(as_tuple=True)
+        num_features = image_features.shape[0] * image_features.shape[1]
+        if sequences.numel() != num_features:
+            raise ValueError(
+                f"The batch has {sequences.numel()} image tokens but {num_features} image features "
+                f"({image_features.shape[0]} images of {image_features.shape[1]} tokens)"
+            )
+        features = image_features.flatten(0, 1).to(embeds_BSD.dtype)
+        return embeds_BSD.index_put((sequences, positions), features), image_features
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        image_features: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> MM1ModelOutputWithPast:
+        """Run the three parts; the arguments are those of `MM1ForConditionalGeneration.forward`.
+
+        Raises:
+            ValueError: not exactly one of input_ids and inputs_embeds; images without input_ids; image tokens and
+                features that differ in number; packed documents together with a cache.
+        """
+        kwargs.pop("return_dict", None)
+        if input_ids is not None and inputs_embeds is None:
+            inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
+        elif inputs_embeds is None or input_ids is not None:
+            raise ValueError("Give exactly one of input_ids and inputs_embeds")
+        elif pixel_values is not None or image_features is not None:
+            raise ValueError("Images need input_ids, which say where they stand; or put them into inputs_embeds yourself")
+        if document_ids is None:
+            document_ids = _documents_from_positions(position_ids, attention_mask, past_key_values)
+        if document_ids is not None:
+            if use_cache or past_key_values is not None:
+                raise ValueError("Packed documents (document_ids) cannot be used with a key-value cache")
+            use_cache = False
+            attention_mask, kwargs["packed"] = self._packed_mask(document_ids, inputs_embeds.dtype)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return MM1ModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_features=image_features,
+            router_logits=getattr(outputs, "router_logits", None),
+        )
+
+    def _packed_mask(self, document_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, PackedLayout | None]:
+        layout = PackedLayout(document_ids)
+        implementation = self.language_model.config._attn_implementation
+        if implementation == PACKED_ATTENTION:
+            return layout.placeholder, layout
+        window = getattr(self.language_model.config, "sliding_window", None)
+        if implementation not in ("sdpa", "eager") or (window is not None and window < layout.max_length):
+            raise ValueError(
+                f"Packed documents need attn_implementation={PACKED_ATTENTION!r}; this decoder has {implementation!r}"
+            )
+        return layout.mask() if implementation == "sdpa" else layout.bias(dtype), None
+
+
+class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
+    """MM1 with its output layer: loss, logits, generation."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+    # The loss below already divides by `num_items_in_batch`; transformers' trainer asks for this.
+    accepts_loss_kwargs = True
+
+    def __init__(self, config: MM1Config) -> None:
+        super().__init__(config)
+        self.model = MM1Model(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embedding of token ids."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding of token ids."""
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the output layer."""
+        return self.lm_head
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Encode images (N, 3, height, width) to features_NKD."""
+        return self.model.get_image_features(pixel_values)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        image_features: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        return_logits: bool | None = None,
+        output_router_logits: bool | None = None,
+        **kwargs: Any,
+    ) -> MM1CausalLMOutputWithPast | tuple:
+        """Predict the next token of each position.
+
+        Args:
+            input_ids: (B, S); the place of each image is `image_tokens` times the image token.
+            pixel_values: (N, 3, height, width) images of the batch in order of appearance, row by row.
+            attention_mask: (B, S), 0 for padding; not with document_ids.
+            position_ids: (B, S); in packed sequences restarting at 0 in each document.
+            document_ids: (B, S) document of each token in its row, 1, 2, 3 …, 0 for padding. Documents do not see
+                each other. Without it, positions that restart are read the same way.
+            inputs_embeds: (B, S, D) instead of input_ids, images already in it.
+            past_key_values: cache of the tokens before.
+            labels: (B, S), not shifted, -100 for positions that are not to be predicted. The loss never crosses
+                from one document to the next.
+            use_cache: whether to fill a cache; by default not when labels or packed documents are given.
+            logits_to_keep: number of last positions (0 for all), or indices, to compute logits for.
+            image_features: (N, K, D) features of `get_image_features` instead of pixel_values.
+            num_items_in_batch: what the summed loss is divided by, instead of the number of predicted tokens here.
+            return_logits: whether to compute logits; by default only without labels.
+            output_router_logits: whether to return the scores of the routers.
+            **kwargs: passed on to the decoder.
+
+        Returns:
+            The output; its `loss` is token_loss plus the weighted router losses.
+
+        Raises:
+            ValueError: see `MM1Model.forward`.
+        """
+        return_dict = kwargs.pop("return_dict", None)
+        has_router_loss = labels is not None and self.config.is_moe
+        if labels is not None and use_cache is None:
+            use_cache = False
+        if has_router_loss or output_router_logits:
+            kwargs["output_router_logits"] = True
+        if document_ids is None:
+            document_ids = _documents_from_positions(position_ids, attention_mask, past_key_values)
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            document_ids=document_ids,
+            inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            image_features=image_features,
+            **kwargs,
+        )
+        hidden_BSD = outputs.last_hidden_state
+        result = MM1CausalLMOutputWithPast(
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_features=outputs.image_features,
+            router_logits=outputs.router_logits,
+        )
+        if return_logits or (return_logits is None and labels is None):
+            result.logits = self.lm_head(slice_logits_to_keep(hidden_BSD, logits_to_keep))
+        if labels is not None:
+            targets_BS = next_token_targets(labels.to(hidden_BSD.device), document_ids)
+            token_loss = next_token_loss(hidden_BSD, targets_BS, self.lm_head, num_items_in_batch)
+            result.loss = result.token_loss = token_loss.loss
+            result.sequence_loss, result.sequence_tokens = token_loss.sequence_loss, token_loss.sequence_tokens
+        if has_router_loss:
+            self._add_router_losses(result, document_ids if document_ids is not None else attention_mask)
+        return result.to_tuple() if return_dict is False else result
+
+    def _add_router_losses(self, result: MM1CausalLMOutputWithPast, token_ids_BS: torch.Tensor | None) -> None:
+        if not result.router_logits:
+            return
+        token_mask_BS = None if token_ids_BS is None else token_ids_BS != 0
+        balance_loss, z_loss = router_losses(result.router_logits, token_mask_BS)
+        result.balance_loss, result.z_loss = balance_loss, z_loss
+        result.loss = (
+            result.loss + self.config.router_balance_loss_weight * balance_loss + self.config.router_z_loss_weight * z_loss
+        )
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **model_kwargs: Any
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        # Rows hold different numbers of images, so images are repeated row by row, not one by one.
+        images = {key: model_kwargs.pop(key, None) for key in ("pixel_values", "image_features")}
+        original_ids = input_ids
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            expand_size=expand_size, input_ids=input_ids, **model_kwargs
+        )
+        for key, tensor in images.items():
+            if tensor is not None and expand_size > 1 and original_ids is not None:
+                num_tokens_B = (original_ids == self.config.image_token_id).sum(dim=1)
+                rows = tensor.split((num_tokens_B // self.config.image_tokens).tolist())
+                tensor = torch.cat([row for row in rows for _ in range(expand_size)])
+            if tensor is not None:
+                model_kwargs[key] = tensor
+        return input_ids, model_kwargs
+
+
+def _documents_from_positions(
+    position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past_key_values: Cache | None
+) -> torch.Tensor | None:
+    """Read positions that restart at 0 as packed documents, so that they cannot leak into each other.
+
+    transformers does the same, but only without mask and cache, and leaks silently otherwise.
+    """
+    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or past_key_values is not None:
+        return None
+    starts_BS = position_ids == 0
+    if not starts_BS[:, 1:].any():
+        return None
+    if attention_mask is not None and not attention_mask.all():
+        return None  # padding, whose positions say nothing
+    return starts_BS.cumsum(dim=1) + 1
+
+
+def _drop_pooling(tower: Any) -> None:
+    """Remove what a vision tower computes from its class token only: MM1 uses the patches.
+
+    The parameters would get no gradient, which data parallel training does not forgive.
+    """
+    model_type = tower.config.model_type
+    if model_type == "clip_vision_model":
+        tower.post_layernorm = nn.Identity()
+    elif model_type == "siglip_vision_model" and getattr(tower, "use_head", False):
+        tower.use_head = False
+        del tower.head
+    elif getattr(tower, "pooler", None) is not None:
+        tower.pooler = None
+
+
+MM1ForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
