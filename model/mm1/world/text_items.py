@@ -1,7 +1,7 @@
 """Items of the text benchmark: a prompt, the word that should follow, and choices where the answer is one of a few.
 
-The kinds are those of :mod:`mm1.world.texts`, equally often. Facts and sums test what was memorised; copy, binding
-and scene test what the prompt itself tells.
+The kinds are those of :mod:`mm1.world.texts` that can be asked, equally often. Facts and sums test what was
+memorised; copy, binding and scene test what the prompt itself tells.
 """
 
 from __future__ import annotations

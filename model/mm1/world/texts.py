@@ -1,9 +1,10 @@
 """The text part: documents without images, as jsonl rows ``{"id", "kind", "text"}``.
 
-Five kinds. ``binding`` is the largest, because learning in context starts on the language side and crosses over to
+Six kinds. ``binding`` is the largest, because learning in context starts on the language side and crosses over to
 images: pictures in words, each followed by an invented name that holds in this document only. There are no repeated
 strings (they teach copying by distance, not by content). ``facts`` and ``sums`` are there to be memorised, ``copy``
-repeats a list once, ``scene`` describes a picture in words and asks about it.
+repeats a list once, ``scene`` describes a picture in words and asks about it. ``notes`` say nothing of use; they hold
+the words that only conversations need, so that a tokenizer trained on pre-training texts knows them, as a real one would.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from mm1.world.config import WorldConfig
 from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
 from mm1.world.scene import SceneSampler, Split, held_out_pairs
 
-TEXT_KINDS = {"binding": 0.40, "scene": 0.20, "facts": 0.15, "sums": 0.15, "copy": 0.10}
+TEXT_KINDS = {"binding": 0.40, "scene": 0.20, "facts": 0.14, "sums": 0.14, "copy": 0.10, "notes": 0.02}
 
 COPY_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
 BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
 BARE_SHARE = 1 / 3
+NOTED_WORDS = ("shapes", "colours", "full", "describe", "detail", "list", "user", "assistant", "word", "sentence", "object")
 
 
 def bound_things(count: int, sampler: SceneSampler) -> list[str]:
@@ -70,13 +72,13 @@ def facts_about(animal: str) -> tuple[tuple[str, str], ...]:
 
 def _facts(sampler: SceneSampler) -> str:
     rng = sampler.rng
-    told = [rng.choice(facts_about(rng.choice(ANIMALS))) for _ in range(rng.randint(2, 8))]
+    told = [rng.choice(facts_about(rng.choice(ANIMALS))) for _ in range(rng.randint(3, 8))]
     return " ".join(f"{start} {end} ." for start, end in told)
 
 
 def _sums(sampler: SceneSampler) -> str:
     rng = sampler.rng
-    pairs = [(rng.randrange(10), rng.randrange(10)) for _ in range(rng.randint(2, 9))]
+    pairs = [(rng.randrange(10), rng.randrange(10)) for _ in range(rng.randint(3, 9))]
     return " ".join(f"{one} plus {two} is {one + two} ." for one, two in pairs)
 
 
@@ -90,12 +92,25 @@ def _copy(sampler: SceneSampler) -> str:
     return f"copy {words} : {words} ."
 
 
+def _notes(sampler: SceneSampler) -> str:
+    subjects, objects = (
+        ("the user", "the assistant", "a sentence", "a word"),
+        ("the answer", "a list", "the object", "a detail"),
+    )
+    told = []
+    for _ in range(sampler.rng.randint(3, 6)):
+        one, other = sampler.rng.sample(NOTED_WORDS, 2)
+        told.append(f"{sampler.rng.choice(subjects)} shows {sampler.rng.choice(objects)} with {one} or {other} .")
+    return " ".join(told)
+
+
 _DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
     "binding": binding,
     "scene": _scene,
     "facts": _facts,
     "sums": _sums,
     "copy": _copy,
+    "notes": _notes,
 }
 
 

@@ -1,0 +1,112 @@
+"""The benchmark files: forms of VQAv2 and COCO, balanced episodes, scenes apart from training and from each other."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mm1.world import language, streams
+from mm1.world.benchmarks import CAPTION_TASKS, VQA_TASKS
+from mm1.world.config import WorldConfig
+from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs, split_class
+from mm1.world.text_items import text_items
+
+CONFIG = WorldConfig.small()
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def vqa(folder: Path, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    questions = load(folder / f"{name}_questions.json")["questions"]
+    annotations = {row["question_id"]: row for row in load(folder / f"{name}_annotations.json")["annotations"]}
+    assert len(annotations) == len(questions)
+    return [(row, annotations[row["question_id"]]) for row in questions]
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("task", VQA_TASKS)
+def test_questions_have_vqav2_form(world: Path, split: str, task: str) -> None:
+    folder = world / "benchmarks" / split
+    items, demos = vqa(folder, task), vqa(folder, f"{task}_demo")
+    assert len(items) == CONFIG.num_eval_items
+    for question, annotation in items + demos:
+        assert question["image_id"] == annotation["image_id"]
+        assert {answer["answer"] for answer in annotation["answers"]} == {annotation["multiple_choice_answer"]}
+        Image.open(folder / "images" / f"{question['image_id']:012d}.jpg").verify()
+    types = {annotation["question_type"] for _, annotation in items}
+    assert types <= {annotation["question_type"] for _, annotation in demos}
+    assert not {q["image_id"] for q, _ in items} & {q["image_id"] for q, _ in demos}
+
+
+def test_novel_episodes_are_balanced(world: Path) -> None:
+    folder = world / "benchmarks" / "test"
+    demos = vqa(folder, "novel_demo")
+    items = vqa(folder, "novel")
+    for episode in {annotation["question_type"] for _, annotation in items}:
+        shown = Counter(a["multiple_choice_answer"] for _, a in demos if a["question_type"] == episode)
+        asked = Counter(a["multiple_choice_answer"] for _, a in items if a["question_type"] == episode)
+        assert list(shown.values()) == [4, 4]
+        assert dict.fromkeys(shown, 1) == asked
+        choices = {tuple(a["choices"]) for _, a in items + demos if a["question_type"] == episode}
+        assert [set(names) for names in choices] == [set(shown)]
+    assert {question["question"] for question, _ in items} == {language.NOVEL_QUESTION}
+
+
+@pytest.mark.parametrize("task", CAPTION_TASKS)
+def test_captions_have_coco_form(world: Path, task: str) -> None:
+    folder = world / "benchmarks" / "dev"
+    content, demos = load(folder / f"{task}.json"), load(folder / f"{task}_demo.json")
+    images = {image["id"]: image for image in content["images"]}
+    assert len(content["annotations"]) == len(images) == CONFIG.num_eval_items
+    for annotation in content["annotations"]:
+        assert (folder / "images" / images[annotation["image_id"]]["file_name"]).exists()
+        assert annotation["caption"].startswith("a ")
+    assert not set(images) & {image["id"] for image in demos["images"]}
+
+
+def held_out_phrases() -> set[str]:
+    return {f"{language.COLOURS[colour]} {language.SHAPES[shape]}" for shape, colour in held_out_pairs(CONFIG)}
+
+
+def test_held_out_captions_show_what_other_files_never_name(world: Path) -> None:
+    folder = world / "benchmarks" / "test"
+    for annotation in load(folder / "captions_heldout.json")["annotations"]:
+        assert sum(phrase in annotation["caption"] for phrase in held_out_phrases()) == 1
+    others = [p for p in folder.glob("*.json*") if p.name not in ("captions_heldout.json", "vqa_heldout_annotations.json")]
+    assert len(others) > 10
+    for path in others:
+        assert not [phrase for phrase in held_out_phrases() if phrase in path.read_text()], path.name
+
+
+def test_text_items_can_be_answered_from_their_prompt() -> None:
+    sampler = SceneSampler(streams.choices(3, "test"), Split.DEV, held_out_pairs(CONFIG))
+    items = text_items(sampler, 100)
+    assert Counter(item["kind"] for item in items) == dict.fromkeys(("facts", "sums", "copy", "binding", "scene"), 20)
+    for item in items:
+        words = item["prompt"].split()
+        assert item["answer"] in item.get("choices", [item["answer"]])
+        if item["kind"] == "binding":
+            query = " ".join(words).rsplit(" . ", 1)[1]
+            assert f"{query} {item['answer']} ." in item["prompt"]
+        elif item["kind"] == "copy":
+            known = len(words) - words.index(":") - 1
+            assert words[1 + known] == item["answer"]
+        elif item["kind"] == "sums":
+            assert int(words[0]) + int(words[2]) == int(item["answer"])
+
+
+def test_splits_never_share_a_scene() -> None:
+    drawn: dict[Split, set[Scene]] = {}
+    for split in Split:
+        sampler = SceneSampler(streams.choices(5, split.name), split, held_out_pairs(CONFIG))
+        scenes = [sampler.any() for _ in range(300)] + [sampler.held_out_scene()[0] for _ in range(50)]
+        assert {split_class(scene) for scene in scenes} <= split.value
+        drawn[split] = set(scenes)
+    assert sum(len(scenes) for scenes in drawn.values()) == len(set().union(*drawn.values()))
