@@ -15,56 +15,21 @@ Names of dimensions:
 """
 
 import inspect
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 
 from .attention import PACKED_ATTENTION, PackedLayout
 from .configuration import MM1Config
 from .connectors import build_connector, init_connector_weights
 from .losses import next_token_loss, next_token_targets, router_losses
-
-
-@dataclass
-class MM1ModelOutputWithPast(BaseModelOutputWithPast):
-    """Output of `MM1Model`.
-
-    Attributes:
-        image_features: features_NKD that stand in the sequence.
-        router_logits: for each sparse layer the (B * S, experts) scores, if asked for.
-    """
-
-    image_features: torch.Tensor | None = None
-    router_logits: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class MM1CausalLMOutputWithPast(CausalLMOutputWithPast):
-    """Output of `MM1ForConditionalGeneration`.
-
-    Attributes:
-        token_loss: the next-token part of the loss.
-        balance_loss: balance loss of the routers, not weighted.
-        z_loss: z-loss of the routers, not weighted.
-        sequence_loss: sum of the next-token losses of each sequence (B,), detached.
-        sequence_tokens: number of predicted tokens of each sequence (B,).
-        image_features: features_NKD that stand in the sequence.
-        router_logits: for each sparse layer the (B * S, experts) scores, if asked for or needed for the loss.
-    """
-
-    token_loss: torch.Tensor | None = None
-    balance_loss: torch.Tensor | None = None
-    z_loss: torch.Tensor | None = None
-    sequence_loss: torch.Tensor | None = None
-    sequence_tokens: torch.Tensor | None = None
-    image_features: torch.Tensor | None = None
-    router_logits: tuple[torch.Tensor, ...] | None = None
+from .outputs import MM1CausalLMOutputWithPast, MM1ModelOutputWithPast
+from .parts import build_from_parts
 
 
 class MM1PreTrainedModel(PreTrainedModel):
@@ -250,6 +215,32 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         self.model = MM1Model(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def from_parts(
+        cls,
+        vision: Path | str | None,
+        decoder: Path | str | None,
+        config: MM1Config | None = None,
+        dtype: torch.dtype = torch.float32,
+        **config_fields: Any,
+    ) -> Self:
+        """Build a model from pretrained parts, with a fresh connector.
+
+        Args:
+            vision: folder of a vision tower, or of a model that contains one (CLIP, SigLIP); fresh without it.
+            decoder: folder of a causal language model; fresh without it.
+            config: configuration of the whole; a part with a folder takes that folder's configuration instead.
+            dtype: type of all weights.
+            **config_fields: fields of `MM1Config` that go before those of `config`.
+
+        Returns:
+            The model; its embeddings are enlarged if image_token_id lies beyond the decoder's vocabulary.
+
+        Raises:
+            ValueError: a part has neither a folder nor a configuration, or its folder lacks weights.
+        """
+        return build_from_parts(cls, vision, decoder, config, dtype, **config_fields)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the embedding of token ids."""

@@ -1,0 +1,41 @@
+"""Export of a whole model: a folder that plain transformers loads.
+
+    model, processor -> export -> folder (weights, configurations, tokenizer, code) -> AutoModelForImageTextToText
+
+The folder holds the code of this room, so that it loads with `trust_remote_code=True` where this project is not
+installed. Its bytes depend on model and processor only, not on time or place.
+"""
+
+from pathlib import Path
+
+from .modeling import MM1ForConditionalGeneration
+from .processing import TURN_END_TOKEN, MM1Processor
+
+
+def export(model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path | str) -> Path:
+    """Write a folder that plain transformers loads with `trust_remote_code=True`.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        folder: where to; made if it is missing.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    set_stop_tokens(model, processor)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def set_stop_tokens(model: MM1ForConditionalGeneration, processor: MM1Processor) -> None:
+    """Tell generation where a document and a chat turn end, and what to pad with, unless it was told before."""
+    tokenizer, generation = processor.tokenizer, model.generation_config
+    if generation.eos_token_id is None:
+        turn_end = tokenizer.convert_tokens_to_ids(TURN_END_TOKEN)
+        stops = {tokenizer.eos_token_id, turn_end} - {None, tokenizer.unk_token_id}
+        generation.eos_token_id = sorted(stops)
+    if generation.pad_token_id is None:
+        generation.pad_token_id = tokenizer.pad_token_id

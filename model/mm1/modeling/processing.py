@@ -1,0 +1,216 @@
+"""Processor of MM1: text with image places and images in, model inputs out.
+
+    "<image>what is this ?" + [image] -> input_ids, attention_mask (B, S), pixel_values (N, 3, height, width)
+    chat messages -> ChatML text -> the same
+
+Text is tokenised piece by piece, exactly as in training, where each part of a sample is tokenised on its own: pieces
+end at image places, at special tokens and after the header of a chat turn. With a byte-level tokenizer that puts a
+space before each piece (`add_prefix_space=True`) a word then has one token wherever it stands.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BatchFeature
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.processing_utils import ProcessorMixin
+
+IMAGE_TOKEN = "<image>"
+TURN_END_TOKEN = "<|im_end|>"
+
+# ChatML; a content is a string or a list of {"type": "text", "text": …} and {"type": "image"}.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['content'] is string -%}{{ message['content'] }}"
+    "{%- else -%}{%- for item in message['content'] -%}"
+    "{%- if item['type'] == 'image' -%}{{ '<image>' }}"
+    "{%- elif item['type'] == 'text' -%}{{ item['text'] }}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{{ '<|im_end|>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+
+_TURN_HEADER = re.compile(r"(<\|im_start\|>\w+\n)")
+
+ImageLike = Image.Image | np.ndarray
+
+
+class MM1Processor(ProcessorMixin):
+    """Image processor and tokenizer of an MM1 model.
+
+    Args:
+        image_processor: any image processor of transformers; images are given to it only where the fast path
+            below does not do the same.
+        tokenizer: tokenizer that has the image token as one token.
+        image_tokens: number of tokens of one image.
+        image_token: text that marks the place of an image.
+        chat_template: Jinja template of a conversation, ChatML by default.
+
+    Raises:
+        ValueError: the tokenizer lacks the image token.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        image_tokens: int = 144,
+        image_token: str = IMAGE_TOKEN,
+        chat_template: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        self.image_tokens = image_tokens
+        self.image_token = image_token
+        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        if self.image_token_id is None or self.image_token_id == tokenizer.unk_token_id:
+            raise ValueError(f"The tokenizer has no token {image_token!r}; add it as a special token")
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[Any] | None = None,
+        text: str | Sequence[str] | None = None,
+        padding: bool = True,
+        padding_side: str = "left",
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Prepare model inputs.
+
+        Args:
+            images: images in order of appearance; a single one, a list, or a list for each text.
+            text: one text or several; each image token marks the place of one image.
+            padding: whether texts are padded to the longest.
+            padding_side: where; left, as generation needs it, by default.
+            return_tensors: "pt" for tensors, None for lists.
+            **kwargs: ignored, for the sake of callers that pass other processors' options.
+
+        Returns:
+            input_ids and attention_mask (B, S) if there is text, pixel_values (N, 3, height, width) if there are images.
+
+        Raises:
+            ValueError: places and images differ in number; neither text nor images.
+        """
+        flat_images = list(_flatten(images))
+        if text is None and not flat_images:
+            raise ValueError("Give text, images or both")
+        data: dict[str, Any] = {}
+        if text is not None:
+            texts = [text] if isinstance(text, str) else list(text)
+            num_places = sum(one.count(self.image_token) for one in texts)
+            if num_places != len(flat_images):
+                raise ValueError(
+                    f"The text has {num_places} places for images ({self.image_token}), but there are {len(flat_images)} images"
+                )
+            ids = {"input_ids": [self.encode(one) for one in texts]}
+            data |= self.tokenizer.pad(ids, padding=padding, padding_side=padding_side, return_tensors=return_tensors)
+        if flat_images:
+            pixel_values = self.pixel_values(flat_images)
+            data["pixel_values"] = pixel_values if return_tensors == "pt" else pixel_values.numpy()
+        return BatchFeature(data)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenise a text piece by piece; each image place becomes `image_tokens` image tokens."""
+        ids: list[int] = []
+        for index, span in enumerate(text.split(self.image_token)):
+            if index:
+                ids += [self.image_token_id] * self.image_tokens
+            for piece in _TURN_HEADER.split(span):
+                if piece:
+                    ids += self.tokenizer.encode(piece, add_special_tokens=False)
+        return ids
+
+    def pixel_values(self, images: Sequence[ImageLike]) -> torch.Tensor:
+        """Resize and normalise images.
+
+        Args:
+            images: PIL images of any mode, or uint8 arrays (height, width, 3).
+
+        Returns:
+            (N, 3, height, width) float32.
+        """
+        processor, size = self.image_processor, self._target_size()
+        if size is None:
+            return processor(images, return_tensors="pt")["pixel_values"]
+        # The same steps as the image processor's, on the whole batch at once: it handles image by image and copies
+        # each several times, which costs ten times as much for small images.
+        pixels = np.stack([_resized(image, size, processor.resample) for image in images])
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        mean, std = (torch.tensor(values_3).view(3, 1, 1) for values_3 in (processor.image_mean, processor.image_std))
+        return values.mul_(processor.rescale_factor / std).sub_(mean / std)
+
+    def _target_size(self) -> tuple[int, int] | None:
+        """Height and width of all images when the image processor only resizes and normalises, else None."""
+        processor = self.image_processor
+        size = processor.size
+        plain = processor.do_resize and processor.do_rescale and processor.do_normalize and not processor.do_center_crop
+        if not plain or not size.get("height") or not size.get("width"):
+            return None
+        return size["height"], size["width"]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the model inputs that this processor makes."""
+        return ["input_ids", "attention_mask", "pixel_values"]
+
+
+def build_processor(
+    tokenizer: Any,
+    image_tokens: int,
+    image_size: int | tuple[int, int],
+    image_mean: Sequence[float] = (0.48145466, 0.4578275, 0.40821073),
+    image_std: Sequence[float] = (0.26862954, 0.26130258, 0.27577711),
+    chat_template: str | None = None,
+) -> MM1Processor:
+    """Build the processor of a model whose vision tower takes one square or rectangular size.
+
+    Args:
+        tokenizer: tokenizer with the image token.
+        image_tokens: number of tokens of one image.
+        image_size: pixels of the side, or (height, width).
+        image_mean: mean of each channel, of values in [0, 1]; CLIP's by default.
+        image_std: standard deviation of each channel; CLIP's by default.
+        chat_template: Jinja template, ChatML by default.
+
+    Returns:
+        The processor.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    image_processor = CLIPImageProcessorPil(
+        size={"height": height, "width": width},
+        do_center_crop=False,
+        image_mean=list(image_mean),
+        image_std=list(image_std),
+    )
+    return MM1Processor(image_processor, tokenizer, image_tokens=image_tokens, chat_template=chat_template)
+
+
+def _flatten(images: Any) -> Iterator[ImageLike]:
+    if images is None:
+        return
+    if isinstance(images, (list, tuple)):
+        for image in images:
+            yield from _flatten(image)
+    else:
+        yield images
+
+
+def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarray:
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (*size, 3):
+        return image
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if image.size != size[::-1]:
+        image = image.resize(size[::-1], resample=resample)
+    return np.asarray(image)
+
+
+MM1Processor.register_for_auto_class()
