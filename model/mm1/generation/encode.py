@@ -1,0 +1,141 @@
+"""Prompts -> token ids and image features.
+
+    text segment  -> processor, each segment on its own -> token ids
+    image segment -> decode, processor, vision tower, connector -> features_NKD (kept for images seen again)
+
+Names of dimensions: N images, K tokens of an image, D width of the decoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as PillowImage
+
+from mm1.errors import ConfigurationError, DataError
+from mm1.generation.config import BatchSettings
+from mm1.generation.prompt import Image, Prompt
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as the model takes it."""
+
+    tokens: tuple[int, ...]
+    """Token ids; an image is `image_tokens` times the image token."""
+    images: tuple[Image, ...]
+    """Its images in order."""
+
+
+class PromptEncoder:
+    """Tokenises prompts and encodes their images, each image once as long as it stays in the cache.
+
+    Args:
+        model: an `MM1ForConditionalGeneration`.
+        processor: an `MM1Processor`.
+        settings: batch of images and size of the cache.
+    """
+
+    def __init__(self, model: Any, processor: Any, settings: BatchSettings) -> None:
+        self.model = model
+        self.processor = processor
+        self.image_token_id = int(model.config.image_token_id)
+        self.image_tokens = int(model.config.image_tokens)
+        self.settings = settings
+        self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._cached_bytes = 0
+        self.tokenize = lru_cache(maxsize=65_536)(self._tokenize)
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        if self.processor.image_token in text:
+            raise ConfigurationError(f"a text holds {self.processor.image_token!r}: give the image itself in its place")
+        return tuple(self.processor.encode(text))
+
+    def encode(self, prompt: Prompt) -> Encoded:
+        """Tokenise a prompt; its images are only listed here."""
+        tokens: list[int] = []
+        images: list[Image] = []
+        for segment in prompt:
+            if isinstance(segment, str):
+                tokens.extend(self.tokenize(segment))
+            else:
+                tokens.extend([self.image_token_id] * self.image_tokens)
+                images.append(segment)
+        return Encoded(tuple(tokens), tuple(images))
+
+    def features(self, images: Sequence[Image]) -> torch.Tensor | None:
+        """Features of images in the given order, (N, K, D); None when there are none.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if not images:
+            return None
+        keys = [_key(image) for image in images]
+        found = {key: self._features[key] for key in keys if key in self._features}
+        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
+        for chunk in _chunks(list(missing), self.settings.image_batch):
+            encoded_NKD = self._encode_images([missing[key] for key in chunk])
+            found.update(zip(chunk, encoded_NKD, strict=True))
+        self._keep(found)
+        return torch.stack([found[key] for key in keys])
+
+    def _encode_images(self, images: Sequence[Image]) -> torch.Tensor:
+        pixel_values = self.processor.pixel_values([read_image(image) for image in images])
+        with torch.inference_mode():
+            return self.model.get_image_features(pixel_values.to(self.model.device))
+
+    def _keep(self, features: dict[str, torch.Tensor]) -> None:
+        for key, feature_KD in features.items():
+            if key not in self._features:
+                # A clone, because a row of a batch would keep the whole batch alive.
+                self._features[key] = feature_KD.clone()
+                self._cached_bytes += feature_KD.nbytes
+            self._features.move_to_end(key)
+        while self._cached_bytes > self.settings.image_cache_bytes and self._features:
+            _, oldest = self._features.popitem(last=False)
+            self._cached_bytes -= oldest.nbytes
+
+    def check_length(self, num_tokens: int, max_new_tokens: int) -> None:
+        """Refuse what does not fit the decoder's context.
+
+        Raises:
+            ConfigurationError: prompt and answer together are longer than the decoder's positions.
+        """
+        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        if limit is not None and num_tokens + max_new_tokens > limit:
+            raise ConfigurationError(
+                f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {limit}: "
+                "use fewer demonstrations, shorter text or fewer images"
+            )
+
+
+def read_image(image: Image) -> PillowImage.Image:
+    """Decode an image to RGB.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        source = io.BytesIO(image) if isinstance(image, bytes) else image
+        with PillowImage.open(source) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
+        name = f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
+        raise DataError(f"image {name} cannot be read: {error}") from None
+
+
+def _key(image: Image) -> str:
+    return str(image) if isinstance(image, Path) else hashlib.sha256(image).hexdigest()
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,217 @@
+"""Batched generation and scoring with shared prefixes: what evaluation and serving call.
+
+    requests -> encode -> batches (equal prefixes side by side, similar lengths together)
+             -> prefixes read once each -> rows handed out -> prompts read -> decode until all are done   (generate, stream)
+                                                                            -> likelihood of choices      (score)
+
+Requests whose prefix nobody shares are read in one pass. Greedy tokens are those of transformers' `generate` on each prompt
+alone (tested).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+
+from mm1.generation.config import BatchSettings, Sampling
+from mm1.generation.decode import DecodingState, extend
+from mm1.generation.encode import Encoded, PromptEncoder
+from mm1.generation.prompt import Completion, Prompt, Request
+from mm1.generation.sampling import TokenChooser
+from mm1.generation.transcript import Transcript
+
+OnBatch = Callable[[int], None]
+"""Called after each batch with the number of requests done in it."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    index: int
+    prefix: Encoded
+    prompt: Encoded
+    prefix_key: int
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prefix.tokens) + len(self.prompt.tokens)
+
+
+class Generator:
+    """A model that continues and scores prompts.
+
+    Args:
+        model: an `MM1ForConditionalGeneration`; it is put into evaluation mode.
+        processor: its `MM1Processor`.
+        settings: how work is cut into batches.
+    """
+
+    def __init__(self, model: Any, processor: Any, settings: BatchSettings | None = None) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.settings = settings or BatchSettings()
+        self.encoder = PromptEncoder(model, processor, self.settings)
+        self.stop_ids = _stop_ids(model, processor)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        on_batch: OnBatch | None = None,
+    ) -> list[Completion]:
+        """Continue each prompt.
+
+        Args:
+            requests: prompts in any order.
+            max_new_tokens: limit of each answer in tokens.
+            stop: strings that end an answer; they are not part of it.
+            sampling: how tokens are chosen; greedy by default.
+            on_batch: progress.
+
+        Returns:
+            One completion per request, in their order.
+
+        Raises:
+            ConfigurationError: a prompt does not fit the model's context.
+            DataError: an image cannot be read.
+        """
+        chooser = TokenChooser(sampling or Sampling())
+        results: dict[int, Completion] = {}
+        for jobs in self._batches(requests, max_new_tokens):
+            transcripts = [self._transcript(stop, max_new_tokens) for _ in jobs]
+            self._decode(self._prefill(jobs), transcripts, chooser)
+            for job, transcript in zip(jobs, transcripts, strict=True):
+                results[job.index] = transcript.completion(job.num_tokens)
+            if on_batch:
+                on_batch(len(jobs))
+        return [results[index] for index in range(len(requests))]
+
+    def stream(
+        self, request: Request, *, max_new_tokens: int, stop: Sequence[str] = (), sampling: Sampling | None = None
+    ) -> Iterator[Transcript]:
+        """Continue one prompt; the same growing transcript is given after each token, for the last time when it is done."""
+        chooser = TokenChooser(sampling or Sampling())
+        ((job,),) = self._batches([request], max_new_tokens)
+        transcript = self._transcript(stop, max_new_tokens)
+        state = self._prefill([job])
+        while not transcript.done:
+            (token,) = chooser(state.next_logits)
+            transcript.push(token)
+            yield transcript
+            if not transcript.done:
+                state = extend(self.model, [[token]], state=state)
+
+    def score(
+        self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+    ) -> list[list[float]]:
+        """Log-likelihood of continuations, for choices.
+
+        Args:
+            requests: prompts in any order.
+            continuations: for each request texts that may follow it, with their leading space where one belongs.
+            on_batch: progress.
+
+        Returns:
+            For each request and continuation the sum of the log-probabilities of its tokens (natural logarithm).
+        """
+        tokens = [[self.encoder.tokenize(text) for text in texts] for texts in continuations]
+        longest = max((len(ids) for texts in tokens for ids in texts), default=0)
+        results: dict[int, list[float]] = {}
+        for jobs in self._batches(requests, longest):
+            wanted = [tokens[job.index] for job in jobs]
+            for job, scores in zip(jobs, self._score_batch(self._prefill(jobs), wanted), strict=True):
+                results[job.index] = scores
+            if on_batch:
+                on_batch(len(jobs))
+        return [results[index] for index in range(len(requests))]
+
+    # -- batches ----------------------------------------------------------------------------------------------------
+
+    def _batches(self, requests: Sequence[Request], max_new_tokens: int) -> list[list[_Job]]:
+        prefixes: dict[Prompt, tuple[int, Encoded]] = {}
+        jobs = []
+        for index, request in enumerate(requests):
+            if request.prefix not in prefixes:
+                prefixes[request.prefix] = (len(prefixes), self.encoder.encode(request.prefix))
+            key, prefix = prefixes[request.prefix]
+            job = _Job(index, prefix, self.encoder.encode(request.prompt), key)
+            self.encoder.check_length(job.num_tokens, max_new_tokens)
+            jobs.append(job)
+        jobs.sort(key=lambda job: (len(job.prefix.tokens), job.prefix_key, len(job.prompt.tokens), job.index))
+        batches: list[list[_Job]] = []
+        longest = 0
+        for job in jobs:
+            longest = max(longest, job.num_tokens + max_new_tokens)
+            full = batches and (
+                len(batches[-1]) >= self.settings.batch_size or longest * (len(batches[-1]) + 1) > self.settings.batch_tokens
+            )
+            if not batches or full:
+                batches.append([])
+                longest = job.num_tokens + max_new_tokens
+            batches[-1].append(job)
+        return batches
+
+    def _prefill(self, jobs: Sequence[_Job]) -> DecodingState:
+        """Read the prompts of a batch; prefixes that several of them share are read once."""
+        prefixes = {job.prefix_key: job.prefix for job in jobs if job.prefix.tokens}
+        if not prefixes or len(prefixes) == len(jobs):
+            return self._read([Encoded(j.prefix.tokens + j.prompt.tokens, j.prefix.images + j.prompt.images) for j in jobs])
+        keys = {job.prefix_key: job.prefix for job in jobs}  # one of them may be empty: a row of padding only
+        state = self._read(list(keys.values()))
+        rows = {key: row for row, key in enumerate(keys)}
+        state.select([rows[job.prefix_key] for job in jobs])
+        return self._read([job.prompt for job in jobs], state)
+
+    def _read(self, encoded: Sequence[Encoded], state: DecodingState | None = None) -> DecodingState:
+        images = list(chain.from_iterable(item.images for item in encoded))
+        return extend(self.model, [item.tokens for item in encoded], self.encoder.features(images), state)
+
+    # -- decoding and scoring ---------------------------------------------------------------------------------------
+
+    def _transcript(self, stop: Sequence[str], max_new_tokens: int) -> Transcript:
+        return Transcript(self.processor.tokenizer, self.stop_ids, stop, max_new_tokens)
+
+    def _decode(self, state: DecodingState, transcripts: Sequence[Transcript], chooser: TokenChooser) -> None:
+        active = list(transcripts)
+        while True:
+            tokens = chooser(state.next_logits)
+            for transcript, token in zip(active, tokens, strict=True):
+                if not transcript.done:
+                    transcript.push(token)
+            going = [row for row, transcript in enumerate(active) if not transcript.done]
+            if not going:
+                return
+            if len(going) <= len(active) * 3 // 4:  # finished rows are dropped when that saves more than it costs
+                state.select(going)
+                active = [active[row] for row in going]
+                tokens = [tokens[row] for row in going]
+            state = extend(self.model, [[token] for token in tokens], state=state)
+
+    def _score_batch(self, state: DecodingState, wanted: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        first_BV = state.next_logits.log_softmax(dim=-1)
+        scores = [[float(first_BV[row, ids[0]]) if ids else 0.0 for ids in texts] for row, texts in enumerate(wanted)]
+        longer = [(row, n, ids) for row, texts in enumerate(wanted) for n, ids in enumerate(texts) if len(ids) > 1]
+        if longer:
+            state.select([row for row, _, _ in longer])
+            state = extend(self.model, [ids[:-1] for _, _, ids in longer], state=state, all_logits=True)
+            for (row, n, ids), logits_SV in zip(longer, state.logits, strict=True):
+                likely_SV = logits_SV[1 - len(ids) :].log_softmax(dim=-1)
+                targets = torch.tensor(ids[1:], device=likely_SV.device)
+                scores[row][n] += float(likely_SV.gather(1, targets[:, None]).sum())
+        return scores
+
+
+def _stop_ids(model: Any, processor: Any) -> frozenset[int]:
+    """Tokens after which there is nothing to read: end of document, end of turn, and an image that nobody has given."""
+    tokenizer = processor.tokenizer
+    ids = {tokenizer.eos_token_id, int(model.config.image_token_id)}
+    ids |= {tokenizer.get_vocab().get("<|im_end|>")}
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids |= set(configured if isinstance(configured, list) else [configured])
+    return frozenset(token for token in ids if token is not None)
