@@ -17,6 +17,7 @@ import argparse
 import logging
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -38,7 +39,7 @@ from pydantic import BaseModel
 from mm1.config.resolve import validate
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, OutOfMemory, Preempted, from_os_error
 from mm1.manifests import MANIFEST_NAME, Manifest, ManifestT, load, manifest_key, publish
-from mm1.store.base import BlobRef, Store
+from mm1.store.base import BlobRef, Store, digest_of
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
 from mm1_components.arguments import build_parser, input_values, source_fields
@@ -258,20 +259,23 @@ def _write_outputs(arguments: argparse.Namespace, outputs: dict[str, Any]) -> No
                 temporary.write_text(text)
 
 
-def _record_key(record: dict[str, Any]) -> str:
-    return f"runs/{record['run']}/{record['task']}.json"
+def record_key(run: str, task: str) -> str:
+    """The object's name of a run record; a looped task carries its item in its name, so what is no file name is replaced."""
+    plain = re.sub(r"[^-\w.]+", "_", task)
+    suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
+    return f"runs/{run}/{plain[:120]}{suffix}.json"
 
 
 def _save_record(store: Store, record: dict[str, Any]) -> None:
     if "attempts" not in record:
-        former = store.read_json(_record_key(record)) or {}
+        former = store.read_json(record_key(record["run"], record["task"])) or {}
         record["attempts"] = int(former.get("attempts", 0)) + 1
-    store.write_json(_record_key(record), record)
+    store.write_json(record_key(record["run"], record["task"]), record)
 
 
 def _former_final_outcome(store: Store, record: dict[str, Any]) -> Outcome | None:
     """An engine that retries blindly (Kubeflow) starts a step again that ended for good: end with that at once."""
-    former = store.read_json(_record_key(record)) or {}
+    former = store.read_json(record_key(record["run"], record["task"])) or {}
     outcome = Outcome.from_exit_code(former.get("outcome", 0))
     if outcome is Outcome.DONE or outcome.retried:
         return None
