@@ -1,0 +1,114 @@
+"""The step that scores a checkpoint on benchmark files, few-shot, with image-shuffled controls.
+
+Checkpoint + benchmark files -> EvalReport (scores, sample answers with images), metrics.json, summary.md
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from mm1_components.arguments import ManifestUri, Source
+from mm1_components.sources import raw_files
+from mm1_components.step import Context, Step, main
+
+
+class Inputs(BaseModel):
+    """What is scored, on what, and how."""
+
+    checkpoint: ManifestUri = Field(description="Checkpoint to score")
+    benchmarks: Source = Field(
+        "world:0", description="folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/"
+    )
+    split: str = Field("test", description="subfolder of benchmarks; choose settings on dev only")
+    tasks: str = Field(
+        "captions captions_heldout vqa vqa_heldout vague novel text",
+        description="tasks, separated by spaces; name@0,4 sets the shots of one task; any <name>_questions.json is one",
+    )
+    shots: str = Field("0 4 8", description="numbers of demonstrations, separated by spaces")
+    items: int = Field(256, ge=1, description="items per task, drawn without repetition")
+    controls: bool = Field(True, description="also ask with the query image swapped with another item's")
+    style: Literal["plain", "chat"] = Field("plain", description="plain: prompt templates; chat: the model's chat template")
+    question_template: str = Field("{question} {answer} .", description="plain style, after an image: question and answer")
+    caption_template: str = Field("a photo of {caption} .", description="plain style, after an image: its caption")
+    batch_size: int = Field(64, ge=1, description="prompts in one batch")
+    seed: int = Field(0, description="seed of items, demonstrations and swaps")
+
+
+class Outputs(BaseModel):
+    """The report."""
+
+    manifest: ManifestUri = Field(description="EvalReport")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Score the checkpoint.
+
+    Raises:
+        ConfigurationError: an unknown task or split, a missing file, not enough demonstrations.
+        DataError: a damaged benchmark file.
+        CheckpointError: the checkpoint does not match its digests.
+    """
+    from mm1.checkpoint.read import load_model
+    from mm1.config.resolve import validate
+    from mm1.errors import ConfigurationError
+    from mm1.evals.config import EvalConfig
+    from mm1.evals.harness import evaluate
+    from mm1.evals.report import benchmarks_digest, metrics_json, store_examples, summary_markdown
+    from mm1.generation.config import BatchSettings
+    from mm1.generation.generator import Generator
+    from mm1.manifests import Checkpoint, EvalReport, split_uri
+    from mm1.store.open import open_store
+
+    if not all(word.isdigit() for word in inputs.shots.split()):
+        raise ConfigurationError(f"shots: {inputs.shots!r} is not a list of whole numbers, for example '0 4 8'")
+    tree = {
+        "tasks": inputs.tasks.split(),
+        "shots": [int(word) for word in inputs.shots.split()],
+        "items": inputs.items,
+        "controls": inputs.controls,
+        "style": inputs.style,
+        "seed": inputs.seed,
+        "templates": {"question": inputs.question_template, "caption": inputs.caption_template},
+    }
+    config = validate(EvalConfig, tree, "evaluate")
+    checkpoint = context.load(inputs.checkpoint, Checkpoint)
+    store, digest = split_uri(inputs.checkpoint)
+    benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
+    model, processor = load_model(open_store(store), checkpoint, context.work / "checkpoint")
+    generator = Generator(model, processor, BatchSettings(batch_size=inputs.batch_size))
+    started = time.monotonic()
+    evaluation = evaluate(generator, benchmarks, inputs.split, config, context.progress)
+    seconds = time.monotonic() - started
+    num_answers = sum(len(result.answers) for result in evaluation.results)
+    context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
+    lines, images = store_examples(evaluation, context.store, config.examples, config.seed)
+    report = EvalReport(
+        parents=(digest,),
+        checkpoint=digest,
+        benchmarks=benchmarks_digest(evaluation.files, benchmarks),
+        config=config.model_dump(mode="json") | {"split": inputs.split},
+        scores=evaluation.scores,
+        examples=context.store.put_bytes(lines),
+        images=images,
+    )
+    context.artifact("metrics.json").write_text(metrics_json(evaluation))
+    context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
+    return Outputs(manifest=context.publish(report))
+
+
+STEP = Step(
+    name="evaluate",
+    inputs=Inputs,
+    outputs=Outputs,
+    run=run,
+    summary="Score a checkpoint on benchmark files, few-shot",
+    pool="eval",
+    artifacts=("metrics.json", "summary.md"),
+    timeout_s=14_400,
+)
+
+if __name__ == "__main__":
+    main(STEP)

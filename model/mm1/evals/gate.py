@@ -1,0 +1,95 @@
+"""The gate: may this checkpoint be deployed? A pure function of evaluation reports and rules; imports no torch.
+
+A rule reads ``task/shots/metric>=number``, for example ``captions/0/content_f1>=0.85``; ``<=``, ``>`` and ``<`` work too, and
+``task/shots/metric/shuffled<=0.5`` is about the image-shuffled control. All rules must hold.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mm1.errors import ConfigurationError
+from mm1.manifests import EvalReport, GateRule, Score
+
+_RULE = re.compile(
+    r"(?P<task>[\w.-]+)/(?P<shots>\d+)/(?P<metric>[\w.-]+)(?:/(?P<control>none|shuffled))?"
+    r"\s*(?P<sign>>=|<=|>|<)\s*(?P<threshold>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)$"
+)
+_SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One condition on one score."""
+
+    task: str
+    shots: int
+    metric: str
+    control: str
+    sign: str
+    threshold: float
+
+    @property
+    def score_name(self) -> str:
+        """The score that it is about."""
+        return f"{self.task}/{self.shots}/{self.metric}" + ("" if self.control == "none" else f"/{self.control}")
+
+    def __str__(self) -> str:
+        return f"{self.score_name} {self.sign} {self.threshold:g}"
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """Rules separated by spaces.
+
+    Raises:
+        ConfigurationError: there is none, or one is not of the form task/shots/metric>=number.
+    """
+    # A sign may stand free: "captions/0/cider >= 1" is one rule.
+    words = re.sub(r"\s*(>=|<=|>|<)\s*", r"\1", text).split()
+    if not words:
+        raise ConfigurationError("rules: at least one rule is needed, for example captions/0/content_f1>=0.85")
+    rules = []
+    for word in words:
+        match = _RULE.match(word)
+        if not match:
+            raise ConfigurationError(f"rules: {word!r} is not of the form task/shots/metric>=number")
+        rules.append(
+            Rule(
+                task=match["task"],
+                shots=int(match["shots"]),
+                metric=match["metric"],
+                control=match["control"] or "none",
+                sign=match["sign"],
+                threshold=float(match["threshold"]),
+            )
+        )
+    return rules
+
+
+def judge(rules: Sequence[Rule], reports: Sequence[EvalReport]) -> tuple[GateRule, ...]:
+    """The verdict on each rule.
+
+    Where several reports hold a score, the last one counts: give the report of the checkpoint to deploy last.
+    A rule whose score nobody measured has not passed.
+    """
+    scores: dict[str, Score] = {}
+    for report in reports:
+        for score in report.scores:
+            control = "" if score.control == "none" else f"/{score.control}"
+            scores[f"{score.task}/{score.shots}/{score.metric}{control}"] = score
+    return tuple(_verdict(rule, scores) for rule in rules)
+
+
+def _verdict(rule: Rule, scores: dict[str, Score]) -> GateRule:
+    score = scores.get(rule.score_name)
+    if score is None:
+        known = ", ".join(sorted(scores)) or "none"
+        return GateRule(
+            rule=str(rule), value=None, threshold=rule.threshold, passed=False, reason=f"not measured; measured are: {known}"
+        )
+    passed = bool(_SIGNS[rule.sign](score.value, rule.threshold))
+    reason = f"{score.value:.3f} ± {score.stderr:.3f} on {score.num_items} items of {score.split}"
+    return GateRule(rule=str(rule), value=score.value, threshold=rule.threshold, passed=passed, reason=reason)

@@ -1,0 +1,86 @@
+"""Metrics of tasks: predictions and items in, one value per item out; means with standard errors, chance levels."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from statistics import fmean, stdev
+
+from mm1.evals.cider import caption_words, cider_d
+from mm1.evals.items import Item
+from mm1.evals.vqa_answers import normalise, vqa_accuracy
+
+Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
+
+_FUNCTION_WORDS = (
+    "a an the and or but nor of in on at to from by for with without into onto over under as is are was were be been being "
+    "am it its this that these those there here he she they them his her their we our you your i my me who which what some "
+    "any has have had do does did so very just also than then"
+)
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
+"""Function words, which say nothing about an image."""
+
+
+def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """VQA accuracy against all references."""
+    return [vqa_accuracy(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
+
+
+def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """Whether the continuation begins with the answer, as in LAMBADA: text may rightly go on after it."""
+    values = []
+    for prediction, item in zip(predictions, items, strict=True):
+        beginning = " ".join(prediction.split()[: len(item.answer.split())])
+        values.append(float(normalise(beginning) == normalise(item.answer)))
+    return values
+
+
+def content_f1(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """F1 of the bags of content words; the best over the references."""
+    return [
+        max(_bag_f1(_content(prediction), _content(reference)) for reference in item.references)
+        for prediction, item in zip(predictions, items, strict=True)
+    ]
+
+
+def cider(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """CIDEr-D of each caption."""
+    return cider_d(predictions, [item.references for item in items])
+
+
+def _content(text: str) -> Counter[str]:
+    return Counter(word for word in caption_words(text) if word not in STOP_WORDS)
+
+
+def _bag_f1(ours: Counter[str], theirs: Counter[str]) -> float:
+    total = ours.total() + theirs.total()
+    return 2 * (ours & theirs).total() / total if total else 1.0
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error over items; the error of a single item is not known and given as 0."""
+    return fmean(values), (stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0)
+
+
+def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float | None:
+    """Accuracy of guessing.
+
+    Items with choices: one over their number. Others: the accuracy of the most frequent answer of their question type,
+    counted on the demonstrations (where there are any of the type, else on the items themselves).
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in demonstrations:
+        counts[item.question_type][normalise(item.answer)] += 1
+    shown_types = set(counts)
+    for item in items:
+        if item.question_type not in shown_types:
+            counts[item.question_type][normalise(item.answer)] += 1
+    values = []
+    for item in items:
+        if item.choices:
+            values.append(1 / len(item.choices))
+        else:
+            ((guess, _),) = counts[item.question_type].most_common(1)
+            values.append(vqa_accuracy(guess, item.references))
+    return fmean(values) if values else None

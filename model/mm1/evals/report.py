@@ -1,0 +1,121 @@
+"""An evaluation -> the manifest's parts, and what people read of it: examples, metrics.json, summary.md."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any
+
+from mm1.config.resolve import canonical_json
+from mm1.evals.harness import Answer, Evaluation, TaskResult
+from mm1.manifests import Digest, Files, Score
+from mm1.store.base import Store, digest_of, digest_of_file
+
+MAX_KINDS = 16
+"""Question types up to which a breakdown is worth reading."""
+
+
+def benchmarks_digest(files: Sequence[Path], root: Path) -> Digest:
+    """Digest over names and contents of the benchmark files used."""
+    return digest_of(
+        canonical_json({path.relative_to(root).as_posix(): digest_of_file(path).sha256 for path in files}).encode()
+    )
+
+
+def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: int) -> tuple[bytes, Files]:
+    """Sample answers as JSON lines, half of them wrong where there are as many, with their images in the store.
+
+    Returns:
+        The lines, and image name -> blob; a line's `image` is the blob's digest.
+    """
+    by_task: dict[str, list[TaskResult]] = defaultdict(list)
+    for result in evaluation.results:
+        if result.control == "none":
+            by_task[result.task.name].append(result)
+    lines, images = [], {}
+    for results in by_task.values():
+        for position, result in enumerate(results):
+            count = per_task // len(results) + (position < per_task % len(results))
+            for answer in _pick(result, count, Random(f"{seed} examples {result.task.name} {result.shots}")):
+                line = _example(result, answer)
+                if answer.trial.image is not None:
+                    ref = store.put_file(answer.trial.image)
+                    images[f"{ref.sha256}{answer.trial.image.suffix.lower()}"] = ref
+                    line["image"] = ref.sha256
+                lines.append(canonical_json(line))
+    return "".join(line + "\n" for line in lines).encode(), images
+
+
+def _pick(result: TaskResult, count: int, rng: Random) -> list[Answer]:
+    right = [answer for answer in result.answers if _is_right(result, answer)]
+    wrong = [answer for answer in result.answers if not _is_right(result, answer)]
+    num_wrong = max(min(len(wrong), count // 2), min(len(wrong), count - len(right)))
+    num_right = min(len(right), count - num_wrong)
+    picked = rng.sample(right, num_right) + rng.sample(wrong, num_wrong)
+    rng.shuffle(picked)
+    return picked
+
+
+def _is_right(result: TaskResult, answer: Answer) -> bool:
+    return answer.values[result.task.headline] >= result.task.right_from
+
+
+def _example(result: TaskResult, answer: Answer) -> dict[str, Any]:
+    item = answer.trial.item
+    return {
+        "task": result.task.name,
+        "shots": result.shots,
+        "question": item.question,
+        "question_type": item.question_type,
+        "answer": item.answer,
+        "choices": list(item.choices),
+        "prediction": answer.prediction,
+        "correct": _is_right(result, answer),
+        "value": answer.values[result.task.headline],
+        "metric": result.task.headline,
+        "demonstrations": [{"question": shown.question, "answer": shown.answer} for shown in answer.trial.demonstrations],
+        "image": None,
+    }
+
+
+def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
+    """All scores, with a breakdown by question type where there are few."""
+    rows = []
+    for result in evaluation.results:
+        for score in result.scores:
+            row = score.model_dump(mode="json")
+            kinds: dict[str, list[float]] = defaultdict(list)
+            for answer in result.answers:
+                kinds[answer.trial.item.question_type].append(answer.values[score.metric])
+            if 1 < len(kinds) <= MAX_KINDS:
+                row["by_type"] = {
+                    kind: {"value": fmean(values), "num_items": len(values)} for kind, values in sorted(kinds.items())
+                }
+            rows.append(row)
+    return {"scores": rows}
+
+
+def metrics_json(evaluation: Evaluation) -> str:
+    """The text of metrics.json."""
+    return json.dumps(metrics_tree(evaluation), indent=1, ensure_ascii=False) + "\n"
+
+
+def summary_markdown(scores: Sequence[Score]) -> str:
+    """A table of all scores: one row per task and metric, one column per number of shots."""
+    shots = sorted({score.shots for score in scores})
+    by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
+    for score in scores:
+        by_row[score.task, score.metric, score.control][score.shots] = score
+    heads = ["task", "metric", *(f"{number} shots" for number in shots), "chance", "items"]
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
+    for (task, metric, control), row in by_row.items():
+        cells = [f"{row[n].value:.3f} ± {row[n].stderr:.3f}" if n in row else "" for n in shots]
+        first = next(iter(row.values()))
+        chance = "" if first.chance is None else f"{first.chance:.2f}"
+        name = task if control == "none" else f"{task}, images shuffled"
+        lines.append(f"| {' | '.join([name, metric, *cells, chance, str(first.num_items)])} |")
+    return "\n".join(["# Evaluation", "", *lines, "", "± standard error over items.", ""])

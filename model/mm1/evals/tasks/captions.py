@@ -1,0 +1,27 @@
+"""Captioning, in COCO's caption format: CIDEr-D, and F1 of the content words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mm1.evals.items import BenchmarkFolder
+from mm1.evals.metrics import cider, content_f1
+from mm1.evals.tasks.base import Task
+
+captions = Task(
+    name="captions",
+    summary="describe an image in one sentence",
+    form="caption",
+    read=BenchmarkFolder.read_captions,
+    metrics={"content_f1": content_f1, "cider": cider},
+    max_new_tokens=30,
+    control_shots=(0,),
+    right_from=0.8,
+)
+
+captions_heldout = replace(
+    captions,
+    name="captions_heldout",
+    summary="describe an image with a combination of attributes that training never showed",
+    control_shots=(),
+)

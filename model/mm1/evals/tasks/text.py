@@ -1,0 +1,19 @@
+"""Text-only skills, from a jsonl file: how much of the language model is left after multimodal training."""
+
+from __future__ import annotations
+
+from mm1.evals.items import BenchmarkFolder
+from mm1.evals.metrics import first_words_accuracy
+from mm1.evals.tasks.base import Task
+
+text = Task(
+    name="text",
+    summary="continue a text without images; the likeliest choice counts where an item has choices",
+    form="text",
+    read=BenchmarkFolder.read_text,
+    metrics={"accuracy": first_words_accuracy},
+    max_new_tokens=6,
+    style="plain",
+    shots=(0,),
+    control_shots=(),
+)
