@@ -1,0 +1,102 @@
+"""Which source the i-th sequence of a mixture comes from: deterministic, even, with random access.
+
+Every source gets its share at every point of the order, not only in the mean: after n sequences it has had n times its weight,
+within one sequence. The rule is earliest deadline first: the k-th sequence of a source with weight w is released at k/w and
+must have come by (k+1)/w, in whole sequences. The pattern repeats after a period, so that any position is looked up directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+
+from mm1.errors import ConfigurationError
+
+MAX_PERIOD = 1 << 16
+"""Longest repeating pattern; weights that need a longer one are rounded to multiples of its inverse."""
+
+
+class Mixture:
+    """An endless order of sources.
+
+    Args:
+        weights: one per source, not negative; only their ratios matter.
+
+    Attributes:
+        shares: the exact share of each source.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        per_period = _whole_numbers(weights)
+        self.period = sum(per_period)
+        self.shares = [Fraction(number, self.period) for number in per_period]
+        self._sources = _earliest_deadline_first(per_period)
+        one_hot = self._sources[:, None] == np.arange(len(per_period))
+        self._before = np.vstack([np.zeros(len(per_period), np.int64), np.cumsum(one_hot, axis=0)])
+
+    def locate(self, sequence: int) -> tuple[int, int]:
+        """Source of a sequence, and its number among the sequences of that source."""
+        periods, place = divmod(sequence, self.period)
+        source = int(self._sources[place])
+        return source, periods * int(self._before[-1, source]) + int(self._before[place, source])
+
+    def counts(self, num_sequences: int) -> list[int]:
+        """How many of the first sequences come from each source."""
+        periods, place = divmod(num_sequences, self.period)
+        return [int(count) for count in periods * self._before[-1] + self._before[place]]
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Read ``captions=0.45,interleaved=0.45,text=0.10``.
+
+    Raises:
+        ConfigurationError: not of this form, a negative weight, or a name that occurs twice.
+    """
+    weights: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, separator, value = (part.strip() for part in item.partition("="))
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = -1.0
+        if not separator or not name or not 0 <= weight < float("inf"):
+            raise ConfigurationError(f"weights: {item!r} is not of the form source=share, for example captions=0.45")
+        if name in weights:
+            raise ConfigurationError(f"weights: {name!r} occurs twice")
+        weights[name] = weight
+    if not sum(weights.values()) > 0:
+        raise ConfigurationError(f"weights: {text!r} sums to nothing; give at least one source a share")
+    return weights
+
+
+def _whole_numbers(weights: Sequence[float]) -> list[int]:
+    """Sequences of each source in one period."""
+    exact = [Fraction(str(weight)) for weight in weights]
+    if any(weight < 0 for weight in exact) or not sum(exact) > 0:
+        raise ConfigurationError(f"weights {list(weights)} must not be negative and must not sum to nothing")
+    total = sum(exact)
+    shares = [weight / total for weight in exact]
+    period = lcm(*(share.denominator for share in shares))
+    if period <= MAX_PERIOD:
+        return [int(share * period) for share in shares]
+    rounded = [int(share * MAX_PERIOD) for share in shares]
+    remainders = sorted(range(len(shares)), key=lambda source: (rounded[source] - shares[source] * MAX_PERIOD, source))
+    for source in remainders[: MAX_PERIOD - sum(rounded)]:
+        rounded[source] += 1
+    return rounded
+
+
+def _earliest_deadline_first(per_period: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    period = sum(per_period)
+    active = [source for source, number in enumerate(per_period) if number]
+    done = [0] * len(per_period)
+    order = np.empty(period, np.int64)
+    for place in range(period):
+        released = (source for source in active if done[source] * period // per_period[source] <= place)
+        chosen = min(released, key=lambda source: (-(-(done[source] + 1) * period // per_period[source]), source))
+        order[place] = chosen
+        done[chosen] += 1
+    return order

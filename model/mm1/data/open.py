@@ -1,0 +1,104 @@
+"""Opening a frozen mixture: from manifests to the plan, the shards and the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mm1.data.mixture import Mixture
+from mm1.data.packing import PackingLimits
+from mm1.data.plan import MixturePlan, SourceStream
+from mm1.data.sample import Sample
+from mm1.data.shards import ShardIndex, ShardReader
+from mm1.data.tokenizer import TextTokenizer
+from mm1.errors import DataError
+from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
+from mm1.store.base import Store
+
+
+@dataclass
+class OpenMix:
+    """A mixture that can be read."""
+
+    mix: DataMix
+    plan: MixturePlan
+    tokenizer: TextTokenizer
+    readers: dict[int, list[ShardReader]]
+    """Source -> its shards, in the plan's order."""
+
+    def read(self, source: int, shard: int, row: int) -> Sample:
+        """A sample with its images.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        return self.readers[source][shard].read(row)
+
+    def num_tokens(self, source: int, shard: int, row: int) -> int:
+        """Tokens of a sample as the index has them, image tokens included."""
+        index = self.readers[source][shard].index
+        return int(index.num_text_tokens[row]) + int(index.num_images[row]) * self.mix.image_tokens
+
+    def decoded_bytes(self) -> int:
+        """Memory that all samples of the mixture take when decoded, about."""
+        image_bytes = 3 * self.mix.image_size_px**2
+        tokens = sum(source.num_text_tokens + source.num_images * self.mix.image_tokens for source in self.mix.sources)
+        images = sum(source.num_images for source in self.mix.sources)
+        samples = sum(source.num_samples for source in self.mix.sources)
+        return images * (image_bytes + 128) + 5 * tokens + 600 * samples
+
+
+def open_mix(store: Store, mix: DataMix, raw: RawData) -> OpenMix:
+    """Open a mixture.
+
+    Args:
+        store: holds the shards and the tokenizer.
+        mix: the mixture.
+        raw: the data that it was made from.
+
+    Raises:
+        DataError: the two manifests do not belong together, or an index cannot be read.
+    """
+    if mix.raw != digest_of_manifest(raw):
+        raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
+    limits = PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
+    readers = {number: open_shards(store, shards_of(raw, source)) for number, source in enumerate(mix.sources) if source.weight}
+    plan = make_plan(mix.sources, readers, limits, mix.order_seed)
+    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
+
+
+def make_plan(
+    sources: Sequence[MixSource], readers: Mapping[int, Sequence[ShardReader]], limits: PackingLimits, seed: int
+) -> MixturePlan:
+    """The plan of a mixture over open shards."""
+    streams = [
+        SourceStream(source.name, [reader.index for reader in readers[number]], limits, seed) if number in readers else None
+        for number, source in enumerate(sources)
+    ]
+    return MixturePlan(Mixture([source.weight for source in sources]), streams)
+
+
+def shards_of(raw: RawData, source: MixSource) -> list[Shard]:
+    """The shards of a source that enter a mixture.
+
+    Raises:
+        DataError: the data have no such source, or a shard that the mixture names is not among them.
+    """
+    if source.name not in raw.sources:
+        raise DataError(f"the mixture names the source {source.name!r}, which its data do not have")
+    shards = {shard.tar.sha256: shard for shard in raw.sources[source.name].shards}
+    if source.shards is None:
+        return list(shards.values())
+    missing = [digest for digest in source.shards if digest not in shards]
+    if missing:
+        raise DataError(f"source {source.name}: shard {missing[0][:12]} of the mixture is not in its data")
+    return [shards[digest] for digest in source.shards]
+
+
+def open_shards(store: Store, shards: Sequence[Shard]) -> list[ShardReader]:
+    """Readers over shards; their indexes are read at once, the tars when a sample is wanted."""
+    return [
+        ShardReader(shard.name, partial(store.local_path, shard.tar), ShardIndex(store.local_path(shard.index), shard.name))
+        for shard in shards
+    ]

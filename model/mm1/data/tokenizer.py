@@ -1,0 +1,225 @@
+"""Tokenizers: train a byte-level BPE, take over a Hugging Face folder, encode text. Neither torch nor transformers.
+
+    texts -> train_bpe -> folder (tokenizer.json, tokenizer_config.json) -> TextTokenizer.from_folder -> ids
+    somebody's folder -> adopt_folder (adds the image and chat tokens where they are missing) -> folder -> ...
+
+The trained BPE puts a space before each text (``add_prefix_space``), so that a word has one token wherever it stands; its
+special tokens are ``<|endoftext|>`` (0: end of document, padding), ``<image>`` (1), ``<|im_start|>`` (2), ``<|im_end|>`` (3).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from mm1.errors import ConfigurationError, DataError
+from mm1.store.base import BlobRef, Store
+
+EOS_TOKEN = "<|endoftext|>"
+IMAGE_TOKEN = "<image>"
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+SPECIAL_TOKENS = (EOS_TOKEN, IMAGE_TOKEN, TURN_START, TURN_END)
+MIN_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+"""All bytes and the special tokens."""
+TOKENIZER_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER_FILES = (
+    TOKENIZER_FILE,
+    CONFIG_FILE,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+"""Files of a Hugging Face folder that belong to its tokenizer."""
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- if message['content'] is string -%}{{ message['content'] }}"
+    "{%- else -%}{%- for item in message['content'] -%}"
+    "{%- if item['type'] == 'image' -%}{{ '<image>' }}{%- elif item['type'] == 'text' -%}{{ item['text'] }}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{{ '<|im_end|>\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+"""ChatML (Jinja)."""
+
+
+class TextTokenizer:
+    """A tokenizer with the ids that the data room needs.
+
+    Attributes:
+        eos_id: ends a document; also the padding.
+        image_id: stands at the places of images.
+        vocabulary_size: number of ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, eos_token: str) -> None:
+        """Wrap a tokenizer.
+
+        Raises:
+            ConfigurationError: it lacks the end-of-document or the image token.
+        """
+        self.tokenizer = tokenizer
+        self.eos_id = self._id(eos_token)
+        self.image_id = self._id(IMAGE_TOKEN)
+        self.vocabulary_size = int(tokenizer.get_vocab_size(with_added_tokens=True))
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> TextTokenizer:
+        """Read a Hugging Face folder.
+
+        Raises:
+            ConfigurationError: it holds no fast tokenizer, or the tokenizer lacks a token.
+        """
+        if not (folder / TOKENIZER_FILE).is_file():
+            raise ConfigurationError(f"tokenizer: {folder} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+        return cls._parse((folder / TOKENIZER_FILE).read_text(), _read_config(folder), str(folder))
+
+    @classmethod
+    def from_store(cls, store: Store, files: Mapping[str, BlobRef]) -> TextTokenizer:
+        """Read a tokenizer folder that lies in a store."""
+        if TOKENIZER_FILE not in files:
+            raise DataError(f"the manifest's tokenizer has no {TOKENIZER_FILE}")
+        config = json.loads(store.get_bytes(files[CONFIG_FILE])) if CONFIG_FILE in files else {}
+        return cls._parse(store.get_bytes(files[TOKENIZER_FILE]).decode(), config, "the manifest's tokenizer")
+
+    @classmethod
+    def _parse(cls, text: str, config: dict[str, Any], where: str) -> TextTokenizer:
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # noqa: BLE001 - the library raises plain Exception for whatever is wrong in the file
+            raise ConfigurationError(f"tokenizer: {where} cannot be read: {error}") from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(tokenizer, eos_token_of(config, where))
+
+    def _id(self, token: str) -> int:
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise ConfigurationError(f"tokenizer: it has no token {token!r}")
+        return int(found)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts, each on its own, nothing added."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens shown."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def reserved_texts(self) -> tuple[str, ...]:
+        """Texts that would be read as special tokens; raw text must not contain them."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        return tuple(sorted(token.content for token in added.values() if token.special))
+
+
+def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
+    """Train a byte-level BPE and write its Hugging Face folder; equal texts give equal bytes.
+
+    Args:
+        texts: what to learn from.
+        folder: is made.
+        vocabulary: ids in all, at least 260 (bytes and special tokens).
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: the vocabulary is too small.
+    """
+    if vocabulary < MIN_VOCABULARY:
+        raise ConfigurationError(f"vocabulary: {vocabulary} is too small; a byte-level BPE needs {MIN_VOCABULARY} or more")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True) + "\n")
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True, "eos_token": EOS_TOKEN}
+    _write_config(folder, config | _our_settings(EOS_TOKEN))
+    return folder
+
+
+def adopt_folder(source: Path, folder: Path) -> Path:
+    """Copy a Hugging Face tokenizer and add the image and chat tokens that it lacks.
+
+    Args:
+        source: somebody's folder; other files in it (weights) are left where they are.
+        folder: is made.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ConfigurationError: no fast tokenizer there, or it names no end-of-text token.
+    """
+    if not (source / TOKENIZER_FILE).is_file():
+        raise ConfigurationError(f"tokenizer: {source} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    config = _read_config(folder)
+    eos_token = eos_token_of(config, str(source))
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    except Exception as error:  # noqa: BLE001 - the library raises plain Exception for whatever is wrong in the file
+        raise ConfigurationError(f"tokenizer: {source}/{TOKENIZER_FILE} cannot be read: {error}") from None
+    if tokenizer.token_to_id(eos_token) is None:
+        raise ConfigurationError(f"tokenizer: {source} names {eos_token!r} as end of text, but has no such token")
+    missing = [token for token in SPECIAL_TOKENS[1:] if tokenizer.token_to_id(token) is None]
+    if missing:
+        tokenizer.add_special_tokens(missing)
+        (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True) + "\n")
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    _write_config(folder, config | _our_settings(eos_token))
+    return folder
+
+
+def eos_token_of(config: Mapping[str, Any], where: str) -> str:
+    """The end-of-text token that a ``tokenizer_config.json`` names.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    token = config.get("eos_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    if not token:
+        raise ConfigurationError(f"tokenizer: {where} names no eos_token in {CONFIG_FILE}")
+    return str(token)
+
+
+def _our_settings(eos_token: str) -> dict[str, Any]:
+    return {
+        "pad_token": eos_token,
+        "image_token": IMAGE_TOKEN,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except ValueError as error:
+        raise ConfigurationError(f"tokenizer: {path} is not JSON: {error}") from None
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False, indent=2)
+    (folder / CONFIG_FILE).write_text(text + "\n")
