@@ -1,0 +1,150 @@
+r"""The whole chain: raw data, text base, mixture, SFT, evaluation, gate, deployment, report (what ``make run`` runs).
+
+::
+
+    ingest -> text-mix --------> text-base \
+          \-> mix --------------------------> pretrain -> evaluate-base ------------\
+           \-> instruction-mix -----------------------\-> sft -> evaluate-sft -> gate -> deploy     (at exit: report)
+"""
+
+from hera.workflows import DAG, Parameter, Workflow
+
+from mm1_workflows import steps
+
+with Workflow(
+    generate_name="mm1-full-",
+    entrypoint="full",
+    on_exit="at-exit",
+    arguments=[
+        Parameter(name="captions", value="world:0"),
+        Parameter(name="interleaved", value="world:0"),
+        Parameter(name="text", value="world:0"),
+        Parameter(name="instructions", value="world:0"),
+        Parameter(name="preset", value="toy"),
+        Parameter(name="tokenizer", value="train"),
+        Parameter(name="vision", value=""),
+        Parameter(name="decoder", value=""),
+        Parameter(name="weights", value="captions=0.45,interleaved=0.45,text=0.10"),
+        Parameter(name="sequence_length", value="128"),
+        Parameter(name="text_recipe", value="mm1_tiny_lm", description="Recipe of the text base."),
+        Parameter(name="text_overrides", value="", description="Overrides of the text base's recipe: path=value ..."),
+        Parameter(name="recipe", value="mm1_tiny", description="Recipe of the pre-training on the mixture."),
+        Parameter(name="overrides", value="", description="Overrides of the pre-training's recipe: path=value ..."),
+        Parameter(name="sft_recipe", value="mm1_tiny_sft", description="Recipe of the fine-tuning on instructions."),
+        Parameter(name="sft_overrides", value="", description="Overrides of the fine-tuning's recipe: path=value ..."),
+        Parameter(name="processes", value="1"),
+        Parameter(name="seed", value="0"),
+        Parameter(name="benchmarks", value="world:0"),
+        Parameter(name="split", value="test"),
+        Parameter(name="tasks", value="captions vqa vague novel text instruct"),
+        Parameter(
+            name="chat_tasks",
+            value="instruct",
+            description="Tasks that the tuned model is scored on.",
+        ),
+        Parameter(name="shots", value="0 4 8"),
+        Parameter(name="items", value="256"),
+        Parameter(name="rules", value="captions/0/content_f1>=0.5 vague/4/accuracy>=0.5"),
+        Parameter(name="question", value="What is in the picture?"),
+    ],
+) as w:
+    with DAG(name="full"):
+        ingest = steps.ingest(
+            captions=w.get_parameter("captions"),
+            interleaved=w.get_parameter("interleaved"),
+            text=w.get_parameter("text"),
+            instructions=w.get_parameter("instructions"),
+            tokenizer=w.get_parameter("tokenizer"),
+            preset=w.get_parameter("preset"),
+            seed=w.get_parameter("seed"),
+        )
+        raw = ingest.get_parameter("manifest")
+        text_mix = steps.data_mix(
+            name="text-mix",
+            data=raw,
+            weights="text=1",
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        mix = steps.data_mix(
+            name="mix",
+            data=raw,
+            weights=w.get_parameter("weights"),
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        instruction_mix = steps.data_mix(
+            name="instruction-mix",
+            data=raw,
+            weights="instructions=1",
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        text_base = steps.pretrain(
+            name="text-base",
+            data=text_mix.get_parameter("manifest"),
+            recipe=w.get_parameter("text_recipe"),
+            decoder=w.get_parameter("decoder"),
+            overrides=w.get_parameter("text_overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        pretrain = steps.pretrain(
+            data=mix.get_parameter("manifest"),
+            recipe=w.get_parameter("recipe"),
+            init=text_base.get_parameter("manifest"),
+            vision=w.get_parameter("vision"),
+            overrides=w.get_parameter("overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        evaluate_base = steps.evaluate(
+            name="evaluate-base",
+            checkpoint=pretrain.get_parameter("manifest"),
+            benchmarks=w.get_parameter("benchmarks"),
+            split=w.get_parameter("split"),
+            tasks=w.get_parameter("tasks"),
+            shots=w.get_parameter("shots"),
+            items=w.get_parameter("items"),
+            seed=w.get_parameter("seed"),
+        )
+        sft = steps.sft(
+            data=instruction_mix.get_parameter("manifest"),
+            init=pretrain.get_parameter("manifest"),
+            recipe=w.get_parameter("sft_recipe"),
+            overrides=w.get_parameter("sft_overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        evaluate_sft = steps.evaluate(
+            name="evaluate-sft",
+            checkpoint=sft.get_parameter("manifest"),
+            benchmarks=w.get_parameter("benchmarks"),
+            split=w.get_parameter("split"),
+            tasks=w.get_parameter("chat_tasks"),
+            shots="0",
+            style="chat",
+            items=w.get_parameter("items"),
+            seed=w.get_parameter("seed"),
+        )
+        gate = steps.gate(
+            reports=f"{evaluate_base.get_parameter('manifest')} {evaluate_sft.get_parameter('manifest')}",
+            rules=w.get_parameter("rules"),
+        )
+        deploy = steps.deploy(
+            checkpoint=sft.get_parameter("manifest"),
+            decision=gate.get_parameter("decision"),
+            question=w.get_parameter("question"),
+            benchmarks=w.get_parameter("benchmarks"),
+        )
+        ingest >> [text_mix, mix, instruction_mix]
+        text_mix >> text_base
+        [text_base, mix] >> pretrain
+        pretrain >> evaluate_base
+        [instruction_mix, pretrain] >> sft
+        sft >> evaluate_sft
+        [evaluate_base, evaluate_sft] >> gate
+        [sft, gate] >> deploy
+
+    with DAG(name="at-exit"):
+        steps.report(title="MM1 from raw data to a served model", status="{{workflow.status}}")

@@ -1,0 +1,161 @@
+"""What holds for every template and every workflow, put in place by Hera's pre-build hooks.
+
+Importing this module registers the hooks, so a template written by hand gets the same resources of its pool, retry by outcome
+class, restricted security context, ``/dev/shm``, grace period and labels as one made by :mod:`mm1_workflows.steps`. A hook
+fills only what the template leaves open, so a workflow may be built any number of times.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hera.shared import global_config
+from hera.workflows import (
+    Container,
+    CronWorkflow,
+    EmptyDirVolume,
+    Parameter,
+    Resources,
+    RetryStrategy,
+    Workflow,
+    WorkflowTemplate,
+)
+from hera.workflows.env_from import SecretEnvFrom
+from hera.workflows.models import (
+    Backoff,
+    Capabilities,
+    PodSecurityContext,
+    SeccompProfile,
+    SecurityContext,
+    Toleration,
+    TTLStrategy,
+)
+
+from mm1_workflows import profiles
+from mm1_workflows.expressions import RETRY_EXPRESSION
+from mm1_workflows.graph import POOL_LABEL
+from mm1_workflows.profiles import Pool, Profile
+
+LABELS = {"app.kubernetes.io/part-of": "mm1"}
+RETRIES = 3
+DEFAULT_SECONDS = 86_400
+DEFAULT_GRACE_S = 60
+
+
+def fill_container(template: Container) -> Container:
+    """Give a container template what every template has."""
+    profile = profiles.current()
+    template.labels = LABELS | {POOL_LABEL: "cpu"} | (template.labels or {})
+    pool = profile.pool(template.labels[POOL_LABEL])
+    _place(template, pool, profile)
+    if template.retry_strategy is None:
+        template.retry_strategy = RetryStrategy(
+            limit=RETRIES, expression=RETRY_EXPRESSION, backoff=Backoff(duration="5s", factor=2, max_duration="10m")
+        )
+    if template.active_deadline_seconds is None:
+        template.active_deadline_seconds = DEFAULT_SECONDS
+    if template.pod_spec_patch is None:
+        template.pod_spec_patch = grace_patch(DEFAULT_GRACE_S)
+    if template.security_context is None:
+        template.security_context = SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+            capabilities=Capabilities(drop=["ALL"]),
+        )
+    return template
+
+
+def _place(template: Container, pool: Pool, profile: Profile) -> None:
+    if template.resources is None:
+        template.resources = Resources(
+            cpu_request=pool.cpus,
+            cpu_limit=pool.cpus,
+            memory_request=pool.memory,
+            memory_limit=pool.memory,
+            gpus=pool.gpus or None,
+        )
+    if template.node_selector is None and pool.node_selector:
+        template.node_selector = dict(pool.node_selector)
+    if template.tolerations is None and pool.tolerations:
+        template.tolerations = [Toleration(**toleration) for toleration in pool.tolerations]
+    if template.volumes is None:
+        # The root file system is read-only: scratch and shared memory are the two places to write to.
+        template.volumes = [
+            EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit=pool.scratch),
+            EmptyDirVolume(name="shm", mount_path="/dev/shm", medium="Memory", size_limit=pool.shared_memory),
+        ]
+    if template.env_from is None and profile.environment_secret:
+        template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
+
+
+def grace_patch(seconds: int) -> str:
+    """Pod patch with the time between SIGTERM and SIGKILL (Argo has no field for it)."""
+    return json.dumps({"terminationGracePeriodSeconds": seconds})
+
+
+def fill_workflow(workflow: Workflow) -> Workflow:
+    """Give a workflow what every workflow has: store parameter, bounds, labels, pod security; describe its parameters."""
+    profile = profiles.current()
+    workflow.labels = LABELS | (workflow.labels or {})
+    workflow.arguments = _parameters(workflow, profile)
+    workflow.active_deadline_seconds = workflow.active_deadline_seconds or profile.run_seconds
+    workflow.service_account_name = workflow.service_account_name or profile.service_account
+    if workflow.ttl_strategy is None:
+        workflow.ttl_strategy = TTLStrategy(seconds_after_completion=7 * 86_400)
+    if workflow.security_context is None:
+        workflow.security_context = PodSecurityContext(
+            run_as_non_root=True, seccomp_profile=SeccompProfile(type="RuntimeDefault")
+        )
+    return workflow
+
+
+def _parameters(workflow: Workflow, profile: Profile) -> list[Parameter]:
+    built = workflow._build_arguments()
+    parameters = [Parameter.from_model(model) for model in (built.parameters or [] if built else [])]
+    if not any(parameter.name == "store" for parameter in parameters):
+        text = "object store: file:///folder or s3://bucket/prefix"
+        parameters.append(Parameter(name="store", value=profile.store, description=text))
+    described = _declarations(workflow)
+    for parameter in parameters:
+        if source := described.get(parameter.name or ""):
+            parameter.description = parameter.description or source.description
+            parameter.enum = parameter.enum or source.enum
+    return parameters
+
+
+def _declarations(workflow: Workflow) -> dict[str, Any]:
+    """Workflow parameter -> the first template input that it feeds as it is."""
+    templates = {template.name: template for template in workflow.templates}
+    found: dict[str, Any] = {}
+    for task in (task for template in workflow.templates for task in getattr(template, "tasks", [])):
+        template = templates.get(getattr(task.template, "name", task.template))
+        inputs = template._build_inputs() if isinstance(template, Container) else None
+        declared = {model.name: model for model in (inputs.parameters or [] if inputs else [])}
+        arguments = task._build_arguments()
+        for argument in arguments.parameters or [] if arguments else []:
+            prefix, _, name = str(argument.value or "").strip("{} ").rpartition("workflow.parameters.")
+            if not prefix and name and argument.name in declared:
+                found.setdefault(name, declared[argument.name])
+    return found
+
+
+def _register(hook: Any, cls: type) -> None:
+    """Register for a class: Hera reads the class from the return annotation."""
+
+    def typed(value: Any) -> Any:
+        return hook(value)
+
+    typed.__annotations__["return"] = cls
+    global_config.register_pre_build_hook(typed)
+
+
+def _image() -> str:
+    return profiles.current().image("cpu")
+
+
+global_config.image = _image
+_register(fill_container, Container)
+for _cls in (Workflow, WorkflowTemplate, CronWorkflow):
+    _register(fill_workflow, _cls)

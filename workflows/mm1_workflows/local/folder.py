@@ -1,0 +1,132 @@
+"""The folder of a local run: ``runs/<run>/{run.json,lock,<task>/{log.txt,out/,<artifacts>}}``.
+
+One process at a time may run in it. The lock is also held by the tasks' processes, so that after the runner was killed nobody
+starts the same task a second time while the old process still writes its checkpoint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mm1.errors import ConfigurationError, from_os_error
+from mm1.store.local import atomic_path
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+ORPHANS_WAIT_S = 90.0
+RUN_NAME = re.compile(r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$")
+
+
+class RunFolder:
+    """Where a local run keeps its logs, outputs and artifacts."""
+
+    def __init__(self, base: Path, run: str) -> None:
+        if not RUN_NAME.match(run):
+            raise ConfigurationError(f"run name {run!r}: letters, digits, dash, dot and underscore only, at most 63")
+        self.run = run
+        self.path = base / run
+        self.lock_handle = -1
+
+    @contextmanager
+    def locked(self) -> Iterator[RunFolder]:
+        """Hold the folder.
+
+        Raises:
+            ConfigurationError: another run is going on in it, or the folder cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise from_os_error(error) from None
+        try:
+            self._acquire(handle)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            self.lock_handle = handle
+            yield self
+        finally:
+            self.lock_handle = -1
+            os.close(handle)
+
+    def _acquire(self, handle: int) -> None:
+        deadline = time.monotonic() + ORPHANS_WAIT_S
+        warned = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                owner = os.pread(handle, 32, 0).decode().strip()
+                if not owner.isdigit() or _alive(int(owner)) or time.monotonic() > deadline:
+                    raise ConfigurationError(
+                        f"run folder {self.path} is in use (process {owner or 'unknown'}): wait for it, or choose another --run"
+                    ) from None
+                if not warned:
+                    log.warning("a task of the former run is still saving its work; waiting for it")
+                    warned = True
+                time.sleep(0.2)
+
+    def open_run(self, workflow: str, parameters: dict[str, str], command: str) -> None:
+        """Begin or continue the run.
+
+        Raises:
+            ConfigurationError: the folder is of another version or of another workflow.
+        """
+        file = self.path / "run.json"
+        former = self._former(file)
+        if former and former["workflow"] != workflow:
+            raise ConfigurationError(
+                f"run folder {self.path} belongs to workflow {former['workflow']}, not {workflow}: choose another --run"
+            )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.run,
+            "workflow": workflow,
+            "parameters": parameters,
+            "command": command,
+            "created": former.get("created", now),
+            "started": now,
+        }
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def _former(self, file: Path) -> dict[str, Any]:
+        if not file.is_file():
+            return {}
+        try:
+            former = json.loads(file.read_text())
+        except ValueError:
+            former = {}
+        if former.get("schema_version") != SCHEMA_VERSION or "workflow" not in former:
+            raise ConfigurationError(
+                f"run folder {self.path} was written by another version of MM1 "
+                f"(this one reads schema {SCHEMA_VERSION}): choose another --run, or remove the folder"
+            )
+        return dict(former)
+
+    def task(self, key: str) -> Path:
+        """The folder of a task."""
+        return self.path / key
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

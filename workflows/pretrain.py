@@ -1,0 +1,98 @@
+r"""Raw data to a pre-trained, evaluated model: a text base first, then the paper's mixture (MM1 2.2 and 3).
+
+One machine: ``mm1 run workflows/pretrain.py -p captions=<img2dataset folder> -p text=<jsonl>``.
+A cluster:   ``hera submit workflows/pretrain.py -p recipe=mm1_tiny_moe``.
+
+::
+
+    ingest -> text-mix -> text-base \
+          \-> mix ----------------> pretrain -> evaluate        (at exit: report)
+"""
+
+from hera.workflows import DAG, Parameter, Workflow
+
+from mm1_workflows import steps
+
+with Workflow(
+    generate_name="mm1-pretrain-",
+    entrypoint="pretrain",
+    on_exit="at-exit",
+    arguments=[
+        Parameter(name="captions", value="world:0"),
+        Parameter(name="interleaved", value="world:0"),
+        Parameter(name="text", value="world:0"),
+        Parameter(name="preset", value="toy"),
+        Parameter(name="tokenizer", value="train"),
+        Parameter(name="vision", value=""),
+        Parameter(name="decoder", value=""),
+        Parameter(name="weights", value="captions=0.45,interleaved=0.45,text=0.10"),
+        Parameter(name="sequence_length", value="128"),
+        Parameter(name="text_recipe", value="mm1_tiny_lm", description="Recipe of the text base."),
+        Parameter(name="text_overrides", value="", description="Overrides of the text base's recipe: path=value ..."),
+        Parameter(name="recipe", value="mm1_tiny"),
+        Parameter(name="overrides", value=""),
+        Parameter(name="processes", value="1"),
+        Parameter(name="seed", value="0"),
+        Parameter(name="benchmarks", value="world:0"),
+        Parameter(name="split", value="test"),
+        Parameter(name="tasks", value="captions vqa vague novel text"),
+        Parameter(name="shots", value="0 4 8"),
+        Parameter(name="items", value="256"),
+    ],
+) as w:
+    with DAG(name="pretrain"):
+        ingest = steps.ingest(
+            captions=w.get_parameter("captions"),
+            interleaved=w.get_parameter("interleaved"),
+            text=w.get_parameter("text"),
+            tokenizer=w.get_parameter("tokenizer"),
+            preset=w.get_parameter("preset"),
+            seed=w.get_parameter("seed"),
+        )
+        raw = ingest.get_parameter("manifest")
+        text_mix = steps.data_mix(
+            name="text-mix",
+            data=raw,
+            weights="text=1",
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        mix = steps.data_mix(
+            name="mix",
+            data=raw,
+            weights=w.get_parameter("weights"),
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        text_base = steps.pretrain(
+            name="text-base",
+            data=text_mix.get_parameter("manifest"),
+            recipe=w.get_parameter("text_recipe"),
+            decoder=w.get_parameter("decoder"),
+            overrides=w.get_parameter("text_overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        pretrain = steps.pretrain(
+            data=mix.get_parameter("manifest"),
+            recipe=w.get_parameter("recipe"),
+            init=text_base.get_parameter("manifest"),
+            vision=w.get_parameter("vision"),
+            overrides=w.get_parameter("overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        evaluate = steps.evaluate(
+            checkpoint=pretrain.get_parameter("manifest"),
+            benchmarks=w.get_parameter("benchmarks"),
+            split=w.get_parameter("split"),
+            tasks=w.get_parameter("tasks"),
+            shots=w.get_parameter("shots"),
+            items=w.get_parameter("items"),
+            seed=w.get_parameter("seed"),
+        )
+        ingest >> text_mix >> text_base >> pretrain
+        ingest >> mix >> pretrain >> evaluate
+
+    with DAG(name="at-exit"):
+        steps.report(title="Pre-training", status="{{workflow.status}}")
