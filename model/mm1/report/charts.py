@@ -1,0 +1,187 @@
+"""Matplotlib figures as inline SVG that follows the page's light and dark theme.
+
+Figures are drawn with stand-in colours; in the finished SVG each stand-in becomes a CSS variable of the page, and text stays
+text in the page's font. No figure is global (no pyplot), so that a report can be made in any thread.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, MUTED, LINE = "#a10001", "#a10002", "#a10003"
+SERIES = ("#a20000", "#a20001", "#a20002", "#a20003", "#a20004", "#a20005")
+SOURCES = ("captions", "interleaved", "text", "instructions")
+VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", **{color: f"s{index}" for index, color in enumerate(SERIES)}}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+def source_slot(name: str, others: Sequence[str] = ()) -> int:
+    """Number of the colour that stands for a source, the same in the whole page."""
+    known = [*SOURCES, *(other for other in others if other not in SOURCES)]
+    return known.index(name) % len(SERIES) if name in known else len(SERIES) - 1
+
+
+def loss_figure(
+    steps: np.ndarray,
+    losses: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rate: np.ndarray | None,
+    *,
+    name: str,
+) -> Markup:
+    """Loss against step, one curve per source, with the learning rate below.
+
+    Args:
+        steps: step of each point, (T,).
+        losses: source -> (raw, smoothed), each (T,), with NaN where a step had nothing of the source.
+        rate: learning rate, (T,), or None.
+        name: what the figure shows, for screen readers; also keeps its ids apart from those of other figures.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(5.6, 3.7 if rate is not None else 2.9), layout="constrained")
+        if rate is not None:
+            upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4.6, 1))
+            lower.plot(steps, rate, color=MUTED, linewidth=1.2)
+            lower.fill_between(steps, rate, color=LINE, linewidth=0, alpha=0.6)
+            lower.set_ylim(0, float(np.nanmax(rate)) * 1.15 or 1)
+            lower.set_ylabel("lr")
+            lower.yaxis.set_major_locator(MaxNLocator(2))
+            lower.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+            lower.yaxis.get_offset_text().set_fontsize(8)
+        else:
+            upper = lower = figure.subplots()
+        for source, (raw, smooth) in losses.items():
+            color = SERIES[source_slot(source, list(losses))]
+            upper.plot(steps, raw, color=color, linewidth=0.7, alpha=0.28)
+            upper.plot(steps, smooth, color=color, linewidth=1.9)
+        _frame_losses(upper, steps, losses)
+        lower.set_xlabel("step")
+        lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        return inline_svg(figure, f"loss curves of {name}")
+
+
+def _frame_losses(axes: Axes, steps: np.ndarray, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Limits that a first spike does not spoil, and each curve's name at its end."""
+    smooth = {source: values[np.isfinite(values)] for source, (_, values) in losses.items()}
+    smooth = {source: values for source, values in smooth.items() if values.size}
+    if not smooth:
+        return
+    pooled = np.concatenate(list(smooth.values()))
+    low, high = min(0.0, float(pooled.min())), float(pooled.max())
+    axes.set_ylim(low, high + 0.05 * (high - low or 1.0))
+    axes.set_ylabel("loss per token, nats")
+    axes.set_xlim(float(steps.min()), float(steps.max()))
+    places = spread_out({source: float(values[-1]) for source, values in smooth.items()}, (axes.get_ylim()[1] - low) * 0.085)
+    for source, place in places.items():
+        axes.annotate(
+            f"{source} {smooth[source][-1]:.2f}",
+            (1.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=SERIES[source_slot(source, list(losses))],
+            va="center",
+            fontweight="bold",
+            fontsize=9,
+        )
+
+
+def spread_out(wishes: Mapping[str, float], distance: float) -> dict[str, float]:
+    """Places for labels, at least ``distance`` apart, in the order of their wishes."""
+    placed: dict[str, float] = {}
+    for name in sorted(wishes, key=lambda name: wishes[name]):
+        floor = max(placed.values(), default=-np.inf) + distance
+        placed[name] = max(wishes[name], floor)
+    return placed
+
+
+def shots_figure(
+    shots: Sequence[int],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    shuffled: Mapping[int, float],
+    chance: float | None,
+    name: str,
+) -> Markup:
+    """Score of one task against the number of demonstrations, with what guessing and a wrong image give."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name, "font.size": 9}):
+        figure = Figure(figsize=(2.1, 1.6), layout="constrained")
+        axes = figure.subplots()
+        places = {shot: index for index, shot in enumerate(shots)}
+        if chance is not None:
+            axes.axhline(chance, zorder=1, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        known = [shot for shot in shots if shot in shuffled]
+        if known:
+            axes.plot(
+                [places[shot] for shot in known],
+                [shuffled[shot] for shot in known],
+                color=SERIES[1],
+                marker="x",
+                markersize=5,
+                linewidth=1,
+                linestyle=":",
+            )
+        axes.errorbar(
+            list(places.values()), values, yerr=errors, color=SERIES[0], marker="o", markersize=5, linewidth=1.8, capsize=3
+        )
+        for index, value in enumerate(values):
+            rising = index + 1 < len(values) and values[index + 1] > value + 0.1
+            axes.annotate(
+                f"{value:.2f}",
+                (index, value),
+                xytext=(0, -12 if rising and value > 0.15 else 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+            )
+        axes.set_ylim(-0.02, 1.19)
+        axes.set_yticks([0, 0.5, 1])
+        axes.set_xlim(-0.35, len(shots) - 0.65)
+        axes.set_xticks(list(places.values()), [str(shot) for shot in shots])
+        return inline_svg(figure, f"score of {name} against the number of demonstrations")
+
+
+def inline_svg(figure: Figure, label: str) -> Markup:
+    """A figure as an SVG element to stand in the page."""
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    head, _, body = text.partition(">")
+    view = re.search(r'viewBox="[^"]+"', head)
+    box = view.group(0) if view else ""
+    for color, variable in VARIABLES.items():
+        body = body.replace(color, f"var(--{variable})")
+    body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
+    body = re.sub(r"\n\s*", "\n", body)
+    return Markup('<svg class="chart" role="img" aria-label="{}" {}>').format(escape(label), Markup(box)) + Markup(body)

@@ -1,0 +1,204 @@
+r"""Reads what is known of a run: its records, and the manifests that its tasks took and gave.
+
+::
+
+    <store>/runs/<run>/*.json --> TaskRecord ... --> edges (who used whose manifest)
+                                       \-> manifest addresses --> manifests and all their ancestors, each with its store
+
+Nothing here fails because a part is missing: a report of a broken run is the one that is needed most. What could not be read
+is kept as a sentence and shown on the page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mm1.errors import Mm1Error
+from mm1.manifests import MANIFEST_NAME, Manifest, ReportPage, load_digest
+from mm1.store.base import Store
+from mm1.store.open import open_store
+
+log = logging.getLogger(__name__)
+
+ManifestT = TypeVar("ManifestT", bound=Manifest)
+
+
+class TaskRecord(BaseModel):
+    """One task's run record, as the step wrapper writes it; fields of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run: str = ""
+    task: str
+    step: str = ""
+    state: str = "running"
+    """running, done or failed; ``running`` in a report means that the process died without a word."""
+    started: datetime | None = None
+    ended: datetime | None = None
+    seconds: float | None = None
+    outcome: int | None = None
+    message: str = ""
+    attempts: int = 1
+    cache_hit: bool = False
+    cache_key: str = ""
+    code: str = ""
+    host: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+
+    @property
+    def status(self) -> str:
+        """State as a person reads it: done, cached, failed or unfinished."""
+        if self.state == "done":
+            return "cached" if self.cache_hit else "done"
+        return "failed" if self.state == "failed" else "unfinished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """``target`` used an output of ``source``."""
+
+    source: str
+    target: str
+    by_value: bool = False
+    """True: a plain value was passed (a decision), not a manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A manifest with the place it was found in."""
+
+    digest: str
+    store: Store
+    manifest: Manifest | None
+    """None: it could not be read."""
+    producer: str = ""
+    """The task of this run that gave it; empty for what came from elsewhere."""
+
+
+@dataclass(kw_only=True)
+class RunStory:
+    """All that a report is made from."""
+
+    run: str
+    store: Store
+    tasks: list[TaskRecord] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
+    """Digest -> manifest, in the order of the tasks; ancestors after those that name them."""
+    problems: list[str] = field(default_factory=list)
+
+    def of(self, kind: type[ManifestT]) -> Iterator[tuple[Found, ManifestT]]:
+        """All manifests of a kind, each with its place."""
+        for found in self.found.values():
+            if isinstance(found.manifest, kind):
+                yield found, found.manifest
+
+    def get(self, digest: str, kind: type[ManifestT]) -> ManifestT | None:
+        """The manifest of a digest, if it is there and of that kind."""
+        found = self.found.get(digest)
+        return found.manifest if found and isinstance(found.manifest, kind) else None
+
+
+def collect(store: Store, run: str, *, leave_out: str = "") -> RunStory:
+    """Read a run.
+
+    Args:
+        store: the store that holds the run's records.
+        run: the run's name.
+        leave_out: a task not to speak of (the report's own).
+    """
+    story = RunStory(run=run, store=store)
+    story.tasks = [record for record in _records(story) if record.task != leave_out]
+    story.tasks.sort(key=lambda record: (record.started.timestamp() if record.started else 0.0, record.task))
+    story.edges = find_edges(story.tasks)
+    producers = {digest: record.task for record in reversed(story.tasks) for digest in _digests(record.outputs)}
+    uris = [uri for record in story.tasks for uri in manifest_uris(record.outputs)]
+    uris += [uri for record in story.tasks for uri in manifest_uris(record.inputs)]
+    for uri in uris:
+        _follow(story, uri, producers)
+    return story
+
+
+def manifest_uris(values: dict[str, Any]) -> list[str]:
+    """All addresses of manifests among inputs or outputs; one text may hold several, separated by spaces."""
+    words = (word for value in values.values() if isinstance(value, str) for word in value.split())
+    return [word for word in words if MANIFEST_NAME.match(word)]
+
+
+def find_edges(tasks: list[TaskRecord]) -> list[Edge]:
+    """Who used whose output: by manifest digest, or by a plain value passed under the same name (``decision``)."""
+    edges: dict[tuple[str, str], Edge] = {}
+    for target in tasks:
+        wanted = _digests(target.inputs)
+        for source in tasks:
+            if source.task == target.task or not _before(source, target):
+                continue
+            if wanted & _digests(source.outputs):
+                edges[source.task, target.task] = Edge(source=source.task, target=target.task)
+            elif _shared_values(source, target):
+                edges[source.task, target.task] = Edge(source=source.task, target=target.task, by_value=True)
+    return list(edges.values())
+
+
+def _before(source: TaskRecord, target: TaskRecord) -> bool:
+    if source.started is None or target.started is None:
+        return True
+    return source.started < target.started
+
+
+def _digests(values: dict[str, Any]) -> set[str]:
+    return {match["digest"] for uri in manifest_uris(values) if (match := MANIFEST_NAME.match(uri))}
+
+
+def _shared_values(source: TaskRecord, target: TaskRecord) -> bool:
+    pairs = ((value, target.inputs.get(name)) for name, value in source.outputs.items())
+    return any(isinstance(given, str) and given and given == used and not MANIFEST_NAME.match(given) for given, used in pairs)
+
+
+def _records(story: RunStory) -> Iterator[TaskRecord]:
+    for key in story.store.list(f"runs/{story.run}/"):
+        if not key.endswith(".json"):
+            continue
+        try:
+            yield TaskRecord.model_validate(story.store.read_json(key))
+        except (ValidationError, Mm1Error) as error:
+            story.problems.append(f"run record {key} could not be read: {str(error).splitlines()[0]}")
+
+
+def _follow(story: RunStory, uri: str, producers: dict[str, str]) -> None:
+    """Note a manifest and, nearest first, all that it was made from."""
+    match = MANIFEST_NAME.match(uri)
+    if match is None:
+        return
+    try:
+        store = story.store if match["store"] == story.store.uri else open_store(match["store"])
+    except Mm1Error as error:
+        story.problems.append(f"manifest {match['digest'][:12]} could not be read: {error}")
+        return
+    queue = [match["digest"]]
+    while queue:
+        digest = queue.pop(0)
+        if digest in story.found:
+            continue
+        manifest = _read(story, store, digest)
+        if isinstance(manifest, ReportPage):
+            continue
+        story.found[digest] = Found(digest=digest, store=store, manifest=manifest, producer=producers.get(digest, ""))
+        queue.extend(manifest.parents if manifest else ())
+
+
+def _read(story: RunStory, store: Store, digest: str) -> Manifest | None:
+    try:
+        return load_digest(store, digest)
+    except Mm1Error as error:
+        log.warning("manifest %s left out of the report: %s", digest[:12], error)
+        story.problems.append(f"manifest {digest[:12]} could not be read: {error}")
+        return None

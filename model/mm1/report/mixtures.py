@@ -1,0 +1,87 @@
+"""What a mixture is made of, and what the filters dropped on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mm1.manifests import DataMix, MixSource, RawData, SourceData
+from mm1.report.charts import source_slot
+from mm1.report.collect import RunStory
+
+SHARES = ("fill", "share", "ratio", "padding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A source's part in a mixture."""
+
+    source: MixSource
+    share: float
+    """Share of the sequences."""
+    slot: int
+    """Colour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured quantity."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """One mixture as the page shows it."""
+
+    task: str
+    digest: str
+    mix: DataMix
+    parts: list[Part]
+    packing: list[Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered:
+    """What the filters did to one source."""
+
+    name: str
+    slot: int
+    data: SourceData
+    dropped: list[tuple[str, int]]
+    """Filter -> dropped, most first."""
+
+
+def mixtures(story: RunStory) -> list[Mixture]:
+    """All mixtures of the run; those with more sources first."""
+    found = [_mixture(where.producer, where.digest, mix) for where, mix in story.of(DataMix)]
+    return sorted(found, key=lambda mixture: -len(mixture.parts))
+
+
+def filters(story: RunStory) -> list[Filtered]:
+    """What was read, dropped and kept of each source."""
+    return [
+        Filtered(
+            name=name,
+            slot=source_slot(name, list(raw.sources)),
+            data=data,
+            dropped=sorted(((what, count) for what, count in data.dropped.items() if count), key=lambda item: -item[1]),
+        )
+        for _, raw in story.of(RawData)
+        for name, data in raw.sources.items()
+    ]
+
+
+def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
+    total = sum(source.weight for source in mix.sources) or 1.0
+    names = [source.name for source in mix.sources]
+    parts = [Part(source=source, share=source.weight / total, slot=source_slot(source.name, names)) for source in mix.sources]
+    return Mixture(task=task, digest=digest, mix=mix, parts=parts, packing=[_figure(*item) for item in mix.packing.items()])
+
+
+def _figure(name: str, value: float) -> Figure:
+    """A packing figure in words: shares as percent, the rest as a plain number."""
+    words = name.replace("_", " ")
+    if any(word in name for word in SHARES) and 0 <= value <= 1:
+        return Figure(name=words.removesuffix(" share"), text=f"{value:.1%}")
+    return Figure(name=words, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}")

@@ -1,0 +1,134 @@
+"""The report: one self-contained HTML page about a run.
+
+::
+
+    store, run -> collect -> RunStory -> views (overview, diagrams, mixtures, samples, curves, scores, answers)
+               -> Jinja2 -> HTML
+
+Every text that comes from data is escaped by Jinja2; pictures are ``data:`` addresses and plots are inline SVG, and the page
+forbids itself all requests (Content-Security-Policy), so it opens from a file, an artifact store or a mail just the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mm1.errors import Mm1Error
+from mm1.manifests import Deployment, ExportedModel, GateDecision, ReportPage
+from mm1.report import answers, curves, diagrams, mixtures, overview, samples, scores
+from mm1.report.charts import source_slot
+from mm1.report.collect import RunStory, collect
+from mm1.report.config import ReportConfig
+from mm1.report.images import Album, Picture
+from mm1.store.base import Store
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """What was deployed, with the question that the served model answered."""
+
+    digest: str
+    deployment: Deployment
+    picture: Picture | None
+    exported: ExportedModel | None
+
+
+def render_run(
+    store: Store, run: str, *, title: str = "", status: str = "", leave_out: str = "", config: ReportConfig | None = None
+) -> tuple[str, ReportPage]:
+    """Make the report of a run.
+
+    Args:
+        store: the store that holds the run's records and the page.
+        run: the run's name.
+        title: heading; by default the run's name.
+        status: how the engine says that the run ended (``Succeeded``, ``Failed``), for failures that left no record.
+        leave_out: a task not to speak of (the report's own).
+        config: limits of the page.
+
+    Returns:
+        The HTML, and its manifest (the page is in the store, the manifest is not published yet).
+    """
+    story = collect(store, run, leave_out=leave_out)
+    html = render(story, title=title or run, status=status, config=config or ReportConfig())
+    parents = tuple(sorted(digest for digest, found in story.found.items() if found.producer and found.manifest))
+    return html, ReportPage(title=title or run, page=store.put_bytes(html.encode()), parents=parents)
+
+
+def render(story: RunStory, *, title: str, status: str, config: ReportConfig) -> str:
+    """The page of a run that was read already."""
+    album = Album(config=config)
+    trained = curves.stages(story, config)
+    reports = scores.evaluations(story)
+    versus = scores.comparison(story, reports)
+    asked = {report.digest: answers.read_answers(story, report) for report in reports}
+    shown = samples.source_samples(story, album, config)
+    chats = [_chat(story, digest, deployment, album) for digest, deployment in _deployments(story)]
+    views: dict[str, Any] = {
+        "title": title,
+        "status": status,
+        "story": story,
+        "verdict": overview.verdict(story, status),
+        "cards": overview.cards(story, trained, reports, versus),
+        "failures": overview.failures(story),
+        "began": overview.began(story),
+        "bars": overview.timeline(story),
+        "task_graph": diagrams.task_graph(story),
+        "mixtures": mixtures.mixtures(story),
+        "filters": mixtures.filters(story),
+        "trained": trained,
+        "reports": reports,
+        "versus": versus,
+        "pairs": answers.pairs(versus, asked[versus.base.digest], asked[versus.tuned.digest], album, config) if versus else [],
+        "chats": chats,
+        "decisions": [(found.digest, decision) for found, decision in story.of(GateDecision)],
+        "examples": [(report, answers.choose(report, asked[report.digest], album, config)) for report in reports],
+        "samples": shown,
+        "slots": {source.name: source_slot(source.name, [other.name for other in shown]) for source in shown},
+        "lineage": diagrams.lineage_graph(story),
+    }
+    return environment().get_template("page.html.j2").render(views)
+
+
+def environment() -> Environment:
+    """Jinja2 with escaping on and the page's filters."""
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    jinja.filters |= {
+        "short": overview.short,
+        "signed": overview.signed,
+        "duration": overview.duration,
+        "describe": diagrams.describe,
+        "pretty": lambda value: json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str),
+        "words": lambda text: str(text).replace("_", " "),
+    }
+    return jinja
+
+
+def _deployments(story: RunStory) -> list[tuple[str, Deployment]]:
+    return [(found.digest, deployment) for found, deployment in story.of(Deployment)]
+
+
+def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) -> Chat:
+    shown = None
+    wanted = str(deployment.sample.get("image") or "")
+    ref = next((ref for name, ref in deployment.images.items() if wanted in (ref.sha256, name)), None)
+    if ref is not None:
+        try:
+            shown = album.picture(story.found[digest].store.get_bytes(ref))
+        except Mm1Error as error:
+            log.warning("image of the chat question left out of the report: %s", error)
+            shown = Picture(note="image not in the store")
+    exported = story.get(deployment.exported, ExportedModel) if deployment.exported else None
+    return Chat(digest=digest, deployment=deployment, picture=shown, exported=exported)
