@@ -1,0 +1,28 @@
+"""Names in a checkpoint.
+
+A checkpoint is a manifest (:class:`mm1.manifests.Checkpoint`) over two folders of content-addressed files:
+
+- ``model``: what ``save_pretrained`` writes of model and processor; plain transformers loads it;
+- ``trainer``, while a run is unfinished: ``state.json`` (counters, position in the data), and for each rank
+  ``rank-00000-of-00002.safetensors`` (flat tensors of its part of the optimiser) and ``.json`` (plain numbers, and which
+  parameters of which sizes the tensors hold). Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+STATE_NAME = "state.json"
+
+
+class RankNames(NamedTuple):
+    """Names of one rank's files."""
+
+    tensors: str
+    description: str
+
+
+def rank_names(rank: int, world_size: int) -> RankNames:
+    """The names of a rank's files."""
+    stem = f"rank-{rank:05d}-of-{world_size:05d}"
+    return RankNames(f"{stem}.safetensors", f"{stem}.json")

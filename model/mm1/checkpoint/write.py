@@ -1,0 +1,58 @@
+"""Writing checkpoints: files to their content addresses, then the manifest; a crash leaves nothing half-visible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from mm1.checkpoint.layout import STATE_NAME, rank_names
+from mm1.config.resolve import canonical_json
+from mm1.manifests import Files
+from mm1.modeling.export import export
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
+from mm1.store.base import Store
+
+
+def put_model(store: Store, model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path) -> Files:
+    """Store a model and its processor as a Hugging Face folder.
+
+    Args:
+        store: where to.
+        model: whole weights, as ZeRO stages 0 to 2 have them on each rank.
+        processor: its processor.
+        folder: scratch.
+
+    Returns:
+        The folder's files; equal weights give equal digests.
+    """
+    return store.put_folder(export(model, processor, folder))
+
+
+def put_rank_state(
+    store: Store, rank: int, world_size: int, tensors: dict[str, torch.Tensor], description: dict[str, Any], folder: Path
+) -> Files:
+    """Store one rank's part of the optimiser; every rank calls this.
+
+    Args:
+        store: where to.
+        rank: this rank.
+        world_size: number of ranks.
+        tensors: flat names -> tensors.
+        description: plain data that goes with them.
+        folder: scratch.
+    """
+    names = rank_names(rank, world_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Several names may be views of one buffer (ZeRO's flat groups), which safetensors refuses: contiguous copies.
+    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, folder / names.tensors)
+    (folder / names.description).write_text(canonical_json(description))
+    return {name: store.put_file(folder / name) for name in names}
+
+
+def put_run_state(store: Store, run: dict[str, Any]) -> Files:
+    """Store the state of the run that all ranks share; rank 0 calls this."""
+    return {STATE_NAME: store.put_bytes(canonical_json(run).encode())}

@@ -1,0 +1,36 @@
+"""Recipes by name: what people type after ``recipe=``. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
+from mm1.recipes import tiny
+from mm1.train.config import RunConfig
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    recipe.__name__: recipe for recipe in (tiny.mm1_tiny_lm, tiny.mm1_tiny, tiny.mm1_tiny_moe, tiny.mm1_tiny_sft)
+}
+
+
+def names() -> list[str]:
+    """All names, in the order in which they are shown."""
+    return list(RECIPES)
+
+
+def get(name: str) -> RunConfig:
+    """The configuration of a recipe.
+
+    Raises:
+        ConfigurationError: there is none of this name; the message suggests one.
+    """
+    if name not in RECIPES:
+        raise ConfigurationError(f"recipe {name!r} is not known; {suggest(name, names())}")
+    return RECIPES[name]()
+
+
+def describe(name: str) -> str:
+    """A recipe in one line."""
+    get(name)
+    return (RECIPES[name].__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,98 @@
+"""The laptop family: a model of half a million parameters that learns the toy world in minutes.
+
+Shapes and rates follow measurements on the toy world: Muon needs a third of AdamW's steps there, and float32 is as fast as
+bfloat16 at these widths. Departures from the paper: Muon instead of AdamW-style updates, and learning rates of their own (the
+paper's law is fitted from 9 M parameters up). Kept: 45/45/10, loss masking, packing, schedule, balance and z-loss.
+"""
+
+from __future__ import annotations
+
+from mm1.train.config import (
+    ConnectorConfig,
+    DecoderConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    TrainConfig,
+    VisionConfig,
+)
+
+MUON = OptimConfig(name="muon", lr=5e-3, betas=(0.9, 0.98), weight_decay=0.01)
+
+
+def _vision() -> VisionConfig:
+    return VisionConfig(
+        hidden_size=64,
+        num_layers=2,
+        num_heads=2,
+        ffn_size=128,
+        patch_size_px=8,
+        image_mean=(0.3, 0.3, 0.3),
+        image_std=(0.3, 0.3, 0.3),
+    )
+
+
+def _decoder(num_experts: int = 0) -> DecoderConfig:
+    return DecoderConfig(
+        hidden_size=96,
+        num_layers=4,
+        num_heads=3,
+        num_kv_heads=3,
+        head_size=32,
+        ffn_size=192,
+        num_experts=num_experts,
+    )
+
+
+def _model(num_experts: int = 0) -> ModelConfig:
+    connector = ConnectorConfig(type="c_abstractor", hidden_size=64, depth=1)
+    return ModelConfig(vision=_vision(), connector=connector, decoder=_decoder(num_experts))
+
+
+def mm1_tiny_lm() -> RunConfig:
+    """Text base of the laptop family: the decoder alone, before it sees images."""
+    return RunConfig(
+        recipe="mm1_tiny_lm",
+        stage="text",
+        model=_model(),
+        optim=MUON,
+        schedule=ScheduleConfig(warmup_steps=35),
+        train=TrainConfig(
+            steps=700,
+            global_batch=16,
+            micro_batch=16,
+            checkpoint_every=100,
+            frozen=(r"^model\.vision_tower\.", r"^model\.connector\."),
+        ),
+    )
+
+
+def mm1_tiny() -> RunConfig:
+    """Laptop MM1: 45 % captions, 45 % interleaved, 10 % text, from a text base."""
+    return RunConfig(
+        recipe="mm1_tiny",
+        stage="pretrain",
+        model=_model(),
+        optim=MUON,
+        schedule=ScheduleConfig(warmup_steps=35),
+        train=TrainConfig(steps=500, global_batch=16, micro_batch=16, checkpoint_every=100),
+    )
+
+
+def mm1_tiny_moe() -> RunConfig:
+    """Laptop MM1 with 4 experts in every 2nd layer, top-2; a dense text base is upcycled."""
+    base = mm1_tiny()
+    return base.model_copy(update={"recipe": "mm1_tiny_moe", "model": _model(num_experts=4)})
+
+
+def mm1_tiny_sft() -> RunConfig:
+    """Laptop supervised fine-tuning on instructions, of whatever model `init` is."""
+    return RunConfig(
+        recipe="mm1_tiny_sft",
+        stage="sft",
+        model=ModelConfig(),
+        optim=MUON.model_copy(update={"lr": 2e-3}),
+        schedule=ScheduleConfig(warmup_steps=20),
+        train=TrainConfig(steps=200, global_batch=16, micro_batch=16, checkpoint_every=100),
+    )

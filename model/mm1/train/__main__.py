@@ -1,0 +1,131 @@
+"""The trainer's process, one per device: ``torchrun --nproc_per_node N -m mm1.train --config run.json``.
+
+The configuration comes resolved (:class:`mm1.train.config.TrainJob`); rank 0 leaves ``result.json`` in the job's folder, and a
+rank that fails leaves ``error-rank<r>.json`` with its outcome class, because torchrun returns 1 for any failed rank. Logs and
+progress lines go to standard output, so that they stay apart from what torchrun and libraries write to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mm1.errors import ConfigurationError, Mm1Error, NetworkError, Outcome, OutOfMemory, from_os_error
+from mm1.train.config import TrainJob, TrainResult
+
+log = logging.getLogger("mm1.train")
+
+PR_SET_PDEATHSIG = 1
+PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo", "Timed out waiting")
+
+
+def main() -> None:
+    """Train, and leave through the outcome's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mm1.train", description="One process of a training run (torchrun starts it)."
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="PATH", help="resolved job, JSON")
+    path = parser.parse_args().config
+    _die_with_parent()
+    rank = int(os.environ.get("RANK", "0"))
+    logging.basicConfig(
+        stream=sys.stdout,
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s",
+    )
+    try:
+        job = TrainJob.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        sys.exit(f"{path} is no training job: {error}")
+    sys.exit(int(run(job, rank)))
+
+
+def run(job: TrainJob, rank: int) -> Outcome:
+    """Do a job as one rank; errors end in the error file and in the outcome."""
+    folder = Path(job.folder)
+    try:
+        _train(job, folder)
+        return Outcome.DONE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: recorded for the step wrapper
+        typed = _typed(error)
+        outcome = typed.outcome if typed else Outcome.UNHANDLED
+        message = str(typed) if typed else f"{type(error).__name__}: {error}"
+        if outcome is Outcome.UNHANDLED:
+            log.error("%s", traceback.format_exc())
+        record = {"outcome": int(outcome), "message": message, "rank": rank}
+        (folder / f"error-rank{rank}.json").write_text(json.dumps(record))
+        # Leave at once: a process group whose other end is gone would wait for it on the way out.
+        sys.stdout.flush()
+        os._exit(int(outcome))
+
+
+def _train(job: TrainJob, folder: Path) -> None:
+    started = time.perf_counter()
+    import torch
+
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    from mm1.checkpoint.resume import address
+    from mm1.manifests import Checkpoint
+    from mm1.store.open import open_store
+    from mm1.train.build import build_run
+    from mm1.train.engine import start_processes, stop_processes
+
+    rank, world_size = start_processes()
+    built = build_run(job, rank, world_size)
+    start_s = round(time.perf_counter() - started, 3)
+    if isinstance(built, Checkpoint):
+        log.info("this work is finished already")
+        result = _finished(address(open_store(job.store), built), built)
+    else:
+        result = built.go()
+    facts = {"start_s": start_s, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    if rank == 0:
+        result = result.model_copy(update={"facts": {**result.facts, **facts}})
+        (folder / "result.json").write_text(result.model_dump_json())
+    stop_processes()
+
+
+def _finished(manifest: str, checkpoint: object) -> TrainResult:
+    step = int(getattr(checkpoint, "step", 0))
+    zeros = {"seconds": 0.0, "tokens": 0, "tokens_per_s": 0.0, "padding_share": 0.0}
+    return TrainResult(manifest=manifest, steps=step, resumed_from=step, losses={}, facts={}, **zeros)
+
+
+def _typed(error: Exception) -> Mm1Error | None:
+    """The error with its outcome class, where there is one for it."""
+    if isinstance(error, Mm1Error):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemory("out of memory: set a smaller train.micro_batch (the global batch stays as it is)")
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        if "can't allocate memory" in text:
+            return OutOfMemory("out of memory: set a smaller train.micro_batch (the global batch stays as it is)")
+        if any(sign in text for sign in PEER_LOST):
+            return NetworkError(f"the connection to another rank is lost: {text.splitlines()[0][:300]}")
+    if isinstance(error, ValidationError):
+        return ConfigurationError(str(error))
+    return None
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process when torchrun is killed, so that nothing goes on training behind a new start."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Live progress of a run, as JSON lines on rank 0's standard output, and the run's speed.
+
+A line is ``{"mm1": "progress", "step": 120, "steps": 400, "loss": 1.23, ...}``; the step wrapper reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from mm1.train.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from mm1.train.loop import Progress
+    from mm1.train.step import StepResult
+
+
+class ProgressLines(Callback):
+    """Writes progress lines and measures speed.
+
+    Args:
+        every_s: seconds between two lines.
+        rank: only rank 0 writes.
+        sink: where lines go; standard output by default.
+    """
+
+    def __init__(self, every_s: float, rank: int, sink: TextIO | None = None) -> None:
+        self.every_s = every_s
+        self.rank = rank
+        self.sink = sink or sys.stdout
+        self.started = self._last = self._former = 0.0
+        self.first_step = 0
+        self.tokens = self.positions = 0
+        """Tokens and positions of the steps that this process did."""
+        self.slowest_step_s = 0.0
+
+    def on_start(self, progress: Progress) -> None:
+        """Start the clock."""
+        self.started = self._former = time.perf_counter()
+        self._last = float("-inf")
+        self.first_step = progress.step
+
+    def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Count, and write a line when it is time for one."""
+        now = time.perf_counter()
+        self.slowest_step_s = max(self.slowest_step_s, now - self._former)
+        self._former = now
+        self.tokens += result.tokens
+        self.positions += result.positions
+        is_last = progress.step == progress.total_steps
+        if self.rank or not (is_last or now - self._last >= self.every_s):
+            return
+        self._last = now
+        done = progress.step - self.first_step
+        line = {
+            "mm1": "progress",
+            "step": progress.step,
+            "steps": progress.total_steps,
+            "loss": round(result.loss, 4),
+            "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
+            "grad_norm": round(result.grad_norm, 4),
+            "tokens_per_s": round(self.tokens / (now - self.started)),
+            "eta_s": round((progress.total_steps - progress.step) * (now - self.started) / done, 1),
+        }
+        self.sink.write(json.dumps(line) + "\n")
+        self.sink.flush()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the start to the last step."""
+        return max(self._former - self.started, 1e-9)

@@ -1,0 +1,30 @@
+"""Checkpoints to resume from, every so many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mm1.train.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from mm1.train.loop import Progress
+    from mm1.train.step import StepResult
+
+
+class Saving(Callback):
+    """Saves a checkpoint every ``every`` steps; the finished one is the builder's own affair.
+
+    Args:
+        every: steps between two checkpoints.
+        save: saves the current step.
+    """
+
+    def __init__(self, every: int, save: Callable[[], None]) -> None:
+        self.every = every
+        self.save = save
+
+    def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Save when it is time."""
+        if progress.step % self.every == 0 and progress.step < progress.total_steps:
+            self.save()

@@ -1,0 +1,233 @@
+"""Configuration of a training run: the sections of :class:`RunConfig`, and the job that a trainer process reads.
+
+A recipe (:mod:`mm1.recipes`) returns a whole ``RunConfig``; overrides change it; what was resolved is kept in the
+checkpoint's manifest. Torch-free, so that a step or the command line can read and check it at once::
+
+    recipe -> RunConfig -> overrides -> TrainJob (config + addresses) -> run.json -> python -m mm1.train --config run.json
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mm1.config.base import Config
+
+Stage = Literal["text", "pretrain", "sft"]
+
+
+class VisionConfig(Config):
+    """A fresh vision tower: the CLIP ViT of transformers. Its image size is that of the mixture."""
+
+    hidden_size: int = Field(ge=1)
+    """Width."""
+    num_layers: int = Field(ge=1)
+    """Transformer blocks."""
+    num_heads: int = Field(ge=1)
+    """Attention heads; divides the width."""
+    ffn_size: int = Field(ge=1)
+    """Width of the feed-forward layer."""
+    patch_size_px: int = Field(ge=1)
+    """Side of a square patch in pixels; divides the image size."""
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    """Subtracted from each channel of pixels in 0..1; CLIP's values by default."""
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    """Divides each channel after that; CLIP's values by default."""
+
+
+class ConnectorConfig(Config):
+    """The vision-language connector (MM1 3.2); the number of image tokens is that of the mixture."""
+
+    type: Literal["average_pool", "attention_pool", "c_abstractor"] = "c_abstractor"
+    """One of MM1's three connectors."""
+    hidden_size: int = Field(default=1024, ge=1)
+    """Width of the C-Abstractor."""
+    depth: int = Field(default=3, ge=1)
+    """RegNet blocks before, and again after, the pooling of the C-Abstractor."""
+    mlp_depth: int = Field(default=2, ge=1)
+    """Linear layers at the end of the C-Abstractor."""
+    num_heads: int = Field(default=16, ge=1)
+    """Heads of the attention pool."""
+
+
+class DecoderConfig(Config):
+    """A fresh decoder: Qwen3, or Qwen3-MoE where there are experts. Its vocabulary is that of the mixture's tokenizer."""
+
+    hidden_size: int = Field(ge=1)
+    """Width."""
+    num_layers: int = Field(ge=1)
+    """Transformer blocks."""
+    num_heads: int = Field(ge=1)
+    """Query heads."""
+    num_kv_heads: int = Field(ge=1)
+    """Key-value heads; divides the query heads."""
+    head_size: int = Field(ge=1)
+    """Width of one head."""
+    ffn_size: int = Field(ge=1)
+    """Inner width of the dense gated feed-forward layer."""
+    tie_embeddings: bool = False
+    """Whether the output layer shares the weight of the token embedding."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary position frequencies."""
+    max_positions: int = 4096
+    """Positions that the decoder is made for, tokens."""
+    num_experts: int = Field(default=0, ge=0)
+    """Experts of a sparse layer; 0 = dense decoder."""
+    experts_per_token: int = Field(default=2, ge=1)
+    """Experts that each token is sent to (MM1 3.4: top-2)."""
+    expert_ffn_size: int = Field(default=0, ge=0)
+    """Inner width of one expert; 0 = that of the dense layer."""
+    sparse_every: int = Field(default=2, ge=1)
+    """Every how manieth layer is sparse (MM1 3.4: 2 or 4)."""
+    balance_loss_weight: float = 0.01
+    """Weight of the router's balance loss (MM1 3.4)."""
+    z_loss_weight: float = 0.001
+    """Weight of the router's z-loss (MM1 3.4)."""
+
+
+class ModelConfig(Config):
+    """Shapes of the parts that start fresh. None = the part comes from `init`, or from a given folder."""
+
+    vision: VisionConfig | None = None
+    """Vision tower."""
+    connector: ConnectorConfig | None = None
+    """Connector; a fresh tower needs a fresh connector."""
+    decoder: DecoderConfig | None = None
+    """Language model."""
+
+
+class OptimConfig(Config):
+    """Optimiser."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw for all tensors; muon for the matrices of the blocks and adamw for the rest (ZeRO stages 0 to 2)."""
+    lr: float | Literal["law"] = "law"
+    """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) with N non-embedding parameters of the decoder (MM1 3.3)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Times the learning rate gives the factor on the weights (MM1 3.3: 0.1 lr); not on norms and biases."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Muon's momentum."""
+    clip: float = Field(default=1.0, ge=0)
+    """Largest norm of the whole gradient; 0 = no clipping."""
+
+
+class ScheduleConfig(Config):
+    """Learning rate over the steps: linear warm-up, then cosine decay (MM1 3.3: 2,000 steps, to 10 %)."""
+
+    warmup_steps: int = Field(default=2000, ge=0)
+    """Steps of the warm-up; cut to a tenth of all steps in a run shorter than ten times that."""
+    final_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the peak that is left at the last step."""
+
+
+class TrainConfig(Config):
+    """What is done in a step, and how it is laid out over processes."""
+
+    steps: int = Field(ge=1)
+    """Optimiser steps."""
+    global_batch: int = Field(ge=1)
+    """Sequences of one step over all processes; the same whatever their number."""
+    micro_batch: int = Field(ge=1)
+    """Sequences that one process takes at a time at most; accumulation follows from it."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of weights and activations; bfloat16 keeps float32 master weights and needs zero_stage 1 or 2."""
+    zero_stage: Literal[0, 1, 2] = 0
+    """ZeRO stage: what is spread over processes (1 optimiser state, 2 gradients too)."""
+    checkpoint_every: int = Field(ge=1)
+    """Steps between two checkpoints to resume from; the last two are kept."""
+    frozen: tuple[str, ...] = ()
+    """Regular expressions; parameters whose name one of them is found in are not trained."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    seed: int = 0
+    """Seed of fresh weights."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError("dtype=bfloat16 needs zero_stage=1 or 2, where float32 master weights are kept")
+        return self
+
+
+class LogConfig(Config):
+    """What a run shows while it runs."""
+
+    progress_every_s: float = Field(default=0.5, gt=0)
+    """Seconds between two progress lines of rank 0."""
+
+
+class RunConfig(Config):
+    """A whole training run; recipes return one, and it is stored with what came of it."""
+
+    recipe: str
+    """Name of the recipe that it comes from."""
+    stage: Stage
+    """text: language model alone; pretrain: the mixture; sft: instructions."""
+    model: ModelConfig
+    """Shapes of fresh parts."""
+    optim: OptimConfig
+    """Optimiser."""
+    schedule: ScheduleConfig
+    """Learning-rate schedule."""
+    train: TrainConfig
+    """Steps, batch, precision, checkpoints."""
+    log: LogConfig = LogConfig()
+    """Progress."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if self.optim.name == "muon" and self.train.zero_stage > 0 and self.optim.clip > 0:
+            # DeepSpeed orthogonalises before it clips there, and the clip then scales the finished updates.
+            raise ValueError("optim.name=muon with train.zero_stage=1 or 2 needs optim.clip=0; at zero_stage=0 it can clip")
+        return self
+
+
+class TrainJob(Config):
+    """What a trainer process is started with: the resolved configuration and where things are (not stored)."""
+
+    config: RunConfig
+    """The resolved run."""
+    data: str
+    """Address of the DataMix manifest."""
+    init: str = ""
+    """Address of the Checkpoint manifest to start from."""
+    vision: str = ""
+    """Local folder of a vision tower in transformers' layout."""
+    decoder: str = ""
+    """Local folder of a causal decoder in transformers' layout."""
+    store: str
+    """Address of the store that checkpoints go to."""
+    key: str
+    """Name of this work: finds its own unfinished checkpoints again."""
+    folder: str
+    """Local folder for result.json, error files and scratch."""
+    threads: int = 0
+    """Threads of one process; 0 leaves torch's choice."""
+
+
+class TrainResult(Config):
+    """What a trainer process leaves behind in result.json."""
+
+    manifest: str
+    """Address of the finished Checkpoint."""
+    steps: int
+    """Optimiser steps of the whole run."""
+    resumed_from: int
+    """Step that this process started after; 0 = from the beginning."""
+    seconds: float
+    """Wall time of this process in the training loop."""
+    tokens: int
+    """Tokens (padding left out) of the steps that this process did."""
+    tokens_per_s: float
+    """Tokens over seconds."""
+    padding_share: float
+    """Share of padding in the positions of those steps."""
+    losses: dict[str, float]
+    """Mean loss of the last steps: `all`, and each source by name."""
+    facts: dict[str, float | int | str]
+    """Threads, processes, parameters, seconds of start, slowest step and the like."""

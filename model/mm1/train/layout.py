@@ -1,0 +1,49 @@
+"""How a global batch is spread: sequences -> processes -> micro-batches.
+
+The global batch is fixed, so that a run is the same run on any number of processes; micro-batch and accumulation follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mm1.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A batch's way over the processes: ``global_batch = world_size * accumulation * micro_batch`` sequences."""
+
+    global_batch: int
+    world_size: int
+    micro_batch: int
+    """Sequences of one forward pass of one process."""
+    accumulation: int
+    """Forward passes of one process in a step."""
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of a step over all processes."""
+        return self.world_size * self.accumulation
+
+
+def plan_layout(global_batch: int, max_micro_batch: int, world_size: int) -> Layout:
+    """The layout with the fewest micro-batches.
+
+    Args:
+        global_batch: sequences of a step.
+        max_micro_batch: sequences that fit one process at a time.
+        world_size: processes.
+
+    Raises:
+        ConfigurationError: the processes do not divide the global batch.
+    """
+    if global_batch % world_size:
+        allowed = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
+        raise ConfigurationError(
+            f"train.global_batch={global_batch} sequences cannot be spread over {world_size} processes: "
+            f"start {', '.join(map(str, allowed))} of them, or change train.global_batch"
+        )
+    share = global_batch // world_size
+    micro_batch = next(size for size in range(min(share, max_micro_batch), 0, -1) if share % size == 0)
+    return Layout(global_batch, world_size, micro_batch, share // micro_batch)

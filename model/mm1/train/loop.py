@@ -1,0 +1,72 @@
+"""The training loop: takes batches, does steps, tells the callbacks. It knows nothing of files, signals or displays.
+
+loader -> micro-batches of one step -> TrainStep -> StepResult -> callbacks (history, progress, checkpoint, preemption)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from mm1.train.callbacks.base import Callback
+from mm1.train.step import Batch, StepResult, TrainStep
+
+
+@dataclass
+class Progress:
+    """How far a run is; the counters are over the whole run, former processes included."""
+
+    total_steps: int
+    step: int = 0
+    """Optimiser steps done."""
+    tokens: int = 0
+    """Tokens without padding."""
+    positions: int = 0
+    """Places for tokens, padding included."""
+    images: int = 0
+
+    def advance(self, result: StepResult) -> None:
+        """Count one more step."""
+        self.step += 1
+        self.tokens += result.tokens
+        self.positions += result.positions
+        self.images += result.images
+
+
+class Loop:
+    """Runs steps until the run is done or a callback ends it.
+
+    Args:
+        step: does one step.
+        batches: endless micro-batches of this rank, from the current step on.
+        rate_factor: step number -> what the peak learning rate is multiplied by.
+        progress: where the run stands.
+        callbacks: called in this order at each event.
+    """
+
+    def __init__(
+        self,
+        step: TrainStep,
+        batches: Iterator[Batch],
+        rate_factor: Callable[[int], float],
+        progress: Progress,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.step = step
+        self.batches = batches
+        self.rate_factor = rate_factor
+        self.progress = progress
+        self.callbacks = callbacks
+
+    def run(self) -> None:
+        """Do the steps that are left; whatever a callback raises ends the run."""
+        for callback in self.callbacks:
+            callback.on_start(self.progress)
+        accumulation = self.step.engine.layout.accumulation
+        while self.progress.step < self.progress.total_steps:
+            factor = self.rate_factor(self.progress.step)
+            result = self.step(list(islice(self.batches, accumulation)), factor)
+            self.progress.advance(result)
+            for callback in self.callbacks:
+                callback.on_step(self.progress, result, factor)

@@ -1,0 +1,174 @@
+"""Building the model of a run from its parts: recipe, `init` checkpoint, Hugging Face folders.
+
+    RunConfig.model + tokenizer, image size and image tokens of the mixture -> fresh parts
+    init checkpoint -> language model, or everything -> (experts: upcycled)
+    folders -> tower, decoder
+
+See :mod:`mm1.train.parts` for which part comes from where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeConfig
+
+from mm1.checkpoint.read import load_model
+from mm1.errors import ConfigurationError
+from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
+from mm1.store.base import Store
+from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, VisionConfig
+from mm1.train.parts import LANGUAGE_ONLY
+from mm1.train.upcycle import upcycle
+
+DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default
+
+
+@dataclass(frozen=True)
+class Init:
+    """A checkpoint to start from, with the store that its blobs are in."""
+
+    checkpoint: Checkpoint
+    store: Store
+
+
+def build_model(
+    config: RunConfig, mix: DataMix, mix_store: Store, init: Init | None, vision: str, decoder: str, scratch: Path
+) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
+    """Build the model that a run starts with, float32 on the CPU, equal on every rank.
+
+    Args:
+        config: the resolved run; sections of parts that come from elsewhere are None.
+        mix: gives tokenizer, image size and image tokens.
+        mix_store: where the tokenizer's files are.
+        init: checkpoint to start from.
+        vision: folder of a tower, or empty.
+        decoder: folder of a decoder, or empty.
+        scratch: local folder for files.
+
+    Raises:
+        ConfigurationError: parts that do not fit each other or the mixture.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(mix_store.get_folder(mix.tokenizer, scratch / "tokenizer"), local_files_only=True)
+    torch.manual_seed(config.train.seed)
+    try:
+        if init is None:
+            model = _assemble(config, mix, tokenizer, vision, decoder, None)
+            return model, _processor(config, mix, tokenizer)
+        source, processor = load_model(init.store, init.checkpoint, scratch / "init")
+        _check_tokenizer(tokenizer, processor.tokenizer)
+        if init.checkpoint.stage in LANGUAGE_ONLY or vision:
+            model = _assemble(config, mix, tokenizer, vision, "", source)
+            processor = _processor(config, mix, tokenizer)
+        else:
+            model = source
+        if config.model.decoder is not None:
+            model = upcycle(model, config.model.decoder)
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"the model cannot be built: {error}") from None
+    return model.train(), processor
+
+
+def _assemble(
+    config: RunConfig, mix: DataMix, tokenizer: Any, vision: str, decoder: str, source: MM1ForConditionalGeneration | None
+) -> MM1ForConditionalGeneration:
+    parts = config.model
+    fields: dict[str, Any] = {
+        "image_token_id": tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        "image_tokens": mix.image_tokens,
+        **_connector_fields(parts.connector or ConnectorConfig()),
+    }
+    if parts.vision is not None:
+        fields["vision_config"] = _vision_fields(parts.vision, mix.image_size_px)
+    if source is not None:
+        fields["text_config"] = source.config.text_config
+        fields["router_balance_loss_weight"] = source.config.router_balance_loss_weight
+        fields["router_z_loss_weight"] = source.config.router_z_loss_weight
+    elif parts.decoder is not None:
+        fields["text_config"] = _decoder_fields(parts.decoder, tokenizer)
+        fields["router_balance_loss_weight"] = parts.decoder.balance_loss_weight
+        fields["router_z_loss_weight"] = parts.decoder.z_loss_weight
+    model = MM1ForConditionalGeneration.from_parts(vision or None, decoder or None, **fields)
+    if source is not None:
+        _copy(source.model.language_model, model.model.language_model)
+        _copy(source.lm_head, model.lm_head)
+    if len(tokenizer) > model.config.text_config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer))
+    return model.train()
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    target.load_state_dict(source.state_dict())
+
+
+def _vision_fields(vision: VisionConfig, image_size_px: int) -> dict[str, Any]:
+    if image_size_px % vision.patch_size_px:
+        raise ConfigurationError(
+            f"model.vision.patch_size_px={vision.patch_size_px} does not divide the mixture's image size, "
+            f"{image_size_px} pixels"
+        )
+    return CLIPVisionConfig(
+        hidden_size=vision.hidden_size,
+        intermediate_size=vision.ffn_size,
+        num_hidden_layers=vision.num_layers,
+        num_attention_heads=vision.num_heads,
+        image_size=image_size_px,
+        patch_size=vision.patch_size_px,
+    ).to_dict()
+
+
+def _connector_fields(connector: ConnectorConfig) -> dict[str, Any]:
+    return {
+        "connector_type": connector.type,
+        "connector_hidden_size": connector.hidden_size,
+        "connector_depth": connector.depth,
+        "connector_mlp_depth": connector.mlp_depth,
+        "connector_num_heads": connector.num_heads,
+    }
+
+
+def _decoder_fields(decoder: DecoderConfig, tokenizer: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": decoder.hidden_size,
+        "intermediate_size": decoder.ffn_size,
+        "num_hidden_layers": decoder.num_layers,
+        "num_attention_heads": decoder.num_heads,
+        "num_key_value_heads": decoder.num_kv_heads,
+        "head_dim": decoder.head_size,
+        "max_position_embeddings": decoder.max_positions,
+        "rope_parameters": {"rope_type": "default", "rope_theta": decoder.rope_theta},
+        "tie_word_embeddings": decoder.tie_embeddings,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if not decoder.num_experts:
+        return Qwen3Config(**fields).to_dict()
+    return Qwen3MoeConfig(
+        **fields,
+        num_experts=decoder.num_experts,
+        num_experts_per_tok=decoder.experts_per_token,
+        moe_intermediate_size=decoder.expert_ffn_size or decoder.ffn_size,
+        decoder_sparse_step=decoder.sparse_every,
+        norm_topk_prob=True,
+    ).to_dict()
+
+
+def _processor(config: RunConfig, mix: DataMix, tokenizer: Any) -> MM1Processor:
+    vision = config.model.vision
+    mean, std = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
+    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
+
+
+def _check_tokenizer(tokenizer: Any, of_init: Any) -> None:
+    if tokenizer.get_vocab() != of_init.get_vocab():
+        raise ConfigurationError(
+            "data: its tokenizer is not the one that init was trained with; ingest it with tokenizer=<address of init>"
+        )

@@ -1,0 +1,122 @@
+"""Which tensor is trained how: parameter groups with their learning rates and decays.
+
+    model, OptimConfig -> parameter_groups -> [matrices for Muon by width] + [decayed] + [not decayed: norms, biases]
+
+Muon orthogonalises the update of a matrix; it is for the matrices of transformer blocks and connector, not for embeddings,
+the output layer or routers, which AdamW trains. DeepSpeed's Muon scales the orthogonal update O of a (rows, columns) matrix
+by sqrt(max(1, rows / columns)), while the recipes' learning rates are for updates of AdamW's size,
+0.2 sqrt(max(rows, columns)) O (arXiv 2502.16982). The two differ by 0.2 sqrt(columns) whatever the rows, so a group for
+each number of columns, with its learning rate multiplied and its decay divided by that, is the second rule exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from mm1.errors import ConfigurationError
+from mm1.train.config import OptimConfig
+
+MATCH_ADAMW = 0.2  # root mean square of AdamW's updates, arXiv 2502.16982
+NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
+
+
+def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Exclude parameters from training.
+
+    Args:
+        model: its parameters' ``requires_grad`` is set.
+        patterns: regular expressions that are searched for in parameter names.
+
+    Raises:
+        ConfigurationError: a pattern is no regular expression or finds nothing; or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        try:
+            found = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise ConfigurationError(f"train.frozen: {pattern!r} is no regular expression: {error}") from None
+        if not found:
+            raise ConfigurationError(f"train.frozen: no parameter has {pattern!r} in its name (for example {names[0]!r})")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = not any(re.search(pattern, name) for pattern in patterns)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigurationError("train.frozen excludes every parameter: nothing is left to train")
+
+
+def takes_muon(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a matrix of a block, or the stacked matrices of experts."""
+    is_matrix = parameter.ndim == 2 or (parameter.ndim == 3 and ".experts." in name)
+    return is_matrix and not NOT_FOR_MUON.search(name)
+
+
+def takes_decay(parameter: nn.Parameter) -> bool:
+    """Whether weights are decayed: matrices and kernels, not norms and biases."""
+    return parameter.ndim >= 2
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[dict[str, Any]]:
+    """Sort the trainable parameters into groups.
+
+    Args:
+        model: parameters that do not require gradients are left out.
+        config: optimiser.
+        lr: peak learning rate.
+
+    Returns:
+        Groups in a fixed order with ``params``, ``names``, ``peak_lr``, ``lr``, ``weight_decay``, ``use_muon`` and what
+        else the optimiser wants; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``.
+    """
+    muon: dict[int, list[tuple[str, nn.Parameter]]] = defaultdict(list)
+    decayed: list[tuple[str, nn.Parameter]] = []
+    plain: list[tuple[str, nn.Parameter]] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        use_muon = config.name == "muon" and takes_muon(name, parameter)
+        parameter.use_muon = use_muon  # type: ignore[attr-defined]  # DeepSpeed reads the mark
+        if use_muon:
+            parameter.is_expert_group = parameter.ndim == 3  # type: ignore[attr-defined]
+            muon[parameter.shape[-1]].append((name, parameter))
+        else:
+            (decayed if takes_decay(parameter) else plain).append((name, parameter))
+    groups = []
+    for columns, members in sorted(muon.items()):
+        # DeepSpeed sorts the parameters of a Muon group by size; the names must follow (the sort is stable).
+        members.sort(key=lambda member: member[1].size(), reverse=True)
+        factor = MATCH_ADAMW * columns**0.5
+        settings = {"momentum": config.momentum, "ns_method": "gram", "use_muon": True}
+        groups.append(_group(members, lr * factor, config.weight_decay / factor, settings))
+    adam = {"betas": config.betas, "eps": config.eps, "use_muon": False}
+    groups += [_group(decayed, lr, config.weight_decay, adam), _group(plain, lr, 0.0, adam)]
+    return [group for group in groups if group["params"]]
+
+
+def _group(members: list[tuple[str, nn.Parameter]], lr: float, weight_decay: float, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "params": [parameter for _, parameter in members],
+        "names": [name for name, _ in members],
+        "lr": lr,
+        "peak_lr": lr,
+        "weight_decay": weight_decay,
+        **settings,
+    }
+
+
+def num_decoder_parameters(model: nn.Module) -> int:
+    """Non-embedding parameters of the language model: N in the learning-rate law."""
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if "language_model" in name and "embed_tokens" not in name
+    )
+
+
+def global_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
+    """Norm of the whole gradient."""
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
