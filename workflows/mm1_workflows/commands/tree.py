@@ -180,5 +180,5 @@ def hera_with(generate: type[Any]) -> type[Any]:
 
         subcommand: Any
 
-    Hera.__annotations__["subcommand"] = Subcommands[generate | Submit]  # type: ignore[misc] # known at run time only
+    Hera.__annotations__["subcommand"] = Subcommands[generate | Submit]  # type: ignore[valid-type, misc] # known at run time only
     return Hera

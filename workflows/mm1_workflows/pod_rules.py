@@ -1,0 +1,135 @@
+"""Rules P009 to P017: what makes a workflow run well and safely on a cluster.
+
+Each rule is a function from a built workflow (plain data, already known to be inside the subset) and its profile to findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mm1_workflows import graph
+from mm1_workflows.expressions import references, retry_codes
+from mm1_workflows.findings import Finding
+from mm1_workflows.graph import Document
+from mm1_workflows.profiles import Profile
+
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+NEVER_RETRIED = frozenset({1, 2, 80, 81})
+MIN_GRACE_S = 60.0
+SECRET_NAME = re.compile(
+    r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
+)
+SECRET_VALUE = re.compile(r"(AKIA[0-9A-Z]{16}|ghp_\w{36}|hf_\w{30,}|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s:@]+@)")
+
+
+def containers(document: Document) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Place, template and container of each container template."""
+    for body in graph.spec_of(document).get("templates") or []:
+        if "container" in body:
+            yield f"template {body['name']}", body, body["container"]
+
+
+def explicit_command(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P009."""
+    for where, _, container in containers(document):
+        if not container.get("command"):
+            yield Finding("P009", where, "has no command")
+
+
+def pinned_images(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P010."""
+    severity: Any = "warning" if profile.name == "default" else "error"
+    for where, _, container in containers(document):
+        if not DIGEST.search(container.get("image") or ""):
+            yield Finding("P010", where, f"image {container.get('image')!r} is not pinned by digest", severity)
+
+
+def bounded_time(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P011."""
+    if not graph.spec_of(document).get("activeDeadlineSeconds"):
+        yield Finding("P011", "workflow", "has no activeDeadlineSeconds")
+    for where, body, _ in containers(document):
+        if not body.get("activeDeadlineSeconds"):
+            yield Finding("P011", where, "has no activeDeadlineSeconds")
+
+
+def retry_by_class(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P012."""
+    for where, body, _ in containers(document):
+        strategy = body.get("retryStrategy") or {}
+        codes = retry_codes(strategy.get("expression"))
+        if codes is None:
+            yield Finding("P012", where, "does not retry by exit code")
+        elif strategy.get("limit") is None:
+            yield Finding("P012", where, "retries without a limit")
+        elif codes & NEVER_RETRIED:
+            yield Finding("P012", where, f"retries {sorted(codes & NEVER_RETRIED)}, which no repetition mends")
+
+
+def restricted(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P013."""
+    spec = graph.spec_of(document)
+    pod = spec.get("securityContext") or {}
+    for where, body, container in containers(document):
+        context, own = container.get("securityContext") or {}, body.get("securityContext") or {}
+        seccomp = (context.get("seccompProfile") or own.get("seccompProfile") or pod.get("seccompProfile") or {}).get("type")
+        wanted = {
+            "allowPrivilegeEscalation is not false": context.get("allowPrivilegeEscalation") is False,
+            "capabilities are not dropped": "ALL" in ((context.get("capabilities") or {}).get("drop") or []),
+            "may run as root": (context.get("runAsNonRoot") or own.get("runAsNonRoot") or pod.get("runAsNonRoot")) is True,
+            "has no seccomp profile": seccomp in ("RuntimeDefault", "Localhost"),
+            "is privileged": not context.get("privileged"),
+        }
+        yield from (Finding("P013", where, complaint) for complaint, fine in wanted.items() if not fine)
+
+
+def no_secrets(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P014."""
+    for where, _, container in containers(document):
+        for entry in container.get("env") or []:
+            if entry.get("value") and not references(str(entry["value"])) and _secret(entry["name"], str(entry["value"])):
+                yield Finding("P014", where, f"environment variable {entry['name']} holds a value that looks like a secret")
+        for word in map(str, container.get("args") or []):
+            name, _, value = word.partition("=")
+            if SECRET_VALUE.search(word) or (name.startswith("-") and value and _secret(name, value)):
+                yield Finding("P014", where, f"argument {name.split(' ')[0]} looks like a secret")
+    for raw in graph.parameters_of(graph.spec_of(document)):
+        if raw.get("value") and _secret(raw["name"], str(raw["value"])):
+            yield Finding("P014", f"parameter {raw['name']}", "its default looks like a secret")
+
+
+def _secret(name: str, value: str) -> bool:
+    return bool(SECRET_VALUE.search(value) or SECRET_NAME.search(name))
+
+
+def limits(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P015."""
+    for where, _, container in containers(document):
+        resources = container.get("resources") or {}
+        requests, upper = resources.get("requests") or {}, resources.get("limits") or {}
+        for name in ("cpu", "memory"):
+            if name not in upper:
+                yield Finding("P015", where, f"has no limit of {name}")
+        if any("gpu" in name for name in upper) and requests != upper:
+            yield Finding("P015", where, "uses GPUs, but its requests are not its limits")
+
+
+def grace(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P016."""
+    for where, body, _ in containers(document):
+        if graph.grace_of(body) < MIN_GRACE_S:
+            yield Finding(
+                "P016", where, f"has {graph.grace_of(body):g} s between SIGTERM and SIGKILL, less than {MIN_GRACE_S:g} s"
+            )
+
+
+def one_type(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P017."""
+    workflow = graph.read(document)
+    tasks = [*workflow.tasks.values(), *([workflow.on_exit] if workflow.on_exit else [])]
+    for name, feeds in graph.parameter_types(tasks).items():
+        if len({str(kind) for kind in feeds.values()}) > 1:
+            words = ", ".join(f"{place} ({kind})" for place, kind in sorted(feeds.items()))
+            yield Finding("P017", f"parameter {name}", f"feeds inputs of different types: {words}")
