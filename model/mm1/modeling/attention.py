@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
@@ -88,6 +89,31 @@ class PackedLayout:
         rows, columns = self.shape
         saved = (rows * columns * columns - self._squared_length) * heads * head_size
         return len(self.lengths) * _UNITS_PER_CALL < saved
+
+
+def documents_from_positions(
+    position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past_key_values: Cache | None
+) -> torch.Tensor | None:
+    """Read positions that restart at 0 as packed documents, so that they cannot leak into each other.
+
+    transformers does the same, but only without mask and cache, and leaks silently otherwise.
+
+    Args:
+        position_ids: (B, S), or None.
+        attention_mask: (B, S), 0 for padding; positions beside padding say nothing.
+        past_key_values: cache that the tokens continue.
+
+    Returns:
+        document_ids_BS, or None when nothing is packed.
+    """
+    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or past_key_values is not None:
+        return None
+    starts_BS = position_ids == 0
+    if not starts_BS[:, 1:].any():
+        return None
+    if attention_mask is not None and not attention_mask.all():
+        return None
+    return starts_BS.cumsum(dim=1) + 1
 
 
 def packed_attention_forward(

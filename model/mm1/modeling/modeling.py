@@ -14,7 +14,6 @@ Names of dimensions:
     K tokens of an image, D width of the decoder
 """
 
-import inspect
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,12 +23,13 @@ from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import slice_logits_to_keep
 
-from .attention import PACKED_ATTENTION, PackedLayout
+from .attention import PACKED_ATTENTION, PackedLayout, documents_from_positions
 from .configuration import MM1Config
 from .connectors import build_connector, init_connector_weights
 from .losses import next_token_loss, next_token_targets, router_losses
 from .outputs import MM1CausalLMOutputWithPast, MM1ModelOutputWithPast
 from .parts import build_from_parts
+from .vision import build_vision_tower, encode_patches
 
 
 class MM1PreTrainedModel(PreTrainedModel):
@@ -59,11 +59,9 @@ class MM1Model(MM1PreTrainedModel):
         super().__init__(config)
         if config.text_config._attn_implementation is None:
             config.text_config._attn_implementation = PACKED_ATTENTION
-        self.vision_tower = AutoModel.from_config(config.vision_config)
-        _drop_pooling(self.vision_tower)
+        self.vision_tower = build_vision_tower(config)
         self.connector = build_connector(config)
         self.language_model = AutoModel.from_config(config.text_config)
-        self._tower_interpolates = "interpolate_pos_encoding" in inspect.signature(self.vision_tower.forward).parameters
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -87,23 +85,7 @@ class MM1Model(MM1PreTrainedModel):
         Raises:
             ValueError: the size is no whole number of patches.
         """
-        height, width = pixel_values.shape[-2:]
-        patch_height, patch_width = self.config.patch_size
-        if height % patch_height or width % patch_width:
-            raise ValueError(
-                f"pixel_values are {height} x {width}, which is no whole number of patches of {patch_height} x {patch_width}"
-            )
-        grid = (height // patch_height, width // patch_width)
-        options = {}
-        if self._tower_interpolates and (height, width) != self.config.image_size:
-            options["interpolate_pos_encoding"] = True
-        pixel_values = pixel_values.to(self.vision_tower.dtype)
-        tokens_NPV = self.vision_tower(pixel_values=pixel_values, **options).last_hidden_state
-        # Class and register tokens, where a tower has them, come first.
-        num_extra_tokens = tokens_NPV.shape[1] - grid[0] * grid[1]
-        if num_extra_tokens < 0:
-            raise ValueError(f"The vision tower answered {tokens_NPV.shape[1]} tokens for {grid[0]} x {grid[1]} patches")
-        return self.connector(tokens_NPV[:, num_extra_tokens:], grid)
+        return self.connector(*encode_patches(self.vision_tower, pixel_values, self.config))
 
     def embed(
         self,
@@ -125,20 +107,29 @@ class MM1Model(MM1PreTrainedModel):
             ValueError: image tokens and image features differ in number.
         """
         embeds_BSD = self.get_input_embeddings()(input_ids)
-        if pixel_values is not None:
+        if pixel_values is not None and pixel_values.shape[0] > 0:
             image_features = self.get_image_features(pixel_values)
-        is_image_BS = input_ids == self.config.image_token_id
-        if image_features is None:
-            return embeds_BSD, None
-        sequences, positions = is_image_BS.nonzero(as_tuple=True)
-        num_features = image_features.shape[0] * image_features.shape[1]
-        if sequences.numel() != num_features:
+        sequences, positions = (input_ids == self.config.image_token_id).nonzero(as_tuple=True)
+        num_images, num_tokens = (0, 0) if image_features is None else image_features.shape[:2]
+        if sequences.numel() != num_images * num_tokens:
             raise ValueError(
-                f"The batch has {sequences.numel()} image tokens but {num_features} image features "
-                f"({image_features.shape[0]} images of {image_features.shape[1]} tokens)"
+                f"The batch has {sequences.numel()} image tokens but {num_images * num_tokens} image features "
+                f"({num_images} images of {self.config.image_tokens} tokens)"
             )
+        if image_features is None:
+            return self._with_idle_tower(embeds_BSD), None
         features = image_features.flatten(0, 1).to(embeds_BSD.dtype)
         return embeds_BSD.index_put((sequences, positions), features), image_features
+
+    def _with_idle_tower(self, embeds_BSD: torch.Tensor) -> torch.Tensor:
+        """Tie tower and connector into the graph of a training batch without images, with gradients of zero.
+
+        Ranks must reduce the same gradients, whether or not their batch happens to have images.
+        """
+        if not self.training or not any(weight.requires_grad for weight in self.connector.parameters()):
+            return embeds_BSD
+        blank = torch.zeros(1, self.vision_tower.config.num_channels, *self.config.image_size, device=embeds_BSD.device)
+        return embeds_BSD + 0.0 * self.get_image_features(blank).sum().to(embeds_BSD.dtype)
 
     def forward(
         self,
@@ -161,13 +152,16 @@ class MM1Model(MM1PreTrainedModel):
         """
         kwargs.pop("return_dict", None)
         if input_ids is not None and inputs_embeds is None:
-            inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
+            if past_key_values is not None and past_key_values.get_seq_length() > 0 and pixel_values is None:
+                inputs_embeds = self.get_input_embeddings()(input_ids)  # decoding: the images are in the cache
+            else:
+                inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
         elif inputs_embeds is None or input_ids is not None:
             raise ValueError("Give exactly one of input_ids and inputs_embeds")
         elif pixel_values is not None or image_features is not None:
             raise ValueError("Images need input_ids, which say where they stand; or put them into inputs_embeds yourself")
         if document_ids is None:
-            document_ids = _documents_from_positions(position_ids, attention_mask, past_key_values)
+            document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
         if document_ids is not None:
             if use_cache or past_key_values is not None:
                 raise ValueError("Packed documents (document_ids) cannot be used with a key-value cache")
@@ -215,6 +209,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         self.model = MM1Model(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+        # An answer is text: an image token in it would ask for an image that nobody has.
+        self.generation_config.suppress_tokens = [config.image_token_id]
 
     @classmethod
     def from_parts(
@@ -310,7 +306,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         if has_router_loss or output_router_logits:
             kwargs["output_router_logits"] = True
         if document_ids is None:
-            document_ids = _documents_from_positions(position_ids, attention_mask, past_key_values)
+            document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -369,38 +365,6 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             if tensor is not None:
                 model_kwargs[key] = tensor
         return input_ids, model_kwargs
-
-
-def _documents_from_positions(
-    position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past_key_values: Cache | None
-) -> torch.Tensor | None:
-    """Read positions that restart at 0 as packed documents, so that they cannot leak into each other.
-
-    transformers does the same, but only without mask and cache, and leaks silently otherwise.
-    """
-    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or past_key_values is not None:
-        return None
-    starts_BS = position_ids == 0
-    if not starts_BS[:, 1:].any():
-        return None
-    if attention_mask is not None and not attention_mask.all():
-        return None  # padding, whose positions say nothing
-    return starts_BS.cumsum(dim=1) + 1
-
-
-def _drop_pooling(tower: Any) -> None:
-    """Remove what a vision tower computes from its class token only: MM1 uses the patches.
-
-    The parameters would get no gradient, which data parallel training does not forgive.
-    """
-    model_type = tower.config.model_type
-    if model_type == "clip_vision_model":
-        tower.post_layernorm = nn.Identity()
-    elif model_type == "siglip_vision_model" and getattr(tower, "use_head", False):
-        tower.use_head = False
-        del tower.head
-    elif getattr(tower, "pooler", None) is not None:
-        tower.pooler = None
 
 
 MM1ForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")

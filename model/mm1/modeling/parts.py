@@ -45,6 +45,7 @@ def build_from_parts(
         causal_lm = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype)
         _load(model.model.language_model, causal_lm.get_decoder(), f"decoder {decoder}")
         _load(model.lm_head, causal_lm.get_output_embeddings(), f"output layer of {decoder}")
+        causal_lm.generation_config.suppress_tokens = model.generation_config.suppress_tokens
         model.generation_config = causal_lm.generation_config
     if model.config.image_token_id >= model.config.text_config.vocab_size:
         model.resize_token_embeddings(model.config.image_token_id + 1)

@@ -1,0 +1,70 @@
+"""Any vision tower of transformers as a source of patches.
+
+    pixel_values (N, 3, height, width) -> tower -> patches_NPV in row order, without class and register tokens
+
+Names of dimensions:
+    N images, P patches of an image, V width of the tower
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from .configuration import MM1Config
+
+
+def build_vision_tower(config: MM1Config) -> Any:
+    """Build the tower of `config.vision_config`, without the parts that only serve its class token.
+
+    Their parameters would get no gradient, which data parallel training does not forgive.
+    """
+    tower = AutoModel.from_config(config.vision_config)
+    model_type = tower.config.model_type
+    if model_type == "clip_vision_model":
+        tower.post_layernorm = nn.Identity()
+    elif model_type == "siglip_vision_model" and getattr(tower, "use_head", False):
+        tower.use_head = False
+        del tower.head
+    elif getattr(tower, "pooler", None) is not None:
+        tower.pooler = None
+    return tower
+
+
+def encode_patches(tower: Any, pixel_values: torch.Tensor, config: MM1Config) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Encode images to the last layer's patches.
+
+    Args:
+        tower: the vision tower.
+        pixel_values: (N, 3, height, width) of any whole number of patches; the position embeddings are interpolated
+            when the size is not the tower's own.
+        config: configuration of the model.
+
+    Returns:
+        patches_NPV and the (rows, columns) of their grid.
+
+    Raises:
+        ValueError: the size is no whole number of patches, or the tower answers fewer tokens than patches.
+    """
+    height, width = pixel_values.shape[-2:]
+    patch_height, patch_width = config.patch_size
+    if height % patch_height or width % patch_width:
+        raise ValueError(
+            f"pixel_values are {height} x {width}, which is no whole number of patches of {patch_height} x {patch_width}"
+        )
+    rows, columns = height // patch_height, width // patch_width
+    options = {}
+    if (height, width) != config.image_size and _interpolates(tower):
+        options["interpolate_pos_encoding"] = True
+    tokens_NPV = tower(pixel_values=pixel_values.to(tower.dtype), **options).last_hidden_state
+    # Class and register tokens, where a tower has them, come first.
+    num_extra_tokens = tokens_NPV.shape[1] - rows * columns
+    if num_extra_tokens < 0:
+        raise ValueError(f"The vision tower answered {tokens_NPV.shape[1]} tokens for {rows} x {columns} patches")
+    return tokens_NPV[:, num_extra_tokens:], (rows, columns)
+
+
+def _interpolates(tower: nn.Module) -> bool:
+    return "interpolate_pos_encoding" in inspect.signature(tower.forward).parameters
