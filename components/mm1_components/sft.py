@@ -1,0 +1,54 @@
+"""Supervised fine-tuning: instructions and a pre-trained checkpoint in, a checkpoint that follows instructions out."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from mm1.errors import ConfigurationError
+from mm1_components.arguments import ManifestUri
+from mm1_components.stage import StageOutputs, resolve_run, run_stage
+from mm1_components.step import Context, Step, main
+
+
+class Inputs(BaseModel):
+    """What fine-tuning needs."""
+
+    data: ManifestUri = Field(description="DataMix of instructions")
+    init: ManifestUri = Field(description="Checkpoint whose weights to start from")
+    recipe: str = Field(description="recipe by name; `mm1 recipes` lists them")
+    overrides: str = Field("", description="overrides of the recipe separated by spaces, for example train.steps=20")
+    processes: int = Field(1, ge=1, description="trainer processes (ranks) on this machine")
+    seed: int = Field(0, description="seed of the run")
+
+
+def run(inputs: Inputs, context: Context) -> StageOutputs:
+    """Train."""
+    config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
+    if config.stage != "sft":
+        raise ConfigurationError(f"recipe {inputs.recipe} is for stage {config.stage}: use the step pretrain, or an sft recipe")
+    return run_stage(
+        config,
+        context,
+        data=inputs.data,
+        init=inputs.init,
+        vision="",
+        decoder="",
+        overrides=inputs.overrides,
+        processes=inputs.processes,
+        grace_s=STEP.grace_s,
+    )
+
+
+STEP: Step[Inputs, StageOutputs] = Step(
+    name="sft",
+    inputs=Inputs,
+    outputs=StageOutputs,
+    run=run,
+    summary="Fine-tune a checkpoint on instructions",
+    pool="train",
+    artifacts=("metrics.json",),
+    distributed=True,
+)
+
+if __name__ == "__main__":
+    main(STEP)

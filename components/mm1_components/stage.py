@@ -1,0 +1,126 @@
+"""What pre-training and fine-tuning have in common as steps: from inputs to a published checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from mm1.config.resolve import resolve
+from mm1.errors import ConfigurationError
+from mm1.manifests import Checkpoint, DataMix, load, split_uri
+from mm1.recipes import registry
+from mm1.store.open import open_store
+from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, model_json, settle_parts
+from mm1_components.step import Context
+from mm1_components.training import train
+
+
+class StageOutputs(BaseModel):
+    """What a training step hands on."""
+
+    manifest: str = Field(description="address of the finished Checkpoint manifest")
+
+
+def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
+    """A recipe's configuration with the user's overrides.
+
+    Args:
+        recipe: its name.
+        overrides: ``path=value`` items separated by spaces; quotes as in a shell.
+        seed: of fresh weights.
+
+    Raises:
+        ConfigurationError: unknown recipe, or an override that does not fit.
+    """
+    return resolve(registry.get(recipe), [*split_overrides(overrides), f"train.seed={seed}"])
+
+
+def split_overrides(text: str) -> list[str]:
+    """Overrides in one text -> list.
+
+    Raises:
+        ConfigurationError: an unclosed quote.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"overrides: {text!r}: {error}") from None
+
+
+def run_stage(
+    config: RunConfig,
+    context: Context,
+    *,
+    data: str,
+    init: str,
+    vision: str,
+    decoder: str,
+    overrides: str,
+    processes: int,
+    grace_s: int,
+) -> StageOutputs:
+    """Train a stage, or with a decoder in the text stage publish it as a checkpoint; leave metrics.json.
+
+    Raises:
+        Mm1Error: see :func:`mm1_components.training.train`.
+    """
+    mix = context.load(data, DataMix)
+    checkpoint = context.load(init, Checkpoint) if init else None
+    config = settle_parts(config, checkpoint, vision, decoder, split_overrides(overrides))
+    if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
+        has_images = any(source.num_images and source.weight for source in mix.sources)
+        check_against_mixture(model_json(open_store(split_uri(init)[0]), checkpoint), mix.image_tokens, has_images)
+    job = TrainJob(
+        config=config,
+        data=data,
+        init=init,
+        vision=_absolute(vision),
+        decoder=_absolute(decoder),
+        store=context.store.uri,
+        key=context.key,
+        folder=str(context.work),
+    )
+    if decoder:
+        return StageOutputs(manifest=_publish_decoder(job, context))
+    result = train(job, processes, context, grace_s)
+    _write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint))
+    from mm1.checkpoint.resume import forget
+
+    forget(context.store, context.key)
+    return StageOutputs(manifest=result.manifest)
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute()) if folder else ""
+
+
+def _publish_decoder(job: TrainJob, context: Context) -> str:
+    from mm1.train.imported import publish_imported
+
+    uri = publish_imported(job, context.store, context.work)
+    context.artifact("metrics.json").write_text(json.dumps({"stage": "imported", "steps": 0}, indent=1) + "\n")
+    return uri
+
+
+def _write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint) -> None:
+    metrics: dict[str, Any] = {
+        "stage": checkpoint.stage,
+        "recipe": checkpoint.recipe,
+        "steps": result.steps,
+        "resumed_from": result.resumed_from,
+        "seconds": round(result.seconds, 3),
+        "tokens_per_s": round(result.tokens_per_s, 1),
+        "padding_share": round(result.padding_share, 4),
+        "sequences_seen": checkpoint.sequences_seen,
+        "tokens_seen": checkpoint.tokens_seen,
+        "images_seen": checkpoint.images_seen,
+        "num_parameters": checkpoint.num_parameters,
+        "final_losses": {name: round(loss, 5) for name, loss in result.losses.items()},
+        "facts": result.facts,
+    }
+    path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
