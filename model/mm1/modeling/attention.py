@@ -106,7 +106,9 @@ def documents_from_positions(
     Returns:
         document_ids_BS, or None when nothing is packed.
     """
-    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or past_key_values is not None:
+    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2:
+        return None
+    if past_key_values is not None and past_key_values.get_seq_length() > 0:
         return None
     starts_BS = position_ids == 0
     if not starts_BS[:, 1:].any():
