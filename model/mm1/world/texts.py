@@ -19,26 +19,31 @@ from mm1.world.config import WorldConfig
 from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
 from mm1.world.scene import SceneSampler, Split, held_out_pairs
 
-TEXT_KINDS = {"binding": 0.40, "scene": 0.20, "facts": 0.14, "sums": 0.14, "copy": 0.10, "notes": 0.02}
+TEXT_KINDS = {"binding": 0.50, "scene": 0.14, "facts": 0.09, "sums": 0.09, "copy": 0.16, "notes": 0.02}
 
 COPY_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
 BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
-BARE_SHARE = 1 / 3
+THING_FORMS = {"bare": 0.5, "pair": 0.15, "full": 0.35}
+"""How a binding document describes its things: by one word, by colour and shape, or in full."""
+
 NOTED_WORDS = ("shapes", "colours", "full", "describe", "detail", "list", "user", "assistant", "word", "sentence", "object")
 
 
 def bound_things(count: int, sampler: SceneSampler) -> list[str]:
-    """Different things to be named: objects in full, or bare words in a third of the cases."""
+    """Different things to be named, all described in one of the :data:`THING_FORMS`."""
     rng = sampler.rng
-    if rng.random() < BARE_SHARE:
+    form = rng.choices(list(THING_FORMS), list(THING_FORMS.values()))[0]
+    if form == "bare":
         return rng.sample(BARE_WORDS, count)
-    return [f"{rng.choice(SIZES)} {COLOURS[colour]} {SHAPES[shape]}" for shape, colour in rng.sample(sampler.pairs, count)]
+    pairs = [f"{COLOURS[colour]} {SHAPES[shape]}" for shape, colour in rng.sample(sampler.pairs, count)]
+    return pairs if form == "pair" else [f"{rng.choice(SIZES)} {pair}" for pair in pairs]
 
 
 def binding(sampler: SceneSampler) -> str:
     """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
     rng = sampler.rng
-    things = bound_things(rng.randint(2, 5), sampler)
+    # Mostly few things: each return of a name is a lesson, its first appearance is none.
+    things = bound_things(rng.choice((2, 2, 2, 3, 3, 4, 5)), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
     link = rng.choices(("", f"{language.NOVEL_QUESTION} "), (0.6, 0.4))[0]
     order = [rng.randrange(len(things)) for _ in range(rng.randint(2 * len(things), 12))]
@@ -88,8 +93,8 @@ def copy_words(rng: Random) -> list[str]:
 
 
 def _copy(sampler: SceneSampler) -> str:
-    words = " ".join(copy_words(sampler.rng))
-    return f"copy {words} : {words} ."
+    lists = [" ".join(copy_words(sampler.rng)) for _ in range(sampler.rng.randint(1, 4))]
+    return " ".join(f"copy {words} : {words} ." for words in lists)
 
 
 def _notes(sampler: SceneSampler) -> str:
