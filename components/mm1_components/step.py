@@ -216,7 +216,8 @@ def _fingerprints(step: Step[Any, Any], values: dict[str, Any]) -> dict[str, str
     found = {}
     for name in source_fields(step.inputs):
         value = values[name]
-        if value and not value.startswith(WORLD_SCHEME) and not MANIFEST_NAME.match(value):
+        is_word = value == step.inputs.model_fields[name].default  # such as tokenizer=train
+        if value and not is_word and not value.startswith(WORLD_SCHEME) and not MANIFEST_NAME.match(value):
             path = Path(value).expanduser()
             if not path.exists():
                 raise ConfigurationError(f"{name}: no such file or folder: {value}")

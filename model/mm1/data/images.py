@@ -12,7 +12,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mm1.errors import DataError
 
@@ -42,6 +42,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit follows
             image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise DataError("unreadable image (of no known format, or damaged in its first bytes)") from None
     except DECODE_ERRORS as error:
         raise DataError(f"unreadable image ({error})") from None
     if image.width * image.height > max_pixels:

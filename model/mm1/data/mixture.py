@@ -18,6 +18,9 @@ from mm1.errors import ConfigurationError
 MAX_PERIOD = 1 << 16
 """Longest repeating pattern; weights that need a longer one are rounded to multiples of its inverse."""
 
+MAX_DENOMINATOR = 1_000
+MEANT = Fraction(1, 10**7)
+
 
 class Mixture:
     """An endless order of sources.
@@ -74,7 +77,7 @@ def parse_weights(text: str) -> dict[str, float]:
 
 def _whole_numbers(weights: Sequence[float]) -> list[int]:
     """Sequences of each source in one period."""
-    exact = [Fraction(str(weight)) for weight in weights]
+    exact = [_simple(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not sum(exact) > 0:
         raise ConfigurationError(f"weights {list(weights)} must not be negative and must not sum to nothing")
     total = sum(exact)
@@ -87,6 +90,13 @@ def _whole_numbers(weights: Sequence[float]) -> list[int]:
     for source in remainders[: MAX_PERIOD - sum(rounded)]:
         rounded[source] += 1
     return rounded
+
+
+def _simple(weight: float) -> Fraction:
+    """The fraction that a decimal was meant as: 0.333333333 is a third."""
+    exact = Fraction(str(weight))
+    simple = exact.limit_denominator(MAX_DENOMINATOR)
+    return simple if abs(simple - exact) < MEANT * exact else exact
 
 
 def _earliest_deadline_first(per_period: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

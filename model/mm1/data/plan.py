@@ -87,6 +87,12 @@ class SourceStream:
         window = self._find(number)
         return window.sequence(number - window.cursor.first)
 
+    def is_cut(self, piece: Piece) -> bool:
+        """Whether a piece is only a stretch of its document."""
+        index = self.indexes[piece.shard]
+        tokens = int(index.num_text_tokens[piece.row]) + int(index.num_images[piece.row]) * self.limits.image_tokens
+        return piece.stop - piece.start < tokens
+
     def _find(self, number: int) -> _PackedWindow:
         if number < self._cursors[0].first:
             self._cursors = [Cursor(0, 0, 0)]
@@ -161,6 +167,10 @@ class MixturePlan:
         source, place = self.mixture.locate(number)
         with self._lock:
             return PlannedSequence(source, self._stream(source).sequence(place))
+
+    def is_cut(self, source: int, piece: Piece) -> bool:
+        """Whether a piece is only a stretch of its document."""
+        return self._stream(source).is_cut(piece)
 
     def cursors(self, number: int) -> dict[str, list[int]]:
         """Where each source stands when sequence ``number`` comes next: plain data for a checkpoint."""
