@@ -14,7 +14,7 @@ class ReportConfig(Config):
     """Images shown of one document; the rest is counted."""
     characters_per_part: int = 900
     """Characters shown of one stretch of text; the rest is counted."""
-    examples_per_task: int = 6
+    examples_per_task: int = 8
     """Questions shown of each task of an evaluation: right and wrong ones, as far as there are both."""
     image_px: int = 224
     """Longer side of a picture on the page; larger ones are scaled down."""

@@ -56,7 +56,7 @@ def lineage_graph(story: RunStory) -> Diagram | None:
     if not story.found:
         return None
     edges = [(parent, digest) for digest, found in story.found.items() if found.manifest for parent in found.manifest.parents]
-    layout = layered(list(reversed(story.found)), edges, node_width=158)
+    layout = layered(list(reversed(story.found)), edges, node_width=172)
     nodes = []
     for box in layout.boxes:
         manifest = story.found[box.name].manifest

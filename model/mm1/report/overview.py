@@ -147,7 +147,7 @@ def _score_cards(reports: list[Scored]) -> list[Card]:
         best = max(gains, key=_gain)
         first, last = min(best.cells), best_shots(best)
         value = f"{best.cells[first].score.value:.2f} → {best.cells[last].score.value:.2f}"
-        found.append(Card(value=value, name=f"{best.task}, by examples", note=f"{first} → {last} shots"))
+        found.append(Card(value=value, name=best.task.replace("_", " "), note=f"{first} → {last} shots"))
     gap = min(base.gaps, key=lambda gap: gap.shots, default=None)
     if gap:
         found.append(_gap_card(gap))
@@ -156,7 +156,7 @@ def _score_cards(reports: list[Scored]) -> list[Card]:
 
 def _gap_card(gap: Gap) -> Card:
     return Card(
-        value=f"{gap.unseen.value:.2f}", name=f"{gap.task}, new combinations", note=f"{gap.seen.value:.2f} on known ones"
+        value=f"{gap.unseen.value:.2f}", name="new combinations", note=f"{gap.task}; {gap.seen.value:.2f} on known ones"
     )
 
 

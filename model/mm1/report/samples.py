@@ -176,7 +176,8 @@ def _strip(stretches: list[_Stretch], piece: Piece, length: int) -> tuple[float,
     for is_image, group in groupby(stretches, key=lambda stretch: stretch.is_image):
         tokens = sum(stretch.stop - stretch.start for stretch in group)
         spans.append(Span(kind="pic" if is_image else "text", percent=round(100 * tokens / total, 2)))
-    return round(100 * total / length, 3), spans
+    rest = 100 - sum(span.percent for span in spans)  # the end-of-document token is no part of the document's parts
+    return round(100 * total / length, 3), [*spans, Span(kind="text", percent=round(max(0.0, rest), 2))]
 
 
 def _document(

@@ -156,11 +156,8 @@ def _changes(base: EvalReport, tuned: EvalReport) -> list[Change]:
         return score.task, score.split, score.metric, score.shots
 
     before = {key(score): score for score in base.scores if score.control == "none"}
-    pairs = [
-        Change(before=before[key(after)], after=after)
-        for after in tuned.scores
-        if after.control == "none" and key(after) in before
-    ]
+    later = [score for score in tuned.scores if score.control == "none" and key(score) in before]
+    pairs = [Change(before=before[key(score)], after=score) for score in later]
     return sorted(pairs, key=lambda pair: (not pair.after.task.startswith("instruct"), pair.after.task, pair.after.shots))
 
 
@@ -199,14 +196,8 @@ def _place(score: Score) -> tuple[str, str, str, int]:
 def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
     gaps = []
     for row in rows:
-        twin = next(
-            (
-                other
-                for other in rows
-                if (other.task + HELD_OUT, other.metric, other.split) == (row.task, row.metric, row.split)
-            ),
-            None,
-        )
+        here = (row.task, row.metric, row.split)
+        twin = next((other for other in rows if (other.task + HELD_OUT, other.metric, other.split) == here), None)
         for shots, cell in row.cells.items():
             if twin and shots in twin.cells:
                 seen = twin.cells[shots].score
