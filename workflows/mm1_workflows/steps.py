@@ -32,6 +32,8 @@ from mm1_components.step import Step
 from mm1_workflows import hooks, profiles
 from mm1_workflows.graph import INPUTS_ANNOTATION, ITEM, POOL_LABEL, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
 
+TEMPLATE_PREFIX = "step-"
+"""Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
 OUT_FOLDER = "/tmp/mm1/out"
 ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
 
@@ -119,7 +121,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
     return Container(
-        name=step.name.replace("_", "-"),
+        name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
         image=profile.image(profile.pool(step.pool).image),
         command=["python", "-m", step.module],
         args=args,

@@ -56,7 +56,7 @@ def blob_key(ref: BlobRef | str) -> str:
 
 
 class Store(ABC):
-    """Objects under one address. Implementations supply seven primitives; the rest is here."""
+    """Objects under one address. Implementations supply eight primitives; the rest is here."""
 
     uri: str
     """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
@@ -76,6 +76,10 @@ class Store(ABC):
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
+
+    @abstractmethod
+    def modified(self, key: str) -> float:
+        """When an object was last written, s since 1970. Raises DataError when there is none."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:

@@ -70,6 +70,13 @@ class LocalStore(Store):
         """See :meth:`Store.exists`."""
         return self._path(key).is_file()
 
+    def modified(self, key: str) -> float:
+        """See :meth:`Store.modified`."""
+        try:
+            return self._path(key).stat().st_mtime
+        except FileNotFoundError:
+            raise DataError(f"{self.uri}/{key} does not exist") from None
+
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Store.list`."""
         folder = self._path(prefix) if prefix.endswith("/") or not prefix else self._path(prefix).parent

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,6 +106,11 @@ class S3Store(Store):
         except DataError:
             return False
         return True
+
+    def modified(self, key: str) -> float:
+        """See :meth:`Store.modified`."""
+        found = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+        return found.last_modified.timestamp() if found.last_modified else time.time()
 
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Store.list`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mm1.errors import Mm1Error
@@ -12,6 +11,7 @@ from mm1.manifests import Checkpoint, DataMix, EvalReport, RawData, load_digest,
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows import records
+from mm1_workflows.commands.output import console, plain, say, table
 from mm1_workflows.commands.tree import Compare
 from mm1_workflows.records import RunRecords
 
@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 def compare(command: Compare) -> int:
     """Print inputs, facts, losses and scores of two runs."""
-    console = Console(soft_wrap=True, highlight=False)
+    shown = console()
     store = open_store(command.store)
     first, second = (records.read_run(store, name) for name in (command.first, command.second))
     sections = {
@@ -34,10 +34,10 @@ def compare(command: Compare) -> int:
         names = [name for name in dict.fromkeys([*left, *right]) if command.all or left.get(name) != right.get(name)]
         differing += len(names)
         if names:
-            console.print(_section(title, names, left, right, command))
-            console.print()
+            shown.print(_section(title, names, left, right, command))
+            shown.print()
     if not differing:
-        console.print(f"{first.name} and {second.name} do not differ")
+        say(shown, f"{first.name} and {second.name} do not differ")
     return 0
 
 
@@ -109,14 +109,12 @@ def _load(store: Store, uri: str) -> object:
 
 
 def _section(title: str, names: list[str], left: Facts, right: Facts, command: Compare) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in (title, command.first, command.second, "change"):
-        table.add_column(column, overflow="fold")
+    listing = table(title, command.first, command.second, "change")
     for name in names:
         old, new = left.get(name), right.get(name)
         style = "" if old == new else "bold"
-        table.add_row(*(text.replace("[", r"\[") for text in (name, _text(old), _text(new), _change(old, new))), style=style)
-    return table
+        listing.add_row(*map(plain, (name, _text(old), _text(new), _change(old, new))), style=style)
+    return listing
 
 
 def _change(old: Any, new: Any) -> str:

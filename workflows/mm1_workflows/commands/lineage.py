@@ -6,7 +6,7 @@ import html
 import json
 import re
 
-from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from mm1.errors import ConfigurationError
@@ -15,6 +15,7 @@ from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
 from mm1_workflows import records
+from mm1_workflows.commands.output import console, say
 from mm1_workflows.commands.tree import Lineage
 
 Graph = dict[str, Manifest]
@@ -22,7 +23,7 @@ Graph = dict[str, Manifest]
 
 def lineage(command: Lineage) -> int:
     """Print the tree of ancestors; optionally draw it."""
-    console = Console(soft_wrap=True, highlight=False)
+    shown = console()
     match = MANIFEST_NAME.match(command.uri)
     store = open_store(match["store"] if match else command.store)
     digests = [match["digest"]] if match else resolve(store, command.uri)
@@ -30,12 +31,12 @@ def lineage(command: Lineage) -> int:
     for digest in digests:
         found = ancestors(store, digest)
         graph |= found
-        console.print(tree(digest, found))
+        shown.print(tree(digest, found))
     for path, text in ((command.dot, dot(graph)), (command.html, page(digests, graph))):
         if path:
             with atomic_path(path) as temporary:
                 temporary.write_text(text)
-            console.print(f"written: {path}", markup=False)
+            say(shown, f"written: {path}")
     return 0
 
 
@@ -83,7 +84,7 @@ def tree(digest: str, graph: Graph) -> Tree:
 
     def grow(current: str) -> Tree:
         manifest = graph[current]
-        words = describe(manifest).replace("[", r"\[")
+        words = escape(describe(manifest))
         node = Tree(f"[bold]{type(manifest).__name__}[/bold] [cyan]{current[:12]}[/cyan]  [dim]{words}[/dim]")
         if current in seen:
             if manifest.parents:

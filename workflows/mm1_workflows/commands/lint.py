@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from mm1.errors import Outcome
 from mm1_workflows import policy
+from mm1_workflows.commands.output import console, plain, say
 from mm1_workflows.commands.tree import Lint
 from mm1_workflows.compile import workflow_files
 from mm1_workflows.load import load
@@ -13,11 +12,12 @@ from mm1_workflows.load import load
 
 def lint(command: Lint) -> int:
     """Print findings; the exit code is 80 when one is an error."""
-    console = Console(soft_wrap=True, highlight=False)
+    shown = console()
     if command.explain:
         rules = policy.RULES if command.explain == "all" else [policy.rule(command.explain)]
         for rule in rules:
-            console.print(f"[bold]{rule.id}[/bold]  {rule.title}\n  why     {rule.why}\n  remedy  {rule.remedy}")
+            shown.print(f"[bold]{rule.id}[/bold]  {plain(rule.title)}", soft_wrap=True)
+            say(shown, f"  why     {rule.why}\n  remedy  {rule.remedy}")
         return 0
     targets = command.files or workflow_files()
     num_errors = num_warnings = 0
@@ -27,8 +27,7 @@ def lint(command: Lint) -> int:
             num_errors += finding.severity == "error"
             num_warnings += finding.severity == "warning"
             colour = "red" if finding.severity == "error" else "yellow"
-            console.print(f"{target}: ", end="", markup=False)
-            console.print(f"[{colour}]{finding.severity}[/{colour}] ", end="")
-            console.print(str(finding), markup=False)
-    console.print(f"{len(targets)} workflows: {num_errors} errors, {num_warnings} warnings", markup=False)
+            words = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
+            shown.print(words, soft_wrap=True)
+    say(shown, f"{len(targets)} workflows: {num_errors} errors, {num_warnings} warnings")
     return int(Outcome.CONFIGURATION) if num_errors else 0

@@ -12,6 +12,7 @@ from rich.console import Console
 from mm1.errors import ConfigurationError, Outcome
 from mm1.store.open import open_store
 from mm1_workflows import graph, parameters
+from mm1_workflows.commands.output import say
 from mm1_workflows.commands.tree import Run
 from mm1_workflows.graph import Graph
 from mm1_workflows.load import load
@@ -37,26 +38,23 @@ def run(command: Run) -> int:
     if name in RESERVED:
         raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
     again = continue_command(command, name)
-    console = Console()
+    shown = Console()
     started = time.monotonic()
     with RunFolder(command.folder, name).locked() as folder:
         folder.open_run(workflow.name, values, again)
-        console.print(
-            f"{workflow.name}: run {name} in {folder.path}, store {store.uri}", markup=False, highlight=False, soft_wrap=True
-        )
-        shown = display.choose(console)
+        say(shown, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
         runner = Runner(
             workflow,
             values,
             folder,
             store,
-            shown,
+            display.choose(shown),
             cores=command.cores or None,
             use_cache=not command.no_cache,
             profile=loaded.profile,
         )
         result = runner.run()
-    _summary(console, workflow, folder, result, again, time.monotonic() - started)
+    _summary(shown, workflow, folder, result, again, time.monotonic() - started)
     return result.exit_code
 
 
@@ -76,7 +74,7 @@ def continue_command(command: Run, name: str) -> str:
     return shlex.join(words)
 
 
-def _summary(console: Console, workflow: Graph, folder: RunFolder, result: RunResult, again: str, seconds: float) -> None:
+def _summary(shown: Console, workflow: Graph, folder: RunFolder, result: RunResult, again: str, seconds: float) -> None:
     lines = [""]
     spent = display.duration(seconds)
     if result.status == "Succeeded":
@@ -89,11 +87,7 @@ def _summary(console: Console, workflow: Graph, folder: RunFolder, result: RunRe
         lines.append(f"  {again}")
     lines += _failure(result, folder, again, workflow.name, spent)
     lines += _results(result, folder)
-    _say(console, "\n".join(lines))
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(shown, "\n".join(lines))
 
 
 def _failure(result: RunResult, folder: RunFolder, again: str, workflow: str, spent: str) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from rich.console import Console
-
 from mm1.errors import ConfigurationError
 from mm1_workflows import graph, parameters
+from mm1_workflows.commands.output import console, say
 from mm1_workflows.commands.tree import Submit
 from mm1_workflows.compile import to_yaml
 from mm1_workflows.graph import Document
@@ -24,13 +23,13 @@ def submit(command: Submit) -> int:
     if command.dry_run == "client":
         sys.stdout.write(to_yaml(document))
         return 0
-    console = Console(soft_wrap=True, highlight=False)
+    shown = console()
     made = _transport(command).create(document, dry_run=command.dry_run == "server")
     if command.dry_run:
-        console.print(f"the cluster accepts {graph.name_of(document)} in namespace {made.namespace}", markup=False)
+        say(shown, f"the cluster accepts {graph.name_of(document)} in namespace {made.namespace}")
         return 0
     words = "submitted" if made.created else "was submitted before"
-    console.print(f"{made.name} {words}, namespace {made.namespace}", markup=False)
+    say(shown, f"{made.name} {words}, namespace {made.namespace}")
     return 0
 
 

@@ -1,0 +1,123 @@
+"""``mm1 gc``: remove what nothing needs any more.
+
+Kept is what can be reached from the records of kept runs, from pins and from resume pointers of kept work: any digest that one
+of these objects names keeps the manifest and the blob of that digest, and so on from there. Everything else goes, except what
+is younger than an hour (a running step writes blobs before it writes the manifest that names them).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from mm1.errors import ConfigurationError
+from mm1.manifests import manifest_key
+from mm1.store.base import Store, blob_key
+from mm1.store.open import open_store
+from mm1_workflows import records
+from mm1_workflows.commands.output import console, say
+from mm1_workflows.commands.tree import Gc
+from mm1_workflows.records import RunRecords
+
+log = logging.getLogger(__name__)
+
+MIN_AGE_S = 3600.0
+RUNNING_FOR = timedelta(days=1)
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+@dataclass
+class Plan:
+    """What would be removed."""
+
+    keys: list[str] = field(default_factory=list)
+    """In the order of removal: pointers first, then manifests, then blobs; a crash leaves nothing that points to nothing."""
+    num_kept: int = 0
+    runs: list[str] = field(default_factory=list)
+    """Runs whose records go."""
+
+
+def collect(command: Gc) -> int:
+    """List what nothing needs; with --yes remove it."""
+    shown = console()
+    store = open_store(command.store)
+    found = plan(store, command.keep, command.keep_run)
+    counts = {
+        kind: sum(key.startswith(f"{kind}/") for key in found.keys)
+        for kind in ("runs", "cache", "resume", "manifests", "blobs")
+    }
+    words = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
+    if not command.yes:
+        say(shown, f"{store.uri}: would remove {words}; {found.num_kept} objects stay. Remove with --yes")
+        return 0
+    for key in found.keys:
+        store.delete(key)
+    say(shown, f"{store.uri}: removed {words}; {found.num_kept} objects stay")
+    return 0
+
+
+def plan(store: Store, keep: int, keep_runs: list[str], min_age_s: float = MIN_AGE_S) -> Plan:
+    """Work out what nothing needs.
+
+    Args:
+        store: the store.
+        keep: how many of the newest runs are kept.
+        keep_runs: runs that are kept as well.
+        min_age_s: younger objects stay.
+
+    Raises:
+        ConfigurationError: a run to keep does not exist, or a step is running.
+    """
+    runs = records.all_runs(store)
+    missing = set(keep_runs) - {run.name for run in runs}
+    if missing:
+        raise ConfigurationError(f"store {store.uri} has no run {', '.join(sorted(missing))}")
+    kept_runs = [run for number, run in enumerate(runs) if number < keep or run.name in keep_runs]
+    _refuse_while_running(store, runs)
+    kept = _reachable(store, kept_runs)
+    result = Plan(runs=[run.name for run in runs if run not in kept_runs])
+    now = time.time()
+    for prefix in ("runs/", "cache/", "resume/", "manifests/", "blobs/"):
+        for key in store.list(prefix):
+            if key in kept or now - store.modified(key) < min_age_s:
+                result.num_kept += 1
+            else:
+                result.keys.append(key)
+    return result
+
+
+def _refuse_while_running(store: Store, runs: list[RunRecords]) -> None:
+    """A running step may rely on an old blob that it did not have to write again."""
+    since = (datetime.now(UTC) - RUNNING_FOR).isoformat()
+    running = [run.name for run in runs if run.state == "running" and run.started > since]
+    if running:
+        raise ConfigurationError(
+            f"store {store.uri}: {', '.join(running)} is running (or was killed within a day): let it end, or continue it"
+        )
+
+
+def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
+    keys: set[str] = set()
+    queue: list[bytes] = []
+    work = {str(record.get("cache_key")) for run in kept_runs for record in run.tasks.values()}
+    for run in kept_runs:
+        for key in store.list(f"runs/{run.name}/"):
+            keys.add(key)
+            queue.append(store.read(key))
+    for prefix in ("cache/", "resume/"):
+        for key in store.list(prefix):
+            if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
+                keys.add(key)
+                queue.append(store.read(key))
+    queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
+    while queue:
+        for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
+            manifest = manifest_key(digest)
+            keys.add(blob_key(digest))
+            if manifest not in keys and store.exists(manifest):
+                keys.add(manifest)
+                queue.append(store.read(manifest))
+    return keys

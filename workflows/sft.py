@@ -1,0 +1,66 @@
+"""Supervised fine-tuning of a checkpoint on instructions, with scores as a chat model (MM1 section 5).
+
+``mm1 run workflows/sft.py -p checkpoint=<address> -p instructions=<LLaVA json or folder>``; the checkpoint is the address
+that a pre-training run printed. The checkpoint's own tokenizer is used::
+
+    ingest -> mix -> sft -> evaluate        (at exit: report)
+"""
+
+from hera.workflows import DAG, Parameter, Workflow
+
+from mm1_workflows import steps
+
+with Workflow(
+    generate_name="mm1-sft-",
+    entrypoint="sft",
+    on_exit="at-exit",
+    arguments=[
+        Parameter(name="checkpoint"),
+        Parameter(name="instructions", value="world:0"),
+        Parameter(name="preset", value="toy"),
+        Parameter(name="sequence_length", value="128"),
+        Parameter(name="recipe", value="mm1_tiny_sft"),
+        Parameter(name="overrides", value=""),
+        Parameter(name="processes", value="1"),
+        Parameter(name="seed", value="0"),
+        Parameter(name="benchmarks", value="world:0"),
+        Parameter(name="split", value="test"),
+        Parameter(name="tasks", value="instruct"),
+        Parameter(name="items", value="256"),
+    ],
+) as w:
+    with DAG(name="sft"):
+        ingest = steps.ingest(
+            instructions=w.get_parameter("instructions"),
+            tokenizer=w.get_parameter("checkpoint"),
+            preset=w.get_parameter("preset"),
+        )
+        mix = steps.data_mix(
+            name="mix",
+            data=ingest.get_parameter("manifest"),
+            weights="instructions=1",
+            sequence_length=w.get_parameter("sequence_length"),
+            seed=w.get_parameter("seed"),
+        )
+        sft = steps.sft(
+            data=mix.get_parameter("manifest"),
+            init=w.get_parameter("checkpoint"),
+            recipe=w.get_parameter("recipe"),
+            overrides=w.get_parameter("overrides"),
+            processes=w.get_parameter("processes"),
+            seed=w.get_parameter("seed"),
+        )
+        evaluate = steps.evaluate(
+            checkpoint=sft.get_parameter("manifest"),
+            benchmarks=w.get_parameter("benchmarks"),
+            split=w.get_parameter("split"),
+            tasks=w.get_parameter("tasks"),
+            shots="0",
+            style="chat",
+            items=w.get_parameter("items"),
+            seed=w.get_parameter("seed"),
+        )
+        ingest >> mix >> sft >> evaluate
+
+    with DAG(name="at-exit"):
+        steps.report(title="Supervised fine-tuning", status="{{workflow.status}}")
