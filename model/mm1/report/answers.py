@@ -1,11 +1,13 @@
 """Questions with the model's answers: a choice of right and wrong ones from an evaluation's examples.
 
-Examples are JSON lines: task, shots, question, answer, prediction, correct, image (digest of one of the report's images).
+Examples are JSON lines: task, shots, question, answer, prediction, correct, image (digest of one of the report's images), and
+where they are known the metric's value and the demonstrations.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,15 +28,14 @@ class Answer:
     question: str
     expected: str
     prediction: str
-    credit: float
-    """1 = right, 0 = wrong; metrics in between give a share."""
+    right: bool
+    credit: float | None
+    """What the task's metric gives for it, where that lies between wrong (0) and right (1)."""
+    metric: str
     image: str
     """Digest of the image; empty where none was shown."""
-
-    @property
-    def right(self) -> bool:
-        """Whether it counts as right on the page."""
-        return self.credit >= 0.5
+    demonstrations: str
+    """Answers of the demonstrations before the question, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def choose(scored: Scored, answers: list[Answer], album: Album, config: ReportCo
     """By task, a few answers: right and wrong ones in turn, while there are both."""
     chosen: dict[str, list[Shown]] = {}
     for task in dict.fromkeys(answer.task for answer in answers):
-        mine = [answer for answer in answers if answer.task == task]
+        mine = _by_shots_in_turn([answer for answer in answers if answer.task == task])
         right = [answer for answer in mine if answer.right]
         wrong = [answer for answer in mine if not answer.right]
         picked = sorted(_alternate(right, wrong, config.examples_per_task), key=lambda answer: not answer.right)
@@ -106,15 +107,30 @@ def picture(scored: Scored, digest: str, album: Album) -> Picture | None:
 
 def _answer(line: dict[str, Any]) -> Answer:
     expected = line.get("answer", "")
+    value = line.get("value", line.get("correct"))
+    shown = [str(item.get("answer", "")) for item in line.get("demonstrations") or [] if isinstance(item, dict)]
     return Answer(
         task=str(line.get("task", "")),
         shots=int(line.get("shots") or 0),
         question=str(line.get("question") or ""),
         expected=" / ".join(map(str, dict.fromkeys(expected))) if isinstance(expected, list) else str(expected),
         prediction=str(line.get("prediction") or ""),
-        credit=float(line.get("correct") or 0),
+        right=float(line.get("correct") or 0) >= 0.5,
+        credit=float(value) if isinstance(value, int | float) and 0 < value < 1 else None,
+        metric=str(line.get("metric") or "credit"),
         image=str(line.get("image") or ""),
+        demonstrations=", ".join(shown),
     )
+
+
+def _by_shots_in_turn(answers: list[Answer]) -> list[Answer]:
+    """Answers with few and with many demonstrations in turn, otherwise in their order."""
+    seen: Counter[int] = Counter()
+    rounds = []
+    for answer in answers:
+        rounds.append((seen[answer.shots], answer))
+        seen[answer.shots] += 1
+    return [answer for _, answer in sorted(rounds, key=lambda pair: pair[0])]
 
 
 def _alternate(right: list[Answer], wrong: list[Answer], count: int) -> Iterator[Answer]:

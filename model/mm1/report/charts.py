@@ -68,7 +68,7 @@ def loss_figure(
         figure = Figure(figsize=(5.6, 3.7 if rate is not None else 2.9))
         # Fixed margins: matplotlib's own layout engines measure all texts twice and cost more than the drawing.
         label = max(map(len, losses), default=0) + len(" 0.00")
-        figure.subplots_adjust(left=0.095, right=0.975 - 0.0165 * label, top=0.985, bottom=0.125, hspace=0.12)
+        figure.subplots_adjust(left=0.095, right=0.975 - 0.0142 * label, top=0.985, bottom=0.125, hspace=0.12)
         if rate is not None:
             upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4.6, 1))
             lower.plot(steps, rate, color=MUTED, linewidth=1.2)

@@ -20,6 +20,8 @@ class Part:
     """Share of the sequences."""
     slot: int
     """Colour."""
+    packing: dict[str, str]
+    """Figures of this source's sequences, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class Mixture:
     mix: DataMix
     parts: list[Part]
     packing: list[Figure]
+    """Figures of all sequences."""
+    columns: list[str]
+    """Names of the figures that the sources have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,25 @@ def filters(story: RunStory) -> list[Filtered]:
 def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
     total = sum(source.weight for source in mix.sources) or 1.0
     names = [source.name for source in mix.sources]
-    parts = [Part(source=source, share=source.weight / total, slot=source_slot(source.name, names)) for source in mix.sources]
-    return Mixture(task=task, digest=digest, mix=mix, parts=parts, packing=[_figure(*item) for item in mix.packing.items()])
+    figures = {name: _figure(name.rpartition("/")[2], value) for name, value in mix.packing.items()}
+    parts = [
+        Part(
+            source=source,
+            share=source.weight / total,
+            slot=source_slot(source.name, names),
+            packing={figure.name: figure.text for name, figure in figures.items() if name.rpartition("/")[0] == source.name},
+        )
+        for source in mix.sources
+    ]
+    several = sum(source.weight > 0 for source in mix.sources) > 1  # of a single source, its figures are those of all
+    return Mixture(
+        task=task,
+        digest=digest,
+        mix=mix,
+        parts=parts,
+        packing=[figure for name, figure in figures.items() if "/" not in name],
+        columns=list(dict.fromkeys(name for part in parts for name in part.packing)) if several else [],
+    )
 
 
 def _figure(name: str, value: float) -> Figure:

@@ -186,7 +186,9 @@ def _rows(report: EvalReport) -> list[Row]:
         if score.control == "none":
             cells = rows.setdefault((score.task, score.metric, score.split), {})
             cells[score.shots] = Cell(score=score, shuffled=shuffled.get(_place(score)))
-    return [Row(task=task, metric=metric, split=split, cells=cells) for (task, metric, split), cells in rows.items()]
+    tasks = list(dict.fromkeys(task for task, _, _ in rows))
+    found = [Row(task=task, metric=metric, split=split, cells=cells) for (task, metric, split), cells in rows.items()]
+    return sorted(found, key=lambda row: tasks.index(row.task))
 
 
 def _place(score: Score) -> tuple[str, str, str, int]:

@@ -87,6 +87,7 @@ def test_page_says_what_the_run_was(full: tuple[Store, str]) -> None:
         "caption too short",
         "mm1_tiny_sft",
         "+0.75 (+25.9 SE)",  # base against tuned
+        "content f1 0.93, 0 shots",
         "max logit difference",
         "AMD EPYC 7B13",
     ):
