@@ -140,11 +140,12 @@ def write_benchmarks(folder: Path, num_items: int = 12) -> Path:
         {
             "id": f"t{n}",
             "kind": "binding",
-            "prompt": "big ring dax . red ring wug . big ring",
+            "prompt": f"big ring dax . {COLOURS[n]} ring wug . big ring",
             "answer": "dax",
             "choices": ["dax", "wug"],
         }
         for n in range(4)
-    ] + [{"id": "t9", "kind": "copy", "prompt": "red green red", "answer": "green"}]
+    ]
+    texts.append({"id": "t9", "kind": "copy", "prompt": "red green red", "answer": "green"})
     (split / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     return folder

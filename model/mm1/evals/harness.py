@@ -117,8 +117,9 @@ def evaluate(generator: Generator, benchmarks: Path, split: str, config: EvalCon
             done += count
             on_progress(done, total)
 
-        results += _run(item, split, generator, on_batch)
-        log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for score in results[-1].scores))
+        outcome = _run(item, split, generator, on_batch)
+        log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for result in outcome for score in result.scores))
+        results += outcome
     return Evaluation(results=tuple(results), files=_files(folder, rounds))
 
 
