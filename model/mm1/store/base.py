@@ -134,7 +134,7 @@ class Store(ABC):
         """
         for name, ref in files.items():
             target = folder / name
-            if not target.resolve().is_relative_to(folder.resolve()):
+            if not (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) or target.name == "..":
                 raise DataError(f"file name {name!r} climbs out of its folder")
             target.parent.mkdir(parents=True, exist_ok=True)
             source = self.local_path(ref)

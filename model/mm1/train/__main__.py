@@ -38,11 +38,8 @@ def main() -> None:
     path = parser.parse_args().config
     _die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s",
-    )
+    logging.basicConfig(stream=sys.stdout, format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s")
+    logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)
     try:
         job = TrainJob.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

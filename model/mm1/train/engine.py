@@ -6,8 +6,8 @@ MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 t
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> step(rate factor)
     state() / load_state(): this rank's part of the optimiser as flat named tensors and plain numbers, nothing pickled
 
-Measured here and worked around: DeepSpeed compiles Muon's kernels with torch.compile at their first use, half a minute on a
-CPU for a millisecond's work, so on CPUs they run as they stand; its shared-memory collectives are built with the C++ compiler
+Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, seconds of import and of compilation for each
+shape on a CPU for a millisecond's work, so on CPUs they run as they stand; its shared-memory collectives are built with the C++ compiler
 at the first use, which gloo makes needless; and at stage 0 it does not keep the gradient's norm, so it is taken here.
 """
 
@@ -52,12 +52,13 @@ def stop_processes() -> None:
 def _import_deepspeed() -> Any:
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        torch.compiler.set_stance("force_eager")
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     import deepspeed
+    from deepspeed.runtime import compiler
     from deepspeed.utils import logger
 
     logger.setLevel(logging.WARNING)
+    if not torch.cuda.is_available():
+        compiler.compile = lambda: lambda function: function
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
