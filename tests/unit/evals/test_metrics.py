@@ -15,8 +15,6 @@ from mm1.evals.vqa_answers import normalise, vqa_accuracy
 
 VOCABULARY = "a red blue ring cross on the big"
 WORDS = st.lists(st.sampled_from(VOCABULARY.split()), min_size=1, max_size=9).map(" ".join)
-    " ".join
-)
 
 
 def item(answer: str, *references: str, kind: str = "", choices: tuple[str, ...] = ()) -> Item:
