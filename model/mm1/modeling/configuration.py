@@ -75,6 +75,17 @@ class MM1Config(PreTrainedConfig):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}, but must be at least 1")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields; the parts have no type of weights of their own.
+
+        transformers notes one in them on loading, and a model saved, loaded and saved would differ from itself.
+        """
+        fields = super().to_dict()
+        for part in self.sub_configs_defaults:
+            if isinstance(fields.get(part), dict):
+                fields[part].pop("dtype", None)
+        return fields
+
     @property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of one patch in pixels."""

@@ -57,11 +57,12 @@ class MM1Model(MM1PreTrainedModel):
 
     def __init__(self, config: MM1Config) -> None:
         super().__init__(config)
-        if config.text_config._attn_implementation is None:
-            config.text_config._attn_implementation = PACKED_ATTENTION
         self.vision_tower = build_vision_tower(config)
         self.connector = build_connector(config)
+        chosen_attention = config.text_config._attn_implementation
         self.language_model = AutoModel.from_config(config.text_config)
+        if chosen_attention is None and self.language_model._supports_attention_backend:
+            self.language_model.set_attn_implementation(PACKED_ATTENTION)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -200,7 +201,6 @@ class MM1Model(MM1PreTrainedModel):
 class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     """MM1 with its output layer: loss, logits, generation."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
     # The loss below already divides by `num_items_in_batch`; transformers' trainer asks for this.
     accepts_loss_kwargs = True
 
@@ -208,6 +208,10 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.model = MM1Model(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        # Decoders name their embedding differently, so what may be tied is looked up, not a constant of the class.
+        embedding = self.get_input_embeddings()
+        name = next(name for name, module in self.named_modules() if module is embedding)
+        self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"}
         self.post_init()
         # An answer is text: an image token in it would ask for an image that nobody has.
         self.generation_config.suppress_tokens = [config.image_token_id]

@@ -5,9 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from transformers import GPT2Config, LlamaConfig, MixtralConfig, OPTConfig
 
 from mm1.modeling import attention
 from mm1.modeling.attention import PackedLayout, packed_attention_forward
+from mm1.modeling.configuration import MM1Config
+from mm1.modeling.modeling import MM1ForConditionalGeneration
 from tests.support.tiny_model import packed_batch, tiny_config, tiny_model
 
 EVERY_CALL_FREE, NO_CALL_WORTH_IT = 0, 10**12
@@ -160,7 +163,7 @@ def test_restarting_positions_alone_do_not_leak():
 
 def test_packed_documents_refuse_a_cache():
     model, batch = tiny_model(), packed_batch(ROWS)
-    with pytest.raises(ValueError, match="document_ids.*cache"):
+    with pytest.raises(ValueError, match=r"document_ids.*cache"):
         model(**batch, use_cache=True)
 
 
@@ -219,3 +222,40 @@ def test_sliding_window_layers_see_their_window_inside_a_document(strategy):
     changed = batch["input_ids"].clone()
     changed[0, 0] = changed[0, 0] % 60 + 4
     assert torch.equal(model(**{**batch, "input_ids": changed}).logits[0, 7:12], packed[0, 7:12])  # 2 layers x 3 back
+
+
+@pytest.mark.parametrize("decoder", [GPT2Config, LlamaConfig, MixtralConfig, OPTConfig])
+def test_other_decoders_isolate_documents(decoder):
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+    extra = {"intermediate_size": 48, "num_key_value_heads": 2} if decoder in (LlamaConfig, MixtralConfig) else {}
+    extra |= {"ffn_dim": 48, "word_embed_proj_dim": 32} if decoder is OPTConfig else {}
+    torch.manual_seed(0)
+    config = decoder(**shape, **extra, initializer_range=0.2)
+    model = MM1ForConditionalGeneration(
+        MM1Config(vision_config=tiny_config().vision_config, text_config=config, image_tokens=4)
+    ).eval()
+    batch = packed_batch([[8, 6], [5, 9]], images=False)
+    batch.pop("labels")
+    before = model(**batch).logits
+    changed = batch["input_ids"].clone()
+    changed[0, :8] = changed[0, :8] % 60 + 4
+    after = model(**{**batch, "input_ids": changed}).logits
+    assert not torch.equal(before[0, :8], after[0, :8])
+    torch.testing.assert_close(before[0, 8:], after[0, 8:], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's variable-length attention runs on CUDA only")
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("kv_heads", [2, 4])
+def test_variable_length_attention_on_cuda_is_the_same(window, kv_heads):
+    layout = PackedLayout(_document_ids(ROWS).cuda())
+    batch, length = layout.shape
+    query = torch.randn(batch, length, 4, 32, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+    key, value = (
+        torch.randn(batch, length, kv_heads, 32, device="cuda", dtype=torch.bfloat16).transpose(1, 2) for _ in range(2)
+    )
+    output, _ = packed_attention_forward(
+        _Layer(4 // kv_heads), query, key, value, layout.placeholder, packed=layout, sliding_window=window
+    )
+    expected = _reference(query.float().cpu(), key.float().cpu(), value.float().cpu(), layout, window)
+    torch.testing.assert_close(output.float().cpu(), expected, atol=2e-2, rtol=2e-2)
