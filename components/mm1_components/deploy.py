@@ -1,0 +1,160 @@
+"""The step that turns a checkpoint into a model that may be served.
+
+decision != pass -> Deployment(deployed=false, reason)
+else             -> export -> contract test -> the real server answers one chat question about an image -> Deployment
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from mm1.errors import ConfigurationError
+from mm1_components.arguments import ManifestUri, Source
+from mm1_components.sources import raw_files
+from mm1_components.step import Context, Step, main
+
+if TYPE_CHECKING:
+    from mm1.evals.items import Item
+    from mm1.manifests import Checkpoint
+
+
+class Inputs(BaseModel):
+    """What is deployed, and the question that proves it answers."""
+
+    checkpoint: ManifestUri = Field(description="Checkpoint to deploy")
+    decision: str = Field("pass", description="outcome of the gate; anything but pass deploys nothing and ends well")
+    question: str = Field("", description="chat question put to the served model; empty: the first one of the task")
+    benchmarks: Source = Field("world:0", description="benchmark folder that the image of the question is taken from")
+    split: str = Field("test", description="subfolder of benchmarks")
+    task: str = Field("instruct", description="task whose first item gives image and question")
+    image: Source = Field("", description="image file of the question, in place of one from benchmarks")
+    max_tokens: int = Field(64, ge=1, description="tokens of the answer at most")
+
+
+class Outputs(BaseModel):
+    """The deployment."""
+
+    manifest: ManifestUri = Field(description="Deployment")
+    deployed: bool = Field(description="whether there is a model to serve")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Export, test, serve once.
+
+    Raises:
+        ConfigurationError: the question has no image, or a file of it is missing.
+        CheckpointError: the checkpoint is damaged, or its export differs from it.
+    """
+    from mm1.manifests import Checkpoint, Deployment, split_uri
+
+    checkpoint = context.load(inputs.checkpoint, Checkpoint)
+    digest = split_uri(inputs.checkpoint)[1]
+    if inputs.decision != "pass":
+        reason = f"the gate said {inputs.decision}"
+        context.artifact("summary.md").write_text(f"# Not deployed\n\n{reason}\n")
+        refused = Deployment(parents=(digest,), deployed=False, reason=reason)
+        return Outputs(manifest=context.publish(refused), deployed=False)
+    return _deploy(inputs, context, checkpoint)
+
+
+def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs:
+    from mm1.manifests import Deployment, split_uri
+    from mm1.serve.export import export_checkpoint
+    from mm1.store.open import open_store
+
+    item = _item(inputs, context.work)
+    source, digest = split_uri(inputs.checkpoint)
+    exported, folder = export_checkpoint(open_store(source), checkpoint, context.store, context.work)
+    address = context.publish(exported)
+    question = inputs.question or item.question
+    answer = _ask(folder, question, item.image, inputs.max_tokens)
+    image = context.store.put_file(item.image) if item.image else None
+    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256 if image else None}
+    if not inputs.question and item.answer:
+        sample["expected"] = item.answer
+    deployment = Deployment(
+        parents=(digest, split_uri(address)[1]),
+        deployed=True,
+        reason="passed the gate and the contract test, and answered",
+        exported=split_uri(address)[1],
+        sample=sample,
+        images={f"{image.sha256}{item.image.suffix.lower()}": image} if image and item.image else {},
+    )
+    lines = [f"- {name}: {value:g}" for name, value in exported.contract.items()]
+    context.artifact("summary.md").write_text(
+        "\n".join(["# Deployed", "", f"Asked: {question}", f"Answered: {answer}", "", "Contract test:", *lines, ""])
+    )
+    return Outputs(manifest=context.publish(deployment), deployed=True)
+
+
+def _item(inputs: Inputs, work: Path) -> Item:
+    """What is asked: a benchmark item, or the given image."""
+    from mm1.evals.items import BenchmarkFolder, Item
+    from mm1.evals.tasks.registry import find_task
+
+    if inputs.image:
+        if not inputs.question:
+            raise ConfigurationError("question: an image is given, so say what to ask about it")
+        return Item(
+            id="given", image=raw_files(inputs.image, "image", work), question=inputs.question, answer="", references=()
+        )
+    folder = BenchmarkFolder(raw_files(inputs.benchmarks, "benchmarks", work), inputs.split)
+    for item in find_task(inputs.task, folder).items(folder):
+        if item.image is not None:
+            return item
+    raise ConfigurationError(f"task: {inputs.task} has no item with an image in {folder.folder}")
+
+
+def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> str:
+    """The answer of the real server, started on the exported folder, to one chat request over HTTP."""
+    import httpx
+
+    from mm1.errors import NetworkError
+
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if image is not None:
+        uri = f"data:image/{image.suffix.lstrip('.').lower()};base64,{base64.b64encode(image.read_bytes()).decode()}"
+        content.insert(0, {"type": "image_url", "image_url": {"url": uri}})
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
+    with _server(folder) as address:
+        try:
+            reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600, trust_env=False)
+        except httpx.HTTPError as error:
+            raise NetworkError(f"the server did not answer: {type(error).__name__}: {error}") from None
+    if reply.status_code != 200:
+        raise NetworkError(f"the server refused the test question ({reply.status_code}): {json.dumps(reply.json())[:500]}")
+    return str(reply.json()["choices"][0]["message"]["content"])
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    from mm1.serve.app import create_app
+    from mm1.serve.config import ServeSettings
+    from mm1.serve.engine import ChatEngine
+    from mm1.serve.load import load
+    from mm1.serve.server import running
+
+    with running(create_app(ChatEngine(load(str(folder)).generator), ServeSettings())) as address:
+        yield address
+
+
+STEP = Step(
+    name="deploy",
+    inputs=Inputs,
+    outputs=Outputs,
+    run=run,
+    summary="Export a checkpoint, prove that the export is the same model, and let the server answer once",
+    pool="eval",
+    artifacts=("summary.md",),
+    timeout_s=3_600,
+)
+
+if __name__ == "__main__":
+    main(STEP)

@@ -1,0 +1,90 @@
+"""From what a person names to a running model: a folder, or the address of a manifest."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm1.checkpoint.read import load_model
+from mm1.errors import ConfigurationError
+from mm1.generation.generator import Generator
+from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Manifest, load_digest, split_uri
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
+from mm1.store.base import Store
+from mm1.store.open import open_store
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to try on the chat page."""
+
+    question: str
+    image: bytes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer."""
+
+    generator: Generator
+    examples: tuple[Example, ...] = ()
+
+
+def load(model: str, store: str = "") -> Loaded:
+    """Load a model.
+
+    Args:
+        model: a folder that was exported; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, the
+            digest of one.
+        store: address of the store that a digest is in.
+
+    Raises:
+        ConfigurationError: it is none of these, or a deployment that was refused.
+        CheckpointError: a file does not match its digest, or is no model.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return Loaded(Generator(*_from_folder(folder)))
+    if MANIFEST_NAME.match(model):
+        address, digest = split_uri(model)
+    elif store and len(model) == 64:
+        address, digest = store, model
+    else:
+        raise ConfigurationError(
+            f"model {model!r} is neither a folder nor a manifest's address (<store>/manifests/<sha256>.json)"
+        )
+    opened = open_store(address)
+    return _from_manifest(opened, load_digest(opened, digest))
+
+
+def _from_manifest(store: Store, manifest: Manifest) -> Loaded:
+    examples: tuple[Example, ...] = ()
+    if isinstance(manifest, Deployment):
+        if manifest.exported is None:
+            raise ConfigurationError(f"this deployment holds no model: {manifest.reason}")
+        examples = tuple(
+            Example(str(manifest.sample.get("question", "")), store.get_bytes(ref)) for ref in manifest.images.values()
+        )
+        manifest = load_digest(store, manifest.exported)
+    with tempfile.TemporaryDirectory(prefix="mm1-serve-") as name:
+        if isinstance(manifest, ExportedModel):
+            parts = _from_folder(store.get_folder(manifest.files, Path(name)))
+        elif isinstance(manifest, Checkpoint):
+            parts = load_model(store, manifest, Path(name))
+        else:
+            kind = type(manifest).__name__
+            raise ConfigurationError(f"a {kind} holds no model: name a Checkpoint, ExportedModel or Deployment")
+    return Loaded(Generator(*parts), examples)
+
+
+def _from_folder(folder: Path) -> tuple[Any, Any]:
+    # The project's own code, not the copy in the folder: a folder that one serves should not run code of its own.
+    try:
+        model = MM1ForConditionalGeneration.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        processor = MM1Processor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{folder} holds no exported MM1 model: {error}") from None
+    return model.eval(), processor

@@ -1,0 +1,107 @@
+"""Requests and replies of the chat completions interface, as far as this server understands it.
+
+Fields that other servers know and this one does not are ignored; fields that would change the answer and are not supported are
+refused.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TextPart(BaseModel):
+    """A piece of text in a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(BaseModel):
+    """Where an image is: only `data:` addresses are served."""
+
+    url: str
+
+
+class ImagePart(BaseModel):
+    """An image in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class ChatMessage(BaseModel):
+    """One turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart | ImagePart]
+
+
+class StreamOptions(BaseModel):
+    """What else a stream says."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The body of POST /v1/chat/completions."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str | None = None
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int | None = None
+    n: Literal[1] = 1
+    stop: str | list[str] = Field(default_factory=list, max_length=256)
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings as a list, empty ones left out."""
+        return [text for text in ([self.stop] if isinstance(self.stop, str) else self.stop) if text]
+
+
+class Reply:
+    """Builds the bodies of one reply: whole, or chunk by chunk."""
+
+    def __init__(self, model: str) -> None:
+        self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def whole(self, text: str, finish_reason: str, usage: dict[str, int]) -> dict[str, Any]:
+        """The body of a reply that is not streamed."""
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
+        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage}
+
+    def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+        """One event of a stream."""
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+
+    def last_chunk(self, usage: dict[str, int]) -> dict[str, Any]:
+        """The event that tells the usage."""
+        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+
+
+def usage_of(num_prompt_tokens: int, num_new_tokens: int) -> dict[str, int]:
+    """How many tokens a request took."""
+    return {
+        "prompt_tokens": num_prompt_tokens,
+        "completion_tokens": num_new_tokens,
+        "total_tokens": num_prompt_tokens + num_new_tokens,
+    }
+
+
+def error_body(
+    message: str, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """The body of a refusal."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
