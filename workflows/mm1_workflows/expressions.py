@@ -20,7 +20,7 @@ _CONDITION = re.compile(
     r"^\s*\{\{\s*(?P<left>[^{}]+?)\s*\}\}\s*(?P<operator>==|!=)\s*(?P<quote>['\"]?)(?P<literal>[-\w.]+)(?P=quote)\s*$"
 )
 _RETRY = re.compile(r"asInt\(lastRetry\.exitCode\) in \[(?P<codes>[\d, ]+)\]")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 RETRY_CODES = tuple(sorted(int(outcome) for outcome in RETRIED))

@@ -221,8 +221,19 @@ def parameter_types(tasks: list[TaskNode]) -> dict[str, dict[str, InputType]]:
     return found
 
 
+def common_type(types: list[InputType]) -> InputType | None:
+    """The type of a parameter that feeds inputs of these types; None when they do not agree.
+
+    A manifest's address is also a source, so a parameter that feeds both is a manifest.
+    """
+    different = [kind for number, kind in enumerate(types) if kind not in types[:number]]
+    if len(different) == 1:
+        return different[0]
+    return "manifest" if sorted(map(str, different)) == ["manifest", "source"] else None
+
+
 def _parameter(raw: dict[str, Any], types: dict[str, InputType]) -> WorkflowParameter:
-    kind = next(iter(types.values()), "text")
+    kind = common_type(list(types.values())) or "text"
     return WorkflowParameter(raw["name"], _text(raw.get("value")), raw.get("description", ""), kind)
 
 

@@ -130,6 +130,6 @@ def one_type(document: Document, profile: Profile) -> Iterator[Finding]:
     workflow = graph.read(document)
     tasks = [*workflow.tasks.values(), *([workflow.on_exit] if workflow.on_exit else [])]
     for name, feeds in graph.parameter_types(tasks).items():
-        if len({str(kind) for kind in feeds.values()}) > 1:
+        if graph.common_type(list(feeds.values())) is None:
             words = ", ".join(f"{place} ({kind})" for place, kind in sorted(feeds.items()))
             yield Finding("P017", f"parameter {name}", f"feeds inputs of different types: {words}")
