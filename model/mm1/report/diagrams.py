@@ -9,6 +9,8 @@ from mm1.report.collect import RunStory
 from mm1.report.graph import Box, Layout, layered
 from mm1.report.overview import duration, short
 
+TITLE_PX = 7.4
+"""Width of a letter of a node's title, about."""
 MARKS = {"done": "✓", "cached": "↺", "failed": "✗", "unfinished": "…"}
 
 
@@ -40,7 +42,8 @@ def task_graph(story: RunStory) -> Diagram | None:
     records = {record.task: record for record in story.tasks}
     if not records:
         return None
-    layout = layered(list(records), [(edge.source, edge.target) for edge in story.edges])
+    wide = max(150.0, min(TITLE_PX * max(map(len, records)) + 44.0, 230.0))
+    layout = layered(list(records), [(edge.source, edge.target) for edge in story.edges], node_width=wide)
     nodes = []
     for box in layout.boxes:
         record = records[box.name]
@@ -56,7 +59,7 @@ def lineage_graph(story: RunStory) -> Diagram | None:
     if not story.found:
         return None
     edges = [(parent, digest) for digest, found in story.found.items() if found.manifest for parent in found.manifest.parents]
-    layout = layered(list(reversed(story.found)), edges, node_width=172)
+    layout = layered(list(reversed(story.found)), edges, node_width=176)
     nodes = []
     for box in layout.boxes:
         manifest = story.found[box.name].manifest
@@ -77,7 +80,7 @@ def describe(manifest: Manifest) -> str:
         case Checkpoint():
             return f"{manifest.stage}, step {manifest.step}"
         case EvalReport():
-            return f"{len(manifest.scores)} scores"
+            return f"{len(manifest.scores)} score" + "s" * (len(manifest.scores) != 1)
         case GateDecision():
             return manifest.decision
         case Deployment():

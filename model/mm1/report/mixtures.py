@@ -9,6 +9,15 @@ from mm1.report.charts import source_slot
 from mm1.report.collect import RunStory
 
 SHARES = ("fill", "share", "ratio", "padding")
+NAMES = {
+    "fill": "fill",
+    "documents_per_sequence": "docs/seq.",
+    "images_per_sequence": "images/seq.",
+    "tokens_per_sequence": "tokens/seq.",
+    "cut_share": "cut docs",
+    "sequences": "measured sequences",
+}
+"""Packing figures in the page's order and words; what else a mixture measured comes after them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,10 @@ def filters(story: RunStory) -> list[Filtered]:
 def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
     total = sum(source.weight for source in mix.sources) or 1.0
     names = [source.name for source in mix.sources]
-    figures = {name: _figure(name.rpartition("/")[2], value) for name, value in mix.packing.items()}
+    order = list(NAMES)
+    short = {name: name.rpartition("/")[2] for name in mix.packing}
+    ordered = sorted(mix.packing, key=lambda name: order.index(short[name]) if short[name] in order else len(order))
+    figures = {name: _figure(short[name], mix.packing[name]) for name in ordered}
     parts = [
         Part(
             source=source,
@@ -103,7 +115,7 @@ def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
 
 def _figure(name: str, value: float) -> Figure:
     """A packing figure in words: shares as percent, the rest as a plain number."""
-    words = name.replace("_", " ")
+    words = NAMES.get(name, name.replace("_", " "))
     if any(word in name for word in SHARES) and 0 <= value <= 1:
         return Figure(name=words.removesuffix(" share"), text=f"{value:.1%}")
     return Figure(name=words, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}")

@@ -142,7 +142,7 @@ def _score_cards(reports: list[Scored]) -> list[Card]:
         if cell.shuffled:
             note += f"; wrong image {cell.shuffled.value:.2f}"
         found.append(Card(value=f"{cell.score.value:.2f}", name="captions", note=note))
-    gains = [row for row in base.rows if row.bounded and len(row.cells) > 1]
+    gains = [row for row in base.rows if row.bounded and _gain(row) > 0]
     if gains:
         best = max(gains, key=_gain)
         first, last = min(best.cells), best_shots(best)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mm1.errors import Mm1Error
 from mm1.manifests import Deployment, ExportedModel, GateDecision, ReportPage
 from mm1.report import answers, curves, diagrams, mixtures, overview, samples, scores
 from mm1.report.charts import source_slot
-from mm1.report.collect import RunStory, collect
+from mm1.report.collect import RunStory, TaskRecord, collect
 from mm1.report.config import ReportConfig
 from mm1.report.images import Album, Picture
 from mm1.store.base import Store
@@ -111,9 +112,35 @@ def environment() -> Environment:
         "duration": overview.duration,
         "describe": diagrams.describe,
         "pretty": lambda value: json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str),
+        "plain": plain,
+        "where": where,
         "words": lambda text: str(text).replace("_", " "),
     }
     return jinja
+
+
+def where(record: TaskRecord) -> dict[str, Any]:
+    """Where and how a task ran, in words."""
+    host = {("host" if name == "name" else name): value for name, value in record.host.items()}
+    times = {"started": record.started, "ended": record.ended, "attempts": record.attempts}
+    return {"step": record.step} | times | host | {"cache key": record.cache_key[:16], "code": record.code[:16]}
+
+
+def plain(value: Any) -> str:
+    """A value of a record on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    return str(value)
 
 
 def _deployments(story: RunStory) -> list[tuple[str, Deployment]]:
