@@ -8,7 +8,6 @@ Aspect ratio is not kept, as in MM1Processor: the model gets squares. Values are
 from __future__ import annotations
 
 import io
-import warnings
 from typing import Any
 
 import numpy as np
@@ -39,9 +38,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         DataError: not an image, or more pixels than ``max_pixels``.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own limit follows
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise DataError("unreadable image (of no known format, or damaged in its first bytes)") from None
     except DECODE_ERRORS as error:

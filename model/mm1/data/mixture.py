@@ -15,7 +15,7 @@ import numpy as np
 
 from mm1.errors import ConfigurationError
 
-MAX_PERIOD = 1 << 16
+MAX_PERIOD = 10_000
 """Longest repeating pattern; weights that need a longer one are rounded to multiples of its inverse."""
 
 MAX_DENOMINATOR = 1_000

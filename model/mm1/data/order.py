@@ -61,7 +61,8 @@ class SampleOrder:
             windows[-1].append(shard)
             sizes[-1] += self.num_samples[shard]
         if len(windows) > 1 and sizes[-1] < self.window_samples:
-            windows[-2] += windows.pop()
+            remainder = windows.pop()
+            windows[-1] += remainder
         return windows
 
     def _random(self, epoch: int, purpose: int) -> np.random.Generator:

@@ -149,7 +149,7 @@ def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
     tokenizer.train_from_iterator(texts, trainer)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True) + "\n")
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True, "eos_token": EOS_TOKEN}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": True}
     _write_config(folder, config | _our_settings(EOS_TOKEN))
     return folder
 
@@ -205,6 +205,7 @@ def eos_token_of(config: Mapping[str, Any], where: str) -> str:
 
 def _our_settings(eos_token: str) -> dict[str, Any]:
     return {
+        "eos_token": eos_token,
         "pad_token": eos_token,
         "image_token": IMAGE_TOKEN,
         "clean_up_tokenization_spaces": False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import zstandard
+import pyarrow as pa
 
 from mm1.data.sample import Sample, TextPart
 from mm1.data.sources.obelics import rows
@@ -17,6 +16,7 @@ from mm1.data.sources.raw import Clean, find_files
 from mm1.errors import DataError
 
 FIELD = "text"
+COMPRESSIONS = {".zst": "zstd", ".gz": "gzip"}
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".parquet")
 
 
@@ -52,13 +52,12 @@ def json_rows(file: Path) -> Iterator[dict[str, Any]]:
                     yield row
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: line {number} is not UTF-8 ({error.reason} at byte {error.start})") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file}: truncated or damaged after line {number} ({error})") from None
     except ValueError as error:
         raise DataError(f"{file}: line {number} is not JSON ({error})") from None
-    except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
-        raise DataError(f"{file}: truncated or damaged after line {number} ({error})") from None
 
 
-def _open(file: Path) -> io.BufferedIOBase:
-    if file.suffix == ".zst":
-        return io.BufferedReader(zstandard.open(file, "rb"))
-    return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
+def _open(file: Path) -> io.BufferedReader:
+    compression = COMPRESSIONS.get(file.suffix)
+    return io.BufferedReader(pa.input_stream(str(file), compression=compression)) if compression else file.open("rb")
