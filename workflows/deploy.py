@@ -24,7 +24,7 @@ with Workflow(
         Parameter(name="style", value="chat"),
         Parameter(name="seed", value="0"),
         Parameter(name="rules", value="instruct/0/accuracy>=0.5"),
-        Parameter(name="question", value="What is in the picture?"),
+        Parameter(name="question", value=""),
     ],
 ) as w:
     with DAG(name="deploy"):

@@ -36,7 +36,7 @@ with Workflow(
         Parameter(name="seed", value="0"),
         Parameter(name="benchmarks", value="world:0"),
         Parameter(name="split", value="test"),
-        Parameter(name="tasks", value="captions vqa vague novel text instruct"),
+        Parameter(name="tasks", value="captions captions_heldout@0 vqa vqa_heldout@0,4 vague novel@8 text@0 instruct@0"),
         Parameter(
             name="chat_tasks",
             value="instruct",
@@ -45,7 +45,7 @@ with Workflow(
         Parameter(name="shots", value="0 4 8"),
         Parameter(name="items", value="256"),
         Parameter(name="rules", value="captions/0/content_f1>=0.5 vague/4/accuracy>=0.5"),
-        Parameter(name="question", value="What is in the picture?"),
+        Parameter(name="question", value=""),
     ],
 ) as w:
     with DAG(name="full"):

@@ -35,7 +35,7 @@ with Workflow(
         Parameter(name="seed", value="0"),
         Parameter(name="benchmarks", value="world:0"),
         Parameter(name="split", value="test"),
-        Parameter(name="tasks", value="captions vqa vague novel text"),
+        Parameter(name="tasks", value="captions captions_heldout@0 vqa vqa_heldout@0,4 vague novel@8 text@0"),
         Parameter(name="shots", value="0 4 8"),
         Parameter(name="items", value="256"),
     ],

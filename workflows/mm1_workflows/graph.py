@@ -16,6 +16,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from mm1.errors import ConfigurationError
 from mm1_workflows.expressions import Condition, parse_condition, parse_depends, parse_duration, retry_codes
 from mm1_workflows.findings import PolicyError
 
@@ -133,11 +134,16 @@ def read(document: Document) -> Graph:
         document: the Argo object as plain data (``Workflow.to_dict()``, or a YAML file).
 
     Raises:
+        ConfigurationError: it is not a well-formed Argo object.
         PolicyError: it is outside the subset that all engines understand.
     """
     from mm1_workflows import subset  # it reads with this module's vocabulary
 
-    if findings := subset.check(document):
+    try:
+        findings = subset.check(document)
+    except (AttributeError, KeyError, TypeError) as error:  # a YAML file with, say, a text where a list belongs
+        raise ConfigurationError(f"not a well-formed Argo object ({type(error).__name__}: {error})") from error
+    if findings:
         raise PolicyError(name_of(document), findings)
     spec = spec_of(document)
     bodies = {body["name"]: body for body in spec["templates"]}

@@ -44,9 +44,12 @@ def check(document: Document) -> list[Finding]:
     parameters = {raw["name"] for raw in parameters_of(spec)}
     known = {f"workflow.parameters.{name}" for name in parameters} | set(GLOBALS)
     found = [*_dag(entry, bodies, known), *_exit(spec, bodies, known)]
+    exit_only = graph.exit_template_name(spec, bodies)
+    exit_only = "" if exit_only in {raw.get("template") for raw in entry} else exit_only
     for body in bodies.values():
         if "container" in body:
-            at_exit = body["name"] == graph.exit_template_name(spec, bodies)
+            # a template that other tasks use as well has no status while they run
+            at_exit = body["name"] == exit_only
             found += _container(body, known | ({"workflow.status"} if at_exit else set()))
     return found
 
@@ -61,6 +64,8 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
         yield Finding("P001", "entrypoint", f"{entry!r} names no template; there are {', '.join(bodies) or 'none'}")
     elif "dag" not in bodies[entry]:
         yield Finding("P001", "entrypoint", f"template {entry!r} is no DAG: wrap it in one")
+    if spec.get("onExit") and spec["onExit"] not in bodies:
+        yield Finding("P008", "onExit", f"{spec['onExit']!r} names no template")
     for name, body in bodies.items():
         yield from _unknown(body, TEMPLATE_FIELDS, f"template {name}")
         if not NAME.match(name):
@@ -80,6 +85,8 @@ def _dag_body(name: str, body: dict[str, Any], used: bool) -> Iterator[Finding]:
     yield from _unknown(body["dag"], {"tasks", "failFast"}, f"template {name}.dag")
     if body.get("inputs"):
         yield Finding("P002", f"template {name}", "a DAG has no inputs of its own: use parameters of the workflow")
+    if not body["dag"].get("tasks"):
+        yield Finding("P001", f"template {name}", "a DAG without tasks")
     for raw in body["dag"].get("tasks") or []:
         yield from _unknown(raw, TASK_FIELDS, f"task {raw.get('name')}")
         if not NAME.match(raw.get("name", "")):
@@ -217,10 +224,7 @@ def _exit(spec: dict[str, Any], bodies: dict[str, Any], known: set[str]) -> Iter
     name = spec.get("onExit")
     if not name:
         return
-    body = bodies.get(name)
-    if body is None:
-        yield Finding("P008", "onExit", f"{name!r} names no template")
-        return
+    body = bodies[name]
     if "dag" not in body:
         if missing := [item["name"] for item in inputs_of(body) if item.get("value", item.get("default")) is None]:
             yield Finding("P008", f"template {name}", f"inputs without a value at exit: {', '.join(missing)}")

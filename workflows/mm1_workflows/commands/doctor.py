@@ -19,7 +19,7 @@ from mm1_workflows.commands.tree import Doctor
 MIN_MEMORY_GIB = 8.0
 MIN_DISK_GIB = 5.0
 GIB = 1 << 30
-_PINNED = re.compile(r"^([A-Za-z0-9][-\w.]*)(?:\[[^]]*\])?==([^\s;\\]+)(?:\s*;\s*([^\\]+))?", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9][-\w.]*)(?:\[[^]]*\])?==([^\s;\\]+)(?:[ \t]*;[ \t]*([^\\\n]+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)

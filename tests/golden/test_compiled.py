@@ -1,0 +1,60 @@
+"""The committed YAML is what the workflow files say, is valid Argo, and needs no torch to be made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mm1_workflows import compile as compiler
+from mm1_workflows import graph, policy, profiles
+
+pytestmark = pytest.mark.golden
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "workflows/compiled/argo"
+FILES = sorted((ROOT / "workflows").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_committed_yaml_is_up_to_date(file: Path) -> None:
+    assert (FOLDER / f"{file.stem}.yaml").read_text() == compiler.compiled(str(file)), "run `make compile`"
+
+
+def test_there_is_no_yaml_without_a_workflow_file() -> None:
+    assert sorted(path.stem for path in FOLDER.iterdir()) == [path.stem for path in FILES]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_committed_yaml_keeps_the_rules_and_is_valid_argo(file: Path) -> None:
+    from hera.workflows.models import Workflow
+
+    document = yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())
+    errors = [str(finding) for finding in policy.check(document, profiles.BUILT_IN["default"]) if finding.severity == "error"]
+    assert errors == []
+    built = Workflow.model_validate(document)
+    assert built.model_dump(exclude_none=True, by_alias=True) == document
+    assert graph.read(document).on_exit
+
+
+def test_the_whole_chain_is_there() -> None:
+    workflow = graph.read(yaml.safe_load((FOLDER / "full.yaml").read_text()))
+    edges = {name: set(task.depends) for name, task in workflow.tasks.items()}
+    assert edges["ingest"] == set()
+    assert edges["pretrain"] == {"text-base", "mix"}
+    assert edges["gate"] == {"evaluate-base", "evaluate-sft"}
+    assert edges["deploy"] == {"sft", "gate"}
+    pools = {task.template.step: task.template.pool for task in workflow.tasks.values()}
+    assert pools["ingest"] == "cpu" and pools["pretrain"] == "train" and pools["evaluate"] == "eval"
+
+
+def test_compiling_twice_gives_the_same_and_imports_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from mm1_workflows.compile import compiled; "
+        f"a, b = compiled({str(FILES[0])!r}), compiled({str(FILES[0])!r}); "
+        "assert a == b; assert not {'torch', 'transformers', 'kubernetes'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

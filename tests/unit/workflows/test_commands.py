@@ -1,0 +1,241 @@
+"""The commands that read a store: runs, compare, lineage, gc, serve; and doctor, recipes, compile, help."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm1.errors import ConfigurationError
+from mm1.manifests import (
+    DataMix,
+    EvalReport,
+    Manifest,
+    MixSource,
+    RawData,
+    Score,
+    Shard,
+    SourceData,
+    digest_of_manifest,
+    publish,
+    split_uri,
+)
+from mm1.store.base import Store
+from mm1.store.open import open_store
+from mm1_workflows import cli, records
+from mm1_workflows.commands import doctor, gc, serve
+
+ZERO = "0" * 64
+
+
+def raw(store: Store, word: str) -> RawData:
+    blob = store.put_bytes(word.encode())
+    shard = Shard(name="a.tar", tar=blob, index=blob, num_samples=3, num_images=2, num_text_tokens=9)
+    source = SourceData(format="jsonl", preset="toy", num_read=3, shards=(shard,))
+    return RawData(sources={"text": source}, tokenizer={})
+
+
+def mix(store: Store, parent: RawData) -> DataMix:
+    digest = digest_of_manifest(parent)
+    source = MixSource(name="text", weight=1.0, num_samples=3, num_images=0, num_text_tokens=9)
+    return DataMix(
+        parents=(digest,), raw=digest, sources=(source,), order_seed=0, sequence_length=8, max_images=1, image_tokens=4,
+        image_size_px=32, packing={"fill": 0.9}, tokenizer={},
+    )  # fmt: skip
+
+
+def report(store: Store, value: float) -> EvalReport:
+    score = Score(task="vqa", split="test", metric="accuracy", shots=4, value=value, stderr=0.02, num_items=256)
+    return EvalReport(checkpoint=ZERO, benchmarks=ZERO, config={}, scores=(score,), examples=store.put_bytes(b"{}"))
+
+
+def record(store: Store, run: str, task: str, manifest: Manifest | None = None, **more: Any) -> str:
+    uri = publish(store, manifest) if manifest else ""
+    value = {
+        "run": run, "task": task, "step": task, "state": "done", "outcome": 0, "message": "", "seconds": 2.0,
+        "started": "2026-01-01T00:00:00.000+00:00", "ended": "2026-01-01T00:00:02.000+00:00", "inputs": {},
+        "outputs": {"manifest": uri} if uri else {}, "cache_key": f"{run}-{task}", "cache_hit": False,
+    }  # fmt: skip
+    store.write_json(f"runs/{run}/{task}.json", value | more)
+    return uri
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    record(store, "old", "ingest")
+    record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00", cache_hit=True)
+    record(
+        store,
+        "new",
+        "pretrain",
+        started="2026-02-01T00:01:00.000+00:00",
+        state="failed",
+        outcome=81,
+        message="shard [3] is torn",
+    )
+    assert cli.main(["runs", "--store", store.uri]) == 0
+    lines = said(capsys).splitlines()
+    assert lines[1].startswith("new") and "failed" in lines[1] and "pretrain (data)" in lines[1]
+    assert lines[2].startswith("old") and "done" in lines[2]
+    assert cli.main(["runs", "new", "--store", store.uri]) == 0
+    assert "shard [3] is torn" in said(capsys)
+    assert cli.main(["runs", "--state", "done", "--store", store.uri]) == 0
+    assert "new" not in said(capsys)
+    assert cli.main(["runs", "nwe", "--store", store.uri]) == 80
+    assert "did you mean 'new'" in capsys.readouterr().err
+
+
+def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    parent = raw(store, "x")
+    for run, seed, value in (("a", 1, 0.5), ("b", 2, 0.75)):
+        record(store, run, "mix", mix(store, parent), inputs={"seed": seed, "data": "same"}, facts={"speed": 10 * seed})
+        record(store, run, "evaluate", report(store, value))
+    assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
+    text = said(capsys)
+    assert "mix.seed" in text and "mix.data" not in text and "mix.speed" in text
+    line = next(line for line in text.splitlines() if "vqa/4/accuracy" in line)
+    assert "0.500 ± 0.020" in line and "0.750 ± 0.020" in line and "+0.25" in line
+    assert cli.main(["compare", "a", "a", "--store", store.uri]) == 0
+    assert "do not differ" in said(capsys)
+
+
+def test_lineage_goes_back_to_the_raw_data(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parent = raw(store, "x")
+    record(store, "r", "ingest", parent)
+    uri = record(store, "r", "mix", mix(store, parent))
+    digest = split_uri(uri)[1]
+    for word in (uri, digest, digest[:10], "r"):
+        assert cli.main(["lineage", word, "--store", store.uri]) == 0
+        text = said(capsys)
+        assert text.index(f"DataMix {digest[:12]}") < text.index("RawData") and text.count("DataMix") == 1
+    html, dot = tmp_path / "l.html", tmp_path / "l.dot"
+    assert cli.main(["lineage", uri, "--store", store.uri, "--html", str(html), "--dot", str(dot)]) == 0
+    assert html.read_text().count("<rect") == 2 and "http" not in html.read_text()
+    assert f'"{digest_of_manifest(parent)}" -> "{digest}"' in dot.read_text()
+    assert cli.main(["lineage", "nothing", "--store", store.uri]) == 80
+
+
+def age(store: Store, hours: float, *, except_for: str = "-") -> None:
+    """Make everything older."""
+    when = time.time() - hours * 3600
+    for path in Path(store.uri.removeprefix("file://")).rglob("*"):
+        if path.is_file() and except_for not in str(path):
+            os.utime(path, (when, when))
+
+
+def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new, pinned = raw(store, "old"), raw(store, "new"), raw(store, "pinned")
+    record(store, "old", "ingest", old)
+    record(store, "new", "ingest", new, started="2026-02-01T00:00:00.000+00:00")
+    record(store, "new", "mix", mix(store, new), started="2026-02-01T00:00:00.000+00:00")
+    store.write("pins/best", publish(store, pinned).encode())
+    store.write_json("cache/ingest/old-ingest.json", {"outputs": {}})
+    store.write_json("cache/ingest/new-ingest.json", {"outputs": {}})
+    store.put_bytes(b"orphan")
+    age(store, 2)
+    fresh = store.put_bytes(b"just written by a running step")
+    assert cli.main(["gc", "--store", store.uri, "--keep", "1"]) == 0
+    assert "would remove 1 runs, 1 cache, 1 manifests, 2 blobs" in said(capsys)
+    before = sorted(store.list(""))
+    assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 0
+    assert len(before) - len(list(store.list(""))) == 5
+    for manifest in (new, pinned):
+        assert store.exists(f"manifests/{digest_of_manifest(manifest)}.json")
+        assert store.get_bytes(manifest.sources["text"].shards[0].tar)
+    assert store.get_bytes(fresh)
+    assert not store.exists(f"manifests/{digest_of_manifest(old)}.json")
+    assert gc.plan(store, keep=1, keep_runs=[]).keys == []
+
+
+def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
+    record(store, "old", "ingest", raw(store, "old"))
+    record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00")
+    age(store, 2)
+    assert gc.plan(store, keep=1, keep_runs=[]).keys
+    assert gc.plan(store, keep=1, keep_runs=["old"]).keys == []
+    with pytest.raises(ConfigurationError, match="no run gone"):
+        gc.plan(store, keep=1, keep_runs=["gone"])
+    record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())
+    with pytest.raises(ConfigurationError, match="live is running"):
+        gc.plan(store, keep=1, keep_runs=[])
+
+
+def test_serve_finds_the_newest_deployment(store: Store) -> None:
+    with pytest.raises(ConfigurationError, match="no run has deployed"):
+        serve.newest_deployment(store)
+    for run, day, deployed in (("a", 1, True), ("b", 2, True), ("c", 3, False)):
+        when = f"2026-01-0{day}T00:00:00.000+00:00"
+        record(store, run, "deploy", step="deploy", started=when, outputs={"deployed": deployed, "manifest": f"uri-{run}"})
+    assert serve.newest_deployment(store) == "uri-b"
+
+
+def test_records_of_a_run_are_summed(store: Store) -> None:
+    record(store, "r", "a")
+    record(store, "r", "b", state="running", started="2026-01-01T00:00:01.000+00:00")
+    run = records.read_run(store, "r")
+    assert run.state == "running" and run.seconds == 4.0 and list(run.tasks) == ["a", "b"]
+
+
+def test_doctor_compares_with_the_lock_and_says_how_to_mend(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("pydantic==0.0.1 \\\n    --hash=sha256:00\nnot-there==1.0 ; sys_platform == 'win32'\nmissing-one==2.0\n")
+    assert doctor.locked(lock.read_text()) == {"pydantic": "0.0.1", "missing-one": "2.0"}
+    (check,) = doctor.packages(lock)
+    assert (
+        not check.fine and "pydantic" in check.found and "missing-one missing" in check.found and check.remedy == "make setup"
+    )
+    assert next(iter(doctor.hera_script())).fine
+    assert not doctor.store("ftp://x").fine
+
+
+def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["recipes"]) == 0
+    assert "mm1_tiny_lm" in said(capsys)
+    assert cli.main(["recipes", "mm1_tiny"]) == 0
+    assert '"stage": "pretrain"' in said(capsys)
+    assert cli.main(["recipes", "mm1_tiyn"]) == 80
+
+
+def test_compile_writes_checks_and_shows_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(Path(__file__).resolve().parents[3] / "workflows/evaluate_model.py")
+    words = ["compile", file, "--to", str(tmp_path)]
+    assert cli.main([*words, "--check"]) == 80
+    assert cli.main(words) == 0 and cli.main([*words, "--check"]) == 0
+    path = tmp_path / "evaluate_model.yaml"
+    path.write_text(path.read_text().replace("step-gate", "step-gait"))
+    capsys.readouterr()
+    assert cli.main([*words, "--check"]) == 80
+    assert "-        template: step-gait" in said(capsys) and "make compile" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "verbs"),
+    [
+        (cli.main, "run submit compile lint runs compare lineage gc serve doctor recipes"),
+        (cli.hera, "generate submit"),
+    ],
+)
+def test_help_lists_the_verbs(command: Any, verbs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])
+    assert ended.value.code == 0
+    words = said(capsys).split()
+    assert all(verb in words for verb in verbs.split())
+
+
+def test_lint_explains_a_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lint", "--explain", "p006"]) == 0
+    assert "deploy(decision=...)" in said(capsys)
+    assert cli.main(["lint", "--explain", "X1"]) == 80

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mm1.errors import RETRIED
+from mm1_workflows.expressions import (
+    RETRY_EXPRESSION,
+    parse_condition,
+    parse_depends,
+    parse_duration,
+    references,
+    retry_codes,
+    substitute,
+    task_outputs,
+)
+
+
+def test_conditions_compare_one_output_with_a_literal() -> None:
+    condition = parse_condition("{{tasks.gate.outputs.parameters.decision}} == pass")
+    assert condition and condition.holds("pass") and not condition.holds("fail")
+    other = parse_condition("{{ tasks.gate.outputs.parameters.decision }} != 'pass'")
+    assert other and other.holds("fail") and not other.holds("pass")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{workflow.parameters.x}} == a",
+        "{{tasks.a.outputs.parameters.b}} == a && {{tasks.c.outputs.parameters.d}} == e",
+        "{{tasks.a.outputs.parameters.b}} > 3",
+        "{{tasks.a.outputs.result}} == a",
+        "{{tasks.a.outputs.parameters.b}} == 'a",
+        "true",
+    ],
+)
+def test_other_conditions_are_not_understood(text: str) -> None:
+    assert parse_condition(text) is None
+
+
+@pytest.mark.parametrize(("text", "tasks"), [("", []), ("a", ["a"]), ("a && b-2&&c", ["a", "b-2", "c"])])
+def test_depends_is_a_conjunction(text: str, tasks: list[str]) -> None:
+    assert parse_depends(text) == tasks
+
+
+@pytest.mark.parametrize("text", ["a || b", "a.Failed", "(a && b)", "!a", "a &&"])
+def test_other_depends_are_not_understood(text: str) -> None:
+    assert parse_depends(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1h30m", 5400), ("50ms", 0.05), (None, 0), ("1.5m", 90), (7, 7)]
+)
+def test_durations(text: str | int | None, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+def test_the_retry_expression_names_the_classes_that_can_pass() -> None:
+    assert retry_codes(RETRY_EXPRESSION) == {int(outcome) for outcome in RETRIED}
+    assert retry_codes("lastRetry.exitCode > 1") is None
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(), min_size=1))
+def test_values_are_put_in_once_and_never_read_as_references(values: dict[str, str]) -> None:
+    text = "".join(f"<{{{{{name}}}}}>" for name in values)
+    assert references(text) == list(values)
+    assert substitute(text, values.__getitem__) == "".join(f"<{value}>" for value in values.values())
+
+
+def test_outputs_that_texts_refer_to() -> None:
+    texts = ["{{tasks.a.outputs.parameters.x}} {{tasks.b.outputs.parameters.y}}", "{{workflow.name}}"]
+    assert task_outputs(texts) == {("a", "x"), ("b", "y")}
