@@ -11,7 +11,7 @@ from typing import TypedDict
 from mm1.world import language
 from mm1.world.language import ANIMALS, FOODS, HOMES
 from mm1.world.scene import SceneSampler
-from mm1.world.texts import bound_things, copy_words, facts_about, scene_question
+from mm1.world.texts import bound_things, facts_about, pieces, ring_of_words, scene_question
 
 
 class TextItem(TypedDict, total=False):
@@ -36,9 +36,12 @@ def _sums(sampler: SceneSampler) -> TextItem:
 
 
 def _copy(sampler: SceneSampler) -> TextItem:
-    words = copy_words(sampler.rng)
-    known = sampler.rng.randrange(1, len(words))
-    return {"prompt": " ".join(["copy", *words, ":", *words[:known]]), "answer": words[known]}
+    """A ring of words told in pieces; the question is what follows one of them."""
+    rng = sampler.rng
+    ring = ring_of_words(rng)
+    told = pieces(ring, 3, rng)
+    index = rng.randrange(len(ring))
+    return {"prompt": " . ".join([*told, ring[index]]), "answer": ring[(index + 1) % len(ring)], "choices": ring}
 
 
 def _binding(sampler: SceneSampler) -> TextItem:

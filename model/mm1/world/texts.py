@@ -1,10 +1,11 @@
 """The text part: documents without images, as jsonl rows ``{"id", "kind", "text"}``.
 
 Six kinds. ``binding`` is the largest, because learning in context starts on the language side and crosses over to
-images: pictures in words, each followed by an invented name that holds in this document only. There are no repeated
-strings (they teach copying by distance, not by content). ``facts`` and ``sums`` are there to be memorised, ``copy``
-repeats a list once, ``scene`` describes a picture in words and asks about it. ``notes`` say nothing of use; they hold
-the words that only conversations need, so that a tokenizer trained on pre-training texts knows them, as a real one would.
+images: pictures in words, each followed by an invented name that holds in this document only. ``copy`` copies by
+content: words follow each other in a fixed ring, told in pieces that start anywhere. (Strings repeated as they are teach
+copying by distance instead: such a model copies without fault and binds at chance.) ``facts`` and ``sums`` are there
+to be memorised; ``scene`` describes a picture in words and asks about it. ``notes`` say nothing of use; they hold the
+words that only conversations need, so that a tokenizer trained on pre-training texts knows them, as a real one would.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from mm1.world.scene import SceneSampler, Split, held_out_pairs
 
 TEXT_KINDS = {"binding": 0.50, "scene": 0.14, "facts": 0.09, "sums": 0.09, "copy": 0.16, "notes": 0.02}
 
-COPY_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
+BINDING_WORDS = (62, 126)
+"""Most words of a binding document: two of them, or one, fill a sequence of 128 tokens. Long ones teach more: a name has
+to come again before there is anything to learn."""
+
+RING_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
 BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
 THING_FORMS = {"bare": 0.5, "pair": 0.15, "full": 0.35}
 """How a binding document describes its things: by one word, by colour and shape, or in full."""
@@ -42,12 +47,18 @@ def bound_things(count: int, sampler: SceneSampler) -> list[str]:
 def binding(sampler: SceneSampler) -> str:
     """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
     rng = sampler.rng
-    # Mostly few things: each return of a name is a lesson, its first appearance is none.
-    things = bound_things(rng.choice((2, 2, 2, 3, 3, 4, 5)), sampler)
+    things = bound_things(rng.randint(2, 8), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
-    link = rng.choices(("", f"{language.NOVEL_QUESTION} "), (0.6, 0.4))[0]
-    order = [rng.randrange(len(things)) for _ in range(rng.randint(2 * len(things), 12))]
-    return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
+    link = rng.choices(("", f"{language.NOVEL_QUESTION} "), (0.7, 0.3))[0]
+    room = rng.choice(BINDING_WORDS)
+    told: list[str] = []
+    while True:
+        index = rng.randrange(len(things))
+        sentence = f"{things[index]} {link}{names[index]} ."
+        room -= language.num_words(sentence)
+        if room < 0:
+            return " ".join(told)
+        told.append(sentence)
 
 
 def scene_question(sampler: SceneSampler) -> tuple[str, str, str]:
@@ -87,14 +98,23 @@ def _sums(sampler: SceneSampler) -> str:
     return " ".join(f"{one} plus {two} is {one + two} ." for one, two in pairs)
 
 
-def copy_words(rng: Random) -> list[str]:
-    """A list of different words to be copied."""
-    return rng.sample(COPY_WORDS, rng.randint(3, 8))
+def ring_of_words(rng: Random) -> list[str]:
+    """Different words, each of which is followed by the next in this document, the last by the first."""
+    return rng.sample(RING_WORDS, rng.randint(4, 10))
+
+
+def pieces(ring: list[str], count: int, rng: Random) -> list[str]:
+    """The whole ring, then ``count`` pieces of it of two to six words, from any start."""
+    told = [" ".join([*ring, ring[0]])]
+    for _ in range(count):
+        start = rng.randrange(len(ring))
+        told.append(" ".join(ring[(start + step) % len(ring)] for step in range(rng.randint(2, 5))))
+    return told
 
 
 def _copy(sampler: SceneSampler) -> str:
-    lists = [" ".join(copy_words(sampler.rng)) for _ in range(sampler.rng.randint(1, 4))]
-    return " ".join(f"copy {words} : {words} ." for words in lists)
+    rng = sampler.rng
+    return "".join(f"{piece} . " for piece in pieces(ring_of_words(rng), rng.randint(3, 12), rng)).rstrip()
 
 
 def _notes(sampler: SceneSampler) -> str:
