@@ -159,7 +159,8 @@ def _chain(builder: Builder, bench: Benchmarks, folder: Path, hostile: str) -> l
             deployed=True,
             reason="",
             exported=digest_of_manifest(export),
-            sample={"question": item["question"] + hostile, "answer": item["answer"] + hostile, "image": ref.sha256},
+            sample={"question": item["question"] + hostile, "answer": item["answer"] + hostile, "image": ref.sha256}
+            | ({"expected": "a big ring" + hostile} if hostile else {}),
             images={"question.jpg": ref},
         )
         inputs = {"checkpoint": uri("sft"), "decision": "pass"}
