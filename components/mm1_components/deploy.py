@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ class Inputs(BaseModel):
     question: str = Field("", description="chat question put to the served model; empty: the first one of the task")
     benchmarks: Source = Field("world:0", description="benchmark folder that the image of the question is taken from")
     split: str = Field("test", description="subfolder of benchmarks")
-    task: str = Field("instruct", description="task whose first item gives image and question")
+    question_task: str = Field("instruct", description="task whose first item gives image and question")
     image: Source = Field("", description="image file of the question, in place of one from benchmarks")
     max_tokens: int = Field(64, ge=1, description="tokens of the answer at most")
 
@@ -106,10 +107,10 @@ def _item(inputs: Inputs, work: Path) -> Item:
             id="given", image=raw_files(inputs.image, "image", work), question=inputs.question, answer="", references=()
         )
     folder = BenchmarkFolder(raw_files(inputs.benchmarks, "benchmarks", work), inputs.split)
-    for item in find_task(inputs.task, folder).items(folder):
+    for item in find_task(inputs.question_task, folder).items(folder):
         if item.image is not None:
             return item
-    raise ConfigurationError(f"task: {inputs.task} has no item with an image in {folder.folder}")
+    raise ConfigurationError(f"question_task: {inputs.question_task} has no item with an image in {folder.folder}")
 
 
 def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> str:
@@ -117,6 +118,8 @@ def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> st
     import httpx
 
     from mm1.errors import NetworkError
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports each request
 
     content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if image is not None:

@@ -128,3 +128,5 @@ def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
 
 
 MM1Config.register_for_auto_class()
+# Where this code is at hand, transformers must not ask for leave to run the copy of it that a saved folder carries.
+AutoConfig.register(MM1Config.model_type, MM1Config, exist_ok=True)

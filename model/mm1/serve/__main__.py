@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         required=True,
-        help="an exported folder, or the address of a Deployment, ExportedModel or Checkpoint manifest (its digest with --store)",
+        help="an exported folder, or the address of a Deployment, ExportedModel or Checkpoint (its digest with --store)",
     )
     parser.add_argument("--store", default="", metavar="URI", help="store that a digest is in")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [default: 127.0.0.1]")
