@@ -34,7 +34,7 @@ class Inputs(BaseModel):
         "captions=0.45,interleaved=0.45,text=0.10", description="share of sequences of each source; only the ratios matter"
     )
     sequence_length: int = Field(128, description="tokens of a packed sequence", ge=8)
-    max_images: int = Field(16, description="images of a packed sequence at most", ge=1)
+    max_images: int = Field(24, description="images of a packed sequence at most (MM1: 16 in 4096 tokens)", ge=1)
     image_tokens: int = Field(4, description="tokens that stand for one image", ge=1)
     image_size: int = Field(32, description="side of the square images that the model gets, in pixels", ge=4)
     seed: int = Field(0, description="seed of the order of samples", ge=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from mm1.data.mixture import Mixture
@@ -16,6 +17,9 @@ from mm1.errors import DataError
 from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
 from mm1.store.base import Store
 
+MAX_OPEN_TARS = 64
+"""Tars that are open at once; a window of the order touches few."""
+
 
 @dataclass
 class OpenMix:
@@ -26,6 +30,7 @@ class OpenMix:
     tokenizer: TextTokenizer
     readers: dict[int, list[ShardReader]]
     """Source -> its shards, in the plan's order."""
+    _recent: OrderedDict[tuple[int, int], ShardReader] = field(default_factory=OrderedDict)
 
     def read(self, source: int, shard: int, row: int) -> Sample:
         """A sample with its images.
@@ -33,7 +38,11 @@ class OpenMix:
         Raises:
             DataError: it is damaged.
         """
-        return self.readers[source][shard].read(row)
+        reader = self._recent[source, shard] = self.readers[source][shard]
+        self._recent.move_to_end((source, shard))
+        if len(self._recent) > MAX_OPEN_TARS:
+            self._recent.popitem(last=False)[1].close()
+        return reader.read(row)
 
     def num_tokens(self, source: int, shard: int, row: int) -> int:
         """Tokens of a sample as the index has them, image tokens included."""

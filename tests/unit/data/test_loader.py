@@ -195,3 +195,11 @@ def test_text_with_the_image_token_is_damage(tmp_path, caplog):
     source = loader((store, *build_mix(store, tmp_path, weights={"text": 1.0}, samples={"text": samples})))
     assert take(source, 8) and source.num_damaged == 1
     assert "text-000000000" in caplog.text and "image token" in caplog.text
+
+
+def test_no_more_tars_are_open_than_allowed(mixture, monkeypatch):
+    monkeypatch.setattr("mm1.data.open.MAX_OPEN_TARS", 2)
+    few = loader(mixture, limits=LoaderLimits(cache_bytes=0))
+    assert all(map(same, take(few, 10), take(loader(mixture), 10)))
+    readers = [reader for readers in few._opened.readers.values() for reader in readers]
+    assert len(readers) > 4 and sum("_file" in vars(reader) for reader in readers) <= 2
