@@ -16,8 +16,13 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 
+WEIGHTS = ".safetensors"
+"""In the names of the files of a model's folder that change from step to step (weights, and their index)."""
 
-def put_model(store: Store, model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path) -> Files:
+
+def put_model(
+    store: Store, model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path, unchanged: Files | None = None
+) -> Files:
     """Store a model and its processor as a Hugging Face folder.
 
     Args:
@@ -25,11 +30,17 @@ def put_model(store: Store, model: MM1ForConditionalGeneration, processor: MM1Pr
         model: whole weights, as ZeRO stages 0 to 2 have them on each rank.
         processor: its processor.
         folder: scratch.
+        unchanged: files of a former checkpoint of the run; all but the weights are taken from there. It saves time, and what a
+            loaded tokenizer writes can differ from what it was loaded from, though it means the same.
 
     Returns:
         The folder's files; equal weights give equal digests.
     """
-    return store.put_folder(export(model, processor, folder))
+    if unchanged is None:
+        return store.put_folder(export(model, processor, folder))
+    model.save_pretrained(folder)
+    weights = {path.name: store.put_file(path) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
+    return {**{name: ref for name, ref in unchanged.items() if WEIGHTS not in name}, **weights}
 
 
 def put_rank_state(

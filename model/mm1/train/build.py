@@ -84,6 +84,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     run = Run(
         job, store, mix, model, processor, engine, loader, history, progress, ProgressLines(config.log.progress_every_s, rank)
     )
+    run.model_files = former.model if former is not None else None
     experts_per_token = model.config.num_experts_per_tok if model.config.is_moe else 0
     run.loop = Loop(
         TrainStep(engine, sources, experts_per_token),

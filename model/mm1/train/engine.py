@@ -6,8 +6,8 @@ MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 t
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> step(rate factor)
     state() / load_state(): this rank's part of the optimiser as flat named tensors and plain numbers, nothing pickled
 
-Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, seconds of import and of compilation for each
-shape on a CPU for a millisecond's work, so on CPUs they run as they stand; its shared-memory collectives are built with the C++ compiler
+Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, which on a CPU takes seconds of import, and
+of compilation for each shape, for a millisecond's work, so there they run as they stand; its shared-memory collectives are built with the C++ compiler
 at the first use, which gloo makes needless; and at stage 0 it does not keep the gradient's norm, so it is taken here.
 """
 
@@ -114,9 +114,6 @@ class Engine:
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of one micro-batch; the last one of a step also reduces over the processes."""
-        if self.stage and self.layout.world_size > 1:
-            # Every rank must hand in a gradient for every tensor: one without images here has none for the vision tower.
-            loss = loss + 0.0 * torch.stack([parameter.flatten()[0] for parameter in self.trained]).sum()
         self._engine.backward(loss)
 
     def finish_micro_batch(self) -> None:

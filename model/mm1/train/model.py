@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeConfig
 
@@ -70,8 +71,8 @@ def build_model(
             model = source
         if config.model.decoder is not None:
             model = upcycle(model, config.model.decoder)
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"the model cannot be built: {error}") from None
+    except (ValueError, OSError, StrictDataclassError) as error:
+        raise ConfigurationError(f"the model cannot be built: {' '.join(str(error).split())}") from None
     return model.train(), processor
 
 

@@ -55,6 +55,8 @@ class Run:
         self.progress = progress
         self.speed = speed
         self.rank = speed.rank
+        self.model_files: Files | None = None
+        """Files of the run's last checkpoint, former processes included."""
         self.checkpoint_s = 0.0
         """Time that training stood still for checkpoints, seconds."""
 
@@ -113,7 +115,7 @@ class Run:
 
     def _publish_manifest(self, scratch: Path, trainer: Files) -> str:
         job, progress = self.job, self.progress
-        files = put_model(self.store, self.model, self.processor, scratch / "model")
+        files = self.model_files = put_model(self.store, self.model, self.processor, scratch / "model", self.model_files)
         if trainer:
             state = {"progress": vars(progress), "loader": self.loader.state_dict()}
             trainer = {**trainer, **put_run_state(self.store, state)}

@@ -119,7 +119,7 @@ class _Figures:
         images = len(batch["pixel_values"]) if "pixel_values" in batch else 0
         new = [float(kept_BS.sum()), float(kept_BS.numel()), float(images), 0.0, 0.0]
         if output.router_logits:
-            new[3:] = [float(output.balance_loss), float(output.z_loss)]
+            new[3:] = [output.balance_loss.item(), output.z_loss.item()]
             self._add_loads(output.router_logits, kept_BS)
         self.totals = [old + more for old, more in zip(self.totals, new, strict=True)]
 

@@ -1,0 +1,30 @@
+"""Run several training jobs one after the other as one rank: ``torchrun ... -m tests.support.rank_program JOB...``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mm1.train.build import build_run
+from mm1.train.config import TrainJob
+from mm1.train.engine import start_processes, stop_processes
+
+
+def main() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    rank, world_size = start_processes()
+    for path in sys.argv[1:]:
+        run = build_run(TrainJob.model_validate_json(Path(path).read_bytes()), rank, world_size)
+        result = run.go()
+        if rank == 0:
+            Path(path).with_suffix(".result").write_text(result.model_dump_json())
+    stop_processes()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

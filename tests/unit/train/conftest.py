@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from tests.support.tiny_runs import one_process, small_mix
+
+
+@pytest.fixture(scope="session")
+def mixture(tmp_path_factory):
+    """Store, address and manifest of a small mixture."""
+    return small_mix(tmp_path_factory.mktemp("mixture"))
+
+
+@pytest.fixture
+def alone():
+    """A process group of this process alone, and torch as it was before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one_process()
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,137 @@
+"""Where the parts of a model come from, and upcycling."""
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen3Config, Qwen3ForCausalLM
+
+from mm1.checkpoint.write import put_model
+from mm1.errors import ConfigurationError
+from mm1.manifests import Checkpoint
+from mm1.recipes import registry
+from mm1.train.config import ModelConfig
+from mm1.train.model import Init, build_model
+from mm1.train.parts import check_against_mixture, settle_parts
+from tests.support.mixtures import build_mix
+from tests.support.tiny_runs import small_run
+
+
+def checkpoint_of(stage: str, model: dict | None = None) -> Checkpoint:
+    counts = dict.fromkeys(("step", "total_steps", "sequences_seen", "tokens_seen", "images_seen", "num_parameters"), 1)
+    return Checkpoint(stage=stage, recipe="r", config={}, world_size=1, model=model or {}, **counts)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "vision", "fresh"),
+    [
+        ("mm1_tiny", None, "", {"vision", "connector", "decoder"}),
+        ("mm1_tiny", "text", "", {"vision", "connector"}),
+        ("mm1_tiny", "imported", "", {"vision", "connector"}),
+        ("mm1_tiny", "pretrain", "", set()),
+        ("mm1_tiny", "pretrain", "clip", {"connector"}),
+        ("mm1_tiny", None, "clip", {"connector", "decoder"}),
+        ("mm1_tiny_sft", "pretrain", "", set()),
+        ("mm1_tiny_moe", "text", "", {"vision", "connector", "decoder"}),
+    ],
+)
+def test_sections_are_kept_for_fresh_parts_only(recipe, stage, vision, fresh):
+    init = checkpoint_of(stage) if stage else None
+    config = settle_parts(registry.get(recipe), init, vision, "")
+    assert {name for name in ModelConfig.model_fields if getattr(config.model, name) is not None} == fresh
+
+
+def test_parts_without_origin_and_overrides_without_effect_are_refused():
+    with pytest.raises(ConfigurationError, match="give a checkpoint of the stage before as init"):
+        settle_parts(registry.get("mm1_tiny_sft"), None, "", "")
+    with pytest.raises(ConfigurationError, match="the connector comes from init, so it has no effect"):
+        settle_parts(registry.get("mm1_tiny"), checkpoint_of("pretrain"), "", "", ["model.connector.depth=2"])
+    with pytest.raises(ConfigurationError, match="goes into the text stage"):
+        settle_parts(registry.get("mm1_tiny"), None, "", "somewhere")
+    with pytest.raises(ConfigurationError, match="image_tokens=16"):
+        check_against_mixture({"image_tokens": 16}, 4, True)
+
+
+@pytest.fixture(scope="module")
+def text_base(mixture, tmp_path_factory):
+    """A checkpoint of the text stage, untrained."""
+    store, _, mix = mixture
+    folder = tmp_path_factory.mktemp("base")
+    model, processor = build_model(small_run("mm1_tiny_lm"), mix, store, None, "", "", folder)
+    return model, Init(checkpoint_of("text", put_model(store, model, processor, folder / "out")), store)
+
+
+def test_a_text_base_gives_its_language_model_and_nothing_else(mixture, tmp_path, text_base):
+    store, _, mix = mixture
+    base, init = text_base
+    config = settle_parts(small_run("mm1_tiny", "train.seed=1"), init.checkpoint, "", "")
+    model, _ = build_model(config, mix, store, init, "", "", tmp_path)
+    for name, parameter in model.named_parameters():
+        is_language = "language_model" in name or name == "lm_head.weight"
+        assert is_language or parameter.std() == 0 or not torch.equal(parameter, base.get_parameter(name)), name
+        assert not is_language or torch.equal(parameter, base.get_parameter(name)), name
+
+
+def test_an_upcycled_model_computes_what_the_dense_one_did(mixture, tmp_path, text_base):
+    store, _, mix = mixture
+    base, init = text_base
+    config = settle_parts(small_run("mm1_tiny_moe"), init.checkpoint, "", "")
+    sparse, _ = build_model(config, mix, store, init, "", "", tmp_path)
+    ids = torch.arange(4, 44).view(2, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(sparse(ids).logits, base(ids).logits, rtol=1e-4, atol=1e-5)
+    assert sparse.config.num_experts == 4
+    assert sum(parameter.numel() for parameter in sparse.parameters()) > sum(
+        parameter.numel() for parameter in base.parameters()
+    )
+
+
+def test_upcycling_to_experts_of_another_width_is_refused(mixture, tmp_path, text_base):
+    store, _, mix = mixture
+    _, init = text_base
+    config = settle_parts(small_run("mm1_tiny_moe", "model.decoder.expert_ffn_size=32"), init.checkpoint, "", "")
+    with pytest.raises(ConfigurationError, match="expert_ffn_size=32"):
+        build_model(config, mix, store, init, "", "", tmp_path)
+
+
+def test_real_parts_come_from_their_folders(mixture, tmp_path):
+    store, _, mix = mixture
+    torch.manual_seed(7)
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    tower = CLIPVisionModel(CLIPVisionConfig(**shape, num_hidden_layers=1, image_size=24, patch_size=8))
+    tower.save_pretrained(tmp_path / "clip")
+    decoder = Qwen3ForCausalLM(
+        Qwen3Config(**shape, num_hidden_layers=1, num_key_value_heads=2, head_dim=16, vocab_size=200, tie_word_embeddings=True)
+    )
+    decoder.save_pretrained(tmp_path / "qwen")
+    config = settle_parts(small_run("mm1_tiny_lm"), None, str(tmp_path / "clip"), str(tmp_path / "qwen"))
+    assert config.model.decoder is None and config.model.vision is None
+    model, processor = build_model(config, mix, store, None, str(tmp_path / "clip"), str(tmp_path / "qwen"), tmp_path)
+    vocabulary = len(processor.tokenizer)
+    assert model.config.text_config.vocab_size == vocabulary > 200
+    embedding = model.get_input_embeddings().weight
+    assert torch.equal(embedding[:200], decoder.get_input_embeddings().weight)
+    assert torch.equal(embedding, model.lm_head.weight)
+    kernels = [parameter for name, parameter in model.named_parameters() if name.endswith("patch_embedding.weight")]
+    wanted = [parameter for name, parameter in tower.named_parameters() if name.endswith("patch_embedding.weight")]
+    assert len(kernels) == len(wanted) == 1 and torch.equal(kernels[0], wanted[0])
+
+
+def test_data_of_another_tokenizer_are_refused(mixture, tmp_path, text_base):
+    store, _, _ = mixture
+    _, init = text_base
+    _, other = build_mix(store, tmp_path / "other", weights={"text": 1.0}, vocabulary=280)
+    config = settle_parts(small_run("mm1_tiny"), init.checkpoint, "", "")
+    with pytest.raises(ConfigurationError, match="its tokenizer is not the one"):
+        build_model(config, other, store, init, "", "", tmp_path)
+
+
+def test_patches_that_do_not_fit_the_image_are_refused(mixture, tmp_path):
+    store, _, mix = mixture
+    with pytest.raises(ConfigurationError, match="patch_size_px=5 does not divide"):
+        build_model(small_run("mm1_tiny", "model.vision.patch_size_px=5"), mix, store, None, "", "", tmp_path)
+
+
+def test_a_decoder_whose_heads_do_not_fit_is_one_clear_error(mixture, tmp_path):
+    store, _, mix = mixture
+    config = small_run("mm1_tiny", "model.vision.num_heads=5")
+    with pytest.raises(ConfigurationError, match="the model cannot be built"):
+        build_model(config, mix, store, None, "", "", tmp_path)

@@ -1,0 +1,144 @@
+"""The trainer in one process: steps, states, learning."""
+
+import io
+import signal
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mm1.checkpoint.read import load_model
+from mm1.errors import DivergedError, Preempted
+from mm1.manifests import Checkpoint, load
+from mm1.train.build import build_run
+from tests.support.tiny_runs import job_of, small_run
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+def build(config, mixture, tmp_path, key="work"):
+    store, data, _ = mixture
+    return build_run(job_of(config, store, data, tmp_path / key, key=f"{tmp_path.name}-{key}"), 0, 1)
+
+
+def losses_of(checkpoint, store):
+    return pq.read_table(io.BytesIO(store.get_bytes(checkpoint.history))).column("loss").to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("mm1_tiny", ()),
+        ("mm1_tiny_moe", ()),
+        ("mm1_tiny", ("train.zero_stage=1", "optim.clip=0")),
+        ("mm1_tiny", ("train.zero_stage=2", "optim.clip=0")),
+        ("mm1_tiny_moe", ("train.zero_stage=1", "optim.clip=0")),
+        ("mm1_tiny", ("optim.name=adamw", "optim.lr=law")),
+        ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=2", "train.dtype=bfloat16")),
+        ("mm1_tiny", ("train.gradient_checkpointing=true",)),
+    ],
+)
+def test_every_trainable_tensor_changes_in_a_step(alone, mixture, tmp_path, recipe, overrides):
+    # A step with images, so that the tower has a gradient.
+    run = build(small_run(recipe, "train.micro_batch=4", *overrides), mixture, tmp_path)
+    before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    while True:
+        batch = next(run.loop.batches)
+        if "pixel_values" in batch:
+            break
+    for _ in range(2):
+        run.loop.step([dict(batch)], 1.0)
+    same = [name for name, parameter in run.model.named_parameters() if torch.equal(parameter, before[name])]
+    assert same == []
+
+
+def test_frozen_parts_stay_and_the_text_stage_trains_the_language_model_only(alone, mixture, tmp_path):
+    run = build(small_run("mm1_tiny_lm"), mixture, tmp_path)
+    before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    run.loop.step([next(run.loop.batches), next(run.loop.batches)], 1.0)
+    changed = {name for name, parameter in run.model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == {name for name in before if not name.startswith(("model.vision_tower.", "model.connector."))}
+
+
+@pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])
+def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, recipe):
+    store = mixture[0]
+    config = small_run(recipe, "train.steps=6")
+    whole = build(config, mixture, tmp_path, "whole").go()
+    first = build(config, mixture, tmp_path, "cut")
+    first.loop.callbacks[-1].asked = signal.SIGTERM
+    with pytest.raises(Preempted, match="after step 1 of 6"):
+        first.go()
+    second = build(config, mixture, tmp_path, "cut")
+    assert second.progress.step == 1
+    resumed = second.go()
+    assert resumed.manifest == whole.manifest
+    assert resumed.resumed_from == 1
+    checkpoint = load(whole.manifest, Checkpoint)
+    assert (checkpoint.step, checkpoint.sequences_seen, checkpoint.trainer) == (6, 24, {})
+    assert len(losses_of(checkpoint, store)) == 6
+    done = build(config, mixture, tmp_path, "cut")
+    assert isinstance(done, Checkpoint)
+
+
+@pytest.mark.parametrize("overrides", [("train.zero_stage=1",), ("train.zero_stage=2", "train.dtype=bfloat16")])
+def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
+    config = small_run("mm1_tiny", "train.steps=4", "optim.name=adamw", *overrides)
+    whole = build(config, mixture, tmp_path, "whole").go()
+    first = build(config, mixture, tmp_path, "cut")
+    first.loop.callbacks[-1].asked = signal.SIGTERM
+    with pytest.raises(Preempted):
+        first.go()
+    assert build(config, mixture, tmp_path, "cut").go().manifest == whole.manifest
+
+
+def test_accumulation_makes_no_difference(alone, mixture, tmp_path):
+    results = []
+    for micro_batch in (4, 1):
+        run = build(
+            small_run("mm1_tiny", f"train.micro_batch={micro_batch}", "train.steps=3"), mixture, tmp_path, f"m{micro_batch}"
+        )
+        results.append(run.go())
+    first, second = (losses_of(load(result.manifest, Checkpoint), mixture[0]) for result in results)
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_the_history_tells_losses_by_source_and_the_router(alone, mixture, tmp_path):
+    store = mixture[0]
+    result = build(small_run("mm1_tiny_moe", "train.steps=5"), mixture, tmp_path).go()
+    rows = pq.read_table(io.BytesIO(store.get_bytes(load(result.manifest, Checkpoint).history))).to_pylist()
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    for row in rows:
+        sources = [row[name] for name in row if name.startswith("loss/") and row[name] is not None]
+        assert min(sources) - 1e-9 <= row["loss"] <= max(sources) + 1e-9
+        assert 1 <= row["router/load_max"] <= 4
+        assert 0 < row["router/entropy"] <= 1
+    assert set(result.losses) <= {"all", "captions", "interleaved", "text"}
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(alone, mixture, tmp_path):
+    run = build(small_run("mm1_tiny"), mixture, tmp_path)
+    with torch.no_grad():
+        run.model.lm_head.weight[0] = float("nan")
+    others = run.model.model.language_model.embed_tokens.weight.detach().clone()
+    with pytest.raises(DivergedError, match="the loss is nan"):
+        run.go()
+    assert torch.equal(run.model.model.language_model.embed_tokens.weight, others)
+
+
+def test_a_finished_checkpoint_is_a_model_that_loads(alone, mixture, tmp_path):
+    store = mixture[0]
+    run = build(small_run("mm1_tiny", "train.steps=2"), mixture, tmp_path)
+    checkpoint = load(run.go().manifest, Checkpoint)
+    model, processor = load_model(store, checkpoint, tmp_path / "folder")
+    for name, parameter in run.model.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name)), name
+    assert processor.image_tokens == 4
+    assert checkpoint.num_parameters == sum(parameter.numel() for parameter in model.parameters())
