@@ -7,8 +7,9 @@ MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 t
     state() / load_state(): this rank's part of the optimiser as flat named tensors and plain numbers, nothing pickled
 
 Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, which on a CPU takes seconds of import, and
-of compilation for each shape, for a millisecond's work, so there they run as they stand; its shared-memory collectives are built with the C++ compiler
-at the first use, which gloo makes needless; and at stage 0 it does not keep the gradient's norm, so it is taken here.
+of compilation for each shape, for a millisecond's work, so there they run as they stand; its shared-memory collectives are
+built with the C++ compiler at the first use, which gloo makes needless; and at stage 0 it does not keep the gradient's norm,
+so it is taken here.
 """
 
 from __future__ import annotations
