@@ -20,7 +20,7 @@ from mm1.world.config import WorldConfig
 from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
 from mm1.world.scene import SceneSampler, Split, held_out_pairs
 
-TEXT_KINDS = {"binding": 0.50, "scene": 0.14, "facts": 0.09, "sums": 0.09, "copy": 0.16, "notes": 0.02}
+TEXT_KINDS = {"binding": 0.36, "scene": 0.20, "facts": 0.13, "sums": 0.13, "copy": 0.16, "notes": 0.02}
 
 BINDING_WORDS = (62, 126)
 """Most words of a binding document: two of them, or one, fill a sequence of 128 tokens. Long ones teach more: a name has
