@@ -60,7 +60,9 @@ def train(job: TrainJob, processes: int, context: Context, grace_s: int) -> Trai
     config.write_text(job.model_dump_json())
     code = _follow(_start(config, processes, threads, folder), context, grace_s)
     result_file = folder / "result.json"
-    if code == 0 and result_file.is_file():
+    if (
+        code in (Outcome.DONE, Outcome.PREEMPTED) and result_file.is_file()
+    ):  # it may have come to its end just when asked to stop
         result = TrainResult.model_validate_json(result_file.read_bytes())
         context.note(
             tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds, **result.facts

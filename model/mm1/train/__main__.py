@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import json
 import logging
 import os
@@ -107,6 +108,8 @@ def _typed(error: Exception) -> Mm1Error | None:
         return OutOfMemory("out of memory: set a smaller train.micro_batch (the global batch stays as it is)")
     if isinstance(error, OSError):
         return from_os_error(error)
+    if "No space left on device" in str(error):  # safetensors has an error of its own for it
+        return from_os_error(OSError(errno.ENOSPC, "no space left"))
     if isinstance(error, RuntimeError):
         text = str(error)
         if "can't allocate memory" in text:
