@@ -66,11 +66,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs:
+    item = _item(inputs, context.work)  # before torch is loaded: what is wrong with the files shows in a second
+
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
     from mm1.store.open import open_store
 
-    item = _item(inputs, context.work)
     source, digest = split_uri(inputs.checkpoint)
     exported, folder = export_checkpoint(open_store(source), checkpoint, context.store, context.work)
     address = context.publish(exported)

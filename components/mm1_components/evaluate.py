@@ -6,13 +6,19 @@ Checkpoint + benchmark files -> EvalReport (scores, sample answers with images),
 from __future__ import annotations
 
 import time
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
 from mm1_components.arguments import ManifestUri, Source
 from mm1_components.sources import raw_files
 from mm1_components.step import Context, Step, main
+
+if TYPE_CHECKING:
+    from mm1.evals.config import EvalConfig
+    from mm1.generation.generator import Generator
+    from mm1.manifests import Checkpoint
 
 
 class Inputs(BaseModel):
@@ -51,40 +57,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         DataError: a damaged benchmark file.
         CheckpointError: the checkpoint does not match its digests.
     """
-    from mm1.checkpoint.read import load_model
-    from mm1.config.resolve import validate
-    from mm1.errors import ConfigurationError
-    from mm1.evals.config import EvalConfig
+    from mm1.manifests import Checkpoint, EvalReport, split_uri
+
+    config = _config(inputs)
+    checkpoint = context.load(inputs.checkpoint, Checkpoint)
+    benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
+    _check_benchmarks(benchmarks, inputs.split, config)
+
     from mm1.evals.harness import evaluate
     from mm1.evals.report import benchmarks_digest, metrics_json, store_examples, summary_markdown
-    from mm1.generation.config import BatchSettings
-    from mm1.generation.generator import Generator
-    from mm1.manifests import Checkpoint, EvalReport, split_uri
-    from mm1.store.open import open_store
 
-    if not all(word.isdigit() for word in inputs.shots.split()):
-        raise ConfigurationError(f"shots: {inputs.shots!r} is not a list of whole numbers, for example '0 4 8'")
-    tree = {
-        "tasks": inputs.tasks.split(),
-        "shots": [int(word) for word in inputs.shots.split()],
-        "items": inputs.items,
-        "controls": inputs.controls,
-        "style": inputs.style,
-        "seed": inputs.seed,
-        "templates": {"question": inputs.question_template, "caption": inputs.caption_template},
-    }
-    config = validate(EvalConfig, tree, "evaluate")
-    checkpoint = context.load(inputs.checkpoint, Checkpoint)
-    store, digest = split_uri(inputs.checkpoint)
-    benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
-    model, processor = load_model(open_store(store), checkpoint, context.work / "checkpoint")
-    generator = Generator(model, processor, BatchSettings(batch_size=inputs.batch_size))
+    generator = _generator(inputs, checkpoint, context.work / "checkpoint")
     started = time.monotonic()
     evaluation = evaluate(generator, benchmarks, inputs.split, config, context.progress)
     seconds = time.monotonic() - started
     num_answers = sum(len(result.answers) for result in evaluation.results)
     context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
     lines, images = store_examples(evaluation, context.store, config.examples, config.seed)
+    digest = split_uri(inputs.checkpoint)[1]
     report = EvalReport(
         parents=(digest,),
         checkpoint=digest,
@@ -97,6 +87,49 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     context.artifact("metrics.json").write_text(metrics_json(evaluation))
     context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
     return Outputs(manifest=context.publish(report))
+
+
+def _config(inputs: Inputs) -> EvalConfig:
+    from mm1.config.resolve import validate
+    from mm1.errors import ConfigurationError
+    from mm1.evals.config import EvalConfig
+
+    if not all(word.isdigit() for word in inputs.shots.split()):
+        raise ConfigurationError(f"shots: {inputs.shots!r} is not a list of whole numbers, for example '0 4 8'")
+    tree = {
+        "tasks": inputs.tasks.split(),
+        "shots": [int(word) for word in inputs.shots.split()],
+        "items": inputs.items,
+        "controls": inputs.controls,
+        "style": inputs.style,
+        "seed": inputs.seed,
+        "templates": {"question": inputs.question_template, "caption": inputs.caption_template},
+    }
+    return validate(EvalConfig, tree, "evaluate")
+
+
+def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
+    """Read the benchmark files once before torch and the model are loaded: what is wrong with them shows in a second."""
+    from mm1.evals.items import BenchmarkFolder
+    from mm1.evals.tasks.registry import find_task
+
+    folder = BenchmarkFolder(benchmarks, split)
+    for name in config.tasks:
+        task = find_task(name, folder)
+        task.items(folder)
+        if any(config.shots if task.shots is None else task.shots):
+            task.demonstrations(folder)
+
+
+def _generator(inputs: Inputs, checkpoint: Checkpoint, folder: Path) -> Generator:
+    from mm1.checkpoint.read import load_model
+    from mm1.generation.config import BatchSettings
+    from mm1.generation.generator import Generator
+    from mm1.manifests import split_uri
+    from mm1.store.open import open_store
+
+    model, processor = load_model(open_store(split_uri(inputs.checkpoint)[0]), checkpoint, folder)
+    return Generator(model, processor, BatchSettings(batch_size=inputs.batch_size))
 
 
 STEP = Step(

@@ -25,7 +25,7 @@ class Transcript:
     def __init__(self, tokenizer: Any, stop_ids: frozenset[int], stop: Sequence[str], max_new_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._stop_ids = stop_ids
-        self._stop = tuple(stop)
+        self._stop = tuple(text for text in stop if text)  # an empty string would end every answer
         self._max_new_tokens = max_new_tokens
         # Text that may turn out to be the beginning of a stop string must not be shown yet.
         self._held_back = max((len(text) for text in self._stop), default=1) - 1

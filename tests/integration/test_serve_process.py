@@ -1,0 +1,224 @@
+"""Serving as people do it: export, contract test, the server as a process of its own, deploy and evaluate as steps."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from mm1.errors import CheckpointError, Outcome
+from mm1.manifests import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, load, publish, split_uri
+from mm1.modeling.export import export
+from mm1.serve.__main__ import main
+from mm1.serve.contract import check_contract
+from mm1.store.open import open_store
+from mm1_components.arguments import build_parser
+from mm1_components.step import execute
+from tests.support.tiny_mm1 import picture, tiny_mm1, write_benchmarks
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("serve")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(place) -> str:
+    """The address of a published checkpoint of a tiny model."""
+    model, processor = tiny_mm1()
+    store = open_store(str(place / "store"))
+    manifest = Checkpoint(
+        stage="sft",
+        recipe="tiny",
+        config={},
+        step=1,
+        total_steps=1,
+        sequences_seen=1,
+        tokens_seen=1,
+        images_seen=1,
+        world_size=1,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        model=store.put_folder(export(model, processor, place / "model")),
+    )
+    return publish(store, manifest)
+
+
+@pytest.fixture(scope="module")
+def benchmarks(place) -> Path:
+    return write_benchmarks(place / "benchmarks")
+
+
+def run_step(place: Path, step: str, **inputs: object) -> tuple[int, dict[str, str]]:
+    """Run a step as its command line does; its exit code and outputs."""
+    declared = import_module(f"mm1_components.{step}").STEP
+    out = place / f"out-{step}"
+    shutil.rmtree(out, ignore_errors=True)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
+    options += [f"--out.{name}={out / name}" for name in declared.outputs.model_fields]
+    options += [f"--store={place / 'store'}", f"--artifact.summary.md={out / 'summary.md'}"]
+    code = execute(declared, build_parser(declared).parse_args(options))
+    return int(code), {path.name: path.read_text() for path in out.glob("*")}
+
+
+def test_the_contract_finds_a_difference(place, tmp_path):
+    model, processor = tiny_mm1()
+    folder = export(model, processor, tmp_path / "exported")
+    with torch.no_grad():
+        model.lm_head.weight[7] += 1e-3
+    with pytest.raises(CheckpointError, match=r"differ|otherwise"):
+        check_contract(model, processor, folder, tmp_path / "work")
+
+
+def test_a_folder_that_plain_transformers_cannot_load_is_named(tmp_path):
+    model, processor = tiny_mm1()
+    folder = export(model, processor, tmp_path / "exported")
+    (folder / "modeling.py").write_text("import mm1.errors")
+    with pytest.raises(CheckpointError, match=r"does not load with plain transformers: .*mm1"):
+        check_contract(model, processor, folder, tmp_path / "work")
+
+
+def test_from_checkpoint_to_scores_decision_deployment_and_server(place, checkpoint, benchmarks):
+    code, outputs = run_step(
+        place,
+        "evaluate",
+        checkpoint=checkpoint,
+        benchmarks=benchmarks,
+        tasks="captions vqa novel@2,4 text",
+        shots="0 2",
+        items=6,
+    )
+    assert code == 0
+    report = load(outputs["manifest"], EvalReport)
+    assert report.checkpoint == split_uri(checkpoint)[1] == report.parents[0]
+    store = open_store(str(place / "store"))
+    examples = [json.loads(line) for line in store.get_bytes(report.examples).splitlines()]
+    assert {row["task"] for row in examples} == {"captions", "vqa", "novel", "text"} and report.images
+    assert "| captions | content_f1 |" in outputs["summary.md"]
+
+    rules = "novel/4/accuracy>=0 captions/0/content_f1/shuffled<=1"
+    code, decided = run_step(place, "gate", reports=outputs["manifest"], rules=rules)
+    assert code == 0 and decided["decision"] == "pass"
+    assert load(decided["manifest"], GateDecision).checkpoint == report.checkpoint
+    code, failed = run_step(place, "gate", reports=outputs["manifest"], rules="novel/4/accuracy>1")
+    assert code == 0 and failed["decision"] == "fail"
+
+    code, deployed = run_step(
+        place, "deploy", checkpoint=checkpoint, decision="pass", benchmarks=benchmarks, question_task="vqa", max_tokens=8
+    )
+    assert code == 0 and deployed["deployed"] == "true"
+    deployment = load(deployed["manifest"], Deployment)
+    exported = load(f"{store.uri}/manifests/{deployment.exported}.json", ExportedModel)
+    assert exported.contract["max_abs_logit_difference"] <= 1e-5 and exported.contract["num_prompts"] == 3
+    assert any(name.endswith(".safetensors") for name in exported.files)
+    assert deployment.sample["question"] == "what colour is the ring ?" and isinstance(deployment.sample["answer"], str)
+    assert [ref.sha256 for ref in deployment.images.values()] == [deployment.sample["image"]]
+
+    code, refused = run_step(place, "deploy", checkpoint=checkpoint, decision="fail", benchmarks=benchmarks)
+    assert code == 0 and refused["deployed"] == "false"
+    assert "fail" in load(refused["manifest"], Deployment).reason
+
+    serve_and_ask(deployed["manifest"], deployment)
+
+
+def serve_and_ask(address: str, deployment: Deployment) -> None:
+    command = [sys.executable, "-m", "mm1.serve", "--model", address, "--port", "0", "--name", "tiny"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    try:
+        line = process.stdout.readline()
+        url = re.search(r"http://\S+", line)[0]
+        assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok", "model": "tiny"}
+        (example,) = httpx.get(f"{url}/examples", trust_env=False).json()
+        content = [{"type": "image_url", "image_url": {"url": example["image"]}}, {"type": "text", "text": example["question"]}]
+        body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8}
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False).json()
+        assert reply["choices"][0]["message"]["content"] == deployment.sample["answer"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr and "stopped" in stderr
+
+
+def test_the_server_stops_in_good_order_while_somebody_listens(place, checkpoint):
+    command = [sys.executable, "-m", "mm1.serve", "--model", checkpoint, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    url = re.search(r"http://\S+", process.stdout.readline())[0]
+    body = {"messages": [{"role": "user", "content": "red ring"}], "stream": True, "max_tokens": 400}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False) as response:
+        lines = response.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        for _ in lines:
+            pass
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in stderr, stderr
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "/nowhere"], "neither a folder"),
+        (["--model", "FOLDER"], "no exported MM1 model"),
+        (["--model", "/nowhere", "--port", "TAKEN"], "--port"),
+        (["--model", "/nowhere", "--max-tokens", "0"], "max_tokens"),
+    ],
+)
+def test_the_server_refuses_what_it_cannot_serve(tmp_path, caplog, options, says):
+    (tmp_path / "config.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        names = {"FOLDER": str(tmp_path), "TAKEN": str(taken.getsockname()[1])}
+        options = [names.get(option, option) for option in options]
+        assert main(options if "--port" in options else [*options, "--port", "0"]) == Outcome.CONFIGURATION
+    assert says in caplog.text and "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("step", "inputs", "outcome", "says"),
+    [
+        ("evaluate", {"tasks": "nothing"}, Outcome.CONFIGURATION, "nothing"),
+        ("evaluate", {"tasks": "vague"}, Outcome.CONFIGURATION, "vague_questions.json"),
+        ("evaluate", {"tasks": "vqa", "shots": "4 x"}, Outcome.CONFIGURATION, "shots"),
+        ("evaluate", {"tasks": "vqa", "question_template": "{question}"}, Outcome.CONFIGURATION, "{answer}"),
+        ("deploy", {"question_task": "vague"}, Outcome.CONFIGURATION, "vague_questions.json"),
+    ],
+)
+def test_a_wrong_input_ends_with_its_class(place, checkpoint, benchmarks, caplog, step, inputs, outcome, says):
+    code, _ = run_step(place, step, checkpoint=checkpoint, benchmarks=benchmarks, **inputs)
+    assert code == outcome and says in caplog.text
+
+
+def test_a_damaged_checkpoint_is_not_deployed(place, checkpoint, benchmarks, tmp_path):
+    manifest = load(checkpoint, Checkpoint)
+    store = open_store(str(tmp_path / "store"))
+    for ref in manifest.model.values():
+        store.put_bytes(open_store(str(place / "store")).get_bytes(ref))
+    address = publish(store, manifest)
+    weights = store.local_path(manifest.model["model.safetensors"])
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    code, outputs = run_step(tmp_path, "deploy", checkpoint=address, benchmarks=benchmarks, question_task="vqa")
+    assert code == Outcome.CHECKPOINT and not outputs
+    assert not [key for key in store.list("manifests/") if not key.endswith(address[-20:])], "nothing half-visible"
+
+
+def test_the_question_may_come_with_an_image_of_ones_own(place, checkpoint, tmp_path):
+    (tmp_path / "mine.png").write_bytes(picture(77))
+    code, _ = run_step(place, "deploy", checkpoint=checkpoint, image=tmp_path / "mine.png")
+    assert code == Outcome.CONFIGURATION
