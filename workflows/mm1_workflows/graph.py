@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import Any
 
 from mm1.errors import ConfigurationError
@@ -277,13 +278,9 @@ def _retry(strategy: dict[str, Any] | None) -> Retry:
 
 
 def _ordered(tasks: list[TaskNode]) -> dict[str, TaskNode]:
-    ordered: dict[str, TaskNode] = {}
-    waiting = list(tasks)
-    while waiting:
-        ready = next(task for task in waiting if all(name in ordered for name in task.depends))
-        ordered[ready.name] = ready
-        waiting.remove(ready)
-    return ordered
+    by_name = {task.name: task for task in tasks}
+    order = TopologicalSorter({task.name: task.depends for task in tasks}).static_order()
+    return {name: by_name[name] for name in order}
 
 
 def _text(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from mm1_workflows import graph
@@ -209,12 +210,10 @@ def is_string_list(text: str) -> bool:
 
 
 def _cycles(edges: dict[str, list[str]]) -> Iterator[Finding]:
-    left = dict(edges)
-    while ready := [name for name, before in left.items() if not any(other in left for other in before)]:
-        for name in ready:
-            del left[name]
-    if left:
-        yield Finding("P003", f"tasks {', '.join(left)}", "depend on each other in a circle")
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        yield Finding("P003", f"tasks {', '.join(sorted(set(error.args[1])))}", "depend on each other in a circle")
 
 
 # -- exit task and containers -----------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows import records
 from mm1_workflows.commands.output import console, plain, say, table
-from mm1_workflows.commands.tree import Compare
 from mm1_workflows.records import RunRecords
+from mm1_workflows.tree.looking import Compare
 
 Facts = dict[str, Any]
 

@@ -6,8 +6,8 @@ from mm1.errors import Outcome
 from mm1_workflows import compile as compiler
 from mm1_workflows import graph
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.commands.tree import Compile
 from mm1_workflows.load import load
+from mm1_workflows.tree.building import Compile
 
 
 def compile_all(command: Compile) -> int:

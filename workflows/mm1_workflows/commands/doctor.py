@@ -14,7 +14,7 @@ from pathlib import Path
 from mm1.errors import Mm1Error, Outcome
 from mm1.store.open import open_store
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.commands.tree import Doctor
+from mm1_workflows.tree.setting import Doctor
 
 MIN_MEMORY_GIB = 8.0
 MIN_DISK_GIB = 5.0

@@ -19,8 +19,8 @@ from mm1.store.base import Store, blob_key
 from mm1.store.open import open_store
 from mm1_workflows import records
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.commands.tree import Gc
 from mm1_workflows.records import RunRecords
+from mm1_workflows.tree.looking import Gc
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from mm1.store.local import atomic_path
 from mm1.store.open import open_store
 from mm1_workflows import records
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.commands.tree import Lineage
+from mm1_workflows.tree.looking import Lineage
 
 Graph = dict[str, Manifest]
 

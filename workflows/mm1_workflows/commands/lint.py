@@ -5,9 +5,9 @@ from __future__ import annotations
 from mm1.errors import Outcome
 from mm1_workflows import policy
 from mm1_workflows.commands.output import console, plain, say
-from mm1_workflows.commands.tree import Lint
 from mm1_workflows.compile import workflow_files
 from mm1_workflows.load import load
+from mm1_workflows.tree.building import Lint
 
 
 def lint(command: Lint) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mm1.recipes import registry
 from mm1_workflows.commands.output import console, plain, say, table
-from mm1_workflows.commands.tree import Recipes
+from mm1_workflows.tree.setting import Recipes
 
 
 def recipes(command: Recipes) -> int:

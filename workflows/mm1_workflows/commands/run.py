@@ -13,13 +13,13 @@ from mm1.errors import ConfigurationError, Outcome
 from mm1.store.open import open_store
 from mm1_workflows import graph, parameters
 from mm1_workflows.commands.output import say
-from mm1_workflows.commands.tree import Run
 from mm1_workflows.graph import Graph
 from mm1_workflows.load import load
 from mm1_workflows.local import display
 from mm1_workflows.local.folder import RunFolder
 from mm1_workflows.local.runner import Runner, RunResult
-from mm1_workflows.local.state import State
+from mm1_workflows.local.state import Instance, State
+from mm1_workflows.tree.running import Run
 
 RESERVED = ("store",)
 
@@ -37,11 +37,10 @@ def run(command: Run) -> int:
     name = command.run or f"{workflow.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     if name in RESERVED:
         raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
-    again = continue_command(command, name)
     shown = Console()
     started = time.monotonic()
     with RunFolder(command.folder, name).locked() as folder:
-        folder.open_run(workflow.name, values, again)
+        folder.open_run(workflow.name, values, continue_command(command, name))
         say(shown, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
         runner = Runner(
             workflow,
@@ -54,7 +53,7 @@ def run(command: Run) -> int:
             profile=loaded.profile,
         )
         result = runner.run()
-    _summary(shown, workflow, folder, result, again, time.monotonic() - started)
+    say(shown, _summary(result, command, name, workflow, time.monotonic() - started))
     return result.exit_code
 
 
@@ -74,48 +73,39 @@ def continue_command(command: Run, name: str) -> str:
     return shlex.join(words)
 
 
-def _summary(shown: Console, workflow: Graph, folder: RunFolder, result: RunResult, again: str, seconds: float) -> None:
-    lines = [""]
+def _summary(result: RunResult, command: Run, name: str, workflow: Graph, seconds: float) -> str:
+    """What a person wants to know at the end."""
     spent = display.duration(seconds)
-    if result.status == "Succeeded":
+    if result.status == "Stopped":
+        lines = [f"{workflow.name} was stopped after {spent}; what is finished is kept. It continues with:"]
+        lines.append(f"  {continue_command(command, name)}")
+    elif result.failed:
+        lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, command, name)]
+    else:
         hits = sum(item.state is State.CACHED for item in result.instances)
-        lines.append(
-            f"{workflow.name} succeeded in {spent}" + (f" ({hits} of {len(result.instances)} steps cached)" if hits else "")
-        )
-    elif result.status == "Stopped":
-        lines.append(f"{workflow.name} was stopped after {spent}; what is finished is kept. It continues with:")
-        lines.append(f"  {again}")
-    lines += _failure(result, folder, again, workflow.name, spent)
-    lines += _results(result, folder)
-    say(shown, "\n".join(lines))
+        cached = f" ({hits} of {len(result.instances)} steps cached)" if hits else ""
+        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_manifests(result)]
+    pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
+    lines += [f"\nreport: {page}" for page in pages]
+    if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
+        store = "" if command.store == Run(file="").store else f" --store {shlex.quote(command.store)}"
+        lines.append(f"talk to the model: mm1 serve{store}")
+    return "\n".join(["", *lines])
 
 
-def _failure(result: RunResult, folder: RunFolder, again: str, workflow: str, spent: str) -> list[str]:
-    failed = result.failed
-    if failed is None or result.status == "Stopped":
-        return []
-    lines = [f"{workflow} failed after {spent}"]
-    lines.append(f"  step  {failed.label} ({failed.outcome.name.lower().replace('_', ' ')}, exit {int(failed.outcome)})")
-    lines.append("  why   " + failed.message.replace("\n", "\n        "))
-    lines.append(f"  log   {folder.task(failed.key) / 'log.txt'}")
-    advice = "when that is mended, it" if failed.outcome in (Outcome.CONFIGURATION, Outcome.DATA) else "it"
-    lines.append(f"  {advice} continues with:\n    {again}")
-    return lines
+def _failure(failed: Instance, command: Run, name: str) -> list[str]:
+    """Which step, why in its own words, where its log is, and how to go on."""
+    mend = "when that is mended, " if failed.outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
+    return [
+        f"  step  {failed.label} ({failed.outcome.name.lower().replace('_', ' ')}, exit {int(failed.outcome)})",
+        "  why   " + failed.message.replace("\n", "\n        "),
+        f"  log   {command.folder / name / failed.key / 'log.txt'}",
+        f"  {mend}continue with:",
+        f"    {continue_command(command, name)}",
+    ]
 
 
-def _results(result: RunResult, folder: RunFolder) -> list[str]:
-    """Where the human artifacts and the manifests are."""
-    lines: list[str] = []
-    deployed = False
-    for item in result.instances:
-        if item.state not in (State.DONE, State.CACHED):
-            continue
-        pages = sorted(folder.task(item.key).glob("*.html"))
-        lines += [f"  report      {page}" for page in pages]
-        deployed |= item.outputs.get("deployed") == "true"
-    manifests = {item.label: uri for item in result.instances if (uri := item.outputs.get("manifest"))}
-    width = max(map(len, manifests), default=0)
-    lines += [f"  {label:<{width}}  {uri}" for label, uri in manifests.items()]
-    if deployed and result.status == "Succeeded":
-        lines.append("\nTalk to the model: mm1 serve")
-    return lines
+def _manifests(result: RunResult) -> list[str]:
+    made = {item.label: uri for item in result.instances if (uri := item.outputs.get("manifest"))}
+    width = max(map(len, made), default=0)
+    return [f"  {label:<{width}}  {uri}" for label, uri in made.items()]

@@ -8,9 +8,9 @@ from mm1.errors import ConfigurationError
 from mm1.store.open import open_store
 from mm1_workflows import records
 from mm1_workflows.commands.output import console, plain, say, table
-from mm1_workflows.commands.tree import Runs
 from mm1_workflows.local.display import duration
 from mm1_workflows.records import RunRecords
+from mm1_workflows.tree.looking import Runs
 
 STATES = ("done", "failed", "running")
 COLOURS = {"done": "green", "failed": "red", "running": "cyan"}

@@ -9,7 +9,7 @@ from mm1.errors import ConfigurationError
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows import records
-from mm1_workflows.commands.tree import Serve
+from mm1_workflows.tree.setting import Serve
 
 
 def serve(command: Serve) -> int:

@@ -8,11 +8,11 @@ import sys
 from mm1.errors import ConfigurationError
 from mm1_workflows import graph, parameters
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.commands.tree import Submit
 from mm1_workflows.compile import to_yaml
 from mm1_workflows.graph import Document
 from mm1_workflows.load import load
 from mm1_workflows.transport import ArgoServerTransport, KubernetesTransport, Transport, with_key
+from mm1_workflows.tree.running import Submit
 
 
 def submit(command: Submit) -> int:

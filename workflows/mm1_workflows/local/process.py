@@ -129,7 +129,7 @@ def stop(instances: Iterable[Instance], *, at_once: Callable[[], bool] = lambda:
         instances: running tasks.
         at_once: asked while waiting; true ends the grace period.
     """
-    running = [(item, item.process) for item in instances if item.process and item.process.poll() is None]
+    running = [(item, item.process) for item in instances if item.process is not None and item.process.poll() is None]
     trees = {process.pid: _descendants(process.pid) for _, process in running}
     for _, process in running:
         process.terminate()

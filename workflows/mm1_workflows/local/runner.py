@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from mm1.errors import ConfigurationError, Outcome
+from mm1.errors import ConfigurationError, Mm1Error, Outcome, from_os_error
 from mm1.store.base import Store
 from mm1_components.step import record_key
 from mm1_workflows import profiles
@@ -84,7 +84,7 @@ class Runner:
 
     def run(self) -> RunResult:
         """Run to the end; failures and signals end in the result."""
-        with self._watch_signals():
+        with self._watch_signals(), self._no_orphans():
             while not self.signals and not all(item.state.over for item in self._all()):
                 self._advance()
                 self.display.tick(self._all())
@@ -110,6 +110,7 @@ class Runner:
             if item.process is not None:
                 self._poll(item)
         broken = self._failed() is not None
+        free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
         for name, task in self.graph.tasks.items():
             group = self.instances[name]
             if broken:
@@ -119,7 +120,7 @@ class Runner:
             elif name in self.expanded or self._expand(task):
                 for item in self.instances[name]:
                     if item.state in (State.WAITING, State.RETRYING) and time.monotonic() >= item.not_before:
-                        self._start_if_room(item)
+                        free -= self._start_if_room(item, free)
 
     # -- readiness ----------------------------------------------------------------------------------------------------
 
@@ -148,11 +149,13 @@ class Runner:
         items: list[str] = json.loads(text)
         return items
 
-    def _start_if_room(self, item: Instance) -> None:
-        used = sum(self._cost(other) for other in self._all() if other.state is State.RUNNING)
-        if used and used + self._cost(item) > self.cores:
-            return
+    def _start_if_room(self, item: Instance, free: int) -> int:
+        """Start a task when its cores are free; how many it takes."""
+        cost = self._cost(item)
+        if cost > free:
+            return 0
         self._start(item, "Running")
+        return cost
 
     def _cost(self, item: Instance) -> int:
         pool = self.profile.pool(item.task.template.pool)
@@ -175,7 +178,8 @@ class Runner:
         try:
             process.start(item, argv, self.folder)
         except OSError as error:
-            self._end(item, Outcome.CONFIGURATION, f"{argv[0]}: cannot be started: {error.strerror or error}")
+            typed = from_os_error(error)
+            self._end(item, typed.outcome, f"{argv[0]} cannot be started: {typed}")
             return
         self._set(item, State.RUNNING)
 
@@ -228,7 +232,11 @@ class Runner:
     def _record(self, item: Instance) -> dict[str, object]:
         if not item.record_name:
             return {}
-        record: dict[str, object] = self.store.read_json(record_key(self.folder.run, item.record_name)) or {}
+        try:
+            record: dict[str, object] = self.store.read_json(record_key(self.folder.run, item.record_name)) or {}
+        except Mm1Error as error:  # the store is out of reach for a moment: the record only explains, it does not decide
+            log.warning("%s: its run record cannot be read: %s", item.label, error)
+            return {}
         return record
 
     def _end(self, item: Instance, outcome: Outcome, message: str) -> None:
@@ -287,6 +295,15 @@ class Runner:
                 self._set(item, State.STOPPED)
             elif not item.state.over:
                 self._set(item, State.OMITTED)
+
+    @contextmanager
+    def _no_orphans(self) -> Iterator[None]:
+        """Whatever goes wrong in the runner itself, no task outlives it."""
+        try:
+            yield
+        except BaseException:
+            process.stop(item for item in self._all() if item.process is not None)
+            raise
 
     @contextmanager
     def _watch_signals(self) -> Iterator[None]:
