@@ -22,7 +22,7 @@ with Workflow(
         Parameter(name="shots", value="0"),
         Parameter(name="items", value="256"),
         Parameter(name="style", value="chat"),
-        Parameter(name="seed", value="0"),
+        Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
         Parameter(name="rules", value="instruct/0/accuracy>=0.5"),
         Parameter(name="question", value=""),
     ],

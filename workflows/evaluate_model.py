@@ -21,7 +21,7 @@ with Workflow(
         Parameter(name="shots", value="0 4 8"),
         Parameter(name="items", value="256"),
         Parameter(name="style", value="plain"),
-        Parameter(name="seed", value="0"),
+        Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
         Parameter(name="rules", value="captions/0/content_f1>=0.5 vague/4/accuracy>=0.5"),
     ],
 ) as w:

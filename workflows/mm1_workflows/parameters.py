@@ -56,7 +56,7 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
         else:
             values[name] = _canonical(value, parameter.type)
     if complaints:
-        raise ConfigurationError("\n".join([*complaints, f"parameters of {workflow.name}:", *_listing(workflow)]))
+        raise ConfigurationError("\n".join([*complaints, f"parameters of {workflow.name}:", *listing(workflow)]))
     return values
 
 
@@ -95,7 +95,8 @@ def _unknown(workflow: Graph, name: str) -> str:
     return f"unknown parameter {name!r}; {suggest(name, list(workflow.parameters))}"
 
 
-def _listing(workflow: Graph) -> list[str]:
+def listing(workflow: Graph) -> list[str]:
+    """One line per parameter: name, type, default, description."""
     width = max((len(name) for name in workflow.parameters), default=0)
     return [f"  {name:<{width}}  {_shown(parameter)}" for name, parameter in sorted(workflow.parameters.items())]
 

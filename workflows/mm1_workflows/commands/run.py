@@ -28,6 +28,9 @@ def run(command: Run) -> int:
     """Run a workflow; the exit code is the outcome class of the step that failed."""
     loaded = load(command.file, command.profile)
     workflow = graph.read(loaded.document)
+    if command.list:
+        say(Console(), described(workflow))
+        return 0
     store_given = {} if any(word.startswith("store=") for word in command.parameters) else {"store": command.store}
     given = parameters.parse(command.parameters)
     values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
@@ -55,6 +58,18 @@ def run(command: Run) -> int:
         result = runner.run()
     say(shown, _summary(result, command, name, workflow, time.monotonic() - started))
     return result.exit_code
+
+
+def described(workflow: Graph) -> str:
+    """Steps and parameters of a workflow, for a person."""
+    width = max(map(len, workflow.tasks))
+    lines = [f"steps of {workflow.name}:"]
+    for name, task in workflow.tasks.items():
+        after = f"after {', '.join(task.depends)}" if task.depends else "first"
+        lines.append(f"  {name:<{width}}  {after}")
+    if workflow.on_exit:
+        lines.append(f"  {workflow.on_exit.name:<{width}}  at the end, whatever happens")
+    return "\n".join([*lines, "parameters (-p name=value):", *parameters.listing(workflow)])
 
 
 def continue_command(command: Run, name: str) -> str:

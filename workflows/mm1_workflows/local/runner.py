@@ -303,6 +303,7 @@ class Runner:
             yield
         except BaseException:
             process.stop(item for item in self._all() if item.process is not None)
+            self.display.close(self._all())
             raise
 
     @contextmanager

@@ -23,6 +23,7 @@ class Run:
     folder: FolderArg = Path("runs")
     profile: ProfileArg = "default"
     cores: Annotated[int, Arg(long=True, value_name="N", help="Cores that tasks may share [default: all].")] = 0
+    list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters, and run nothing.")] = False
     no_cache: Annotated[bool, Arg(long=True, help="Do the work of every step even if its outcome is known.")] = False
 
 
