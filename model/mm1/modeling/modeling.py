@@ -153,8 +153,8 @@ class MM1Model(MM1PreTrainedModel):
         """
         kwargs.pop("return_dict", None)
         if input_ids is not None and inputs_embeds is None:
-            if past_key_values is not None and past_key_values.get_seq_length() > 0 and pixel_values is None:
-                inputs_embeds = self.get_input_embeddings()(input_ids)  # decoding: the images are in the cache
+            if self._images_are_in_the_cache(input_ids, pixel_values, image_features, past_key_values):
+                inputs_embeds = self.get_input_embeddings()(input_ids)
             else:
                 inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
         elif inputs_embeds is None or input_ids is not None:
@@ -184,6 +184,21 @@ class MM1Model(MM1PreTrainedModel):
             image_features=image_features,
             router_logits=getattr(outputs, "router_logits", None),
         )
+
+    def _images_are_in_the_cache(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        image_features: torch.Tensor | None,
+        past_key_values: Cache | None,
+    ) -> bool:
+        """Whether this is decoding: `generate` hands on the features of the prompt's images with each token.
+
+        Tokens that continue a cache may have images of their own: a query after demonstrations that were read before.
+        """
+        if past_key_values is None or past_key_values.get_seq_length() == 0 or pixel_values is not None:
+            return False
+        return image_features is None or not bool((input_ids == self.config.image_token_id).any())
 
     def _packed_mask(self, document_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, PackedLayout | None]:
         layout = PackedLayout(document_ids)
