@@ -41,6 +41,7 @@ def _decoder(num_experts: int = 0) -> DecoderConfig:
         num_kv_heads=3,
         head_size=32,
         ffn_size=192,
+        init="unit",
         num_experts=num_experts,
     )
 

@@ -66,15 +66,15 @@ class DecoderConfig(Config):
     """Width of one head."""
     ffn_size: int = Field(ge=1)
     """Inner width of the dense gated feed-forward layer."""
-    initialization: Literal["normal", "fan_in"] = "normal"
-    """normal: all weights N(0, 0.02), as large decoders have it. fan_in: embeddings N(0, 1), matrices U(-b, b) with
-    b = 1/sqrt(inputs). A decoder of width 96 learns to use its context three times sooner with fan_in."""
     tie_embeddings: bool = False
     """Whether the output layer shares the weight of the token embedding."""
     rope_theta: float = 10_000.0
     """Base of the rotary position frequencies."""
     max_positions: int = 4096
     """Positions that the decoder is made for, tokens."""
+    init: Literal["normal", "unit"] = "normal"
+    """Fresh weights. normal: all with a deviation of 0.02, for widths from a thousand up; unit: embeddings with a deviation of
+    1, matrices uniform within 1 / sqrt(inputs), so that narrow decoders carry signals of size 1 from the first step."""
     num_experts: int = Field(default=0, ge=0)
     """Experts of a sparse layer; 0 = dense decoder."""
     experts_per_token: int = Field(default=2, ge=1)

@@ -25,6 +25,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
 from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, VisionConfig
+from mm1.train.initial import unit_decoder
 from mm1.train.parts import LANGUAGE_ONLY
 from mm1.train.upcycle import upcycle
 
@@ -96,24 +97,14 @@ def _assemble(
         fields["router_balance_loss_weight"] = parts.decoder.balance_loss_weight
         fields["router_z_loss_weight"] = parts.decoder.z_loss_weight
     model = MM1ForConditionalGeneration.from_parts(vision or None, decoder or None, **fields)
-    if source is None and not decoder and parts.decoder is not None and parts.decoder.initialization == "fan_in":
-        _initialize_by_fan_in(model)
+    if parts.decoder is not None and parts.decoder.init == "unit":
+        unit_decoder(model)
     if source is not None:
         _copy(source.model.language_model, model.model.language_model)
         _copy(source.lm_head, model.lm_head)
     if len(tokenizer) > model.config.text_config.vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     return model.train()
-
-
-@torch.no_grad()
-def _initialize_by_fan_in(model: MM1ForConditionalGeneration) -> None:
-    """Embeddings N(0, 1), every matrix of the decoder U(-b, b) with b = 1/sqrt(inputs); norms stay at one."""
-    for name, parameter in (*model.model.language_model.named_parameters(), *model.lm_head.named_parameters()):
-        if "embed_tokens" in name:
-            parameter.normal_()
-        elif parameter.ndim >= 2:
-            parameter.uniform_(-(parameter.shape[-1] ** -0.5), parameter.shape[-1] ** -0.5)
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:
