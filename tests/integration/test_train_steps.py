@@ -19,13 +19,13 @@ from tests.support.tiny_runs import SMALL_PARTS, small_mix
 
 pytestmark = pytest.mark.integration
 TIMEOUT_S = 240
-STEPS = 60
+STEPS = 30
 RUN = (
     *SMALL_PARTS,
     f"train.steps={STEPS}",
     "train.global_batch=4",
     "train.micro_batch=4",
-    "train.checkpoint_every=10",
+    "train.checkpoint_every=5",
     "log.progress_every_s=0.01",
 )
 
@@ -116,7 +116,7 @@ def test_a_run_leaves_checkpoint_metrics_and_record(undisturbed):
 def test_killed_and_started_again_gives_the_same_manifest(tmp_path, data, undisturbed):
     trial = Trial(tmp_path, data)
     process = trial.start()
-    trial.wait_for_step(process, 25)
+    trial.wait_for_step(process, 12)
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 20
@@ -131,26 +131,14 @@ def test_killed_and_started_again_gives_the_same_manifest(tmp_path, data, undist
 def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, undisturbed):
     trial = Trial(tmp_path, data)
     process = trial.start()
-    trial.wait_for_step(process, 15)
+    trial.wait_for_step(process, 8)
     process.send_signal(signal.SIGTERM)
     assert process.wait(TIMEOUT_S) == Outcome.PREEMPTED, trial.log[-3000:]
     assert "run the same command again" in trial.log
     assert len(list(trial.store.list("resume/"))) == 1
     assert trial.finish() == 0, trial.log[-3000:]
-    assert json.loads((tmp_path / "metrics.json").read_text())["resumed_from"] >= 15
+    assert json.loads((tmp_path / "metrics.json").read_text())["resumed_from"] >= 8
     assert trial.digest() == undisturbed.digest()
-
-
-def test_fine_tuning_takes_the_model_of_its_init(tmp_path, data, undisturbed):
-    trial = Trial(tmp_path, data)
-    init = (undisturbed.root / "manifest").read_text()
-    short = ("train.steps=3", "train.global_batch=4", "train.micro_batch=4")
-    assert trial.finish("--init", init, step="sft", recipe="mm1_tiny_sft", run=short) == 0, trial.log[-3000:]
-    checkpoint = load((trial.root / "manifest").read_text(), Checkpoint)
-    parent = load(init, Checkpoint)
-    assert checkpoint.stage == "sft"
-    assert checkpoint.num_parameters == parent.num_parameters
-    assert checkpoint.config["model"] == {"vision": None, "connector": None, "decoder": None}
 
 
 @pytest.mark.parametrize(

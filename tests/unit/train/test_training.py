@@ -6,11 +6,15 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
 from mm1.errors import DivergedError, Preempted
 from mm1.manifests import Checkpoint, load
 from mm1.train.build import build_run
+from mm1.train.config import TrainJob
+from mm1.train.imported import publish_imported
+from mm1.train.parts import settle_parts
 from tests.support.tiny_runs import job_of, small_run
 
 
@@ -142,3 +146,31 @@ def test_a_finished_checkpoint_is_a_model_that_loads(alone, mixture, tmp_path):
         assert torch.equal(parameter, model.get_parameter(name)), name
     assert processor.image_tokens == 4
     assert checkpoint.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_fine_tuning_goes_on_from_the_whole_model_of_its_init(alone, mixture, tmp_path):
+    store = mixture[0]
+    base = build(small_run("mm1_tiny_moe", "train.steps=2"), mixture, tmp_path, "base").go().manifest
+    config = settle_parts(small_run("mm1_tiny_sft", "train.steps=2"), load(base, Checkpoint), "", "")
+    job = TrainJob(config=config, data=mixture[1], init=base, store=store.uri, key="sft", folder=str(tmp_path / "sft"))
+    run = build_run(job, 0, 1)
+    start, _ = load_model(store, load(base, Checkpoint), tmp_path / "start")
+    assert all(torch.equal(parameter, start.get_parameter(name)) for name, parameter in run.model.named_parameters())
+    checkpoint = load(run.go().manifest, Checkpoint)
+    assert checkpoint.stage == "sft"
+    assert checkpoint.config["model"] == {"vision": None, "connector": None, "decoder": None}
+    assert checkpoint.parents == tuple(uri[-69:-5] for uri in (mixture[1], base))
+
+
+def test_a_decoder_folder_is_published_without_training(mixture, tmp_path):
+    store, data, _ = mixture
+    torch.manual_seed(1)
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 400, "head_dim": 16}
+    decoder = Qwen3ForCausalLM(Qwen3Config(**shape, num_hidden_layers=1, num_key_value_heads=2))
+    decoder.save_pretrained(tmp_path / "qwen")
+    config = settle_parts(small_run("mm1_tiny_lm"), None, "", str(tmp_path / "qwen"))
+    job = TrainJob(config=config, data=data, decoder=str(tmp_path / "qwen"), store=store.uri, key="x", folder=str(tmp_path))
+    checkpoint = load(publish_imported(job, store, tmp_path / "scratch"), Checkpoint)
+    assert (checkpoint.stage, checkpoint.step, checkpoint.config["model"]["decoder"]) == ("imported", 0, None)
+    model, _ = load_model(store, checkpoint, tmp_path / "back")
+    assert torch.equal(model.model.language_model.layers[0].mlp.up_proj.weight, decoder.model.layers[0].mlp.up_proj.weight)
