@@ -47,7 +47,7 @@ class WorldConfig(Config):
     documents_per_file: int = Field(default=2_000, ge=1)
     """Documents in one parquet file of the interleaved part."""
 
-    num_texts: int = Field(default=20_000, ge=1)
+    num_texts: int = Field(default=30_000, ge=1)
     """Text-only documents."""
 
     texts_per_file: int = Field(default=50_000, ge=1)

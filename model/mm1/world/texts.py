@@ -20,16 +20,22 @@ from mm1.world.config import WorldConfig
 from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
 from mm1.world.scene import SceneSampler, Split, held_out_pairs
 
-TEXT_KINDS = {"binding": 0.36, "scene": 0.20, "facts": 0.13, "sums": 0.13, "copy": 0.16, "notes": 0.02}
+TEXT_KINDS = {"binding": 0.64, "scene": 0.11, "facts": 0.06, "sums": 0.08, "copy": 0.09, "notes": 0.02}
 
-BINDING_WORDS = (62, 126)
-"""Most words of a binding document: two of them, or one, fill a sequence of 128 tokens. Long ones teach more: a name has
-to come again before there is anything to learn."""
+NUM_THINGS = (2, 2, 2, 3, 3, 4, 5)
+"""Things of a binding document, drawn from here: mostly few, so that their names return soon."""
+
+MOST_SENTENCES = 12
+"""Sentences of a binding document at most."""
+
+LINK_SHARE = 0.1
+"""Share of the binding documents that say "this is" before a name, as the pages with images do."""
 
 RING_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
 BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
-THING_FORMS = {"bare": 0.5, "pair": 0.15, "full": 0.35}
-"""How a binding document describes its things: by one word, by colour and shape, or in full."""
+THING_FORMS = {"bare": 0.85, "pair": 0.05, "full": 0.10}
+"""How a binding document describes its things: by one word, by colour and shape, or in full. The skill is learned on the
+bare ones (a name right after a word) and carries over; half as many of them, and it comes hundreds of steps later."""
 
 NOTED_WORDS = ("shapes", "colours", "full", "describe", "detail", "list", "user", "assistant", "word", "sentence", "object")
 
@@ -47,18 +53,12 @@ def bound_things(count: int, sampler: SceneSampler) -> list[str]:
 def binding(sampler: SceneSampler) -> str:
     """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
     rng = sampler.rng
-    things = bound_things(rng.randint(2, 8), sampler)
+    things = bound_things(rng.choice(NUM_THINGS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
-    link = rng.choices(("", f"{language.NOVEL_QUESTION} "), (0.7, 0.3))[0]
-    room = rng.choice(BINDING_WORDS)
-    told: list[str] = []
-    while True:
-        index = rng.randrange(len(things))
-        sentence = f"{things[index]} {link}{names[index]} ."
-        room -= language.num_words(sentence)
-        if room < 0:
-            return " ".join(told)
-        told.append(sentence)
+    link = f"{language.NOVEL_QUESTION} " if rng.random() < LINK_SHARE else ""
+    num_sentences = rng.randint(2 * len(things), MOST_SENTENCES)
+    order = [rng.randrange(len(things)) for _ in range(num_sentences)]
+    return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
 
 
 def scene_question(sampler: SceneSampler) -> tuple[str, str, str]:
