@@ -28,7 +28,7 @@ with Workflow(
         Parameter(name="decoder", value=""),
         Parameter(name="weights", value="captions=0.45,interleaved=0.45,text=0.10"),
         Parameter(name="sequence_length", value="128"),
-        Parameter(name="max_images", value="16"),
+        Parameter(name="max_images", value="24"),
         Parameter(name="image_tokens", value="4"),
         Parameter(name="image_size", value="32"),
         Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base"),
@@ -52,7 +52,6 @@ with Workflow(
             tokenizer=w.get_parameter("tokenizer"),
             vocabulary=w.get_parameter("vocabulary"),
             preset=w.get_parameter("preset"),
-            seed=w.get_parameter("seed"),
         )
         raw = ingest.get_parameter("manifest")
         text_mix = steps.data_mix(

@@ -45,7 +45,6 @@ class Inputs(BaseModel):
     )
     preset: str = Field("paper", description="filter preset: paper, obelics or toy")
     vocabulary: int = Field(1024, description="tokens of a trained tokenizer", ge=260)
-    seed: int = Field(0, description="kept for symmetry: ingest draws no random numbers", ge=0)
 
 
 class Outputs(BaseModel):

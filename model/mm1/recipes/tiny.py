@@ -58,9 +58,9 @@ def mm1_tiny_lm() -> RunConfig:
         stage="text",
         model=_model(),
         optim=MUON,
-        schedule=ScheduleConfig(warmup_steps=35),
+        schedule=ScheduleConfig(warmup_steps=30),
         train=TrainConfig(
-            steps=700,
+            steps=600,
             global_batch=16,
             micro_batch=16,
             checkpoint_every=100,
@@ -76,7 +76,7 @@ def mm1_tiny() -> RunConfig:
         stage="pretrain",
         model=_model(),
         optim=MUON,
-        schedule=ScheduleConfig(warmup_steps=35),
+        schedule=ScheduleConfig(warmup_steps=30),
         train=TrainConfig(steps=500, global_batch=16, micro_batch=16, checkpoint_every=100),
     )
 
@@ -95,5 +95,5 @@ def mm1_tiny_sft() -> RunConfig:
         model=ModelConfig(),
         optim=MUON.model_copy(update={"lr": 2e-3}),
         schedule=ScheduleConfig(warmup_steps=20),
-        train=TrainConfig(steps=200, global_batch=16, micro_batch=16, checkpoint_every=100),
+        train=TrainConfig(steps=150, global_batch=16, micro_batch=16, checkpoint_every=100),
     )

@@ -78,7 +78,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             start_new_session=True,  # Ctrl-C reaches the runner only, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
             preexec_fn=_end_with_parent,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **instance.task.template.env},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "5000", **instance.task.template.env},
         )
 
 
