@@ -115,7 +115,8 @@ def from_os_error(error: OSError) -> Mm1Error:
 
     A full disk, a quota or an input/output fault may pass (84); a missing or forbidden path is the user's to mend (80).
     """
-    where = f" ({error.filename})" if error.filename else ""
+    name = error.filename2 or error.filename  # of two, the one that was being written
+    where = f" ({name})" if name else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NetworkError(f"no space left on the disk{where}: free some space and run the same command again")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):

@@ -72,5 +72,9 @@ def test_os_errors_get_a_class_and_name_the_file(number, cls):
     assert isinstance(error, cls) and "/some/file" in str(error)
 
 
+def test_of_two_files_the_written_one_is_named():
+    assert "/full/disk" in str(from_os_error(OSError(errno.ENOSPC, "full", "/source", None, "/full/disk")))
+
+
 def test_suggest_lists_what_is_known_when_nothing_is_near():
     assert suggest("zzz", ["alpha", "beta"]) == "known: alpha, beta"
