@@ -157,4 +157,6 @@ class PromptWriter:
 
 
 def _with_image(image: Path | None, text: str) -> Prompt:
-    return (text,) if image is None else (image, text)
+    if image is None:
+        return (text,)
+    return (image, text) if text else (image,)

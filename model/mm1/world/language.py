@@ -16,7 +16,7 @@ from random import Random
 from mm1.world.scene import Object, Scene
 
 QUESTION_TEMPLATE = "{question} {answer} ."
-"""After an image: a question and its answer ("what colour is the ring ? red ."). Novel words use it too ("this is dax .")."""
+"""After an image: a question and its answer ("what colour is the ring ? red ."). For a novel word the question is empty."""
 
 CAPTION_TEMPLATE = "a photo of {caption} ."
 """After an image: the rich caption form, the one the reference captions of the benchmarks are written in."""
@@ -52,7 +52,10 @@ VAGUE_KINDS = ("colour", "shape", "size")
 """What the question "what is it ?" may mean. Only the other questions of its page tell which."""
 
 VAGUE_QUESTION = "what is it ?"
-NOVEL_QUESTION = "this is"
+NOVEL_QUESTION = ""
+"""Nothing is asked where a page teaches names: an image is followed by its name, as in the text part a word is by its."""
+LINK = "this is"
+"""What some pages and texts say before a name."""
 COMPARE_QUESTION = "which has more ?"
 
 

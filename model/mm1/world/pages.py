@@ -24,9 +24,9 @@ from mm1.world.scene import NUM_COLOURS, NUM_PLACES, NUM_SHAPES, NUM_SIZES, Obje
 Entry = tuple[tuple[Scene, ...], str]
 """Images and the text that follows them."""
 
-PAGE_KINDS = {"novel": 0.50, "style": 0.10, "quiz": 0.25, "story": 0.15}
+PAGE_KINDS = {"novel": 0.58, "style": 0.07, "quiz": 0.25, "story": 0.10}
 CONCEPT_KINDS = ("shape", "colour", "pair", "pair", "exact", "exact")
-NAME_FORMS = {f"{language.NOVEL_QUESTION} ": 0.6, "a ": 0.15, "": 0.25}
+NAME_FORMS = {"": 0.8, f"{language.LINK} ": 0.1, "a ": 0.1}
 DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES = 0.4, 0.6, 0.3
 
 Concept = dict[str, int]

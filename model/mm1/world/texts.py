@@ -55,7 +55,7 @@ def binding(sampler: SceneSampler) -> str:
     rng = sampler.rng
     things = bound_things(rng.choice(NUM_THINGS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
-    link = f"{language.NOVEL_QUESTION} " if rng.random() < LINK_SHARE else ""
+    link = f"{language.LINK} " if rng.random() < LINK_SHARE else ""
     num_sentences = rng.randint(2 * len(things), MOST_SENTENCES)
     order = [rng.randrange(len(things)) for _ in range(num_sentences)]
     return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
