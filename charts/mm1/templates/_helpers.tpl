@@ -1,0 +1,80 @@
+{{/*
+Labels of an object of the chart. Argument: (list $ "component"). Never put on the workflow templates, which are verbatim.
+*/}}
+{{- define "mm1.labels" -}}
+{{- $root := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{ include "mm1.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: mm1
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- end }}
+
+{{/*
+Labels that never change over a release's life. Argument: (list $ "component").
+*/}}
+{{- define "mm1.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: mm1
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/*
+The profile's workflow templates as a JSON object: name -> the parsed file. Fails when the chart carries no such profile.
+*/}}
+{{- define "mm1.workflowTemplates" -}}
+{{- $found := dict -}}
+{{- range $path, $_ := .Files.Glob (printf "files/%s/*.yaml" .Values.profile) -}}
+  {{- $document := $.Files.Get $path | fromYaml -}}
+  {{- $_ := set $found $document.metadata.name $document -}}
+{{- end -}}
+{{- if not $found -}}
+  {{- $carried := list -}}
+  {{- range $path, $_ := .Files.Glob "files/*/*.yaml" -}}
+    {{- $carried = append $carried (base (dir $path)) -}}
+  {{- end -}}
+  {{- fail (printf "profile %q: the chart carries no workflow templates for it, only for: %s. Make them with: mm1 compile --engine template --profile <name or file>" .Values.profile (uniq $carried | join ", " | default "none")) -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end }}
+
+{{/*
+The image of the step `deploy`, which has what serving needs. Argument: the root.
+*/}}
+{{- define "mm1.servingImage" -}}
+{{- $image := .Values.serving.image -}}
+{{- if not $image -}}
+  {{- range $document := include "mm1.workflowTemplates" . | fromJson -}}
+    {{- range $template := $document.spec.templates -}}
+      {{- if eq (dig "metadata" "labels" "mm1.dev/step" "" $template) "deploy" -}}
+        {{- $image = $template.container.image -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- required "serving.image: no workflow template of the profile has a step `deploy` to take the image from; name the image" $image -}}
+{{- end }}
+
+{{/*
+Peers and ports of a rule. Argument: (dict "peers" list "direction" "to|from" "ports" list of numbers).
+*/}}
+{{- define "mm1.rule" -}}
+- {{ if .peers }}{{ .direction }}:
+    {{- toYaml .peers | nindent 4 }}
+  {{ end }}ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ int . }}}
+    {{- end }}
+{{- end }}
+
+{{/*
+The security context of a container under Pod Security `restricted`.
+*/}}
+{{- define "mm1.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end }}

@@ -1,0 +1,126 @@
+"""Ask a running server one question about an image: ``python -m mm1.serve.probe --url http://127.0.0.1:8000``.
+
+What a cluster starts and readies the served model by: a server can be up, and its health address fine, while no question about
+an image is answered. The question is the deployment's own sample, which the server offers; a server that offers none (it
+serves a checkpoint) is asked about a grey square. Ends with 0 when an answer came, otherwise with the outcome class.
+
+    GET /examples -> question, image -> POST /v1/chat/completions -> answer
+
+Standard library only: in a pod this runs over and over beside the model, and must not cost what an HTTP client costs to import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import json
+import struct
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from typing import Any
+
+from mm1.errors import ConfigurationError, Mm1Error, NetworkError
+
+GREY_SQUARE_PX = 32
+GREY_SQUARE_QUESTION = "what is in the image ?"
+_MAX_REPLY_BYTES = 32 << 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Ask once and say what came; gives the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        question, answer, seconds = ask(arguments.url, arguments.max_tokens, arguments.timeout)
+    except Mm1Error as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.outcome)
+    sys.stdout.write(f"asked: {question}\nanswered in {seconds:.2f} s: {answer}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mm1.serve.probe", description="Ask a server one question about an image.", allow_abbrev=False
+    )
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server [default: http://127.0.0.1:8000]")
+    parser.add_argument("--max-tokens", type=int, default=64, help="tokens of the answer at most [default: 64]")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for all of it [default: 60]")
+    return parser
+
+
+def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
+    """The question that was put, the answer, and the seconds that the answer took.
+
+    Args:
+        url: address of the server.
+        max_tokens: tokens of the answer at most.
+        timeout_s: seconds for all of it.
+
+    Raises:
+        ConfigurationError: `url` is no address, there is no such server of ours, or it refused the question.
+        NetworkError: it cannot be reached, did not answer in time, failed, or gave no answer.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"--url {url!r}: give an address such as http://127.0.0.1:8000")
+    url = url.rstrip("/")
+    deadline = time.monotonic() + timeout_s
+    examples = _request(f"{url}/examples", None, deadline)
+    first = examples[0] if isinstance(examples, list) and examples else {}
+    question = str(first.get("question") or GREY_SQUARE_QUESTION)
+    content = [
+        {"type": "image_url", "image_url": {"url": first.get("image") or _grey_square()}},
+        {"type": "text", "text": question},
+    ]
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
+    began = time.monotonic()
+    reply = _request(f"{url}/v1/chat/completions", body, deadline)
+    try:
+        answer = reply["choices"][0]["message"]["content"]
+        num_tokens = int(reply["usage"]["completion_tokens"])
+    except (LookupError, TypeError, ValueError):
+        raise ConfigurationError(f"{url} is no server of chat completions: it replied {json.dumps(reply)[:200]}") from None
+    # One token may be a piece that shows as nothing, such as the end of the answer; what counts is that one was made.
+    if num_tokens < 1:
+        raise NetworkError(f"{url} gave an empty answer to {question!r}")
+    return question, str(answer), time.monotonic() - began
+
+
+def _request(url: str, body: dict[str, Any] | None, deadline: float) -> Any:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise NetworkError(f"{url}: no time left to ask; give a longer --timeout")
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    # Never through a proxy: the server is beside us, or in the same cluster.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=remaining) as reply:
+            return json.loads(reply.read(_MAX_REPLY_BYTES))
+    except urllib.error.HTTPError as error:
+        said = error.read(500).decode(errors="replace")
+        kind = NetworkError if error.code >= 500 else ConfigurationError
+        raise kind(f"{url} replied {error.code}: {said}") from None
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts among them
+        reason = getattr(error, "reason", None) or error
+        raise NetworkError(f"{url} did not answer: {reason or type(error).__name__}") from None
+    except ValueError:
+        raise ConfigurationError(f"{url} did not reply with JSON: this is another server") from None
+
+
+def _grey_square() -> str:
+    """A PNG as a data address."""
+    rows = (b"\0" + b"\x80" * GREY_SQUARE_PX) * GREY_SQUARE_PX
+    header = struct.pack(">IIBBBBB", GREY_SQUARE_PX, GREY_SQUARE_PX, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
