@@ -1,0 +1,142 @@
+"""The chart without Helm: its values, their schema, the table in its README, and what its templates may not do."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from mm1_workflows import profiles
+
+CHART = Path(__file__).parents[3] / "charts" / "mm1"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+TEMPLATES = sorted((CHART / "templates").iterdir())
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Every value that a person would set: path -> default. Resources and lists are set as a whole."""
+    if isinstance(value, dict) and value and not path.endswith((".requests", ".limits")):
+        return {name: leaf for key, below in value.items() for name, leaf in leaves(below, f"{path}.{key}".lstrip(".")).items()}
+    return {path: value}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    values = copy.deepcopy(VALUES)
+    *parents, last = path.split(".")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return values
+
+
+def refusals(values: dict[str, Any]) -> list[str]:
+    return [error.json_path for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(values)]
+
+
+def test_the_defaults_fit_the_schema():
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    assert refusals(VALUES) == []
+
+
+@pytest.mark.parametrize("path", sorted(leaves(VALUES)))
+def test_every_value_has_a_type(path):
+    """A value that is none of text, number, list and map is refused wherever it stands."""
+    kinds = {"text": "?!", "number": -1.5, "list": [None], "map": {"?!": [None]}}
+    refused = {kind for kind, wrong in kinds.items() if refusals(changed(path, wrong))}
+    assert len(refused) >= 3, f"{path} takes almost anything: refused only as {refused}"
+
+
+def paths_of_maps(value: Any, path: str = "") -> list[str]:
+    own = [path] if isinstance(value, dict) else []
+    return (
+        own + [found for key, below in value.items() for found in paths_of_maps(below, f"{path}.{key}".lstrip("."))]
+        if own
+        else []
+    )
+
+
+FREE = {  # maps whose keys are the user's
+    *(f"accounts.{role}.annotations" for role in ("step", "supervisor", "rank", "serve")),
+    "schedules",
+    "schedules.retrain.arguments",
+    "serving.environment",
+    "serving.nodeSelector",
+    "serving.podAnnotations",
+    "serving.resources.limits",
+    "serving.resources.requests",
+    "serving.service.annotations",
+}
+
+
+@pytest.mark.parametrize("path", sorted(set(paths_of_maps(VALUES)) - FREE))
+def test_a_misspelt_name_is_refused(path):
+    assert refusals(changed(f"{path}.enabeld".lstrip("."), True))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("store.secret", ""),
+        ("store.secret", "has_underscore"),
+        ("store.uri", "/a/folder"),
+        ("submitters", [{"kind": "Robot", "name": "x"}]),
+        ("schedules.retrain.schedules", ["every day"]),
+        ("schedules.retrain.concurrencyPolicy", "forbid"),
+        ("schedules.retrain.arguments", {"weights": [1, 2]}),
+        ("serving.model", "s3://mm1/store/manifests/latest.json"),
+        ("serving.resources.limits", {"memory": "8 GB"}),
+        ("serving.volumes", [{"claim": "deps"}]),
+        ("serving.runAsUser", 0),
+        ("networkPolicy.store.ports", []),
+        ("artifactRepository.endpoint", "https://s3.example"),
+    ],
+)
+def test_what_cannot_work_is_refused(path, value):
+    assert any(place.startswith(f"$.{path}") for place in refusals(changed(path, value)))
+
+
+def test_the_readme_lists_every_value_with_its_default():
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| (.+?) \| .*\|$", (CHART / "README.md").read_text().partition("\n## Values\n")[2], re.M
+    )
+    described = dict(rows)
+    assert len(described) == len(rows)
+    assert set(described) == set(leaves(VALUES))
+    in_words = {"networkPolicy.dns.to", "networkPolicy.store.to", "networkPolicy.serving.from"}
+    shown = {path: yaml.safe_load(text.strip("`")) for path, text in described.items() if path not in in_words}
+    assert shown == {path: default for path, default in leaves(VALUES).items() if path not in in_words}
+
+
+def test_accounts_secret_and_queue_are_those_of_the_profile():
+    profile = profiles.read("default")
+    assert VALUES["store"]["secret"] == VALUES["artifactRepository"]["secret"] == profile.environment_secret
+    accounts = profile.accounts.model_dump()
+    assert {role: VALUES["accounts"][role]["name"] for role in accounts} == accounts
+
+
+def test_helm_never_evaluates_a_workflow_template():
+    """Nothing in the chart hands file contents to the template engine, and Argo's braces stand in strings only."""
+    for path in TEMPLATES:
+        text = path.read_text()
+        assert not re.search(r"\btpl\b", text), f"{path.name}: tpl would evaluate Argo's braces"
+        outside = re.sub(r'"[^"\n]*"', '""', text)
+        assert not re.search(r"\{\{-?\s*(workflow|inputs|tasks|pod)\.", outside), f"{path.name}: Argo's braces"
+
+
+def test_no_cluster_scoped_objects():
+    kinds = {kind for path in TEMPLATES for kind in re.findall(r"^kind: (\w+)$", path.read_text(), re.M)}
+    assert {"CronWorkflow", "Deployment", "Role", "NetworkPolicy", "LocalQueue"} <= kinds
+    assert not {kind for kind in kinds if kind.startswith("Cluster")} | kinds & {"Namespace", "PriorityClass", "ResourceFlavor"}
+
+
+def test_no_right_is_given_by_wildcard():
+    for path in TEMPLATES:
+        assert not re.search(r"(verbs|resources|apiGroups):.*\*", path.read_text()), path.name
