@@ -36,7 +36,9 @@ with Workflow(
         Parameter(name="overrides", value="", description="overrides of the pre-training's recipe: path=value ..."),
         Parameter(name="sft_recipe", value="mm1_tiny_sft", description="recipe of the fine-tuning on instructions"),
         Parameter(name="sft_overrides", value="", description="overrides of the fine-tuning's recipe: path=value ..."),
-        Parameter(name="processes", value="1"),
+        Parameter(name="nodes", value="1"),
+        Parameter(name="processes", value="0"),
+        Parameter(name="pool", value=""),
         Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
         Parameter(name="benchmarks", value="world:0"),
         Parameter(name="split", value="test"),
@@ -103,7 +105,9 @@ with Workflow(
             recipe=w.get_parameter("text_recipe"),
             decoder=w.get_parameter("decoder"),
             overrides=w.get_parameter("text_overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         pretrain = steps.pretrain(
@@ -112,7 +116,9 @@ with Workflow(
             init=text_base.get_parameter("manifest"),
             vision=w.get_parameter("vision"),
             overrides=w.get_parameter("overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         evaluate_base = steps.evaluate(
@@ -130,7 +136,9 @@ with Workflow(
             init=pretrain.get_parameter("manifest"),
             recipe=w.get_parameter("sft_recipe"),
             overrides=w.get_parameter("sft_overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         evaluate_sft = steps.evaluate(

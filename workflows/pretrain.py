@@ -35,7 +35,9 @@ with Workflow(
         Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
         Parameter(name="recipe", value="mm1_tiny", description="recipe of the pre-training on the mixture"),
         Parameter(name="overrides", value="", description="overrides of the pre-training's recipe: path=value ..."),
-        Parameter(name="processes", value="1"),
+        Parameter(name="nodes", value="1"),
+        Parameter(name="processes", value="0"),
+        Parameter(name="pool", value=""),
         Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
         Parameter(name="benchmarks", value="world:0"),
         Parameter(name="split", value="test"),
@@ -80,7 +82,9 @@ with Workflow(
             recipe=w.get_parameter("text_recipe"),
             decoder=w.get_parameter("decoder"),
             overrides=w.get_parameter("text_overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         pretrain = steps.pretrain(
@@ -89,7 +93,9 @@ with Workflow(
             init=text_base.get_parameter("manifest"),
             vision=w.get_parameter("vision"),
             overrides=w.get_parameter("overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         evaluate = steps.evaluate(

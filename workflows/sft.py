@@ -24,7 +24,9 @@ with Workflow(
         Parameter(name="image_size", value="32"),
         Parameter(name="recipe", value="mm1_tiny_sft"),
         Parameter(name="overrides", value=""),
-        Parameter(name="processes", value="1"),
+        Parameter(name="nodes", value="1"),
+        Parameter(name="processes", value="0"),
+        Parameter(name="pool", value=""),
         Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
         Parameter(name="benchmarks", value="world:0"),
         Parameter(name="split", value="test"),
@@ -53,7 +55,9 @@ with Workflow(
             init=w.get_parameter("checkpoint"),
             recipe=w.get_parameter("recipe"),
             overrides=w.get_parameter("overrides"),
+            nodes=w.get_parameter("nodes"),
             processes=w.get_parameter("processes"),
+            pool=w.get_parameter("pool"),
             seed=w.get_parameter("seed"),
         )
         evaluate = steps.evaluate(

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 SOURCE = "source"
 MANIFEST = "manifest"
+PLACEMENT = "placement"
+LAUNCHER_FLAG = "--launcher"
 
 Source = Annotated[str, Field(json_schema_extra={"role": SOURCE})]
 """Raw files: a local file or folder, ``world:<seed>`` for the generated toy world, or empty for none."""
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
 
+Placement = Annotated[str, Field(json_schema_extra={"role": PLACEMENT})]
+"""Where the work is done; the outcome is the same anywhere, so it is no part of the cache key."""
+
 
 def role_of(info: FieldInfo) -> str:
-    """``source``, ``manifest`` or an empty string for a plain value."""
+    """``source``, ``manifest``, ``placement`` or an empty string for a plain value."""
     extra = info.json_schema_extra
     return str(extra.get("role", "")) if isinstance(extra, dict) else ""
 
@@ -36,10 +41,15 @@ def source_fields(model: type[BaseModel]) -> list[str]:
     return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE]
 
 
+def placement_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the inputs that say where the work is done."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT]
+
+
 def type_name(info: FieldInfo) -> str:
     """The type as a person reads it: text, integer, number, true|false, path, manifest."""
     role = role_of(info)
-    if role:
+    if role and role != PLACEMENT:
         return {"source": "path|world:<seed>", "manifest": "manifest"}[role]
     names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true|false"}
     return names.get(info.annotation, str(info.annotation).replace("typing.", "").replace("Literal", "one of "))
@@ -86,6 +96,12 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
         "--work", type=Path, metavar="FOLDER", help="where scratch files go [default: the system's temporary folder]"
     )
     running.add_argument("--progress", type=Path, metavar="PATH", help="file that says how far the work is, as done/total")
+    if step.distributed:
+        running.add_argument(
+            LAUNCHER_FLAG,
+            metavar="JSON",
+            help="start the ranks on a cluster in this way [default: on this machine, with torchrun]",
+        )
     running.add_argument("--no-cache", action="store_true", help="do the work even if its outcome is known")
     running.add_argument(
         "--once",

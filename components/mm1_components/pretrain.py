@@ -8,7 +8,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri, Source
+from mm1_components.arguments import ManifestUri, Placement, Source
+from mm1_components.launch.config import Layout
 from mm1_components.stage import StageOutputs, resolve_run, run_stage
 from mm1_components.step import Context, Step, main
 
@@ -26,7 +27,9 @@ class Inputs(BaseModel):
         "", description="folder of a causal decoder in Hugging Face layout; in the text stage it is published without training"
     )
     overrides: str = Field("", description="overrides of the recipe separated by spaces, for example train.steps=20")
-    processes: int = Field(1, ge=1, description="trainer processes (ranks) on this machine")
+    processes: int = Field(0, ge=0, description="trainer processes (ranks) of one node; 0 = one per GPU, or one without GPUs")
+    nodes: int = Field(1, ge=1, description="nodes; on one machine their processes run side by side")
+    pool: Placement = Field("", description="pool of nodes on a cluster; empty = the profile's for training")
     seed: int = Field(0, description="seed of fresh weights")
 
 
@@ -43,8 +46,7 @@ def run(inputs: Inputs, context: Context) -> StageOutputs:
         vision=inputs.vision,
         decoder=inputs.decoder,
         overrides=inputs.overrides,
-        processes=inputs.processes,
-        grace_s=STEP.grace_s,
+        layout=Layout(nodes=inputs.nodes, processes=inputs.processes, pool=inputs.pool, grace_s=STEP.grace_s),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri
+from mm1_components.arguments import ManifestUri, Placement
+from mm1_components.launch.config import Layout
 from mm1_components.stage import StageOutputs, resolve_run, run_stage
 from mm1_components.step import Context, Step, main
 
@@ -17,7 +18,9 @@ class Inputs(BaseModel):
     init: ManifestUri = Field(description="Checkpoint whose weights to start from")
     recipe: str = Field(description="recipe by name; `mm1 recipes` lists them")
     overrides: str = Field("", description="overrides of the recipe separated by spaces, for example train.steps=20")
-    processes: int = Field(1, ge=1, description="trainer processes (ranks) on this machine")
+    processes: int = Field(0, ge=0, description="trainer processes (ranks) of one node; 0 = one per GPU, or one without GPUs")
+    nodes: int = Field(1, ge=1, description="nodes; on one machine their processes run side by side")
+    pool: Placement = Field("", description="pool of nodes on a cluster; empty = the profile's for training")
     seed: int = Field(0, description="seed of the run")
 
 
@@ -34,8 +37,7 @@ def run(inputs: Inputs, context: Context) -> StageOutputs:
         vision="",
         decoder="",
         overrides=inputs.overrides,
-        processes=inputs.processes,
-        grace_s=STEP.grace_s,
+        layout=Layout(nodes=inputs.nodes, processes=inputs.processes, pool=inputs.pool, grace_s=STEP.grace_s),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from mm1.checkpoint.resume import forget
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
@@ -16,6 +17,7 @@ from mm1.recipes import registry
 from mm1.store.open import open_store
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, model_json, settle_parts
+from mm1_components.launch.config import Layout
 from mm1_components.step import Context
 from mm1_components.training import train
 
@@ -61,8 +63,7 @@ def run_stage(
     vision: str,
     decoder: str,
     overrides: str,
-    processes: int,
-    grace_s: int,
+    layout: Layout,
 ) -> StageOutputs:
     """Train a stage, or with a decoder in the text stage publish it as a checkpoint; leave metrics.json.
 
@@ -85,26 +86,14 @@ def run_stage(
         key=context.key,
         folder=str(context.work),
     )
-    if decoder:
-        return StageOutputs(manifest=_publish_decoder(job, context))
-    result = train(job, processes, context, grace_s)
+    result = train(job, layout, context)
     _write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint))
-    from mm1.checkpoint.resume import forget
-
     forget(context.store, context.key)
     return StageOutputs(manifest=result.manifest)
 
 
 def _absolute(folder: str) -> str:
     return str(Path(folder).expanduser().absolute()) if folder else ""
-
-
-def _publish_decoder(job: TrainJob, context: Context) -> str:
-    from mm1.train.imported import publish_imported
-
-    uri = publish_imported(job, context.store, context.work)
-    context.artifact("metrics.json").write_text(json.dumps({"stage": "imported", "steps": 0}, indent=1) + "\n")
-    return uri
 
 
 def _write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint) -> None:

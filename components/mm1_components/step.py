@@ -14,6 +14,7 @@ Between steps travel parameters only: scalars, and addresses of manifests. Paths
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import platform
@@ -42,8 +43,9 @@ from mm1.manifests import MANIFEST_NAME, Manifest, ManifestT, load, manifest_key
 from mm1.store.base import BlobRef, Store, digest_of
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
-from mm1_components.arguments import build_parser, input_values, source_fields
+from mm1_components.arguments import LAUNCHER_FLAG, build_parser, input_values, placement_fields, source_fields
 from mm1_components.cache import cache_key, code_digest, folder_fingerprint
+from mm1_components.launch.config import Launcher
 
 log = logging.getLogger("mm1")
 
@@ -95,6 +97,8 @@ class Context:
     """Scratch folder of this execution; removed at its end."""
     artifacts: dict[str, Path]
     progress_file: Path | None = None
+    launcher: Launcher | None = None
+    """How to start ranks on a cluster; None: on this machine."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def load(self, uri: str, kind: type[ManifestT]) -> ManifestT:
@@ -178,8 +182,10 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
 def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, record: dict[str, Any]) -> None:
     inputs = validate(step.inputs, input_values(step, arguments), f"{step.name} inputs")
     values = inputs.model_dump(mode="json")
+    launcher = _launcher(step, arguments)
     code = code_digest(step.module)
-    key = cache_key(step.name, code, values, _fingerprints(step, values))
+    decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
+    key = cache_key(step.name, code, decisive, _fingerprints(step, values))
     record |= {"inputs": values, "code": code, "cache_key": key, "cache_hit": False}
     artifacts = {name: getattr(arguments, f"artifact.{name}") for name in step.artifacts}
     entry_key = f"cache/{step.name}/{key}.json"
@@ -198,6 +204,7 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
             work=work,
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=arguments.progress,
+            launcher=launcher,
         )
         try:
             result = step.run(inputs, context)
@@ -209,6 +216,16 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
     if step.cached:
         store.write_json(entry_key, {"outputs": _relative(outputs), "artifacts": record["artifacts"], "code": code})
     _write_outputs(arguments, outputs)
+
+
+def _launcher(step: Step[Any, Any], arguments: argparse.Namespace) -> Launcher | None:
+    text = arguments.launcher if step.distributed else None
+    if not text:
+        return None
+    try:
+        return validate(Launcher, json.loads(text), LAUNCHER_FLAG)
+    except ValueError as error:
+        raise ConfigurationError(f"{LAUNCHER_FLAG} is not JSON: {error}") from None
 
 
 def _fingerprints(step: Step[Any, Any], values: dict[str, Any]) -> dict[str, str]:

@@ -33,7 +33,7 @@ def test_committed_yaml_keeps_the_rules_and_is_valid_argo(file: Path) -> None:
     from hera.workflows.models import Workflow
 
     document = yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())
-    errors = [str(finding) for finding in policy.check(document, profiles.BUILT_IN["default"]) if finding.severity == "error"]
+    errors = [str(finding) for finding in policy.check(document, profiles.default()) if finding.severity == "error"]
     assert errors == []
     built = Workflow.model_validate(document)
     assert built.model_dump(exclude_none=True, by_alias=True) == document
@@ -48,7 +48,10 @@ def test_the_whole_chain_is_there() -> None:
     assert edges["gate"] == {"evaluate-base", "evaluate-sft"}
     assert edges["deploy"] == {"sft", "gate"}
     pools = {task.template.step: task.template.pool for task in workflow.tasks.values()}
-    assert pools["ingest"] == "cpu" and pools["pretrain"] == "train" and pools["evaluate"] == "eval"
+    assert pools["ingest"] == "cpu" and pools["pretrain"] == "cpu" and pools["evaluate"] == "eval-l40s"
+    assert {task.template.launches for task in workflow.tasks.values() if task.template.step in ("pretrain", "sft")} == {
+        "train-h100"
+    }
 
 
 def test_compiling_twice_gives_the_same_and_imports_no_torch(tmp_path: Path) -> None:

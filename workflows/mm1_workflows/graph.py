@@ -18,6 +18,7 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.pools import POOL_LABEL
 from mm1_workflows.expressions import Condition, parse_condition, parse_depends, parse_duration, retry_codes
 from mm1_workflows.findings import PolicyError
 
@@ -28,7 +29,8 @@ TASK_INPUT = "task"
 PROGRESS_FILE = "/var/run/argo/progress"
 """Where a task says how far it is (``done/total``), in every template."""
 ITEM = "{{item}}"
-POOL_LABEL = "mm1.dev/pool"
+LAUNCHES_ANNOTATION = "mm1.dev/launches"
+"""Template annotation of a step that trains: pool of its ranks on a cluster. The step's own pod is then a light supervisor."""
 STEP_LABEL = "mm1.dev/step"
 """Template label: the step of this project that it runs (and whose options it knows); absent on others."""
 
@@ -68,6 +70,8 @@ class Template:
     """Output artifact -> file."""
     env: dict[str, str] = field(default_factory=dict)
     pool: str = "cpu"
+    launches: str = ""
+    """Pool that the step starts ranks on; empty: it does its work itself."""
     step: str = ""
     """Step of this project that it runs; empty for others."""
     retry: Retry = Retry()
@@ -174,6 +178,7 @@ def read_template(body: dict[str, Any]) -> Template:
         artifacts={raw["name"]: raw["path"] for raw in outputs.get("artifacts") or []},
         env={raw["name"]: str(raw["value"]) for raw in container.get("env") or [] if "value" in raw},
         pool=labels.get(POOL_LABEL, "cpu"),
+        launches=(metadata.get("annotations") or {}).get(LAUNCHES_ANNOTATION, ""),
         step=labels.get(STEP_LABEL, ""),
         retry=_retry(body.get("retryStrategy")),
         timeout_s=None if timeout is None else float(timeout),

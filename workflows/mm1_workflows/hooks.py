@@ -15,8 +15,9 @@ from hera.workflows import (
     Container,
     CronWorkflow,
     EmptyDirVolume,
+    Env,
+    ExistingVolume,
     Parameter,
-    Resources,
     RetryStrategy,
     Workflow,
     WorkflowTemplate,
@@ -25,17 +26,19 @@ from hera.workflows.env_from import SecretEnvFrom
 from hera.workflows.models import (
     Backoff,
     Capabilities,
+    PodGC,
     PodSecurityContext,
+    ResourceRequirements,
     SeccompProfile,
     SecurityContext,
     Toleration,
     TTLStrategy,
 )
 
+from mm1_components.pools import POOL_LABEL, Pool
 from mm1_workflows import profiles
 from mm1_workflows.expressions import RETRY_EXPRESSION
-from mm1_workflows.graph import POOL_LABEL
-from mm1_workflows.profiles import Pool, Profile
+from mm1_workflows.profiles import Profile
 
 LABELS = {"app.kubernetes.io/part-of": "mm1"}
 RETRIES = 3
@@ -46,8 +49,10 @@ DEFAULT_GRACE_S = 60
 def fill_container(template: Container) -> Container:
     """Give a container template what every template has."""
     profile = profiles.current()
-    template.labels = LABELS | {POOL_LABEL: "cpu"} | (template.labels or {})
-    pool = profile.pool(template.labels[POOL_LABEL])
+    labels = template.labels or {}
+    name = profile.placed(labels.get(POOL_LABEL, "cpu"))  # a template by hand may name the kind of step instead of a pool
+    template.labels = LABELS | labels | {POOL_LABEL: name}
+    pool = profile.pool(name)
     _place(template, pool, profile)
     if template.retry_strategy is None:
         template.retry_strategy = RetryStrategy(
@@ -69,23 +74,23 @@ def fill_container(template: Container) -> Container:
 
 def _place(template: Container, pool: Pool, profile: Profile) -> None:
     if template.resources is None:
-        template.resources = Resources(
-            cpu_request=pool.cpus,
-            cpu_limit=pool.cpus,
-            memory_request=pool.memory,
-            memory_limit=pool.memory,
-            gpus=pool.gpus or None,
-        )
-    if template.node_selector is None and pool.node_selector:
-        template.node_selector = dict(pool.node_selector)
-    if template.tolerations is None and pool.tolerations:
+        template.resources = ResourceRequirements.model_validate(pool.resources)
+    if template.node_selector is None and pool.labels:
+        template.node_selector = dict(pool.labels)
+    if template.tolerations is None and pool.taints:
         template.tolerations = [Toleration(**toleration) for toleration in pool.tolerations]
     if template.volumes is None:
         # The root file system is read-only: scratch and shared memory are the two places to write to.
         template.volumes = [
             EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit=pool.scratch),
             EmptyDirVolume(name="shm", mount_path="/dev/shm", medium="Memory", size_limit=pool.shared_memory),
+            *(
+                ExistingVolume(name=f"claim-{one.claim}", claim_name=one.claim, mount_path=one.mount_path, read_only=True)
+                for one in profile.volumes
+            ),
         ]
+    if template.env is None and profile.environment:
+        template.env = [Env(name=name, value=value) for name, value in profile.environment.items()]
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
 
@@ -101,7 +106,11 @@ def fill_workflow(workflow: Workflow) -> Workflow:
     workflow.labels = LABELS | (workflow.labels or {})
     workflow.arguments = _parameters(workflow, profile)
     workflow.active_deadline_seconds = workflow.active_deadline_seconds or profile.run_seconds
-    workflow.service_account_name = workflow.service_account_name or profile.service_account
+    workflow.service_account_name = workflow.service_account_name or profile.accounts.step
+    if workflow.archive_logs is None and profile.archive_logs:
+        workflow.archive_logs = True
+    if workflow.pod_gc is None:
+        workflow.pod_gc = PodGC(strategy="OnWorkflowCompletion", delete_delay_duration="60s")
     if workflow.ttl_strategy is None:
         workflow.ttl_strategy = TTLStrategy(seconds_after_completion=7 * 86_400)
     if workflow.security_context is None:

@@ -10,44 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
-from mm1_workflows.graph import POOL_LABEL
+from mm1_components.pools import ClaimMount, Pool
+
+POOLS = Path("infra/pools.yaml")
+FOLDER = Path(__file__).resolve().parents[1] / "profiles"
 
 
-class Pool(Config):
-    """A kind of node, and what a task placed there may use."""
+class Accounts(Config):
+    """Service accounts by what a pod may do; the chart makes them."""
 
-    image: str = "cpu"
-    """Image by name: cpu (light steps, no torch) or trainer."""
-    cpus: int = 1
-    """Cores; request = limit."""
-    memory: str = "2Gi"
-    """Memory as a Kubernetes quantity; request = limit."""
-    gpus: int = 0
-    """GPUs."""
-    shared_memory: str = "64Mi"
-    """Size of /dev/shm (part of `memory`)."""
-    scratch: str = "10Gi"
-    """Size of /tmp."""
-    node_selector: dict[str, str] = Field(default={})
-    """Labels that the node must have."""
-    tolerations: tuple[dict[str, str], ...] = ()
-    """Taints that the pod puts up with."""
-    whole_machine: bool = False
-    """On one machine a task of this pool gets all cores, otherwise `cpus`."""
-
-
-def _placed(pool: str, **values: Any) -> Pool:
-    taint = {"key": POOL_LABEL, "operator": "Equal", "value": pool, "effect": "NoSchedule"}
-    return Pool(node_selector={POOL_LABEL: pool}, tolerations=(taint,), **values)
+    step: str = "mm1-step"
+    """Light steps: what Argo's executor needs, nothing else."""
+    supervisor: str = "mm1-supervisor"
+    """Training steps: also JobSets and the pods of their ranks."""
+    rank: str = "mm1-rank"
+    """Ranks: nothing; its token is not mounted."""
 
 
 class Profile(Config):
@@ -57,33 +44,44 @@ class Profile(Config):
     """Name, for messages."""
     images: dict[str, str] = Field(default={"cpu": "ghcr.io/mm1/cpu:0.1.0", "trainer": "ghcr.io/mm1/trainer:0.1.0"})
     """Image name -> image; with its digest from the first release on."""
-    pools: dict[str, Pool] = Field(
-        default={
-            "cpu": Pool(),
-            "train": _placed(
-                "train",
-                image="trainer",
-                cpus=8,
-                memory="64Gi",
-                gpus=1,
-                shared_memory="8Gi",
-                scratch="100Gi",
-                whole_machine=True,
-            ),
-            "eval": _placed(
-                "eval", image="trainer", cpus=4, memory="32Gi", gpus=1, shared_memory="2Gi", scratch="50Gi", whole_machine=True
-            ),
-        }
-    )
-    """Pool name -> resources and placement."""
+    pools: dict[str, Pool] = Field(default={})
+    """Pool name -> resources and placement; the table of ``infra/pools.yaml``, and what a site adds."""
+    placement: dict[str, str] = Field(default={"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"})
+    """Kind of step -> pool that it runs on."""
     store: str = "s3://mm1/store"
     """Address of the object store; the default of every workflow's parameter `store`."""
-    service_account: str = "mm1-workflow"
-    """Account that the pods run as."""
+    accounts: Accounts = Accounts()
+    """Accounts that the pods run as."""
     environment_secret: str = "mm1-store"
     """Secret whose keys become the pods' environment (credentials of the store); empty = none."""
+    environment: dict[str, str] = Field(default={})
+    """Plain environment of every pod; never a secret."""
+    volumes: tuple[ClaimMount, ...] = ()
+    """Claims that every pod mounts, read-only."""
+    queue: str = ""
+    """Kueue's LocalQueue that training asks for its nodes; empty = no queue."""
+    archive_logs: bool = True
+    """Keep the steps' logs in Argo's artifact store, for when the pods are gone."""
     run_seconds: int = 7 * 86_400
     """A whole run ends at the latest after this many seconds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Profile:
+        for kind, name in self.placement.items():
+            if name not in self.pools:
+                raise ValueError(f"placement.{kind}: no pool {name!r}; {suggest(name, list(self.pools))}")
+        return self
+
+    def placed(self, kind: str) -> str:
+        """The pool's name for a kind of step; a pool's own name stands for itself.
+
+        Raises:
+            ConfigurationError: neither.
+        """
+        if kind in self.placement:
+            return self.placement[kind]
+        self.pool(kind)
+        return kind
 
     def pool(self, name: str) -> Pool:
         """A pool by name.
@@ -106,13 +104,33 @@ class Profile(Config):
         return self.images[name]
 
 
-BUILT_IN = {"default": Profile()}
-_current: ContextVar[Profile] = ContextVar("profile", default=BUILT_IN["default"])
+def pools_table() -> dict[str, Any]:
+    """The table of node pools, as it stands in ``infra/pools.yaml``.
+
+    Raises:
+        ConfigurationError: the file is not beside this package.
+    """
+    path = next((folder / POOLS for folder in Path(__file__).resolve().parents if (folder / POOLS).is_file()), None)
+    if path is None:
+        raise ConfigurationError(
+            f"{POOLS} is missing: run from a checkout of the project, or install it with `pip install -e .`"
+        )
+    table: dict[str, Any] = yaml.safe_load(path.read_text())["pools"]
+    return table
+
+
+@cache
+def default() -> Profile:
+    """The profile of the committed YAML."""
+    return validate(Profile, {"pools": pools_table()}, str(POOLS))
+
+
+_current: ContextVar[Profile | None] = ContextVar("profile", default=None)
 
 
 def current() -> Profile:
     """The profile that workflow files are being built with."""
-    return _current.get()
+    return _current.get() or default()
 
 
 @contextmanager
@@ -126,25 +144,29 @@ def using(profile: Profile) -> Iterator[Profile]:
 
 
 def read(name: str) -> Profile:
-    """A built-in profile by name, or a site's own from a YAML file.
+    """A profile by name (``default``, or a file of ``workflows/profiles``), or a site's own from a YAML file.
 
     A file names only what differs from the default profile; maps are merged, everything else is replaced.
 
     Raises:
         ConfigurationError: no such name or file, or a field that does not fit.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
+    if name == "default":
+        return default()
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".json"):
-        raise ConfigurationError(f"unknown profile {name!r}: {suggest(name, list(BUILT_IN))}; or name a YAML file")
+        known = {found.stem: found for found in sorted(FOLDER.glob("*.yaml"))}
+        if name not in known:
+            words = suggest(name, ["default", *known])
+            raise ConfigurationError(f"unknown profile {name!r}: {words}; or name a YAML file")
+        path = known[name]
     try:
         given = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
         raise ConfigurationError(f"profile {name}: no such file") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"profile {name}: not YAML: {error}") from None
-    base = BUILT_IN["default"].model_dump(mode="json") | {"name": path.stem}
+    base = default().model_dump(mode="json") | {"name": path.stem}
     return validate(Profile, _merged(base, given), f"profile {name}")
 
 

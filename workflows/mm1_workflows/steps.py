@@ -27,15 +27,19 @@ from pydantic.fields import FieldInfo
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import flag_of, role_of
+from mm1_components.arguments import LAUNCHER_FLAG, PLACEMENT, flag_of, role_of
+from mm1_components.launch.config import Launcher
+from mm1_components.pools import POOL_LABEL
 from mm1_components.step import Step
 from mm1_workflows import hooks, profiles
-from mm1_workflows.graph import INPUTS_ANNOTATION, ITEM, POOL_LABEL, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
+from mm1_workflows.graph import INPUTS_ANNOTATION, ITEM, LAUNCHES_ANNOTATION, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
 
 TEMPLATE_PREFIX = "step-"
 """Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
 OUT_FOLDER = "/tmp/mm1/out"
 ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
+SUPERVISOR_GRACE_S = 120
+"""Time for a stopped supervisor to end its ranks; they save within their own grace period."""
 
 
 def __getattr__(name: str) -> Callable[..., Task]:
@@ -120,27 +124,52 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += [f"--artifact.{name}={ARTIFACT_FOLDER}/{name}" for name in step.artifacts]
     args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
+    pool = profile.placed(step.pool)
+    placing: dict[str, Any] = {}
+    if step.distributed:  # its own pod only supervises
+        args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
+        launches, pool = pool, profile.placed("cpu")
+        placing = {"service_account_name": profile.accounts.supervisor}
     return Container(
         name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
-        image=profile.image(profile.pool(step.pool).image),
+        image=profile.image(profile.pool(pool).image),
         command=["python", "-m", step.module],
         args=args,
         inputs=[_input(name, info) for name, info in fields.items()]
         + [Parameter(name=TASK_INPUT, description="task of the run")],
         outputs=[*_outputs(step), *_artifacts(step)],
-        labels={POOL_LABEL: step.pool, STEP_LABEL: step.name.replace("_", "-")},
+        labels={POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")},
         annotations={
             INPUTS_ANNOTATION: json.dumps({name: input_type(info) for name, info in fields.items()}),
             "mm1.dev/summary": step.summary,
-        },
+        }
+        | ({LAUNCHES_ANNOTATION: launches} if step.distributed else {}),
         active_deadline_seconds=step.timeout_s,
-        pod_spec_patch=hooks.grace_patch(step.grace_s),
+        pod_spec_patch=hooks.grace_patch(SUPERVISOR_GRACE_S if step.distributed else step.grace_s),
+        **placing,
+    )
+
+
+def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
+    """How a step that trains starts its ranks in the places of a profile."""
+    pools = {name: one for name, one in profile.pools.items() if name == pool or one.gpus}
+    used = {one.image for one in pools.values()}
+    return Launcher(
+        pool=pool,
+        pools={name: one.model_copy(update={"machine": {}}) for name, one in pools.items()},
+        images={name: profile.image(name) for name in sorted(used)},
+        account=profile.accounts.rank,
+        environment_secret=profile.environment_secret,
+        environment=profile.environment,
+        volumes=profile.volumes,
+        queue=profile.queue,
+        grace_s=grace_s,
     )
 
 
 def input_type(info: FieldInfo) -> str | list[str]:
     """The type that a workflow parameter has when it feeds this input: a name, or the list of choices."""
-    if role := role_of(info):
+    if (role := role_of(info)) and role != PLACEMENT:
         return role
     if get_origin(info.annotation) is Literal:
         return [str(choice) for choice in get_args(info.annotation)]

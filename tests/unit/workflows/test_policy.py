@@ -10,13 +10,12 @@ import pytest
 from hera.workflows import Workflow
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import graph, policy
+from mm1_workflows import graph, policy, profiles
 from mm1_workflows.findings import PolicyError
 from mm1_workflows.graph import Document
-from mm1_workflows.profiles import BUILT_IN, Profile
 from tests.support.toy_workflows import build, toy
 
-DEFAULT = BUILT_IN["default"]
+DEFAULT = profiles.default()
 WHEN = "{{tasks.a.outputs.parameters.text}} == yes"
 
 
@@ -133,7 +132,7 @@ def test_every_rule_is_broken_by_a_test_and_explained() -> None:
 
 
 def test_a_site_must_pin_its_images(good: Document) -> None:
-    site = Profile(name="site")
+    site = DEFAULT.model_copy(update={"name": "site"})
     assert {finding.severity for finding in policy.check(good, site)} == {"error"}
     pinned = copy.deepcopy(good)
     pod(pinned)["container"]["image"] = "registry.example.org/mm1/cpu@sha256:" + "0" * 64

@@ -98,9 +98,9 @@ def test_templates_by_hand_get_what_every_template_has() -> None:
 
     document = build(by_hand)
     template = next(item for item in document["spec"]["templates"] if item["name"] == "hand")
-    pool = profiles.BUILT_IN["default"].pools["train"]
+    pool = profiles.default().pools["train-h100"]
     assert template["container"]["resources"]["limits"]["nvidia.com/gpu"] == str(pool.gpus)
-    assert template["nodeSelector"] == pool.node_selector
+    assert template["nodeSelector"] == pool.labels
     assert {volume["name"] for volume in template["volumes"]} == {"tmp", "shm"}
     assert template["retryStrategy"] and template["activeDeadlineSeconds"] and template["container"]["securityContext"]
     assert json.loads(template["podSpecPatch"])["terminationGracePeriodSeconds"] == 60

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped] # its stubs are not among the dependencies
 
+from mm1_components.arguments import LAUNCHER_FLAG
 from mm1_workflows.expressions import substitute
 from mm1_workflows.graph import PROGRESS_FILE, Template
 from mm1_workflows.local.folder import RunFolder
@@ -34,7 +35,8 @@ def local_paths(template: Template, folder: Path) -> dict[str, Path]:
 def argv_of(template: Template, folder: Path, lookup: Callable[[str], str]) -> list[str]:
     """The task's argv on this machine: local paths and this interpreter, then values for references.
 
-    Paths are put in before values, so that a value that looks like a path of the container stays as it is.
+    Paths are put in before values, so that a value that looks like a path of the container stays as it is. A step that would
+    start its ranks on a cluster is not told how, so it starts them here.
     """
     paths = sorted(local_paths(template, folder).items(), key=lambda item: -len(item[0]))
 
@@ -43,7 +45,8 @@ def argv_of(template: Template, folder: Path, lookup: Callable[[str], str]) -> l
             word = word.replace(inside, str(outside))
         return word
 
-    argv = [substitute(placed(word), lookup) for word in template.argv]
+    words = [word for word in template.argv if not (template.launches and word.startswith(f"{LAUNCHER_FLAG}="))]
+    argv = [substitute(placed(word), lookup) for word in words]
     return [sys.executable, *argv[1:]] if argv and argv[0] in ("python", "python3") else argv
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -158,8 +159,10 @@ class Runner:
         return cost
 
     def _cost(self, item: Instance) -> int:
-        pool = self.profile.pool(item.task.template.pool)
-        return self.cores if pool.whole_machine else min(pool.cpus, self.cores)
+        template = item.task.template
+        pool = self.profile.pool(template.launches or template.pool)
+        is_heavy = pool.image != "cpu"  # where a cluster would take a machine with GPUs, this one is taken as a whole
+        return self.cores if is_heavy else min(math.ceil(pool.cpus), self.cores)
 
     # -- one task -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,115 @@
+"""What a look at a JobSet and its pods tells: state, complaint of what is pending, outcome of what has ended.
+
+Pure functions over what the API returns, so that every case can be tested without a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mm1.errors import Outcome
+
+PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+KILLED = 137
+# The first that any node ended with decides: what others had is a consequence of it.
+MOST_TELLING = (
+    Outcome.CONFIGURATION,
+    Outcome.DATA,
+    Outcome.DIVERGED,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.CHECKPOINT,
+    Outcome.HARDWARE,
+    Outcome.UNHANDLED,
+    Outcome.PREEMPTED,
+    Outcome.NETWORK,
+)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one node ended."""
+
+    index: int
+    outcome: Outcome
+    message: str
+
+
+def index_of(pod: Any) -> int:
+    """Number of the node that a pod is."""
+    annotations = pod.metadata.annotations or {}
+    return int(annotations.get(INDEX_ANNOTATION, 0))
+
+
+def ending_of(pod: Any) -> Ending | None:
+    """How a pod ended; None while it runs or when it did its work."""
+    status = next((one for one in pod.status.container_statuses or [] if one.name == "main"), None)
+    ended = status.state.terminated if status and status.state else None
+    disrupted = any(one.type == "DisruptionTarget" and one.status == "True" for one in pod.status.conditions or [])
+    index = index_of(pod)
+    if ended is None:
+        if pod.status.phase != "Failed":
+            return None
+        words = f"{pod.status.reason or 'Failed'}: {pod.status.message or 'the pod ended without a word'}"
+        return Ending(index, Outcome.PREEMPTED if disrupted else Outcome.NETWORK, words)
+    if ended.exit_code == 0:
+        return None
+    return Ending(index, *_judged(ended, disrupted))
+
+
+def _judged(ended: Any, disrupted: bool) -> tuple[Outcome, str]:
+    try:
+        record = json.loads(ended.message or "")
+        return Outcome.from_exit_code(int(record["outcome"])), str(record["message"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    if ended.reason == "OOMKilled":
+        return Outcome.OUT_OF_MEMORY, "the container was killed for want of memory"
+    outcome = Outcome.from_exit_code(ended.exit_code)
+    if outcome is Outcome.UNHANDLED and disrupted:
+        return Outcome.PREEMPTED, "the pod was evicted"
+    if ended.exit_code in (KILLED, 143):
+        return Outcome.NETWORK, f"the container was killed from outside (exit {ended.exit_code})"
+    return outcome, f"exit {ended.exit_code}"
+
+
+def verdict(endings: Iterable[Ending]) -> Ending | None:
+    """The ending that explains the others."""
+    return min(endings, key=lambda one: (MOST_TELLING.index(one.outcome), one.index), default=None)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Why a pod does not run yet."""
+
+    reason: str
+    message: str
+    since: datetime
+
+    @property
+    def is_pull(self) -> bool:
+        """Whether it is the image or the container's set-up, which waiting seldom mends."""
+        return self.reason in PULL_REASONS
+
+    @property
+    def seconds(self) -> float:
+        """For how long."""
+        return (datetime.now(UTC) - self.since).total_seconds()
+
+
+def pending_of(pod: Any) -> Pending | None:
+    """Why a pod is pending; None when it is not, or nothing is said yet."""
+    if pod.status.phase != "Pending":
+        return None
+    for status in pod.status.container_statuses or []:
+        waiting = status.state.waiting if status.state else None
+        if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+            return Pending(waiting.reason, waiting.message or "", pod.metadata.creation_timestamp)
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return Pending(condition.reason or "Unschedulable", condition.message or "", condition.last_transition_time)
+    return None
