@@ -1,12 +1,12 @@
-"""``mm1 compile``: workflow files to YAML, or a check that nothing drifted."""
+"""``mm1 compile``: workflow files to YAML for each engine, or a check that nothing drifted."""
 
 from __future__ import annotations
 
 from mm1.errors import Outcome
 from mm1_workflows import compile as compiler
-from mm1_workflows import graph
 from mm1_workflows.commands.output import console, say
-from mm1_workflows.load import load
+from mm1_workflows.kubeflow import losses
+from mm1_workflows.load import Loaded
 from mm1_workflows.tree.building import Compile
 
 
@@ -14,14 +14,30 @@ def compile_all(command: Compile) -> int:
     """Write the YAML of workflow files; with --check only compare."""
     shown = console()
     targets = command.files or compiler.workflow_files()
-    for target in targets:
-        graph.read(load(target, command.profile).document)  # what no engine runs is not written
+    engines = _engines(command)
+    files, loaded = compiler.compile_all(targets, engines, command.profile, command.to)
     if command.check:
-        differing = compiler.drift(targets, command.to, command.profile)
+        differing = compiler.drift(files)
         for path, diff in differing.items():
             say(shown, diff)
             say(shown, f"{path} is not what its workflow file says: run `make compile`")
         return int(Outcome.CONFIGURATION) if differing else 0
-    changed = compiler.write(targets, command.to, command.profile)
-    say(shown, f"{len(targets)} workflows, {len(changed)} files changed in {command.to}")
+    changed = compiler.write(files)
+    folders = ", ".join(sorted({str(file.path.parent) for file in files}))
+    say(shown, f"{len(targets)} workflows for {', '.join(engines)}: {len(changed)} of {len(files)} files changed in {folders}")
+    if "kubeflow" in engines:
+        for line in lost(loaded):
+            say(shown, line)
     return 0
+
+
+def lost(loaded: list[Loaded]) -> list[str]:
+    """What Kubeflow cannot say of these workflows, each kind once."""
+    found = sorted({loss for one in loaded for loss in losses.found(one.document)})
+    return ["Kubeflow cannot say (docs/how-to/kubeflow.md):", *(f"  {loss}" for loss in found)] if found else []
+
+
+def _engines(command: Compile) -> tuple[compiler.Engine, ...]:
+    if command.engine:
+        return (command.engine,)
+    return ("argo",) if command.to else compiler.ENGINES

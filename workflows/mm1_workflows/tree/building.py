@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cappa import Arg, command
 
 from mm1_workflows.tree.options import COMMANDS, FilesArg, ProfileArg
 
 
-@command(name="compile", help="Write the YAML of workflow files.", invoke=f"{COMMANDS}.compile.compile_all")
+@command(
+    name="compile",
+    help="Write the YAML of workflow files for Argo, Kubeflow and the chart.",
+    invoke=f"{COMMANDS}.compile.compile_all",
+)
 @dataclass
 class Compile:
     """``mm1 compile``."""
 
     files: FilesArg = field(default_factory=list)
-    to: Annotated[Path, Arg(long="--to", value_name="FOLDER", help="Folder of the YAML.")] = Path("workflows/compiled/argo")
+    engine: Annotated[
+        Literal["argo", "kubeflow", "template"] | None,
+        Arg(long=True, help="One engine only: argo, kubeflow (pipeline), template (WorkflowTemplate of the chart)."),
+    ] = None
+    to: Annotated[
+        Path | None, Arg(long="--to", value_name="FOLDER", help="Another folder, for one engine [default engine: argo].")
+    ] = None
     profile: ProfileArg = "default"
     check: Annotated[bool, Arg(long=True, help="Write nothing; fail when a file differs.")] = False
 
