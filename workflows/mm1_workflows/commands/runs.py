@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from rich.console import Console
 
 from mm1.errors import ConfigurationError
@@ -13,11 +15,18 @@ from mm1_workflows.records import RunRecords
 from mm1_workflows.tree.looking import Runs
 
 STATES = ("done", "failed", "running")
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 COLOURS = {"done": "green", "failed": "red", "running": "cyan"}
 
 
 def runs(command: Runs) -> int:
     """List runs, or the tasks of one."""
+    if command.cluster:
+        from mm1_workflows.commands import cluster_runs
+
+        return cluster_runs.runs(command)
+    if command.server or command.context or command.namespace:
+        raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
     shown = console()
     store = open_store(command.store)
     if command.run:
@@ -25,7 +34,9 @@ def runs(command: Runs) -> int:
         return 0
     if command.state and command.state not in STATES:
         raise ConfigurationError(f"--state {command.state!r}: one of {', '.join(STATES)}")
+    since = moment(command.since)
     found = [run for run in records.all_runs(store) if command.state in ("", run.state)]
+    found = [run for run in found if since is None or datetime.fromisoformat(run.started) >= since]
     if not found:
         say(shown, f"no runs in {store.uri}")
         return 0
@@ -40,6 +51,24 @@ def runs(command: Runs) -> int:
     if len(found) > command.limit:
         say(shown, f"and {len(found) - command.limit} older ones: --limit {len(found)}")
     return 0
+
+
+def moment(text: str, now: datetime | None = None) -> datetime | None:
+    """``--since``: a time back from now (90m, 12h, 7d), or a date or time (UTC unless it says otherwise).
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if not text:
+        return None
+    amount, unit = text[:-1], text[-1]
+    if unit in UNITS and amount.isdigit():
+        return (now or datetime.now(UTC)) - timedelta(**{UNITS[unit]: int(amount)})
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"--since {text!r}: a time like 90m, 12h or 7d is wanted, or a date like 2026-11-24") from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def _one(shown: Console, run: RunRecords) -> None:

@@ -8,17 +8,25 @@ from typing import Annotated
 
 from cappa import Arg, command
 
-from mm1_workflows.tree.options import COMMANDS, StoreArg
+from mm1_workflows.tree.options import COMMANDS, Cluster, StoreArg
 
 
 @command(name="runs", help="List runs with state, duration and cache hits.", invoke=f"{COMMANDS}.runs.runs")
 @dataclass
-class Runs:
+class Runs(Cluster):
     """``mm1 runs``."""
 
     run: Annotated[str, Arg(value_name="run", help="One run: its tasks [default: all runs].")] = ""
     store: StoreArg = "runs/store"
-    state: Annotated[str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed or running.")] = ""
+    cluster: Annotated[
+        bool, Arg(long=True, help="The runs of a cluster's namespace, as Argo knows them, not those of the store.")
+    ] = False
+    state: Annotated[
+        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running (or waiting, on a cluster).")
+    ] = ""
+    since: Annotated[
+        str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
+    ] = ""
     limit: Annotated[int, Arg(long=True, value_name="N", help="At most so many, newest first.")] = 20
 
 

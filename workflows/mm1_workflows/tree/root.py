@@ -11,6 +11,7 @@ from typing import Any
 from cappa import Subcommands, command
 
 from mm1_workflows.tree.building import Compile, Lint
+from mm1_workflows.tree.cluster import Logs, Open, Retry, Stop, Watch
 from mm1_workflows.tree.looking import Compare, Gc, Lineage, Runs
 from mm1_workflows.tree.running import Run, Submit
 from mm1_workflows.tree.setting import Doctor, Recipes, Serve
@@ -21,7 +22,24 @@ from mm1_workflows.tree.setting import Doctor, Recipes, Serve
 class Mm1:
     """The root of ``mm1``."""
 
-    subcommand: Subcommands[Run | Submit | Compile | Lint | Runs | Compare | Lineage | Gc | Serve | Doctor | Recipes]
+    subcommand: Subcommands[
+        Run
+        | Submit
+        | Watch
+        | Logs
+        | Stop
+        | Retry
+        | Open
+        | Compile
+        | Lint
+        | Runs
+        | Compare
+        | Lineage
+        | Gc
+        | Serve
+        | Doctor
+        | Recipes
+    ]
 
 
 @command(name="hera", help="Hera's commands, and submit.")

@@ -8,7 +8,17 @@ from typing import Annotated
 
 from cappa import Arg, command
 
-from mm1_workflows.tree.options import COMMANDS, FileArg, FolderArg, ParameterArg, ProfileArg, StoreArg
+from mm1_workflows.tree.options import (
+    COMMANDS,
+    Cluster,
+    FileArg,
+    FolderArg,
+    LogsArg,
+    ParameterArg,
+    ProfileArg,
+    StoreArg,
+    WatchArg,
+)
 
 
 @command(name="run", help="Run a workflow on this machine, with live progress.", invoke=f"{COMMANDS}.run.run")
@@ -29,23 +39,20 @@ class Run:
 
 @command(name="submit", help="Send a workflow to a cluster.", invoke=f"{COMMANDS}.submit.submit")
 @dataclass
-class Submit:
+class Submit(Cluster):
     """``mm1 submit`` and ``hera submit``."""
 
-    file: FileArg
+    file: Annotated[
+        str,
+        Arg(value_name="file", help="A workflow: file.py, file.py:object, a YAML file, or template/NAME of the cluster."),
+    ]
     parameters: ParameterArg = field(default_factory=list)
     profile: ProfileArg = "default"
     dry_run: Annotated[
         str, Arg(long=True, value_name="client|server", help="client: print the object; server: let the cluster check it.")
     ] = ""
-    server: Annotated[
-        str, Arg(long=True, value_name="URL", help="Argo Server; without it the Kubernetes API of the kubeconfig is used.")
-    ] = ""
-    token_file: Annotated[
-        Path | None, Arg(long=True, value_name="FILE", help="File with the token for Argo Server [default: $ARGO_TOKEN].")
-    ] = None
-    context: Annotated[str, Arg(long=True, value_name="NAME", help="Context of the kubeconfig.")] = ""
-    namespace: Annotated[str, Arg(short="-n", long=True, value_name="NAME", help="Namespace [default: the context's].")] = ""
+    watch: WatchArg = False
+    logs: LogsArg = False
     idempotency_key: Annotated[
         str,
         Arg(long=True, value_name="TEXT", help="The same key makes one workflow, however often it is sent."),
