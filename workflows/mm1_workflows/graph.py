@@ -278,7 +278,7 @@ def _retry(strategy: dict[str, Any] | None) -> Retry:
         codes=retry_codes(strategy.get("expression")) or frozenset(),
         wait_s=parse_duration(backoff.get("duration")),
         factor=float(backoff.get("factor") or 1),
-        max_wait_s=parse_duration(backoff.get("maxDuration"), 600.0),
+        max_wait_s=parse_duration(backoff.get("cap"), 600.0),
     )
 
 

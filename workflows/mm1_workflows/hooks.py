@@ -55,9 +55,7 @@ def fill_container(template: Container) -> Container:
     pool = profile.pool(name)
     _place(template, pool, profile)
     if template.retry_strategy is None:
-        template.retry_strategy = RetryStrategy(
-            limit=RETRIES, expression=RETRY_EXPRESSION, backoff=Backoff(duration="5s", factor=2, max_duration="10m")
-        )
+        template.retry_strategy = retries(RETRIES)
     if template.active_deadline_seconds is None:
         template.active_deadline_seconds = DEFAULT_SECONDS
     if template.pod_spec_patch is None:
@@ -93,6 +91,12 @@ def _place(template: Container, pool: Pool, profile: Profile) -> None:
         template.env = [Env(name=name, value=value) for name, value in profile.environment.items()]
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
+
+
+def retries(limit: int) -> RetryStrategy:
+    """Start again so many times at most, after the outcome classes that can pass by themselves."""
+    # `cap`, not `max_duration`: that counts from the first start, so a long step would never be started again.
+    return RetryStrategy(limit=limit, expression=RETRY_EXPRESSION, backoff=Backoff(duration="5s", factor=2, cap="2m"))
 
 
 def grace_patch(seconds: int) -> str:

@@ -189,7 +189,7 @@ class Cluster:
             found = self._call(
                 lambda: self.objects.list_namespaced_custom_object(
                     "kueue.x-k8s.io",
-                    "v1beta1",
+                    "v1beta2",
                     self.namespace,
                     "workloads",
                     label_selector=f"kueue.x-k8s.io/job-uid={uid}",

@@ -34,9 +34,10 @@ class Launcher(Config):
     grace_s: int = Field(default=600, ge=1)
     """Seconds between SIGTERM and SIGKILL: one step and a checkpoint must fit in."""
     restarts: int = Field(default=3, ge=0)
-    """Restarts of the whole gang by JobSet itself (lost pods, network); then the supervisor looks at it."""
-    relaunches: int = Field(default=3, ge=0)
-    """New JobSets after that, by class; preemptions are not counted."""
+    """Restarts of the whole gang by JobSet itself (lost pods, network), preemptions not counted; then the step fails, and the
+    engine may try it again."""
+    relaunches: int = Field(default=2, ge=0)
+    """New JobSets with half the micro-batch after an out-of-memory, or away from a node after a hardware fault."""
     timeout_s: int = Field(default=14 * 86_400, ge=1)
     """A JobSet ends at the latest after this many seconds."""
     pull_timeout_s: int = Field(default=60, ge=1)

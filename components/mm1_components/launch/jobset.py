@@ -1,8 +1,8 @@
 """The JobSet of a training run, as plain data: one replicated job, one pod per node, each with torchrun.
 
-Codes that no restart can help end the JobSet at once (the Job's pod failure policy gives it a reason of its own); anything else
-(a lost pod, the network, a preemption) restarts the whole gang, and the ranks go on from the last checkpoint. What JobSet
-cannot decide, the supervisor does (:mod:`mm1_components.launch.supervisor`).
+Codes that no restart can help end the JobSet at once. Anything else restarts the whole gang, and the ranks go on from the last
+checkpoint: a lost pod or the network a bounded number of times, a preemption (the ranks have saved, or the node is being
+drained) without being counted. What JobSet cannot decide, the supervisor does (:mod:`mm1_components.launch.supervisor`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,18 @@ GROUP, VERSION, PLURAL = "jobset.x-k8s.io", "v1alpha2", "jobsets"
 REPLICATED_JOB = "node"
 RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
 ATTEMPT_ANNOTATION, MICRO_BATCH_ANNOTATION = "mm1.dev/attempt", "mm1.dev/micro-batch"
-KEY_ANNOTATION = "mm1.dev/key"
+KEY_ANNOTATION, AVOID_ANNOTATION = "mm1.dev/key", "mm1.dev/avoid"
+HOST_LABEL = "kubernetes.io/hostname"
 PORT = 29500
-FINAL = (Outcome.CONFIGURATION, Outcome.DATA, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.CHECKPOINT)
-"""Outcomes after which starting the same ranks again is no use."""
+FINAL = (
+    Outcome.CONFIGURATION,
+    Outcome.DATA,
+    Outcome.DIVERGED,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.HARDWARE,
+    Outcome.CHECKPOINT,
+)
+"""Outcomes after which starting the same ranks again in the same way and place is no use."""
 KEEP_FINISHED_S = 600
 
 
@@ -40,6 +48,8 @@ class Gang:
     """Cache key of the work."""
     attempt: int
     """0 for the first JobSet of the work, then 1, ..."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that reported a fault, by host name."""
     owner: dict[str, Any] | None = None
     """Owner reference of the workflow, so that nothing outlives it."""
 
@@ -84,6 +94,7 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
             ATTEMPT_ANNOTATION: str(gang.attempt),
             MICRO_BATCH_ANNOTATION: str(job.config.train.micro_batch),
             KEY_ANNOTATION: gang.key,
+            AVOID_ANNOTATION: " ".join(gang.avoid),
         },
     }
     if gang.owner:
@@ -97,7 +108,11 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
             "failurePolicy": {
                 "maxRestarts": launcher.restarts,
-                "rules": [{"name": "final", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+                "rules": [
+                    _restart_rule("final", "FailJobSet", 0),
+                    _restart_rule("saved", "RestartJobSetAndIgnoreMaxRestarts", 1),
+                    _restart_rule("disrupted", "RestartJobSetAndIgnoreMaxRestarts", 2),
+                ],
             },
             "replicatedJobs": [
                 {
@@ -121,17 +136,30 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
         "backoffLimit": 0,
         "activeDeadlineSeconds": launcher.timeout_s,
         "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {"containerName": "main", "operator": "In", "values": [int(one) for one in FINAL]},
-                }
+            "rules": [  # the rules of the JobSet tell them apart by their place here
+                _exit_rule([int(one) for one in FINAL]),
+                _exit_rule([int(Outcome.PREEMPTED)]),
+                {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
         "template": {
             "metadata": {"labels": gang.labels | {POOL_LABEL: pool_name}},
             "spec": _pod(gang, job, layout, launcher, pool),
         },
+    }
+
+
+def _exit_rule(codes: list[int]) -> dict[str, Any]:
+    return {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": codes}}
+
+
+def _restart_rule(name: str, action: str, place: int) -> dict[str, Any]:
+    """What the JobSet does when a Job failed by the rule of that place in its pod failure policy."""
+    return {
+        "name": name,
+        "action": action,
+        "onJobFailureReasons": ["PodFailurePolicy"],
+        "onJobFailureMessagePatterns": [f"rule at index {place}$"],
     }
 
 
@@ -155,6 +183,10 @@ def _pod(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Po
         spec["nodeSelector"] = dict(pool.labels)
     if pool.taints:
         spec["tolerations"] = pool.tolerations
+    if gang.avoid:  # preferred: where there is no other node, the same one is better than none
+        wish = {"matchExpressions": [{"key": HOST_LABEL, "operator": "NotIn", "values": list(gang.avoid)}]}
+        preferred = [{"weight": 100, "preference": wish}]
+        spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
     return spec
 
 

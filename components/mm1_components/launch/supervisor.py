@@ -5,7 +5,7 @@ r"""The supervisor of a training run on a cluster: makes or adopts the JobSet, f
     job --create or adopt--> JobSet --poll--> Completed -> result from the store
                                |    \--log of node 0--> this step's log and progress
                                |-- Failed, out of memory    -> again with half the micro-batch (the global batch stays)
-                               |-- Failed, network, hardware-> again, so many times
+                               |-- Failed, hardware         -> again, away from that node
                                |-- Failed, preempted        -> again, not counted
                                \-- Failed, anything else    -> the typed error, hence the exit code
     SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod goes -> it stays, and the next one adopts it
@@ -24,6 +24,7 @@ from mm1_components.launch.api import Cluster
 from mm1_components.launch.config import Launcher, Layout
 from mm1_components.launch.jobset import (
     ATTEMPT_ANNOTATION,
+    AVOID_ANNOTATION,
     KEY_ANNOTATION,
     MICRO_BATCH_ANNOTATION,
     Gang,
@@ -65,6 +66,7 @@ class _Supervisor:
         self.cluster = Cluster()
         self.take = take
         self.attempt = 0
+        self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
         self.history: list[str] = []
         self.said = ""
@@ -88,17 +90,29 @@ class _Supervisor:
     # -- one JobSet -------------------------------------------------------------------------------------------
 
     def _gang(self, owner: dict[str, Any] | None = None) -> Gang:
-        return Gang(run=self.context.run, task=self.context.task, key=self.context.key, attempt=self.attempt, owner=owner)
+        return Gang(
+            run=self.context.run,
+            task=self.context.task,
+            key=self.context.key,
+            attempt=self.attempt,
+            avoid=self.avoid,
+            owner=owner,
+        )
 
     def _find_attempt(self) -> None:
-        """Go on with the newest JobSet of this work that an earlier supervisor made."""
+        """Go on with the newest JobSet of this work that an earlier supervisor made; after a failed one, with the next."""
         found = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
-        mine = [one["metadata"] for one in found if one["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
-        mine = [one for one in mine if not one.get("deletionTimestamp")]
-        if mine:
-            newest = max(mine, key=lambda one: int(one["annotations"][ATTEMPT_ANNOTATION]))["annotations"]
-            self.attempt = int(newest[ATTEMPT_ANNOTATION])
-            self._set_micro_batch(int(newest[MICRO_BATCH_ANNOTATION]))
+        mine = [one for one in found if one["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
+        if not mine:
+            return
+        newest = max(mine, key=lambda one: int(one["metadata"]["annotations"][ATTEMPT_ANNOTATION]))
+        annotations = newest["metadata"]["annotations"]
+        self.attempt = int(annotations[ATTEMPT_ANNOTATION])
+        self.avoid = tuple(annotations.get(AVOID_ANNOTATION, "").split())
+        self._set_micro_batch(int(annotations[MICRO_BATCH_ANNOTATION]))
+        if newest["metadata"].get("deletionTimestamp") or (newest.get("status") or {}).get("terminalState") == "Failed":
+            self.cluster.delete_jobset(newest["metadata"]["name"])
+            self.attempt += 1
 
     def _set_micro_batch(self, micro_batch: int) -> None:
         train = self.job.config.train.model_copy(update={"micro_batch": micro_batch})
@@ -158,7 +172,7 @@ class _Supervisor:
         found = verdict(endings.values())
         why = f"node {found.index}: {found.outcome.name.lower()}: {found.message}" if found else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
-        log.warning("JobSet %s restarted (%d of %d): %s", name, restarts, self.launcher.restarts, why)
+        log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
 
     def _complain(self, jobset: dict[str, Any], pods: list[Any]) -> None:
         """Say once what is waited for; end what waiting does not help."""
@@ -190,20 +204,21 @@ class _Supervisor:
     def _after(self, ending: Ending) -> None:
         """Prepare the next launch, or raise what the run ends with."""
         text = f"node {ending.index}: {ending.message}"
-        if ending.outcome is Outcome.OUT_OF_MEMORY and (micro := self.job.config.train.micro_batch) > 1:
+        may_change = self.relaunches < self.launcher.relaunches
+        if ending.outcome is Outcome.OUT_OF_MEMORY and may_change and (micro := self.job.config.train.micro_batch) > 1:
             self._set_micro_batch(micro // 2)
-            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}", counted=True)
+            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}")
+        elif ending.outcome is Outcome.HARDWARE and may_change and ending.host:
+            self.avoid += (ending.host,)
+            self._relaunch(f"hardware, away from {ending.host}: {text}")
         elif ending.outcome is Outcome.PREEMPTED:
-            self._relaunch(f"preempted: {text}", counted=False)
-        elif ending.outcome in (Outcome.NETWORK, Outcome.HARDWARE) and self.relaunches < self.launcher.relaunches:
-            self._relaunch(f"{ending.outcome.name.lower()}: {text}", counted=True)
+            self.relaunches -= 1  # not counted
+            self._relaunch(f"preempted: {text}")
         else:
             raise BY_OUTCOME.get(ending.outcome, Mm1Error)(text)
 
-    def _relaunch(self, why: str, *, counted: bool) -> None:
-        if counted and self.relaunches >= self.launcher.relaunches:
-            raise NetworkError(f"given up after {self.relaunches} new launches; the last one: {why}")
-        self.relaunches += counted
+    def _relaunch(self, why: str) -> None:
+        self.relaunches += 1
         self.history.append(f"launch {self.attempt + 1}: {why}")
         log.warning("launching again: %s", why)
         self.cluster.delete_jobset(self._gang().name)

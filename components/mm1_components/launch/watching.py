@@ -37,6 +37,8 @@ class Ending:
     index: int
     outcome: Outcome
     message: str
+    host: str = ""
+    """The Kubernetes node that it ran on."""
 
 
 def index_of(pod: Any) -> int:
@@ -50,15 +52,15 @@ def ending_of(pod: Any) -> Ending | None:
     status = next((one for one in pod.status.container_statuses or [] if one.name == "main"), None)
     ended = status.state.terminated if status and status.state else None
     disrupted = any(one.type == "DisruptionTarget" and one.status == "True" for one in pod.status.conditions or [])
-    index = index_of(pod)
+    index, host = index_of(pod), (pod.spec.node_name if pod.spec else None) or ""
     if ended is None:
         if pod.status.phase != "Failed":
             return None
         words = f"{pod.status.reason or 'Failed'}: {pod.status.message or 'the pod ended without a word'}"
-        return Ending(index, Outcome.PREEMPTED if disrupted else Outcome.NETWORK, words)
+        return Ending(index, Outcome.PREEMPTED if disrupted else Outcome.NETWORK, words, host)
     if ended.exit_code == 0:
         return None
-    return Ending(index, *_judged(ended, disrupted))
+    return Ending(index, *_judged(ended, disrupted), host)
 
 
 def _judged(ended: Any, disrupted: bool) -> tuple[Outcome, str]:
