@@ -84,7 +84,6 @@ def test_a_misspelt_name_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("store.secret", ""),
         ("store.secret", "has_underscore"),
         ("store.uri", "/a/folder"),
         ("submitters", [{"kind": "Robot", "name": "x"}]),
