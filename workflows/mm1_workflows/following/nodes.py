@@ -111,7 +111,7 @@ def tasks_of(workflow: Document) -> list[Task]:
     attempts = {child for node in nodes.values() if node.get("type") == "Retry" for child in _children(node, nodes)}
     leaves = [node for node in nodes.values() if node.get("type") in LEAVES and node["id"] not in attempts]
     found = [_task(node, nodes, workflow) for node in leaves]
-    reached = {node.get("displayName") for node in nodes.values()}
+    reached = {_stem(str(node.get("displayName"))) for node in nodes.values()}
     if not finished(workflow):
         found += [Task(name, WAITING) for name in order if name not in reached]
     last = datetime.max.replace(tzinfo=UTC)
