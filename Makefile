@@ -5,9 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= toy
 PARAMS ?=
+PROFILE ?= runs/images.yaml
+IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_IMAGE)" --tag "$(TAG)" --registry "$(REGISTRY)" \
+	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile golden drift lock clean
+.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +57,17 @@ golden: setup  ## Write the golden files anew (resolved configurations, loss cur
 lock: setup  ## Resolve requirements.in into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-setup.in -o requirements-setup.lock
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+	for image in cpu trainer; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--constraints requirements.lock components/images/$$image/requirements.in -o components/images/$$image/requirements.lock || exit 1; done
+
+images: setup  ## Component images, pinned in PROFILE (ENGINE= BASE_IMAGE= TAG= REGISTRY= IMAGES="cpu trainer" BUILD_ARGS=)
+	$(BIN)/python components/images/build.py build $(IMAGE_OPTIONS)
+
+sbom: setup  ## Bills of materials (CycloneDX) of the images: runs/sbom/*.json
+	$(BIN)/python components/images/build.py sbom --images "$(IMAGES)"
+
+test-images: images  ## Build the images and run a step in each; on a cluster too when there is one (KUBECONFIG, MM1_LOAD_IMAGE)
+	MM1_TEST_IMAGES="$(abspath $(PROFILE))" $(BIN)/python -m pytest -m images -rs tests/images
 
 clean:  ## Leave a pristine tree
 	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
