@@ -41,7 +41,6 @@ from mm1_workflows.expressions import RETRY_EXPRESSION
 from mm1_workflows.profiles import Profile
 
 LABELS = {"app.kubernetes.io/part-of": "mm1"}
-RETRIES = 3
 DEFAULT_SECONDS = 86_400
 DEFAULT_GRACE_S = 60
 
@@ -55,7 +54,7 @@ def fill_container(template: Container) -> Container:
     pool = profile.pool(name)
     _place(template, pool, profile)
     if template.retry_strategy is None:
-        template.retry_strategy = retries(RETRIES)
+        template.retry_strategy = retries(profile.retries.step)
     if template.active_deadline_seconds is None:
         template.active_deadline_seconds = DEFAULT_SECONDS
     if template.pod_spec_patch is None:

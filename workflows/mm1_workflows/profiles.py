@@ -37,6 +37,19 @@ class Accounts(Config):
     """Ranks: nothing; its token is not mounted."""
 
 
+class Retries(Config):
+    """How often what failed in a way that may pass is tried again."""
+
+    step: int = Field(default=3, ge=0)
+    """Light steps, by the engine."""
+    supervisor: int = Field(default=10, ge=0)
+    """Training steps, by the engine: one that comes back adopts its ranks, and over weeks it may be lost more often."""
+    restarts: int = Field(default=3, ge=0)
+    """Restarts of all ranks by JobSet, within one try of the supervisor; preemptions are not counted."""
+    relaunches: int = Field(default=2, ge=0)
+    """New JobSets with half the micro-batch after an out-of-memory, or away from a node after a hardware fault."""
+
+
 class Profile(Config):
     """Where workflows run."""
 
@@ -60,6 +73,8 @@ class Profile(Config):
     """Claims that every pod mounts, read-only."""
     queue: str = ""
     """Kueue's LocalQueue that training asks for its nodes; empty = no queue."""
+    retries: Retries = Retries()
+    """How often what failed is tried again."""
     archive_logs: bool = True
     """Keep the steps' logs in Argo's artifact store, for when the pods are gone."""
     run_seconds: int = 7 * 86_400

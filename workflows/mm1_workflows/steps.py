@@ -38,8 +38,6 @@ TEMPLATE_PREFIX = "step-"
 """Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
 OUT_FOLDER = "/tmp/mm1/out"
 ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
-SUPERVISOR_RETRIES = 10
-"""A supervisor that comes back adopts its ranks; over weeks it may be lost more often than a light step."""
 SUPERVISOR_GRACE_S = 120
 """Time for a stopped supervisor to end its ranks; they save within their own grace period."""
 
@@ -131,7 +129,10 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     if step.distributed:  # its own pod only supervises
         args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
         launches, pool = pool, profile.placed("cpu")
-        placing = {"service_account_name": profile.accounts.supervisor, "retry_strategy": hooks.retries(SUPERVISOR_RETRIES)}
+        placing = {
+            "service_account_name": profile.accounts.supervisor,
+            "retry_strategy": hooks.retries(profile.retries.supervisor),
+        }
     return Container(
         name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
         image=profile.image(profile.pool(pool).image),
@@ -166,6 +167,8 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
         volumes=profile.volumes,
         queue=profile.queue,
         grace_s=grace_s,
+        restarts=profile.retries.restarts,
+        relaunches=profile.retries.relaunches,
     )
 
 

@@ -1,0 +1,57 @@
+"""Training on JobSets: one node and two give the same losses, dense and with experts; a gang waits for its whole quota."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mm1.store.open import open_store
+from tests.support.cluster import TRAIN, Cluster, Mixtures
+
+SIZE = "train.steps=6 train.global_batch=8 train.micro_batch=4 schedule.warmup_steps=1 train.checkpoint_every=3"
+
+
+def losses(cluster: Cluster, run: str) -> list[float]:
+    """The loss of each step of a finished training."""
+    store = open_store(cluster.store)
+    (record,) = [record for key in store.list(f"runs/{run}/") if (record := store.read_json(key))]
+    metrics = json.loads(store.get_bytes(as_ref(record["artifacts"]["metrics.json"])))
+    return [metrics["final_losses"]["all"]]
+
+
+def as_ref(value: dict[str, Any]) -> Any:
+    """A blob's reference from a record."""
+    from mm1.store.base import BlobRef
+
+    return BlobRef(**value)
+
+
+@pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])
+def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recipe: str) -> None:
+    given = (f"data={mixtures.mixed}", f"recipe={recipe}", f"overrides={SIZE}")
+    found = {}
+    for nodes in (1, 2):
+        name = cluster.submit(TRAIN, *given, f"nodes={nodes}")
+        done = cluster.mm1("watch", name, "-n", cluster.namespace, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        found[nodes] = losses(cluster, name)
+    assert found[2] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Cluster, mixtures: Mixtures) -> None:
+    cluster.quota(gpus=1)
+    try:
+        name = cluster.submit(TRAIN, f"data={mixtures.text}", f"overrides={SIZE}", "nodes=2", "seed=7")
+        selector = f"mm1.dev/run={name}"
+        cluster.wait("the JobSet", lambda: cluster.items("jobsets", selector))
+        said = cluster.wait(
+            "the reason in the supervisor's log", lambda: "waiting for quota" in (log := cluster.log(name, "pretrain")) and log
+        )
+        assert "nvidia.com/gpu" in said
+        assert not cluster.items("pods", selector), "no node of the gang may start alone"
+        cluster.quota(gpus=8)
+        assert cluster.finished(name)["status"]["phase"] == "Succeeded"
+    finally:
+        cluster.quota(gpus=8)

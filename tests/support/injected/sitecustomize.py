@@ -1,0 +1,24 @@
+"""Lets the ranks of a training run fail on request: Python imports this file at its start when its folder is on PYTHONPATH.
+
+``MM1_TEST_OUTCOME`` names an outcome class; the rank then raises its error in the place of building the run, and before it takes
+``MM1_TEST_EAT_MIB`` MiB of memory. Nothing of the project knows of it.
+"""
+
+import os
+import sys
+from types import ModuleType
+
+
+class _Failing(ModuleType):
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if eaten := int(os.environ.get("MM1_TEST_EAT_MIB", "0")):
+            _ = b"x" * (eaten << 20)
+        from mm1.errors import BY_OUTCOME, Outcome
+
+        raise BY_OUTCOME[Outcome(int(os.environ["MM1_TEST_OUTCOME"]))]("told to fail")
+
+
+if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv and os.environ.get("MM1_TEST_OUTCOME"):
+    sys.modules["mm1.train.build"] = _Failing("mm1.train.build")
