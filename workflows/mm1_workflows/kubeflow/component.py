@@ -20,7 +20,7 @@ from typing import Any
 
 from mm1.errors import ConfigurationError
 from mm1_workflows.expressions import REFERENCE, TASK_OUTPUT, references, substitute
-from mm1_workflows.graph import ITEM, TaskNode
+from mm1_workflows.graph import TaskNode
 from mm1_workflows.kubeflow.names import Names
 
 RUN = "workflow.name"
@@ -162,8 +162,3 @@ def _artifact_type(path: str) -> Any:
     if path.endswith(".md"):
         return dsl.Markdown
     return dsl.Metrics if path.endswith("metrics.json") else dsl.Artifact
-
-
-def uses_item(value: str) -> bool:
-    """Whether a value is the item of a loop."""
-    return value == ITEM

@@ -28,7 +28,8 @@ STORE_KEYS = (
 MOUNTABLE = ("emptyDir", "persistentVolumeClaim", "secret", "configMap")
 """Kinds of volume that Kubeflow mounts."""
 _TEMPLATE_FIELDS = {"activeDeadlineSeconds", "container", "inputs", "metadata", "name", "nodeSelector", "outputs",
-                    "podSpecPatch", "retryStrategy", "securityContext", "serviceAccountName", "tolerations", "volumes"}  # fmt: skip
+                    "podSpecPatch", "retryStrategy", "securityContext", "serviceAccountName", "tolerations",
+                    "volumes"}  # fmt: skip
 _CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "resources", "securityContext",
                      "volumeMounts"}  # fmt: skip
 _SPEC_FIELDS = {"activeDeadlineSeconds", "archiveLogs", "arguments", "entrypoint", "imagePullSecrets", "onExit", "podGC",
@@ -64,9 +65,11 @@ KINDS: dict[str, str] = {
     "pod-network": "of several extended resources of a container only one is asked for: GPUs where there are any",
     "pull-policy": "the pull policy of images is the cluster's default, with the pull secrets of the account",
     "read-only-root": "the root file system of a step can be written to",
-    "retry": "every failure is repeated, also one that no repetition mends; the step then ends at once with the same outcome (--once)",
+    "retry": "every failure is repeated, also one that no repetition mends (the step then ends at once with the same outcome, "
+    "--once), and a pod that the cluster lost is not; waits between repetitions have no upper limit",
     "secrets": f"of a Secret whose keys all become environment variables only these do: {', '.join(STORE_KEYS)}",
-    "security": "seccomp profile, dropped capabilities and no privilege escalation are what the Kubeflow API server sets by default",
+    "security": "seccomp profile, dropped capabilities and no privilege escalation are what the Kubeflow API server sets by "
+    "default",
     "schedule": "the schedule; make a recurring run of the pipeline instead",
 }
 """Kind -> words. ``field`` and ``volume`` are made where they are found."""

@@ -18,19 +18,20 @@ OWN_ANNOTATIONS = "mm1.dev/"
 """Annotations for readers of the workflow; they are of no use in a pod."""
 
 
-def configure(task: Any, template: Template, body: Body) -> None:
+def configure(task: Any, template: Template, body: Body, run_seconds: int) -> None:
     """Give a Kubeflow task the pod of an Argo template.
 
     Args:
         task: the ``kfp.dsl.PipelineTask``.
         template: the template as read.
         body: the template's plain data.
+        run_seconds: how long the whole run may take, s.
 
     Raises:
         ConfigurationError: an environment variable holds a reference, which Kubeflow does not resolve.
     """
     task.set_caching_options(False)  # the step's own cache goes by content; Kubeflow's by names
-    _retry(task, template)
+    _retry(task, template, run_seconds)
     _resources(task, body)
     _placement(task, template, body)
     _environment(task, body)
@@ -38,14 +39,15 @@ def configure(task: Any, template: Template, body: Body) -> None:
     _metadata(task, body)
 
 
-def _retry(task: Any, template: Template) -> None:
+def _retry(task: Any, template: Template, run_seconds: int) -> None:
     retry = template.retry
     if retry.limit:
         task.set_retry(
             num_retries=retry.limit,
             backoff_duration=f"{math.ceil(retry.wait_s)}s",
             backoff_factor=retry.factor,
-            backoff_max_duration=f"{math.ceil(retry.max_wait_s)}s",
+            # Counts from the first start, so anything less than the run would leave a long step without repetition.
+            backoff_max_duration=f"{run_seconds}s",
         )
 
 

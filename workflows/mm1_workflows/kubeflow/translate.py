@@ -31,6 +31,8 @@ from mm1_workflows.kubeflow.names import Names
 
 TYPES: dict[str, type] = {"integer": int, "number": float, "boolean": bool}
 PARAMETER = "workflow.parameters."
+RUN_SECONDS = 7 * 86_400
+"""How long a run may take that says nothing about it."""
 
 
 def to_yaml(document: Document) -> str:
@@ -171,7 +173,8 @@ class _Translation:
         instance = component(**values)
         if instance.name != task.name:
             instance.set_display_name(task.name)
-        pods.configure(instance, task.template, self.bodies[task.template.name])
+        run_seconds = int(self.spec.get("activeDeadlineSeconds") or RUN_SECONDS)
+        pods.configure(instance, task.template, self.bodies[task.template.name], run_seconds)
         self.outputs |= {(task.name, name): instance.outputs[own] for name, own in made.outputs.items()}
         return instance
 
