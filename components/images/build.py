@@ -190,7 +190,7 @@ def pin(profile: Path, references: dict[str, str]) -> None:
     merged = (content.get("images") or {}) | references
     block = yaml.safe_dump({"images": merged}, sort_keys=False, width=500)
     found = re.search(r"^images:.*\n?(?:[ \t]+.*\n?|\n(?=[ \t]))*", text, re.MULTILINE)
-    text = text[: found.start()] + block + text[found.end() :] if found else text.rstrip("\n") + "\n" + block
+    text = text[: found.start()] + block + text[found.end() :] if found else (text.rstrip("\n") + "\n").lstrip("\n") + block
     profile.parent.mkdir(parents=True, exist_ok=True)
     profile.write_text(text)
 

@@ -59,6 +59,7 @@ STEP: Step[Inputs, StageOutputs] = Step(
     pool="train",
     artifacts=("metrics.json",),
     distributed=True,
+    grace_s=600,
 )
 
 if __name__ == "__main__":

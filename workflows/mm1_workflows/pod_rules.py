@@ -1,14 +1,21 @@
-"""Rules P009 to P017: what makes a workflow run well and safely on a cluster.
+"""Rules P009 to P019: what makes a workflow run well and safely on a cluster.
 
 Each rule is a function from a built workflow (plain data, already known to be inside the subset) and its profile to findings.
+A template that trains carries in ``--launcher=`` how its ranks are started; the rules that hold for pods hold for them too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
+
+from mm1_components.arguments import LAUNCHER_FLAG
+from mm1_components.launch.config import Launcher
+from mm1_components.pools import POOL_LABEL
 from mm1_workflows import graph
 from mm1_workflows.expressions import references, retry_codes
 from mm1_workflows.findings import Finding
@@ -18,6 +25,9 @@ from mm1_workflows.profiles import Profile
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 NEVER_RETRIED = frozenset({1, 2, 80, 81})
 MIN_GRACE_S = 60.0
+MIN_RANK_GRACE_S = 300.0
+"""For ranks on GPUs: one step, and a checkpoint of some 100 GB (a 7b model with its optimizer) at 1 GB/s, twice."""
+LOCAL_IMAGE = "localhost/"
 SECRET_NAME = re.compile(
     r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
 )
@@ -31,6 +41,20 @@ def containers(document: Document) -> Iterator[tuple[str, dict[str, Any], dict[s
             yield f"template {body['name']}", body, body["container"]
 
 
+def launcher_text(container: dict[str, Any]) -> str | None:
+    """The JSON with which a template starts ranks; None when it starts none."""
+    flag = f"{LAUNCHER_FLAG}="
+    return next((word.removeprefix(flag) for word in map(str, container.get("args") or []) if word.startswith(flag)), None)
+
+
+def launchers(document: Document) -> Iterator[tuple[str, Launcher]]:
+    """Place and launcher of each template that starts ranks; one that cannot be read is left to P019."""
+    for where, _, container in containers(document):
+        if text := launcher_text(container):
+            with suppress(ValidationError):
+                yield where, Launcher.model_validate_json(text)
+
+
 def explicit_command(document: Document, profile: Profile) -> Iterator[Finding]:
     """P009."""
     for where, _, container in containers(document):
@@ -40,10 +64,13 @@ def explicit_command(document: Document, profile: Profile) -> Iterator[Finding]:
 
 def pinned_images(document: Document, profile: Profile) -> Iterator[Finding]:
     """P010."""
-    severity: Any = "warning" if profile.name == "default" else "error"
-    for where, _, container in containers(document):
-        if not DIGEST.search(container.get("image") or ""):
-            yield Finding("P010", where, f"image {container.get('image')!r} is not pinned by digest", severity)
+    images = [(where, container.get("image") or "") for where, _, container in containers(document)]
+    images += [(f"{where} (ranks)", image) for where, launcher in launchers(document) for image in launcher.images.values()]
+    for where, image in images:
+        if not DIGEST.search(image):
+            # A local image comes from no registry, so nobody can move its tag; the default profile is pinned by a release.
+            mild = profile.name == "default" or image.startswith(LOCAL_IMAGE)
+            yield Finding("P010", where, f"image {image!r} is not pinned by digest", "warning" if mild else "error")
 
 
 def bounded_time(document: Document, profile: Profile) -> Iterator[Finding]:
@@ -95,6 +122,11 @@ def no_secrets(document: Document, profile: Profile) -> Iterator[Finding]:
             name, _, value = word.partition("=")
             if SECRET_VALUE.search(word) or (name.startswith("-") and value and _secret(name, value)):
                 yield Finding("P014", where, f"argument {name.split(' ')[0]} looks like a secret")
+    for where, launcher in launchers(document):
+        environments = [launcher.environment, *(pool.network.environment for pool in launcher.pools.values())]
+        for name, value in (item for environment in environments for item in environment.items()):
+            if value and _secret(name, value):
+                yield Finding("P014", f"{where} (ranks)", f"environment variable {name} holds a value that looks like a secret")
     for raw in graph.parameters_of(graph.spec_of(document)):
         if raw.get("value") and _secret(raw["name"], str(raw["value"])):
             yield Finding("P014", f"parameter {raw['name']}", "its default looks like a secret")
@@ -106,10 +138,11 @@ def _secret(name: str, value: str) -> bool:
 
 def limits(document: Document, profile: Profile) -> Iterator[Finding]:
     """P015."""
-    for where, _, container in containers(document):
+    for where, body, container in containers(document):
         resources = container.get("resources") or {}
         requests, upper = resources.get("requests") or {}, resources.get("limits") or {}
-        for name in ("cpu", "memory"):
+        pool = profile.pools.get(((body.get("metadata") or {}).get("labels") or {}).get(POOL_LABEL, ""))
+        for name in ("memory",) if pool and pool.burst else ("cpu", "memory"):
             if name not in upper:
                 yield Finding("P015", where, f"has no limit of {name}")
         if any("gpu" in name for name in upper) and requests != upper:
@@ -124,6 +157,13 @@ def grace(document: Document, profile: Profile) -> Iterator[Finding]:
                 "P016", where, f"has {graph.grace_of(body):g} s between SIGTERM and SIGKILL, less than {MIN_GRACE_S:g} s"
             )
 
+    for where, launcher in launchers(document):
+        pool = launcher.pools.get(launcher.pool)
+        least = MIN_RANK_GRACE_S if pool and pool.gpus else MIN_GRACE_S
+        if launcher.grace_s < least:
+            words = f"have {launcher.grace_s} s between SIGTERM and SIGKILL, less than {least:g} s for a step and a checkpoint"
+            yield Finding("P016", f"{where} (ranks)", words)
+
 
 def one_type(document: Document, profile: Profile) -> Iterator[Finding]:
     """P017."""
@@ -133,3 +173,27 @@ def one_type(document: Document, profile: Profile) -> Iterator[Finding]:
         if graph.common_type(list(feeds.values())) is None:
             words = ", ".join(f"{place} ({kind})" for place, kind in sorted(feeds.items()))
             yield Finding("P017", f"parameter {name}", f"feeds inputs of different types: {words}")
+
+
+def capped_waits(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P018."""
+    for where, body, _ in containers(document):
+        if ((body.get("retryStrategy") or {}).get("backoff") or {}).get("maxDuration"):
+            yield Finding("P018", where, "bounds its retries by backoff.maxDuration")
+
+
+def readable_launcher(document: Document, profile: Profile) -> Iterator[Finding]:
+    """P019."""
+    for where, _, container in containers(document):
+        if text := launcher_text(container):
+            try:
+                launcher = Launcher.model_validate_json(text)
+            except ValidationError as error:
+                first = error.errors()[0]
+                yield Finding("P019", where, f"{'.'.join(map(str, first['loc'])) or LAUNCHER_FLAG}: {first['msg']}")
+                continue
+            if launcher.pool not in launcher.pools:
+                yield Finding("P019", where, f"pool {launcher.pool!r} is not among its pools")
+            for name, pool in launcher.pools.items():
+                if pool.image not in launcher.images:
+                    yield Finding("P019", where, f"pool {name!r} wants image {pool.image!r}, which is not among its images")

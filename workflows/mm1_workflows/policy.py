@@ -89,8 +89,8 @@ RULES = (
         "P010",
         "images are pinned by digest",
         "A tag can move between two tasks of one run; the record would name code that did not run. (A warning in the default "
-        "profile: its digests come with a release.)",
-        "write image@sha256:... in the profile.",
+        "profile, whose digests come with a release, and for local images, which no registry can change.)",
+        "write image@sha256:... in the profile; `make images REGISTRY=... PROFILE=...` does.",
         pod_rules.pinned_images,
     ),
     Rule(
@@ -132,7 +132,7 @@ RULES = (
         "P016",
         "time to save before the end",
         "A step writes its checkpoint after SIGTERM; Kubernetes' default of 30 s is too short for that.",
-        "set grace_s of the step; training needs at least 60 s.",
+        "set grace_s of the step: at least 60 s, and 300 s for training on GPUs (it goes to the ranks in --launcher).",
         pod_rules.grace,
     ),
     Rule(
@@ -141,6 +141,20 @@ RULES = (
         "-p and the engines' forms check values by type; a parameter that feeds an integer and a path cannot be checked.",
         "use two parameters.",
         pod_rules.one_type,
+    ),
+    Rule(
+        "P018",
+        "waits between retries have a cap, not an end",
+        "Argo counts maxDuration from a step's first start: one that ran for longer than that would never be started again.",
+        "backoff: {duration: 5s, factor: 2, cap: 2m}.",
+        pod_rules.capped_waits,
+    ),
+    Rule(
+        "P019",
+        "what starts ranks can be read",
+        "--launcher is read when the supervisor starts, after hours in a queue; a typing error in it would show only then.",
+        "leave --launcher to the step's template, which makes it from the profile.",
+        pod_rules.readable_launcher,
     ),
 )
 
