@@ -27,7 +27,10 @@ from mm1.store.local import atomic_path
 
 ResultT = TypeVar("ResultT")
 
-RETRIES = urllib3.Retry(total=6, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504], allowed_methods=None)
+# About a minute in all: a server that restarts, or moves to another node, is ridden through.
+RETRIES = urllib3.Retry(
+    total=10, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
+)
 MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 

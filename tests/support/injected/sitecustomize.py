@@ -1,7 +1,7 @@
 """Lets the ranks of a training run fail on request: Python imports this file at its start when its folder is on PYTHONPATH.
 
-``MM1_TEST_OUTCOME`` names an outcome class; the rank then raises its error in the place of building the run, and before it takes
-``MM1_TEST_EAT_MIB`` MiB of memory. Nothing of the project knows of it.
+``MM1_TEST_OUTCOME`` names an outcome class; the rank then raises its error in the place of building the run, and before that
+it takes ``MM1_TEST_EAT_MIB`` MiB of memory. Nothing of the project knows of it.
 """
 
 import os
