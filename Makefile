@@ -45,10 +45,10 @@ format: setup  ## Put the sources into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-compile: setup  ## Write workflows/compiled from the workflow files
+compile: setup  ## Write workflows/compiled and the chart's templates from the workflow files
 	$(BIN)/mm1 compile
 
-drift: setup  ## Fail if workflows/compiled is not what the workflow files give
+drift: setup  ## Fail if a compiled file is not what the workflow files give
 	$(BIN)/mm1 compile --check
 
 golden: setup  ## Write the golden files anew (resolved configurations, loss curves)

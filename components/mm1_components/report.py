@@ -6,6 +6,8 @@ after a failure too (as the exit task), and is never taken from the cache.
 
 from __future__ import annotations
 
+import json
+
 from pydantic import BaseModel, Field
 
 from mm1_components.arguments import ManifestUri
@@ -29,10 +31,22 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Render the page, keep it in the store, and leave it as an artifact."""
     from mm1.report.page import render_run
 
-    html, page = render_run(context.store, context.run, title=inputs.title, status=inputs.status, leave_out=context.task)
+    status = status_of(inputs.status)
+    html, page = render_run(context.store, context.run, title=inputs.title, status=status, leave_out=context.task)
     context.artifact("report.html").write_text(html, encoding="utf-8")
     context.note(page_bytes=page.page.num_bytes)
     return Outputs(manifest=context.publish(page))
+
+
+def status_of(text: str) -> str:
+    """An engine's word for how a run ended: Kubeflow hands over a JSON object, in Argo's words then; others are left alone."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        return text
+    state = str(given.get("state", "")) if isinstance(given, dict) else text
+    good = dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "Succeeded")
+    return {**good, "FAILED": "Failed", "CANCELED": "Stopped"}.get(state, state)
 
 
 STEP = Step(

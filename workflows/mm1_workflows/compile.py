@@ -25,7 +25,8 @@ from mm1_workflows.load import Loaded, load
 
 Engine = Literal["argo", "kubeflow", "template"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-HEADER = "# Made from {source} by `mm1 compile` (profile {profile}); do not edit.\n"
+MADE = "# Made from "
+HEADER = MADE + "{source} by `mm1 compile` (profile {profile}); do not edit.\n"
 DEFAULT = "default"
 API_VERSION = "argoproj.io/v1alpha1"
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -113,6 +114,13 @@ def drift(files: Sequence[Compiled]) -> dict[Path, str]:
     return found
 
 
+def strays(files: Sequence[Compiled]) -> list[Path]:
+    """Files in the same folders that were made from a workflow file which is no longer there."""
+    wanted = {file.path for file in files}
+    there = {path for folder in {file.path.parent for file in files} for path in folder.glob("*.yaml")}
+    return sorted(path for path in there - wanted if path.read_text().startswith(MADE))
+
+
 def template_of(document: Document) -> Document:
     """A workflow as a WorkflowTemplate: named by the stem of the name that runs get, in the namespace it is installed into."""
     metadata = {key: value for key, value in (document.get("metadata") or {}).items() if key in ("labels", "annotations")}
@@ -128,10 +136,20 @@ def _text(loaded: Loaded, engine: Engine) -> str:
     graph.read(loaded.document)  # what no engine runs is not written
     header = HEADER.format(source=Path(loaded.target).name, profile=loaded.profile.name)
     if engine == "kubeflow":
-        from mm1_workflows.kubeflow import translate  # imports kfp, which takes seconds
-
-        return header + translate.to_yaml(loaded.document)
+        return header + _pipeline(loaded)
     return header + to_yaml(template_of(loaded.document) if engine == "template" else loaded.document)
+
+
+def _pipeline(loaded: Loaded) -> str:
+    from mm1_workflows.kubeflow import parity, translate  # imports kfp, which takes seconds
+
+    text = translate.to_yaml(loaded.document)
+    if differing := parity.differences(loaded.document, text):
+        lines = "\n  ".join(differing)
+        raise ConfigurationError(
+            f"{loaded.target} cannot be said for Kubeflow; the pipeline would not be the same (Argo / Kubeflow):\n  {lines}"
+        )
+    return text
 
 
 def _stem(target: str) -> str:
