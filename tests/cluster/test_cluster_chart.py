@@ -2,76 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.helm import BINARIES, Helm, HelmError, by_source, named
+from tests.support.helm import BINARIES, Helm, HelmError, by_source, named, small_chart_at
+from tests.support.network import End, may_connect
 
-pytestmark = pytest.mark.cluster
-
-CHART = Path(__file__).parents[2] / "charts" / "mm1"
 MODEL = f"s3://data/store/manifests/{'0' * 64}.json"
-IMAGE = "localhost/debian-python:3.11"
-SMALL = """\
-# A workflow template in the shape of the compiled ones, that needs no image of ours.
-apiVersion: argoproj.io/v1alpha1
-kind: WorkflowTemplate
-metadata:
-  name: mm1-small
-  labels:
-    app.kubernetes.io/part-of: mm1
-spec:
-  entrypoint: small
-  serviceAccountName: mm1-step
-  activeDeadlineSeconds: 300
-  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
-  arguments:
-    parameters:
-    - {name: number, value: '1'}
-    - {name: needed}
-  templates:
-  - name: small
-    dag:
-      tasks:
-      - name: say
-        template: step-say
-        arguments: {parameters: [{name: text, value: '{{workflow.parameters.number}} {{workflow.parameters.needed}}'}]}
-  - name: step-say
-    metadata: {labels: {app.kubernetes.io/part-of: mm1, mm1.dev/pool: cpu, mm1.dev/step: say}}
-    inputs: {parameters: [{name: text}]}
-    outputs: {parameters: [{name: said, valueFrom: {path: /tmp/said}}]}
-    container:
-      image: localhost/debian-python:3.11
-      command: [python3, -c]
-      args: ['open("/tmp/said", "w").write("{{inputs.parameters.text}}")']
-      resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {cpu: 500m, memory: 64Mi}}
-      securityContext:
-        {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, runAsNonRoot: true, capabilities: {drop: [ALL]}}
-      volumeMounts: [{name: tmp, mountPath: /tmp}]
-    volumes: [{name: tmp, emptyDir: {}}]
-"""
 
 
 @pytest.fixture(scope="session")
 def small_chart(tmp_path_factory) -> Path:
     """The chart with one more profile, whose only workflow template is small."""
-    chart = tmp_path_factory.mktemp("chart") / "mm1"
-    shutil.copytree(CHART, chart)
-    (chart / "files" / "small").mkdir(parents=True)
-    (chart / "files" / "small" / "small.yaml").write_text(SMALL)
-    return chart
+    return small_chart_at(tmp_path_factory.mktemp("chart") / "mm1")
 
 
 @pytest.fixture(params=BINARIES)
-def helm(request, small_chart) -> Helm:
+def helm(request, cluster, small_chart) -> Helm:
     """Both versions of Helm on the chart with the small profile."""
-    if not shutil.which(request.param):
-        pytest.skip(f"{request.param} is not on the PATH")
-    return Helm(request.param, small_chart)
+    return Helm(request.param, small_chart, cluster.environment)
 
 
 def schedule(**settings: Any) -> dict[str, Any]:
@@ -103,11 +55,8 @@ def test_workflow_templates_come_out_byte_for_byte(helm, profile):
     assert "{{workflow.parameters." in "".join(rendered)
 
 
-def test_both_versions_of_helm_render_the_same(small_chart):
-    missing = [name for name in BINARIES if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"not on the PATH: {', '.join(missing)}")
-    first, second = (Helm(name, small_chart).objects(EVERYTHING) for name in BINARIES)
+def test_both_versions_of_helm_render_the_same(cluster, small_chart):
+    first, second = (Helm(name, small_chart, cluster.environment).objects(EVERYTHING) for name in BINARIES)
 
     def key(one):
         return one["kind"], one["metadata"]["name"]
@@ -149,7 +98,7 @@ def test_history_limits_may_be_zero(helm):
 def test_the_served_image_is_the_one_that_deployed(helm):
     objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
-    deploy = yaml.safe_load((CHART / "files" / "default" / "deploy.yaml").read_text())
+    deploy = yaml.safe_load((helm.chart / "files" / "default" / "deploy.yaml").read_text())
     images = {one["container"]["image"] for one in deploy["spec"]["templates"] if one["name"] == "step-deploy"}
     assert {pod["containers"][0]["image"]} == images
 
@@ -178,3 +127,58 @@ def test_the_served_image_is_the_one_that_deployed(helm):
 def test_wrong_values_are_refused_with_the_remedy(helm, values, message):
     with pytest.raises(HelmError, match=f"(?s){message}"):
         helm.text(values)
+
+
+# -- who may reach whom (worked out: not every network enforces policies) -----------------------------------------------
+
+MM1 = {"app.kubernetes.io/part-of": "mm1"}
+STEP = End(MM1 | {"mm1.dev/step": "ingest", "mm1.dev/pool": "cpu"})
+RANK = End(MM1 | {"mm1.dev/role": "rank", "mm1.dev/run": "a"})
+OTHER_RANK = End(MM1 | {"mm1.dev/role": "rank", "mm1.dev/run": "b"})
+SERVER = End(
+    MM1
+    | {
+        "app.kubernetes.io/name": "mm1",
+        "app.kubernetes.io/instance": "mm1",
+        "app.kubernetes.io/component": "serving",
+    }
+)
+NEIGHBOUR, STRANGER = End({"app": "web"}), End({"app": "web"}, namespace="elsewhere")
+DNS = End({"k8s-app": "kube-dns"}, namespace="kube-system")
+API, BUCKET, METADATA = End(address="10.0.0.1"), End(address="52.1.2.3"), End(address="169.254.169.254")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "allowed"),
+    [
+        (STEP, DNS, 53, True),
+        (RANK, DNS, 53, True),
+        (SERVER, DNS, 53, True),
+        (STEP, BUCKET, 443, True),
+        (RANK, BUCKET, 443, True),
+        (SERVER, BUCKET, 443, True),
+        (STEP, BUCKET, 80, False),
+        (RANK, METADATA, 443, False),
+        (STEP, API, 6443, True),
+        (RANK, API, 6443, False),
+        (SERVER, API, 6443, False),
+        (RANK, OTHER_RANK, 29500, True),
+        (STEP, RANK, 29500, False),
+        (RANK, STEP, 22, False),
+        (RANK, SERVER, 8000, False),
+        (NEIGHBOUR, RANK, 29500, False),
+        (STRANGER, RANK, 29500, False),
+        (NEIGHBOUR, SERVER, 8000, True),
+        (NEIGHBOUR, SERVER, 22, False),
+        (STRANGER, SERVER, 8000, False),
+    ],
+)
+def test_who_may_reach_whom(policies, source, target, port, allowed):
+    assert may_connect(policies, source, target, port) is allowed
+
+
+@pytest.fixture(scope="session")
+def policies(cluster, small_chart) -> list[dict[str, Any]]:
+    """The network policies with everything switched on, and default peers."""
+    objects = Helm("helm", small_chart, cluster.environment).objects(EVERYTHING)
+    return [one for one in objects if one["kind"] == "NetworkPolicy"]
