@@ -10,7 +10,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images
+.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images test-cluster bench
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,13 @@ serve: setup  ## Serve the newest deployed model on http://127.0.0.1:8000
 	$(BIN)/mm1 serve
 
 test: setup  ## All tests that need no cluster and no GPU
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/cluster --ignore tests/images --ignore tests/bench tests
+
+test-cluster: setup  ## Tests on a real Kubernetes: that of KUBECONFIG, or one that the command in MM1_CLUSTER_UP starts
+	$(BIN)/python -m pytest -ra --durations 10 tests/cluster
+
+bench: setup  ## Speeds, each beside what it is compared with, measured in turn
+	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 lint: setup  ## Style, types, import rules, compiled files up to date
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ KUEUE = "kueue.x-k8s.io/v1beta2"
 BASE_IMAGE = "localhost/debian-python:3.11"
 THIN_IMAGE = "localhost/mm1-thin:test"
 TRAIN = "tests/support/cluster_workflows/train.py"
+FAN_OUT = "tests/support/cluster_workflows/fan_out.py"
 NODE_NAME = "workflows.argoproj.io/node-name"
 NO_CLUSTER = (
     "no cluster for the tests: set KUBECONFIG (and MM1_CLUSTER_NAMESPACE, MM1_CLUSTER_PROFILE), or MM1_CLUSTER_UP to a command "
