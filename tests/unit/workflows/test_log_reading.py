@@ -1,4 +1,4 @@
-"""A log that breaks at any place is read to its end: nothing twice, nothing lost. And the patience with servers that restart."""
+"""A log that breaks at any place is read to its end: nothing twice, nothing lost. And patience with a server."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mm1_workflows.following.follow import check_task, follow
 from mm1_workflows.following.nodes import attempts_of
 from mm1_workflows.following.pending import Trainings, rank_pods
 from mm1_workflows.following.show import LogDisplay
-from mm1_workflows.following.streams import GONE, wanted
+from mm1_workflows.following.streams import GONE, of_the_engine, wanted
 from mm1_workflows.graph import Document
 from mm1_workflows.transport.base import Transport
 from mm1_workflows.transport.connect import connect
@@ -42,6 +42,10 @@ def _what_there_is(transport: Transport, workflow: Document, only: str) -> None:
 
 
 def _one(transport: Transport, run: str, pod: str, label: str, display: LogDisplay) -> None:
-    found = log.read(partial(transport.log, run, pod), lambda: True, lambda text: display.line((label, text)))
+    def deliver(text: str) -> None:
+        if not of_the_engine(text):
+            display.line((label, text))
+
+    found = log.read(partial(transport.log, run, pod), lambda: True, deliver)
     if not found:
         display.line((label, GONE))

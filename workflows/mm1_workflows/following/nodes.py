@@ -23,6 +23,8 @@ OVER = (*FINISHED, "Skipped", "Omitted")
 WAITING = "Waiting"
 """Phase (of ours) of a task that Argo has not reached yet."""
 LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin", "Container")
+STARTING = ("PodInitializing", "ContainerCreating")
+"""What a pod waits for in the ordinary course: not worth a word."""
 POD_NAMES_V1 = "v1"
 
 
@@ -137,13 +139,15 @@ def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> Task:
     else:
         attempts = (_attempt(node, workflow),) if node["type"] == "Pod" else ()
     last = nodes[_children(node, nodes)[-1]] if node["type"] == "Retry" and attempts else node
+    phase = str(node.get("phase") or "Pending")
+    message = str(last.get("message") or node.get("message") or "")
     return Task(
         name=str(node.get("displayName") or node["name"]),
-        phase=str(node.get("phase") or "Pending"),
+        phase="Pending" if phase == "Running" and last.get("phase") == "Pending" else phase,
         started=moment(node.get("startedAt")),
         finished=moment(node.get("finishedAt")),
         progress=_progress(last.get("progress")),
-        message=str(last.get("message") or node.get("message") or ""),
+        message="" if message in STARTING else message,
         attempts=attempts,
         at_exit=str(node["name"]).startswith(f"{name_of(workflow)}.onExit"),
     )

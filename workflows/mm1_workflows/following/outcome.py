@@ -55,7 +55,7 @@ def attempt_outcome(task: Task) -> Outcome:
         return Outcome.UNHANDLED
     if last.exit_code:
         known = Outcome.from_exit_code(last.exit_code)
-        return known if known is not Outcome.UNHANDLED or last.exit_code < 64 else _foreign(last.exit_code)
+        return known if known is not Outcome.UNHANDLED else _foreign(last.exit_code, words)
     return _outside(words) if last.phase == "Error" else Outcome.NETWORK
 
 
@@ -64,9 +64,11 @@ def image_problem(message: str) -> str:
     return next((reason for reason in IMAGE_REASONS if reason in message), "")
 
 
-def _foreign(code: int) -> Outcome:
+def _foreign(code: int, words: str) -> Outcome:
     """Codes that are none of ours: 64 and 65 are Argo's executor, above 128 is a signal (the node or somebody killed it)."""
-    return Outcome.NETWORK if code in (64, 65) or code > 128 else Outcome.UNHANDLED
+    if code in (64, 65):
+        return _outside(words)
+    return Outcome.NETWORK if code > 128 else Outcome.UNHANDLED
 
 
 def _outside(message: str) -> Outcome:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mm1_workflows.following.nodes import WAITING, Task
+from mm1_workflows.following.outcome import image_problem
 from mm1_workflows.following.streams import Line, label_of
 from mm1_workflows.local.display import duration
 
@@ -84,8 +85,10 @@ class PlainDisplay(LogDisplay):
         """See :class:`Display`."""
         for task in tasks:
             words = state_words(task)
-            if task.phase != WAITING and self.said.get(task.name) != words:
-                self.said[task.name] = words
+            # the kubelet goes to and fro between trying to get an image and waiting to try again
+            state = f"{task.phase} no image" if image_problem(task.message) else words
+            if task.phase != WAITING and self.said.get(task.name) != state:
+                self.said[task.name] = state
                 self._tell(task, words)
             elif task.phase == "Running" and task.progress:
                 told, value = self.progress.get(task.name, (0.0, (0, 0)))

@@ -89,13 +89,22 @@ class Streams:
         def over() -> bool:
             return pod in self._over or self._all_over.is_set()
 
+        def deliver(text: str) -> None:
+            if not of_the_engine(text):
+                self.lines.put((label, text))
+
         try:
-            found = log.read(partial(self.transport.log, self.run, pod), over, lambda text: self.lines.put((label, text)))
+            found = log.read(partial(self.transport.log, self.run, pod), over, deliver)
         except Mm1Error as error:
             self.lines.put((label, f"(the log broke off: {error})"))
             return
         if not found:
             self.lines.put((label, GONE))
+
+
+def of_the_engine(text: str) -> bool:
+    """Whether Argo's executor wrote a line into the step's log (it marks its own), not the step."""
+    return text.startswith("time=") and " level=INFO " in text and " argo=true" in text
 
 
 def wanted(task: str, name: str) -> bool:
