@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -46,10 +47,8 @@ def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Clus
         name = cluster.submit(TRAIN, f"data={mixtures.text}", f"overrides={SIZE}", "nodes=2", "seed=7")
         selector = f"mm1.dev/run={name}"
         cluster.wait("the JobSet", lambda: cluster.items("jobsets", selector))
-        said = cluster.wait(
-            "the reason in the supervisor's log", lambda: "waiting for quota" in (log := cluster.log(name, "pretrain")) and log
-        )
-        assert "nvidia.com/gpu" in said
+        reason = re.compile("waiting for quota in queue mm1: .*nvidia.com/gpu.* maximum capacity")
+        cluster.wait("the reason in the supervisor's log", lambda: reason.search(cluster.log(name, "pretrain")))
         assert not cluster.items("pods", selector), "no node of the gang may start alone"
         cluster.quota(gpus=8)
         assert cluster.finished(name)["status"]["phase"] == "Succeeded"
