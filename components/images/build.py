@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +66,10 @@ class Engine:
             run(["docker", "push", "--quiet", tag])
             digests: list[str] = json.loads(answer(["docker", "image", "inspect", tag]))[0]["RepoDigests"]
             return next(item.rpartition("@")[2] for item in digests if item.startswith(tag.rpartition(":")[0] + "@"))
-        digest_file = ROOT / "runs" / "digest"
-        run([self.name, "push", "--quiet", "--digestfile", str(digest_file), tag])
-        digest = digest_file.read_text().strip()
-        digest_file.unlink()
-        return digest
+        with tempfile.TemporaryDirectory() as folder:
+            digest_file = Path(folder) / "digest"
+            run([self.name, "push", "--quiet", "--digestfile", str(digest_file), tag])
+            return digest_file.read_text().strip()
 
     def inspect(self, tag: str) -> tuple[str, int]:
         """Digest of the manifest in the local store, and size in bytes."""
