@@ -72,8 +72,8 @@ images: setup  ## Component images, pinned in PROFILE (ENGINE= BASE_IMAGE= TAG= 
 sbom: setup  ## Bills of materials (CycloneDX) of the images: runs/sbom/*.json
 	$(BIN)/python components/images/build.py sbom --images "$(IMAGES)"
 
-test-images: images  ## Build the images and run a step in each; on a cluster too when there is one (KUBECONFIG, MM1_LOAD_IMAGE)
-	MM1_TEST_IMAGES="$(abspath $(PROFILE))" $(BIN)/python -m pytest -m images -rs tests/images
+test-images: images  ## Build the images and run a step in each, in a pod too when there is a cluster (RUN_ARGS=)
+	MM1_TEST_IMAGES="$(abspath $(PROFILE))" MM1_IMAGE_RUN_ARGS="$(RUN_ARGS)" $(BIN)/python -m pytest -m images -rs tests/images
 
 clean:  ## Leave a pristine tree
 	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
