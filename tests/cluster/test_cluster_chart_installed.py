@@ -1,0 +1,195 @@
+"""The chart in a namespace of its own, by both versions of Helm: rights, schedule, a run, the served model, and no leavings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.cluster import Cluster
+from tests.support.helm import BINARIES, Helm, everything, installed, second_namespace, small_chart_at
+
+VALUES = {
+    "profile": "small",
+    "accounts": {"executor": {"create": True}},
+    "submitters": [{"kind": "Group", "name": "engineers"}],
+    "schedules": {
+        "retrain": {"enabled": True, "template": "mm1-small", "arguments": {"needed": "on time"}, "schedules": ["* * * * *"]}
+    },
+}
+WORKFLOW = ("argoproj.io", "workflows")
+EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
+RIGHTS = {
+    "mm1-step": EXECUTOR,
+    "mm1-executor": EXECUTOR,
+    "mm1-rank": set(),
+    "mm1-serve": set(),
+    "mm1-supervisor": EXECUTOR
+    | {("jobset.x-k8s.io", "jobsets", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")}
+    | {("", "pods", verb) for verb in ("get", "list", "watch")}
+    | {("", "pods/log", "get"), ("argoproj.io", "workflows", "get"), ("", "events", "list")}
+    | {("kueue.x-k8s.io", "workloads", verb) for verb in ("get", "list")},
+}
+
+
+@pytest.fixture(scope="module")
+def place(cluster: Cluster) -> Iterator[Cluster]:
+    with second_namespace(cluster, "chart") as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def small_chart(tmp_path_factory) -> Path:
+    return small_chart_at(tmp_path_factory.mktemp("chart") / "mm1")
+
+
+@pytest.fixture(scope="module", params=BINARIES)
+def helm(request, place, small_chart) -> Helm:
+    return Helm(request.param, small_chart, place.environment)
+
+
+@pytest.fixture(scope="module")
+def release(place, helm) -> Iterator[str]:
+    """The small profile's release with a schedule; its notes."""
+    with installed(place, helm, VALUES) as notes:
+        yield notes
+
+
+def test_the_notes_say_how_to_go_on(release):
+    assert "mm1-small" in release and "Schedule mm1-retrain: mm1-small at * * * * * (Etc/UTC)." in release
+    assert "get secret mm1-store" in release and "WARNING" not in release
+
+
+def rights_of(place: Cluster, *who: str) -> set[tuple[str, str, str]]:
+    """All rights in the namespace beyond what every account has."""
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": place.namespace}}
+    found = place.kubectl("create", "--validate=false", "--filename=-", "--output=json", *who, input=json.dumps(review))
+    status = json.loads(found)["status"]
+    assert not status["incomplete"]
+    rights = {
+        (group, resource, verb)
+        for rule in status["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    return {right for right in rights if right[0] not in ("authorization.k8s.io", "authentication.k8s.io")}
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_an_account_has_its_rights_and_no_other(place, release, account):
+    assert rights_of(place, f"--as=system:serviceaccount:{place.namespace}:{account}") == RIGHTS[account]
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "resource", "allowed"),
+    [
+        ("mm1-supervisor", "create", "jobsets.jobset.x-k8s.io", "yes"),
+        ("mm1-supervisor", "create", "pods", "no"),
+        ("mm1-supervisor", "get", "secrets", "no"),
+        ("mm1-step", "create", "jobsets.jobset.x-k8s.io", "no"),
+        ("mm1-step", "get", "pods", "no"),
+        ("mm1-rank", "get", "secrets", "no"),
+        ("engineers", "create", "workflows.argoproj.io", "yes"),
+        ("engineers", "get", "pods/log", "yes"),
+        ("engineers", "get", "secrets", "no"),
+        ("engineers", "patch", "cronworkflows.argoproj.io", "no"),
+        ("engineers", "update", "workflowtemplates.argoproj.io", "no"),
+    ],
+)
+def test_who_may_do_what(place, release, who, verb, resource, allowed):
+    account = ["--as=somebody", f"--as-group={who}"]
+    if who.startswith("mm1-"):
+        account = [f"--as=system:serviceaccount:{place.namespace}:{who}"]
+    assert place.kubectl("auth", "can-i", verb, resource, *account, check=False).strip() == allowed
+
+
+def start(place: Cluster, template: str, needed: str) -> str:
+    """Start a run from a workflow template; its name."""
+    spec = {
+        "workflowTemplateRef": {"name": template},
+        "arguments": {"parameters": [{"name": "needed", "value": needed}]},
+    }
+    body = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "run-"}, "spec": spec}
+    return place.kubectl("create", "--filename=-", "--output=jsonpath={.metadata.name}", input=json.dumps(body)).strip()
+
+
+def said(workflow: dict[str, Any]) -> str:
+    [output] = [
+        parameter["value"]
+        for node in workflow["status"]["nodes"].values()
+        for parameter in node.get("outputs", {}).get("parameters", [])
+    ]
+    return str(output)
+
+
+def test_a_run_from_a_workflow_template_succeeds(place, release):
+    workflow = place.finished(start(place, "mm1-small", "by hand"), 120)
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"].get("message")
+    assert said(workflow) == "1 by hand token"
+
+
+def test_a_step_sees_no_token_when_the_executor_has_its_own(place, release):
+    workflow = place.finished(start(place, "mm1-hidden", "by hand"), 120)
+    assert workflow["status"]["phase"] == "Succeeded", workflow["status"].get("message")
+    assert said(workflow) == "1 by hand no token"
+
+
+def test_the_schedule_fires(place, release):
+    # What the notes say: Argo may have met the schedule before its template, and would look again only after minutes.
+    [command] = re.findall(r"^ +kubectl .* annotate cronworkflow .*$", release, re.MULTILINE)
+    place.run(*command.split())
+
+    def fired() -> list[dict[str, Any]]:
+        runs = place.items("workflows", "mm1.dev/schedule=retrain")
+        return [one for one in runs if one.get("status", {}).get("phase") == "Succeeded"]
+
+    runs = place.wait("a scheduled run to succeed", fired, 180)
+    assert said(runs[0]) == "1 on time token"
+    place.kubectl("patch", "cronworkflow", "mm1-retrain", "--type=merge", "--patch", '{"spec": {"suspend": true}}')
+
+
+def test_the_cluster_takes_everything_that_can_be_switched_on(place, release, helm):
+    """Not made, but checked by the API server, with Pod Security's warnings as errors."""
+    values = VALUES | {
+        "profile": "default",
+        "schedules": {"retrain": {"enabled": True}},
+        "queue": {"clusterQueue": place.namespace},
+        "artifactRepository": {"enabled": True, "bucket": "artifacts", "endpoint": "s3.example:9000"},
+        "serving": {
+            "enabled": True,
+            "model": f"{place.store}/manifests/{'0' * 64}.json",
+            "replicas": 2,
+            "nodeSelector": {"mm1.dev/pool": "serve-l40s"},
+            "tolerations": [{"key": "mm1.dev/pool", "operator": "Exists"}],
+            "environment": {"EXTRA": True},
+            "volumes": [{"claim": "deps", "mountPath": "/opt/deps"}],
+            "runAsUser": 65532,
+        },
+    }
+    text = helm.text(values, place.namespace)
+    place.kubectl(
+        "create",
+        "--dry-run=server",
+        "--validate=strict",
+        "--warnings-as-errors",
+        "--filename=-",
+        input=text_of_new(place, text),
+    )
+
+
+def text_of_new(place: Cluster, text: str) -> str:
+    """The objects of a rendering that are not there yet (creating one twice is refused, also in a dry run)."""
+    there = everything(place)
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    known = {(name.partition("/")[0].partition(".")[0], name.partition("/")[2]) for name in there}
+    new = [one for one in objects if (one["kind"].lower(), one["metadata"]["name"]) not in known]
+    assert {"Deployment", "Service", "PodDisruptionBudget", "LocalQueue", "ConfigMap", "WorkflowTemplate"} <= {
+        one["kind"] for one in new
+    }
+    return yaml.safe_dump_all(new)
