@@ -124,16 +124,24 @@ def answer(words: list[str]) -> str:
     return done.stdout
 
 
-def write_sbom(name: str) -> Path | None:
-    """The bill of materials of an image (CycloneDX), made from its lock; None for an image without dependencies."""
+def write_sbom(name: str, anew: bool = True) -> Path | None:
+    """The bill of materials of an image (CycloneDX), made from its lock; None for an image without dependencies.
+
+    Args:
+        name: of the image.
+        anew: also when it is there and no older than what it is made from (making and checking it takes seconds).
+    """
     lock = HERE / name / "requirements.lock"
     if not lock.is_file():
         return None
     path = ROOT / SBOM_FOLDER / f"{name}.json"
+    made_from = (lock, ROOT / "pyproject.toml", Path(__file__))
+    if not anew and path.is_file() and path.stat().st_mtime >= max(one.stat().st_mtime for one in made_from):
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     uv = Path(sys.executable).with_name("uv")
     tool = [str(uv), "tool", "run", "--quiet", "--from", SBOM_TOOL, "cyclonedx-py", "requirements"]
-    options = ["--output-reproducible", "--pyproject", str(ROOT / "pyproject.toml"), "--output-file", str(path)]
+    options = ["--output-reproducible", "--pyproject", str(made_from[1]), "--output-file", str(path)]
     answer([*tool, *options, str(lock)])
     return path
 
@@ -203,7 +211,7 @@ def build(arguments: argparse.Namespace) -> None:
     references: dict[str, str] = {}
     for name in arguments.images:
         tag = f"{prefix}/mm1-{name}:{arguments.tag or revision()}"
-        write_sbom(name)
+        write_sbom(name, anew=False)
         run(build_words(engine, name, tag, arguments.base_image, extra))
         digest, size = engine.inspect(tag)
         if arguments.registry:
