@@ -32,7 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(namespace, environment, [], profile, store=f"s3://data/{uuid.uuid4().hex[:8]}")
         return
     namespace = os.environ.get("MM1_CLUSTER_NAMESPACE") or f"mm1-test-{uuid.uuid4().hex[:6]}"
-    made = Cluster(namespace, environment, tool, store=f"s3://data/{namespace}")
+    made = Cluster(namespace, environment, tool, store=f"s3://data/{namespace}-{uuid.uuid4().hex[:6]}")
     if not os.environ.get("MM1_CLUSTER_KEEP_IMAGE"):
         support.load_thin_image(tool, environment)
     made.prepare(tmp_path_factory.mktemp("chart") / "mm1")

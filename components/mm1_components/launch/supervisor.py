@@ -40,6 +40,8 @@ log = logging.getLogger("mm1")
 
 POLL_S = 1.0
 GONE_S = 90.0
+PATIENCE_S = 10.0
+"""How long a queue may say nothing."""
 
 
 def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
@@ -70,6 +72,7 @@ class _Supervisor:
         self.relaunches = 0
         self.history: list[str] = []
         self.said = ""
+        self.suspended = 0
 
     def run(self) -> TrainResult:
         """Launch until there is a result or an error that a new launch does not help."""
@@ -178,8 +181,11 @@ class _Supervisor:
         """Say once what is waited for; end what waiting does not help."""
         said = ""
         if jobset["spec"].get("suspend"):
-            complaint = self.cluster.queue_complaint(jobset["metadata"]["uid"]) or "not admitted yet"
-            said = f"waiting for quota in queue {self.launcher.queue}: {complaint}"
+            self.suspended += 1
+            complaint = self.cluster.queue_complaint(jobset["metadata"]["uid"])
+            if not complaint and self.suspended * POLL_S > PATIENCE_S:
+                complaint = "Kueue says nothing: does it run, and manage JobSets of this namespace?"
+            said = f"waiting for quota in queue {self.launcher.queue}: {complaint}" if complaint else ""
         for pod in pods:
             pending = pending_of(pod)
             if pending is None:
