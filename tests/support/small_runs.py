@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 IMAGE = "localhost/debian-python:3.11"
-COUNT = (
-    "import time\nfor number in range(int('{{inputs.parameters.lines}}')): print('line', number, flush=True); time.sleep(0.05)"
-)
+ACCOUNT = "mm1-step"
+COUNT = """import time
+for number in range(int('{{inputs.parameters.lines}}')):
+    print('line', number, flush=True)
+    time.sleep(0.05)
+"""
 SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": 65532,
@@ -47,7 +50,7 @@ class Step:
                 "command": ["python3"],
                 "args": ["-u", "-c", self.program],
                 "securityContext": SECURITY,
-                "resources": {"requests": {"cpu": "50m"} | ({"cpu": self.cpu}), "limits": amounts},
+                "resources": {"requests": amounts, "limits": amounts},
             },
         }
         if self.retries:
@@ -68,7 +71,7 @@ def workflow(
     templates = [{"name": "main", "dag": {"tasks": tasks}}, *(step.template(key) for key, step in steps.items())]
     spec: dict[str, Any] = {
         "entrypoint": "main",
-        "serviceAccountName": "workflow",
+        "serviceAccountName": ACCOUNT,
         "activeDeadlineSeconds": 600,
         "arguments": {"parameters": [{"name": "lines", "value": str(lines)}]},
         "templates": templates,

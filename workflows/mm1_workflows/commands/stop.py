@@ -30,11 +30,13 @@ def stop(command: Stop) -> int:
     transport = connect(command)
     patience = Patience(tell=lambda text: say(shown, text))
     name = command.name
-    if finished(patience.ask(lambda: transport.get(name))):
+    workflow = patience.ask(lambda: transport.get(name))
+    if finished(workflow):
         say(shown, f"{name} is over already")
     else:
         patience.ask(lambda: transport.shut_down(name, "Terminate" if command.now else "Stop"))
-        say(shown, f"{name} is being stopped" + ("" if command.now else "; its exit task still runs"))
+        farewell = not command.now and "onExit" in workflow["spec"]
+        say(shown, f"{name} is being stopped" + ("; its exit task still runs" if farewell else ""))
         _wait(lambda: finished(patience.ask(lambda: transport.get(name))), command.timeout, f"{name} has not ended", patience)
     if not isinstance(transport, KubernetesTransport):
         say(

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 from mm1.errors import ConfigurationError, NetworkError
-from mm1_workflows.transport.base import Refused
+from mm1_workflows.transport.base import NotFound
 
 OVERLAP = timedelta(seconds=2)
 """How far before the newest line a broken stream is taken up; servers cut times to whole seconds."""
@@ -100,15 +100,15 @@ def read(
                         deliver(text)
             if last:
                 return found
-        except Refused as error:  # a server that starts may refuse for a moment
-            refusals += 1
-            if last or refusals > REFUSALS:
-                deliver(f"(no log: {error})")
-                return found
-        except ConfigurationError:  # the container has not started, or its pod is gone
+        except NotFound:  # the container has not started, or its pod is gone
             if last:
                 return found
             opened = True
+        except ConfigurationError as error:  # a server that starts may refuse for a moment
+            refusals += 1
+            if last or refusals > REFUSALS:
+                deliver(f"(no log: {error})")
+                return True
         except NetworkError:
             lost_s += wait_s
             if not opened and lost_s > budget_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,8 @@ from mm1_workflows.transport.base import (
 )
 
 Query = dict[str, str]
+CLOCKS_S = 300
+"""How far the clocks of this machine and of the nodes may differ before lines of a broken log are missed."""
 SHUT_DOWN = {"Stop": "stop", "Terminate": "terminate"}
 
 
@@ -94,8 +96,9 @@ class ArgoServerTransport:
 
         query = {"podName": pod, "logOptions.container": MAIN_CONTAINER, "logOptions.timestamps": "true"}
         query["logOptions.follow"] = str(follow).lower()
-        if since:
-            query["logOptions.sinceTime"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if since:  # its gateway takes no times here, and ignores their parts
+            passed = datetime.now(UTC) - since
+            query["logOptions.sinceSeconds"] = str(max(0, int(passed.total_seconds())) + CLOCKS_S)
         address = self._address("workflows", f"{workflow}/log")
         timeout = httpx.Timeout(TIMEOUT_S, read=QUIET_S)
         try:
@@ -128,7 +131,7 @@ class ArgoServerTransport:
         where = self._where()
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return ConfigurationError(f"{where}: its certificate is not trusted: name its authority's file in SSL_CERT_FILE")
-        if "SSL" in str(error) or "WRONG_VERSION" in str(error):
+        if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error):
             return ConfigurationError(f"{where}: speaks no TLS: try http:// in --server")
         return NetworkError(f"{where} cannot be reached: {type(error).__name__}; check the address and the network")
 

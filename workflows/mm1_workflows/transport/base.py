@@ -140,6 +140,8 @@ def _missing(reason: str, doing: str) -> str:
         return "there is no such namespace: create it, or name another with -n"
     if doing.startswith(("create", "list")) or "page not found" in reason or "could not find the requested resource" in reason:
         return "not found: is Argo Workflows installed, and does the namespace exist?"
+    if doing == "read workflows":
+        return "there is no such run; `mm1 runs --cluster` lists those that there are"
     return "not found"
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mm1.errors import ConfigurationError, NetworkError
+from mm1.errors import ConfigurationError, Mm1Error, NetworkError
 from mm1_workflows.graph import Document
 from mm1_workflows.transport.base import (
     GROUP,
@@ -33,6 +33,8 @@ from mm1_workflows.transport.base import (
 PAGE = 100
 CONNECTIONS = 64
 """Log streams that may be open at a time without a new connection for each request."""
+NOT_YET = ("waiting to start", "is not available")
+"""What the kubelet says of the log of a container that has not started."""
 Query = Sequence[tuple[str, str]]
 
 
@@ -111,7 +113,10 @@ class KubernetesTransport:
         if since:
             query.append(("sinceTime", since.strftime("%Y-%m-%dT%H:%M:%SZ")))
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
-        response = self._send("GET", path, "read the logs of pods", query, stream=True, read_timeout_s=QUIET_S)
+        try:
+            response = self._send("GET", path, "read the logs of pods", query, stream=True, read_timeout_s=QUIET_S)
+        except ConfigurationError as error:
+            raise NotFound(str(error)) if any(words in str(error) for words in NOT_YET) else error from None
         try:
             yield self._lines(response)
         finally:
@@ -189,7 +194,7 @@ class KubernetesTransport:
             if error.status == 409 and method == "POST":
                 raise FileExistsError from None
             if not error.status:
-                raise ConfigurationError(f"{self._where()}: {one_line(error.reason)}; check KUBECONFIG") from None
+                raise self._no_tls(one_line(error.reason)) from None
             raise refusal(error.status, reason_of(error.body) or str(error.reason), self._where(), doing) from None
         except HTTPError as error:
             raise self._unreachable(error) from None
@@ -210,6 +215,12 @@ class KubernetesTransport:
 
     def _where(self) -> str:
         return f"cluster (namespace {self.namespace})"
+
+    def _no_tls(self, reason: str) -> Mm1Error:
+        """TLS that failed: a certificate is the user's to mend, a connection that broke off may pass."""
+        if "CERTIFICATE_VERIFY_FAILED" in reason or "WRONG_VERSION_NUMBER" in reason:
+            return ConfigurationError(f"{self._where()}: {reason}; check the server and its authority in KUBECONFIG")
+        return NetworkError(f"{self._where()}: cannot be reached: {reason}")
 
     def _unreachable(self, error: Exception) -> NetworkError:
         return NetworkError(f"{self._where()}: cannot be reached: {type(error).__name__}; check the network and KUBECONFIG")
