@@ -101,6 +101,7 @@ def test_no_address():
 def test_it_imports_nothing_heavy():
     program = (
         "import sys, mm1.serve.probe; "
-        "heavy = {'torch', 'transformers', 'httpx', 'pydantic', 'fastapi'} & set(sys.modules); sys.exit(', '.join(heavy) or None)"
+        "heavy = {'torch', 'transformers', 'httpx', 'pydantic', 'fastapi'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or None)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
