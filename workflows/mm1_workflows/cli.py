@@ -12,10 +12,10 @@ import signal
 import sys
 from typing import Any
 
-import cappa
 from rich.console import Console
 
 from mm1.errors import Mm1Error, from_os_error
+from mm1_workflows.light_cappa import cappa  # before anything that imports cappa itself
 from mm1_workflows.tree import root
 
 
