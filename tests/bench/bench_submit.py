@@ -1,7 +1,7 @@
 """How long ``hera submit --dry-run=client`` takes: ``python tests/bench/bench_submit.py [ROUNDS]``.
 
-The peer is a bare ``python -c 'import hera.workflows'``, measured in turns with it, each in a process of its own. The bound of the
-project is 1.5 times the peer, and no torch. Byte code is kept in a folder of its own, as any installation has it.
+The peer is a bare ``python -c 'import hera.workflows'``, measured in turns with it, each in a process of its own. The bound of
+the project is 1.5 times the peer, and no torch. Byte code is kept in a folder of its own, as any installation has it.
 """
 
 from __future__ import annotations
