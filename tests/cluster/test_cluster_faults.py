@@ -52,12 +52,12 @@ class Run:
             return 0
         return load(f"{store.uri}/manifests/{pointer['checkpoints'][0]}.json", Checkpoint).step
 
-    def wait_for_step(self, step: int, seconds: float = 180) -> None:
+    def wait_for_step(self, step: int, seconds: float = 300) -> None:
         """Until a checkpoint of that step or later is there."""
         self.cluster.wait("the JobSet", self.jobset, seconds)
         self.cluster.wait(f"a checkpoint of step {step}", lambda: self.checkpoint_step() >= step, seconds)
 
-    def wait_for_ranks(self, uids: set[str], seconds: float = 180) -> None:
+    def wait_for_ranks(self, uids: set[str], seconds: float = 300) -> None:
         """Until all ranks run in pods that are not among these."""
 
         def others_run() -> bool:
@@ -169,12 +169,11 @@ def test_a_missing_image_ends_the_run_with_its_reason(cluster: Cluster, mixtures
         content["images"]["trainer"] = "registry.example.org/mm1/none:1"
 
     profile = cluster.variant(tmp_path / "nowhere.yaml", nowhere)
-    started = time.monotonic()
     run = Run(cluster, f"data={mixtures.text}", "overrides=train.steps=2", "seed=4", profile=profile)
     done = cluster.mm1("watch", run.name, "-n", cluster.namespace, check=False)
     assert done.returncode == 80, done.stdout[-2000:] + done.stderr[-2000:]
-    assert time.monotonic() - started < 120
     record = open_store(cluster.store).read_json(f"runs/{run.name}/pretrain.json") or {}
+    assert record["seconds"] < 120
     assert re.search("(ErrImagePull|ImagePullBackOff).*registry.example.org", record["message"])
 
 

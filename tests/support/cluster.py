@@ -98,7 +98,7 @@ class Cluster:
         """Our command line, as a user types it."""
         return self.run(sys.executable, "-m", "mm1_workflows.cli", *argv, check=check, timeout=timeout)
 
-    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait until a condition gives something.
 
         Raises:
