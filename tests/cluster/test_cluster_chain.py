@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,7 +47,21 @@ def digests(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def first(cluster: Cluster) -> str:
+def here(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Store]]:
+    """The same chain on this machine, started beside the other: the process and its store."""
+    folder = tmp_path_factory.mktemp("here")
+    given = [word for parameter in PARAMETERS for word in ("-p", parameter)]
+    # one core: the ranks on the cluster have one thread, and so has this
+    command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "mm1_workflows.cli", "run", "workflows/full.py"]
+    command += ["--run", "here", "--store", str(folder / "store"), "--folder", str(folder / "runs"), *given]
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
+    yield process, open_store(str(folder / "store"))
+    process.kill()
+
+
+@pytest.fixture(scope="module")
+def first(cluster: Cluster, here: tuple[subprocess.Popen[str], Store]) -> str:
     """The chain, submitted and followed to its end; the workflow's name."""
     name = cluster.submit("workflows/full.py", *PARAMETERS)
     done = cluster.mm1("watch", name, "-n", cluster.namespace, check=False, timeout=1500)
@@ -54,17 +69,15 @@ def first(cluster: Cluster) -> str:
     return name
 
 
-def test_the_chain_gives_what_it_gives_on_one_machine(cluster: Cluster, store: Store, first: str, tmp_path: Path) -> None:
-    given = [word for parameter in PARAMETERS for word in ("-p", parameter)]
-    # one core: the ranks on the cluster have one thread, and so has this
-    command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "mm1_workflows.cli", "run", "workflows/full.py"]
-    cluster.run(
-        *command, "--run", "here", "--store", str(tmp_path / "store"), "--folder", str(tmp_path / "runs"), *given, timeout=900
-    )
-    there, here = digests(records(store, first)), digests(records(open_store(str(tmp_path / "store")), "here"))
-    assert {task: there[task] for task in DATA} == {task: here[task] for task in DATA}
-    assert set(there) == set(here)
-    differing = {task for task in there if there[task] != here[task]} - {"report"}
+def test_the_chain_gives_what_it_gives_on_one_machine(
+    store: Store, first: str, here: tuple[subprocess.Popen[str], Store]
+) -> None:
+    process, local_store = here
+    assert process.wait(900) == 0
+    there, local = digests(records(store, first)), digests(records(local_store, "here"))
+    assert {task: there[task] for task in DATA} == {task: local[task] for task in DATA}
+    assert set(there) == set(local)
+    differing = {task for task in there if there[task] != local[task]} - {"report"}
     assert not differing, f"same processor, same threads, other digests: {sorted(differing)}"
 
 

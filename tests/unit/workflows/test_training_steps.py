@@ -1,0 +1,50 @@
+"""Training steps in their two places: supervised on a cluster, in place on one machine, and one cache key for both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mm1_components import pretrain
+from mm1_components.arguments import placement_fields
+from mm1_components.cache import cache_key
+from mm1_components.launch.config import Launcher
+from mm1_workflows import graph, profiles
+from mm1_workflows.load import load
+from mm1_workflows.local.process import argv_of
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def template() -> graph.Template:
+    """The template of the pre-training in the chain."""
+    return graph.read(load(str(ROOT / "workflows/full.py")).document).tasks["pretrain"].template
+
+
+def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(template: graph.Template) -> None:
+    profile = profiles.default()
+    (text,) = [word.removeprefix("--launcher=") for word in template.args if word.startswith("--launcher=")]
+    launcher = Launcher.model_validate(json.loads(text))
+    assert template.image == profile.image("cpu") and template.pool == "cpu" and template.launches == "train-h100"
+    assert launcher.images["trainer"] == profile.image("trainer") and launcher.account == profile.accounts.rank
+    assert launcher.grace_s == pretrain.STEP.grace_s and "{{" not in text, "Argo would take two braces for a reference"
+
+
+def test_on_one_machine_it_is_not_told_of_the_cluster(template: graph.Template, tmp_path: Path) -> None:
+    argv = argv_of(template, tmp_path, lambda reference: reference)
+    assert not any(word.startswith("--launcher") for word in argv)
+    assert [word for word in argv if word.startswith("--nodes=")] == ["--nodes=inputs.parameters.nodes"]
+
+
+def test_where_it_runs_does_not_change_what_it_is() -> None:
+    assert placement_fields(pretrain.Inputs) == ["pool"]
+    values = pretrain.Inputs(data="m", recipe="mm1_tiny").model_dump()
+    keys = {
+        cache_key("pretrain", "code", {name: value for name, value in {**values, "pool": pool}.items() if name != "pool"}, {})
+        for pool in ("", "train-h100")
+    }
+    assert len(keys) == 1
+    assert cache_key("pretrain", "code", {**values, "nodes": 2}, {}) not in keys, "another world has other bits"
