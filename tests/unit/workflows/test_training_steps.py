@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mm1_components import pretrain
+from mm1_components import pretrain, sft
 from mm1_components.arguments import placement_fields
-from mm1_components.cache import cache_key
 from mm1_components.launch.config import Launcher
 from mm1_workflows import graph, profiles
 from mm1_workflows.load import load
@@ -39,12 +38,5 @@ def test_on_one_machine_it_is_not_told_of_the_cluster(template: graph.Template, 
     assert [word for word in argv if word.startswith("--nodes=")] == ["--nodes=inputs.parameters.nodes"]
 
 
-def test_where_it_runs_does_not_change_what_it_is() -> None:
-    assert placement_fields(pretrain.Inputs) == ["pool"]
-    values = pretrain.Inputs(data="m", recipe="mm1_tiny").model_dump()
-    keys = {
-        cache_key("pretrain", "code", {name: value for name, value in {**values, "pool": pool}.items() if name != "pool"}, {})
-        for pool in ("", "train-h100")
-    }
-    assert len(keys) == 1
-    assert cache_key("pretrain", "code", {**values, "nodes": 2}, {}) not in keys, "another world has other bits"
+def test_only_the_pool_is_left_out_of_the_cache_key() -> None:
+    assert placement_fields(pretrain.Inputs) == placement_fields(sft.Inputs) == ["pool"]
