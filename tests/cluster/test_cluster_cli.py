@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +50,13 @@ def start(cluster: Cluster, *argv: str, **environment: str) -> subprocess.Popen[
     return subprocess.Popen(command, env=given, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> subprocess.Popen[str]:
+    """A run whose image is nowhere, followed while the other tests run: a minute in which there is nothing to do."""
+    file = write(tmp_path_factory.mktemp("image") / "image.yaml", workflow({"a": Step(COUNT, image="localhost/not-there:1")}))
+    return start(cluster, "submit", file, "-n", cluster.namespace, "--watch")
+
+
 def name_in(said: str) -> str:
     """The name of the run that was submitted."""
     found = re.search(r"^(\S+) (?:submitted|was submitted before), namespace", said, re.MULTILINE)
@@ -66,7 +75,7 @@ def pods(cluster: Cluster, name: str) -> list[str]:
 
 def test_a_run_is_followed_to_its_end_and_sent_once_per_key(cluster: Cluster, way: list[str], tmp_path: Path) -> None:
     file = write(tmp_path / "fork.yaml", workflow(FORK, at_exit="print('bye')"))
-    key = ["--idempotency-key", f"{tmp_path.name}-{way}"]
+    key = ["--idempotency-key", uuid.uuid4().hex]
     done = cluster.mm1("submit", file, *way, *key, "--watch", "--logs", "-p", "lines=40")
     for label in ("a", "b", "c"):
         assert numbers(done.stdout, label) == list(range(40))
@@ -160,6 +169,17 @@ def test_ctrl_c_detaches_and_stop_leaves_nothing(cluster: Cluster, way: list[str
     assert ended.returncode == 87 and "stopped by a person" in ended.stdout
 
 
+def test_logs_outlive_their_pods_through_argo_server(cluster: Cluster, server: str, tmp_path: Path) -> None:
+    document = workflow({"a": Step(COUNT)})
+    document["spec"] |= {"archiveLogs": True, "podGC": {"strategy": "OnWorkflowCompletion", "deleteDelayDuration": "0s"}}
+    file = write(tmp_path / "archived.yaml", document)
+    here = ["-n", cluster.namespace]
+    name = name_in(cluster.mm1("submit", file, *here, "--watch").stdout)
+    cluster.wait("the end of its pods", lambda: not pods(cluster, name))
+    assert "[a] (no log: its pod is gone; with --server" in cluster.mm1("logs", name, *here, "--no-follow").stdout
+    assert numbers(cluster.mm1("logs", name, *here, "--no-follow", "--server", server).stdout, "a") == [0, 1, 2]
+
+
 def test_stop_removes_what_a_supervisor_left(cluster: Cluster, tmp_path: Path) -> None:
     file = write(tmp_path / "tick.yaml", workflow({"a": Step(TICK)}))
     name = name_in(cluster.mm1("submit", file, "-n", cluster.namespace).stdout)
@@ -188,16 +208,6 @@ def test_stop_removes_what_a_supervisor_left(cluster: Cluster, tmp_path: Path) -
     assert seen == {"[a", "[a:1"}, "node 0 of a JobSet is in the supervisor's log already"
     cluster.mm1("stop", name, "-n", cluster.namespace, "--now")
     assert cluster.items("jobsets", ranks) == [] and cluster.items("pods", ranks) == [] and pods(cluster, name) == []
-
-
-def test_an_image_that_cannot_be_had_ends_the_run_with_the_reason(cluster: Cluster, tmp_path: Path) -> None:
-    file = write(tmp_path / "image.yaml", workflow({"a": Step(COUNT, image="localhost/not-there:1")}))
-    began = time.monotonic()
-    done = cluster.mm1("submit", file, "-n", cluster.namespace, "--watch", check=False)
-    assert done.returncode == 80 and time.monotonic() - began < 120
-    assert re.search(r"failed at a \(configuration, exit 80\): (ErrImagePull|ImagePullBackOff)", done.stdout), done.stdout
-    assert "localhost/not-there:1" in done.stdout
-    assert cluster.phase(name_in(done.stdout)) == "Failed"
 
 
 def test_a_template_of_the_cluster_is_run_with_typed_parameters(cluster: Cluster, way: list[str]) -> None:
@@ -249,3 +259,14 @@ def test_open_gives_the_address_of_the_page(cluster: Cluster, server: str, tmp_p
     shown = cluster.mm1("open", name, "-n", cluster.namespace, "--server", server).stdout
     assert shown.strip() == f"{server}/workflows/{cluster.namespace}/{name}"
     cluster.mm1("watch", name, "-n", cluster.namespace)
+
+
+def test_an_image_that_cannot_be_had_ends_the_run_with_the_reason(
+    cluster: Cluster, without_image: subprocess.Popen[str]
+) -> None:
+    said, _ = without_image.communicate(timeout=120)
+    assert without_image.returncode == 80, said
+    assert re.search(r"failed at a \(configuration, exit 80\): (ErrImagePull|ImagePullBackOff)", said), said
+    status = cluster.workflow(name_in(said))["status"]
+    took = datetime.fromisoformat(status["finishedAt"]) - datetime.fromisoformat(status["startedAt"])
+    assert "localhost/not-there:1" in said and status["phase"] == "Failed" and took < timedelta(minutes=2)

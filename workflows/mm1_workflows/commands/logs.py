@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from mm1_workflows.commands.output import console
-from mm1_workflows.following import log
 from mm1_workflows.following.follow import check_task, follow
 from mm1_workflows.following.nodes import attempts_of
 from mm1_workflows.following.pending import Trainings, rank_pods
 from mm1_workflows.following.show import LogDisplay
-from mm1_workflows.following.streams import GONE, of_the_engine, wanted
+from mm1_workflows.following.streams import read_pod, wanted
 from mm1_workflows.graph import Document
 from mm1_workflows.transport.base import Transport
 from mm1_workflows.transport.connect import connect
@@ -38,14 +37,8 @@ def _what_there_is(transport: Transport, workflow: Document, only: str) -> None:
     readable += [(rank.task, f"{rank.task}:{rank.node}", rank.pod) for rank in ranks if rank.started]
     for name, label, pod in readable:
         if wanted(only, name):
-            _one(transport, run, pod, label, display)
+            read_pod(transport, run, pod, partial(_show, display, label))
 
 
-def _one(transport: Transport, run: str, pod: str, label: str, display: LogDisplay) -> None:
-    def deliver(text: str) -> None:
-        if not of_the_engine(text):
-            display.line((label, text))
-
-    found = log.read(partial(transport.log, run, pod), lambda: True, deliver)
-    if not found:
-        display.line((label, GONE))
+def _show(display: LogDisplay, label: str, text: str) -> None:
+    display.line((label, text))

@@ -20,8 +20,6 @@ from mm1_workflows.tree.cluster import Stop
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 POLL_S = 1.0
-SUPERVISOR_S = 20.0
-"""How long supervisors that have ended may have needed to remove their JobSets before it is done for them."""
 
 
 def stop(command: Stop) -> int:
@@ -50,9 +48,8 @@ def stop(command: Stop) -> int:
 
 
 def _clear(transport: KubernetesTransport, name: str, timeout_s: float, patience: Patience) -> None:
-    """Wait for the pods to end and the supervisors to remove their JobSets, then remove what is left."""
+    """Wait for the pods to end (supervisors remove their JobSets while they do), then remove what is left."""
     _wait(lambda: not _living(transport, name, patience), timeout_s, f"pods of {name} have not ended", patience)
-    _try(lambda: not _jobsets(transport, name, patience), SUPERVISOR_S)
     for jobset in _jobsets(transport, name, patience):
         _remove(transport, JOBSET, "jobsets", jobset, patience)
     for pod in _pods(transport, name, patience):

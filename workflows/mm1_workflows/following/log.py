@@ -83,26 +83,26 @@ def read(
         pause: waits so many seconds.
 
     Returns:
-        Whether there was a log at all.
+        Whether anything was said.
 
     Raises:
         NetworkError: the log could not be opened for so long.
     """
     seen = Seen()
-    wait_s, lost_s, refusals, found = PAUSE_S, 0.0, 0, False
+    wait_s, lost_s, refusals = PAUSE_S, 0.0, 0
     while True:
         last, opened = over(), False
         try:
             with source(seen.restart(), not last) as lines:
-                opened = found = True
+                opened = True
                 for raw in lines:
                     if (text := seen.take(raw)) is not None:
                         deliver(text)
             if last:
-                return found
+                return seen.newest is not None
         except NotFound:  # the container has not started, or its pod is gone
             if last:
-                return found
+                return seen.newest is not None
             opened = True
         except ConfigurationError as error:  # a server that starts may refuse for a moment
             refusals += 1

@@ -19,7 +19,8 @@ from mm1_workflows.transport.base import Transport
 LAST_LINES_S = 60.0
 """How long the end of a run waits for the last lines of its logs."""
 BURST_S = 1.0
-GONE = "(its pod is gone, and its log with it)"
+GONE = "(no log: its pod is gone"
+"""Continued by what can be done about it."""
 Line = tuple[str, str]
 """Label (``ingest``, ``pretrain:1``) and text."""
 
@@ -89,17 +90,31 @@ class Streams:
         def over() -> bool:
             return pod in self._over or self._all_over.is_set()
 
-        def deliver(text: str) -> None:
-            if not of_the_engine(text):
-                self.lines.put((label, text))
-
         try:
-            found = log.read(partial(self.transport.log, self.run, pod), over, deliver)
+            read_pod(self.transport, self.run, pod, lambda text: self.lines.put((label, text)), over)
         except Mm1Error as error:
             self.lines.put((label, f"(the log broke off: {error})"))
-            return
-        if not found:
-            self.lines.put((label, GONE))
+
+
+def read_pod(
+    transport: Transport, run: str, pod: str, deliver: Callable[[str], None], over: Callable[[], bool] = lambda: True
+) -> None:
+    """A pod's log to its end, from the archive when the pod is gone; without the lines of Argo's executor.
+
+    Raises:
+        NetworkError: it cannot be reached.
+    """
+
+    def step_only(text: str) -> None:
+        if not of_the_engine(text):
+            deliver(text)
+
+    if log.read(partial(transport.log, run, pod), over, step_only):
+        return
+    archive = transport.archived(run, pod)
+    advice = "and none is archived)" if "--server" in transport.options else "with --server Argo's archive is read)"
+    for text in archive if archive is not None else [f"{GONE}; {advice}"]:
+        step_only(text)
 
 
 def of_the_engine(text: str) -> bool:

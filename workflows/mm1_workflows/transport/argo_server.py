@@ -109,6 +109,18 @@ class ArgoServerTransport:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
+    def archived(self, workflow: str, pod: str) -> list[str] | None:
+        """See :class:`~mm1_workflows.transport.base.Transport`."""
+        import httpx
+
+        node = f"{workflow}-{pod.rpartition('-')[2]}"
+        path = f"artifact-files/{self.namespace}/workflows/{workflow}/{node}/outputs/main-logs"
+        try:
+            answer = self.client.get(f"{self.url}/{path}")
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        return answer.text.splitlines() if answer.status_code == 200 else None
+
     def _lines(self, response: Any) -> Iterator[str]:
         for text in response.iter_lines():
             if not text.strip():

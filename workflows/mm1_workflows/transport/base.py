@@ -90,6 +90,9 @@ class Transport(Protocol):
             NetworkError: the stream broke, or was quiet for QUIET_S; ask again.
         """
 
+    def archived(self, workflow: str, pod: str) -> list[str] | None:
+        """The log of a step's pod that is gone, from the archive; None when it cannot be had this way."""
+
 
 def with_key(document: Document, key: str) -> Document:
     """Give a workflow the name that belongs to an idempotency key."""

@@ -123,6 +123,10 @@ class KubernetesTransport:
             response.close()
             response.release_conn()
 
+    def archived(self, workflow: str, pod: str) -> list[str] | None:
+        """See :class:`~mm1_workflows.transport.base.Transport`."""
+        return None  # it is in Argo's artifact store, which only Argo Server reads
+
     def objects(self, group_version: str, plural: str, selector: str = "") -> list[Document]:
         """Objects of a kind in the namespace; an empty list when the cluster has no such kind."""
         query = [("labelSelector", selector)] if selector else []
