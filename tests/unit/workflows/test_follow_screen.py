@@ -29,7 +29,7 @@ def test_each_change_is_told_once() -> None:
     ]:
         display.update(tasks_of(workflow([pod_node("a", phase, message=message)], tasks=("a", "b"))))
     said = [line.split("  ", 2)[2].strip() for line in out.getvalue().splitlines()]
-    assert said[:3] == ["pending", "pending: Unschedulable: full", "running on node-1"]
+    assert said[:3] == ["pending", "pending: Unschedulable: no room", "running on node-1"]
     assert len(said) == 4 and said[3].startswith("failed after") and said[3].endswith(": x")
 
 
