@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
+from mm1.store.base import BlobRef
 from mm1.store.open import open_store
 from tests.support.cluster import TRAIN, Cluster, Mixtures
 
@@ -18,15 +18,8 @@ def losses(cluster: Cluster, run: str) -> list[float]:
     """The loss of each step of a finished training."""
     store = open_store(cluster.store)
     (record,) = [record for key in store.list(f"runs/{run}/") if (record := store.read_json(key))]
-    metrics = json.loads(store.get_bytes(as_ref(record["artifacts"]["metrics.json"])))
+    metrics = json.loads(store.get_bytes(BlobRef(**record["artifacts"]["metrics.json"])))
     return [metrics["final_losses"]["all"]]
-
-
-def as_ref(value: dict[str, Any]) -> Any:
-    """A blob's reference from a record."""
-    from mm1.store.base import BlobRef
-
-    return BlobRef(**value)
 
 
 @pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ class Cluster:
     """The command of MM1_CLUSTER_UP; empty when the site has prepared everything."""
     profile: str = "test"
     store: str = ""
-    made: list[str] = field(default_factory=list)
 
     # -- commands ---------------------------------------------------------------------------------------------
 

@@ -212,19 +212,19 @@ class _Supervisor:
         text = f"node {ending.index}: {ending.message}"
         may_change = self.relaunches < self.launcher.relaunches
         if ending.outcome is Outcome.OUT_OF_MEMORY and may_change and (micro := self.job.config.train.micro_batch) > 1:
+            self.relaunches += 1
             self._set_micro_batch(micro // 2)
             self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}")
         elif ending.outcome is Outcome.HARDWARE and may_change and ending.host:
+            self.relaunches += 1
             self.avoid += (ending.host,)
             self._relaunch(f"hardware, away from {ending.host}: {text}")
         elif ending.outcome is Outcome.PREEMPTED:
-            self.relaunches -= 1  # not counted
             self._relaunch(f"preempted: {text}")
         else:
             raise BY_OUTCOME.get(ending.outcome, Mm1Error)(text)
 
     def _relaunch(self, why: str) -> None:
-        self.relaunches += 1
         self.history.append(f"launch {self.attempt + 1}: {why}")
         log.warning("launching again: %s", why)
         self.cluster.delete_jobset(self._gang().name)
