@@ -16,7 +16,7 @@ from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.recipes import registry
 from mm1.store.open import open_store
 from mm1.train.config import RunConfig, TrainJob, TrainResult
-from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, model_json, settle_parts
+from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, check_sequence, model_json, settle_parts
 from mm1_components.launch.config import Layout
 from mm1_components.step import Context
 from mm1_components.training import train
@@ -72,6 +72,7 @@ def run_stage(
     """
     mix = context.load(data, DataMix)
     checkpoint = context.load(init, Checkpoint) if init else None
+    check_sequence(config.sequence, mix)
     config = settle_parts(config, checkpoint, vision, decoder, split_overrides(overrides))
     if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
         has_images = any(source.num_images and source.weight for source in mix.sources)

@@ -66,6 +66,8 @@ class DecoderConfig(Config):
     """Width of one head."""
     ffn_size: int = Field(ge=1)
     """Inner width of the dense gated feed-forward layer."""
+    vocab_size: int = Field(default=0, ge=0)
+    """Rows of the token embedding; 0 = the tokenizer's tokens. More of them make the size round, fewer are refused."""
     tie_embeddings: bool = False
     """Whether the output layer shares the weight of the token embedding."""
     rope_theta: float = 10_000.0
@@ -103,10 +105,17 @@ class ModelConfig(Config):
 class OptimConfig(Config):
     """Optimiser."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """adamw for all tensors; muon for the matrices of the blocks and adamw for the rest (ZeRO stages 0 to 2)."""
+    name: Literal["adamw", "adafactor", "muon"] = "adamw"
+    """adamw for all tensors; adafactor, which the paper tunes with (MM1 4); muon for the matrices of the blocks and adamw for
+    the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) with N non-embedding parameters of the decoder (MM1 3.3)."""
+    vision_lr_factor: float = Field(default=1.0, ge=0)
+    """Times the learning rate is that of the vision tower."""
+    connector_lr_factor: float = Field(default=1.0, ge=0)
+    """Times the learning rate is that of the connector."""
+    decoder_lr_factor: float = Field(default=1.0, ge=0)
+    """Times the learning rate is that of decoder, embeddings and output layer."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
     eps: float = 1e-8
@@ -120,12 +129,24 @@ class OptimConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """Learning rate over the steps: linear warm-up, then cosine decay (MM1 3.3: 2,000 steps, to 10 %)."""
+    """Learning rate over steps or tokens: linear warm-up, then cosine decay (MM1 3.3: 2,000 steps, to 10 %)."""
 
+    unit: Literal["steps", "tokens"] = "steps"
+    """What progress is counted in. tokens: a run also ends when it has seen total_tokens, if that is before train.steps."""
+    warmup_tokens: int = Field(default=0, ge=0)
+    """Tokens (padding left out) of the warm-up, with unit=tokens."""
+    total_tokens: int = Field(default=0, ge=0)
+    """Tokens (padding left out) of the whole run, with unit=tokens."""
     warmup_steps: int = Field(default=2000, ge=0)
     """Steps of the warm-up; cut to a tenth of all steps in a run shorter than ten times that."""
     final_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the peak that is left at the last step."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleConfig:
+        if self.unit == "tokens" and self.total_tokens <= self.warmup_tokens:
+            raise ValueError(f"unit=tokens needs total_tokens ({self.total_tokens}) above warmup_tokens ({self.warmup_tokens})")
+        return self
 
 
 class TrainConfig(Config):
@@ -138,9 +159,13 @@ class TrainConfig(Config):
     micro_batch: int = Field(ge=1)
     """Sequences that one process takes at a time at most; accumulation follows from it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of weights and activations; bfloat16 keeps float32 master weights and needs zero_stage 1 or 2."""
-    zero_stage: Literal[0, 1, 2] = 0
-    """ZeRO stage: what is spread over processes (1 optimiser state, 2 gradients too)."""
+    """Type of weights and activations; bfloat16 keeps float32 master weights and needs zero_stage 1, 2 or 3."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """ZeRO stage: what is spread over processes (1 optimiser state, 2 gradients too, 3 weights too)."""
+    offload: Literal["none", "optimizer"] = "none"
+    """optimizer: its state lives, and its step is done, in the memory of the host; needs zero_stage 1, 2 or 3."""
+    expert_parallel: int = Field(default=1, ge=1)
+    """Processes that share the experts of a sparse layer, each keeping its part of them; divides processes and experts."""
     checkpoint_every: int = Field(ge=1)
     """Steps between two checkpoints to resume from; the last two are kept."""
     frozen: tuple[str, ...] = ()
@@ -153,8 +178,25 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         if self.dtype == "bfloat16" and self.zero_stage == 0:
-            raise ValueError("dtype=bfloat16 needs zero_stage=1 or 2, where float32 master weights are kept")
+            raise ValueError("dtype=bfloat16 needs zero_stage=1, 2 or 3, where float32 master weights are kept")
+        if self.offload == "optimizer" and self.zero_stage == 0:
+            raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, where the optimiser's state is spread")
+        if self.expert_parallel > 1 and self.zero_stage == 0:
+            raise ValueError("expert_parallel above 1 needs zero_stage=1, 2 or 3")
         return self
+
+
+class SequenceConfig(Config):
+    """What the mixture of a recipe must be made of; checked against the one that a run is given."""
+
+    length: int = Field(ge=1)
+    """Tokens of a sequence (MM1 3.3: 4096; 2048 in SFT)."""
+    max_images: int = Field(ge=1)
+    """Images of a sequence at most (MM1 3.3: 16)."""
+    image_size_px: int = Field(ge=1)
+    """Side of an image in pixels (MM1 3.3: 378)."""
+    image_tokens: int = Field(ge=1)
+    """Tokens of an image (MM1 3.2: 144)."""
 
 
 class LogConfig(Config):
@@ -179,11 +221,17 @@ class RunConfig(Config):
     """Learning-rate schedule."""
     train: TrainConfig
     """Steps, batch, precision, checkpoints."""
+    sequence: SequenceConfig | None = None
+    """What the mixture must be made of; None = whatever the given one is."""
     log: LogConfig = LogConfig()
     """Progress."""
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if self.optim.name == "muon" and self.train.zero_stage == 3:
+            raise ValueError("optim.name=muon needs whole matrices: take train.zero_stage=0, 1 or 2, or optim.name=adamw")
+        if self.optim.name == "muon" and self.train.expert_parallel > 1:
+            raise ValueError("optim.name=muon with train.expert_parallel above 1 is not known to work: take optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage > 0 and self.optim.clip > 0:
             # DeepSpeed orthogonalises before it clips there, and the clip then scales the finished updates.
             raise ValueError("optim.name=muon with train.zero_stage=1 or 2 needs optim.clip=0; at zero_stage=0 it can clip")

@@ -138,8 +138,13 @@ def _connector_fields(connector: ConnectorConfig) -> dict[str, Any]:
 
 
 def _decoder_fields(decoder: DecoderConfig, tokenizer: Any) -> dict[str, Any]:
+    if 0 < decoder.vocab_size < len(tokenizer):
+        raise ConfigurationError(
+            f"model.decoder.vocab_size={decoder.vocab_size}, but the mixture's tokenizer has {len(tokenizer)} tokens: "
+            f"set model.decoder.vocab_size={-len(tokenizer) // 128 * -128}"
+        )
     fields: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": decoder.vocab_size or len(tokenizer),
         "hidden_size": decoder.hidden_size,
         "intermediate_size": decoder.ffn_size,
         "num_hidden_layers": decoder.num_layers,

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mm1.errors import ConfigurationError
-from mm1.manifests import Checkpoint
+from mm1.manifests import Checkpoint, DataMix
 from mm1.store.base import Store
-from mm1.train.config import ModelConfig, RunConfig
+from mm1.train.config import ModelConfig, RunConfig, SequenceConfig
 
 LANGUAGE_ONLY = ("text", "imported")
 """Stages whose checkpoints bring a language model alone; their tower and connector were never trained."""
@@ -81,3 +81,26 @@ def check_against_mixture(model: dict[str, Any], image_tokens: int, has_images: 
             f"data: its images take {image_tokens} tokens, but those of init {model['image_tokens']}: "
             f"make the mixture with image_tokens={model['image_tokens']}"
         )
+
+
+def check_sequence(sequence: SequenceConfig | None, mix: DataMix) -> None:
+    """Refuse a mixture that is not made as the recipe wants it.
+
+    Raises:
+        ConfigurationError: the length of its sequences, its images or their tokens are others.
+    """
+    if sequence is None:
+        return
+    pairs = {
+        "length": ("sequence_length", mix.sequence_length),
+        "max_images": ("max_images", mix.max_images),
+        "image_size_px": ("image_size", mix.image_size_px),
+        "image_tokens": ("image_tokens", mix.image_tokens),
+    }
+    for field, (name, found) in pairs.items():
+        wanted = getattr(sequence, field)
+        if wanted != found:
+            raise ConfigurationError(
+                f"data: {name}={found} in its mixture, but the recipe wants sequence.{field}={wanted}: "
+                f"make the mixture with that, or override sequence.{field}={found}"
+            )

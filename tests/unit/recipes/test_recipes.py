@@ -49,9 +49,13 @@ def test_at_most_eight_sections_and_every_field_is_described():
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["train.dtype=bfloat16"], "zero_stage=1 or 2"),
+        (["train.dtype=bfloat16"], "zero_stage=1, 2 or 3"),
         (["train.zero_stage=1"], "needs optim.clip=0"),
-        (["train.zero_stage=3"], "train.zero_stage"),
+        (["train.zero_stage=3"], "optim.name=muon needs whole matrices"),
+        (["train.zero_stage=4"], "train.zero_stage"),
+        (["train.offload=optimizer"], "offload=optimizer needs zero_stage"),
+        (["train.expert_parallel=2", "optim.name=adamw"], "expert_parallel above 1 needs zero_stage"),
+        (["schedule.unit=tokens", "schedule.warmup_tokens=10"], "total_tokens"),
         (["optim.name=sgd"], "optim.name"),
         (["schedule.final_share=2"], "schedule.final_share"),
     ],

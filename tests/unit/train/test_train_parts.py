@@ -8,9 +8,9 @@ from mm1.checkpoint.write import put_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint
 from mm1.recipes import registry
-from mm1.train.config import ModelConfig
+from mm1.train.config import ModelConfig, SequenceConfig
 from mm1.train.model import Init, build_model
-from mm1.train.parts import check_against_mixture, settle_parts
+from mm1.train.parts import check_against_mixture, check_sequence, settle_parts
 from tests.support.mixtures import build_mix
 from tests.support.tiny_runs import small_run
 
@@ -48,6 +48,26 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused():
         settle_parts(registry.get("mm1_tiny"), None, "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):
         check_against_mixture({"image_tokens": 16}, 4, True)
+
+
+def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
+    _, _, mix = mixture
+    made = {"max_images": mix.max_images, "image_size_px": mix.image_size_px, "image_tokens": mix.image_tokens}
+    check_sequence(None, mix)
+    check_sequence(SequenceConfig(length=mix.sequence_length, **made), mix)
+    for field in ("length", *made):
+        wanted = SequenceConfig(**{"length": mix.sequence_length, **made, field: 4095})
+        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4095: make the mixture with that"):
+            check_sequence(wanted, mix)
+
+
+def test_a_vocabulary_may_be_rounded_up_but_never_cuts_the_tokenizer(mixture, tmp_path):
+    store, _, mix = mixture
+    model, processor = build_model(small_run("mm1_tiny", "model.decoder.vocab_size=512"), mix, store, None, "", "", tmp_path)
+    assert model.lm_head.weight.shape[0] == model.get_input_embeddings().weight.shape[0] == 512
+    assert len(processor.tokenizer) < 512
+    with pytest.raises(ConfigurationError, match=r"vocab_size=8, but .* set model\.decoder\.vocab_size=384"):
+        build_model(small_run("mm1_tiny", "model.decoder.vocab_size=8"), mix, store, None, "", "", tmp_path)
 
 
 @pytest.fixture(scope="module")
