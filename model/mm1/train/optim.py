@@ -109,11 +109,15 @@ def _group(members: list[tuple[str, nn.Parameter]], lr: float, weight_decay: flo
 
 
 def num_decoder_parameters(model: nn.Module) -> int:
-    """Non-embedding parameters of the language model: N in the learning-rate law."""
+    """N in the learning-rate law: non-embedding parameters of the language model (MM1 3.3).
+
+    Of a mixture of experts, those of its dense twin: one expert of each sparse layer and no router, since MM1 trains both with
+    the same hyper-parameters (3.4).
+    """
     return sum(
-        parameter.numel()
+        parameter[0].numel() if ".mlp.experts." in name else parameter.numel()
         for name, parameter in model.named_parameters()
-        if "language_model" in name and "embed_tokens" not in name
+        if "language_model" in name and "embed_tokens" not in name and not name.endswith(".mlp.gate.weight")
     )
 
 
