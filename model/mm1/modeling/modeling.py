@@ -26,6 +26,7 @@ from transformers.modeling_utils import slice_logits_to_keep
 from .attention import PACKED_ATTENTION, PackedLayout, documents_from_positions
 from .configuration import MM1Config
 from .connectors import build_connector, init_connector_weights
+from .experts import SORTED_EXPERTS
 from .losses import next_token_loss, next_token_targets, router_losses
 from .outputs import MM1CausalLMOutputWithPast, MM1ModelOutputWithPast
 from .parts import build_from_parts
@@ -60,9 +61,12 @@ class MM1Model(MM1PreTrainedModel):
         self.vision_tower = build_vision_tower(config)
         self.connector = build_connector(config)
         chosen_attention = config.text_config._attn_implementation
+        chosen_experts = config.text_config._experts_implementation
         self.language_model = AutoModel.from_config(config.text_config)
         if chosen_attention is None and self.language_model._supports_attention_backend:
             self.language_model.set_attn_implementation(PACKED_ATTENTION)
+        if chosen_experts is None:  # a decoder without experts takes no notice
+            self.language_model.set_experts_implementation(SORTED_EXPERTS)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -66,14 +66,6 @@ def test_every_second_layer_has_experts():
     assert [isinstance(layer.mlp, Qwen3MoeSparseMoeBlock) for layer in layers] == [False, True]
 
 
-def test_grouped_products_are_the_default_and_equal_the_plain_loop():
-    model, batch = tiny_model(moe=True), packed_batch(ROWS)
-    assert model.get_experts_implementation()["text_config"] == "grouped_mm"
-    expected = model(**batch).loss
-    model.set_experts_implementation("eager")
-    torch.testing.assert_close(model(**batch).loss, expected)
-
-
 def test_router_scores_are_returned_when_asked_for():
     model, batch = tiny_model(moe=True), packed_batch(ROWS)
     del batch["labels"]
