@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeC
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
@@ -75,6 +76,34 @@ def build_model(
     except (ValueError, OSError, StrictDataclassError) as error:
         raise ConfigurationError(f"the model cannot be built: {' '.join(str(error).split())}") from None
     return model.train(), processor
+
+
+def model_config(config: RunConfig) -> MM1Config:
+    """The configuration of a fresh model of a recipe, from its numbers alone: to count it, to plan it, to try its shapes.
+
+    Raises:
+        ConfigurationError: a number stands elsewhere: a part in `init`, the vocabulary or the images in a mixture.
+    """
+    parts, sequence = config.model, config.sequence
+    if (
+        parts.vision is None
+        or parts.connector is None
+        or parts.decoder is None
+        or sequence is None
+        or not parts.decoder.vocab_size
+    ):
+        raise ConfigurationError(
+            f"recipe {config.recipe} leaves shapes to its init or mixture: set model.vision, model.connector, model.decoder with "
+            "model.decoder.vocab_size, and sequence"
+        )
+    return MM1Config(
+        vision_config=_vision_fields(parts.vision, sequence.image_size_px),
+        text_config=_decoder_shape(parts.decoder, parts.decoder.vocab_size, {"eos_token_id": None, "pad_token_id": None}),
+        image_tokens=sequence.image_tokens,
+        router_balance_loss_weight=parts.decoder.balance_loss_weight,
+        router_z_loss_weight=parts.decoder.z_loss_weight,
+        **_connector_fields(parts.connector),
+    )
 
 
 def _assemble(
@@ -143,8 +172,13 @@ def _decoder_fields(decoder: DecoderConfig, tokenizer: Any) -> dict[str, Any]:
             f"model.decoder.vocab_size={decoder.vocab_size}, but the mixture's tokenizer has {len(tokenizer)} tokens: "
             f"set model.decoder.vocab_size={-len(tokenizer) // 128 * -128}"
         )
+    special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return _decoder_shape(decoder, decoder.vocab_size or len(tokenizer), special)
+
+
+def _decoder_shape(decoder: DecoderConfig, vocab_size: int, special: dict[str, int | None]) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "vocab_size": decoder.vocab_size or len(tokenizer),
+        "vocab_size": vocab_size,
         "hidden_size": decoder.hidden_size,
         "intermediate_size": decoder.ffn_size,
         "num_hidden_layers": decoder.num_layers,
@@ -155,8 +189,7 @@ def _decoder_fields(decoder: DecoderConfig, tokenizer: Any) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": decoder.rope_theta},
         "tie_word_embeddings": decoder.tie_embeddings,
         "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
+        **special,
     }
     if not decoder.num_experts:
         return Qwen3Config(**fields).to_dict()

@@ -1,0 +1,177 @@
+"""The paper's family: MM1 of 1B, 3B, 7B and 30B, the two mixtures of experts, and supervised fine-tuning (arXiv 2403.09611).
+
+From the paper: image encoder (ViT-H, 378 px; 3.1), connector (C-Abstractor, 144 tokens; 3.1), 4096 tokens and 16 images a
+sequence, 512 sequences a step, 200,000 steps, learning rate by the law, 2,000 steps of warm-up, cosine to 10 %, weight decay
+0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). Optimiser, decays and clipping of
+pre-training are not printed; AdamW with (0.9, 0.95) and a clip at 1 is what AXLearn, the library that MM1 was trained with,
+takes by default.
+
+The shapes of MM1's language models are not printed, only their sizes. Ours, for the whole family:
+
+- heads of 128 and 8 key-value heads, as in most published decoders and in Apple's on-device model (arXiv 2407.21075), whose
+  depth, width and heads are those of the 3B here;
+- a vocabulary of 49,152: about that model's 49k, and a multiple of 128, so that output layers divide well;
+- rotary positions to the base 500,000, that model's too: costs nothing at 4096 tokens and leaves room for longer sequences,
+  since a base cannot be changed later without training on;
+- feed-forward layers of 2.7 to 3.5 times the width. They hold most of a layer, and the mixtures of experts fix them: 64 experts
+  in every 2nd layer of 3B make 64B parameters and 32 in every 4th layer of 7B make 47B only with these (3.4).
+
+`docs/reference/recipes.md` has the table of counts. Memory: 18 bytes a parameter for bfloat16 weights, float32 gradients,
+master weights and AdamW's moments, of which ZeRO spreads 12 at stage 1, 16 at 2, all at 3; activations are recomputed, so that
+they stay below 10 GB. The stages below fit GPUs of 80 GB: 1B and 3B from one node of eight on (1B on a single one), 7B from one
+node, 30B from two nodes, the mixtures of experts from four.
+"""
+
+from __future__ import annotations
+
+from mm1.train.config import (
+    ConnectorConfig,
+    DecoderConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    SequenceConfig,
+    TrainConfig,
+    VisionConfig,
+)
+
+VIT_H = VisionConfig(hidden_size=1280, num_layers=32, num_heads=16, ffn_size=5120, patch_size_px=14)
+HONEYBEE = ConnectorConfig(type="c_abstractor", hidden_size=1024, depth=3, mlp_depth=2)
+
+
+def _decoder(hidden_size: int, num_layers: int, ffn_size: int, *, tie: bool = False) -> DecoderConfig:
+    return DecoderConfig(
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        num_heads=hidden_size // 128,
+        num_kv_heads=8,
+        head_size=128,
+        ffn_size=ffn_size,
+        vocab_size=49_152,
+        tie_embeddings=tie,
+        rope_theta=500_000.0,
+    )
+
+
+def _sequence(length: int) -> SequenceConfig:
+    return SequenceConfig(length=length, max_images=16, image_size_px=378, image_tokens=144)
+
+
+def _pretraining(
+    recipe: str,
+    decoder: DecoderConfig,
+    *,
+    micro_batch: int,
+    zero_stage: int,
+    checkpoint_every: int,
+    expert_parallel: int = 1,
+) -> RunConfig:
+    train = {
+        "steps": 200_000,
+        "global_batch": 512,
+        "micro_batch": micro_batch,
+        "dtype": "bfloat16",
+        "zero_stage": zero_stage,
+        "expert_parallel": expert_parallel,
+        "checkpoint_every": checkpoint_every,
+        "gradient_checkpointing": True,
+    }
+    return RunConfig(
+        recipe=recipe,
+        stage="pretrain",
+        model=ModelConfig(vision=VIT_H, connector=HONEYBEE, decoder=decoder),
+        optim=OptimConfig(name="adamw", lr="law", betas=(0.9, 0.95), weight_decay=0.1, clip=1.0),
+        schedule=ScheduleConfig(warmup_steps=2000, final_share=0.1),
+        train=TrainConfig.model_validate(train),
+        sequence=_sequence(4096),
+    )
+
+
+def mm1_1b() -> RunConfig:
+    """MM1 with a language model of 1.2B parameters, the size of the paper's ablations.
+
+    24 layers of 2048 tie the embeddings: apart they would be a sixth of the model.
+    """
+    decoder = _decoder(2048, 24, 5632, tie=True)
+    return _pretraining("mm1_1b", decoder, micro_batch=4, zero_stage=1, checkpoint_every=500)
+
+
+def mm1_3b() -> RunConfig:
+    """MM1-3B: 26 layers of 3072, the depth, width and heads of Apple's published on-device model."""
+    return _pretraining("mm1_3b", _decoder_3b(), micro_batch=2, zero_stage=1, checkpoint_every=500)
+
+
+def mm1_7b() -> RunConfig:
+    """MM1-7B: 32 layers of 4096, with the wide feed-forward layers that its experts call for."""
+    return _pretraining("mm1_7b", _decoder_7b(), micro_batch=1, zero_stage=1, checkpoint_every=500)
+
+
+def mm1_30b() -> RunConfig:
+    """MM1-30B: 60 layers of 6144, weights spread over all processes (ZeRO 3)."""
+    return _pretraining("mm1_30b", _decoder(6144, 60, 21_504), micro_batch=1, zero_stage=3, checkpoint_every=200)
+
+
+def mm1_3b_moe() -> RunConfig:
+    """MM1-3B-MoE: 64 experts in every 2nd layer, top-2, 64B parameters; a dense text base is upcycled.
+
+    Each expert is as wide as the dense layer. The eight processes of a node share the experts among them; the dense model's
+    hyper-parameters hold, learning rate included (MM1 3.4).
+    """
+    return _sparse("mm1_3b_moe", _decoder_3b(), num_experts=64, sparse_every=2)
+
+
+def mm1_7b_moe() -> RunConfig:
+    """MM1-7B-MoE: 32 experts in every 4th layer, top-2, 47B parameters; a dense text base is upcycled.
+
+    See :func:`mm1_3b_moe`.
+    """
+    return _sparse("mm1_7b_moe", _decoder_7b(), num_experts=32, sparse_every=4)
+
+
+def _decoder_3b() -> DecoderConfig:
+    return _decoder(3072, 26, 8192)
+
+
+def _decoder_7b() -> DecoderConfig:
+    return _decoder(4096, 32, 13_312)
+
+
+def _sparse(recipe: str, dense: DecoderConfig, *, num_experts: int, sparse_every: int) -> RunConfig:
+    experts = {
+        "num_experts": num_experts,
+        "sparse_every": sparse_every,
+        "experts_per_token": 2,
+        "balance_loss_weight": 0.01,
+        "z_loss_weight": 0.001,
+    }
+    # ZeRO 2: the gradients of experts are most of the memory, so they are spread over the processes that hold the same ones.
+    return _pretraining(
+        recipe, dense.model_copy(update=experts), micro_batch=1, zero_stage=2, checkpoint_every=200, expert_parallel=8
+    )
+
+
+def mm1_sft() -> RunConfig:
+    """MM1's supervised fine-tuning on instructions, all parts trained, of whatever model `init` is.
+
+    10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine to 0 (MM1 4). A warm-up is not printed; 3 % is
+    LLaVA-1.5's, whose data are part of MM1's. Adafactor wants whole matrices, so weights are float32 on each process and only
+    the arithmetic is bfloat16: 3B fits 80 GB, larger models take ``optim.name=adamw train.zero_stage=3``.
+    """
+    return RunConfig(
+        recipe="mm1_sft",
+        stage="sft",
+        model=ModelConfig(),
+        optim=OptimConfig(name="adafactor", lr=1e-5, weight_decay=0.0, clip=1.0),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        train=TrainConfig(
+            steps=10_000,
+            global_batch=256,
+            micro_batch=4,
+            dtype="bfloat16",
+            zero_stage=0,
+            checkpoint_every=500,
+            gradient_checkpointing=True,
+        ),
+        sequence=_sequence(2048),
+    )
