@@ -84,25 +84,20 @@ def model_config(config: RunConfig) -> MM1Config:
     Raises:
         ConfigurationError: a number stands elsewhere: a part in `init`, the vocabulary or the images in a mixture.
     """
-    parts, sequence = config.model, config.sequence
-    if (
-        parts.vision is None
-        or parts.connector is None
-        or parts.decoder is None
-        or sequence is None
-        or not parts.decoder.vocab_size
-    ):
+    vision, connector, decoder = config.model.vision, config.model.connector, config.model.decoder
+    sequence = config.sequence
+    if vision is None or connector is None or decoder is None or not decoder.vocab_size or sequence is None:
         raise ConfigurationError(
-            f"recipe {config.recipe} leaves shapes to its init or mixture: set model.vision, model.connector, model.decoder with "
+            f"recipe {config.recipe} leaves shapes to init or mixture: set model.vision, model.connector, model.decoder with "
             "model.decoder.vocab_size, and sequence"
         )
     return MM1Config(
-        vision_config=_vision_fields(parts.vision, sequence.image_size_px),
-        text_config=_decoder_shape(parts.decoder, parts.decoder.vocab_size, {"eos_token_id": None, "pad_token_id": None}),
+        vision_config=_vision_fields(vision, sequence.image_size_px),
+        text_config=_decoder_shape(decoder, decoder.vocab_size, {"eos_token_id": None, "pad_token_id": None}),
         image_tokens=sequence.image_tokens,
-        router_balance_loss_weight=parts.decoder.balance_loss_weight,
-        router_z_loss_weight=parts.decoder.z_loss_weight,
-        **_connector_fields(parts.connector),
+        router_balance_loss_weight=decoder.balance_loss_weight,
+        router_z_loss_weight=decoder.z_loss_weight,
+        **_connector_fields(connector),
     )
 
 
