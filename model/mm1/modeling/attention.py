@@ -149,6 +149,7 @@ def packed_attention_forward(
     """
     if packed is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    query, key, value = _in_autocast_type(query, key, value)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
         return _attend_varlen(query, key, value, packed, scaling, sliding_window), None
     windowed = sliding_window is not None and sliding_window < packed.max_length
@@ -207,6 +208,14 @@ def _attend_varlen(
         enable_gqa=key.shape[1] != query.shape[1],
     )
     return output_THE.unflatten(0, packed.shape)
+
+
+def _in_autocast_type(*states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Queries and keys that come out of a norm are of single precision under autocast, and values are not."""
+    device = states[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return states
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in states)
 
 
 def _tokens_first(states: torch.Tensor) -> torch.Tensor:
