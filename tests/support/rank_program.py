@@ -1,10 +1,14 @@
-"""Run several training jobs one after the other as one rank: ``torchrun ... -m tests.support.rank_program JOB...``."""
+"""Run several training jobs one after the other as one rank: ``torchrun ... -m tests.support.rank_program JOB...``.
+
+A job whose file's name ends in ``.cut.json`` is stopped after its first step, as by SIGTERM.
+"""
 
 import os
 import signal
 import sys
 from pathlib import Path
 
+from mm1.errors import Preempted
 from mm1.train.build import build_run
 from mm1.train.config import TrainJob
 from mm1.train.engine import start_processes, stop_processes
@@ -15,11 +19,17 @@ def main() -> None:
 
     torch.set_num_threads(1)
     rank, world_size = start_processes()
-    for path in sys.argv[1:]:
-        run = build_run(TrainJob.model_validate_json(Path(path).read_bytes()), rank, world_size)
+    for path in map(Path, sys.argv[1:]):
+        run = build_run(TrainJob.model_validate_json(path.read_bytes()), rank, world_size)
+        if path.name.endswith(".cut.json"):
+            run.loop.callbacks[-1].asked = signal.SIGTERM
+            try:
+                run.go()
+            except Preempted:
+                continue
         result = run.go()
         if rank == 0:
-            Path(path).with_suffix(".result").write_text(result.model_dump_json())
+            path.with_suffix(".result").write_text(result.model_dump_json())
     stop_processes()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout.flush()

@@ -21,26 +21,32 @@ WEIGHTS = ".safetensors"
 
 
 def put_model(
-    store: Store, model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path, unchanged: Files | None = None
+    store: Store,
+    model: MM1ForConditionalGeneration,
+    processor: MM1Processor,
+    folder: Path,
+    unchanged: Files | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> Files:
     """Store a model and its processor as a Hugging Face folder.
 
     Args:
         store: where to.
-        model: whole weights, as ZeRO stages 0 to 2 have them on each rank.
+        model: the model.
         processor: its processor.
         folder: scratch.
         unchanged: files of a former checkpoint of the run; all but the weights are taken from there. It saves time, and what a
             loaded tokenizer writes can differ from what it was loaded from, though it means the same.
+        weights: the model's weights, where it does not hold them whole itself.
 
     Returns:
         The folder's files; equal weights give equal digests.
     """
     if unchanged is None:
-        return store.put_folder(export(model, processor, folder))
-    model.save_pretrained(folder)
-    weights = {path.name: store.put_file(path) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
-    return {**{name: ref for name, ref in unchanged.items() if WEIGHTS not in name}, **weights}
+        return store.put_folder(export(model, processor, folder, weights))
+    model.save_pretrained(folder, state_dict=weights)
+    changed = {path.name: store.put_file(path) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
+    return {**{name: ref for name, ref in unchanged.items() if WEIGHTS not in name}, **changed}
 
 
 def put_rank_state(

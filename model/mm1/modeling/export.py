@@ -8,24 +8,32 @@ installed. Its bytes depend on model and processor only, not on time or place.
 
 from pathlib import Path
 
+import torch
+
 from .modeling import MM1ForConditionalGeneration
 from .processing import TURN_END_TOKEN, MM1Processor
 
 
-def export(model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path | str) -> Path:
+def export(
+    model: MM1ForConditionalGeneration,
+    processor: MM1Processor,
+    folder: Path | str,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Path:
     """Write a folder that plain transformers loads with `trust_remote_code=True`.
 
     Args:
         model: the model.
         processor: its processor.
         folder: where to; made if it is missing.
+        weights: state dict to write in place of the model's own, where it does not hold its weights whole.
 
     Returns:
         The folder.
     """
     folder = Path(folder)
     set_stop_tokens(model, processor)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)
     return folder
 

@@ -6,7 +6,6 @@ TrainJob -> mixture, model, layout, engine, loader -> [state of the newest check
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from mm1.train.engine import Engine
 from mm1.train.layout import plan_layout
 from mm1.train.loop import Loop, Progress
 from mm1.train.model import Init, build_model
-from mm1.train.optim import freeze, num_decoder_parameters, parameter_groups
+from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.run import Run
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.step import TrainStep
@@ -69,12 +68,12 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     num_decoder = num_decoder_parameters(model)
     peak_lr = learning_rate_law(num_decoder) if config.optim.lr == "law" else config.optim.lr
-    engine = Engine(model, parameter_groups(model, config.optim, peak_lr), config.optim, config.train, layout)
+    engine = Engine(model, peak_lr, config.optim, config.train, layout)
     if state is not None:
         engine.load_state(state.tensors, state.description)
     sources = [source.name for source in mix.sources]
     history = History(peak_lr, sources)
-    progress = Progress(config.train.steps)
+    progress = Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
     if former is not None and state is not None:
         progress = Progress(**state.run["progress"])
         if former.history is not None:
@@ -89,7 +88,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     run.loop = Loop(
         TrainStep(engine, sources, experts_per_token),
         iter(loader),
-        partial(rate_factor, config.schedule, steps=config.train.steps),
+        lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
         [history, run.speed, Saving(config.train.checkpoint_every, run.save), Preemption(engine, run.save)],
     )

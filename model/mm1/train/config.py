@@ -159,7 +159,8 @@ class TrainConfig(Config):
     micro_batch: int = Field(ge=1)
     """Sequences that one process takes at a time at most; accumulation follows from it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of weights and activations; bfloat16 keeps float32 master weights and needs zero_stage 1, 2 or 3."""
+    """Type of the arithmetic; master weights are float32 always. With bfloat16 they are the weights themselves at zero_stage=0
+    (autocast), and spread over processes above."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: what is spread over processes (1 optimiser state, 2 gradients too, 3 weights too)."""
     offload: Literal["none", "optimizer"] = "none"
@@ -177,8 +178,6 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        if self.dtype == "bfloat16" and self.zero_stage == 0:
-            raise ValueError("dtype=bfloat16 needs zero_stage=1, 2 or 3, where float32 master weights are kept")
         if self.offload == "optimizer" and self.zero_stage == 0:
             raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, where the optimiser's state is spread")
         if self.expert_parallel > 1 and self.zero_stage == 0:
@@ -228,6 +227,8 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if self.optim.name == "adafactor" and self.train.zero_stage > 0:
+            raise ValueError("optim.name=adafactor needs whole matrices: take train.zero_stage=0, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:
             raise ValueError("optim.name=muon needs whole matrices: take train.zero_stage=0, 1 or 2, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.expert_parallel > 1:

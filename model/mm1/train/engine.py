@@ -1,10 +1,12 @@
 """The DeepSpeed engine behind one small interface; the only file that imports deepspeed.
 
 One code path for one CPU process and many GPUs: processes find each other through what torchrun sets (RANK, WORLD_SIZE,
-MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 2, float32, or bfloat16 with float32 masters.
+MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 3, float32, or bfloat16 with float32 masters;
+experts on every process, or shared by some (DeepSpeed's AutoEP puts a layer of its own in the place of transformers').
 
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> step(rate factor)
     state() / load_state(): this rank's part of the optimiser as flat named tensors and plain numbers, nothing pickled
+    weights(): the whole model's on rank 0, whatever is spread how
 
 Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, which on a CPU takes seconds of import, and
 of compilation for each shape, for a millisecond's work, so there they run as they stand; its shared-memory collectives are
@@ -16,16 +18,18 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
 
-from mm1.errors import CheckpointError
+from mm1.errors import CheckpointError, ConfigurationError
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.layout import Layout
-from mm1.train.optim import global_norm
+from mm1.train.optim import global_norm, parameter_groups
+from mm1.train.weights import whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -65,53 +69,73 @@ def _import_deepspeed() -> Any:
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of a recipe: fused AdamW, or Muon with a fused AdamW beside it."""
+    """The optimiser of a recipe: fused AdamW, Adafactor, or Muon with a fused AdamW beside it."""
     groups = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if config.name == "muon":
         from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 
         return MuonWithAuxAdam(groups, adam_optimizer=torch.optim.AdamW, adam_optimizer_kwargs={"fused": True})
-    for group in groups:
-        group.pop("use_muon")
-    return torch.optim.AdamW(groups, fused=True)
+    own = {"use_muon"} if config.name == "adamw" else {"use_muon", "betas", "eps"}
+    groups = [{key: value for key, value in group.items() if key not in own} for group in groups]
+    return torch.optim.AdamW(groups, fused=True) if config.name == "adamw" else torch.optim.Adafactor(groups)
 
 
 class Engine:
     """A model with its optimiser, spread over the processes.
 
     Args:
-        model: the model; its trainable parameters are in ``groups``.
-        groups: parameter groups of :func:`mm1.train.optim.parameter_groups`.
+        model: the model; what is frozen in it does not require gradients.
+        peak_lr: peak learning rate.
         optim: optimiser settings.
-        train: precision and ZeRO stage.
+        train: precision, ZeRO stage, expert-parallel size.
         layout: micro-batch and accumulation of this world.
+
+    Raises:
+        ConfigurationError: the processes or the experts cannot be shared as wanted.
     """
 
-    def __init__(
-        self, model: nn.Module, groups: list[dict[str, Any]], optim: OptimConfig, train: TrainConfig, layout: Layout
-    ) -> None:
+    def __init__(self, model: nn.Module, peak_lr: float, optim: OptimConfig, train: TrainConfig, layout: Layout) -> None:
         deepspeed = _import_deepspeed()
+        _check_expert_parallel(model, train.expert_parallel, layout.world_size)
         self.layout = layout
         self.model = model
         self.stage = train.zero_stage
-        self.names = [group["names"] for group in groups]
-        self.trained = [parameter for group in groups for parameter in group["params"]]
+        self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self.clip = optim.clip
         self.grad_norm = 0.0
         """Norm of the whole gradient of the last step, before clipping."""
+        self.names: list[list[str]] = []
+        self.trained: list[nn.Parameter] = []
+        self._peak_lr, self._optim = peak_lr, optim
+        self._autocast = train.dtype == "bfloat16" and self.stage == 0
+        exact = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         self._engine, *_ = deepspeed.initialize(
             model=model,
-            optimizer=build_optimizer(groups, optim),
+            optimizer=self._optimizer,
             dist_init_required=False,
             config=_settings(train, layout, self.clip if self.stage else 0.0),
         )
-        wrapper = self._engine.optimizer
-        self._inner: torch.optim.Optimizer = getattr(wrapper, "optimizer", wrapper)
+        for name, buffer in exact.items():
+            # DeepSpeed rounds buffers to bfloat16 with the weights; rotary frequencies must stay float32.
+            owner, _, own_name = name.rpartition(".")
+            setattr(model.get_submodule(owner), own_name, buffer.to(self._engine.device))
+        self._wrapper = self._engine.optimizer
+        self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
+        self._expert_group = _expert_group(train.expert_parallel)
+
+    def _optimizer(self, _: Any) -> torch.optim.Optimizer:
+        """Called by DeepSpeed once the layers of the model are those that are trained."""
+        groups = parameter_groups(self.model, self._optim, self._peak_lr)
+        self.names = [group["names"] for group in groups]
+        self.trained = [parameter for group in groups for parameter in group["params"]]
+        return build_optimizer(groups, self._optim)
 
     def __call__(self, **batch: Any) -> Any:
         """Forward pass."""
-        return self._engine(**batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            return self._engine(**batch)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of one micro-batch; the last one of a step also reduces over the processes."""
@@ -209,22 +233,72 @@ class Engine:
             self._inner.state[slots[slot]][key] = number
 
     def _slots(self) -> list[tuple[str, torch.Tensor]]:
-        """What the optimiser itself holds: whole parameters at stage 0, one flat float32 partition a group above."""
+        """What the optimiser itself holds: whole parameters at stage 0, flat float32 partitions above."""
+        if self.stage == 3:
+            return [(f"{number}.0", partition) for number, partition in enumerate(self._wrapper.fp32_partitioned_groups_flat)]
         return [
             (f"{number}.{position}", parameter)
             for number, group in enumerate(self._inner.param_groups)
             for position, parameter in enumerate(group["params"])
         ]
 
+    def weights(self) -> Tensors | None:
+        """The whole model's weights on rank 0, in transformers' names; every process calls this.
+
+        Returns:
+            None where the model has them whole and by those names itself; nothing on the other ranks.
+        """
+        if self.stage < 3 and self._expert_group is None:
+            return None
+        return whole_weights(self.model, self._gathered, self._expert_group, keep=dist.get_rank() == 0)
+
+    def _gathered(self, parameter: nn.Parameter) -> AbstractContextManager[None]:
+        if self.stage < 3:
+            return nullcontext()
+        gathered: AbstractContextManager[None] = _import_deepspeed().zero.GatheredParameters([parameter])
+        return gathered
+
+
+def _check_expert_parallel(model: nn.Module, size: int, world_size: int) -> None:
+    if size == 1:
+        return
+    config: Any = model.config
+    if not config.is_moe:
+        raise ConfigurationError(f"train.expert_parallel={size}, but the model has no experts: leave it at 1")
+    for what, number in (("processes", world_size), ("experts", config.num_experts)):
+        if number % size:
+            raise ConfigurationError(f"train.expert_parallel={size} does not divide the {number} {what}")
+
+
+def _expert_group(size: int) -> dist.ProcessGroup | None:
+    if size == 1:
+        return None
+    from deepspeed.utils import groups
+
+    group: dist.ProcessGroup = groups._get_expert_parallel_group(f"ep_size_{size}")
+    return group
+
 
 def _settings(train: TrainConfig, layout: Layout, clip: float) -> dict[str, Any]:
-    bfloat16 = train.dtype == "bfloat16"
+    bfloat16 = train.dtype == "bfloat16" and train.zero_stage > 0
+    zero: dict[str, Any] = {"stage": train.zero_stage, "overlap_comm": torch.cuda.is_available()}
+    if train.offload == "optimizer":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    experts = {
+        "enabled": train.expert_parallel > 1,
+        "autoep_size": train.expert_parallel,
+        "preset_model": "qwen3_moe",
+        "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
+    }
     return {
         "train_micro_batch_size_per_gpu": layout.micro_batch,
         "gradient_accumulation_steps": layout.accumulation,
         "gradient_clipping": clip,
-        "zero_optimization": {"stage": train.zero_stage, "overlap_comm": torch.cuda.is_available()},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        # DeepSpeed's own CPU Adam is compiled at its first use; torch's fused one is as fast and needs no compiler.
+        "zero_force_ds_cpu_optimizer": False,
+        "expert_parallel": experts,
         "bf16": {"enabled": bfloat16},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 10**12,

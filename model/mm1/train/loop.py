@@ -18,6 +18,8 @@ class Progress:
     """How far a run is; the counters are over the whole run, former processes included."""
 
     total_steps: int
+    total_tokens: int = 0
+    """Tokens without padding after which the run ends too; 0 = steps alone count."""
     step: int = 0
     """Optimiser steps done."""
     tokens: int = 0
@@ -25,6 +27,11 @@ class Progress:
     positions: int = 0
     """Places for tokens, padding included."""
     images: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.step >= self.total_steps or 0 < self.total_tokens <= self.tokens
 
     def advance(self, result: StepResult) -> None:
         """Count one more step."""
@@ -40,7 +47,7 @@ class Loop:
     Args:
         step: does one step.
         batches: endless micro-batches of this rank, from the current step on.
-        rate_factor: step number -> what the peak learning rate is multiplied by.
+        rate_factor: progress -> what the peak learning rate is multiplied by in the next step.
         progress: where the run stands.
         callbacks: called in this order at each event.
     """
@@ -49,7 +56,7 @@ class Loop:
         self,
         step: TrainStep,
         batches: Iterator[Batch],
-        rate_factor: Callable[[int], float],
+        rate_factor: Callable[[Progress], float],
         progress: Progress,
         callbacks: Sequence[Callback],
     ) -> None:
@@ -64,8 +71,8 @@ class Loop:
         for callback in self.callbacks:
             callback.on_start(self.progress)
         accumulation = self.step.engine.layout.accumulation
-        while self.progress.step < self.progress.total_steps:
-            factor = self.rate_factor(self.progress.step)
+        while not self.progress.done:
+            factor = self.rate_factor(self.progress)
             result = self.step(list(islice(self.batches, accumulation)), factor)
             self.progress.advance(result)
             for callback in self.callbacks:

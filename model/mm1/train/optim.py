@@ -1,6 +1,7 @@
 """Which tensor is trained how: parameter groups with their learning rates and decays.
 
-    model, OptimConfig -> parameter_groups -> [matrices for Muon by width] + [decayed] + [not decayed: norms, biases]
+    model, OptimConfig -> parameter_groups -> [matrices for Muon by width] + [decayed] + [not decayed: norms, biases],
+        each of them once more where parts have learning rates of their own, and for experts spread over processes
 
 Muon orthogonalises the update of a matrix; it is for the matrices of transformer blocks and connector, not for embeddings,
 the output layer or routers, which AdamW trains. DeepSpeed's Muon scales the orthogonal update O of a (rows, columns) matrix
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -70,11 +71,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
 
     Returns:
         Groups in a fixed order with ``params``, ``names``, ``peak_lr``, ``lr``, ``weight_decay``, ``use_muon`` and what
-        else the optimiser wants; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``.
+        else the optimiser wants; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``. Experts
+        that are spread over processes are in groups of their own, marked as DeepSpeed wants it.
     """
-    muon: dict[int, list[tuple[str, nn.Parameter]]] = defaultdict(list)
-    decayed: list[tuple[str, nn.Parameter]] = []
-    plain: list[tuple[str, nn.Parameter]] = []
+    members: dict[_Kind, list[tuple[str, nn.Parameter]]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -82,22 +82,45 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
         parameter.use_muon = use_muon  # type: ignore[attr-defined]  # DeepSpeed reads the mark
         if use_muon:
             parameter.is_expert_group = parameter.ndim == 3  # type: ignore[attr-defined]
-            muon[parameter.shape[-1]].append((name, parameter))
-        else:
-            (decayed if takes_decay(parameter) else plain).append((name, parameter))
-    groups = []
-    for columns, members in sorted(muon.items()):
+        kind = _Kind(
+            order=0 if use_muon else 1 if takes_decay(parameter) else 2,
+            columns=parameter.shape[-1] if use_muon else 0,
+            lr_factor=_lr_factor(name, config),
+            expert_group="" if getattr(parameter, "allreduce", True) else str(getattr(parameter, "group_name", "")),
+        )
+        members[kind].append((name, parameter))
+    return [_group(kind, members[kind], config, lr) for kind in sorted(members)]
+
+
+class _Kind(NamedTuple):
+    """What the parameters of a group have in common."""
+
+    order: int
+    """0 Muon, 1 with decay, 2 without."""
+    columns: int
+    """Of Muon's matrices."""
+    lr_factor: float
+    expert_group: str
+    """DeepSpeed's name of the processes that share the experts; empty for what every process has."""
+
+
+def _lr_factor(name: str, config: OptimConfig) -> float:
+    if ".vision_tower." in name:
+        return config.vision_lr_factor
+    return config.connector_lr_factor if ".connector." in name else config.decoder_lr_factor
+
+
+def _group(kind: _Kind, members: list[tuple[str, nn.Parameter]], config: OptimConfig, lr: float) -> dict[str, Any]:
+    lr, weight_decay = lr * kind.lr_factor, config.weight_decay if kind.order < 2 else 0.0
+    settings: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "use_muon": False}
+    if kind.order == 0:
         # DeepSpeed sorts the parameters of a Muon group by size; the names must follow (the sort is stable).
         members.sort(key=lambda member: member[1].size(), reverse=True)
-        factor = MATCH_ADAMW * columns**0.5
+        factor = MATCH_ADAMW * kind.columns**0.5
+        lr, weight_decay = lr * factor, weight_decay / factor
         settings = {"momentum": config.momentum, "ns_method": "gram", "use_muon": True}
-        groups.append(_group(members, lr * factor, config.weight_decay / factor, settings))
-    adam = {"betas": config.betas, "eps": config.eps, "use_muon": False}
-    groups += [_group(decayed, lr, config.weight_decay, adam), _group(plain, lr, 0.0, adam)]
-    return [group for group in groups if group["params"]]
-
-
-def _group(members: list[tuple[str, nn.Parameter]], lr: float, weight_decay: float, settings: dict[str, Any]) -> dict[str, Any]:
+    if kind.expert_group:
+        settings |= {"moe": True, "name": kind.expert_group}
     return {
         "params": [parameter for _, parameter in members],
         "names": [name for name, _ in members],

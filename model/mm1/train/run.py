@@ -17,7 +17,7 @@ from mm1.store.base import Store
 from mm1.train.callbacks.history import History
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.config import TrainJob, TrainResult
-from mm1.train.engine import Engine
+from mm1.train.engine import Engine, Tensors
 from mm1.train.loop import Loop, Progress
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class Run:
                 "processes": self.engine.layout.world_size,
                 "micro_batch": self.engine.layout.micro_batch,
                 "accumulation": self.engine.layout.accumulation,
-                "num_parameters": self._num_parameters(),
-                "trained_parameters": sum(parameter.numel() for parameter in self.engine.trained),
+                "num_parameters": self.engine.num_parameters,
+                "trained_parameters": self.engine.num_trained,
                 "peak_lr": self.history.peak_lr,
                 "slowest_step_s": round(speed.slowest_step_s, 4),
                 "checkpoint_s": round(self.checkpoint_s, 4),
@@ -108,14 +108,16 @@ class Run:
             )
             for files in self.engine.gather(own):
                 trainer |= files
-        uri = self._publish_manifest(scratch, trainer) if self.rank == 0 else ""
+        weights = self.engine.weights()
+        uri = self._publish_manifest(scratch, trainer, weights) if self.rank == 0 else ""
         self.engine.gather(None)  # nobody goes on (or away) before the manifest is there
         self.checkpoint_s += time.perf_counter() - started
         return uri
 
-    def _publish_manifest(self, scratch: Path, trainer: Files) -> str:
+    def _publish_manifest(self, scratch: Path, trainer: Files, weights: Tensors | None) -> str:
         job, progress = self.job, self.progress
-        files = self.model_files = put_model(self.store, self.model, self.processor, scratch / "model", self.model_files)
+        files = put_model(self.store, self.model, self.processor, scratch / "model", self.model_files, weights)
+        self.model_files = files
         if trainer:
             state = {"progress": vars(progress), "loader": self.loader.state_dict()}
             trainer = {**trainer, **put_run_state(self.store, state)}
@@ -131,12 +133,9 @@ class Run:
             tokens_seen=progress.tokens,
             images_seen=progress.images,
             world_size=self.engine.layout.world_size,
-            num_parameters=self._num_parameters(),
+            num_parameters=self.engine.num_parameters,
             model=files,
             trainer=trainer,
             history=self.store.put_bytes(self.history.to_parquet()),
         )
         return publish_checkpoint(self.store, job.key, checkpoint)
-
-    def _num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())

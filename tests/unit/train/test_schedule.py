@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mm1.errors import ConfigurationError
 from mm1.train.config import ScheduleConfig
 from mm1.train.layout import plan_layout
+from mm1.train.loop import Progress
 from mm1.train.schedule import learning_rate_law, rate_factor, warmup_steps
 
 
@@ -42,6 +43,32 @@ def test_the_rate_rises_then_falls_and_stays_positive(steps, warmup, final_share
     assert factors[:peak] == sorted(factors[:peak])
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
     assert steps == 1 or math.isclose(factors[-1], final_share, abs_tol=1e-12) or steps - peak <= 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(0, 300), st.floats(0, 1))
+def test_a_schedule_in_tokens_follows_the_tokens(per_step, warmup, final_share):
+    total = warmup + 500
+    schedule = ScheduleConfig(unit="tokens", warmup_tokens=warmup, total_tokens=total, final_share=final_share)
+    tokens, factors = 0, []
+    for step, count in enumerate(per_step):
+        factors.append((tokens, rate_factor(schedule, step, 1000, tokens)))
+        tokens += count
+    assert all(0 < factor <= 1 or final_share == 0 for _, factor in factors)
+    assert rate_factor(schedule, 10, 1000, total) == pytest.approx(final_share)
+    even = [rate_factor(schedule, step, total // 10, 10 * step) for step in range(total // 10)]
+    peak = max(even)
+    assert peak == pytest.approx(1, abs=0.05)
+    rise = even[: even.index(peak) + 1]
+    assert rise == sorted(rise)
+    assert even[even.index(peak) :] == sorted(even[even.index(peak) :], reverse=True)
+
+
+def test_a_run_in_tokens_ends_with_its_tokens_or_its_steps():
+    progress = Progress(total_steps=3, total_tokens=100, tokens=99)
+    assert not progress.done
+    assert Progress(3, 100, step=1, tokens=100).done
+    assert Progress(3, 100, step=3, tokens=5).done
+    assert not Progress(3, step=2, tokens=10**9).done
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 16))

@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
-from mm1.errors import DivergedError, Preempted
+from mm1.errors import ConfigurationError, DivergedError, Preempted
 from mm1.manifests import Checkpoint, load
 from mm1.train.build import build_run
 from mm1.train.config import TrainJob
@@ -32,6 +32,11 @@ def build(config, mixture, tmp_path, key="work"):
     return build_run(job_of(config, store, data, tmp_path / key, key=f"{tmp_path.name}-{key}"), 0, 1)
 
 
+def weights_of(run):
+    """All weights, whole, whatever the engine has made of them."""
+    return run.engine.weights() or {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+
+
 def losses_of(checkpoint, store):
     return pq.read_table(io.BytesIO(store.get_bytes(checkpoint.history))).column("loss").to_pylist()
 
@@ -47,19 +52,23 @@ def losses_of(checkpoint, store):
         ("mm1_tiny", ("optim.name=adamw", "optim.lr=law")),
         ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=2", "train.dtype=bfloat16")),
         ("mm1_tiny", ("train.gradient_checkpointing=true",)),
+        ("mm1_tiny_moe", ("optim.name=adamw", "train.zero_stage=3")),
+        ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=3", "train.dtype=bfloat16", "train.offload=optimizer")),
+        ("mm1_tiny_moe", ("optim.name=adafactor",)),
+        ("mm1_tiny", ("optim.name=adafactor", "train.dtype=bfloat16")),
     ],
 )
 def test_every_trainable_tensor_changes_in_a_step(alone, mixture, tmp_path, recipe, overrides):
     # A step with images, so that the tower has a gradient.
     run = build(small_run(recipe, "train.micro_batch=4", *overrides), mixture, tmp_path)
-    before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    before = weights_of(run)
     while True:
         batch = next(run.loop.batches)
         if "pixel_values" in batch:
             break
     for _ in range(2):
         run.loop.step([dict(batch)], 1.0)
-    same = [name for name, parameter in run.model.named_parameters() if torch.equal(parameter, before[name])]
+    same = [name for name, parameter in weights_of(run).items() if torch.equal(parameter, before[name])]
     assert same == []
 
 
@@ -101,6 +110,52 @@ def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
     with pytest.raises(Preempted):
         first.go()
     assert build(config, mixture, tmp_path, "cut").go().manifest == whole.manifest
+
+
+def test_offloading_and_zero_make_no_difference(alone, mixture, tmp_path):
+    ends = []
+    for key, overrides in {
+        "plain": (),
+        "offload": ("train.zero_stage=2", "train.offload=optimizer"),
+        "spread": ("train.zero_stage=3", "train.offload=optimizer", "train.gradient_checkpointing=true"),
+    }.items():
+        config = small_run("mm1_tiny", "optim.name=adamw", "optim.lr=1e-3", "train.steps=4", *overrides)
+        ends.append(load(build(config, mixture, tmp_path, key).go().manifest, Checkpoint))
+    first, *others = (losses_of(checkpoint, mixture[0]) for checkpoint in ends)
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-5)
+    first, *others = (load_model(mixture[0], checkpoint, tmp_path / str(number))[0] for number, checkpoint in enumerate(ends))
+    for other in others:
+        for name, parameter in other.named_parameters():
+            torch.testing.assert_close(parameter, first.get_parameter(name), rtol=1e-4, atol=1e-4)
+
+
+def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
+    shared = ("optim.name=adamw", "train.zero_stage=1", "train.expert_parallel=2")
+    with pytest.raises(ConfigurationError, match="expert_parallel=2 does not divide the 1 processes"):
+        build(small_run("mm1_tiny_moe", *shared), mixture, tmp_path)
+    with pytest.raises(ConfigurationError, match="the model has no experts: leave it at 1"):
+        build(small_run("mm1_tiny", *shared), mixture, tmp_path)
+
+
+def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):
+    config = small_run("mm1_tiny", "optim.name=adamw", "train.zero_stage=2", "train.dtype=bfloat16")
+    run = build(config, mixture, tmp_path)
+    rotary = run.model.model.language_model.rotary_emb.inv_freq
+    assert rotary.dtype == torch.float32
+    assert not torch.equal(rotary, rotary.bfloat16().float())
+    assert {parameter.dtype for parameter in run.model.parameters()} == {torch.bfloat16}
+    assert {tensor.dtype for name, tensor in run.engine.state()[0].items() if name.endswith("master")} == {torch.float32}
+
+
+def test_a_schedule_in_tokens_ends_the_run(alone, mixture, tmp_path):
+    config = small_run("mm1_tiny", "schedule.unit=tokens", "schedule.warmup_tokens=300", "schedule.total_tokens=1200")
+    result = build(config, mixture, tmp_path).go()
+    checkpoint = load(result.manifest, Checkpoint)
+    rows = pq.read_table(io.BytesIO(mixture[0].get_bytes(checkpoint.history))).to_pylist()
+    assert 1 < checkpoint.step < 8
+    assert checkpoint.tokens_seen >= 1200 > checkpoint.tokens_seen - rows[-1]["tokens"]
+    assert rows[-1]["lr"] < max(row["lr"] for row in rows)
 
 
 def test_accumulation_makes_no_difference(alone, mixture, tmp_path):

@@ -40,7 +40,7 @@ class Preemption(Callback):
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Save and stop if any rank was asked to."""
         (asked,) = self.engine.reduce([float(self.asked)])
-        if not asked or progress.step == progress.total_steps:
+        if not asked or progress.done:
             return
         self.save()
         raise Preempted(

@@ -49,11 +49,10 @@ class ProgressLines(Callback):
         self._former = now
         self.tokens += result.tokens
         self.positions += result.positions
-        is_last = progress.step == progress.total_steps
-        if self.rank or not (is_last or now - self._last >= self.every_s):
+        if self.rank or not (progress.done or now - self._last >= self.every_s):
             return
         self._last = now
-        done = progress.step - self.first_step
+        elapsed = now - self.started
         line = {
             "mm1": "progress",
             "step": progress.step,
@@ -61,11 +60,18 @@ class ProgressLines(Callback):
             "loss": round(result.loss, 4),
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
             "grad_norm": round(result.grad_norm, 4),
-            "tokens_per_s": round(self.tokens / (now - self.started)),
-            "eta_s": round((progress.total_steps - progress.step) * (now - self.started) / done, 1),
+            "tokens_per_s": round(self.tokens / elapsed),
+            "eta_s": round(self._remaining(progress) * elapsed, 1),
         }
         self.sink.write(json.dumps(line) + "\n")
         self.sink.flush()
+
+    def _remaining(self, progress: Progress) -> float:
+        """What is left to do, over what this process has done; of steps and tokens whichever ends first."""
+        remaining = (progress.total_steps - progress.step) / (progress.step - self.first_step)
+        if progress.total_tokens:
+            remaining = min(remaining, max(progress.total_tokens - progress.tokens, 0) / max(self.tokens, 1))
+        return remaining
 
     @property
     def seconds(self) -> float:

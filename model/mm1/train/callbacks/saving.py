@@ -26,5 +26,5 @@ class Saving(Callback):
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Save when it is time."""
-        if progress.step % self.every == 0 and progress.step < progress.total_steps:
+        if progress.step % self.every == 0 and not progress.done:
             self.save()
