@@ -19,6 +19,7 @@ import torch
 
 from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.decode import DecodingState, extend
+from mm1.generation.device import choose_device, settle
 from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prompt import Completion, Prompt, Request
 from mm1.generation.sampling import TokenChooser
@@ -44,13 +45,13 @@ class Generator:
     """A model that continues and scores prompts.
 
     Args:
-        model: an `MM1ForConditionalGeneration`; it is put into evaluation mode.
+        model: an `MM1ForConditionalGeneration`; it is put into evaluation mode, and moved to the GPU where there is one.
         processor: its `MM1Processor`.
         settings: how work is cut into batches.
     """
 
     def __init__(self, model: Any, processor: Any, settings: BatchSettings | None = None) -> None:
-        self.model = model.eval()
+        self.model = settle(model.eval(), *choose_device())
         self.processor = processor
         self.settings = settings or BatchSettings()
         self.encoder = PromptEncoder(model, processor, self.settings)

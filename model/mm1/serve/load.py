@@ -9,6 +9,7 @@ from typing import Any
 
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
+from mm1.generation.device import choose_device
 from mm1.generation.generator import Generator
 from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Manifest, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
@@ -73,7 +74,7 @@ def _from_manifest(store: Store, manifest: Manifest) -> Loaded:
         if isinstance(manifest, ExportedModel):
             parts = _from_folder(store.get_folder(manifest.files, Path(name)))
         elif isinstance(manifest, Checkpoint):
-            parts = load_model(store, manifest, Path(name))
+            parts = load_model(store, manifest, Path(name), choose_device()[1])
         else:
             kind = type(manifest).__name__
             raise ConfigurationError(f"a {kind} holds no model: name a Checkpoint, ExportedModel or Deployment")
@@ -83,7 +84,9 @@ def _from_manifest(store: Store, manifest: Manifest) -> Loaded:
 def _from_folder(folder: Path) -> tuple[Any, Any]:
     # The project's own code, not the copy in the folder: a folder that one serves should not run code of its own.
     try:
-        model = MM1ForConditionalGeneration.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model = MM1ForConditionalGeneration.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=choose_device()[1]
+        )
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{folder} holds no exported MM1 model: {error}") from None
