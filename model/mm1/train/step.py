@@ -43,7 +43,8 @@ class StepResult:
     """Places for tokens, padding included."""
     images: int
     router: dict[str, float]
-    """Of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced)."""
+    """Of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced), dropped
+    (share of the tokens' choices that went to no expert; no layer here has a capacity limit, so it should be 0)."""
 
 
 class TrainStep:
@@ -149,6 +150,7 @@ class _Figures:
             shares = loads / loads.sum(dim=1, keepdim=True).clamp(min=1)
             entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=1) / math.log(max(shares.shape[1], 2))
             router |= {"load_max": float(shares.max()) * shares.shape[1], "entropy": float(entropy.mean())}
+            router["dropped"] = 1 - float(loads.sum()) / max(tokens * self.experts_per_token * self.num_layers, 1)
         return StepResult(
             loss=self.loss_sum / max(sum(self.counts), 1.0),
             source_losses={

@@ -179,6 +179,7 @@ def test_the_history_tells_losses_by_source_and_the_router(alone, mixture, tmp_p
         assert min(sources) - 1e-9 <= row["loss"] <= max(sources) + 1e-9
         assert 1 <= row["router/load_max"] <= 4
         assert 0 < row["router/entropy"] <= 1
+        assert row["router/dropped"] == 0
     assert set(result.losses) <= {"all", "captions", "interleaved", "text"}
 
 
