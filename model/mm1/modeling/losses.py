@@ -71,7 +71,7 @@ def next_token_loss(
         The loss. A batch without a single target has loss 0 with gradients 0, so that ranks stay in step.
     """
     sequences, positions = (targets_BS != IGNORED_LABEL).nonzero(as_tuple=True)
-    logits_TW = lm_head(hidden_BSD[sequences, positions]).float()
+    logits_TW = _at_least_single(lm_head(hidden_BSD[sequences, positions]))
     losses_T = F.cross_entropy(logits_TW, targets_BS[sequences, positions], reduction="none")
     normaliser = max(losses_T.numel(), 1) if num_items_in_batch is None else num_items_in_batch
     zeros_B = losses_T.new_zeros(targets_BS.shape[0])
@@ -101,7 +101,7 @@ def router_losses(
     kept = None if token_mask_BS is None else token_mask_BS.flatten().nonzero().flatten()
     balance, z_loss = [], []
     for layer_MX in router_logits:
-        logits_MX = layer_MX.reshape(-1, layer_MX.shape[-1]).float()
+        logits_MX = _at_least_single(layer_MX.reshape(-1, layer_MX.shape[-1]))
         if kept is not None:
             logits_MX = logits_MX[kept]
         num_tokens, num_experts = logits_MX.shape
@@ -110,3 +110,7 @@ def router_losses(
         balance.append(num_experts * (chosen_X * mean_probability_X).sum())
         z_loss.append(logits_MX.logsumexp(dim=-1).square().sum() / max(num_tokens, 1))
     return torch.stack(balance).mean(), torch.stack(z_loss).mean()
+
+
+def _at_least_single(logits: torch.Tensor) -> torch.Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -52,7 +52,83 @@ def test_both_losses_are_in_the_loss_with_the_weights_of_the_paper():
     torch.testing.assert_close(output.balance_loss, router_losses(tuple(chosen), None)[0])
 
 
-def test_the_losses_push_the_router():
+def _router_only(**weights):
+    """A float64 model and a batch without targets: the loss is the weighted losses of the routers, nothing else."""
+    off = {"router_balance_loss_weight": 0.0, "router_z_loss_weight": 0.0}
+    model, batch = tiny_model(moe=True, **(off | weights)).double().train(), packed_batch(ROWS)
+    batch |= {"labels": torch.full_like(batch["labels"], -100), "pixel_values": batch["pixel_values"].double()}
+    return model, batch, model.model.language_model.layers[1].mlp.gate.weight
+
+
+BALANCE, Z = {"router_balance_loss_weight": 1.0}, {"router_z_loss_weight": 1.0}
+
+
+@pytest.mark.parametrize("weights", [BALANCE, Z, {"router_balance_loss_weight": 0.7, "router_z_loss_weight": 0.3}])
+def test_the_gradient_of_the_models_loss_is_that_of_finite_differences(weights):
+    model, batch, gate = _router_only(**weights)
+    model(**batch).loss.backward()
+    for seed in range(4):
+        direction = torch.randn(gate.shape, dtype=gate.dtype, generator=torch.Generator().manual_seed(seed))
+        losses = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                gate.add_(direction, alpha=step)
+                losses.append(model(**batch).loss.item())
+                gate.sub_(direction, alpha=step)
+        slope = (gate.grad * direction).sum().item()
+        assert abs(slope) > 1e-3
+        assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(slope, rel=1e-5)
+
+
+def _descend(model, batch, gate, steps=20, rate=0.02):
+    """Router scores of the real tokens before and after steps against the gradient."""
+    real, scores = (batch["document_ids"] != 0).flatten(), []
+    for _ in range(steps):
+        gate.grad = None
+        output = model(**batch)
+        scores.append(output.router_logits[0][real].detach())
+        output.loss.backward()
+        with torch.no_grad():
+            gate.sub_(gate.grad, alpha=rate)
+    return scores[0], scores[-1]
+
+
+def test_the_balance_loss_spreads_tokens_over_experts():
+    model, batch, gate = _router_only(**BALANCE)
+    before, after = _descend(model, batch, gate)
+    loads = [torch.bincount(scores.argmax(-1), minlength=4) for scores in (before, after)]
+    favourite = loads[0].argmax()
+    assert loads[1][favourite] < loads[0][favourite]
+    assert after.softmax(-1)[:, favourite].mean() < before.softmax(-1)[:, favourite].mean()
+    assert router_losses((after,), None)[0] < router_losses((before,), None)[0]
+
+
+def test_the_z_loss_makes_large_scores_smaller():
+    model, batch, gate = _router_only(**Z)
+    with torch.no_grad():
+        gate.mul_(10)
+    before, after = _descend(model, batch, gate)
+    assert after.logsumexp(-1).abs().mean() < before.logsumexp(-1).abs().mean()
+    assert after.abs().mean() < before.abs().mean()
+
+
+def test_what_stands_in_the_padding_changes_neither_loss():
+    model, batch = tiny_model(moe=True), packed_batch(ROWS)
+    before = model(**batch)
+    padded = batch["document_ids"] == 0
+    assert padded.sum() == 4
+    other = torch.where(padded, 7, batch["input_ids"])
+    after = model(**{**batch, "input_ids": other})
+    assert not torch.equal(after.router_logits[0], before.router_logits[0])
+    torch.testing.assert_close(after.loss, before.loss, atol=1e-6, rtol=0)
+    # the same with padding that a mask tells of
+    plain = {"input_ids": batch["input_ids"][1:], "labels": batch["labels"][1:], "pixel_values": batch["pixel_values"][-2:]}
+    mask = (~padded[1:]).long()
+    short = model(**{name: tensor[:, :28] if name != "pixel_values" else tensor for name, tensor in plain.items()})
+    torch.testing.assert_close(model(**plain, attention_mask=mask).loss, short.loss, atol=1e-5, rtol=0)
+
+
+def test_the_losses_leave_the_output_layer_alone():
     model, batch = tiny_model(moe=True).train(), packed_batch(ROWS)
     gate = model.model.language_model.layers[1].mlp.gate.weight
     output = model(**batch)
