@@ -2,54 +2,123 @@
 
     vision folder, decoder folder, fields of MM1Config -> build_from_parts -> MM1ForConditionalGeneration
 
-Called through `MM1ForConditionalGeneration.from_parts`.
+Called through `MM1ForConditionalGeneration.from_parts`. Weights are held once: the model is built without touching memory for
+what comes from elsewhere, and the loaded tensors become its parameters.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from .configuration import MM1Config
+from .folders import check_folder, is_open_clip, read_pretrained
+from .open_clip import read_open_clip
+from .vision import keep_patches_only
 
 
 def build_from_parts(
     model_class: type[PreTrainedModel],
     vision: Path | str | None,
-    decoder: Path | str | None,
+    decoder: Path | str | PreTrainedModel | None,
     config: MM1Config | None = None,
     dtype: torch.dtype = torch.float32,
     **config_fields: Any,
 ) -> Any:
     """Build a model of `model_class`; see `MM1ForConditionalGeneration.from_parts`.
 
+    Args:
+        model_class: class of the whole.
+        vision: folder of a tower (CLIP, SigLIP, open_clip's CLIP), or of a model with one.
+        decoder: folder of a causal decoder, or a loaded model with one, whose weights the result then shares.
+        config: configuration of the whole.
+        dtype: type of all weights. Fresh ones are drawn in float32 first: in bfloat16 truncated normals have outliers.
+        **config_fields: fields that go before those of `config`.
+
     Raises:
-        ValueError: a part has neither a folder nor a configuration, or its folder lacks weights.
+        ValueError: a part has neither a folder nor a configuration; a folder holds no weights that fit; see folders.py.
     """
     fields = {**(_fields(config) if config is not None else {}), **config_fields}
-    if vision is not None:
-        fields["vision_config"] = _vision_config(vision)
-    if decoder is not None:
-        fields["text_config"] = AutoConfig.from_pretrained(decoder)
+    for part, origin in (("vision", vision), ("text", decoder)):
+        if origin is None and fields.get(f"{part}_config") is None:
+            raise ValueError(f"Give a folder for the part {part!r}, or {part}_config in the configuration")
+    tower = None if vision is None else read_tower(Path(vision), dtype)
+    language = decoder if decoder is None or isinstance(decoder, PreTrainedModel) else read_decoder(Path(decoder), dtype)
+    if tower is not None:
+        fields["vision_config"] = tower.config
+    if language is not None:
+        fields["text_config"] = language.config.get_text_config()
         fields["tie_word_embeddings"] = bool(getattr(fields["text_config"], "tie_word_embeddings", False))
-    for part in ("vision_config", "text_config"):
-        if fields.get(part) is None:
-            raise ValueError(f"Give a folder for the part {part.removesuffix('_config')!r}, or {part} in the configuration")
-    model = model_class(MM1Config(**fields)).to(dtype)
-    if vision is not None:
-        tower = AutoModel.from_pretrained(vision, config=fields["vision_config"], dtype=dtype)
-        _load(model.model.vision_tower, tower, f"vision tower {vision}")
-    if decoder is not None:
-        causal_lm = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype)
-        _load(model.model.language_model, causal_lm.get_decoder(), f"decoder {decoder}")
-        _load(model.lm_head, causal_lm.get_output_embeddings(), f"output layer of {decoder}")
-        causal_lm.generation_config.suppress_tokens = model.generation_config.suppress_tokens
-        model.generation_config = causal_lm.generation_config
+    with nullcontext() if tower is None and language is None else no_init_weights():
+        model: Any = model_class(MM1Config(**fields))
+    if tower is not None:
+        adopt(model.model.vision_tower, tower)
+    if language is not None:
+        adopt_language(model, language)
+    model.init_weights()
+    # Not `model.to(dtype)`, which would round the tables of the rotary positions, too.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    if language is not None and language is not decoder:
+        language.generation_config.suppress_tokens = model.generation_config.suppress_tokens
+        model.generation_config = language.generation_config
     if model.config.image_token_id >= model.config.text_config.vocab_size:
         model.resize_token_embeddings(model.config.image_token_id + 1)
     return model
+
+
+def adopt_language(model: Any, source: PreTrainedModel) -> None:
+    """Make the decoder and the output layer of a model those of `source`; the weights are shared, not copied."""
+    adopt(model.model.language_model, source.get_decoder())
+    adopt(model.lm_head, source.get_output_embeddings())
+    model.tie_weights()
+
+
+def adopt(module: Any, source: nn.Module) -> None:
+    """Make the weights of `source` those of a module of the same shape; nothing is copied."""
+    module.load_state_dict(source.state_dict(), assign=True)
+    for part in module.modules():
+        part._is_hf_initialized = True  # what transformers marks what it loaded with: never to be drawn
+
+
+def read_tower(folder: Path, dtype: torch.dtype) -> Any:
+    """Read a vision tower from its folder, without the parts that only serve its class token.
+
+    Raises:
+        ValueError: the folder holds no weights that fit; see folders.py and open_clip.py.
+    """
+    check_folder(folder, "vision")
+    if is_open_clip(folder):
+        tower, missing = read_open_clip(folder, dtype)
+    else:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = getattr(config, "vision_config", config)
+        tower, missing = read_pretrained(AutoModel, folder, "vision", dtype, config=config, trust_remote_code=False)
+    keep_patches_only(tower)
+    _check_complete(missing & tower.state_dict().keys(), "vision", folder)
+    return tower
+
+
+def read_decoder(folder: Path, dtype: torch.dtype) -> Any:
+    """Read a causal decoder from its folder.
+
+    Raises:
+        ValueError: the folder holds no weights that fit; see folders.py.
+    """
+    check_folder(folder, "decoder")
+    decoder, missing = read_pretrained(AutoModelForCausalLM, folder, "decoder", dtype, trust_remote_code=False)
+    _check_complete(missing, "decoder", folder)
+    return decoder
+
+
+def _check_complete(missing: set[str], part: str, folder: Path) -> None:
+    if missing:
+        names = ", ".join(sorted(missing)[:3])
+        raise ValueError(f"{part}: {folder} lacks {len(missing)} weights of its configuration ({names}): download it again")
 
 
 def _fields(config: MM1Config) -> dict[str, Any]:
@@ -57,15 +126,3 @@ def _fields(config: MM1Config) -> dict[str, Any]:
     for name in ("model_type", "transformers_version", "architectures", "auto_map", "dtype"):
         fields.pop(name, None)
     return fields
-
-
-def _vision_config(folder: Path | str) -> PreTrainedConfig:
-    config = AutoConfig.from_pretrained(folder)
-    return getattr(config, "vision_config", config)
-
-
-def _load(module: nn.Module, source: nn.Module, name: str) -> None:
-    # The pooling parts of a tower are not kept (modeling.py), so a source may have more than the module, never less.
-    missing, _ = module.load_state_dict(source.state_dict(), strict=False)
-    if missing:
-        raise ValueError(f"The {name} lacks the weights {', '.join(missing[:5])}")

@@ -17,11 +17,15 @@ from .configuration import MM1Config
 
 
 def build_vision_tower(config: MM1Config) -> Any:
-    """Build the tower of `config.vision_config`, without the parts that only serve its class token.
+    """Build the tower of `config.vision_config`, without the parts that only serve its class token."""
+    return keep_patches_only(AutoModel.from_config(config.vision_config))
+
+
+def keep_patches_only(tower: Any) -> Any:
+    """Take the parts that only serve the class token out of a tower, and return it.
 
     Their parameters would get no gradient, which data parallel training does not forgive.
     """
-    tower = AutoModel.from_config(config.vision_config)
     model_type = tower.config.model_type
     if model_type == "clip_vision_model":
         tower.post_layernorm = nn.Identity()

@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeConfig
 
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
 from mm1.modeling.configuration import MM1Config
+from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.parts import adopt_language, build_from_parts
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
 from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, VisionConfig
@@ -63,12 +64,12 @@ def build_model(
     try:
         if init is None:
             model = _assemble(config, mix, tokenizer, vision, decoder, None)
-            return model, _processor(config, mix, tokenizer)
+            return model, _processor(config, mix, tokenizer, vision)
         source, processor = load_model(init.store, init.checkpoint, scratch / "init")
         _check_tokenizer(tokenizer, processor.tokenizer)
         if init.checkpoint.stage in LANGUAGE_ONLY or vision:
             model = _assemble(config, mix, tokenizer, vision, "", source)
-            processor = _processor(config, mix, tokenizer)
+            processor = _processor(config, mix, tokenizer, vision)
         else:
             model = source
         if config.model.decoder is not None:
@@ -102,7 +103,13 @@ def model_config(config: RunConfig) -> MM1Config:
 
 
 def _assemble(
-    config: RunConfig, mix: DataMix, tokenizer: Any, vision: str, decoder: str, source: MM1ForConditionalGeneration | None
+    config: RunConfig,
+    mix: DataMix,
+    tokenizer: Any,
+    vision: str,
+    decoder: str,
+    source: MM1ForConditionalGeneration | None,
+    dtype: torch.dtype = torch.float32,
 ) -> MM1ForConditionalGeneration:
     parts = config.model
     fields: dict[str, Any] = {
@@ -120,19 +127,27 @@ def _assemble(
         fields["text_config"] = _decoder_fields(parts.decoder, tokenizer)
         fields["router_balance_loss_weight"] = parts.decoder.balance_loss_weight
         fields["router_z_loss_weight"] = parts.decoder.z_loss_weight
-    model = MM1ForConditionalGeneration.from_parts(vision or None, decoder or None, **fields)
-    if parts.decoder is not None and parts.decoder.init == "unit":
+    # Beside a trained tower nothing is drawn but the connector. Without one everything is, also the decoder that init brings:
+    # so a seed means the same tower and connector with and without init.
+    language = source if vision and source is not None else decoder or None
+    model = build_from_parts(MM1ForConditionalGeneration, vision or None, language, dtype=dtype, **fields)
+    if parts.decoder is not None and parts.decoder.init == "unit" and source is None:
         unit_decoder(model)
-    if source is not None:
-        _copy(source.model.language_model, model.model.language_model)
-        _copy(source.lm_head, model.lm_head)
+    if source is not None and language is None:
+        adopt_language(model, source)
+    _check_patches(model, mix)
     if len(tokenizer) > model.config.text_config.vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     return model.train()
 
 
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    target.load_state_dict(source.state_dict())
+def _check_patches(model: MM1ForConditionalGeneration, mix: DataMix) -> None:
+    patch_size = max(model.config.patch_size)
+    if mix.image_size_px % patch_size:
+        raise ConfigurationError(
+            f"data: its images of {mix.image_size_px} pixels are no whole number of the tower's patches of {patch_size}: "
+            f"make the mixture with image_size={max(1, mix.image_size_px // patch_size) * patch_size}"
+        )
 
 
 def _vision_fields(vision: VisionConfig, image_size_px: int) -> dict[str, Any]:
@@ -198,9 +213,10 @@ def _decoder_shape(decoder: DecoderConfig, vocab_size: int, special: dict[str, i
     ).to_dict()
 
 
-def _processor(config: RunConfig, mix: DataMix, tokenizer: Any) -> MM1Processor:
+def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> MM1Processor:
     vision = config.model.vision
-    mean, std = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
+    recipe = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
+    mean, std = (image_mean_std(folder) if folder else None) or recipe
     return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
 
 

@@ -2,7 +2,8 @@
 
 Every k-th feed-forward layer is copied into each expert; routers start fresh. The weights of the chosen experts sum to one,
 so before the first step the output is the dense one, whatever the routers say (Komatsuzaki et al., arXiv 2212.05055; for MM1
-the sources disagree on whether its experts started so, see the paper's notes, 3.4).
+the sources disagree on whether its experts started so, see the paper's notes, 3.4). All other weights are shared with the dense
+model, not copied; only routers are drawn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import Qwen3MoeConfig
+from transformers.initialization import no_init_weights
 
 from mm1.errors import ConfigurationError
 from mm1.modeling.configuration import MM1Config
@@ -18,6 +20,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.train.config import DecoderConfig
 
 OWN_NAMES = {"architectures", "auto_map", "dtype", "model_type", "text_config", "transformers_version", "vision_config"}
+ROUTER = ".mlp.gate"
 
 
 def upcycle(model: MM1ForConditionalGeneration, decoder: DecoderConfig) -> MM1ForConditionalGeneration:
@@ -47,14 +50,16 @@ def upcycle(model: MM1ForConditionalGeneration, decoder: DecoderConfig) -> MM1Fo
             f"which is {text.intermediate_size} wide"
         )
     sparse = _empty_sparse(model, decoder)
-    dense_state, state = model.state_dict(), sparse.state_dict()
-    for name, tensor in state.items():
-        if name in dense_state:
-            tensor.copy_(dense_state[name])
-        elif ".mlp.experts." in name:
+    dense_state, names = model.state_dict(), sparse.state_dict().keys()
+    sparse.load_state_dict({name: dense_state[name] for name in names & dense_state.keys()}, strict=False, assign=True)
+    for name, tensor in sparse.state_dict().items():
+        if ".mlp.experts." in name:
             prefix, _, kind = name.partition(".experts.")
             parts = ("gate_proj", "up_proj") if kind == "gate_up_proj" else ("down_proj",)
             tensor.copy_(torch.cat([dense_state[f"{prefix}.{part}.weight"] for part in parts]))
+    for name, module in sparse.named_modules():
+        module._is_hf_initialized = not name.endswith(ROUTER)
+    sparse.init_weights()
     return sparse.train()
 
 
@@ -69,6 +74,7 @@ def _empty_sparse(model: MM1ForConditionalGeneration, decoder: DecoderConfig) ->
         moe_intermediate_size=dense["intermediate_size"],
         decoder_sparse_step=decoder.sparse_every,
         norm_topk_prob=True,
+        dtype=model.dtype,
     )
     fields = {name: value for name, value in model.config.to_dict().items() if name not in OWN_NAMES}
     fields |= {
@@ -76,6 +82,7 @@ def _empty_sparse(model: MM1ForConditionalGeneration, decoder: DecoderConfig) ->
         "router_z_loss_weight": decoder.z_loss_weight,
     }
     config = MM1Config(vision_config=model.config.vision_config, text_config=text, **fields)
-    sparse = MM1ForConditionalGeneration(config)
+    with no_init_weights():
+        sparse = MM1ForConditionalGeneration(config)
     sparse.generation_config = model.generation_config
     return sparse

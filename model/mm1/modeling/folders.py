@@ -1,0 +1,126 @@
+"""Folders of pretrained parts: what is checked before a byte of them is used, and what they say about images.
+
+    folder -> check_folder -> read_pretrained -> module of transformers (weights mapped from the file, not copied)
+    folder -> image_mean_std -> mean and deviation of each channel
+
+Weights come from safetensors only: a pickle can run code when it is read.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import load_state_dict_from_file
+
+OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+# Turns all pickles of a folder into one safetensors file; weights_only refuses pickles that would run code.
+_CONVERSION = (
+    "import sys, pathlib, torch, safetensors.torch as s; d = pathlib.Path(sys.argv[1]); "
+    "w = {k: v.clone().contiguous() for f in sorted(d.glob('*pytorch_model*.bin')) "
+    "for k, v in torch.load(f, map_location='cpu', weights_only=True).items()}; "
+    "s.save_file(w, d / sys.argv[2], {'format': 'pt'})"
+)
+
+
+def is_open_clip(folder: Path) -> bool:
+    """Whether the weights of a folder are laid out as open_clip writes them; some publish both layouts in one folder."""
+    return (folder / OPEN_CLIP_CONFIG).is_file() and not (
+        (folder / CONFIG).is_file() and list(folder.glob("model*.safetensors")) and not (folder / OPEN_CLIP_WEIGHTS).is_file()
+    )
+
+
+def check_folder(folder: Path, part: str) -> None:
+    """Refuse a folder that holds no model, only pickles, or damaged weights.
+
+    Args:
+        folder: the folder.
+        part: vision or decoder, for the message.
+
+    Raises:
+        ValueError: as said; with the remedy.
+    """
+    open_clip = part == "vision" and is_open_clip(folder)
+    if not open_clip and not (folder / CONFIG).is_file():
+        wanted = f"{CONFIG} nor {OPEN_CLIP_CONFIG}" if part == "vision" else f"{CONFIG} of a model"
+        raise ValueError(f"{part}: {folder} has no {wanted}: give the folder that a model was downloaded or saved to")
+    weights = OPEN_CLIP_WEIGHTS if open_clip else WEIGHTS
+    files = [folder / weights] if open_clip else sorted(folder.glob("*.safetensors"))
+    if not any(file.is_file() for file in files):
+        if any(folder.glob("*pytorch_model*.bin")):
+            command = f'python -c "{_CONVERSION}" {shlex.quote(str(folder))} {weights}'
+            raise ValueError(f"{part}: {folder} has its weights in pickles only, which can run code; convert them: {command}")
+        raise ValueError(f"{part}: {folder} has no {weights}: download the weights as well")
+    for file in files:
+        try:
+            load_state_dict_from_file(file)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{part}: {file} is no whole safetensors file; download it again") from error
+
+
+def read_pretrained(
+    auto_class: Any, folder: Path | None, part: str, dtype: torch.dtype, **options: Any
+) -> tuple[Any, set[str]]:
+    """Load a model of transformers, without foreign code and without the network.
+
+    Args:
+        auto_class: which kind of model.
+        folder: where from; None with a `state_dict`.
+        part: vision or decoder, for the message.
+        dtype: type of the weights.
+        **options: passed on to `from_pretrained`.
+
+    Returns:
+        The model, and the names of its weights that the folder lacks.
+
+    Raises:
+        ValueError: weights of other shapes than the configuration's.
+        OSError: a file is missing.
+    """
+    try:
+        model, found = auto_class.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, local_files_only=True, use_safetensors=True, **options
+        )
+    except RuntimeError as error:
+        raise ValueError(f"{part}: {folder} has weights of other shapes than its {CONFIG} says; {error}") from error
+    return model, set(found["missing_keys"])
+
+
+def image_mean_std(folder: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of each channel that a vision tower was trained with, of values in [0, 1].
+
+    Args:
+        folder: of a vision tower; read are `preprocess_cfg` of open_clip and `preprocessor_config.json` of transformers.
+
+    Returns:
+        Both, three numbers each; None if the folder does not say.
+
+    Raises:
+        ValueError: they are not three numbers each.
+    """
+    folder = Path(folder)
+    places = [
+        ("preprocessor_config.json", lambda fields: fields, ("image_mean", "image_std")),
+        ("processor_config.json", lambda fields: fields.get("image_processor") or {}, ("image_mean", "image_std")),
+        (OPEN_CLIP_CONFIG, lambda fields: fields.get("preprocess_cfg") or {}, ("mean", "std")),
+    ]
+    for name, section, keys in places:
+        if not (folder / name).is_file():
+            continue
+        fields = section(json.loads((folder / name).read_text()))
+        values = [fields.get(key) for key in keys]
+        if None in values:
+            continue
+        try:
+            mean, std = (tuple(float(number) for number in value) for value in values)
+        except (TypeError, ValueError):
+            mean, std = (), ()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(
+                f"vision: {keys[0]} and {keys[1]} in {folder / name} must be three numbers each, above 0 for {keys[1]}"
+            )
+        return mean, std
+    return None
