@@ -10,7 +10,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images test-cluster bench
+.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,14 @@ test: setup  ## All tests that need no cluster and no GPU
 test-cluster: setup  ## Tests on a real Kubernetes: that of KUBECONFIG, or one that the command in MM1_CLUSTER_UP starts
 	$(BIN)/python -m pytest -ra --durations 10 tests/cluster
 
+test-gpu: setup  ## Tests on an NVIDIA GPU of 80 GB; elsewhere they are skipped and say why
+	MM1_TEST_GPU=1 $(BIN)/python -m pytest -rs --durations 5 tests/gpu
+
 bench: setup  ## Speeds, each beside what it is compared with, measured in turn
-	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out tests/bench/bench_gpu.py,$(wildcard tests/bench/bench_*.py)); do $(BIN)/python $$file || exit 1; done
+
+bench-gpu: setup  ## Tokens/s and MFU of training steps on an NVIDIA GPU
+	$(BIN)/python tests/bench/bench_gpu.py
 
 lint: setup  ## Style, types, import rules, compiled files up to date
 	$(BIN)/ruff check .
