@@ -1,8 +1,8 @@
 """Training steps of the family on one GPU: ``python tests/bench/bench_gpu.py [STEPS]`` (`make bench-gpu`).
 
 Tokens a second and MFU (mm1.train.flops: useful work over the device's peak) of whole optimiser steps on invented packed
-batches: mm1_1b as it is, and with 8 experts in every 6th layer, which fit 80 GB with their optimiser's state; each with
-recomputed activations as the recipe has them and without, where that fits. Where there is no GPU it says so.
+batches: mm1_1b as it is; with 8 experts in every 6th layer, which fit 80 GB with their optimiser's state; and with no activation
+recomputed, where that fits. Where there is no GPU it says so.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ONE_GPU = ("train.zero_stage=1", "train.expert_parallel=1")
 EXPERTS = ("model.decoder.num_experts=8", "model.decoder.sparse_every=6")
 RUNS = {
     "mm1_1b": ("train.global_batch=8",),
-    "mm1_1b, nothing recomputed": ("train.global_batch=2", "train.micro_batch=1", "train.gradient_checkpointing=false"),
     "mm1_1b, 8 experts in every 6th layer": ("train.global_batch=8", *EXPERTS),
+    "mm1_1b, nothing recomputed": ("train.global_batch=2", "train.micro_batch=1", "train.gradient_checkpointing=false"),
 }
 
 
@@ -81,15 +81,10 @@ def main() -> None:
         except torch.cuda.OutOfMemoryError:
             print(f"{label}: more than this GPU's memory")
             continue
-        mfu = (
-            f"{utilisation(run.flops, run.seconds, 1, peak):.1%}"
-            if peak
-            else "unknown (no peak of this GPU in mm1.train.flops)"
-        )
-        print(
-            f"{label}: {run.tokens / run.seconds:,.0f} tokens/s, MFU {mfu}, {run.seconds:.2f} s a step of {run.tokens:,} tokens, "
-            f"{torch.cuda.max_memory_allocated() / 2**30:.0f} GiB"
-        )
+        mfu = f"MFU {utilisation(run.flops, run.seconds, 1, peak):.1%}" if peak else "MFU unknown (GPU not in mm1.train.flops)"
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        speed = f"{run.tokens / run.seconds:,.0f} tokens/s, {run.seconds:.2f} s a step of {run.tokens:,} tokens"
+        print(f"{label}: {speed}, {mfu}, {memory:.0f} GiB")
 
 
 if __name__ == "__main__":
