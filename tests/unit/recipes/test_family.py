@@ -1,5 +1,8 @@
 """The paper's sizes, counted on models without memory (the meta device)."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from mm1.recipes import registry
 from mm1.train.model import model_config
 from mm1.train.optim import num_decoder_parameters
 from mm1.train.schedule import learning_rate_law
+from mm1_components.stage import resolve_run
 
 FAMILY = ("mm1_1b", "mm1_3b", "mm1_7b", "mm1_30b", "mm1_3b_moe", "mm1_7b_moe")
 
@@ -69,3 +73,11 @@ def test_a_model_whose_shapes_stand_elsewhere_is_refused():
         model_config(registry.get("mm1_tiny"))
     with pytest.raises(ConfigurationError, match="does not divide"):
         model_config(resolve(registry.get("mm1_1b"), ["model.vision.patch_size_px=16"]))
+
+
+def test_a_text_base_of_the_family_is_its_recipe_with_two_overrides():
+    page = (Path(__file__).parents[3] / "docs/reference/recipes.md").read_text(encoding="utf-8")
+    (overrides,) = re.findall(r'text_overrides="(stage=text .*)"', page)
+    config = resolve_run("mm1_3b", overrides.replace('\\"', '"'), seed=0)
+    assert (config.stage, config.train.frozen) == ("text", ("vision_tower", "connector"))
+    assert config.model == registry.get("mm1_3b").model
