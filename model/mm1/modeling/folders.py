@@ -13,24 +13,25 @@ from typing import Any
 
 import torch
 from huggingface_hub import load_state_dict_from_file
+from transformers import AutoConfig
+from transformers.utils import logging
 
 OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
-# Turns all pickles of a folder into one safetensors file; weights_only refuses pickles that would run code.
+# Turns the pickles of a model into one safetensors file; weights_only refuses pickles that would run code.
 _CONVERSION = (
     "import sys, pathlib, torch, safetensors.torch as s; d = pathlib.Path(sys.argv[1]); "
-    "w = {k: v.clone().contiguous() for f in sorted(d.glob('*pytorch_model*.bin')) "
+    "w = {k: v.clone().contiguous() for f in sorted(d.glob(sys.argv[2])) "
     "for k, v in torch.load(f, map_location='cpu', weights_only=True).items()}; "
-    "s.save_file(w, d / sys.argv[2], {'format': 'pt'})"
+    "s.save_file(w, d / sys.argv[3], {'format': 'pt'})"
 )
 
 
 def is_open_clip(folder: Path) -> bool:
-    """Whether the weights of a folder are laid out as open_clip writes them; some publish both layouts in one folder."""
-    return (folder / OPEN_CLIP_CONFIG).is_file() and not (
-        (folder / CONFIG).is_file() and list(folder.glob("model*.safetensors")) and not (folder / OPEN_CLIP_WEIGHTS).is_file()
-    )
+    """Whether the weights of a folder are laid out as open_clip writes them; some folders have both layouts."""
+    has_others = any(folder.glob("model*.safetensors")) and not (folder / OPEN_CLIP_WEIGHTS).is_file()
+    return (folder / OPEN_CLIP_CONFIG).is_file() and not has_others
 
 
 def check_folder(folder: Path, part: str) -> None:
@@ -47,11 +48,11 @@ def check_folder(folder: Path, part: str) -> None:
     if not open_clip and not (folder / CONFIG).is_file():
         wanted = f"{CONFIG} nor {OPEN_CLIP_CONFIG}" if part == "vision" else f"{CONFIG} of a model"
         raise ValueError(f"{part}: {folder} has no {wanted}: give the folder that a model was downloaded or saved to")
-    weights = OPEN_CLIP_WEIGHTS if open_clip else WEIGHTS
+    weights, pickles = (OPEN_CLIP_WEIGHTS, "open_clip_pytorch_model.bin") if open_clip else (WEIGHTS, "pytorch_model*.bin")
     files = [folder / weights] if open_clip else sorted(folder.glob("*.safetensors"))
     if not any(file.is_file() for file in files):
-        if any(folder.glob("*pytorch_model*.bin")):
-            command = f'python -c "{_CONVERSION}" {shlex.quote(str(folder))} {weights}'
+        if any(folder.glob(pickles)):
+            command = f"python -c {json.dumps(_CONVERSION)} {shlex.quote(str(folder))} '{pickles}' {weights}"
             raise ValueError(f"{part}: {folder} has its weights in pickles only, which can run code; convert them: {command}")
         raise ValueError(f"{part}: {folder} has no {weights}: download the weights as well")
     for file in files:
@@ -59,6 +60,11 @@ def check_folder(folder: Path, part: str) -> None:
             load_state_dict_from_file(file)
         except (ValueError, OSError) as error:
             raise ValueError(f"{part}: {file} is no whole safetensors file; download it again") from error
+
+
+def read_config(folder: Path) -> Any:
+    """Read the configuration of a folder, without foreign code and without the network."""
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def read_pretrained(
@@ -71,7 +77,7 @@ def read_pretrained(
         folder: where from; None with a `state_dict`.
         part: vision or decoder, for the message.
         dtype: type of the weights.
-        **options: passed on to `from_pretrained`.
+        **options: passed on to `from_pretrained`: the configuration, and a `state_dict` instead of the folder.
 
     Returns:
         The model, and the names of its weights that the folder lacks.
@@ -80,12 +86,22 @@ def read_pretrained(
         ValueError: weights of other shapes than the configuration's.
         OSError: a file is missing.
     """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it lists every weight that a part leaves aside; what is missing is checked by the caller
     try:
         model, found = auto_class.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, local_files_only=True, use_safetensors=True, **options
+            folder,
+            dtype=dtype,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
         )
     except RuntimeError as error:
-        raise ValueError(f"{part}: {folder} has weights of other shapes than its {CONFIG} says; {error}") from error
+        raise ValueError(f"{part}: {folder} has weights of other shapes than its {CONFIG} says") from error
+    finally:
+        logging.set_verbosity(verbosity)
     return model, set(found["missing_keys"])
 
 

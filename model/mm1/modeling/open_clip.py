@@ -1,6 +1,6 @@
 """Vision towers in open_clip's layout, read as CLIP towers of transformers.
 
-    open_clip_config.json, open_clip_model.safetensors -> read_open_clip -> CLIPVisionModel
+    open_clip_config.json, open_clip_model.safetensors -> read_open_clip -> configuration and weights of a CLIPVisionModel
 
 Both compute the same; names and the packing of attention differ. MM1's own encoder, ViT-H at 378 pixels trained on DFN-5B
 (paper, section 3.1), is public in this layout.
@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 from huggingface_hub import load_state_dict_from_file
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig
 
-from .folders import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, read_pretrained
+from .folders import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 
 PREFIX = "visual."
 # What serves the class token only, after the last block; MM1 takes the patches.
@@ -46,18 +46,18 @@ _BLOCK_NAMES = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
+_FIRST_FFN = "transformer.resblocks.0.mlp.c_fc.weight"
 _PACKED = re.compile(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)")
 
 
-def read_open_clip(folder: Path, dtype: torch.dtype) -> tuple[Any, set[str]]:
+def read_open_clip(folder: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
     """Read the vision tower of an open_clip folder.
 
     Args:
         folder: with `open_clip_config.json` and `open_clip_model.safetensors`.
-        dtype: type of the weights.
 
     Returns:
-        A `CLIPVisionModel`, and the names of its weights that the folder lacks.
+        Configuration and weights of a `CLIPVisionModel`.
 
     Raises:
         ValueError: the tower is of another kind (timm, ResNet), or has parts that transformers' CLIP has not.
@@ -76,8 +76,7 @@ def read_open_clip(folder: Path, dtype: torch.dtype) -> tuple[Any, set[str]]:
     weights = load_state_dict_from_file(folder / OPEN_CLIP_WEIGHTS)
     visual = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     state = convert_names(visual, path)
-    config = vision_config(state, vision, bool(model_config.get("quick_gelu")), path)
-    return read_pretrained(CLIPVisionModel, None, "vision", dtype, config=config, state_dict=state)
+    return vision_config(state, vision, bool(model_config.get("quick_gelu")), path), state
 
 
 def convert_names(visual: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
@@ -101,7 +100,7 @@ def convert_names(visual: dict[str, torch.Tensor], path: Path) -> dict[str, torc
             state[f"encoder.layers.{block[1]}.{_BLOCK_NAMES[block[2]]}.{block[3]}"] = tensor
         elif not _UNUSED.match(name):
             strange.append(name)
-    lacking = sorted(_NAMES.keys() - visual.keys())
+    lacking = sorted({*_NAMES, _FIRST_FFN} - visual.keys())
     if strange or lacking:
         found = f"has {PREFIX}{strange[0]}" if strange else f"lacks {PREFIX}{lacking[0]}"
         raise ValueError(

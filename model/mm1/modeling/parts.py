@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, CLIPVisionModel, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from .configuration import MM1Config
-from .folders import check_folder, is_open_clip, read_pretrained
+from .folders import check_folder, is_open_clip, read_config, read_pretrained
 from .open_clip import read_open_clip
 from .vision import keep_patches_only
 
@@ -46,12 +46,14 @@ def build_from_parts(
     for part, origin in (("vision", vision), ("text", decoder)):
         if origin is None and fields.get(f"{part}_config") is None:
             raise ValueError(f"Give a folder for the part {part!r}, or {part}_config in the configuration")
-    tower = None if vision is None else read_tower(Path(vision), dtype)
-    language = decoder if decoder is None or isinstance(decoder, PreTrainedModel) else read_decoder(Path(decoder), dtype)
-    if tower is not None:
-        fields["vision_config"] = tower.config
+    tower = language = None
+    if vision is not None:
+        fields["vision_config"], tower = read_tower(Path(vision), dtype)
+    if isinstance(decoder, PreTrainedModel):
+        fields["text_config"], language = decoder.config.get_text_config(), decoder
+    elif decoder is not None:
+        fields["text_config"], language = read_decoder(Path(decoder), dtype)
     if language is not None:
-        fields["text_config"] = language.config.get_text_config()
         fields["tie_word_embeddings"] = bool(getattr(fields["text_config"], "tie_word_embeddings", False))
     with nullcontext() if tower is None and language is None else no_init_weights():
         model: Any = model_class(MM1Config(**fields))
@@ -85,34 +87,42 @@ def adopt(module: Any, source: nn.Module) -> None:
         part._is_hf_initialized = True  # what transformers marks what it loaded with: never to be drawn
 
 
-def read_tower(folder: Path, dtype: torch.dtype) -> Any:
+def read_tower(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, Any]:
     """Read a vision tower from its folder, without the parts that only serve its class token.
+
+    Returns:
+        Its configuration as the folder has it (a loaded model's notes which attention it got), and the tower.
 
     Raises:
         ValueError: the folder holds no weights that fit; see folders.py and open_clip.py.
     """
     check_folder(folder, "vision")
     if is_open_clip(folder):
-        tower, missing = read_open_clip(folder, dtype)
+        config, state = read_open_clip(folder)
+        tower, missing = read_pretrained(CLIPVisionModel, None, "vision", dtype, config=config, state_dict=state)
     else:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = read_config(folder)
         config = getattr(config, "vision_config", config)
-        tower, missing = read_pretrained(AutoModel, folder, "vision", dtype, config=config, trust_remote_code=False)
+        tower, missing = read_pretrained(AutoModel, folder, "vision", dtype, config=config)
     keep_patches_only(tower)
     _check_complete(missing & tower.state_dict().keys(), "vision", folder)
-    return tower
+    return config, tower
 
 
-def read_decoder(folder: Path, dtype: torch.dtype) -> Any:
+def read_decoder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, Any]:
     """Read a causal decoder from its folder.
+
+    Returns:
+        Its configuration as the folder has it, and the causal language model.
 
     Raises:
         ValueError: the folder holds no weights that fit; see folders.py.
     """
     check_folder(folder, "decoder")
-    decoder, missing = read_pretrained(AutoModelForCausalLM, folder, "decoder", dtype, trust_remote_code=False)
+    config = read_config(folder)
+    decoder, missing = read_pretrained(AutoModelForCausalLM, folder, "decoder", dtype, config=config)
     _check_complete(missing, "decoder", folder)
-    return decoder
+    return config.get_text_config(), decoder
 
 
 def _check_complete(missing: set[str], part: str, folder: Path) -> None:
