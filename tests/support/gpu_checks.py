@@ -127,9 +127,9 @@ def check_bfloat16(device: str, rows: list[list[int]], moe: bool, **sizes: int) 
         loss.backward()
         losses.append(loss.detach())
         gradients.append(torch.cat([weight.grad.flatten().float() for weight in model.parameters() if weight.grad is not None]))
-    assert distance(losses[1], losses[0]) < 0.02
+    assert distance(losses[1], losses[0]) < 0.005
     # Rounding sends some tokens to other experts, whose gradients are then others altogether.
-    assert torch.cosine_similarity(*gradients, dim=0) > (0.9 if moe else 0.98)
+    assert torch.cosine_similarity(*gradients, dim=0) > (0.99 if moe else 0.999)
 
 
 # -- training ------------------------------------------------------------------------------------------------------------

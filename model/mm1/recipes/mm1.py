@@ -18,8 +18,8 @@ The shapes of MM1's language models are not printed, only their sizes. Ours, for
 
 `docs/reference/recipes.md` has the table of counts. Memory: 18 bytes a parameter for bfloat16 weights, float32 gradients,
 master weights and AdamW's moments, of which ZeRO spreads 12 at stage 1, 16 at 2, all at 3; activations are recomputed, so that
-they stay below 10 GB. The stages below fit GPUs of 80 GB: 1B and 3B from one node of eight on (1B on a single one), 7B from one
-node, 30B from two nodes, the mixtures of experts from four.
+with the logits of text-only sequences they stay below 20 GB. By this estimate the stages below fit GPUs of 80 GB: 1B a single
+one, 3B and 7B one node of eight, 30B two nodes, the mixtures of experts four.
 """
 
 from __future__ import annotations
