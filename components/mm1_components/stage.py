@@ -10,13 +10,15 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
-from mm1.config.resolve import resolve
+from mm1.config.resolve import canonical_json, resolve
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.recipes import registry
+from mm1.store.base import digest_of
 from mm1.store.open import open_store
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, check_sequence, model_json, settle_parts
+from mm1_components.cache import folder_fingerprint
 from mm1_components.launch.config import Layout
 from mm1_components.step import Context
 from mm1_components.training import train
@@ -40,6 +42,18 @@ def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
         ConfigurationError: unknown recipe, or an override that does not fit.
     """
     return resolve(registry.get(recipe), [*split_overrides(overrides), f"train.seed={seed}"])
+
+
+SPREADING = (
+    "micro_batch",
+    "zero_stage",
+    "expert_parallel",
+    "offload",
+    "gradient_checkpointing",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
+"""Fields of the section ``train`` that change how a run is laid out, not what it does."""
 
 
 def split_overrides(text: str) -> list[str]:
@@ -84,13 +98,26 @@ def run_stage(
         vision=_absolute(vision),
         decoder=_absolute(decoder),
         store=context.store.uri,
-        key=context.key,
+        key=work_key(config, data, init, vision, decoder),
+        code=context.code,
         folder=str(context.work),
     )
     result = train(job, layout, context)
     _write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint))
-    forget(context.store, context.key)
+    forget(context.store, job.key)
     return StageOutputs(manifest=result.manifest)
+
+
+def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str) -> str:
+    """What names unfinished work, so that whoever starts it again goes on with it.
+
+    Neither the number of processes nor how the work is spread over them is part of it, nor the code: a long run may go on with
+    fewer nodes, another micro-batch, or a mended program.
+    """
+    values = config.model_dump(mode="json", exclude={"log": True, "train": set(SPREADING)})
+    addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init)]
+    folders = [folder_fingerprint(Path(folder).expanduser()) if folder else "" for folder in (vision, decoder)]
+    return digest_of(canonical_json({"config": values, "from": [*addresses, *folders]}).encode())
 
 
 def _absolute(folder: str) -> str:

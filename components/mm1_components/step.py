@@ -92,7 +92,9 @@ class Context:
     run: str
     task: str
     key: str
-    """The cache key: names this work in the store (resume pointers)."""
+    """The cache key of this execution."""
+    code: str
+    """Digest of the step's code."""
     work: Path
     """Scratch folder of this execution; removed at its end."""
     artifacts: dict[str, Path]
@@ -201,6 +203,7 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
             run=arguments.run,
             task=record["task"],
             key=key,
+            code=code,
             work=work,
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=arguments.progress,

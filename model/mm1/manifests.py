@@ -144,6 +144,8 @@ class Checkpoint(Manifest):
     tokens_seen: int
     """Tokens of all sequences, padding left out."""
     images_seen: int
+    skipped: tuple[int, ...] = ()
+    """Global batches (by number) left out because the loss or the gradient was not finite."""
     world_size: int
     num_parameters: int
     model: Files

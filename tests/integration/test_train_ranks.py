@@ -9,12 +9,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mm1.checkpoint.read import load_model
+from mm1.errors import Preempted
 from mm1.manifests import Checkpoint, load
 from mm1.store.local import LocalStore
 from mm1.train.build import build_run
@@ -35,14 +37,57 @@ SPREAD = {
     for stage in (1, 2, 3)
     for size in (1, 2)
 }
-CUT = ("zero1-experts2", "zero3-experts2")
-"""Of these, a second run is stopped after its first step and goes on."""
+MUON = ("train.steps=8", "optim.clip=0")
 
 
-def run_here(jobs: list[TrainJob]) -> None:
+class Move(NamedTuple):
+    """A run that is stopped after its first step on one world and goes on in another way."""
+
+    reference: tuple[str, int]
+    """Run that was not stopped, and its processes."""
+    before: RunConfig
+    processes: int
+    after: RunConfig
+    processes_after: int
+
+
+SHORT = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=5", "train.checkpoint_every=4")
+
+
+def short(stage: int, size: int = 1) -> RunConfig:
+    """A short run with experts at a ZeRO stage and an expert-parallel size."""
+    return small_run("mm1_tiny_moe", *SHORT, f"train.zero_stage={stage}", f"train.expert_parallel={size}")
+
+
+WHOLE = {
+    "muon": small_run("mm1_tiny", *MUON),
+    "short": short(1),
+    "short-zero1-experts2": short(1, 2),
+    "short-zero3-experts2": short(3, 2),
+}
+"""Runs on two processes that others are held against."""
+MOVES = {
+    "same-zero1-experts2": Move(("short-zero1-experts2", 2), short(1, 2), 2, short(1, 2), 2),
+    "same-zero3-experts2": Move(("short-zero3-experts2", 2), short(3, 2), 2, short(3, 2), 2),
+    "fewer-processes": Move(("short", 2), short(2, 2), 2, short(0), 1),
+    "more-processes": Move(("short", 2), short(0), 1, short(3, 2), 2),
+    "other-stage": Move(("short", 2), short(3), 2, short(1, 2), 2),
+    "muon-spread": Move(("muon", 2), WHOLE["muon"], 1, small_run("mm1_tiny", *MUON, "train.zero_stage=2"), 2),
+    "muon-whole": Move(("muon", 2), small_run("mm1_tiny", *MUON, "train.zero_stage=1"), 2, WHOLE["muon"], 1),
+    "dense-fewer": Move(("dense", 1), CASES["dense"], 2, CASES["dense"], 1),
+    "dense-more": Move(("dense", 1), CASES["dense"], 1, CASES["dense"], 2),
+}
+
+
+def run_here(jobs: list[TrainJob], cut: list[TrainJob]) -> None:
     """In this process, to spare the start of another."""
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     one_process()
+    for job in cut:
+        run = build_run(job, 0, 1)
+        run.loop.callbacks[-1].asked = signal.SIGTERM
+        with pytest.raises(Preempted):
+            run.go()
     for job in jobs:
         result = build_run(job, 0, 1).go()
         (Path(job.folder) / "job.result").write_text(result.model_dump_json())
@@ -50,13 +95,13 @@ def run_here(jobs: list[TrainJob]) -> None:
         signal.signal(number, handler)
 
 
-def run_all(jobs: list[TrainJob], world_size: int, cut: list[TrainJob] | None = None) -> None:
+def run_two(jobs: list[TrainJob], cut: list[TrainJob]) -> None:
     paths = []
-    for job, name in [*((job, "job.cut.json") for job in cut or ()), *((job, "job.json") for job in jobs)]:
+    for job, name in [*((job, "job.cut.json") for job in cut), *((job, "job.json") for job in jobs)]:
         path = Path(job.folder) / name
         path.write_text(job.model_dump_json())
         paths.append(str(path))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(world_size)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [*command, "-m", "tests.support.rank_program", *paths], env=environment, capture_output=True, text=True, timeout=400
@@ -86,16 +131,26 @@ def runs(tmp_path_factory) -> dict[tuple[str, int], Ended]:
     root = tmp_path_factory.mktemp("ranks")
     store, data, _ = small_mix(root)
 
-    def job(name: str, world_size: int, config: RunConfig) -> TrainJob:
-        return job_of(config, store, data, root / f"{name}-{world_size}", f"{name}-{world_size}")
+    def job(name: str, config: RunConfig) -> TrainJob:
+        return job_of(config, store, data, root / name, name)
 
-    one = {name: job(name, 1, config) for name, config in CASES.items()}
-    two = {name: job(name, 2, config) for name, config in {**CASES, **SPREAD}.items()}
-    cut = {f"{name}-cut": job(f"{name}-cut", 2, SPREAD[name]) for name in CUT}
-    run_here(list(one.values()))
-    run_all([*two.values(), *cut.values()], 2, list(cut.values()))
-    found = {(name, 1): ended(job, store) for name, job in one.items()}
-    return found | {(name, 2): ended(job, store) for name, job in {**two, **cut}.items()}
+    def jobs(configs: dict[str, RunConfig], suffix: str) -> dict[str, TrainJob]:
+        return {name: job(name + suffix, config) for name, config in configs.items()}
+
+    before = {
+        number: [job(f"{name}-moved", move.before) for name, move in MOVES.items() if move.processes == number]
+        for number in (1, 2)
+    }
+    after = {
+        number: {name: job(f"{name}-moved", move.after) for name, move in MOVES.items() if move.processes_after == number}
+        for number in (1, 2)
+    }
+    one, two = jobs(CASES, "-1"), jobs({**CASES, **SPREAD, **WHOLE}, "-2")
+    run_here(list(one.values()), before[1])
+    run_two([*two.values(), *after[2].values()], before[2])
+    run_here(list(after[1].values()), [])
+    found = {(name, 1): ended(job, store) for name, job in {**one, **after[1]}.items()}
+    return found | {(name, 2): ended(job, store) for name, job in {**two, **after[2]}.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -128,8 +183,17 @@ def test_zero_stage_and_shared_experts_change_nothing(runs, name):
         torch.testing.assert_close(weight, reference.weights[key], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", CUT)
-def test_spread_states_resume_to_the_same_end(runs, name):
-    whole, cut = runs[name, 2], runs[f"{name}-cut", 2]
-    assert cut.rows == whole.rows
-    assert cut.checkpoint.model == whole.checkpoint.model
+@pytest.mark.parametrize("name", MOVES)
+def test_a_run_goes_on_in_another_world(runs, name):
+    """The same batches in the same order, and the same losses; on the same world also the same weights, bit by bit."""
+    move = MOVES[name]
+    whole, moved = runs[move.reference], runs[name, move.processes_after]
+    assert moved.checkpoint.world_size == move.processes_after
+    for left, right in zip(whole.rows, moved.rows, strict=True):
+        for key in ("tokens", "positions", "images"):
+            assert right[key] == left[key]
+        assert {key for key in left if left[key] is None} == {key for key in right if right[key] is None}
+        assert right["loss"] == pytest.approx(left["loss"], rel=1e-4)
+    if (move.before, move.processes) == (move.after, move.processes_after):
+        assert moved.rows == whole.rows
+        assert moved.checkpoint.model == whole.checkpoint.model

@@ -96,7 +96,7 @@ class _Supervisor:
         return Gang(
             run=self.context.run,
             task=self.context.task,
-            key=self.context.key,
+            key=self.job.key,
             attempt=self.attempt,
             avoid=self.avoid,
             owner=owner,

@@ -4,8 +4,8 @@ A checkpoint is a manifest (:class:`mm1.manifests.Checkpoint`) over two folders 
 
 - ``model``: what ``save_pretrained`` writes of model and processor; plain transformers loads it;
 - ``trainer``, while a run is unfinished: ``state.json`` (counters, position in the data), and for each rank
-  ``rank-00000-of-00002.safetensors`` (flat tensors of its part of the optimiser) and ``.json`` (plain numbers, and which
-  parameters of which sizes the tensors hold). Nothing is pickled.
+  ``rank-00000-of-00002.safetensors`` (flat pieces of the optimiser's states) and ``.json`` (what they are pieces of, and plain
+  numbers), readable by any other number of ranks (:mod:`mm1.checkpoint.pieces`). Nothing is pickled.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from mm1.checkpoint.layout import STATE_NAME, rank_names
+from mm1.checkpoint.pieces import StateReader
 from mm1.errors import CheckpointError, DataError
 from mm1.manifests import Checkpoint
 from mm1.modeling.modeling import MM1ForConditionalGeneration
@@ -19,7 +19,7 @@ from mm1.store.base import Store
 
 
 def load_model(
-    store: Store, manifest: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32
+    store: Store, manifest: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32, *, verify: bool = True
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Load the model of a checkpoint; every file is verified first.
 
@@ -28,6 +28,7 @@ def load_model(
         manifest: the checkpoint.
         folder: where the files are laid out; it must outlive the loading only.
         dtype: type of the weights.
+        verify: False where the files were verified just now.
 
     Returns:
         The model in evaluation mode, and its processor.
@@ -36,7 +37,7 @@ def load_model(
         CheckpointError: a file does not match its digest, is missing or is no model.
     """
     try:
-        store.get_folder(manifest.model, folder)
+        store.get_folder(manifest.model, folder, verify=verify)
         model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
     except (DataError, OSError, ValueError) as error:
@@ -46,33 +47,37 @@ def load_model(
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What one rank needs to go on."""
+    """What is needed to go on."""
 
-    tensors: dict[str, torch.Tensor]
-    description: dict[str, Any]
-    """Plain numbers of the optimiser and the layout of its tensors."""
+    optimizer: StateReader
     run: dict[str, Any]
-    """State of the run, the same on all ranks: counters, position in the data."""
+    """State of the run: counters, position in the data."""
 
 
-def load_state(store: Store, manifest: Checkpoint, folder: Path, rank: int, world_size: int) -> TrainerState:
-    """Load the trainer's state of one rank; its files are verified first.
+def load_state(store: Store, manifest: Checkpoint) -> TrainerState:
+    """Open the trainer's state of all ranks; of the large files only those are fetched that are read from.
+
+    Args:
+        store: where the checkpoint's blobs are.
+        manifest: a checkpoint whose files were verified.
 
     Raises:
-        CheckpointError: it is of another number of ranks, or a file is damaged or missing.
+        CheckpointError: a file is missing or is no state.
     """
-    if manifest.world_size != world_size:
-        raise CheckpointError(
-            f"the checkpoint of step {manifest.step} was saved by {manifest.world_size} processes, and there are {world_size}: "
-            f"start {manifest.world_size}"
-        )
-    names = rank_names(rank, world_size)
     try:
-        wanted = {name: manifest.trainer[name] for name in (STATE_NAME, names.tensors, names.description)}
-        store.get_folder(wanted, folder)
-        tensors = load_file(folder / names.tensors)
-        description = json.loads((folder / names.description).read_bytes())
-        run = json.loads((folder / STATE_NAME).read_bytes())
+        run = json.loads(store.get_bytes(manifest.trainer[STATE_NAME]))
+        indices: dict[str, list[list[Any]]] = {}
+        numbers: dict[str, dict[str, float]] = {}
+        scalars: set[str] = set()
+        for rank in range(manifest.world_size):
+            names = rank_names(rank, manifest.world_size)
+            description = json.loads(store.get_bytes(manifest.trainer[names.description]))
+            indices[names.tensors] = description["pieces"]
+            numbers |= description["numbers"]
+            scalars |= set(description["scalars"])
     except (KeyError, DataError, OSError, ValueError) as error:
         raise CheckpointError(f"the trainer's state of step {manifest.step} cannot be loaded: {error}") from None
-    return TrainerState(tensors, description, run)
+    return TrainerState(
+        StateReader(indices, lambda name: store.local_path(manifest.trainer[name]), numbers, scalars),
+        run,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from mm1.checkpoint.layout import STATE_NAME, rank_names
+from mm1.checkpoint.pieces import StatePiece, tensors_of
 from mm1.config.resolve import canonical_json
 from mm1.manifests import Files
 from mm1.modeling.export import export
@@ -45,12 +47,18 @@ def put_model(
     if unchanged is None:
         return store.put_folder(export(model, processor, folder, weights))
     model.save_pretrained(folder, state_dict=weights)
-    changed = {path.name: store.put_file(path) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
+    changed = {path.name: store.put_file(path, move=True) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
     return {**{name: ref for name, ref in unchanged.items() if WEIGHTS not in name}, **changed}
 
 
 def put_rank_state(
-    store: Store, rank: int, world_size: int, tensors: dict[str, torch.Tensor], description: dict[str, Any], folder: Path
+    store: Store,
+    rank: int,
+    world_size: int,
+    pieces: Sequence[StatePiece],
+    numbers: dict[str, dict[str, float]],
+    scalars: Sequence[str],
+    folder: Path,
 ) -> Files:
     """Store one rank's part of the optimiser; every rank calls this.
 
@@ -58,16 +66,17 @@ def put_rank_state(
         store: where to.
         rank: this rank.
         world_size: number of ranks.
-        tensors: flat names -> tensors.
-        description: plain data that goes with them.
+        pieces: what it holds, contiguous and on the CPU.
+        numbers: plain numbers of each parameter's state.
+        scalars: which of those the optimiser keeps as tensors.
         folder: scratch.
     """
     names = rank_names(rank, world_size)
     folder.mkdir(parents=True, exist_ok=True)
-    # Several names may be views of one buffer (ZeRO's flat groups), which safetensors refuses: contiguous copies.
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, folder / names.tensors)
+    save_file(tensors_of(pieces), folder / names.tensors)
+    description = {"pieces": [piece.index() for piece in pieces], "numbers": numbers, "scalars": list(scalars)}
     (folder / names.description).write_text(canonical_json(description))
-    return {name: store.put_file(folder / name) for name in names}
+    return {name: store.put_file(folder / name, move=True) for name in names}
 
 
 def put_run_state(store: Store, run: dict[str, Any]) -> Files:

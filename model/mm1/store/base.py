@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,12 +103,25 @@ class Store(ABC):
             self.write(blob_key(ref), data)
         return ref
 
-    def put_file(self, path: Path) -> BlobRef:
-        """Store a file's content at its content address."""
+    def put_file(self, path: Path, *, move: bool = False) -> BlobRef:
+        """Store a file's content at its content address.
+
+        Args:
+            path: the file.
+            move: whether the file is not needed any more, so that a store on its disk may take it as it is.
+        """
         ref = digest_of_file(path)
         if not self.exists(blob_key(ref)):
-            self.write_file(blob_key(ref), path)
+            (self.take_file if move else self.write_file)(blob_key(ref), path)
         return ref
+
+    def take_file(self, key: str, path: Path) -> None:
+        """Make a file an object, atomically; the file may be gone afterwards."""
+        self.write_file(key, path)
+
+    def scratch(self) -> Path:
+        """A folder on this machine for files that are to be taken."""
+        return Path(tempfile.gettempdir())
 
     def put_folder(self, folder: Path) -> dict[str, BlobRef]:
         """Store all files of a folder; relative POSIX path -> blob, sorted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store, blob_key
+
+SCRATCH = ".scratch"
 
 
 @contextmanager
@@ -59,6 +62,24 @@ class LocalStore(Store):
         with atomic_path(self._path(key)) as temporary:
             shutil.copyfile(path, temporary)
 
+    def take_file(self, key: str, path: Path) -> None:
+        """See :meth:`Store.take_file`: a rename, where the file is on the store's disk."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.chmod(0o644)
+        try:
+            path.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self.write_file(key, path)
+
+    def scratch(self) -> Path:
+        """See :meth:`Store.scratch`: a folder of the store's own that is never listed."""
+        return self.root / SCRATCH
+
     def read(self, key: str) -> bytes:
         """See :meth:`Store.read`."""
         try:
@@ -81,7 +102,8 @@ class LocalStore(Store):
         """See :meth:`Store.list`."""
         folder = self._path(prefix) if prefix.endswith("/") or not prefix else self._path(prefix).parent
         names = (path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
-        yield from sorted(name for name in names if name.startswith(prefix) and not Path(name).name.startswith("."))
+        shown = (name for name in names if not Path(name).name.startswith(".") and not name.startswith(f"{SCRATCH}/"))
+        yield from sorted(name for name in shown if name.startswith(prefix))
 
     def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

@@ -76,7 +76,7 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.checkpoint.resume import address
     from mm1.manifests import Checkpoint
     from mm1.store.open import open_store
-    from mm1.train.build import build_run
+    from mm1.train.build import build_run, train_through
     from mm1.train.engine import start_processes, stop_processes
 
     rank, world_size = start_processes()
@@ -86,7 +86,7 @@ def _train(job: TrainJob, folder: Path) -> None:
         log.info("this work is finished already")
         result = _finished(address(open_store(job.store), built), built)
     else:
-        result = built.go()
+        result = train_through(built, job, rank, world_size)
     facts = {"start_s": start_s, "threads": torch.get_num_threads(), "torch": torch.__version__}
     if rank == 0:
         result = result.model_copy(update={"facts": {**result.facts, **facts}})

@@ -9,20 +9,24 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mm1.checkpoint.read import TrainerState, load_model, load_state
-from mm1.checkpoint.resume import newest_checkpoint
+from mm1.checkpoint.resume import newest_checkpoint, skip_batch, skipped_batches
 from mm1.data.loader import MixtureLoader
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DivergedError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
+from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1.train.callbacks.history import History
 from mm1.train.callbacks.preemption import Preemption
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.saving import Saving
-from mm1.train.config import TrainJob
-from mm1.train.engine import Engine
-from mm1.train.layout import plan_layout
+from mm1.train.checkpoints import Checkpoints
+from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.engine import Engine, all_agree
+from mm1.train.layout import Layout, plan_layout
 from mm1.train.loop import Loop, Progress
 from mm1.train.model import Init, build_model
 from mm1.train.optim import freeze, num_decoder_parameters
@@ -52,13 +56,12 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     mix = load(job.data, DataMix)
     mix_store = open_store(split_uri(job.data)[0])
     layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size)
-    former = newest_checkpoint(store, job.key)
+    former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:
         return former
-    state: TrainerState | None = None
+    state = load_state(store, former) if former is not None else None
     if former is not None:
-        state = load_state(store, former, scratch / "state", rank, world_size)
-        model, processor = load_model(store, former, scratch / "model")
+        model, processor = load_model(store, former, scratch / "model", verify=False)
         model.train()
     else:
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
@@ -68,31 +71,80 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     num_decoder = num_decoder_parameters(model)
     peak_lr = learning_rate_law(num_decoder) if config.optim.lr == "law" else config.optim.lr
-    engine = Engine(model, peak_lr, config.optim, config.train, layout)
-    if state is not None:
-        engine.load_state(state.tensors, state.description)
+    engine, masters = _engine(model, peak_lr, config, layout, former)
     sources = [source.name for source in mix.sources]
     history = History(peak_lr, sources)
     progress = Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
     if former is not None and state is not None:
+        engine.load_state(state.optimizer, masters)
         progress = Progress(**state.run["progress"])
         if former.history is not None:
             history.from_parquet(store.get_bytes(former.history), progress.step)
-        log.info("goes on after step %d of %d", progress.step, progress.total_steps)
+        _tell(former, state, world_size, job.code)
     loader = _loader(job, mix, mix_store, processor, engine, rank, state)
-    run = Run(
-        job, store, mix, model, processor, engine, loader, history, progress, ProgressLines(config.log.progress_every_s, rank)
+    speed = ProgressLines(config.log.progress_every_s, rank)
+    checkpoints = Checkpoints(
+        job, store, model, processor, engine, loader, history, rank, former.model if former is not None else None
     )
-    run.model_files = former.model if former is not None else None
     experts_per_token = model.config.num_experts_per_tok if model.config.is_moe else 0
-    run.loop = Loop(
+    loop = Loop(
         TrainStep(engine, sources, experts_per_token),
         iter(loader),
         lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
-        [history, run.speed, Saving(config.train.checkpoint_every, run.save), Preemption(engine, run.save)],
+        [history, speed, Saving(config.train.checkpoint_every, checkpoints), Preemption(engine, checkpoints)],
+        skipped_batches(store, job.key),
     )
-    return run
+    return Run(loop, engine, checkpoints, history, speed)
+
+
+def train_through(run: Run, job: TrainJob, rank: int, world_size: int) -> TrainResult:
+    """Train to the end; a run that diverges goes back to its last checkpoint and leaves out the batch, once.
+
+    Args:
+        run: as built.
+        job: what it is.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        DivergedError: it diverged again, or had before.
+    """
+    try:
+        return run.go()
+    except DivergedError as error:
+        batch, store = run.progress.batch, run.checkpoints.store
+        run.checkpoints.wait()
+        if skipped_batches(store, job.key):
+            raise DivergedError(f"{error}; it had diverged before, and going back did not help") from None
+        run.engine.gather(None)  # everybody has looked before anybody writes
+        if rank == 0:
+            skip_batch(store, job.key, batch)
+        run.engine.gather(None)
+        log.warning("%s; going back to the last checkpoint, and leaving out global batch %d", error, batch)
+    del run.loop, run.engine, run.checkpoints  # the memory of model and optimiser
+    again = build_run(job, rank, world_size)
+    assert isinstance(again, Run), "unfinished work"
+    return train_through(again, job, rank, world_size)
+
+
+def _engine(
+    model: MM1ForConditionalGeneration, peak_lr: float, config: RunConfig, layout: Layout, former: Checkpoint | None
+) -> tuple[Engine, dict[str, torch.Tensor] | None]:
+    """The engine, and float32 weights for its masters where the checkpoint has none beside the model's."""
+    masters = None
+    wants_masters = config.train.dtype == "bfloat16" and config.train.zero_stage > 0
+    if wants_masters and former is not None and former.config["train"]["zero_stage"] == 0:
+        masters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    return Engine(model, peak_lr, config.optim, config.train, layout), masters
+
+
+def _tell(former: Checkpoint, state: TrainerState, world_size: int, code: str) -> None:
+    log.info("goes on after step %d of %d", former.step, former.total_steps)
+    if former.world_size != world_size:
+        log.info("it was saved by %d processes, and there are %d now", former.world_size, world_size)
+    if state.run.get("code", "") != code:
+        log.warning("the code has changed since that checkpoint was saved")
 
 
 def _loader(

@@ -168,7 +168,9 @@ class TrainConfig(Config):
     expert_parallel: int = Field(default=1, ge=1)
     """Processes that share the experts of a sparse layer, each keeping its part of them; divides processes and experts."""
     checkpoint_every: int = Field(ge=1)
-    """Steps between two checkpoints to resume from; the last two are kept."""
+    """Steps between two checkpoints to resume from."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints to resume from that are kept; with more than one a damaged one costs only the steps after the one before."""
     frozen: tuple[str, ...] = ()
     """Regular expressions; parameters whose name one of them is found in are not trained."""
     gradient_checkpointing: bool = False
@@ -256,6 +258,8 @@ class TrainJob(Config):
     """Address of the store that checkpoints go to."""
     key: str
     """Name of this work: finds its own unfinished checkpoints again."""
+    code: str = ""
+    """Digest of the code; a run that goes on under another is told."""
     folder: str
     """Local folder for result.json, error files and scratch."""
     threads: int = 0

@@ -5,7 +5,7 @@ MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 t
 experts on every process, or shared by some (DeepSpeed's AutoEP puts a layer of its own in the place of transformers').
 
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> step(rate factor)
-    state() / load_state(): this rank's part of the optimiser as flat named tensors and plain numbers, nothing pickled
+    state() / load_state(): this rank's part of the optimiser by pieces of parameters, for any other world to take up
     weights(): the whole model's on rank 0, whatever is spread how
 
 Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, which on a CPU takes seconds of import, and
@@ -25,10 +25,12 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from mm1.errors import CheckpointError, ConfigurationError
+from mm1.checkpoint.pieces import StateReader
+from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.layout import Layout
 from mm1.train.optim import global_norm, parameter_groups
+from mm1.train.slots import OptimizerState, Slots, load_state, read_state
 from mm1.train.weights import whole_weights
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,13 @@ def start_processes() -> tuple[int, int]:
     if not dist.is_initialized():
         deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
     return dist.get_rank(), dist.get_world_size()
+
+
+def all_agree(value: bool) -> bool:
+    """Whether every process says yes."""
+    flag = torch.tensor(int(value), device="cuda" if torch.cuda.is_available() else "cpu")
+    dist.all_reduce(flag, dist.ReduceOp.MIN)
+    return bool(flag)
 
 
 def stop_processes() -> None:
@@ -126,6 +135,7 @@ class Engine:
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
+        self._aside = dist.new_group(backend="gloo") if layout.world_size > 1 else None
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Called by DeepSpeed once the layers of the model are those that are trained."""
@@ -174,75 +184,49 @@ class Engine:
 
     def gather(self, value: Any) -> list[Any]:
         """A small plain value of every rank, on every rank."""
+        return self._gather(value, None)
+
+    def gather_aside(self, value: Any) -> list[Any]:
+        """The same for a thread beside the training, over connections of its own."""
+        return self._gather(value, self._aside)
+
+    def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
         if self.layout.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.layout.world_size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=group)
         return values
 
     # -- state ------------------------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """This rank's part of the optimiser.
+    def state(self) -> OptimizerState:
+        """This rank's part of the optimiser, as views of what will change in the next step."""
+        found = read_state(self._slots(), keep_masters=self._keeps_masters)
+        if self.stage == 0 and self.layout.world_size > 1:  # every rank has all of it: each gives a share
+            own = sorted(found.numbers)[dist.get_rank() :: self.layout.world_size]
+            found = found.only(set(own))
+        return found
 
-        Returns:
-            Tensors by ``<group>.<position>.<key>``, where the key is ``master`` for float32 weights that ZeRO keeps, else
-            the optimiser's own; and the numbers that are no tensors, with the layout that the tensors have.
-        """
-        tensors: Tensors = {}
-        numbers: dict[str, Any] = {}
-        for name, parameter in self._slots():
-            if self.stage:
-                tensors[f"{name}.master"] = parameter.detach()
-            for key, value in sorted(self._inner.state.get(parameter, {}).items()):
-                if isinstance(value, torch.Tensor):
-                    tensors[f"{name}.{key}"] = value.detach()
-                else:
-                    numbers[f"{name}.{key}"] = value
-        return tensors, {
-            "numbers": numbers,
-            "zero_stage": self.stage,
-            "world_size": self.layout.world_size,
-            "parameters": self.names,
-        }
+    def load_state(self, saved: StateReader, masters: Tensors | None = None) -> None:
+        """Take up a saved state, whatever world and ZeRO stage it is of.
 
-    def load_state(self, tensors: Tensors, description: dict[str, Any]) -> None:
-        """Take back what :meth:`state` gave.
+        Args:
+            saved: the state.
+            masters: the model's weights in float32, for a state that was saved without masters of its own.
 
         Raises:
-            CheckpointError: it is of another number of processes, ZeRO stage or set of parameters.
+            CheckpointError: a parameter that is trained has no state in it.
         """
-        own = {"zero_stage": self.stage, "world_size": self.layout.world_size, "parameters": self.names}
-        for key, value in own.items():
-            if description[key] != value:
-                what = "other parameters" if key == "parameters" else f"{key}={description[key]}, not {value}"
-                raise CheckpointError(f"the optimiser's state was saved with {what}: continue with the same setting")
-        slots = dict(self._slots())
-        for name, parameter in slots.items():
-            if self.stage:
-                parameter.data.copy_(tensors[f"{name}.master"])
-            self._inner.state[parameter] = {}
-        for name, tensor in tensors.items():
-            slot, _, key = name.rpartition(".")
-            if key != "master":
-                parameter = slots[slot]
-                # A step count stays where the optimiser wants it; moments go where their weights are.
-                self._inner.state[parameter][key] = (
-                    tensor.clone() if tensor.ndim == 0 else tensor.to(parameter.device, copy=True)
-                )
-        for name, number in description["numbers"].items():
-            slot, _, key = name.rpartition(".")
-            self._inner.state[slots[slot]][key] = number
+        load_state(self._slots(), saved, masters if self._keeps_masters else None)
 
-    def _slots(self) -> list[tuple[str, torch.Tensor]]:
-        """What the optimiser itself holds: whole parameters at stage 0, flat float32 partitions above."""
-        if self.stage == 3:
-            return [(f"{number}.0", partition) for number, partition in enumerate(self._wrapper.fp32_partitioned_groups_flat)]
-        return [
-            (f"{number}.{position}", parameter)
-            for number, group in enumerate(self._inner.param_groups)
-            for position, parameter in enumerate(group["params"])
-        ]
+    @property
+    def _keeps_masters(self) -> bool:
+        """Whether there are float32 weights that say more than the model's own."""
+        return self.stage > 0 and any(parameter.dtype != torch.float32 for parameter in self.trained)
+
+    def _slots(self) -> Slots:
+        expert_rank = 0 if self._expert_group is None else dist.get_rank(self._expert_group)
+        return Slots(self.model, self._inner, self._wrapper, self.stage, expert_rank)
 
     def weights(self) -> Tensors | None:
         """The whole model's weights on rank 0, in transformers' names; every process calls this.

@@ -6,7 +6,7 @@ loader -> micro-batches of one step -> TrainStep -> StepResult -> callbacks (his
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from mm1.train.callbacks.base import Callback
@@ -27,6 +27,13 @@ class Progress:
     positions: int = 0
     """Places for tokens, padding included."""
     images: int = 0
+    skipped: list[int] = field(default_factory=list)
+    """Global batches (by number) left out because the run diverged at them."""
+
+    @property
+    def batch(self) -> int:
+        """Number of the next global batch in the mixture's order."""
+        return self.step + len(self.skipped)
 
     @property
     def done(self) -> bool:
@@ -49,6 +56,7 @@ class Loop:
         batches: endless micro-batches of this rank, from the current step on.
         rate_factor: progress -> what the peak learning rate is multiplied by in the next step.
         progress: where the run stands.
+        skip: global batches (by number) to leave out.
         callbacks: called in this order at each event.
     """
 
@@ -59,12 +67,14 @@ class Loop:
         rate_factor: Callable[[Progress], float],
         progress: Progress,
         callbacks: Sequence[Callback],
+        skip: Sequence[int] = (),
     ) -> None:
         self.step = step
         self.batches = batches
         self.rate_factor = rate_factor
         self.progress = progress
         self.callbacks = callbacks
+        self.skip = set(skip)
 
     def run(self) -> None:
         """Do the steps that are left; whatever a callback raises ends the run."""
@@ -72,8 +82,12 @@ class Loop:
             callback.on_start(self.progress)
         accumulation = self.step.engine.layout.accumulation
         while not self.progress.done:
+            micro_batches = list(islice(self.batches, accumulation))
+            if self.progress.batch in self.skip:
+                self.progress.skipped.append(self.progress.batch)
+                continue
             factor = self.rate_factor(self.progress)
-            result = self.step(list(islice(self.batches, accumulation)), factor)
+            result = self.step(micro_batches, factor)
             self.progress.advance(result)
             for callback in self.callbacks:
                 callback.on_step(self.progress, result, factor)

@@ -1,8 +1,15 @@
+import itertools
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.read import load_model, load_state
-from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint
+from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint, skip_batch, skipped_batches
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
 from mm1.errors import CheckpointError
 from mm1.manifests import Checkpoint
@@ -64,21 +71,36 @@ def test_a_damaged_model_is_refused(store, tmp_path):
         load_model(store, checkpoint(1, files), tmp_path / "b")
 
 
-def test_states_come_back_as_they_were(store, tmp_path):
-    flat = torch.arange(12.0)
-    tensors = {"0.0.master": flat[:4], "0.0.exp_avg": flat[4:], "0.1.step": torch.tensor(3.0)}
-    trainer = {}
-    for rank in range(2):
-        mine = {name: tensor + rank for name, tensor in tensors.items()}
-        trainer |= put_rank_state(store, rank, 2, mine, {"numbers": {"0.0.step": rank}}, tmp_path / f"r{rank}")
-    trainer |= put_run_state(store, {"progress": {"step": 5}})
-    saved = checkpoint(5, trainer=trainer, world_size=2)
-    state = load_state(store, saved, tmp_path / "back", 1, 2)
-    assert set(state.tensors) == set(tensors)
-    assert all(torch.equal(state.tensors[name], tensor + 1) for name, tensor in tensors.items())
-    assert (state.description, state.run) == ({"numbers": {"0.0.step": 1}}, {"progress": {"step": 5}})
-    with pytest.raises(CheckpointError, match="saved by 2 processes, and there are 1"):
-        load_state(store, saved, tmp_path / "other", 0, 1)
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_states_come_back_whole_however_they_were_cut(data):
+    """Pieces written by some ranks, stretches read by others."""
+    sizes = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=4), label="sizes")
+    world_size = data.draw(st.integers(1, 3), label="ranks")
+    whole = {f"p{number}": torch.randn(size) for number, size in enumerate(sizes)}
+    ranks: list[list[StatePiece]] = [[] for _ in range(world_size)]
+    for name, tensor in whole.items():
+        cuts = sorted({0, len(tensor), *data.draw(st.lists(st.integers(0, len(tensor)), max_size=4), label="cuts")})
+        for number, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            ranks[number % world_size].append(StatePiece(name, "exp_avg", start, tensor[start:stop].clone()))
+    with tempfile.TemporaryDirectory() as folder:
+        store, trainer = LocalStore(Path(folder) / "store"), {}
+        for rank, pieces in enumerate(ranks):
+            numbers = {name: {"step": 7.0} for name in whole}
+            trainer |= put_rank_state(store, rank, world_size, pieces, numbers, ["step"], Path(folder) / str(rank))
+        trainer |= put_run_state(store, {"progress": {"step": 7}})
+        state = load_state(store, checkpoint(7, trainer=trainer, world_size=world_size))
+        assert state.run == {"progress": {"step": 7}}
+        saved = state.optimizer
+        assert (saved.names, saved.scalars, saved.numbers["p0"]) == (set(whole), {"step"}, {"step": 7})
+        for name, tensor in whole.items():
+            start = data.draw(st.integers(0, len(tensor) - 1), label="from")
+            stop = data.draw(st.integers(start + 1, len(tensor)), label="to")
+            found = torch.empty(stop - start)
+            saved.read_into(found, name, "exp_avg", start)
+            assert torch.equal(found, tensor[start:stop])
+            with pytest.raises(CheckpointError, match=f"element {len(tensor)} was not saved"):
+                saved.read_into(torch.empty(len(tensor) + 1), name, "exp_avg", 0)
 
 
 def test_the_pointer_names_the_newest_undamaged_checkpoint(store, caplog):
@@ -96,6 +118,32 @@ def test_the_pointer_names_the_newest_undamaged_checkpoint(store, caplog):
         newest_checkpoint(store, "work")
     forget(store, "work")
     assert newest_checkpoint(store, "work") is None
+
+
+def test_only_the_last_checkpoints_keep_their_weights(store, tmp_path):
+    saved = []
+    for step in range(1, 5):
+        piece = StatePiece("p", "exp_avg", 0, torch.full((8,), float(step)))
+        state = put_rank_state(store, 0, 1, [piece], {}, [], tmp_path / str(step))
+        saved.append(checkpoint(step, trainer={**state, **put_run_state(store, {"step": step})}))
+        publish_checkpoint(store, "work", saved[-1], keep=3)
+        publish_checkpoint(store, "twin", saved[0], keep=3)  # what another run still names stays
+    there = [store.exists(blob_key(item.trainer["rank-00000-of-00001.safetensors"])) for item in saved]
+    assert there == [True, True, True, True]
+    forget(store, "twin")
+    publish_checkpoint(store, "work", saved[0], keep=2)
+    there = [store.exists(blob_key(item.trainer["rank-00000-of-00001.safetensors"])) for item in saved]
+    assert there == [True, False, False, True]
+    assert newest_checkpoint(store, "work") == saved[0]
+    assert not list(store.list(".scratch"))
+
+
+def test_batches_to_leave_out_are_remembered(store):
+    skip_batch(store, "work", 7)
+    publish_checkpoint(store, "work", checkpoint(1, trainer=put_run_state(store, {})))
+    skip_batch(store, "work", 3)
+    assert skipped_batches(store, "work") == [3, 7]
+    assert newest_checkpoint(store, "work").step == 1
 
 
 def test_publishing_the_same_checkpoint_twice_keeps_the_one_before(store):

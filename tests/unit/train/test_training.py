@@ -9,9 +9,11 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
+from mm1.data.loader import MixtureLoader
 from mm1.errors import ConfigurationError, DivergedError, Preempted
 from mm1.manifests import Checkpoint, load
-from mm1.train.build import build_run
+from mm1.train import build as build_module
+from mm1.train.build import build_run, train_through
 from mm1.train.config import TrainJob
 from mm1.train.imported import publish_imported
 from mm1.train.parts import settle_parts
@@ -34,7 +36,9 @@ def build(config, mixture, tmp_path, key="work"):
 
 def weights_of(run):
     """All weights, whole, whatever the engine has made of them."""
-    return run.engine.weights() or {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    return run.engine.weights() or {
+        name: parameter.detach().clone() for name, parameter in run.checkpoints.model.named_parameters()
+    }
 
 
 def losses_of(checkpoint, store):
@@ -74,9 +78,9 @@ def test_every_trainable_tensor_changes_in_a_step(alone, mixture, tmp_path, reci
 
 def test_frozen_parts_stay_and_the_text_stage_trains_the_language_model_only(alone, mixture, tmp_path):
     run = build(small_run("mm1_tiny_lm"), mixture, tmp_path)
-    before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in run.checkpoints.model.named_parameters()}
     run.loop.step([next(run.loop.batches), next(run.loop.batches)], 1.0)
-    changed = {name for name, parameter in run.model.named_parameters() if not torch.equal(parameter, before[name])}
+    changed = {name for name, parameter in run.checkpoints.model.named_parameters() if not torch.equal(parameter, before[name])}
     assert changed == {name for name in before if not name.startswith(("model.vision_tower.", "model.connector."))}
 
 
@@ -141,11 +145,11 @@ def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
 def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):
     config = small_run("mm1_tiny", "optim.name=adamw", "train.zero_stage=2", "train.dtype=bfloat16")
     run = build(config, mixture, tmp_path)
-    rotary = run.model.model.language_model.rotary_emb.inv_freq
+    rotary = run.checkpoints.model.model.language_model.rotary_emb.inv_freq
     assert rotary.dtype == torch.float32
     assert not torch.equal(rotary, rotary.bfloat16().float())
-    assert {parameter.dtype for parameter in run.model.parameters()} == {torch.bfloat16}
-    assert {tensor.dtype for name, tensor in run.engine.state()[0].items() if name.endswith("master")} == {torch.float32}
+    assert {parameter.dtype for parameter in run.checkpoints.model.parameters()} == {torch.bfloat16}
+    assert {piece.tensor.dtype for piece in run.engine.state().pieces if piece.key == "master"} == {torch.float32}
 
 
 def test_a_schedule_in_tokens_ends_the_run(alone, mixture, tmp_path):
@@ -183,14 +187,53 @@ def test_the_history_tells_losses_by_source_and_the_router(alone, mixture, tmp_p
     assert set(result.losses) <= {"all", "captions", "interleaved", "text"}
 
 
+def poison(monkeypatch, *numbers):
+    """Let pixels or labels of some global batches (2 micro-batches each) be such that the loss is not a number."""
+
+    class Poisoned(MixtureLoader):
+        def __iter__(self):
+            first = self.state_dict()["sequence"] // self.global_batch
+            for count, batch in enumerate(super().__iter__()):
+                if first + count // 2 in numbers and "pixel_values" in batch:
+                    batch["pixel_values"] = torch.full_like(batch["pixel_values"], float("nan"))
+                yield batch
+
+    monkeypatch.setattr(build_module, "MixtureLoader", Poisoned)
+
+
+def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, tmp_path, monkeypatch, caplog):
+    store, data, _ = mixture
+    config = small_run("mm1_tiny", "train.steps=7", "train.checkpoint_every=2")
+    poison(monkeypatch, 4)
+    job = job_of(config, store, data, tmp_path / "job", key=f"{tmp_path.name}-once")
+    result = train_through(build_run(job, 0, 1), job, 0, 1)
+    assert "going back to the last checkpoint, and leaving out global batch 4" in caplog.text
+    checkpoint = load(result.manifest, Checkpoint)
+    assert (checkpoint.step, checkpoint.skipped, result.resumed_from) == (7, (4,), 4)
+    whole = build(small_run("mm1_tiny", "train.steps=8"), mixture, tmp_path, "whole")
+    tokens = []
+    while len(tokens) < 8:
+        tokens.append(sum(int((next(whole.loop.batches)["document_ids"] != 0).sum()) for _ in range(2)))
+    rows = pq.read_table(io.BytesIO(store.get_bytes(checkpoint.history))).to_pylist()
+    assert [row["tokens"] for row in rows] == tokens[:4] + tokens[5:]
+
+
+def test_a_run_that_diverges_again_stops(alone, mixture, tmp_path, monkeypatch):
+    store, data, _ = mixture
+    poison(monkeypatch, 1, 3)
+    job = job_of(small_run("mm1_tiny"), store, data, tmp_path / "job", key=f"{tmp_path.name}-twice")
+    with pytest.raises(DivergedError, match="had diverged before, and going back did not help"):
+        train_through(build_run(job, 0, 1), job, 0, 1)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(alone, mixture, tmp_path):
     run = build(small_run("mm1_tiny"), mixture, tmp_path)
     with torch.no_grad():
-        run.model.lm_head.weight[0] = float("nan")
-    others = run.model.model.language_model.embed_tokens.weight.detach().clone()
+        run.checkpoints.model.lm_head.weight[0] = float("nan")
+    others = run.checkpoints.model.model.language_model.embed_tokens.weight.detach().clone()
     with pytest.raises(DivergedError, match="the loss is nan"):
         run.go()
-    assert torch.equal(run.model.model.language_model.embed_tokens.weight, others)
+    assert torch.equal(run.checkpoints.model.model.language_model.embed_tokens.weight, others)
 
 
 def test_a_finished_checkpoint_is_a_model_that_loads(alone, mixture, tmp_path):
@@ -198,7 +241,7 @@ def test_a_finished_checkpoint_is_a_model_that_loads(alone, mixture, tmp_path):
     run = build(small_run("mm1_tiny", "train.steps=2"), mixture, tmp_path)
     checkpoint = load(run.go().manifest, Checkpoint)
     model, processor = load_model(store, checkpoint, tmp_path / "folder")
-    for name, parameter in run.model.named_parameters():
+    for name, parameter in run.checkpoints.model.named_parameters():
         assert torch.equal(parameter, model.get_parameter(name)), name
     assert processor.image_tokens == 4
     assert checkpoint.num_parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -211,7 +254,9 @@ def test_fine_tuning_goes_on_from_the_whole_model_of_its_init(alone, mixture, tm
     job = TrainJob(config=config, data=mixture[1], init=base, store=store.uri, key="sft", folder=str(tmp_path / "sft"))
     run = build_run(job, 0, 1)
     start, _ = load_model(store, load(base, Checkpoint), tmp_path / "start")
-    assert all(torch.equal(parameter, start.get_parameter(name)) for name, parameter in run.model.named_parameters())
+    assert all(
+        torch.equal(parameter, start.get_parameter(name)) for name, parameter in run.checkpoints.model.named_parameters()
+    )
     checkpoint = load(run.go().manifest, Checkpoint)
     assert checkpoint.stage == "sft"
     assert checkpoint.config["model"] == {"vision": None, "connector": None, "decoder": None}

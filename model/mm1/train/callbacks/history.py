@@ -39,13 +39,13 @@ class History(Callback):
         row |= {f"router/{name}": value for name, value in result.router.items()}
         self.rows.append(row)
 
-    def to_parquet(self) -> bytes:
-        """The rows as a parquet file; equal rows give equal bytes."""
-        names = list(self.rows[0]) if self.rows else ["step"]
+    def to_parquet(self, number: int | None = None) -> bytes:
+        """The first rows (all by default) as a parquet file; equal rows give equal bytes."""
+        rows = self.rows[:number]
+        names = list(rows[0]) if rows else ["step"]
         integers = {"step", "tokens", "positions", "images"}
         columns = {
-            name: pa.array([row.get(name) for row in self.rows], pa.int64() if name in integers else pa.float64())
-            for name in names
+            name: pa.array([row.get(name) for row in rows], pa.int64() if name in integers else pa.float64()) for name in names
         }
         sink = io.BytesIO()
         pq.write_table(pa.table(columns), sink, compression="zstd")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from mm1.train.callbacks.base import Callback
 from mm1.train.engine import Engine
 
 if TYPE_CHECKING:
+    from mm1.train.checkpoints import Checkpoints
     from mm1.train.loop import Progress
     from mm1.train.step import StepResult
 
@@ -21,12 +21,12 @@ class Preemption(Callback):
 
     Args:
         engine: tells the other ranks.
-        save: saves a checkpoint of the current step.
+        checkpoints: makes one of the current step.
     """
 
-    def __init__(self, engine: Engine, save: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, checkpoints: Checkpoints) -> None:
         self.engine = engine
-        self.save = save
+        self.checkpoints = checkpoints
         self.asked = 0
         """Number of the signal that asked, 0 for none."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,7 +42,9 @@ class Preemption(Callback):
         (asked,) = self.engine.reduce([float(self.asked)])
         if not asked or progress.done:
             return
-        self.save()
+        self.checkpoints.save(progress)
+        self.checkpoints.wait()
+        self.engine.gather(None)  # nobody goes away before the manifest is there
         raise Preempted(
             f"stopped after step {progress.step} of {progress.total_steps}, checkpoint saved; "
             "run the same command again to continue"

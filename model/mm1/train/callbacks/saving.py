@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mm1.train.callbacks.base import Callback
 
 if TYPE_CHECKING:
+    from mm1.train.checkpoints import Checkpoints
     from mm1.train.loop import Progress
     from mm1.train.step import StepResult
 
@@ -17,14 +17,15 @@ class Saving(Callback):
 
     Args:
         every: steps between two checkpoints.
-        save: saves the current step.
+        checkpoints: makes them.
     """
 
-    def __init__(self, every: int, save: Callable[[], None]) -> None:
+    def __init__(self, every: int, checkpoints: Checkpoints) -> None:
         self.every = every
-        self.save = save
+        self.checkpoints = checkpoints
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Save when it is time."""
         if progress.step % self.every == 0 and not progress.done:
-            self.save()
+            self.checkpoints.save(progress)
+        self.checkpoints.check()

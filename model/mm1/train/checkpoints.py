@@ -1,0 +1,197 @@
+"""Checkpoints of a run in progress: copied while training waits, written while it goes on.
+
+    model, optimiser (every rank) -> copies in host memory, at once -> training goes on
+        meanwhile, in a thread: files -> digests -> synced to disk -> rank 0 hears of all files -> manifest -> pointer
+
+A checkpoint is visible when all of it is durable. One is written at a time: the next waits. What goes wrong in the thread ends
+the run at its next step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mm1.checkpoint.pieces import StatePiece
+from mm1.checkpoint.resume import publish_checkpoint
+from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
+from mm1.data.loader import MixtureLoader
+from mm1.manifests import Checkpoint, Files, split_uri
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
+from mm1.store.base import Store
+from mm1.train.callbacks.history import History
+from mm1.train.config import TrainJob
+from mm1.train.engine import Engine, Tensors
+from mm1.train.loop import Progress
+from mm1.train.slots import OptimizerState
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment of the run that no further step changes."""
+
+    progress: Progress
+    rows: int
+    """Of the history."""
+    loader: dict[str, Any]
+    weights: Tensors
+    """The whole model's on rank 0, else empty."""
+    state: OptimizerState | None
+    """This rank's part; None in a finished checkpoint."""
+
+
+class HostBuffers:
+    """Copies tensors into host memory that is allocated once and used again at each checkpoint."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of a tensor, valid until the next one of this name; on a GPU it is there after a synchronisation."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+            buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._buffers[name] = buffer
+        return buffer.copy_(tensor.detach(), non_blocking=True)
+
+
+class Checkpoints:
+    """Makes the checkpoints of a run; every rank has one, and all call it at the same steps.
+
+    Args:
+        job: what is done.
+        store: where checkpoints go.
+        model: the model that is trained.
+        processor: its processor.
+        engine: its optimiser.
+        loader: knows the position in the data.
+        history: rows of the run.
+        rank: this process.
+        model_files: of the run's last checkpoint, former processes included.
+    """
+
+    def __init__(
+        self,
+        job: TrainJob,
+        store: Store,
+        model: MM1ForConditionalGeneration,
+        processor: MM1Processor,
+        engine: Engine,
+        loader: MixtureLoader,
+        history: History,
+        rank: int,
+        model_files: Files | None,
+    ) -> None:
+        self.job, self.store, self.rank = job, store, rank
+        self.model, self.processor, self.engine = model, processor, engine
+        self.loader, self.history = loader, history
+        self.model_files = model_files
+        self.stalled_s = 0.0
+        """Time that training stood still for checkpoints, seconds."""
+        self._buffers = HostBuffers()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
+        self._writing: Future[str] | None = None
+
+    def save(self, progress: Progress) -> None:
+        """Begin a checkpoint to resume from."""
+        started = time.perf_counter()
+        self.wait()
+        snapshot = self._snapshot(progress, final=False)
+        self._writing = self._thread.submit(self._write, snapshot)
+        self.stalled_s += time.perf_counter() - started
+
+    def finish(self, progress: Progress) -> str:
+        """Make the finished checkpoint.
+
+        Returns:
+            Address of its manifest on rank 0, nothing on the others.
+        """
+        started = time.perf_counter()
+        self.wait()
+        uri = self._write(self._snapshot(progress, final=True))
+        self.engine.gather(None)  # nobody goes away before the manifest is there
+        self.stalled_s += time.perf_counter() - started
+        return uri
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is durable; raises what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def check(self) -> None:
+        """Raise what went wrong with the checkpoint that is being written, without waiting for it."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def _snapshot(self, progress: Progress, *, final: bool) -> Snapshot:
+        weights = self.engine.weights()
+        if weights is None:  # the model has them itself
+            own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied one once
+            weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
+        state = None if final else self._copy(self.engine.state())
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        progress = dataclasses.replace(progress, skipped=list(progress.skipped))
+        return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state)
+
+    def _copy(self, state: OptimizerState) -> OptimizerState:
+        pieces = [dataclasses.replace(piece, tensor=self._buffers.copy(_name(piece), piece.tensor)) for piece in state.pieces]
+        return dataclasses.replace(state, pieces=pieces)
+
+    def _write(self, snapshot: Snapshot) -> str:
+        """Make a snapshot durable; runs on every rank, in the thread unless it is the finished checkpoint."""
+        self.store.scratch().mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f"checkpoint-{self.rank}-", dir=self.store.scratch()))
+        try:
+            trainer: Files = {}
+            if (state := snapshot.state) is not None:
+                world_size = self.engine.layout.world_size
+                own = put_rank_state(
+                    self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, scratch / "trainer"
+                )
+                for files in self.engine.gather_aside(own):
+                    trainer |= files
+            return self._publish(snapshot, trainer, scratch) if self.rank == 0 else ""
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _publish(self, snapshot: Snapshot, trainer: Files, scratch: Path) -> str:
+        job, progress = self.job, snapshot.progress
+        files = put_model(self.store, self.model, self.processor, scratch / "model", self.model_files, snapshot.weights)
+        self.model_files = files
+        if trainer:
+            state = {"progress": vars(progress), "loader": snapshot.loader, "code": job.code}
+            trainer = {**trainer, **put_run_state(self.store, state)}
+        parents = [split_uri(uri)[1] for uri in (job.data, job.init) if uri]
+        checkpoint = Checkpoint(
+            parents=tuple(parents),
+            stage=job.config.stage,
+            recipe=job.config.recipe,
+            config=job.config.model_dump(mode="json"),
+            step=progress.step,
+            total_steps=progress.total_steps,
+            sequences_seen=progress.step * self.engine.layout.global_batch,
+            tokens_seen=progress.tokens,
+            images_seen=progress.images,
+            skipped=tuple(progress.skipped),
+            world_size=self.engine.layout.world_size,
+            num_parameters=self.engine.num_parameters,
+            model=files,
+            trainer=trainer,
+            history=self.store.put_bytes(self.history.to_parquet(snapshot.rows)),
+        )
+        return publish_checkpoint(self.store, job.key, checkpoint, job.config.train.keep_checkpoints)
+
+
+def _name(piece: StatePiece) -> str:
+    return f"{piece.key} {piece.name} {piece.offset}"
