@@ -8,7 +8,7 @@ from mm1.checkpoint.write import put_model
 from mm1.manifests import Checkpoint, DataMix, load, publish, split_uri
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1.train.config import TrainJob
+from mm1.train.config import RunConfig, TrainJob
 from mm1.train.model import build_model
 
 
@@ -28,14 +28,15 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
     """
     mix = load(job.data, DataMix)
     mix_store = open_store(split_uri(job.data)[0])
-    model, processor = build_model(job.config, mix, mix_store, None, job.vision, job.decoder, scratch)
+    config = with_fitting_patches(job.config, mix.image_size_px)
+    model, processor = build_model(config, mix, mix_store, None, job.vision, job.decoder, scratch)
     return publish(
         store,
         Checkpoint(
             parents=(split_uri(job.data)[1],),
             stage="imported",
             recipe=job.config.recipe,
-            config=job.config.model_dump(mode="json"),
+            config=config.model_dump(mode="json"),
             step=0,
             total_steps=0,
             sequences_seen=0,
@@ -46,3 +47,13 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
             model=put_model(store, model, processor, scratch / "model"),
         ),
     )
+
+
+def with_fitting_patches(config: RunConfig, image_size_px: int) -> RunConfig:
+    """Let the patches of the recipe's tower divide the images: no later stage keeps this tower, so its size is no decision."""
+    vision = config.model.vision
+    if vision is None or image_size_px % vision.patch_size_px == 0:
+        return config
+    patch_size_px = max(size for size in range(1, vision.patch_size_px) if image_size_px % size == 0)
+    model = config.model.model_copy(update={"vision": vision.model_copy(update={"patch_size_px": patch_size_px})})
+    return config.model_copy(update={"model": model})
