@@ -28,7 +28,7 @@ from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.engine import Engine, all_agree
 from mm1.train.layout import Layout, plan_layout
 from mm1.train.loop import Loop, Progress
-from mm1.train.model import Init, build_model
+from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.run import Run
 from mm1.train.schedule import learning_rate_law, rate_factor
@@ -61,7 +61,8 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         return former
     state = load_state(store, former) if former is not None else None
     if former is not None:
-        model, processor = load_model(store, former, scratch / "model", verify=False)
+        dtype = torch.float32 if _lacks_masters(config, former) else weights_dtype(config.train)
+        model, processor = load_model(store, former, scratch / "model", dtype, verify=False)
         model.train()
     else:
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
@@ -133,10 +134,14 @@ def _engine(
 ) -> tuple[Engine, dict[str, torch.Tensor] | None]:
     """The engine, and float32 weights for its masters where the checkpoint has none beside the model's."""
     masters = None
-    wants_masters = config.train.dtype == "bfloat16" and config.train.zero_stage > 0
-    if wants_masters and former is not None and former.config["train"]["zero_stage"] == 0:
+    if former is not None and _lacks_masters(config, former):
         masters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     return Engine(model, peak_lr, config.optim, config.train, layout), masters
+
+
+def _lacks_masters(config: RunConfig, former: Checkpoint) -> bool:
+    """Whether float32 masters are wanted beside the model, and the checkpoint has its float32 weights in the model."""
+    return weights_dtype(config.train) != torch.float32 and former.config["train"]["zero_stage"] == 0
 
 
 def _tell(former: Checkpoint, state: TrainerState, world_size: int, code: str) -> None:

@@ -26,7 +26,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import adopt_language, build_from_parts
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
-from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, VisionConfig
+from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, TrainConfig, VisionConfig
 from mm1.train.initial import unit_decoder
 from mm1.train.parts import LANGUAGE_ONLY
 from mm1.train.upcycle import upcycle
@@ -45,7 +45,7 @@ class Init:
 def build_model(
     config: RunConfig, mix: DataMix, mix_store: Store, init: Init | None, vision: str, decoder: str, scratch: Path
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Build the model that a run starts with, float32 on the CPU, equal on every rank.
+    """Build the model that a run starts with, on the CPU, equal on every rank, in the type that its engine wants.
 
     Args:
         config: the resolved run; sections of parts that come from elsewhere are None.
@@ -61,14 +61,15 @@ def build_model(
     """
     tokenizer = AutoTokenizer.from_pretrained(mix_store.get_folder(mix.tokenizer, scratch / "tokenizer"), local_files_only=True)
     torch.manual_seed(config.train.seed)
+    dtype = weights_dtype(config.train)
     try:
         if init is None:
-            model = _assemble(config, mix, tokenizer, vision, decoder, None)
+            model = _assemble(config, mix, tokenizer, vision, decoder, None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
-        source, processor = load_model(init.store, init.checkpoint, scratch / "init")
+        source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype)
         _check_tokenizer(tokenizer, processor.tokenizer)
         if init.checkpoint.stage in LANGUAGE_ONLY or vision:
-            model = _assemble(config, mix, tokenizer, vision, "", source)
+            model = _assemble(config, mix, tokenizer, vision, "", source, dtype=dtype)
             processor = _processor(config, mix, tokenizer, vision)
         else:
             model = source
@@ -100,6 +101,11 @@ def model_config(config: RunConfig) -> MM1Config:
         router_z_loss_weight=decoder.z_loss_weight,
         **_connector_fields(connector),
     )
+
+
+def weights_dtype(train: TrainConfig) -> torch.dtype:
+    """Type of the model's own weights: bfloat16 where float32 masters are kept beside them, so that no more is built."""
+    return torch.bfloat16 if train.dtype == "bfloat16" and train.zero_stage > 0 else torch.float32
 
 
 def _assemble(

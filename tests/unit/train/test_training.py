@@ -2,6 +2,7 @@
 
 import io
 import signal
+from collections import defaultdict
 
 import pyarrow.parquet as pq
 import pytest
@@ -150,6 +151,32 @@ def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):
     assert not torch.equal(rotary, rotary.bfloat16().float())
     assert {parameter.dtype for parameter in run.checkpoints.model.parameters()} == {torch.bfloat16}
     assert {piece.tensor.dtype for piece in run.engine.state().pieces if piece.key == "master"} == {torch.float32}
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 3)])
+def test_float32_masters_outlive_a_change_of_stage(alone, mixture, tmp_path, before, after):
+    """At stage 0 the masters are the model's weights, above they lie beside it; nothing may be rounded on the way."""
+    shape = ("optim.name=adamw", "train.steps=3", "train.dtype=bfloat16", "train.micro_batch=4")
+    first = build(small_run("mm1_tiny", *shape, f"train.zero_stage={before}"), mixture, tmp_path, "moved")
+    first.loop.callbacks[-1].asked = signal.SIGTERM
+    with pytest.raises(Preempted):
+        first.go()
+    second = build(small_run("mm1_tiny", *shape, f"train.zero_stage={after}"), mixture, tmp_path, "moved")
+    assert second.progress.step == 1
+    assert masters_of(second.engine) == masters_of(first.engine)
+
+
+def masters_of(engine):
+    """Float32 weights of each parameter, as bytes."""
+    found = defaultdict(list)
+    for slot in engine._slots().all:
+        start = slot.start
+        for piece in slot.pieces:
+            values = slot.holder.detach().reshape(-1)[start : start + piece.numel]
+            assert values.dtype == torch.float32
+            found[piece.name].append((piece.offset, values.numpy().tobytes()))
+            start += piece.numel
+    return {name: b"".join(part for _, part in sorted(parts)) for name, parts in found.items()}
 
 
 def test_a_schedule_in_tokens_ends_the_run(alone, mixture, tmp_path):
