@@ -52,8 +52,9 @@ SPREADING = (
     "gradient_checkpointing",
     "checkpoint_every",
     "keep_checkpoints",
+    "profile",
 )
-"""Fields of the section ``train`` that change how a run is laid out, not what it does."""
+"""Fields of the section ``train`` that change how a run is laid out or looked at, not what it does."""
 
 
 def split_overrides(text: str) -> list[str]:

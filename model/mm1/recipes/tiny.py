@@ -10,6 +10,7 @@ from __future__ import annotations
 from mm1.train.config import (
     ConnectorConfig,
     DecoderConfig,
+    LogConfig,
     ModelConfig,
     OptimConfig,
     RunConfig,
@@ -18,6 +19,8 @@ from mm1.train.config import (
     VisionConfig,
 )
 
+QUIET = LogConfig(wandb="off")
+"""Starting wandb takes two seconds of processor time, offline too: a lot in runs of a minute, whose report shows the same."""
 MUON = OptimConfig(name="muon", lr=5e-3, betas=(0.9, 0.98), weight_decay=0.01)
 
 
@@ -66,6 +69,7 @@ def mm1_tiny_lm() -> RunConfig:
             checkpoint_every=100,
             frozen=(r"^model\.vision_tower\.", r"^model\.connector\."),
         ),
+        log=QUIET,
     )
 
 
@@ -78,6 +82,7 @@ def mm1_tiny() -> RunConfig:
         optim=MUON,
         schedule=ScheduleConfig(warmup_steps=30),
         train=TrainConfig(steps=500, global_batch=16, micro_batch=16, checkpoint_every=100),
+        log=QUIET,
     )
 
 
@@ -96,4 +101,5 @@ def mm1_tiny_sft() -> RunConfig:
         optim=MUON.model_copy(update={"lr": 2e-3}),
         schedule=ScheduleConfig(warmup_steps=20),
         train=TrainConfig(steps=150, global_batch=16, micro_batch=16, checkpoint_every=100),
+        log=QUIET,
     )

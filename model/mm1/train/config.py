@@ -177,14 +177,25 @@ class TrainConfig(Config):
     """Recompute activations in the backward pass: less memory, a third more time."""
     seed: int = 0
     """Seed of fresh weights."""
+    profile: str = Field(default="", pattern=r"^(\d+(-\d+)?)?$")
+    """Steps of which rank 0 leaves a trace, for example 10-13 (both counted); empty = none."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        first, last = self.profiled
+        if self.profile and not 1 <= first <= last:
+            raise ValueError(f"profile={self.profile}: steps count from 1, the first comes first, for example 10-13")
         if self.offload == "optimizer" and self.zero_stage == 0:
             raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, where the optimiser's state is spread")
         if self.expert_parallel > 1 and self.zero_stage == 0:
             raise ValueError("expert_parallel above 1 needs zero_stage=1, 2 or 3")
         return self
+
+    @property
+    def profiled(self) -> tuple[int, int]:
+        """First and last step of the trace; zeros for none."""
+        first, _, last = self.profile.partition("-")
+        return int(first or 0), int(last or first or 0)
 
 
 class SequenceConfig(Config):
@@ -205,6 +216,8 @@ class LogConfig(Config):
 
     progress_every_s: float = Field(default=0.5, gt=0)
     """Seconds between two progress lines of rank 0."""
+    wandb: Literal["off", "offline", "online"] = "offline"
+    """Weights & Biases: offline leaves files that `wandb sync` sends; online sends at once and needs wandb's own login."""
 
 
 class RunConfig(Config):
@@ -225,7 +238,7 @@ class RunConfig(Config):
     sequence: SequenceConfig | None = None
     """What the mixture must be made of; None = whatever the given one is."""
     log: LogConfig = LogConfig()
-    """Progress."""
+    """Progress and Weights & Biases."""
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:

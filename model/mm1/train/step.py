@@ -7,7 +7,7 @@ micro-batches and processes is that mean. The routers' losses of a mixture of ex
     micro-batches -> number of predicted tokens (all ranks) -> forward, backward of each -> figures (all ranks)
         -> finite? -> weights updated -> StepResult
 
-Names of dimensions: B sequences, S tokens of a sequence, M tokens that a router saw, X experts.
+Names of dimensions: B sequences, S tokens of a sequence, D documents of a sequence, M tokens that a router saw, X experts.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class StepResult:
     positions: int
     """Places for tokens, padding included."""
     images: int
+    pairs: int
+    """Pairs of tokens of a document of which the later one sees the earlier, itself included."""
     router: dict[str, float]
     """Of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced), dropped
     (share of the tokens' choices that went to no expert; no layer here has a capacity limit, so it should be 0)."""
@@ -77,7 +79,8 @@ class TrainStep:
         )
         (total_predicted,) = engine.reduce([float(predicted)])
         normaliser = max(total_predicted, 1.0) / engine.layout.micro_batches
-        figures = _Figures(len(self.sources), self.experts_per_token)
+        pairs = sum(seen_pairs(batch["document_ids"]) for batch in micro_batches)  # before a GPU has them: no waiting for it
+        figures = _Figures(len(self.sources), self.experts_per_token, pairs)
         for number, batch in enumerate(micro_batches):
             batch = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
             source_ids = batch.pop("source_ids")
@@ -95,13 +98,22 @@ class TrainStep:
         return figures.result(self.sources, engine.grad_norm, engine.layout.micro_batches)
 
 
+def seen_pairs(document_ids_BS: torch.Tensor) -> int:
+    """Pairs of tokens that attention is for: L (L + 1) / 2 in a document of L tokens; 0 marks padding."""
+    num_documents = int(document_ids_BS.max()) + 1
+    lengths_BD = torch.zeros(len(document_ids_BS), num_documents, dtype=torch.int64, device=document_ids_BS.device)
+    lengths_BD.scatter_add_(1, document_ids_BS.long(), (document_ids_BS != 0).long())
+    return int((lengths_BD * (lengths_BD + 1) // 2).sum())
+
+
 class _Figures:
     """Sums over micro-batches, then over processes."""
 
-    def __init__(self, num_sources: int, experts_per_token: int) -> None:
+    def __init__(self, num_sources: int, experts_per_token: int, pairs: int) -> None:
         self.losses = [0.0] * num_sources
         self.counts = [0.0] * num_sources
         self.totals = [0.0] * 5  # tokens, positions, images, balance loss, z-loss
+        self.pairs = pairs
         self.experts_per_token = experts_per_token
         self.loads: list[float] = []
         self.num_layers = 0
@@ -134,12 +146,13 @@ class _Figures:
         self.loads = [old + new for old, new in zip(self.loads or [0.0] * len(loads), loads, strict=True)]
 
     def values(self) -> list[float]:
-        return [*self.losses, *self.counts, *self.totals, *self.loads]
+        return [*self.losses, *self.counts, *self.totals, float(self.pairs), *self.loads]
 
     def take(self, values: list[float]) -> None:
         number = len(self.losses)
         self.losses, self.counts = values[:number], values[number : 2 * number]
-        self.totals, self.loads = values[2 * number : 2 * number + 5], values[2 * number + 5 :]
+        self.totals, self.pairs = values[2 * number : 2 * number + 5], int(values[2 * number + 5])
+        self.loads = values[2 * number + 6 :]
 
     def result(self, sources: list[str], grad_norm: float, micro_batches: int) -> StepResult:
         tokens, positions, images, balance, z_loss = self.totals
@@ -161,5 +174,6 @@ class _Figures:
             tokens=int(tokens),
             positions=int(positions),
             images=int(images),
+            pairs=self.pairs,
             router=router,
         )
