@@ -13,11 +13,13 @@ import ctypes
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from mm1.errors import BY_OUTCOME, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted
@@ -67,6 +69,8 @@ def run_ranks(
     job = job.model_copy(update={"threads": threads})
     config = folder / "run.json"
     config.write_text(job.model_dump_json())
+    for former in folder.glob("error-rank*.json"):  # of a launch before this one
+        former.unlink()
     killed_before = oom_kills()
     code = _follow(_start(config, processes, threads, folder, rendezvous), take, grace_s)
     result_file = folder / "result.json"
@@ -80,7 +84,8 @@ def run_ranks(
 
 
 def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc_per_node", str(processes)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc_per_node", str(processes)]
+    command = [*launcher, *(beside_their_gpus(affinity()) if processes <= num_gpus() else ())]
     environment = os.environ | PROCESS_SETTINGS | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with (folder / "stderr.txt").open("w") as errors:
         return subprocess.Popen(
@@ -166,9 +171,39 @@ def num_gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def beside_their_gpus(allowed: AbstractSet[int], nodes: Path = Path("/sys/devices/system/node")) -> tuple[str, ...]:
+    """Return the option of torchrun that keeps the threads of a rank on the NUMA node of its GPU, if that can be.
+
+    torchrun ends the run if ``numactl`` is missing or a rank is left without a core, so both are looked at before.
+
+    Args:
+        allowed: cores that this process may use; all nodes must have some of them.
+        nodes: where Linux describes its NUMA nodes.
+    """
+    lists = [file.read_text().strip() for file in sorted(nodes.glob("node[0-9]*/cpulist"))]
+    cores_of_nodes = [_cores_of_list(text) for text in lists if text]
+    if len(cores_of_nodes) < 2 or not all(own & allowed for own in cores_of_nodes):
+        return ()
+    if shutil.which("numactl") is None:
+        log.info("this machine has %d NUMA nodes; with numactl installed, each rank would stay at its own", len(cores_of_nodes))
+        return ()
+    return ("--numa-binding", "node")
+
+
+def _cores_of_list(text: str) -> set[int]:
+    """Cores of a list as Linux writes it: 0-3,8-11."""
+    ranges = [part.split("-") for part in text.split(",")]
+    return {core for first, *last in ranges for core in range(int(first), int((last or [first])[0]) + 1)}
+
+
+def affinity() -> AbstractSet[int]:
+    """Cores that the system lets this process run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
     """Cores that this process may use: its affinity, or a container's quota if that is less."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(affinity())
     limit, period = _quota()
     return min(found, max(1, limit // period)) if limit > 0 < period else found
 
