@@ -62,9 +62,20 @@ def check_folder(folder: Path, part: str) -> None:
             raise ValueError(f"{part}: {file} is no whole safetensors file; download it again") from error
 
 
-def read_config(folder: Path) -> Any:
-    """Read the configuration of a folder, without foreign code and without the network."""
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+def read_config(folder: Path, part: str) -> Any:
+    """Read the configuration of a folder, without foreign code and without the network.
+
+    Raises:
+        ValueError: transformers does not know the type of the model.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{part}: {folder} is a model that brings its own code, which is not run: give one that transformers itself knows"
+        ) from error
 
 
 def read_pretrained(

@@ -101,7 +101,7 @@ def read_tower(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, Any]
         config, state = read_open_clip(folder)
         tower, missing = read_pretrained(CLIPVisionModel, None, "vision", dtype, config=config, state_dict=state)
     else:
-        config = read_config(folder)
+        config = read_config(folder, "vision")
         config = getattr(config, "vision_config", config)
         tower, missing = read_pretrained(AutoModel, folder, "vision", dtype, config=config)
     keep_patches_only(tower)
@@ -119,7 +119,7 @@ def read_decoder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, An
         ValueError: the folder holds no weights that fit; see folders.py.
     """
     check_folder(folder, "decoder")
-    config = read_config(folder)
+    config = read_config(folder, "decoder")
     decoder, missing = read_pretrained(AutoModelForCausalLM, folder, "decoder", dtype, config=config)
     _check_complete(missing, "decoder", folder)
     return config.get_text_config(), decoder

@@ -110,7 +110,7 @@ def test_code_that_comes_with_a_folder_is_not_run(root, copy):
     fields |= {"model_type": "stranger", "auto_map": {"AutoConfig": "stranger.Config"}}
     (folder / "config.json").write_text(json.dumps(fields))
     (folder / "stranger.py").write_text("raise SystemExit('run')\n")
-    refuse(root, "custom code|trust_remote_code", decoder=folder)
+    refuse(root, "decoder: .* brings its own code, which is not run", decoder=folder)
 
 
 def test_mean_and_deviation_come_from_the_folder(tmp_path):
