@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.cache_utils import Cache
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
@@ -116,6 +117,31 @@ def documents_from_positions(
     if attention_mask is not None and not attention_mask.all():
         return None
     return starts_BS.cumsum(dim=1) + 1
+
+
+def packed_mask(
+    config: PreTrainedConfig, document_ids_BS: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, PackedLayout | None]:
+    """Return what a decoder is given for packed documents.
+
+    Args:
+        config: configuration of the decoder.
+        document_ids_BS: document of each token, 1, 2, 3 … inside a row, 0 for padding.
+        dtype: type of the hidden states.
+
+    Returns:
+        A mask for every layer, and the layout if the decoder attends by it; the mask is then a stand-in.
+
+    Raises:
+        ValueError: the decoder's attention takes no such mask, or its window is shorter than a document.
+    """
+    layout, implementation = PackedLayout(document_ids_BS), config._attn_implementation
+    if implementation == PACKED_ATTENTION:
+        return layout.placeholder, layout
+    window = getattr(config, "sliding_window", None)
+    if implementation not in ("sdpa", "eager") or (window is not None and window < layout.max_length):
+        raise ValueError(f"Packed documents need attn_implementation={PACKED_ATTENTION!r}; this decoder has {implementation!r}")
+    return layout.mask() if implementation == "sdpa" else layout.bias(dtype), None
 
 
 def packed_attention_forward(

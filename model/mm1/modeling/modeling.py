@@ -23,7 +23,7 @@ from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import slice_logits_to_keep
 
-from .attention import PACKED_ATTENTION, PackedLayout, documents_from_positions
+from .attention import PACKED_ATTENTION, documents_from_positions, packed_mask
 from .configuration import MM1Config
 from .connectors import build_connector, init_connector_weights
 from .experts import SORTED_EXPERTS
@@ -171,7 +171,7 @@ class MM1Model(MM1PreTrainedModel):
             if use_cache or past_key_values is not None:
                 raise ValueError("Packed documents (document_ids) cannot be used with a key-value cache")
             use_cache = False
-            attention_mask, kwargs["packed"] = self._packed_mask(document_ids, inputs_embeds.dtype)
+            attention_mask, kwargs["packed"] = packed_mask(self.language_model.config, document_ids, inputs_embeds.dtype)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -203,18 +203,6 @@ class MM1Model(MM1PreTrainedModel):
         if past_key_values is None or past_key_values.get_seq_length() == 0 or pixel_values is not None:
             return False
         return image_features is None or not bool((input_ids == self.config.image_token_id).any())
-
-    def _packed_mask(self, document_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, PackedLayout | None]:
-        layout = PackedLayout(document_ids)
-        implementation = self.language_model.config._attn_implementation
-        if implementation == PACKED_ATTENTION:
-            return layout.placeholder, layout
-        window = getattr(self.language_model.config, "sliding_window", None)
-        if implementation not in ("sdpa", "eager") or (window is not None and window < layout.max_length):
-            raise ValueError(
-                f"Packed documents need attn_implementation={PACKED_ATTENTION!r}; this decoder has {implementation!r}"
-            )
-        return layout.mask() if implementation == "sdpa" else layout.bias(dtype), None
 
 
 class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
