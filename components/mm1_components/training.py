@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mm1.errors import OutOfMemory
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.launch.config import Layout
 from mm1_components.step import Context
@@ -52,9 +53,27 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     job = job.model_copy(update={"folder": str(folder)})
     if job.decoder:
         return publish_decoder(job)
-    result = run_ranks(job, layout.nodes * (layout.processes or num_gpus() or 1), Lines(context).take, layout.grace_s)
-    assert result is not None, "rank 0 is on this machine"
-    return result
+    processes = layout.nodes * (layout.processes or num_gpus() or 1)
+    relaunched: list[str] = []
+    while True:
+        try:
+            result = run_ranks(job, processes, Lines(context).take, layout.grace_s)
+        except OutOfMemory as error:
+            if (micro_batch := job.config.train.micro_batch) == 1:
+                raise
+            job = with_micro_batch(job, micro_batch // 2)
+            relaunched.append(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2}: {error}")
+            context.note(relaunched=relaunched)
+            log.warning("starting again with the same global batch: %s", relaunched[-1])
+            continue
+        assert result is not None, "rank 0 is on this machine"
+        return result
+
+
+def with_micro_batch(job: TrainJob, micro_batch: int) -> TrainJob:
+    """A job with fewer sequences at a time; its global batch stays as it is."""
+    train = job.config.train.model_copy(update={"micro_batch": micro_batch})
+    return job.model_copy(update={"config": job.config.model_copy(update={"train": train})})
 
 
 def publish_decoder(job: TrainJob) -> TrainResult:

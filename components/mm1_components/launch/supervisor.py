@@ -35,6 +35,7 @@ from mm1_components.launch.logs import LogFollower
 from mm1_components.launch.node import result_key
 from mm1_components.launch.watching import Ending, ending_of, index_of, pending_of, verdict
 from mm1_components.step import Context
+from mm1_components.training import with_micro_batch
 
 log = logging.getLogger("mm1")
 
@@ -118,8 +119,7 @@ class _Supervisor:
             self.attempt += 1
 
     def _set_micro_batch(self, micro_batch: int) -> None:
-        train = self.job.config.train.model_copy(update={"micro_batch": micro_batch})
-        self.job = self.job.model_copy(update={"config": self.job.config.model_copy(update={"train": train})})
+        self.job = with_micro_batch(self.job, micro_batch)
 
     def _attempt(self) -> Ending | None:
         """Create or adopt the JobSet of this attempt and follow it to its end; None = done."""

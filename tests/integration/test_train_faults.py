@@ -1,0 +1,93 @@
+"""Training steps as processes that meet with a fault: a rank killed, memory or disk exhausted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from mm1.errors import Outcome
+from mm1.manifests import Checkpoint, load
+from tests.integration.test_train_steps import RUN, STEPS, TIMEOUT_S, Trial, trainers_below
+from tests.support.tiny_runs import SMALL_PARTS, small_mix
+
+pytestmark = pytest.mark.integration
+INJECTED = str(Path(__file__).parents[1] / "support" / "injected")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return small_mix(tmp_path_factory.mktemp("data"))[1]
+
+
+def ranks_of(trial: Trial) -> list[int]:
+    """The trainer processes of a trial, torchrun left out."""
+    found = []
+    for pid in trainers_below(trial.root / "work"):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"mm1.train" in command and b"torch.distributed.run" not in command:
+            found.append(pid)
+    return found
+
+
+def test_a_killed_rank_ends_the_others_and_fewer_go_on(tmp_path, data):
+    trial = Trial(tmp_path, data)
+    run = (*RUN, "train.micro_batch=2")
+    process = trial.start("--processes", "2", run=run)
+    trial.wait_for_step(process, 7)
+    ranks = ranks_of(trial)
+    assert len(ranks) == 2
+    killed = time.monotonic()
+    os.kill(max(ranks), signal.SIGKILL)
+    assert process.wait(TIMEOUT_S) == Outcome.NETWORK, trial.log[-3000:]
+    assert time.monotonic() - killed < 60
+    assert ranks_of(trial) == []
+    assert trial.finish("--processes", "1", run=run) == 0, trial.log[-3000:]
+    assert "it was saved by 2 processes, and there are 1 now" in trial.log
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["resumed_from"] >= 5, metrics["steps"]) == (True, STEPS)
+
+
+def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, monkeypatch):
+    """128 sequences of 128 tokens at an inner width of 16,384: a GiB for each tensor that is kept."""
+    monkeypatch.setenv("PYTHONPATH", INJECTED)
+    monkeypatch.setenv("MM1_TEST_ROOM_MIB", "6500")
+    trial = Trial(tmp_path, data)
+    wide = (*SMALL_PARTS, "model.decoder.ffn_size=16384", "train.steps=1", "train.global_batch=128", "train.micro_batch=128")
+    assert trial.finish(run=(*wide, "train.checkpoint_every=1")) == 0, trial.log[-3000:]
+    assert "out of memory, micro_batch 128 -> 64" in trial.log
+    record = trial.store.read_json("runs/manual/pretrain.json")
+    assert record["facts"]["relaunched"][0].startswith("out of memory, micro_batch 128 -> 64")
+    train = load((trial.root / "manifest").read_text(), Checkpoint).config["train"]
+    assert (train["micro_batch"], train["global_batch"]) == (64, 128)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 16 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(small_disk, data):
+    trial = Trial(small_disk / "trial", data)
+    process = trial.start()
+    trial.wait_for_step(process, 7)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(b"x" * 4096)
+    assert process.wait(TIMEOUT_S) == Outcome.NETWORK
+    filler.unlink()
+    assert trial.finish() == 0, trial.log[-3000:]
+    assert json.loads((trial.root / "metrics.json").read_text())["resumed_from"] >= 5
