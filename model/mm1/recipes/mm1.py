@@ -94,17 +94,17 @@ def mm1_1b() -> RunConfig:
     24 layers of 2048 tie the embeddings: apart they would be a sixth of the model.
     """
     decoder = _decoder(2048, 24, 5632, tie=True)
-    return _pretraining("mm1_1b", decoder, micro_batch=4, zero_stage=1, checkpoint_every=500)
+    return _pretraining("mm1_1b", decoder, micro_batch=4, zero_stage=2, checkpoint_every=500)
 
 
 def mm1_3b() -> RunConfig:
     """MM1-3B: 26 layers of 3072, the depth, width and heads of Apple's published on-device model."""
-    return _pretraining("mm1_3b", _decoder_3b(), micro_batch=2, zero_stage=1, checkpoint_every=500)
+    return _pretraining("mm1_3b", _decoder_3b(), micro_batch=2, zero_stage=2, checkpoint_every=500)
 
 
 def mm1_7b() -> RunConfig:
     """MM1-7B: 32 layers of 4096, with the wide feed-forward layers that its experts call for."""
-    return _pretraining("mm1_7b", _decoder_7b(), micro_batch=1, zero_stage=1, checkpoint_every=500)
+    return _pretraining("mm1_7b", _decoder_7b(), micro_batch=1, zero_stage=2, checkpoint_every=500)
 
 
 def mm1_30b() -> RunConfig:

@@ -7,7 +7,7 @@ ZeRO stage and expert-parallel size can take it up again::
     holder[start : start + n] = pieces of flattened parameters, one after the other
 
 Measured on DeepSpeed 0.19: stages 1 and 2 cut the concatenated parameters of a group into equal partitions and note on each
-parameter where its part lies; stage 3 cuts each parameter by itself, with padding at its end; Muon's momentum at stages 1 and 2
+parameter where its part lies (with bfloat16, stage 1 has an optimiser of its own that does the same); stage 3 cuts each parameter by itself, with padding at its end; Muon's momentum at stages 1 and 2
 is kept for whole parameters, those that a partition touches. Experts that processes share are stacks of some experts, gate and
 up separate, while transformers stacks all of them with gate and up joined.
 
@@ -116,7 +116,8 @@ class Slots:
                 yield Slot(parameter, 0, self._pieces(parameter, 0, parameter.numel()), is_whole=True)
 
     def _partitioned(self) -> Iterator[Slot]:
-        for number, parameters in enumerate(self.wrapper.bit16_groups):
+        groups = getattr(self.wrapper, "bit16_groups", None) or self.wrapper.bf16_groups
+        for number, parameters in enumerate(groups):
             holder = self.inner.param_groups[number]["params"][0]
             for parameter in parameters:
                 if (mapping := parameter._hp_mapping) is not None:
