@@ -19,13 +19,18 @@ from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.store.base import Store
 from mm1.store.open import open_store
+from mm1.train.callbacks.base import Callback
 from mm1.train.callbacks.history import History
+from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.preemption import Preemption
+from mm1.train.callbacks.profiler import Profiler
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.saving import Saving
+from mm1.train.callbacks.wandb import Wandb
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.engine import Engine, all_agree
+from mm1.train.flops import sizes_of_model
 from mm1.train.layout import Layout, plan_layout
 from mm1.train.loop import Loop, Progress
 from mm1.train.model import Init, build_model, weights_dtype
@@ -83,7 +88,10 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
             history.from_parquet(store.get_bytes(former.history), progress.step)
         _tell(former, state, world_size, job.code)
     loader = _loader(job, mix, mix_store, processor, engine, rank, state)
-    speed = ProgressLines(config.log.progress_every_s, rank)
+    devices = Devices.here(sizes_of_model(model.config), world_size)
+    metrics = Metrics(Path(job.folder), store, job.key, config.train.checkpoint_every, peak_lr, devices) if rank == 0 else None
+    watchers = [metrics, *_watchers(job, store, metrics.path)] if metrics else []
+    speed = ProgressLines(config.log.progress_every_s, metrics)
     checkpoints = Checkpoints(
         job, store, model, processor, engine, loader, history, rank, former.model if former is not None else None
     )
@@ -93,7 +101,11 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         iter(loader),
         lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
-        [history, speed, Saving(config.train.checkpoint_every, checkpoints), Preemption(engine, checkpoints)],
+        [
+            *(history, *watchers, speed),
+            Saving(config.train.checkpoint_every, checkpoints),
+            Preemption(engine, checkpoints),
+        ],
         skipped_batches(store, job.key),
     )
     return Run(loop, engine, checkpoints, history, speed)
@@ -127,6 +139,17 @@ def train_through(run: Run, job: TrainJob, rank: int, world_size: int) -> TrainR
     again = build_run(job, rank, world_size)
     assert isinstance(again, Run), "unfinished work"
     return train_through(again, job, rank, world_size)
+
+
+def _watchers(job: TrainJob, store: Store, metrics: Path) -> list[Callback]:
+    """What rank 0 does for those who look at the run, beside the file of figures."""
+    config, folder = job.config, Path(job.folder)
+    found: list[Callback] = []
+    if config.log.wandb != "off":
+        found.append(Wandb(config.log.wandb, folder, store, job.key, config.model_dump(mode="json"), metrics))
+    if config.train.profile:
+        found.append(Profiler(*config.train.profiled, folder, store, job.key))
+    return found
 
 
 def _engine(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mm1.config.base import Config
 
@@ -177,14 +177,11 @@ class TrainConfig(Config):
     """Recompute activations in the backward pass: less memory, a third more time."""
     seed: int = 0
     """Seed of fresh weights."""
-    profile: str = Field(default="", pattern=r"^(\d+(-\d+)?)?$")
+    profile: str = Field(default="", pattern=r"^(\d+(-\d+)?)?$", coerce_numbers_to_str=True)
     """Steps of which rank 0 leaves a trace, for example 10-13 (both counted); empty = none."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        first, last = self.profiled
-        if self.profile and not 1 <= first <= last:
-            raise ValueError(f"profile={self.profile}: steps count from 1, the first comes first, for example 10-13")
         if self.offload == "optimizer" and self.zero_stage == 0:
             raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, where the optimiser's state is spread")
         if self.expert_parallel > 1 and self.zero_stage == 0:
@@ -196,6 +193,14 @@ class TrainConfig(Config):
         """First and last step of the trace; zeros for none."""
         first, _, last = self.profile.partition("-")
         return int(first or 0), int(last or first or 0)
+
+    @field_validator("profile")
+    @classmethod
+    def _check_profile(cls, text: str) -> str:
+        first, _, last = text.partition("-")
+        if text and not 1 <= int(first) <= int(last or first):
+            raise ValueError("steps count from 1 and the earlier comes first, for example 10-13")
+        return text
 
 
 class SequenceConfig(Config):

@@ -78,6 +78,13 @@ class Loop:
 
     def run(self) -> None:
         """Do the steps that are left; whatever a callback raises ends the run."""
+        try:
+            self._run()
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(self.progress)
+
+    def _run(self) -> None:
         for callback in self.callbacks:
             callback.on_start(self.progress)
         accumulation = self.step.engine.layout.accumulation

@@ -23,3 +23,10 @@ class Callback:
             result: figures of the step.
             rate_factor: share of the peak learning rate that the step was done with.
         """
+
+    def on_end(self, progress: Progress) -> None:
+        """Called once when no step follows, whatever the reason: the last one is done, a request to stop, an error.
+
+        Args:
+            progress: where the run stands.
+        """

@@ -1,6 +1,7 @@
 """Live progress of a run, as JSON lines on rank 0's standard output, and the run's speed.
 
-A line is ``{"mm1": "progress", "step": 120, "steps": 400, "loss": 1.23, ...}``; the step wrapper reads them.
+A line is ``{"mm1": "progress", "step": 120, "steps": 400, "loss": 1.23, ...}``; the step wrapper reads them. Speeds in it
+are of the steps since the line before, the time that is left follows from all steps of this process.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mm1.train.callbacks.base import Callback
+from mm1.train.callbacks.metrics import Metrics
 
 if TYPE_CHECKING:
     from mm1.train.loop import Progress
@@ -22,19 +24,20 @@ class ProgressLines(Callback):
 
     Args:
         every_s: seconds between two lines.
-        rank: only rank 0 writes.
+        metrics: makes the rows that lines are drawn from, on rank 0; other ranks have none and write nothing.
         sink: where lines go; standard output by default.
     """
 
-    def __init__(self, every_s: float, rank: int, sink: TextIO | None = None) -> None:
+    def __init__(self, every_s: float, metrics: Metrics | None, sink: TextIO | None = None) -> None:
         self.every_s = every_s
-        self.rank = rank
+        self.metrics = metrics
         self.sink = sink or sys.stdout
         self.started = self._last = self._former = 0.0
         self.first_step = 0
         self.tokens = self.positions = 0
         """Tokens and positions of the steps that this process did."""
         self.slowest_step_s = 0.0
+        self._rows: list[dict[str, Any]] = []
 
     def on_start(self, progress: Progress) -> None:
         """Start the clock."""
@@ -49,10 +52,17 @@ class ProgressLines(Callback):
         self._former = now
         self.tokens += result.tokens
         self.positions += result.positions
-        if self.rank or not (progress.done or now - self._last >= self.every_s):
+        if self.metrics is None:
             return
-        self._last = now
-        elapsed = now - self.started
+        self._rows.append(self.metrics.row)
+        if progress.done or now - self._last >= self.every_s:
+            self._last = now
+            self.sink.write(json.dumps(self._line(progress, result)) + "\n")
+            self.sink.flush()
+            self._rows.clear()
+
+    def _line(self, progress: Progress, result: StepResult) -> dict[str, Any]:
+        row, seconds = self._rows[-1], sum(row["seconds"] for row in self._rows)
         line = {
             "mm1": "progress",
             "step": progress.step,
@@ -60,11 +70,14 @@ class ProgressLines(Callback):
             "loss": round(result.loss, 4),
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
             "grad_norm": round(result.grad_norm, 4),
-            "tokens_per_s": round(self.tokens / elapsed),
-            "eta_s": round(self._remaining(progress) * elapsed, 1),
+            "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
+            "memory_bytes": row["memory_bytes"],
+            "skipped": row["skipped"],
+            "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
-        self.sink.write(json.dumps(line) + "\n")
-        self.sink.flush()
+        if "mfu" in row:
+            line["mfu"] = round(sum(row["mfu"] * row["seconds"] for row in self._rows) / seconds, 4)
+        return line
 
     def _remaining(self, progress: Progress) -> float:
         """What is left to do, over what this process has done; of steps and tokens whichever ends first."""

@@ -1,0 +1,141 @@
+"""Figures of each step, measured ones among them: one JSON line a step in ``metrics.jsonl`` of the job's folder.
+
+::
+
+    {"step": 120, "time": 1764018000.1, "seconds": 0.21, "loss": 1.23, "loss/captions": 1.1, "lr": 0.005, "grad_norm": 0.8,
+     "tokens": 2031, "images": 96, "padding": 0.008, "tokens_per_s": 9671.0, "mfu": 0.31, "memory_bytes": 812345344,
+     "skipped": 0, "router/load_max": 1.2, ...}
+
+Rank 0 writes them. Each line goes to the system at once, so none is lost with the process; at each checkpoint the new lines go
+to the store, too (:mod:`mm1.train.callbacks.kept`), and a resumed run goes on from those up to its checkpoint. What repeats is
+in the history as well; this file has the times.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
+
+from mm1.errors import Mm1Error
+from mm1.store.base import Store
+from mm1.train.callbacks import kept
+from mm1.train.callbacks.base import Callback
+from mm1.train.flops import Sizes, Work, peak_flops, step_flops, utilisation
+
+if TYPE_CHECKING:
+    from mm1.train.loop import Progress
+    from mm1.train.step import StepResult
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a step's arithmetic is set against."""
+
+    sizes: Sizes
+    """Of the model."""
+    number: int
+    """Devices of all processes."""
+    peak: float | None
+    """FLOP/s of each at best, in bfloat16 whatever the run's type; None = not known, as for CPUs."""
+
+    @classmethod
+    def here(cls, sizes: Sizes, number: int) -> Devices:
+        """Devices like that of this process."""
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+        return cls(sizes, number, peak_flops(name))
+
+    def mfu(self, result: StepResult, seconds: float) -> float | None:
+        """Share of the peak that a step's useful work took: documents and images as they are, no padding, nothing twice."""
+        if self.peak is None:
+            return None
+        work = Work(result.tokens, result.pairs, result.predicted_tokens, result.images)
+        return utilisation(step_flops(self.sizes, work).total, seconds, self.number, self.peak)
+
+
+def peak_memory() -> int:
+    """Bytes that this process had at most: torch's on its GPU; without a GPU all that lies in memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Metrics(Callback):
+    """Makes the row of each step on rank 0, and writes it.
+
+    Args:
+        folder: of the job.
+        store: where rows go at checkpoints.
+        key: name of the work.
+        every: steps between two checkpoints.
+        peak_lr: peak learning rate.
+        devices: what MFU is counted with.
+    """
+
+    def __init__(self, folder: Path, store: Store, key: str, every: int, peak_lr: float, devices: Devices) -> None:
+        self.path = folder / FILE_NAME
+        self.store, self.key, self.every = store, key, every
+        self.peak_lr, self.devices = peak_lr, devices
+        self.row: dict[str, Any] = {}
+        """Of the last step."""
+        self._file: TextIO | None = None
+        self._former = 0.0
+        self._new: list[str] = []
+
+    def on_start(self, progress: Progress) -> None:
+        """Take up the rows up to the checkpoint that the run goes on from."""
+        lines = kept.cut_rows(self.store, self.key, progress.step)
+        self.path.unlink(missing_ok=True)  # a new file: who reads the former one is not confused
+        self._file = self.path.open("w", buffering=1)
+        self._file.writelines(lines)
+        self._former = time.perf_counter()
+
+    def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Write the row of a step."""
+        assert self._file is not None, "on_start comes first"
+        now = time.perf_counter()
+        self.row = self._row(progress, result, rate_factor, now - self._former)
+        self._former = now
+        line = json.dumps(self.row) + "\n"
+        self._file.write(line)
+        self._new.append(line)
+        if progress.step % self.every == 0:
+            self._keep(progress.step)
+
+    def on_end(self, progress: Progress) -> None:
+        """Keep the last rows."""
+        if self._file is not None:
+            self._file.close()
+            self._keep(progress.step)
+
+    def _row(self, progress: Progress, result: StepResult, rate_factor: float, seconds: float) -> dict[str, Any]:
+        row: dict[str, Any] = {"step": progress.step, "time": round(time.time(), 3), "seconds": round(seconds, 6)}
+        row |= {"loss": result.loss, **{f"loss/{name}": loss for name, loss in result.source_losses.items()}}
+        row |= {"lr": self.peak_lr * rate_factor, "grad_norm": result.grad_norm}
+        row |= {"tokens": result.tokens, "images": result.images, "padding": 1 - result.tokens / max(result.positions, 1)}
+        row["tokens_per_s"] = round(result.tokens / seconds, 1)
+        if (mfu := self.devices.mfu(result, seconds)) is not None:
+            row["mfu"] = mfu
+        row |= {"memory_bytes": peak_memory(), "skipped": len(progress.skipped)}
+        return row | {f"router/{name}": value for name, value in result.router.items()}
+
+    def _keep(self, step: int) -> None:
+        """Keep the new rows; a store that is away for a while must not end a run for their sake."""
+        if not self._new:
+            return
+        try:
+            kept.put_rows(self.store, self.key, step, "".join(self._new))
+        except (Mm1Error, OSError) as error:
+            log.warning("the rows up to step %d wait for the next checkpoint, the store does not take them: %s", step, error)
+        else:
+            self._new.clear()

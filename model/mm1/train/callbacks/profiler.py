@@ -1,0 +1,79 @@
+"""A profile on request: a Chrome trace of some steps of rank 0, and its most expensive operators in the log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mm1.errors import Mm1Error
+from mm1.store.base import Store
+from mm1.train.callbacks import kept
+from mm1.train.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from mm1.train.loop import Progress
+    from mm1.train.step import StepResult
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "trace.json.gz"
+NUM_OPERATORS = 15
+
+
+class Profiler(Callback):
+    """Profiles the steps from ``first`` to ``last``, both counted, as far as this process does them.
+
+    Args:
+        first: first step, counted from 1.
+        last: last step.
+        folder: of the job; gets the trace.
+        store: keeps it.
+        key: name of the work.
+    """
+
+    def __init__(self, first: int, last: int, folder: Path, store: Store, key: str) -> None:
+        self.first, self.last = first, last
+        self.path = folder / FILE_NAME
+        self.store, self.key = store, key
+        self._profile: profile | None = None
+        self._started_after = 0
+
+    def on_start(self, progress: Progress) -> None:
+        """Begin at once if the next step is one of them."""
+        self._begin(progress)
+        if progress.step >= self.last:
+            log.warning("no profile: steps %d-%d are done already", self.first, self.last)
+
+    def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Begin before the first step, end after the last."""
+        if self._profile is not None and progress.step >= self.last:
+            self.on_end(progress)
+        elif self._profile is None:
+            self._begin(progress)
+
+    def on_end(self, progress: Progress) -> None:
+        """Write the trace of the steps that were done."""
+        done, self._profile = self._profile, None
+        if done is None:
+            return
+        done.stop()
+        done.export_chrome_trace(str(self.path))
+        where = str(self.path)
+        try:
+            where = kept.put_file(self.store, self.key, FILE_NAME, self.path)
+        except (Mm1Error, OSError) as error:
+            log.warning("the store does not take %s: %s", FILE_NAME, error)
+        order = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = done.key_averages().table(sort_by=order, row_limit=NUM_OPERATORS, max_name_column_width=60)
+        log.info("profile of steps %d-%d: %s\n%s", self._started_after + 1, progress.step, where, table)
+
+    def _begin(self, progress: Progress) -> None:
+        if not self.first <= progress.step + 1 <= self.last:
+            return
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+        self._profile, self._started_after = profile(activities=activities), progress.step
+        self._profile.start()

@@ -1,0 +1,197 @@
+r"""Weights & Biases beside a run: a process of its own reads ``metrics.jsonl`` and hands its rows on. Torch-free.
+
+::
+
+    trainer, rank 0 --> metrics.jsonl --(read as it grows)--> python -m mm1.train.callbacks.wandb --> wandb/ in the job's folder
+          \-- standard input; its end is that of the run --/                                     \-- online: its server, too
+
+Starting wandb takes about two seconds of processor time and a row half a millisecond; in a process of its own, which yields to
+every other, neither costs the training a step, and nothing that goes wrong there can end a run. That process also has an
+environment of its own, in which caches and temporary files lie in the job's folder and nothing is reported to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mm1.errors import Mm1Error
+from mm1.store.base import Store, digest_of
+from mm1.train.callbacks import kept
+from mm1.train.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from mm1.train.loop import Progress
+    from mm1.train.step import StepResult
+
+log = logging.getLogger(__name__)
+
+PROJECT = "mm1"
+POLL_S = 1.0
+NICENESS = 10
+END_S = {"offline": 20.0, "online": 60.0}
+"""How long the end of a run waits for the rest of its rows."""
+
+
+def run_id(key: str) -> str:
+    """The id of a piece of work at wandb, the same after each resume."""
+    return digest_of(key.encode())[:16]
+
+
+class Wandb(Callback):
+    """Starts the process, ends it, and keeps the offline files.
+
+    Args:
+        mode: offline or online.
+        folder: of the job; ``wandb/`` in it gets everything.
+        store: keeps the offline files.
+        key: name of the work; the run's id comes from it.
+        config: of the run, for its page.
+        metrics: file with the rows.
+    """
+
+    def __init__(self, mode: str, folder: Path, store: Store, key: str, config: dict[str, Any], metrics: Path) -> None:
+        self.mode, self.folder = mode, folder / "wandb"
+        self.store, self.key = store, key
+        self.config, self.metrics = config, metrics
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def on_start(self, progress: Progress) -> None:
+        """Start the process."""
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        settings = {
+            "id": run_id(self.key),
+            "name": f"{self.config.get('recipe', 'run')}-{run_id(self.key)[:6]}",
+            "mode": self.mode,
+            "folder": str(self.folder.parent),
+            "metrics": str(self.metrics),
+            "after": progress.step,
+            "config": self.config,
+        }
+        path = self.folder / "settings.json"
+        path.write_text(json.dumps(settings))
+        with (self.folder / "log.txt").open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(path)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(self.folder, offline=self.mode == "offline"),
+            )
+        where = f"files in {self.folder}, then in the store, as metrics.json tells" if self.mode == "offline" else "online"
+        log.info("Weights & Biases: run %s, %s", settings["id"], where)
+
+    def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Say so, once, if it has ended by itself."""
+        if self.process is not None and self.process.poll() is not None:
+            self._give_up("it ended by itself")
+
+    def on_end(self, progress: Progress) -> None:
+        """Let it take the last rows, and keep what it wrote."""
+        if (process := self.process) is None:
+            return
+        assert process.stdin is not None, "a pipe"
+        process.stdin.close()
+        try:
+            if process.wait(END_S[self.mode]):
+                self._give_up("it failed")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            self._give_up(f"it did not end within {END_S[self.mode]:.0f} s")
+        self.process = None
+        if self.mode == "offline":
+            self._keep()
+
+    def _give_up(self, why: str) -> None:
+        self.process = None
+        lines = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
+        last = f": {lines[-1][:300]}" if lines else ""
+        log.warning("Weights & Biases has not all of this run, %s%s; metrics.jsonl has all figures", why, last)
+
+    def _keep(self) -> None:
+        for path in sorted(self.folder.glob("offline-run-*/*.wandb")):
+            try:
+                kept.put_file(self.store, self.key, f"wandb/{path.parent.name}.wandb", path)
+            except (Mm1Error, OSError) as error:
+                log.warning("the store does not take %s: %s", path.name, error)
+
+
+def _environment(folder: Path, *, offline: bool) -> dict[str, str]:
+    """That of the process: nothing of wandb's outside the folder, no reports; offline no credentials either."""
+    mine = {name: value for name, value in os.environ.items() if not (offline and name.startswith("WANDB_"))}
+    places = {f"WANDB_{kind}_DIR": str(folder / "tmp") for kind in ("CACHE", "DATA", "ARTIFACT")}
+    if offline:
+        places["WANDB_CONFIG_DIR"] = str(folder / "tmp")
+    return {**mine, **places, "TMPDIR": str(folder / "tmp"), "WANDB_ERROR_REPORTING": "false", "GOMAXPROCS": "1"}
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+def follow(path: Path, after: int, ended: threading.Event) -> Iterator[dict[str, Any]]:
+    """Rows of a file that grows, from the one after a step on, until nothing comes any more."""
+    rest = ""
+    with path.open() as file:
+        while True:
+            last = ended.is_set()  # asked before reading: what was written before it was set is read
+            rest += file.read()
+            *lines, rest = rest.split("\n")
+            for row in map(json.loads, lines):
+                if row["step"] > after:
+                    yield row
+            if last:
+                return
+            ended.wait(POLL_S)
+
+
+def main() -> None:
+    """Hand on the rows of a run until standard input ends."""
+    settings = json.loads(Path(sys.argv[1]).read_bytes())
+    os.nice(NICENESS)
+    ended = threading.Event()
+    threading.Thread(target=_wait, args=(ended, END_S[settings["mode"]]), daemon=True).start()
+    import wandb
+
+    run = wandb.init(
+        project=PROJECT,
+        id=settings["id"],
+        name=settings["name"],
+        resume="allow" if settings["mode"] == "online" else None,  # offline it is the same id that does it
+        dir=settings["folder"],
+        config=settings["config"],
+        settings=wandb.Settings(
+            mode=settings["mode"],
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            save_code=False,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+        ),
+    )
+    for row in follow(Path(settings["metrics"]), settings["after"], ended):
+        run.log(row, step=row["step"])
+    run.finish()
+
+
+def _wait(ended: threading.Event, patience_s: float) -> None:
+    """Notice the end of the trainer, however it comes, and outlive it for a bounded time only."""
+    while os.read(0, 1):  # not through sys.stdin, whose lock an interpreter that ends would wait for
+        pass
+    ended.set()
+    threading.Event().wait(patience_s)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
