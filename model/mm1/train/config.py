@@ -251,6 +251,9 @@ class RunConfig(Config):
             raise ValueError("optim.name=adafactor needs whole matrices: take train.zero_stage=0, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:
             raise ValueError("optim.name=muon needs whole matrices: take train.zero_stage=0, 1 or 2, or optim.name=adamw")
+        if self.optim.name == "muon" and self.train.zero_stage > 0 and self.train.dtype == "bfloat16":
+            # Seen with DeepSpeed 0.19.8 at stage 2: norms and biases are not updated at all.
+            raise ValueError("optim.name=muon with train.dtype=bfloat16 needs train.zero_stage=0")
         if self.optim.name == "muon" and self.train.expert_parallel > 1:
             raise ValueError("optim.name=muon with train.expert_parallel above 1 is not known to work: take optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage > 0 and self.optim.clip > 0:

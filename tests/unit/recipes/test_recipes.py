@@ -53,6 +53,7 @@ def test_at_most_eight_sections_and_every_field_is_described():
         (["train.zero_stage=1"], "needs optim.clip=0"),
         (["train.zero_stage=3"], "optim.name=muon needs whole matrices"),
         (["train.zero_stage=4"], "train.zero_stage"),
+        (["train.zero_stage=1", "train.dtype=bfloat16"], "bfloat16 needs train.zero_stage=0"),
         (["train.offload=optimizer"], "offload=optimizer needs zero_stage"),
         (["train.expert_parallel=2", "optim.name=adamw"], "expert_parallel above 1 needs zero_stage"),
         (["schedule.unit=tokens", "schedule.warmup_tokens=10"], "total_tokens"),

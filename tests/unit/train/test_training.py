@@ -57,7 +57,7 @@ def losses_of(checkpoint, store):
         ("mm1_tiny", ("optim.name=adamw", "optim.lr=law")),
         ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=2", "train.dtype=bfloat16")),
         ("mm1_tiny", ("train.gradient_checkpointing=true",)),
-        ("mm1_tiny", ("train.zero_stage=1", "optim.clip=0", "train.dtype=bfloat16")),
+        ("mm1_tiny", ("train.dtype=bfloat16",)),
         ("mm1_tiny_moe", ("optim.name=adamw", "train.zero_stage=3")),
         ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=3", "train.dtype=bfloat16", "train.offload=optimizer")),
         ("mm1_tiny_moe", ("optim.name=adafactor",)),
