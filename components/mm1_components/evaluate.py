@@ -123,12 +123,13 @@ def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
 
 def _generator(inputs: Inputs, checkpoint: Checkpoint, folder: Path) -> Generator:
     from mm1.checkpoint.read import load_model
+    from mm1.generation.device import choose_device
     from mm1.generation.config import BatchSettings
     from mm1.generation.generator import Generator
     from mm1.manifests import split_uri
     from mm1.store.open import open_store
 
-    model, processor = load_model(open_store(split_uri(inputs.checkpoint)[0]), checkpoint, folder)
+    model, processor = load_model(open_store(split_uri(inputs.checkpoint)[0]), checkpoint, folder, choose_device()[1])
     return Generator(model, processor, BatchSettings(batch_size=inputs.batch_size))
 
 

@@ -22,6 +22,15 @@ from mm1.manifests import Checkpoint, DataMix
 from mm1.store.base import Store
 from mm1.train.config import ModelConfig, RunConfig, SequenceConfig
 
+EXPERT_FIELDS = (
+    "num_experts",
+    "experts_per_token",
+    "expert_ffn_size",
+    "sparse_every",
+    "balance_loss_weight",
+    "z_loss_weight",
+)
+"""Fields of a decoder that say how a dense one becomes sparse."""
 LANGUAGE_ONLY = ("text", "imported")
 """Stages whose checkpoints bring a language model alone; their tower and connector were never trained."""
 
@@ -51,11 +60,14 @@ def settle_parts(
         "connector": "init" if whole and not vision else "",
         "decoder": f"the folder {decoder}" if decoder else "init" if init else "",
     }
+    upcycled = bool(init and config.model.decoder and config.model.decoder.num_experts)
+    effective = tuple(f"model.decoder.{field}=" for field in EXPERT_FIELDS) if upcycled else ()
     for part, origin in origins.items():
-        if origin and (useless := [item for item in overrides if item.strip().startswith(f"model.{part}.")]):
+        given = [item.strip() for item in overrides if item.strip().startswith(f"model.{part}.")]
+        if origin and (useless := [item for item in given if not item.startswith(effective or ("=",))]):
             raise ConfigurationError(f"override {useless[0]}: the {part} comes from {origin}, so it has no effect")
     kept = {part: getattr(config.model, part) for part, origin in origins.items() if not origin}
-    if config.model.decoder and config.model.decoder.num_experts and init:
+    if upcycled:
         kept["decoder"] = config.model.decoder  # what a dense decoder is upcycled to
     if missing := [part for part, section in kept.items() if section is None]:
         raise ConfigurationError(

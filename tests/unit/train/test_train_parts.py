@@ -44,6 +44,12 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused():
         settle_parts(registry.get("mm1_tiny_sft"), None, "", "")
     with pytest.raises(ConfigurationError, match="the connector comes from init, so it has no effect"):
         settle_parts(registry.get("mm1_tiny"), checkpoint_of("pretrain"), "", "", ["model.connector.depth=2"])
+    moe, expert_fields = registry.get("mm1_tiny_moe"), ["model.decoder.num_experts=8", "model.decoder.sparse_every=1"]
+    assert settle_parts(moe, checkpoint_of("text"), "", "", expert_fields).model.decoder is not None
+    with pytest.raises(ConfigurationError, match=r"model.decoder.ffn_size=8: the decoder comes from init"):
+        settle_parts(moe, checkpoint_of("text"), "", "", [*expert_fields, "model.decoder.ffn_size=8"])
+    with pytest.raises(ConfigurationError, match=r"num_experts=8: the decoder comes from init"):
+        settle_parts(registry.get("mm1_tiny"), checkpoint_of("text"), "", "", ["model.decoder.num_experts=8"])
     with pytest.raises(ConfigurationError, match="goes into the text stage"):
         settle_parts(registry.get("mm1_tiny"), None, "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):
