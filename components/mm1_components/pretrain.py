@@ -57,7 +57,7 @@ STEP: Step[Inputs, StageOutputs] = Step(
     run=run,
     summary="Train a recipe on a mixture: the text base, or image and text",
     pool="train",
-    artifacts=("metrics.json",),
+    artifacts=("metrics.json", "metrics.jsonl"),
     distributed=True,
     grace_s=600,
 )

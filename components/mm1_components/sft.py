@@ -48,7 +48,7 @@ STEP: Step[Inputs, StageOutputs] = Step(
     run=run,
     summary="Fine-tune a checkpoint on instructions",
     pool="train",
-    artifacts=("metrics.json",),
+    artifacts=("metrics.json", "metrics.jsonl"),
     distributed=True,
     grace_s=600,
 )

@@ -1,8 +1,13 @@
-"""What pre-training and fine-tuning have in common as steps: from inputs to a published checkpoint."""
+"""What pre-training and fine-tuning have in common as steps: from inputs to a published checkpoint and what is to be looked at.
+
+``metrics.json`` sums the run up, ``metrics.jsonl`` has a row for each step (also of a run that failed). A profile and files of
+Weights & Biases become blobs, which metrics.json and the run record name.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,17 +16,20 @@ from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
 from mm1.config.resolve import canonical_json, resolve
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, Mm1Error
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.recipes import registry
-from mm1.store.base import digest_of
+from mm1.store.base import blob_key, digest_of
 from mm1.store.open import open_store
+from mm1.train.callbacks import kept
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.parts import LANGUAGE_ONLY, check_against_mixture, check_sequence, model_json, settle_parts
 from mm1_components.cache import folder_fingerprint
 from mm1_components.launch.config import Layout
 from mm1_components.step import Context
 from mm1_components.training import train
+
+log = logging.getLogger("mm1")
 
 
 class StageOutputs(BaseModel):
@@ -103,9 +111,13 @@ def run_stage(
         code=context.code,
         folder=str(context.work),
     )
-    result = train(job, layout, context)
-    _write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint))
+    try:
+        result = train(job, layout, context)
+    finally:
+        shown = _take_over(context, job.key)
+    _write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint), shown)
     forget(context.store, job.key)
+    kept.forget(context.store, job.key)
     return StageOutputs(manifest=result.manifest)
 
 
@@ -125,7 +137,37 @@ def _absolute(folder: str) -> str:
     return str(Path(folder).expanduser().absolute()) if folder else ""
 
 
-def _write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint) -> None:
+def _take_over(context: Context, key: str) -> dict[str, Any]:
+    """What the trainer left to look at: the rows as an artifact, other files as blobs.
+
+    Returns:
+        Figures of the rows, and addresses of the files by name.
+    """
+    path = context.artifact("metrics.jsonl")
+    try:
+        files = kept.take(context.store, key, path)
+    except Mm1Error as error:  # must not hide how the training ended
+        log.warning("metrics.jsonl stays in the store, at %s: %s", kept.address(key), error)
+        return {}
+    shown: dict[str, Any] = _measured(path) if path.is_file() else {}
+    if files:
+        shown["files"] = {name: f"{context.store.uri}/{blob_key(ref)}" for name, ref in files.items()}
+        for name, where in shown["files"].items():
+            log.info("%s: %s", name, where)
+    context.note(**shown)
+    return shown
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Mean MFU over the time of all steps, where it is known, and the largest memory of rank 0."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    known = [row for row in rows if "mfu" in row]
+    seconds = sum(row["seconds"] for row in known)
+    mean = {"mfu": round(sum(row["mfu"] * row["seconds"] for row in known) / seconds, 4)} if known else {}
+    return {**mean, "peak_memory_bytes": max(row["memory_bytes"] for row in rows)}
+
+
+def _write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, shown: dict[str, Any]) -> None:
     metrics: dict[str, Any] = {
         "stage": checkpoint.stage,
         "recipe": checkpoint.recipe,
@@ -140,5 +182,6 @@ def _write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint) -> N
         "num_parameters": checkpoint.num_parameters,
         "final_losses": {name: round(loss, 5) for name, loss in result.losses.items()},
         "facts": result.facts,
+        **shown,
     }
     path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")

@@ -12,10 +12,12 @@ import json
 import logging
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mm1.errors import OutOfMemory
+from mm1.store.local import atomic_path
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.launch.config import Layout
 from mm1_components.step import Context
@@ -24,6 +26,8 @@ from mm1_components.torchrun import num_gpus, run_ranks
 log = logging.getLogger("mm1")
 
 LOG_EVERY_S = 10.0
+FIGURES_FILE = "figures"
+"""Beside the progress file: a line of figures, for a display that has room for it."""
 
 
 def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
@@ -101,16 +105,29 @@ class Lines:
             sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])
+        if self.context.progress_file:
+            with atomic_path(self.context.progress_file.with_name(FIGURES_FILE)) as temporary:
+                temporary.write_text(f"loss {progress['loss']:.3f}, {figures(progress)}")
         if time.monotonic() - self.last >= LOG_EVERY_S or progress["step"] == progress["steps"]:
             self.last = time.monotonic()
             losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress["losses"].items())
             log.info(
-                "step %d of %d: loss %.3f (%s), %d tokens/s, %.0f s left",
+                "step %d of %d: loss %.3f (%s), %s",
                 *(progress[name] for name in ("step", "steps", "loss")),
                 losses,
-                progress["tokens_per_s"],
-                progress["eta_s"],
+                figures(progress),
             )
+
+
+def figures(progress: dict[str, Any]) -> str:
+    """Speed, time that is left and health of a run, in words; the most wanted first, where the end may be cut off."""
+    words = [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
+    if "mfu" in progress:
+        words.append(f"MFU {progress['mfu']:.1%}")
+    words += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
+    if skipped := progress["skipped"]:
+        words.append(f"{skipped} batch{'es' if skipped > 1 else ''} left out")
+    return ", ".join(words)
 
 
 def _progress(line: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -80,6 +80,7 @@ class PlainDisplay:
             if instance.state is State.RUNNING and now - self.last.get(instance.key, now) >= self.heartbeat_s:
                 self.last[instance.key] = now
                 share = f", {instance.progress[0]}/{instance.progress[1]}" if instance.progress else ""
+                share += f": {instance.figures}" if instance.figures else ""
                 self._line(instance.label, f"running for {duration(instance.seconds)}{share}")
 
     def close(self, instances: Sequence[Instance]) -> None:
@@ -105,12 +106,19 @@ class LiveDisplay:
         """See :class:`Display`."""
         if time.monotonic() - self.drawn >= REFRESH_S:
             self.drawn = time.monotonic()
-            self.live.update(table(instances), refresh=True)
+            self.live.update(view(instances), refresh=True)
 
     def close(self, instances: Sequence[Instance]) -> None:
         """See :class:`Display`."""
-        self.live.update(table(instances), refresh=True)
+        self.live.update(view(instances), refresh=True)
         self.live.stop()
+
+
+def view(instances: Sequence[Instance]) -> Group:
+    """The state of all tasks, and below it a line of figures of each that has some."""
+    shown = [item for item in instances if item.figures and item.state is State.RUNNING]
+    lines = [Text(f"{item.label}: {item.figures}", style="dim", no_wrap=True, overflow="ellipsis") for item in shown]
+    return Group(table(instances), *lines)
 
 
 def table(instances: Sequence[Instance]) -> Table:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped] # its stubs are not among the dependencies
 
 from mm1_components.arguments import LAUNCHER_FLAG
+from mm1_components.training import FIGURES_FILE
 from mm1_workflows.expressions import substitute
 from mm1_workflows.graph import PROGRESS_FILE, Template
 from mm1_workflows.local.folder import RunFolder
@@ -64,9 +65,10 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
     path = folder.task(instance.key)
     shutil.rmtree(path / "out", ignore_errors=True)
     (path / "out").mkdir(parents=True)
-    (path / "progress").unlink(missing_ok=True)
+    for name in ("progress", FIGURES_FILE):
+        (path / name).unlink(missing_ok=True)
     instance.attempts += 1
-    instance.progress = None
+    instance.progress, instance.figures = None, ""
     instance.attempt_started = time.monotonic()
     instance.started = instance.started or instance.attempt_started
     with (path / "log.txt").open("wb" if instance.attempts == 1 else "ab") as log:
@@ -101,6 +103,12 @@ def read_progress(path: Path) -> tuple[int, int] | None:
         return int(done), int(total)
     except (OSError, ValueError):
         return None
+
+
+def read_figures(folder: Path) -> str:
+    """The line of figures that a task may leave beside its progress file; empty without one."""
+    path = folder / FIGURES_FILE
+    return path.read_text() if path.is_file() else ""
 
 
 def read_outputs(template: Template, folder: Path) -> dict[str, str]:

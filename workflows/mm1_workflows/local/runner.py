@@ -190,6 +190,7 @@ class Runner:
         assert item.process is not None
         template, folder = item.task.template, self.folder.task(item.key)
         item.progress = process.read_progress(folder / "progress") or item.progress
+        item.figures = process.read_figures(folder) or item.figures
         code = item.process.poll()
         if code is None:
             if template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:

@@ -56,6 +56,8 @@ class Instance:
     record_name: str = ""
     """Under which the step files its run record."""
     progress: tuple[int, int] | None = None
+    figures: str = ""
+    """What the task says of itself while it runs: a training step its loss, speed and the like."""
     outputs: dict[str, str] = field(default_factory=dict)
     outcome: Outcome = Outcome.DONE
     message: str = ""

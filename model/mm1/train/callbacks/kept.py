@@ -59,18 +59,18 @@ def cut_rows(store: Store, key: str, last_step: int) -> list[str]:
 
 
 def take(store: Store, key: str, metrics: Path) -> dict[str, BlobRef]:
-    """Take over what finished work has left.
+    """Take over what a piece of work has left.
 
     Args:
         store: where it is.
         key: name of the work.
-        metrics: file that the rows go to.
+        metrics: file that the rows go to; not written where there are none.
 
     Returns:
         The other files by name, as blobs.
     """
-    with metrics.open("w") as file:
-        file.writelines(rows(store, key))
+    if lines := list(rows(store, key)):
+        metrics.write_text("".join(lines))
     found = {}
     prefix = address(key)
     for name in store.list(prefix):
