@@ -123,8 +123,8 @@ def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
 
 def _generator(inputs: Inputs, checkpoint: Checkpoint, folder: Path) -> Generator:
     from mm1.checkpoint.read import load_model
-    from mm1.generation.device import choose_device
     from mm1.generation.config import BatchSettings
+    from mm1.generation.device import choose_device
     from mm1.generation.generator import Generator
     from mm1.manifests import split_uri
     from mm1.store.open import open_store
