@@ -64,7 +64,12 @@ def make_checkpoint(store: Store, stage: str, recipe: str, steps: int, parents: 
         curves[f"loss/{name}"] = noisy
     rate = 5e-3 * np.minimum(step / (0.05 * steps), 0.55 + 0.45 * np.cos(np.pi * step / steps))
     mean = np.nan_to_num(np.stack(list(curves.values()))).mean(axis=0)
-    table = pa.table({"step": step, "lr": rate, "loss": mean, "grad_norm": rng.random(steps)} | curves)
+    norm = (0.4 + 6 * np.exp(-step / 20)) * np.exp(rng.normal(0, 0.25, steps))
+    beside = {"grad_norm": norm, "tokens": 2048 - rng.integers(40, 110, steps), "positions": np.full(steps, 2048)}
+    if recipe.endswith("_moe"):
+        spread = np.exp(-step / (0.2 * steps))
+        beside |= {"router/load_max": 1.1 + spread, "router/entropy": 1 - 0.2 * spread, "router/dropped": np.zeros(steps)}
+    table = pa.table({"step": step, "lr": rate, "loss": mean} | curves | beside)
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         pq.write_table(table, file.name)
         history = store.put_file(Path(file.name))
@@ -84,6 +89,17 @@ def make_checkpoint(store: Store, stage: str, recipe: str, steps: int, parents: 
         model={"config.json": store.put_bytes(b"{}")},
         history=history,
     )
+
+
+def make_metrics(steps: int, mfu: float = 0.0) -> bytes:
+    """Rows of metrics.jsonl."""
+    rng = np.random.default_rng(steps)
+    rows = []
+    for step in range(1, steps + 1):
+        speed = 9100 * rng.uniform(0.9, 1.02) * (0.2 if step % 100 == 1 else 1)
+        row = {"step": step, "tokens_per_s": round(speed, 1), "memory_bytes": int(8.3e8 + min(step, 60) * 1e6)}
+        rows.append(row | ({"mfu": mfu * speed / 9100} if mfu else {}))
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 SCORES: dict[str, tuple[str, dict[int, float], float | None]] = {

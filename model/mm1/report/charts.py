@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -25,6 +26,8 @@ VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", **{color: f"s{index}" for
 STYLE = {
     "svg.fonttype": "none",
     "font.size": 10,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -122,6 +125,46 @@ def spread_out(wishes: Mapping[str, float], distance: float) -> dict[str, float]
         floor = max(placed.values(), default=-np.inf) + distance
         placed[name] = max(wishes[name], floor)
     return placed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A small plot of one measure."""
+
+    title: str
+    steps: np.ndarray
+    values: np.ndarray
+    smooth: np.ndarray
+
+
+def panels_figure(panels: Sequence[Panel], *, name: str) -> Markup:
+    """Small plots against the step, two in a row: thin as measured, thick smoothed."""
+    rows = (len(panels) + 1) // 2
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"measures {name}", "font.size": 9}):
+        figure = Figure(figsize=(5.6, 1.22 * rows + 0.3))
+        height = figure.get_figheight()
+        figure.subplots_adjust(left=0.095, right=0.975, top=1 - 0.25 / height, bottom=0.28 / height, hspace=0.62, wspace=0.3)
+        for place, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, 2, place + 1)
+            axes.plot(panel.steps, panel.values, color=SERIES[0], linewidth=0.6, alpha=0.35)
+            axes.plot(panel.steps, panel.smooth, color=SERIES[0], linewidth=1.5)
+            axes.set_ylim(*_limits(panel))
+            axes.set_xlim(float(panel.steps.min()), float(panel.steps.max()))
+            axes.set_title(panel.title, loc="left", fontsize=9, color=MUTED, pad=4)
+            axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}")
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        return inline_svg(figure, f"{', '.join(panel.title for panel in panels)} of {name}")
+
+
+def _limits(panel: Panel) -> tuple[float, float]:
+    """From 0, unless all lies far above it, to a little above nearly all values: a first spike must not flatten the rest."""
+    known = panel.values[np.isfinite(panel.values)]
+    high = max(float(np.quantile(known, 0.99)), float(np.nanmax(panel.smooth)))
+    low = float(known.min())
+    low = low if low > 0.8 * high > 0 else min(0.0, low)
+    room = 0.08 * (high - low or abs(high) or 1.0)
+    return low - (room if low > 0 else 0.0), high + room
 
 
 def shots_figure(

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mm1.errors import Mm1Error
 from mm1.manifests import MANIFEST_NAME, Manifest, ReportPage, load_digest
-from mm1.store.base import Store
+from mm1.store.base import BlobRef, Store
 from mm1.store.open import open_store
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class TaskRecord(BaseModel):
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     facts: dict[str, Any] = {}
+    artifacts: dict[str, Any] = {}
 
     @property
     def status(self) -> str:
@@ -125,6 +126,22 @@ def collect(store: Store, run: str, *, leave_out: str = "") -> RunStory:
     for uri in uris:
         _follow(story, uri, producers)
     return story
+
+
+def artifact(story: RunStory, task: str, name: str) -> BlobRef | None:
+    """A file that a task left for people; of a cached task the one of the execution that it stands for.
+
+    Raises:
+        Mm1Error: the cache entry is damaged.
+        ValueError: what stands for it is no reference.
+    """
+    record = next((record for record in story.tasks if record.task == task), None)
+    if record is None:
+        return None
+    found = record.artifacts
+    if record.cache_hit:
+        found = (story.store.read_json(f"cache/{record.step}/{record.cache_key}.json") or {}).get("artifacts", {})
+    return BlobRef.model_validate(found[name]) if name in found else None
 
 
 def manifest_uris(values: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from mm1.manifests import Checkpoint
 from mm1.report.charts import loss_figure, source_slot
 from mm1.report.collect import Found, RunStory
 from mm1.report.config import ReportConfig
+from mm1.report.measures import measured_rows, measures, smoothed, thinned
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,17 @@ class Stage:
     slots: dict[str, int]
     """Source -> colour."""
     note: str = ""
+    measures: Markup | None = None
+    """Gradient norm, padding, speed and the like."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> address of a profile and the like."""
 
 
 def stages(story: RunStory, config: ReportConfig) -> list[Stage]:
     """All training stages of a run, earliest first."""
     found = list(story.of(Checkpoint))
     found.sort(key=lambda pair: _depth(story, pair[0].digest))
-    return [_stage(where, checkpoint, config) for where, checkpoint in found]
+    return [_stage(story, where, checkpoint, config) for where, checkpoint in found]
 
 
 def _depth(story: RunStory, digest: str) -> int:
@@ -54,15 +59,18 @@ def _depth(story: RunStory, digest: str) -> int:
     return 1 + max((_depth(story, parent) for parent in parents), default=0)
 
 
-def _stage(found: Found, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
+def _stage(story: RunStory, found: Found, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
     title = {"text": "Text base", "pretrain": "Pre-training", "sft": "Instruction tuning", "imported": "Imported model"}
-    figure, first, last, note = None, {}, {}, ""
+    figure, around, first, last, note = None, None, {}, {}, ""
     if checkpoint.history is not None:
         try:
             table = pq.read_table(io.BytesIO(found.store.get_bytes(checkpoint.history)))
+            columns = _columns(table)
             steps, losses, rate = history_columns(table)
             first, last = ({name: _mean(values[part]) for name, values in losses.items()} for part in _ends(steps))
-            figure = _figure(steps, losses, rate, config, f"{checkpoint.stage} {found.digest[:6]}")
+            name = f"{checkpoint.stage} {found.digest[:6]}"
+            figure = _figure(steps, losses, rate, config, name)
+            around = measures(columns, measured_rows(story, found.producer), config, name)
         except (Mm1Error, pa.ArrowException, KeyError, ValueError) as error:
             log.warning("history of checkpoint %s: %s", found.digest[:12], error)
             note = f"The history could not be read: {error}"
@@ -78,7 +86,15 @@ def _stage(found: Found, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
         last=last,
         slots={name: source_slot(name, list(last)) for name in last},
         note=note,
+        measures=around,
+        files=_files(story, found.producer),
     )
+
+
+def _files(story: RunStory, task: str) -> dict[str, str]:
+    facts = next((record.facts for record in story.tasks if record.task == task), {})
+    files = facts.get("files")
+    return {str(name): str(where) for name, where in files.items()} if isinstance(files, dict) else {}
 
 
 def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
@@ -87,7 +103,7 @@ def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray],
     Raises:
         KeyError: there is no column ``step``, or no loss.
     """
-    columns = {name: _floats(table, name) for name in table.column_names if _numeric(table, name)}
+    columns = _columns(table)
     losses = {}
     for name, values in columns.items():
         source = next((name.removeprefix(prefix) for prefix in PER_SOURCE if name.startswith(prefix)), "")
@@ -96,28 +112,13 @@ def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray],
     return columns["step"], losses or {"loss": columns["loss"]}, columns.get("lr")
 
 
-def smoothed(values: np.ndarray, width: float) -> np.ndarray:
-    """Centred mean with Gaussian weights that passes over gaps; same shape as ``values``.
-
-    Args:
-        values: (T,), NaN where there is nothing.
-        width: standard deviation of the weights, in steps.
-    """
-    reach = max(1, round(3 * width))
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    known = np.isfinite(values)
-    total = np.convolve(np.where(known, values, 0.0), weights, mode="full")[reach:-reach]
-    weight = np.convolve(known.astype(float), weights, mode="full")[reach:-reach]
-    return np.divide(total, weight, out=np.full(values.shape, np.nan), where=weight > 1e-9)
-
-
 def _figure(
     steps: np.ndarray, losses: dict[str, np.ndarray], rate: np.ndarray | None, config: ReportConfig, name: str
 ) -> Markup | None:
     if steps.size < 2:
         return None
     width = max(1.0, config.smoothing_share * steps.size)
-    thin = np.unique(np.linspace(0, steps.size - 1, min(config.curve_points, steps.size)).round().astype(int))
+    thin = thinned(steps.size, config.curve_points)
     curves = {source: (values[thin], smoothed(values, width)[thin]) for source, values in losses.items()}
     return loss_figure(steps[thin], curves, rate[thin] if rate is not None else None, name=name)
 
@@ -131,6 +132,10 @@ def _ends(steps: np.ndarray) -> tuple[slice, slice]:
 def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
+
+
+def _columns(table: pa.Table) -> dict[str, np.ndarray]:
+    return {name: _floats(table, name) for name in table.column_names if _numeric(table, name)}
 
 
 def _numeric(table: pa.Table, name: str) -> bool:

@@ -90,6 +90,10 @@ def test_page_says_what_the_run_was(full: tuple[Store, str]) -> None:
         "content f1 0.93, 0 shots",
         "max logit difference",
         "AMD EPYC 7B13",
+        "gradient norm",
+        "router entropy, 1 = even",
+        "memory of rank 0, GB",
+        "trace.json.gz: file://",
     ):
         assert words in text, words
 
@@ -101,6 +105,7 @@ def test_page_loads_nothing_and_every_image_decodes(full: tuple[Store, str]) -> 
     assert "default-src 'none'" in html
     assert not re.search(r"https?://", html)
     assert not re.search(r"url\((?!#)|@import", html)
+    assert "fill: #ffffff" not in html, "a figure has a ground of its own, which glares on a dark page"
     images = page.attributes("src")
     assert len(images) > 40
     for uri in images:

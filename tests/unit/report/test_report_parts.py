@@ -15,8 +15,9 @@ from mm1.manifests import DataMix, Score, publish
 from mm1.report.charts import spread_out
 from mm1.report.collect import collect
 from mm1.report.config import ReportConfig
-from mm1.report.curves import history_columns, smoothed
+from mm1.report.curves import history_columns
 from mm1.report.images import Album
+from mm1.report.measures import measured_rows, measures, smoothed
 from mm1.report.overview import duration, short, signed
 from mm1.report.samples import source_samples
 from mm1.report.scores import comparison, distance, evaluations
@@ -149,3 +150,28 @@ def test_step_leaves_page_and_manifest(store: Store, tmp_path: Path) -> None:
     record = store.read_json("runs/r/report.json")
     assert record["cache_hit"] is False and record["facts"]["page_bytes"] == len(html.encode())
     assert (tmp_path / "out" / "manifest").read_text() == record["outputs"]["manifest"]
+
+
+def test_measures_are_drawn_from_history_and_rows(tmp_path: Path) -> None:
+    steps = np.arange(1.0, 41.0)
+    history = {"step": steps, "grad_norm": steps, "tokens": steps * 0 + 90, "positions": steps * 0 + 100}
+    rows = [{"step": step, "tokens_per_s": 9e3, "memory_bytes": 8e8, "mfu": 0.3} for step in range(1, 41)]
+    figure = measures(history, rows, ReportConfig(), "x")
+    for title in ("gradient norm", "padding, %", "tokens/s", "MFU, %", "memory of rank 0, GB"):
+        assert title in figure
+    assert "router" not in figure
+    moe = measures({"step": steps, "router/dropped": steps * 0, "router/entropy": steps / 40}, [], ReportConfig(), "x")
+    assert "dropped by routers" in moe and "router entropy" in moe and "tokens/s" not in moe
+    assert measures({"step": steps}, [{"step": 1, "tokens_per_s": 1.0}], ReportConfig(), "x") is None, "nothing to draw"
+
+
+def test_rows_are_found_for_tasks_that_ran_and_cached_ones_and_faults_are_told(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    build_run(store, "r", cached=("pretrain",))
+    story = collect(store, "r")
+    assert [len(measured_rows(story, task)) for task in ("text-base", "pretrain", "sft", "gate")] == [600, 700, 150, 0]
+    assert story.problems == []
+    (ref,) = (record.artifacts["metrics.jsonl"] for record in story.tasks if record.task == "sft")
+    store.write(f"blobs/{ref['sha256'][:2]}/{ref['sha256']}", b"x" * ref["num_bytes"])
+    assert measured_rows(story, "sft") == []
+    assert "metrics.jsonl of task sft could not be read" in story.problems[0]

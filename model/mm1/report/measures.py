@@ -1,0 +1,94 @@
+"""What a training run was like beside its loss: small plots from the history, and from the rows that the trainer measured.
+
+The history (part of the checkpoint) has what repeats: gradient norm, padding, routers. Times are in ``metrics.jsonl``, an
+artifact of the training task: speed, MFU, memory.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from mm1.errors import Mm1Error
+from mm1.report.charts import Panel, panels_figure
+from mm1.report.collect import RunStory, artifact
+from mm1.report.config import ReportConfig
+
+log = logging.getLogger(__name__)
+
+HISTORY = {
+    "grad_norm": ("gradient norm", 1.0),
+    "padding": ("padding, %", 100.0),
+    "router/load_max": ("fullest expert, 1 = even", 1.0),
+    "router/entropy": ("router entropy, 1 = even", 1.0),
+    "router/dropped": ("dropped by routers, %", 100.0),
+}
+"""Column -> title and factor."""
+MEASURED = {"tokens_per_s": ("tokens/s", 1.0), "mfu": ("MFU, %", 100.0), "memory_bytes": ("memory of rank 0, GB", 1e-9)}
+
+
+def measures(columns: Mapping[str, np.ndarray], rows: list[dict[str, Any]], config: ReportConfig, name: str) -> Markup | None:
+    """One figure with a small plot of each column that there is; None without any.
+
+    Args:
+        columns: of the history, each (T,), ``step`` among them.
+        rows: of metrics.jsonl.
+        config: limits of the page.
+        name: what the figure shows.
+    """
+    columns = dict(columns)
+    if "positions" in columns and "tokens" in columns:
+        columns["padding"] = 1 - columns["tokens"] / np.maximum(columns["positions"], 1)
+    steps = np.array([row["step"] for row in rows], dtype=float)
+    measured = {column: np.array([row.get(column, np.nan) for row in rows], dtype=float) for column in MEASURED}
+    panels = []
+    for titles, found, at in ((HISTORY, columns, columns["step"]), (MEASURED, measured, steps)):
+        for column, (title, factor) in titles.items():
+            values = found.get(column)
+            if values is not None and np.isfinite(values).sum() > 1:
+                panels.append(_panel(title, at, factor * values, config))
+    return panels_figure(panels, name=name) if panels else None
+
+
+def _panel(title: str, steps: np.ndarray, values: np.ndarray, config: ReportConfig) -> Panel:
+    thin = thinned(steps.size, config.curve_points)
+    smooth = smoothed(values, max(1.0, config.smoothing_share * steps.size))
+    return Panel(title=title, steps=steps[thin], values=values[thin], smooth=smooth[thin])
+
+
+def thinned(number: int, most: int) -> np.ndarray:
+    """Positions of at most so many points, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
+
+
+def smoothed(values: np.ndarray, width: float) -> np.ndarray:
+    """Centred mean with Gaussian weights that passes over gaps; same shape as ``values``.
+
+    Args:
+        values: (T,), NaN where there is nothing.
+        width: standard deviation of the weights, in steps.
+    """
+    reach = max(1, round(3 * width))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    known = np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0.0), weights, mode="full")[reach:-reach]
+    weight = np.convolve(known.astype(float), weights, mode="full")[reach:-reach]
+    return np.divide(total, weight, out=np.full(values.shape, np.nan), where=weight > 1e-9)
+
+
+def measured_rows(story: RunStory, task: str) -> list[dict[str, Any]]:
+    """Rows of a task's metrics.jsonl; none, with a remark on the page, when they cannot be read."""
+    try:
+        ref = artifact(story, task, "metrics.jsonl")
+        lines = story.store.get_bytes(ref).decode().splitlines() if ref else []
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        return [row for row in rows if isinstance(row["step"], int)]
+    except (Mm1Error, ValueError, KeyError, TypeError) as error:
+        log.warning("metrics.jsonl of %s: %s", task, error)
+        story.problems.append(f"metrics.jsonl of task {task} could not be read: {error}")
+        return []
