@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from huggingface_hub import split_torch_state_dict_into_shards
+from transformers.core_model_loading import revert_weight_conversion
 
 from mm1.checkpoint.layout import STATE_NAME, rank_names
 from mm1.checkpoint.pieces import StatePiece, tensors_of
+from mm1.checkpoint.stream import write_safetensors
 from mm1.config.resolve import canonical_json
 from mm1.manifests import Files
 from mm1.modeling.export import export
@@ -18,6 +20,8 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 
+SHARD_BYTES = 5_000_000_000
+"""Of one file of weights at most, unless a tensor alone is larger."""
 WEIGHTS = ".safetensors"
 """In the names of the files of a model's folder that change from step to step (weights, and their index)."""
 
@@ -45,10 +49,26 @@ def put_model(
         The folder's files; equal weights give equal digests.
     """
     if unchanged is None:
-        return store.put_folder(export(model, processor, folder, weights))
-    model.save_pretrained(folder, state_dict=weights)
-    changed = {path.name: store.put_file(path, move=True) for path in sorted(folder.iterdir()) if WEIGHTS in path.name}
-    return {**{name: ref for name, ref in unchanged.items() if WEIGHTS not in name}, **changed}
+        fixed = store.put_folder(export(model, processor, folder, weights={}))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        fixed = unchanged
+    own = weights if weights is not None else dict(model.named_parameters())  # a tied one once
+    return {**{name: ref for name, ref in fixed.items() if WEIGHTS not in name}, **_put_weights(store, model, own, folder)}
+
+
+def _put_weights(store: Store, model: MM1ForConditionalGeneration, weights: dict[str, torch.Tensor], folder: Path) -> Files:
+    """Store weights as transformers would name and cut them."""
+    saved: dict[str, torch.Tensor] = revert_weight_conversion(model, weights)
+    split = split_torch_state_dict_into_shards(saved, max_shard_size=SHARD_BYTES)
+    files = {}
+    for name, members in split.filename_to_tensors.items():
+        ref = write_safetensors(folder / name, {member: saved[member] for member in members}, {"format": "pt"})
+        files[name] = store.take_blob(folder / name, ref)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        files[f"model{WEIGHTS}.index.json"] = store.put_bytes(canonical_json(index).encode())
+    return files
 
 
 def put_rank_state(
@@ -73,10 +93,12 @@ def put_rank_state(
     """
     names = rank_names(rank, world_size)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors_of(pieces), folder / names.tensors)
+    tensors = write_safetensors(folder / names.tensors, tensors_of(pieces))
     description = {"pieces": [piece.index() for piece in pieces], "numbers": numbers, "scalars": list(scalars)}
-    (folder / names.description).write_text(canonical_json(description))
-    return {name: store.put_file(folder / name, move=True) for name in names}
+    return {
+        names.tensors: store.take_blob(folder / names.tensors, tensors),
+        names.description: store.put_bytes(canonical_json(description).encode()),
+    }
 
 
 def put_run_state(store: Store, run: dict[str, Any]) -> Files:

@@ -26,7 +26,7 @@ def export(
         model: the model.
         processor: its processor.
         folder: where to; made if it is missing.
-        weights: state dict to write in place of the model's own, where it does not hold its weights whole.
+        weights: state dict to write in place of the model's own; with an empty one the weights are left out.
 
     Returns:
         The folder.

@@ -103,20 +103,26 @@ class Store(ABC):
             self.write(blob_key(ref), data)
         return ref
 
-    def put_file(self, path: Path, *, move: bool = False) -> BlobRef:
-        """Store a file's content at its content address.
-
-        Args:
-            path: the file.
-            move: whether the file is not needed any more, so that a store on its disk may take it as it is.
-        """
+    def put_file(self, path: Path) -> BlobRef:
+        """Store a file's content at its content address."""
         ref = digest_of_file(path)
         if not self.exists(blob_key(ref)):
-            (self.take_file if move else self.write_file)(blob_key(ref), path)
+            self.write_file(blob_key(ref), path)
+        return ref
+
+    def take_blob(self, path: Path, ref: BlobRef) -> BlobRef:
+        """Store a file that was hashed and synced as it was written; it may be gone afterwards.
+
+        Args:
+            path: the file, best in :meth:`scratch`.
+            ref: its digest and size.
+        """
+        if not self.exists(blob_key(ref)):
+            self.take_file(blob_key(ref), path)
         return ref
 
     def take_file(self, key: str, path: Path) -> None:
-        """Make a file an object, atomically; the file may be gone afterwards."""
+        """Make a file that is synced to disk an object, atomically; it may be gone afterwards."""
         self.write_file(key, path)
 
     def scratch(self) -> Path:

@@ -66,8 +66,6 @@ class LocalStore(Store):
         """See :meth:`Store.take_file`: a rename, where the file is on the store's disk."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
         path.chmod(0o644)
         try:
             path.replace(target)

@@ -153,22 +153,25 @@ class Checkpoints:
         self.store.scratch().mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"checkpoint-{self.rank}-", dir=self.store.scratch()))
         try:
-            trainer: Files = {}
-            if (state := snapshot.state) is not None:
-                world_size = self.engine.layout.world_size
-                own = put_rank_state(
-                    self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, scratch / "trainer"
-                )
-                for files in self.engine.gather_aside(own):
-                    trainer |= files
-            return self._publish(snapshot, trainer, scratch) if self.rank == 0 else ""
+            with ThreadPoolExecutor(1) as beside:  # two files at a time: hashing takes as long as writing
+                model = beside.submit(self._write_model, snapshot, scratch / "model") if self.rank == 0 else None
+                trainer = self._write_state(snapshot.state, scratch / "trainer") if snapshot.state is not None else {}
+            return self._publish(snapshot, trainer, model.result()) if model is not None else ""
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _publish(self, snapshot: Snapshot, trainer: Files, scratch: Path) -> str:
+    def _write_model(self, snapshot: Snapshot, folder: Path) -> Files:
+        self.model_files = put_model(self.store, self.model, self.processor, folder, self.model_files, snapshot.weights)
+        return self.model_files
+
+    def _write_state(self, state: OptimizerState, folder: Path) -> Files:
+        """The files of all ranks, once they are there."""
+        world_size = self.engine.layout.world_size
+        own = put_rank_state(self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, folder)
+        return {name: ref for files in self.engine.gather_aside(own) for name, ref in files.items()}
+
+    def _publish(self, snapshot: Snapshot, trainer: Files, files: Files) -> str:
         job, progress = self.job, snapshot.progress
-        files = put_model(self.store, self.model, self.processor, scratch / "model", self.model_files, snapshot.weights)
-        self.model_files = files
         if trainer:
             state = {"progress": vars(progress), "loader": snapshot.loader, "code": job.code}
             trainer = {**trainer, **put_run_state(self.store, state)}

@@ -7,9 +7,10 @@ ZeRO stage and expert-parallel size can take it up again::
     holder[start : start + n] = pieces of flattened parameters, one after the other
 
 Measured on DeepSpeed 0.19: stages 1 and 2 cut the concatenated parameters of a group into equal partitions and note on each
-parameter where its part lies (with bfloat16, stage 1 has an optimiser of its own that does the same); stage 3 cuts each parameter by itself, with padding at its end; Muon's momentum at stages 1 and 2
-is kept for whole parameters, those that a partition touches. Experts that processes share are stacks of some experts, gate and
-up separate, while transformers stacks all of them with gate and up joined.
+parameter where its part lies (with bfloat16, stage 1 has an optimiser of its own that does the same); stage 3 cuts each
+parameter by itself, with padding at its end; Muon's momentum at stages 1 and 2 is kept for whole parameters, those that a
+partition touches. Experts that processes share are stacks of some experts, gate and up separate, while transformers stacks all
+of them with gate and up joined.
 
 Names of dimensions: X experts, x experts of this process, F inner width of an expert, D width of the decoder.
 """

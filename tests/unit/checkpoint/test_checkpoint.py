@@ -6,14 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.read import load_model, load_state
 from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint, skip_batch, skipped_batches
+from mm1.checkpoint.stream import write_safetensors
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
 from mm1.errors import CheckpointError
 from mm1.manifests import Checkpoint
-from mm1.store.base import blob_key
+from mm1.store.base import blob_key, digest_of_file
 from mm1.store.local import LocalStore
 from tests.support.tiny_mm1 import tiny_mm1
 
@@ -152,3 +154,23 @@ def test_publishing_the_same_checkpoint_twice_keeps_the_one_before(store):
         publish_checkpoint(store, "work", item)
     damage(store, second.trainer["state.json"])
     assert newest_checkpoint(store, "work") == first
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.text("abc.", min_size=1, max_size=6),
+        st.tuples(
+            st.lists(st.integers(0, 5), max_size=3), st.sampled_from([torch.float32, torch.bfloat16, torch.int64, torch.bool])
+        ),
+        max_size=5,
+    )
+)
+def test_files_written_in_one_pass_are_read_by_the_library(shapes):
+    tensors = {name: torch.randint(0, 2, shape).to(dtype) for name, (shape, dtype) in shapes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.safetensors"
+        assert write_safetensors(path, tensors, {"format": "pt"}) == digest_of_file(path)
+        found = load_file(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items())
