@@ -22,12 +22,20 @@ def losses(cluster: Cluster, run: str) -> list[float]:
     return [metrics["final_losses"]["all"]]
 
 
-@pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])
-def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recipe: str) -> None:
-    given = (f"data={mixtures.mixed}", f"recipe={recipe}", f"overrides={SIZE}")
+@pytest.mark.parametrize(
+    ("recipe", "on_two"),
+    [
+        pytest.param("mm1_tiny", "", id="dense"),
+        # One node has all experts, on two each has half of them.
+        pytest.param("mm1_tiny_moe", "train.zero_stage=1 train.expert_parallel=2", id="experts-shared"),
+    ],
+)
+def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recipe: str, on_two: str) -> None:
+    size = f"{SIZE} optim.name=adamw" if on_two else SIZE
     found = {}
     for nodes in (1, 2):
-        name = cluster.submit(TRAIN, *given, f"nodes={nodes}")
+        overrides = f"{size} {on_two}".strip() if nodes == 2 else size
+        name = cluster.submit(TRAIN, f"data={mixtures.mixed}", f"recipe={recipe}", f"overrides={overrides}", f"nodes={nodes}")
         done = cluster.mm1("watch", name, "-n", cluster.namespace, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[nodes] = losses(cluster, name)

@@ -17,6 +17,7 @@ from mm1.data.loader import MixtureLoader
 from mm1.errors import ConfigurationError, DivergedError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1.train.callbacks.base import Callback
@@ -59,56 +60,60 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     config, store = job.config, open_store(job.store)
     scratch = Path(job.folder) / f"rank-{rank}"
     mix = load(job.data, DataMix)
-    mix_store = open_store(split_uri(job.data)[0])
     layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size)
     former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:
         return former
-    state = load_state(store, former) if former is not None else None
-    if former is not None:
-        dtype = torch.float32 if _lacks_masters(config, former) else weights_dtype(config.train)
-        model, processor = load_model(store, former, scratch / "model", dtype, verify=False)
-        model.train()
-    else:
-        init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
-        model, processor = build_model(config, mix, mix_store, init, job.vision, job.decoder, scratch)
-    freeze(model, config.train.frozen)
-    if config.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model, processor = _model(job, mix, store, former, scratch)
     num_decoder = num_decoder_parameters(model)
     peak_lr = learning_rate_law(num_decoder) if config.optim.lr == "law" else config.optim.lr
     engine, masters = _engine(model, peak_lr, config, layout, former)
     sources = [source.name for source in mix.sources]
     history = History(peak_lr, sources)
     progress = Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
+    state = load_state(store, former) if former is not None else None
     if former is not None and state is not None:
         engine.load_state(state.optimizer, masters)
         progress = Progress(**state.run["progress"])
         if former.history is not None:
             history.from_parquet(store.get_bytes(former.history), progress.step)
         _tell(former, state, world_size, job.code)
-    loader = _loader(job, mix, mix_store, processor, engine, rank, state)
+    loader = _loader(job, mix, processor, engine, rank, state)
+    model_files = former.model if former is not None else None
+    checkpoints = Checkpoints(job, store, model, processor, engine, loader, history, rank, model_files)
     devices = Devices.here(sizes_of_model(model.config), world_size)
     metrics = Metrics(Path(job.folder), store, job.key, config.train.checkpoint_every, peak_lr, devices) if rank == 0 else None
     watchers = [metrics, *_watchers(job, store, metrics.path)] if metrics else []
     speed = ProgressLines(config.log.progress_every_s, metrics)
-    checkpoints = Checkpoints(
-        job, store, model, processor, engine, loader, history, rank, former.model if former is not None else None
-    )
-    experts_per_token = model.config.num_experts_per_tok if model.config.is_moe else 0
+    saving = [Saving(config.train.checkpoint_every, checkpoints), Preemption(engine, checkpoints)]
     loop = Loop(
-        TrainStep(engine, sources, experts_per_token),
+        TrainStep(engine, sources, model.config.num_experts_per_tok if model.config.is_moe else 0),
         iter(loader),
         lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
-        [
-            *(history, *watchers, speed),
-            Saving(config.train.checkpoint_every, checkpoints),
-            Preemption(engine, checkpoints),
-        ],
+        [history, *watchers, speed, *saving],
         skipped_batches(store, job.key),
     )
     return Run(loop, engine, checkpoints, history, speed)
+
+
+def _model(
+    job: TrainJob, mix: DataMix, store: Store, former: Checkpoint | None, scratch: Path
+) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
+    """The model to train, its frozen parts marked: of the checkpoint to go on from, or as the run begins with."""
+    config = job.config
+    if former is not None:
+        dtype = torch.float32 if _lacks_masters(config, former) else weights_dtype(config.train)
+        model, processor = load_model(store, former, scratch / "model", dtype, verify=False)
+        model.train()
+    else:
+        init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
+        mix_store = open_store(split_uri(job.data)[0])
+        model, processor = build_model(config, mix, mix_store, init, job.vision, job.decoder, scratch)
+    freeze(model, config.train.frozen)
+    if config.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model, processor
 
 
 def train_through(run: Run, job: TrainJob, rank: int, world_size: int) -> TrainResult:
@@ -176,8 +181,9 @@ def _tell(former: Checkpoint, state: TrainerState, world_size: int, code: str) -
 
 
 def _loader(
-    job: TrainJob, mix: DataMix, store: Store, processor: Any, engine: Engine, rank: int, state: TrainerState | None
+    job: TrainJob, mix: DataMix, processor: MM1Processor, engine: Engine, rank: int, state: TrainerState | None
 ) -> MixtureLoader:
+    store = open_store(split_uri(job.data)[0])
     raw = load_digest(store, mix.raw)
     if not isinstance(raw, RawData):
         raise ConfigurationError(f"data: its parent {mix.raw[:12]} is no RawData")
