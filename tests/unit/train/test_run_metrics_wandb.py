@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from mm1.store.local import LocalStore
 from mm1.train.callbacks import kept
 from mm1.train.callbacks import wandb as callback_module
-from mm1.train.callbacks.wandb import Wandb, run_id
+from mm1.train.callbacks.wandb import Wandb, follow, run_id
 from mm1.train.loop import Progress
 
 STAND_IN = """
@@ -33,6 +34,10 @@ def init(**given):
 """
 
 
+EVERY_S = 2.0
+"""Between two steps: long enough that all rows are handed on."""
+
+
 class Beside:
     """A run that writes rows, with the process beside it."""
 
@@ -48,7 +53,8 @@ class Beside:
         with self.metrics.open("a") as file:
             for _ in range(number):
                 self.progress.step += 1
-                file.write(json.dumps({"step": self.progress.step, "loss": 0.5, "loss/captions": 0.25}) + "\n")
+                row = {"step": self.progress.step, "time": EVERY_S * self.progress.step, "loss": 0.5, "loss/captions": 0.25}
+                file.write(json.dumps(row) + "\n")
 
     def look(self):
         self.callback.on_step(self.progress, None, 1.0)
@@ -145,6 +151,14 @@ def test_a_wandb_that_hangs_is_ended(tmp_path, stand_in, caplog, monkeypatch):
     run.do_steps(2)
     run.end()
     assert "it did not end within" in caplog.text
+
+
+def test_of_a_quick_run_some_rows_are_handed_on_and_the_last(tmp_path):
+    path, ended = tmp_path / "metrics.jsonl", threading.Event()
+    path.write_text("".join(json.dumps({"step": step, "time": 0.4 * step}) + "\n" for step in range(1, 12)))
+    ended.set()
+    assert [row["step"] for row in follow(path, 2, ended)] == [3, 6, 9, 11]
+    assert [row["step"] for row in follow(path, 11, ended)] == []
 
 
 def test_it_ends_with_a_trainer_that_is_killed(tmp_path, stand_in):
