@@ -14,7 +14,7 @@ from mm1_workflows.tree.building import Compile, Lint
 from mm1_workflows.tree.cluster import Logs, Open, Retry, Stop, Watch
 from mm1_workflows.tree.looking import Compare, Gc, Lineage, Runs
 from mm1_workflows.tree.running import Run, Submit
-from mm1_workflows.tree.setting import Doctor, Recipes, Serve
+from mm1_workflows.tree.setting import Doctor, Plan, Recipes, Serve
 
 
 @command(name="mm1", help="MM1: multimodal pre-training from raw data to a served model.")
@@ -39,6 +39,7 @@ class Mm1:
         | Serve
         | Doctor
         | Recipes
+        | Plan
     ]
 
 

@@ -1,8 +1,8 @@
-"""Commands about models and the set-up: serve, doctor, recipes."""
+"""Commands about models and the set-up: serve, doctor, recipes, plan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cappa import Arg, command
@@ -35,3 +35,25 @@ class Recipes:
     """``mm1 recipes``."""
 
     name: Annotated[str, Arg(value_name="recipe", help="One recipe: its whole configuration [default: list all].")] = ""
+
+
+@command(name="plan", help="Forecast memory and time of a training run; propose a layout.", invoke=f"{COMMANDS}.plan.plan")
+@dataclass
+class Plan:
+    """``mm1 plan``."""
+
+    recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.")]
+    gpus: Annotated[int, Arg(long=True, value_name="N", help="GPUs, one process on each.")] = 8
+    gpu: Annotated[str, Arg(long=True, value_name="KIND", help="a100-40, a100-80, h100, h200 or l40s.")] = "h100"
+    set: Annotated[
+        list[str],
+        Arg(long=True, value_name="PATH=VALUE", help="An override; the layout's fields that are set stay as they are."),
+    ] = field(default_factory=list)
+    model: Annotated[
+        str, Arg(long=True, value_name="NAME", help="Recipe whose model is trained, where the run's own comes from init (SFT).")
+    ] = ""
+    mfu: Annotated[
+        float, Arg(long=True, value_name="SHARE", help="Share of the peak while computing [default: assumed for its class].")
+    ] = 0.0
+    reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to leave free.")] = 0.1
+    json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False

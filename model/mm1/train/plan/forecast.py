@@ -1,0 +1,233 @@
+"""What a run will need and how long it will take, and the layout that fits with the fewest costs. Torch-free.
+
+RunConfig, GPUs -> forecast() -> Forecast: memory by kind, step time, GPU-hours
+RunConfig, GPUs -> propose() -> the overrides that fit, the quickest first
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mm1.config.resolve import resolve
+from mm1.errors import ConfigurationError
+from mm1.train.config import RunConfig, TrainConfig
+from mm1.train.flops import sizes_of_run
+from mm1.train.layout import Layout, plan_layout
+from mm1.train.plan.activations import activation_bytes, fullest, precision_of
+from mm1.train.plan.memory import StateBytes, World, state_bytes, weight_bytes
+from mm1.train.plan.shapes import num_parameters, parameter_shapes
+from mm1.train.plan.speed import GPUS, GPUS_PER_NODE, Gpu, Speed, step_speed
+
+GIB = 2**30
+FIELDS = ("micro_batch", "zero_stage", "expert_parallel", "gradient_checkpointing", "offload")
+"""Fields of `train` that a proposal chooses."""
+START = ", since each process has whole weights on its GPU until ZeRO spreads them"
+ABOUT_EQUAL = 1.03
+"""Times of steps that differ by less are the same: no forecast is that exact."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run is planned for."""
+
+    gpus: int
+    gpu: str = "h100"
+    reserve: float = 0.1
+    """Share of a GPU's memory that is left for CUDA, NCCL and what the allocator cannot use."""
+    mfu: float = 0.0
+    """Share of the peak while computing; 0 = as assumed for the class of the model."""
+
+    def __post_init__(self) -> None:
+        if self.gpu not in GPUS:
+            raise ConfigurationError(f"gpu {self.gpu!r} is not known: take {', '.join(GPUS)}")
+        if self.gpus < 1 or not 0 <= self.reserve < 1 or not 0 <= self.mfu <= 1:
+            raise ConfigurationError("gpus must be 1 or more, reserve from 0 to below 1, mfu from 0 to 1")
+
+    @property
+    def kind(self) -> Gpu:
+        """The kind of GPU."""
+        return GPUS[self.gpu]
+
+    @property
+    def limit_gib(self) -> float:
+        """Memory of a GPU that may be used."""
+        return self.kind.memory_gib * (1 - self.reserve)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one layout."""
+
+    config: RunConfig
+    machine: Machine
+    layout: Layout
+    num_parameters: int
+    memory_gib: dict[str, float]
+    """Of one process on its GPU: weights, gradients, optimizer, activations, buffers."""
+    start_gib: float
+    """On the GPU while the engine is made."""
+    host_gib: dict[str, float]
+    """Of one machine: start (every process builds the whole model), training (offloaded state, a copy for checkpoints)."""
+    speed: Speed = field(repr=False)
+
+    @property
+    def total_gib(self) -> float:
+        """The most that a process needs on its GPU."""
+        return max(sum(self.memory_gib.values()), self.start_gib)
+
+    @property
+    def fits(self) -> bool:
+        """Whether that leaves the reserve free."""
+        return self.total_gib <= self.machine.limit_gib
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of the whole run."""
+        return self.config.train.steps * self.speed.step_s * self.machine.gpus / 3600
+
+
+def forecast(config: RunConfig, machine: Machine) -> Forecast:
+    """Forecast a run as it is configured.
+
+    Raises:
+        ConfigurationError: sizes stand elsewhere; the GPUs divide neither batch nor experts.
+    """
+    sizes, sequence, train = sizes_of_run(config), config.sequence, config.train
+    assert sequence is not None, "sizes_of_run has looked"
+    shapes = parameter_shapes(sizes)
+    _check_experts(train, sizes.decoder.num_experts, machine.gpus)
+    layout = plan_layout(train.global_batch, train.micro_batch, machine.gpus)
+    state = state_bytes(shapes, config, World(machine.gpus, train.expert_parallel))
+    batches = fullest(sequence, layout.micro_batch)[config.stage == "text" :]
+    activations = max(
+        activation_bytes(sizes, batch, precision_of(train), train.gradient_checkpointing, train.expert_parallel).peak
+        for batch in batches
+    )
+    if precision_of(train) == "autocast":
+        activations += 2 * num_parameters(shapes)  # weights in bfloat16, for the step
+    kinds = {
+        "weights": state.weights,
+        "gradients": state.gradients,
+        "optimizer": state.optimizer,
+        "activations": activations,
+        "buffers": state.buffers,
+    }
+    return Forecast(
+        config,
+        machine,
+        layout,
+        num_parameters(shapes),
+        {kind: found / GIB for kind, found in kinds.items()},
+        state.start / GIB,
+        _host_gib(config, num_parameters(shapes), state, machine.gpus),
+        step_speed(config, sequence, sizes, shapes, layout, machine.kind, machine.mfu),
+    )
+
+
+def _host_gib(config: RunConfig, numel: int, state: StateBytes, gpus: int) -> dict[str, float]:
+    local = min(gpus, GPUS_PER_NODE)
+    # Fresh weights are drawn in float32; what comes out of a checkpoint, to be upcycled too, is of the run's type.
+    from_init = config.stage == "sft" or (config.model.decoder is not None and config.model.decoder.num_experts > 0)
+    start = local * numel * (weight_bytes(config.train) if from_init else 4)
+    training = local * (state.host + state.optimizer) + weight_bytes(config.train) * numel
+    return {"start": start / GIB, "training": training / GIB}
+
+
+def _check_experts(train: TrainConfig, num_experts: int, gpus: int) -> None:
+    size = train.expert_parallel
+    if size > 1 and not num_experts:
+        raise ConfigurationError(f"train.expert_parallel={size}, but the model has no experts: leave it at 1")
+    for what, number in (("GPUs", gpus), ("experts", num_experts)):
+        if size > 1 and number % size:
+            raise ConfigurationError(f"train.expert_parallel={size} does not divide the {number} {what}")
+
+
+def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -> Forecast:
+    """The quickest layout that fits; among about equal ones that with the fewest means, then with the largest micro-batch.
+
+    Args:
+        config: the run.
+        machine: what it is planned for.
+        fixed: fields of `train` that stay as they are.
+
+    Raises:
+        ConfigurationError: none fits; the message says what would help.
+    """
+    plan_layout(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
+    found = list(_layouts(config, machine, fixed))
+    fitting = [candidate for candidate in found if candidate.fits]
+    if fitting:
+        return _cheapest(fitting)
+    if not found:
+        raise ConfigurationError(
+            f"no layout of recipe {config.recipe} is allowed on {machine.gpus} GPUs with {', '.join(fixed)}"
+        )
+    least = min(found, key=lambda candidate: candidate.total_gib)
+    raise ConfigurationError(
+        f"nothing fits {machine.gpus} {machine.gpu} with {machine.limit_gib:.0f} GiB to use on each: with "
+        f"{' '.join(overrides_of(least))} {config.recipe} still needs {least.total_gib:.0f}"
+        f"{START if least.start_gib == least.total_gib else ''}. {_remedy(config, machine, fixed)}"
+    )
+
+
+def smallest(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -> Forecast | None:
+    """The proposal for the fewest GPUs, doubled from those of `machine` up to the global batch; None = not even those."""
+    gpus = machine.gpus
+    while gpus <= config.train.global_batch and config.train.global_batch % gpus == 0:
+        larger = Machine(gpus, machine.gpu, machine.reserve, machine.mfu)
+        if fitting := [candidate for candidate in _layouts(config, larger, fixed) if candidate.fits]:
+            return _cheapest(fitting)
+        gpus *= 2
+    return None
+
+
+def overrides_of(found: Forecast) -> list[str]:
+    """What to paste after ``-p overrides=`` or ``--set``."""
+    return _overrides({name: getattr(found.config.train, name) for name in FIELDS})
+
+
+def _overrides(values: Mapping[str, object]) -> list[str]:
+    return [f"train.{name}={str(value).lower()}" for name, value in values.items()]
+
+
+def _cheapest(fitting: list[Forecast]) -> Forecast:
+    quickest = min(found.speed.step_s for found in fitting)
+    return min((found for found in fitting if found.speed.step_s <= ABOUT_EQUAL * quickest), key=_costs)
+
+
+def _costs(found: Forecast) -> tuple[float, ...]:
+    train = found.config.train
+    means = (train.offload != "none") + train.gradient_checkpointing + (train.expert_parallel > 1)
+    return (means, train.zero_stage, train.expert_parallel, -train.micro_batch)
+
+
+def _layouts(config: RunConfig, machine: Machine, fixed: Collection[str]) -> Iterator[Forecast]:
+    experts = config.model.decoder.num_experts if config.model.decoder else 0
+    share = config.train.global_batch // machine.gpus
+    parallel = [size for size in (2, 4, 8, 16, 32, 64) if experts and experts % size == 0 and machine.gpus % size == 0]
+    choices: dict[str, list[object]] = {
+        "micro_batch": [size for size in (1, 2, 4, 8, 16, 32) if share % size == 0],
+        # Not 1 with bfloat16: DeepSpeed then keeps whole gradients in both types on every process.
+        "zero_stage": [0, 2, 3] if config.train.dtype == "bfloat16" else [0, 1, 2, 3],
+        "expert_parallel": [1, *parallel],
+        "gradient_checkpointing": [False, True],
+        "offload": ["none", "optimizer"],
+    }
+    choices |= {name: [getattr(config.train, name)] for name in fixed if name in choices}
+    for values in itertools.product(*choices.values()):
+        overrides = _overrides(dict(zip(choices, values, strict=True)))
+        try:
+            yield forecast(resolve(config, overrides), machine)
+        except ConfigurationError:
+            continue  # stages, optimisers and experts that do not go together
+
+
+def _remedy(config: RunConfig, machine: Machine, fixed: Collection[str]) -> str:
+    more = Machine(2 * machine.gpus, machine.gpu, machine.reserve, machine.mfu)
+    if (enough := smallest(config, more, fixed)) is not None:
+        return f"{enough.machine.gpus} GPUs are enough, with {' '.join(overrides_of(enough))}"
+    if fixed:
+        return f"Leave {', '.join(fixed)} open, take GPUs with more memory, or shorter sequences"
+    return "Take GPUs with more memory, shorter sequences, or optim.name=adamw, which ZeRO can spread"

@@ -1,0 +1,144 @@
+"""Bytes of a training run's state in one process, by kind: weights, gradients, optimiser, buffers. Torch-free.
+
+    {name: shape}, RunConfig, World -> StateBytes on the device, in the host's memory, and while the run starts
+
+Counted as DeepSpeed 0.19 holds them (tensors of real engines are what the tests compare with), bytes for a parameter:
+
+| | weights | gradients | masters | AdamW |
+|---|---|---|---|---|
+| stage 0 | 4 (float32, also with autocast) | 4 | - | 8 |
+| stage 1, float32 | 4 | 4 | 4 / n | 8 / n |
+| stage 1, bfloat16 | 2 | 4, and 2 of the backward pass | 4 / n | 8 / n |
+| stage 2 | 4 or 2 | 4 / n | 4 / n | 8 / n |
+| stage 3 | 4 / n or 2 / n | 4 / n | 4 / n | 8 / n |
+
+n processes share it: all of them; those of an expert the processes that hold the same one, which are fewer by the
+expert-parallel size, and only a share of the experts is there at all. Adafactor keeps a row and a column of each matrix, Muon
+one momentum for the matrices of blocks, of the weights' type where ZeRO spreads it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from mm1.train.config import RunConfig, TrainConfig
+from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
+
+NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
+"""As in mm1.train.optim, which needs torch; a test compares the two."""
+BUCKET = 50_000_000
+"""As in mm1.train.engine, likewise: elements of a bucket, which DeepSpeed makes whole whatever the model's size."""
+JOINED = 500_000_000
+"""Elements that DeepSpeed joins for one reduction where it has no such buckets."""
+LIVE_PARAMETERS = 1_000_000_000
+"""Parameters that stage 3 keeps gathered at most, as long as a layer is smaller."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Processes of a run, one on each GPU."""
+
+    processes: int
+    expert_parallel: int = 1
+
+    def sharing(self, name: str) -> int:
+        """Processes over which ZeRO spreads a parameter."""
+        return self.processes // self.expert_parallel if EXPERTS in name else self.processes
+
+    def local(self, name: str, shape: tuple[int, ...]) -> int:
+        """Elements of a parameter that one process computes with."""
+        return math.prod(shape) // (self.expert_parallel if EXPERTS in name else 1)
+
+
+@dataclass(frozen=True)
+class StateBytes:
+    """Bytes of one process."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    """Masters and the optimiser's state."""
+    buffers: float
+    """DeepSpeed's buckets, and weights that stage 3 gathers for the moment."""
+    host: float
+    """In the host's memory, of the optimiser that was offloaded."""
+    start: float
+    """On the device while the engine is made: whole weights, before ZeRO spreads them."""
+
+
+def weight_bytes(train: TrainConfig) -> int:
+    """Bytes of a weight: at stage 0 bfloat16 is that of the arithmetic only."""
+    return 2 if train.dtype == "bfloat16" and train.zero_stage > 0 else 4
+
+
+def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
+    """Count the state of a run.
+
+    Args:
+        shapes: all parameters.
+        config: optimiser, precision, ZeRO stage, what is frozen.
+        world: processes; its expert-parallel size is the one that counts.
+    """
+    train, size = config.train, weight_bytes(config.train)
+    stage, offloaded = train.zero_stage, train.offload == "optimizer"
+    frozen = [re.compile(pattern) for pattern in train.frozen]
+    weights = gradients = optimizer = host = 0.0
+    local = 0
+    for name, shape in shapes.items():
+        numel, sharing = world.local(name, shape), world.sharing(name)
+        local += numel
+        weights += size * numel / (sharing if stage == 3 else 1)
+        if any(pattern.search(name) for pattern in frozen):
+            continue
+        spread = numel / (sharing if stage else 1)
+        state = _state(name, shape, spread, config) + (4 * spread if stage else 0)
+        if offloaded:
+            # Beside it gradients, once summed and once as the optimiser takes them, and weights on their way back.
+            host += state + (8 + size) * spread
+        else:
+            optimizer += state
+        gradients += _gradient(numel, spread, train)
+    buffers = _buffers(train, size, shapes, world)
+    start = size * local * (2 if stage in (1, 2) else 1 if stage == 0 else 1 + 1 / world.processes)
+    return StateBytes(weights, gradients, optimizer, buffers, host, start)
+
+
+def _state(name: str, shape: tuple[int, ...], spread: float, config: RunConfig) -> float:
+    optim, train = config.optim, config.train
+    if optim.name == "adafactor":  # never spread
+        if len(shape) < 2:
+            return 4 * spread
+        return 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])
+    if optim.name == "muon" and takes_muon(name, shape):
+        return (weight_bytes(train) if train.zero_stage else 4) * spread
+    return 8 * spread
+
+
+def takes_muon(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether Muon trains a parameter."""
+    is_matrix = len(shape) == 2 or (len(shape) == 3 and EXPERTS in name)
+    return is_matrix and not NOT_FOR_MUON.search(name)
+
+
+def _gradient(numel: int, spread: float, train: TrainConfig) -> float:
+    if train.zero_stage >= 2:
+        return 0.0 if train.offload == "optimizer" else 4 * spread
+    kept_twice = train.zero_stage == 1 and train.dtype == "bfloat16" and train.offload == "none"
+    return (6 if kept_twice else 4) * numel
+
+
+def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> float:
+    if world.processes == 1 and train.zero_stage == 0:
+        return 0.0
+    local = {name: world.local(name, shape) for name, shape in shapes.items()}
+    numel = sum(local.values())
+    joins = train.zero_stage == 1 and train.dtype == "bfloat16" and train.offload == "none"
+    if train.zero_stage == 0 or joins:
+        return 4 * min(JOINED, numel)
+    # Two buckets, so that one is filled while the other is reduced (one on a CPU), and the largest gradient itself.
+    buckets = (2 * BUCKET + max(local.values())) * (4 if train.zero_stage == 1 else size)
+    if train.zero_stage < 3:
+        return buckets
+    return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, numel))

@@ -1,0 +1,152 @@
+"""How long a step takes: useful work at an assumed share of the peak, and what the network adds. Torch-free.
+
+Everything here is an assumption with a name, to plan with and to replace by a measurement (`make bench-gpu`, `--mfu`):
+
+- computing: the operations of a full step (:mod:`mm1.train.flops`) at :data:`ASSUMED_MFU` of the peak, three quarters of it
+  where activations are recomputed, which is a third more work;
+- network: bytes that a ring passes on, over :data:`REACHED` of the slowest link's bandwidth: NVLink in one machine, the
+  machine's network cards together beyond. What is reduced or gathered during a pass hides behind its computing, the backward
+  pass being two thirds of it; weights gathered after the update, and rows sent to experts, do not hide;
+- offloading: gradients and weights over PCIe, and a step in host memory, at :data:`OFFLOAD_BYTES_PER_S` a process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mm1.train.config import RunConfig, SequenceConfig
+from mm1.train.flops import Sizes, StepFlops, Work, full_work, peak_flops, step_flops
+from mm1.train.layout import Layout
+from mm1.train.plan.memory import World, weight_bytes
+from mm1.train.plan.shapes import Shapes, is_sparse, num_experts_parameters, num_parameters
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A kind of GPU, in machines of eight."""
+
+    device: str
+    """Its name for :func:`mm1.train.flops.peak_flops`."""
+    memory_gib: float
+    """What a process finds there: a little below the name."""
+    link_gb_s: float
+    """To the others of the machine, one way."""
+    network_gb_s: float
+    """Network of the machine, one way: those of AWS p4d, p4de, p5, p5en and g6e.48xlarge."""
+
+    @property
+    def peak(self) -> float:
+        """Peak bfloat16 FLOP/s."""
+        peak = peak_flops(self.device)
+        assert peak is not None, f"{self.device} is in the table of peaks"
+        return peak
+
+
+GPUS = {
+    "a100-40": Gpu("A100", 39.4, 300, 50),
+    "a100-80": Gpu("A100", 79.1, 300, 50),
+    "h100": Gpu("H100", 79.1, 450, 400),
+    "h200": Gpu("H200", 139.8, 450, 400),
+    "l40s": Gpu("L40S", 44.4, 32, 50),
+}
+GPUS_PER_NODE = 8
+
+ASSUMED_MFU = {"text": 0.40, "images and text": 0.35, "experts": 0.25}
+"""Share of the peak without recomputing. Published on H100s: dense text of 1B to 8B 33 to 52 % (torchtitan, llm-foundry,
+OLMo-core, Megatron-Bridge); image-text 30 to 40 % (lmms-engine); mixtures of experts 20 to 39 %, with images 14 %
+(Megatron-Bridge)."""
+RECOMPUTED = 0.75
+REACHED = 0.7
+OFFLOAD_BYTES_PER_S = 10e9
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one step of full sequences."""
+
+    flops: StepFlops
+    mfu: float
+    """Assumed; the share that is left with network and offloading is :attr:`Speed.reached_mfu`."""
+    compute_s: float
+    network_s: float
+    """That computing does not hide."""
+    offload_s: float
+    tokens: int
+    reached_mfu: float
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return self.compute_s + self.network_s + self.offload_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Over all GPUs."""
+        return self.tokens / self.step_s
+
+
+def assumed_mfu(config: RunConfig, sizes: Sizes) -> float:
+    """The share of the peak that a recipe is planned with."""
+    kind = "experts" if sizes.decoder.num_experts else "text" if config.stage == "text" else "images and text"
+    return ASSUMED_MFU[kind] * (RECOMPUTED if config.train.gradient_checkpointing else 1)
+
+
+def work_of_step(config: RunConfig, sequence: SequenceConfig) -> Work:
+    """A step of full sequences; those of the text stage have no images."""
+    work = full_work(sequence, config.train.global_batch)
+    return Work(work.tokens, work.pairs, work.tokens, 0) if config.stage == "text" else work
+
+
+def step_speed(
+    config: RunConfig, sequence: SequenceConfig, sizes: Sizes, shapes: Shapes, layout: Layout, gpu: Gpu, mfu: float = 0.0
+) -> Speed:
+    """Forecast a step.
+
+    Args:
+        config: the run.
+        sequence: what its sequences are made of.
+        sizes: of its model.
+        shapes: of its parameters.
+        layout: of its batch.
+        gpu: kind of all GPUs.
+        mfu: share of the peak while computing, 0 to 1; 0 = as assumed for its class.
+    """
+    mfu = mfu or assumed_mfu(config, sizes)
+    flops = step_flops(sizes, work_of_step(config, sequence))
+    world = World(layout.world_size, config.train.expert_parallel)
+    available = layout.world_size * gpu.peak
+    compute_s = flops.total / (available * mfu)
+    hidden_s, open_s = _network_seconds(config, sizes, shapes, layout, gpu)
+    behind_s = compute_s * 2 / 3 if config.train.zero_stage >= 2 else 0.0  # below, gradients are reduced after the last pass
+    network_s = open_s + max(0.0, hidden_s - behind_s)
+    offload_s = 0.0
+    if config.train.offload == "optimizer":
+        spread = sum(world.local(name, shape) / world.sharing(name) for name, shape in shapes.items())
+        offload_s = spread * (4 + 28 + 2 * weight_bytes(config.train)) / OFFLOAD_BYTES_PER_S
+    step_s = compute_s + network_s + offload_s
+    tokens = layout.global_batch * sequence.length
+    return Speed(flops, mfu, compute_s, network_s, offload_s, tokens, flops.total / step_s / available)
+
+
+def _network_seconds(config: RunConfig, sizes: Sizes, shapes: Shapes, layout: Layout, gpu: Gpu) -> tuple[float, float]:
+    """Seconds that can hide behind a pass, and that cannot."""
+    train, size = config.train, weight_bytes(config.train)
+    experts = num_experts_parameters(shapes)
+    common, own = num_parameters(shapes) - experts, experts / train.expert_parallel
+    sharing = layout.world_size // train.expert_parallel
+    # A ring over n passes (n - 1) / n of a tensor on for each gather or scatter. Who shares an expert is on other machines.
+    parts = ((common, layout.world_size, layout.world_size), (own, sharing, layout.world_size))
+    once = sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
+    gathered = once * size if train.zero_stage in (1, 2) else 0.0
+    passes = layout.accumulation * (3 if train.zero_stage == 3 else 1)
+    hidden = once * (size * passes if train.zero_stage >= 2 else 2 * 4)
+    sparse_layers = sum(is_sparse(sizes.decoder, number) for number in range(sizes.decoder.num_layers))
+    rows = layout.global_batch / layout.world_size * (config.sequence.length if config.sequence else 0)
+    rows *= sizes.decoder.experts_per_token * sparse_layers * (1 - 1 / train.expert_parallel)
+    trips = 2 * (3 if train.gradient_checkpointing else 2)
+    sent = rows * trips * sizes.decoder.hidden_size * size / _bandwidth(gpu, train.expert_parallel)
+    return hidden, gathered + sent
+
+
+def _bandwidth(gpu: Gpu, processes: int) -> float:
+    return 1e9 * REACHED * (gpu.link_gb_s if processes <= GPUS_PER_NODE else min(gpu.link_gb_s, gpu.network_gb_s))

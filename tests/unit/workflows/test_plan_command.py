@@ -1,0 +1,139 @@
+"""``mm1 plan``: what it proposes for every recipe, what it refuses, what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mm1.config.resolve import resolve
+from mm1.errors import ConfigurationError
+from mm1.recipes import registry
+from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
+from mm1.train.plan.speed import GPUS
+from mm1_workflows import cli
+from mm1_workflows.commands.plan import complete
+
+RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
+COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+MODEL_OF_INIT = {"mm1_sft": "mm1_3b", "mm1_tiny_sft": "mm1_tiny"}
+
+
+def named_gpus() -> dict[str, int]:
+    """Recipes of the page's table of layouts, with the GPUs that it names."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", RECIPES.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: int(gpus) for name, gpus in rows}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_recipe_has_a_layout_that_fits_80_gb(name):
+    gpus = named_gpus().get(name, 1)
+    config = complete(registry.get(name), MODEL_OF_INIT.get(name, ""))
+    proposed = propose(config, Machine(gpus, "a100-80"))
+    assert proposed.fits
+    assert sum(proposed.memory_gib.values()) <= 0.9 * GPUS["a100-80"].memory_gib
+    # The overrides alone give the same forecast.
+    again = forecast(resolve(config, overrides_of(proposed)), Machine(gpus, "a100-80"))
+    assert (again.memory_gib, again.speed) == (proposed.memory_gib, proposed.speed)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus"),
+    [("mm1_1b", 8), ("mm1_3b", 8), ("mm1_7b", 8), ("mm1_30b", 16), ("mm1_3b_moe", 32), ("mm1_7b_moe", 32), ("mm1_sft", 8)],
+)
+def test_the_recipes_own_layouts_fit_the_machines_that_the_page_names(name, gpus):
+    found = forecast(complete(registry.get(name), MODEL_OF_INIT.get(name, "")), Machine(gpus, "h100"))
+    assert found.fits, found.memory_gib
+    assert max(found.host_gib.values()) < 1600  # infra/pools.yaml
+
+
+def row(name: str) -> str:
+    kept = resolve(complete(registry.get(name), MODEL_OF_INIT.get(name, "")), ["train.offload=none"])
+    least = smallest(kept, Machine(1), ["offload"])
+    assert least is not None
+    train = least.config.train
+    shared = str(train.expert_parallel) if train.expert_parallel > 1 else ""
+    again = "yes" if train.gradient_checkpointing else "no"
+    layout = f"{train.zero_stage} | {shared} | {again} | {train.micro_batch}"
+    return f"| `{name}` | {layout} | {least.total_gib:.0f} | {least.machine.gpus} |\n"
+
+
+@pytest.mark.golden
+def test_the_page_has_the_layouts_of_the_fewest_gpus():
+    table = HEAD + "".join(row(name) for name in registry.names() if registry.get(name).sequence)
+    block = re.compile(r"(<!-- layouts: .*? -->\n)(.*?)(<!-- /layouts -->)", re.DOTALL)
+    if os.environ.get("MM1_UPDATE_GOLDEN"):
+        text = block.sub(lambda found: found[1] + table + found[3], RECIPES.read_text(encoding="utf-8"))
+        RECIPES.write_text(text, encoding="utf-8")
+    found = block.search(RECIPES.read_text(encoding="utf-8"))
+    assert found and found[2] == table, "docs/reference/recipes.md: `make golden` writes its table anew if the change is meant"
+
+
+def test_fields_that_are_set_stay_and_the_rest_follows():
+    config = resolve(registry.get("mm1_7b"), ["train.gradient_checkpointing=true"])
+    proposed = propose(config, Machine(8), ["gradient_checkpointing"])
+    assert proposed.config.train.gradient_checkpointing
+    assert not propose(config, Machine(8)).config.train.gradient_checkpointing
+
+
+def test_more_gpus_take_less_memory_and_time():
+    config = registry.get("mm1_30b")
+    few, many = (forecast(config, Machine(gpus)) for gpus in (16, 64))
+    assert few.memory_gib["optimizer"] == pytest.approx(4 * many.memory_gib["optimizer"])
+    assert few.speed.step_s > 3 * many.speed.step_s
+    assert few.speed.flops == many.speed.flops
+
+
+def test_a_given_mfu_is_reached_where_the_network_hides():
+    found = forecast(registry.get("mm1_3b"), Machine(1, mfu=0.5))
+    assert found.speed.reached_mfu == pytest.approx(0.5)
+    assert found.gpu_hours == pytest.approx(200_000 * found.speed.flops.total / (989e12 * 0.5) / 3600)
+
+
+def test_what_does_not_fit_is_refused_with_what_would_help():
+    config = resolve(registry.get("mm1_30b"), ["train.offload=none"])
+    with pytest.raises(ConfigurationError, match=r"nothing fits 2 h100 with 71 GiB.* still needs 264\. 16 GPUs are enough"):
+        propose(config, Machine(2), ["offload"])
+    with pytest.raises(ConfigurationError, match="whole weights on its GPU until ZeRO spreads them"):
+        propose(config, Machine(64, "a100-40"), ["offload"])
+    with pytest.raises(ConfigurationError, match=r"train\.global_batch=512 sequences cannot be spread over 3 processes"):
+        propose(config, Machine(3))
+    with pytest.raises(ConfigurationError, match="gpu 'b1' is not known: take a100-40"):
+        Machine(8, "b1")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    start = "import sys; sys.modules['torch'] = None; from mm1_workflows.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-c", start, "plan", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_it_prints_json_without_torch():
+    done = run("--recipe", "mm1_3b", "--gpus", "8", "--set", "train.zero_stage=2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["proposed"]["train"]["zero_stage"] == 2
+    assert found["proposed"]["fits"]
+    assert found["as_it_is"]["memory_gib"]["weights"] == pytest.approx(2 * 3.58e9 / 2**30, rel=0.01)
+
+
+def test_it_exits_80_when_nothing_fits(capsys):
+    assert cli.main(["plan", "--recipe", "mm1_30b", "--gpus", "1", "--gpu", "a100-40"]) == 80
+    shown = capsys.readouterr()
+    assert "does not fit" in shown.out
+    assert "nothing fits 1 a100-40" in shown.err
+    assert cli.main(["plan", "--recipe", "mm1_sft"]) == 80
+    assert "--model mm1_3b" in capsys.readouterr().err
+
+
+def test_its_table_fits_80_columns(capsys):
+    assert cli.main(["plan", "--recipe", "mm1_3b_moe", "--gpus", "32"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "GPU-hours" in shown
+    assert "--set train.micro_batch=" in shown
