@@ -6,7 +6,8 @@ Layout below the store's address::
     manifests/<sha256>.json        records of what was made (mm1.manifests)
     runs/<run>/<task>.json         provenance: when, where, how long; never hashed
     cache/<step>/<key>.json        step cache: outputs of a finished step
-    resume/<key>.json              newest checkpoint of unfinished work
+    resume/<key>.json              newest checkpoints of unfinished work
+    watch/<key>/                   what unfinished training leaves to look at
     pins/<name>                    manifests that `mm1 gc` keeps
 
 Blobs go first, the manifest last: a crash leaves nothing half-visible.
@@ -128,6 +129,10 @@ class Store(ABC):
     def scratch(self) -> Path:
         """A folder on this machine for files that are to be taken."""
         return Path(tempfile.gettempdir())
+
+    def clear_scratch(self, min_age_s: float) -> int:
+        """Remove what killed processes left in a scratch folder that is the store's own; says how many things."""
+        return 0
 
     def put_folder(self, folder: Path) -> dict[str, BlobRef]:
         """Store all files of a folder; relative POSIX path -> blob, sorted."""

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,13 @@ class LocalStore(Store):
     def scratch(self) -> Path:
         """See :meth:`Store.scratch`: a folder of the store's own that is never listed."""
         return self.root / SCRATCH
+
+    def clear_scratch(self, min_age_s: float) -> int:
+        """See :meth:`Store.clear_scratch`."""
+        left = [path for path in self.scratch().glob("*") if time.time() - path.stat().st_mtime > min_age_s]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
 
     def read(self, key: str) -> bytes:
         """See :meth:`Store.read`."""

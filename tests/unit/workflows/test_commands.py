@@ -159,6 +159,25 @@ def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: 
     assert gc.plan(store, keep=1, keep_runs=[]).keys == []
 
 
+def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
+    unfinished = raw(store, "stands for a checkpoint")
+    publish(store, unfinished)
+    record(store, "old", "pretrain", state="failed")
+    store.write_json("resume/work.json", {"checkpoints": [digest_of_manifest(unfinished)]})
+    store.write("watch/work/metrics/000000000005.jsonl", b"{}")
+    left = store.scratch() / "checkpoint-0-killed"
+    left.mkdir(parents=True)
+    age(store, 24 * 29)
+    os.utime(left, (0, 0))
+    assert gc.plan(store, keep=0, keep_runs=[]).keys == ["runs/old/pretrain.json"]
+    assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 0
+    assert not left.exists()
+    age(store, 24 * 31)
+    gone = gc.plan(store, keep=1, keep_runs=[]).keys
+    assert {"resume/work.json", "watch/work/metrics/000000000005.jsonl"} < set(gone)
+    assert f"manifests/{digest_of_manifest(unfinished)}.json" in gone
+
+
 def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     record(store, "old", "ingest", raw(store, "old"))
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00")

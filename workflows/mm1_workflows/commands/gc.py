@@ -1,8 +1,9 @@
 """``mm1 gc``: remove what nothing needs any more.
 
-Kept is what can be reached from the records of kept runs, from pins and from resume pointers of kept work: any digest that one
-of these objects names keeps the manifest and the blob of that digest, and so on from there. Everything else goes, except what
-is younger than an hour (a running step writes blobs before it writes the manifest that names them).
+Kept is what can be reached from the records of kept runs, from pins and from resume pointers of work that was not finished in
+the last month: any digest that one of these objects names keeps the manifest and the blob of that digest, and so on from there.
+Everything else goes, except what is younger than an hour (a running step writes blobs before it writes the manifest that names
+them).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MIN_AGE_S = 3600.0
 RUNNING_FOR = timedelta(days=1)
+UNFINISHED_FOR_S = 30 * 24 * 3600.0
+"""How long unfinished training may still be taken up: its checkpoints, and what it left to look at."""
+UNFINISHED = ("resume/", "watch/")
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -47,7 +51,7 @@ def collect(command: Gc) -> int:
     found = plan(store, command.keep, command.keep_run)
     counts = {
         kind: sum(key.startswith(f"{kind}/") for key in found.keys)
-        for kind in ("runs", "cache", "resume", "manifests", "blobs")
+        for kind in ("runs", "cache", "resume", "watch", "manifests", "blobs")
     }
     words = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
     if not command.yes:
@@ -55,6 +59,7 @@ def collect(command: Gc) -> int:
         return 0
     for key in found.keys:
         store.delete(key)
+    store.clear_scratch(MIN_AGE_S)
     say(shown, f"{store.uri}: removed {words}; {found.num_kept} objects stay")
     return 0
 
@@ -80,7 +85,7 @@ def plan(store: Store, keep: int, keep_runs: list[str], min_age_s: float = MIN_A
     kept = _reachable(store, kept_runs)
     result = Plan(runs=[run.name for run in runs if run not in kept_runs])
     now = time.time()
-    for prefix in ("runs/", "cache/", "resume/", "manifests/", "blobs/"):
+    for prefix in ("runs/", "cache/", *UNFINISHED, "manifests/", "blobs/"):
         for key in store.list(prefix):
             if key in kept or now - store.modified(key) < min_age_s:
                 result.num_kept += 1
@@ -107,11 +112,16 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
         for key in store.list(f"runs/{run.name}/"):
             keys.add(key)
             queue.append(store.read(key))
-    for prefix in ("cache/", "resume/"):
+    for key in store.list("cache/"):
+        if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
+            keys.add(key)
+            queue.append(store.read(key))
+    now = time.time()
+    for prefix in UNFINISHED:
         for key in store.list(prefix):
-            if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
+            if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
-                queue.append(store.read(key))
+                queue += [store.read(key)] if prefix == "resume/" else []
     queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
