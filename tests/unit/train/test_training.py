@@ -11,10 +11,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
 from mm1.data.loader import MixtureLoader
-from mm1.errors import ConfigurationError, DivergedError, Preempted
-from mm1.manifests import Checkpoint, load
+from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
+from mm1.manifests import Checkpoint, load, load_digest
 from mm1.train import build as build_module
 from mm1.train.build import build_run, train_through
+from mm1.train.callbacks.base import Callback
 from mm1.train.config import TrainJob
 from mm1.train.imported import publish_imported
 from mm1.train.parts import settle_parts
@@ -191,6 +192,46 @@ def test_a_schedule_in_tokens_ends_the_run(alone, mixture, tmp_path):
     assert 1 < checkpoint.step < 8
     assert checkpoint.tokens_seen >= 1200 > checkpoint.tokens_seen - rows[-1]["tokens"]
     assert rows[-1]["lr"] < max(row["lr"] for row in rows)
+
+
+class StopAfter(Callback):
+    """Asks a run to stop after a step, as SIGTERM would."""
+
+    def __init__(self, step, preemption):
+        self.step, self.preemption = step, preemption
+
+    def on_step(self, progress, result, rate_factor):
+        if progress.step == self.step:
+            self.preemption.asked = signal.SIGTERM
+
+
+def test_one_damaged_byte_costs_the_steps_after_the_checkpoint_before(alone, mixture, tmp_path, caplog):
+    store = mixture[0]
+    config = small_run("mm1_tiny", "train.steps=6", "train.checkpoint_every=2")
+    whole = build(config, mixture, tmp_path, "whole").go()
+    first = build(config, mixture, tmp_path, "cut")
+    first.loop.callbacks.insert(0, StopAfter(5, first.loop.callbacks[-1]))
+    with pytest.raises(Preempted):
+        first.go()
+    key = f"resume/{tmp_path.name}-cut.json"
+    saved = [load_digest(store, digest) for digest in store.read_json(key)["checkpoints"]]
+    assert [checkpoint.step for checkpoint in saved] == [5, 4]
+
+    def damage(checkpoint):
+        path = store.local_path(checkpoint.trainer["rank-00000-of-00001.safetensors"])
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+
+    damage(saved[0])
+    second = build(config, mixture, tmp_path, "cut")
+    assert "trying the one before" in caplog.text
+    assert second.progress.step == 4
+    damage(saved[1])
+    with pytest.raises(CheckpointError, match="none of the last checkpoints is whole") as refused:
+        build(config, mixture, tmp_path, "cut")
+    assert refused.value.outcome is Outcome.CHECKPOINT
+    assert second.go().manifest == whole.manifest
 
 
 def test_accumulation_makes_no_difference(alone, mixture, tmp_path):
