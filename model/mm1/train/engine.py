@@ -28,7 +28,7 @@ from torch import nn
 from mm1.checkpoint.pieces import StateReader
 from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig, TrainConfig
-from mm1.train.layout import Layout
+from mm1.train.layout import BUCKET_ELEMENTS, Layout
 from mm1.train.optim import global_norm, parameter_groups
 from mm1.train.slots import OptimizerState, Slots, load_state, read_state
 from mm1.train.weights import whole_weights
@@ -36,9 +36,6 @@ from mm1.train.weights import whole_weights
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, torch.Tensor]
-
-BUCKET_ELEMENTS = 50_000_000
-"""Of gradients that are reduced, and weights that are fetched, at a time; DeepSpeed's ten times more take 1 to 2 GB."""
 
 
 def start_processes() -> tuple[int, int]:

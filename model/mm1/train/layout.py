@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from mm1.errors import ConfigurationError
 
+BUCKET_ELEMENTS = 50_000_000
+"""Of gradients that are reduced, and weights that are fetched, at a time; DeepSpeed's ten times more take 1 to 2 GB."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -53,8 +53,6 @@ class Slot:
     """First element in the flattened holder."""
     pieces: tuple[Piece, ...]
     """What lies there, in order."""
-    is_whole: bool = False
-    """Whether it is all of one parameter, which then is the holder itself."""
 
 
 def pieces_of(name: str, shape: torch.Size, start: int, numel: int, expert_rank: int) -> tuple[Piece, ...]:
@@ -114,7 +112,7 @@ class Slots:
     def _whole(self) -> Iterator[Slot]:
         for group in self.inner.param_groups:
             for parameter in group["params"]:
-                yield Slot(parameter, 0, self._pieces(parameter, 0, parameter.numel()), is_whole=True)
+                yield Slot(parameter, 0, self._pieces(parameter, 0, parameter.numel()))
 
     def _partitioned(self) -> Iterator[Slot]:
         groups = getattr(self.wrapper, "bit16_groups", None) or self.wrapper.bf16_groups

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
-from mm1.train.engine import BUCKET_ELEMENTS
 from mm1.train.flops import sizes_of_run
-from mm1.train.plan.memory import BUCKET, World, state_bytes
+from mm1.train.layout import BUCKET_ELEMENTS
+from mm1.train.plan.memory import World, state_bytes
 from mm1.train.plan.shapes import num_experts_parameters, num_parameters, parameter_shapes
 from tests.support.synthetic import release, small_family, synthetic_batch, training_step
 from tests.support.tiny_runs import one_process
@@ -57,7 +57,7 @@ def measured(config):
         now = own if engine.stage == 0 else now | own  # where ZeRO keeps them is only found by looking at all that is new
         known = weights.keys() | storages(masters(engine)).keys()
         # Batch and last outputs are small, the bucket of stage 3 is huge; what is between them are gradients.
-        gradients = sum(size for key, size in now.items() if key not in known and size < 2 * BUCKET)
+        gradients = sum(size for key, size in now.items() if key not in known and size < 2 * BUCKET_ELEMENTS)
         update(rate_factor)
         state = [item for held in engine._inner.state.values() for item in held.values() if isinstance(item, torch.Tensor)]
         optimizer = {key: size for key, size in storages([*masters(engine), *state]).items() if key not in weights}
@@ -144,7 +144,3 @@ def test_offloading_moves_the_optimiser_to_the_host():
 def test_blocks_of_experts_are_gathered_whole():
     dense, sparse = (spread("train.zero_stage=3", "model.decoder.ffn_size=4096", recipe=recipe) for recipe in NAMES)
     assert sparse.buffers > dense.buffers
-
-
-def test_buckets_are_those_of_the_engine():
-    assert BUCKET == BUCKET_ELEMENTS

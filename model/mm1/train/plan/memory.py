@@ -24,12 +24,11 @@ import re
 from dataclasses import dataclass
 
 from mm1.train.config import RunConfig, TrainConfig
+from mm1.train.layout import BUCKET_ELEMENTS
 from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 
 NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
 """As in mm1.train.optim, which needs torch; a test compares the two."""
-BUCKET = 50_000_000
-"""As in mm1.train.engine, likewise: elements of a bucket, which DeepSpeed makes whole whatever the model's size."""
 JOINED = 500_000_000
 """Elements that DeepSpeed joins for one reduction where it has no such buckets."""
 LIVE_PARAMETERS = 1_000_000_000
@@ -138,7 +137,7 @@ def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> flo
     if train.zero_stage == 0 or joins:
         return 4 * min(JOINED, numel)
     # Two buckets, so that one is filled while the other is reduced (one on a CPU), and the largest gradient itself.
-    buckets = (2 * BUCKET + max(local.values())) * (4 if train.zero_stage == 1 else size)
+    buckets = (2 * BUCKET_ELEMENTS + max(local.values())) * (4 if train.zero_stage == 1 else size)
     if train.zero_stage < 3:
         return buckets
     return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, numel))
