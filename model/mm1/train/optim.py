@@ -21,9 +21,9 @@ from torch import nn
 
 from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig
+from mm1.train.muon import takes_muon
 
 MATCH_ADAMW = 0.2  # root mean square of AdamW's updates, arXiv 2502.16982
-NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
@@ -50,12 +50,6 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
         raise ConfigurationError("train.frozen excludes every parameter: nothing is left to train")
 
 
-def takes_muon(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a matrix of a block, or the stacked matrices of experts."""
-    is_matrix = parameter.ndim == 2 or (parameter.ndim == 3 and ".experts." in name)
-    return is_matrix and not NOT_FOR_MUON.search(name)
-
-
 def takes_decay(parameter: nn.Parameter) -> bool:
     """Whether weights are decayed: matrices and kernels, not norms and biases."""
     return parameter.ndim >= 2
@@ -78,7 +72,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        use_muon = config.name == "muon" and takes_muon(name, parameter)
+        use_muon = config.name == "muon" and takes_muon(name, parameter.shape)
         parameter.use_muon = use_muon  # type: ignore[attr-defined]  # DeepSpeed reads the mark
         if use_muon:
             parameter.is_expert_group = parameter.ndim == 3  # type: ignore[attr-defined]

@@ -8,8 +8,6 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
 from mm1.train.flops import sizes_of_run
 from mm1.train.model import model_config
-from mm1.train.optim import NOT_FOR_MUON
-from mm1.train.plan import memory
 from mm1.train.plan.activations import MicroBatch, activation_bytes, fullest
 from mm1.train.plan.shapes import is_sparse, num_experts_parameters, parameter_shapes
 from tests.support.synthetic import small_family, synthetic_batch, work_of
@@ -115,7 +113,6 @@ def test_names_and_shapes_are_those_of_the_model(name):
     assert num_experts_parameters(found) == experts
     decoder = config.model.decoder
     assert sum(is_sparse(decoder, number) for number in range(decoder.num_layers)) == (8 if decoder.num_experts else 0)
-    assert memory.NOT_FOR_MUON == NOT_FOR_MUON
 
 
 def test_the_two_fullest_micro_batches():

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 
 from mm1.train.config import RunConfig, TrainConfig
 from mm1.train.layout import BUCKET_ELEMENTS
+from mm1.train.muon import takes_muon
 from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 
-NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
-"""As in mm1.train.optim, which needs torch; a test compares the two."""
 JOINED = 500_000_000
 """Elements that DeepSpeed joins for one reduction where it has no such buckets."""
 LIVE_PARAMETERS = 1_000_000_000
@@ -113,12 +112,6 @@ def _state(name: str, shape: tuple[int, ...], spread: float, config: RunConfig) 
     if optim.name == "muon" and takes_muon(name, shape):
         return (weight_bytes(train) if train.zero_stage else 4) * spread
     return 8 * spread
-
-
-def takes_muon(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether Muon trains a parameter."""
-    is_matrix = len(shape) == 2 or (len(shape) == 3 and EXPERTS in name)
-    return is_matrix and not NOT_FOR_MUON.search(name)
 
 
 def _gradient(numel: int, spread: float, train: TrainConfig) -> float:
