@@ -63,7 +63,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         sequence_length=inputs.sequence_length, max_images=inputs.max_images, image_tokens=inputs.image_tokens
     ).check()
     sources = _sources(raw, inputs.weights)
-    readers = {number: open_shards(context.store, shards_of(raw, source)) for number, source in enumerate(sources)}
+    readers = {
+        number: open_shards(context.store, shards_of(context.store, raw, source)) for number, source in enumerate(sources)
+    }
     plan = make_plan(sources, readers, limits, inputs.seed)
     statistics = measure(plan, sources, limits, MEASURED_SEQUENCES)
     mix = DataMix(

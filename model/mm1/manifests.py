@@ -9,6 +9,8 @@ Lineage::
 
     RawData -> DataMix -> Checkpoint -> Checkpoint (SFT) -> EvalReport -> GateDecision
                                     \-> ExportedModel -> Deployment
+
+Within ingest, by many machines: ``RawPart -> FilteredPart -> MergedParts -> ShardedPart -> RawData``.
 """
 
 from __future__ import annotations
@@ -55,19 +57,84 @@ class Shard(Record):
     num_images: int
     num_text_tokens: int
     """Text tokens with the end-of-document tokens, without image tokens."""
+    features: dict[str, float] = {}
+    """What is known about its quality: the columns of :mod:`mm1.data.features.definitions` that follow from its content."""
+
+
+class RawFile(Record):
+    """A raw file as it was found."""
+
+    name: str
+    """Relative to the source's address, with slashes."""
+    num_bytes: int
+    version: str
+    """Changes with its content: an object's ETag, or time and size of a local file."""
+
+
+class RawPart(Manifest):
+    """What one mapper of ingest reads: some raw files of one source."""
+
+    kind: Literal["RawPart"] = "RawPart"
+    source: str
+    number: int
+    """Place of the part among those of its source; begins the keys of its samples."""
+    format: str
+    files: tuple[RawFile, ...]
+
+
+class FilteredPart(Manifest):
+    """A part's samples that passed the filters which need to see nothing else; parents: the RawPart."""
+
+    kind: Literal["FilteredPart"] = "FilteredPart"
+    source: str
+    number: int
+    format: str
+    preset: str
+    num_read: int
+    dropped: dict[str, int] = {}
+    """Filter -> samples (or images of documents) dropped by it."""
+    examples: dict[str, tuple[str, ...]] = {}
+    """Filter -> a few of its victims: raw file, row, reason."""
+    tars: tuple[BlobRef, ...]
+    """Webdataset tars without an index, in order."""
+    signatures: BlobRef
+    """Parquet with a row per sample: what duplicates are found by (:mod:`mm1.data.duplicates`)."""
+
+
+class MergedParts(Manifest):
+    """What can be known only of all parts together: duplicates and the tokenizer; parents: the FilteredParts in order."""
+
+    kind: Literal["MergedParts"] = "MergedParts"
+    drops: dict[str, BlobRef] = {}
+    """Digest of a FilteredPart -> parquet of its samples and images that go, and why; parts that lose nothing are left out."""
+    tokenizer: Files
+
+
+class ShardedPart(Manifest):
+    """A part's final shards; parents: MergedParts, FilteredPart."""
+
+    kind: Literal["ShardedPart"] = "ShardedPart"
+    source: str
+    number: int
+    dropped: dict[str, int] = {}
+    """What the merge dropped: filter -> samples (or images of documents)."""
+    examples: dict[str, tuple[str, ...]] = {}
+    shards: tuple[Shard, ...]
 
 
 class SourceData(Record):
     """The shards of one source and what its filters dropped."""
 
     format: str
-    """Format read: img2dataset, obelics, jsonl, llava."""
+    """Format read: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
     preset: str
     """Filter preset used."""
     num_read: int
     """Samples found in the raw files."""
     dropped: dict[str, int] = {}
     """Filter -> samples (or images) dropped by it."""
+    examples: dict[str, tuple[str, ...]] = {}
+    """Filter -> a few of its victims: raw file, row, reason."""
     shards: tuple[Shard, ...]
 
     @property
@@ -100,9 +167,11 @@ class MixSource(Record):
 
     name: str
     weight: float = Field(ge=0)
-    """Share of sequences, normalised over all sources."""
-    shards: tuple[Digest, ...] | None = None
-    """Digests of the tars that enter; None = all shards of the source in the parent."""
+    """Share that was asked for, of sequences or of tokens, normalised over all sources."""
+    sequence_share: float | None = None
+    """Share of sequences that gives the weight; None = the weight itself."""
+    shards: BlobRef | None = None
+    """Digests of the tars that enter, one a line; None = all shards of the source in the parent."""
     num_samples: int
     num_images: int
     num_text_tokens: int
@@ -124,6 +193,18 @@ class DataMix(Manifest):
     """Tokens that stand for one image."""
     image_size_px: int
     """Side of the square images that the model gets."""
+    weights_by: Literal["sequence", "token"] = "sequence"
+    """What the weights are shares of."""
+    one_source: bool = True
+    """Whether a sequence holds documents of one source only (MM1 2.2)."""
+    long_documents: Literal["cut", "drop"] = "cut"
+    """What happens to documents longer than a sequence."""
+    max_epochs: float = 0.0
+    """How often a source may be repeated; 0 = without bound."""
+    max_sequences: int | None = None
+    """Sequences after which the first source has been repeated ``max_epochs`` times."""
+    snapshot: dict[str, str] = {}
+    """How the shards were chosen: ``as_of`` and thresholds of the feature store, as they were given."""
     packing: dict[str, float]
     """Measured over the first sequences: fill, images and documents per sequence, share of dropped documents."""
     tokenizer: Files
@@ -238,7 +319,18 @@ class ReportPage(Manifest):
 
 
 AnyManifest = Annotated[
-    RawData | DataMix | Checkpoint | EvalReport | GateDecision | ExportedModel | Deployment | ReportPage,
+    RawPart
+    | FilteredPart
+    | MergedParts
+    | ShardedPart
+    | RawData
+    | DataMix
+    | Checkpoint
+    | EvalReport
+    | GateDecision
+    | ExportedModel
+    | Deployment
+    | ReportPage,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyManifest)

@@ -10,8 +10,8 @@ from functools import partial
 from mm1.data.mixture import Mixture
 from mm1.data.packing import PackingLimits
 from mm1.data.plan import MixturePlan, SourceStream
+from mm1.data.reader import ShardIndex, ShardReader
 from mm1.data.sample import Sample
-from mm1.data.shards import ShardIndex, ShardReader
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError
 from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
@@ -72,7 +72,9 @@ def open_mix(store: Store, mix: DataMix, raw: RawData) -> OpenMix:
     if mix.raw != digest_of_manifest(raw):
         raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
     limits = PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
-    readers = {number: open_shards(store, shards_of(raw, source)) for number, source in enumerate(mix.sources) if source.weight}
+    readers = {
+        number: open_shards(store, shards_of(store, raw, source)) for number, source in enumerate(mix.sources) if source.weight
+    }
     plan = make_plan(mix.sources, readers, limits, mix.order_seed)
     return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
 
@@ -88,7 +90,7 @@ def make_plan(
     return MixturePlan(Mixture([source.weight for source in sources]), streams)
 
 
-def shards_of(raw: RawData, source: MixSource) -> list[Shard]:
+def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
     """The shards of a source that enter a mixture.
 
     Raises:
@@ -99,10 +101,11 @@ def shards_of(raw: RawData, source: MixSource) -> list[Shard]:
     shards = {shard.tar.sha256: shard for shard in raw.sources[source.name].shards}
     if source.shards is None:
         return list(shards.values())
-    missing = [digest for digest in source.shards if digest not in shards]
+    chosen = store.get_bytes(source.shards).decode().split()
+    missing = [digest for digest in chosen if digest not in shards]
     if missing:
         raise DataError(f"source {source.name}: shard {missing[0][:12]} of the mixture is not in its data")
-    return [shards[digest] for digest in source.shards]
+    return [shards[digest] for digest in chosen]
 
 
 def open_shards(store: Store, shards: Sequence[Shard]) -> list[ShardReader]:

@@ -18,7 +18,7 @@ import numpy as np
 from mm1.data.mixture import Mixture
 from mm1.data.order import SampleOrder
 from mm1.data.packing import Cut, PackingLimits, cut_document, pack
-from mm1.data.shards import ShardIndex
+from mm1.data.reader import ShardIndex
 from mm1.errors import DataError
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mm1.data.shards import ShardIndex
+from mm1.data.reader import ShardIndex
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import Outcome
 from mm1.manifests import RawData, load

@@ -8,8 +8,9 @@ import pytest
 import webdataset
 
 from mm1.data.config import ShardLimits
+from mm1.data.reader import ShardIndex, ShardReader
 from mm1.data.sample import ImagePart, Sample, TextPart
-from mm1.data.shards import ShardIndex, ShardReader, ShardWriter, write_index
+from mm1.data.shards import ShardWriter, write_index
 from mm1.data.tokenizer import TextTokenizer, train_bpe
 from mm1.errors import DataError
 from tests.support.mixtures import encoded_image, make_samples
@@ -74,7 +75,7 @@ def test_index_finds_and_counts_every_sample(tmp_path, tokenizer):
         assert index.num_text_tokens[row] == 1 + sum(length for length in lengths if length > 0)
         assert index.num_images[row] == len(samples[row].images)
     assert num_text_tokens == index.num_text_tokens.sum()
-    assert pq.read_schema(path).names[:5] == ["key", "offset", "size", "num_images", "num_text_tokens"]
+    assert pq.read_schema(path).names[:6] == ["key", "offset", "size", "crc32", "num_images", "num_text_tokens"]
 
 
 def test_an_index_of_another_tar_is_noticed(tmp_path, tokenizer):
