@@ -72,6 +72,8 @@ class Step(Generic[InputsT, OutputsT]):
     """Human artifacts (files) that it leaves, for example report.html."""
     cached: bool = True
     """False: it runs every time."""
+    state: Callable[[InputsT, Store], str] | None = None
+    """What the outcome depends on besides the inputs (for example rows that were added to a store); part of the cache key."""
     distributed: bool = False
     """Runs torchrun; on a cluster through the supervisor."""
     timeout_s: int = 86_400
@@ -187,6 +189,8 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
     launcher = _launcher(step, arguments)
     code = code_digest(step.module)
     decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
+    if step.state:
+        decisive["state"] = step.state(inputs, store)
     key = cache_key(step.name, code, decisive, _fingerprints(step, values))
     record |= {"inputs": values, "code": code, "cache_key": key, "cache_hit": False}
     artifacts = {name: getattr(arguments, f"artifact.{name}") for name in step.artifacts}

@@ -1,0 +1,72 @@
+"""Step check_data: is there enough new data to train again? Reads what the feature store learnt since the last mixture.
+
+RawData + the pointer to the last mixture of these sources -> new shards and samples -> retrain or wait
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mm1_components.arguments import ManifestUri
+from mm1_components.step import Context, Step, main
+
+
+class Inputs(BaseModel):
+    """Inputs of check_data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: ManifestUri = Field(description="RawData as it is now")
+    sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
+    min_samples: int = Field(1, description="new samples that make training again worth while", ge=1)
+
+
+class Outputs(BaseModel):
+    """Outputs of check_data."""
+
+    decision: Literal["retrain", "wait"] = Field(description="retrain or wait")
+    new_shards: int = Field(description="shards that came after the last mixture")
+    new_samples: int = Field(description="samples in them")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Compare what is known now with what was known to the last mixture.
+
+    Raises:
+        ConfigurationError: the data have no such source.
+    """
+    from mm1.data.features.news import last_mix, news_since
+    from mm1.errors import ConfigurationError
+    from mm1.manifests import RawData
+
+    raw = context.load(inputs.data, RawData)
+    sources = inputs.sources.split()
+    if missing := [name for name in sources if name not in raw.sources]:
+        raise ConfigurationError(f"sources: these data have no {missing[0]!r}, only {', '.join(raw.sources)}")
+    last = last_mix(context.store, sources)
+    news = news_since(context.store, raw, sources, last.as_of if last else None)
+    decision: Literal["retrain", "wait"] = "retrain" if news.samples >= inputs.min_samples else "wait"
+    since = (
+        f"the mixture {last.digest[:12]} as of {last.as_of.isoformat(timespec='seconds')}" if last else "ever (no mixture yet)"
+    )
+    context.artifact("summary.md").write_text(
+        f"# New data: {decision}\n\n{news.samples:,} samples in {news.shards:,} shards of {', '.join(sources)} since {since}; "
+        f"{inputs.min_samples:,} are wanted.\n"
+    )
+    return Outputs(decision=decision, new_shards=news.shards, new_samples=news.samples)
+
+
+STEP = Step(
+    name="check_data",
+    inputs=Inputs,
+    outputs=Outputs,
+    run=run,
+    summary="Say whether enough data came since the last mixture to train again.",
+    artifacts=("summary.md",),
+    cached=False,
+)
+
+if __name__ == "__main__":
+    main(STEP)
