@@ -58,6 +58,7 @@ SPREADING = (
     "expert_parallel",
     "offload",
     "gradient_checkpointing",
+    "loader_workers",
     "checkpoint_every",
     "keep_checkpoints",
     "profile",

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 
 from mm1.config.resolve import resolve
+from mm1.data.collate import PixelNorm
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
@@ -118,7 +119,9 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size=1)
     engine = Engine(model, peak_lr, config.optim, config.train, layout)
-    return TrainStep(engine, ["synthetic"], model.config.num_experts_per_tok if model.config.is_moe else 0)
+    return TrainStep(
+        engine, ["synthetic"], PixelNorm([0.5] * 3, [0.5] * 3), model.config.num_experts_per_tok if model.config.is_moe else 0
+    )
 
 
 def release(step: TrainStep) -> None:

@@ -140,8 +140,10 @@ class LoaderLimits(Config):
 
     cache_bytes: int = 1_000_000_000
     """Decoded samples are kept in memory when all images of the mixture together take no more than this."""
+    cache_disk_bytes: int = 20_000_000_000
+    """Of a store in a bucket, blocks of shards are kept on this machine up to this size."""
     prefetch_batches: int = 2
-    """Micro-batches prepared ahead."""
+    """Micro-batches prepared ahead, by each worker."""
     max_damaged_share: float = 0.01
     """Share of damaged samples among those read beyond which the run ends."""
     min_read_samples: int = 200

@@ -2,7 +2,10 @@
 
     bytes -> format and size from the header (limits!) -> decode -> RGB -> bicubic resize to the model's side -> uint8 (S, S, 3)
 
-Aspect ratio is not kept, as in MM1Processor: the model gets squares. Values are normalised in the collator.
+Aspect ratio is not kept, as in MM1Processor: the model gets squares. They stay bytes until they
+are on the device (:class:`mm1.data.collate.PixelNorm`).
+
+Shape suffixes: P side in pixels.
 """
 
 from __future__ import annotations
@@ -11,17 +14,20 @@ import io
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from mm1.errors import DataError
 
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+JPEG_MAGIC = b"\xff\xd8\xff"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Encodings that are recognised; which of them stay is the filter preset's choice."""
 MAX_PIXELS = 180_000_000
 """Never decode more: an image of a few kilobytes can unpack to gigabytes."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, Image.DecompressionBombError)
 """What Pillow's decoders raise on damaged files."""
-_MAGIC = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
+_MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
 
 
 def extension_of(data: bytes) -> str:
@@ -61,25 +67,50 @@ def check_decodes(image: Image.Image) -> None:
         raise DataError(f"unreadable image ({error})") from None
 
 
-def decode(data: bytes, side_px: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode an image into a square.
+def decode(data: bytes, side_px: int) -> Pixels:
+    """Decode an image into a new square; see :func:`decode_into`."""
+    pixels_PP3 = np.empty((side_px, side_px, 3), np.uint8)
+    decode_into(data, pixels_PP3)
+    return pixels_PP3
+
+
+def decode_into(data: bytes, out_PP3: Pixels) -> None:
+    """Decode an image into a square, RGB.
 
     Args:
         data: encoded image.
-        side_px: side of the square in pixels.
-
-    Returns:
-        uint8 (side_px, side_px, 3), RGB.
+        out_PP3: uint8 (side, side, 3), contiguous; filled.
 
     Raises:
         DataError: unreadable, damaged or too large.
     """
+    if data.startswith(JPEG_MAGIC) and _decode_jpeg_into(data, out_PP3):
+        return
+    side_px = len(out_PP3)
     image = open_image(data)
     try:
         if image.mode != "RGB":
             image = image.convert("RGB")
         if image.size != (side_px, side_px):
             image = image.resize((side_px, side_px), Image.Resampling.BICUBIC)
-        return np.asarray(image)
+        out_PP3[:] = np.asarray(image)
     except DECODE_ERRORS as error:
         raise DataError(f"unreadable image ({error})") from None
+
+
+def _decode_jpeg_into(data: bytes, out_PP3: Pixels) -> bool:
+    """The quick road for JPEGs in the usual colours; False when the image must take the other one."""
+    side_px = len(out_PP3)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ("YCbCr", "Gray", "RGB") or height * width > MAX_PIXELS:
+            return False
+        if height == width == side_px:
+            simplejpeg.decode_jpeg(data, "RGB", buffer=out_PP3)
+            return True
+        # decoded at a fraction of its size where that is still twice what is needed: nothing of it is seen after resizing
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=2 * side_px, min_width=2 * side_px)
+    except ValueError:
+        return False  # Pillow says what is wrong, or is more lenient
+    out_PP3[:] = np.asarray(Image.fromarray(pixels).resize((side_px, side_px), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return True

@@ -103,11 +103,12 @@ def store_source(store: Store, source: FilteredSource, preset_name: str, tokeniz
     """Index a source's tars and put both into the store."""
     shards = []
     for written in source.shards:
-        index, num_text_tokens = write_index(written, tokenizer)
+        tar = store.put_file(written.path)
+        index, num_text_tokens = write_index(written, tokenizer, tar)
         shards.append(
             Shard(
                 name=written.path.stem,
-                tar=store.put_file(written.path),
+                tar=tar,
                 index=store.put_file(index),
                 num_samples=len(written.keys),
                 num_images=written.num_images,

@@ -4,7 +4,8 @@
 
 Sequence i of the endless order belongs to global batch ``i // global_batch``; within a global batch the ranks take contiguous
 slices. A batch is a pure function of its sequence numbers, so it makes no difference who prepares it: a thread
-(``num_workers=0``) or the worker processes of torch's DataLoader. The state is the number of the next sequence.
+(``num_workers=0``) or worker processes, into memory that they share with this one. The plan is made here; workers get pieces.
+The state is the number of the next sequence, with a cursor per source that spares packing what came before.
 
 A damaged sample is left out (its place is padding), named in the log and counted; too many end the run.
 """
@@ -12,22 +13,21 @@ A damaged sample is left out (its place is padding), named in the log and counte
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any, NamedTuple
 
-import torch
-from torch.utils.data import DataLoader, Dataset
+import numpy as np
 
-from mm1.data.collate import Batch, Collator
+from mm1.data.collate import Batch, BatchShape, Collator, Stretch, as_batch
 from mm1.data.config import LoaderLimits
 from mm1.data.documents import Document, build_documents
 from mm1.data.open import OpenMix, open_mix
 from mm1.data.plan import Piece, PlannedSequence
 from mm1.data.sample import Sample
+from mm1.data.workers import Bytes, Filled, Workers
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import DataMix, RawData
 from mm1.store.base import Store
@@ -36,48 +36,54 @@ log = logging.getLogger(__name__)
 
 SampleId = tuple[int, int, int]
 """Source, shard, row."""
+Task = list[PlannedSequence]
 
 
 class Prepared(NamedTuple):
-    """A micro-batch, and how the reading went."""
+    """How a micro-batch was prepared."""
 
-    batch: Batch
+    num_images: int
     num_read: int
     """Samples read (not taken from memory)."""
     damaged: list[str]
     """What was wrong with each sample that was left out."""
 
 
-class MicroBatches(Dataset[Prepared]):
-    """Sequence numbers -> micro-batch.
+class MicroBatches:
+    """Planned sequences -> micro-batch in a buffer.
 
     Args:
-        opened: the mixture's plan, shards and tokenizer.
-        collator: makes the tensors.
-        keep: whether decoded samples stay in memory.
+        opened: the mixture's shards and tokenizer.
+        collator: fills the arrays.
+        shape: of the arrays.
     """
 
-    def __init__(self, opened: OpenMix, collator: Collator, *, keep: bool) -> None:
+    def __init__(self, opened: OpenMix, collator: Collator, shape: BatchShape) -> None:
         self.opened = opened
         self.collator = collator
-        self.keep = keep
+        self.shape = shape
         self._kept: dict[SampleId, Document | DataError] = {}
 
-    def __getitem__(self, numbers: range) -> Prepared:
-        planned = [self.opened.plan[number] for number in numbers]
-        wanted = dict.fromkeys(_id(sequence, piece) for sequence in planned for piece in sequence.pieces)
+    def __call__(self, task: Task, slot: Bytes) -> Prepared:
+        """Read, decode and pack the sequences of a task into a buffer."""
+        wanted = dict.fromkeys(_id(sequence, piece) for sequence in task for piece in sequence.pieces)
         documents = {sample: self._kept[sample] for sample in wanted if sample in self._kept}
         missing = [sample for sample in wanted if sample not in documents]
         fresh = self._load(missing)
         documents |= fresh
-        if self.keep:
+        if self.collator.keep:
             self._kept |= fresh
-        rows = [
-            [document for piece in sequence.pieces if (document := _stretch(documents[_id(sequence, piece)], piece))]
-            for sequence in planned
-        ]
+        rows = [[*_stretches(sequence, documents)] for sequence in task]
         damaged = [str(document) for document in fresh.values() if isinstance(document, DataError)]
-        return Prepared(self.collator(rows, [sequence.source for sequence in planned]), len(missing), damaged)
+        sources = [sequence.source for sequence in task]
+        num_images, undecodable = self.collator.fill(self.shape.arrays(slot), rows, sources)
+        return Prepared(num_images, len(missing), damaged + undecodable)
+
+    def ahead(self, task: Task) -> None:
+        """Fetch what a task will read, where it comes over the network."""
+        for sequence in task:
+            for piece in sequence.pieces:
+                self.opened.ahead(*_id(sequence, piece))
 
     def _load(self, wanted: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
         samples: dict[SampleId, Sample] = {}
@@ -87,8 +93,7 @@ class MicroBatches(Dataset[Prepared]):
                 samples[sample_id] = self.opened.read(*sample_id)
             except DataError as error:
                 loaded[sample_id] = error
-        mix, tokenizer = self.opened.mix, self.opened.tokenizer
-        documents = build_documents(list(samples.values()), tokenizer, mix.image_tokens, mix.image_size_px)
+        documents = build_documents(list(samples.values()), self.opened.tokenizer, self.opened.mix.image_tokens)
         for sample_id, document in zip(samples, documents, strict=True):
             fits = isinstance(document, DataError) or len(document.ids) == self.opened.num_tokens(*sample_id)
             mismatch = DataError(f"sample {samples[sample_id].key}: the index does not match its tokens")
@@ -100,11 +105,11 @@ def _id(sequence: PlannedSequence, piece: Piece) -> SampleId:
     return sequence.source, piece.shard, piece.row
 
 
-def _stretch(document: Document | DataError, piece: Piece) -> Document | None:
-    if isinstance(document, DataError):
-        return None
-    whole = piece.start == 0 and piece.stop == len(document.ids)
-    return document if whole else document.cut(piece.start, piece.stop)
+def _stretches(sequence: PlannedSequence, documents: Mapping[SampleId, Document | DataError]) -> Iterator[Stretch]:
+    for piece in sequence.pieces:
+        document = documents[_id(sequence, piece)]
+        if isinstance(document, Document):
+            yield Stretch(document, piece.start, piece.stop)
 
 
 class MixtureLoader:
@@ -119,8 +124,6 @@ class MixtureLoader:
         rank: number of this process.
         world_size: number of processes.
         start_sequence: number of the first sequence, a multiple of ``global_batch``.
-        image_mean: mean of each channel, of values in [0, 1].
-        image_std: standard deviation of each channel.
         num_workers: worker processes; 0 = a thread of this process (enough for small images).
         limits: memory and tolerance.
         cursors: from a former ``state_dict``; spares packing what came before.
@@ -144,8 +147,6 @@ class MixtureLoader:
         rank: int,
         world_size: int,
         start_sequence: int = 0,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
         num_workers: int = 0,
         limits: LoaderLimits | None = None,
         cursors: Mapping[str, Sequence[int]] | None = None,
@@ -159,18 +160,16 @@ class MixtureLoader:
         self._start = start_sequence
         self._handed_over = 0
         self._last_damage = ""
-        self._opened = open_mix(store, mix, raw)
+        self._opened = open_mix(store, mix, raw, self.limits.cache_disk_bytes)
         self._opened.plan.seek(cursors or {})
         collator = Collator(
-            sequence_length=mix.sequence_length,
             image_tokens=mix.image_tokens,
             image_id=self._opened.tokenizer.image_id,
             padding_id=self._opened.tokenizer.eos_id,
-            image_mean=image_mean,
-            image_std=image_std,
+            keep=self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes,
         )
-        keep = self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes
-        self._batches = MicroBatches(self._opened, collator, keep=keep)
+        self._shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
+        self._prepare = MicroBatches(self._opened, collator, self._shape)
 
     def __iter__(self) -> Iterator[Batch]:
         """Micro-batches from the current position on, without end.
@@ -179,14 +178,15 @@ class MixtureLoader:
             DataError: too many samples are damaged.
         """
         self._start, self._handed_over = self._next_sequence(), 0
-        prepared = self._from_workers() if self.num_workers else self._from_thread()
+        filled = self._from_workers() if self.num_workers else self._from_thread()
         try:
-            for batch, num_read, damaged in prepared:
+            for slot, (num_images, num_read, damaged) in filled:
                 self._count(num_read, damaged)
                 self._handed_over += 1
-                yield batch
+                yield as_batch(self._shape.arrays(slot), num_images)
+                del slot
         finally:
-            prepared.close()
+            filled.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Where to go on: the first sequence of the global batch that was not handed over completely, and cursors into it."""
@@ -197,37 +197,33 @@ class MixtureLoader:
         per_global = self.global_batch // self.world_size // self.micro_batch
         return self._start + self._handed_over // per_global * self.global_batch
 
-    def _numbers(self) -> Iterator[range]:
+    def _tasks(self) -> Iterator[Task]:
         per_rank = self.global_batch // self.world_size
         for first in count(self._start + self.rank * per_rank, self.global_batch):
             for start in range(first, first + per_rank, self.micro_batch):
-                yield range(start, start + self.micro_batch)
+                yield [self._opened.plan[number] for number in range(start, start + self.micro_batch)]
 
-    def _from_thread(self) -> Generator[Prepared, None, None]:
-        numbers = self._numbers()
+    def _from_thread(self) -> Generator[Filled, None, None]:
+        def prepare(task: Task) -> Filled:
+            slot = np.empty(self._shape.num_bytes, np.uint8)
+            return Filled(slot, self._prepare(task, slot))
+
+        tasks = self._tasks()
         executor = ThreadPoolExecutor(1, thread_name_prefix="mm1-loader")
         try:
-            get: Callable[[range], Prepared] = self._batches.__getitem__
-            waiting: deque[Future[Prepared]] = deque()
+            waiting: deque[Future[Filled]] = deque()
             while True:
                 while len(waiting) <= self.limits.prefetch_batches:
-                    waiting.append(executor.submit(get, next(numbers)))
+                    task = next(tasks)
+                    self._prepare.ahead(task)
+                    waiting.append(executor.submit(prepare, task))
                 yield waiting.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _from_workers(self) -> Generator[Prepared, None, None]:
-        loader = DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=_Numbers(self._numbers()),
-            num_workers=self.num_workers,
-            multiprocessing_context="fork",  # the plan and the tokenizer are there at once
-            prefetch_factor=max(1, self.limits.prefetch_batches),
-            collate_fn=_as_it_is,
-            worker_init_fn=_begin_worker,
-        )
-        yield from loader
+    def _from_workers(self) -> Generator[Filled, None, None]:
+        workers = Workers(self._prepare, self.num_workers, self._shape.num_bytes, self.limits.prefetch_batches)
+        yield from workers.run(self._tasks())
 
     def _count(self, num_read: int, damaged: Sequence[str]) -> None:
         for message in damaged:
@@ -241,25 +237,6 @@ class MixtureLoader:
                 f"{self.num_damaged} of {self.num_read} samples are damaged, more than the share of "
                 f"{self.limits.max_damaged_share:g} that is put up with; the last one: {self._last_damage}"
             )
-
-
-class _Numbers:
-    """A sampler for torch's DataLoader that goes on for ever."""
-
-    def __init__(self, numbers: Iterator[range]) -> None:
-        self._numbers = numbers
-
-    def __iter__(self) -> Iterator[range]:
-        return self._numbers
-
-
-def _as_it_is(prepared: Any) -> Any:
-    return prepared
-
-
-def _begin_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read by the tokenizer's threads, which a forked process cannot use
 
 
 def _check_sizes(micro_batch: int, global_batch: int, rank: int, world_size: int, start_sequence: int) -> None:

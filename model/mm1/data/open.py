@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from mm1.data.blocks import BlockCache, CachedBytes, FileBytes
 from mm1.data.mixture import Mixture
 from mm1.data.packing import PackingLimits
 from mm1.data.plan import MixturePlan, SourceStream
@@ -17,6 +18,7 @@ from mm1.errors import DataError
 from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
 from mm1.store.base import Store
 
+CACHE_BYTES = 20_000_000_000
 MAX_OPEN_TARS = 64
 """Tars that are open at once; a window of the order touches few."""
 
@@ -44,6 +46,10 @@ class OpenMix:
             self._recent.popitem(last=False)[1].close()
         return reader.read(row)
 
+    def ahead(self, source: int, shard: int, row: int) -> None:
+        """A sample will be read soon."""
+        self.readers[source][shard].ahead(row)
+
     def num_tokens(self, source: int, shard: int, row: int) -> int:
         """Tokens of a sample as the index has them, image tokens included."""
         index = self.readers[source][shard].index
@@ -58,13 +64,14 @@ class OpenMix:
         return images * (image_bytes + 128) + 5 * tokens + 600 * samples
 
 
-def open_mix(store: Store, mix: DataMix, raw: RawData) -> OpenMix:
+def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_BYTES) -> OpenMix:
     """Open a mixture.
 
     Args:
         store: holds the shards and the tokenizer.
         mix: the mixture.
         raw: the data that it was made from.
+        cache_bytes: of a store in a bucket, kept on this machine at most.
 
     Raises:
         DataError: the two manifests do not belong together, or an index cannot be read.
@@ -73,7 +80,9 @@ def open_mix(store: Store, mix: DataMix, raw: RawData) -> OpenMix:
         raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
     limits = PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
     readers = {
-        number: open_shards(store, shards_of(store, raw, source)) for number, source in enumerate(mix.sources) if source.weight
+        number: open_shards(store, shards_of(store, raw, source), cache_bytes)
+        for number, source in enumerate(mix.sources)
+        if source.weight
     }
     plan = make_plan(mix.sources, readers, limits, mix.order_seed)
     return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
@@ -108,9 +117,23 @@ def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
     return [shards[digest] for digest in chosen]
 
 
-def open_shards(store: Store, shards: Sequence[Shard]) -> list[ShardReader]:
-    """Readers over shards; their indexes are read at once, the tars when a sample is wanted."""
+def open_shards(store: Store, shards: Sequence[Shard], cache_bytes: int = CACHE_BYTES) -> list[ShardReader]:
+    """Readers over shards; their indexes are read at once, the tars when a sample is wanted.
+
+    Args:
+        store: where they are. From a bucket, blocks are read by ranges and kept in the store's folder on this machine.
+        shards: which.
+        cache_bytes: size of that folder at most.
+
+    Raises:
+        DataError: an index cannot be read, or is that of another tar.
+    """
+    cache = None if store.is_local else BlockCache(store, store.block_folder, cache_bytes)
     return [
-        ShardReader(shard.name, partial(store.local_path, shard.tar), ShardIndex(store.local_path(shard.index), shard.name))
+        ShardReader(
+            shard.name,
+            FileBytes(partial(store.local_path, shard.tar)) if cache is None else CachedBytes(cache, shard.tar),
+            ShardIndex(store.local_path(shard.index), shard.name, shard.tar),
+        )
         for shard in shards
     ]

@@ -2,57 +2,78 @@
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mm1.data.blocks import TarBytes
 from mm1.data.sample import Sample
 from mm1.data.tar import members
 from mm1.errors import DataError
+from mm1.store.base import BlobRef
+
+TAR_SHA256, TAR_BYTES = b"mm1.tar.sha256", b"mm1.tar.bytes"
+"""Metadata of an index that names its tar."""
+NUMBERS = ("offset", "size", "crc32", "num_images", "num_text_tokens")
 
 
 class ShardIndex:
-    """A shard's index in memory: one array per column."""
+    """A shard's index: its numbers in memory, one array per column; keys and parts are read when they are asked for."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, tar: BlobRef | None = None) -> None:
         """Read an index.
 
         Args:
             path: the parquet file.
             name: the shard's name, for messages.
+            tar: the tar that it must be of.
 
         Raises:
-            DataError: the file is damaged or lacks a column.
+            DataError: the file is damaged, lacks a column, or is the index of another tar.
         """
-        try:
-            self._table = pq.read_table(path)
-            columns = {column: self._column(column) for column in ("offset", "size", "crc32", "num_images", "num_text_tokens")}
-        except (pa.ArrowException, KeyError, OSError) as error:
-            raise DataError(f"the index of shard {name} cannot be read ({error}): make the shard again with ingest") from None
         self.name = name
+        self._path = path
+        table = self._read([*NUMBERS])
+        columns = {column: np.asarray(table[column].to_numpy()) for column in NUMBERS}
         self.offset, self.size, self.crc32 = columns["offset"], columns["size"], columns["crc32"]
         self.num_images, self.num_text_tokens = columns["num_images"], columns["num_text_tokens"]
+        if tar is not None:
+            self._check(tar, table.schema.metadata or {})
 
     def __len__(self) -> int:
         return len(self.offset)
 
     def key(self, row: int) -> str:
         """A sample's key."""
-        return str(self._table["key"][row].as_py())
+        return str(self._words["key"][row].as_py())
 
     def parts(self, row: int) -> list[int]:
         """Tokens of each text part of a sample, -1 for an image."""
-        return list(self._table["parts"][row].as_py())
+        return list(self._words["parts"][row].as_py())
 
-    def _column(self, name: str) -> np.ndarray[Any, Any]:
-        return np.asarray(self._table[name].to_numpy())
+    @cached_property
+    def _words(self) -> Any:
+        return self._read(["key", "parts"])
+
+    def _read(self, columns: list[str]) -> Any:
+        try:
+            return pq.read_table(self._path, columns=columns).select(columns)
+        except (pa.ArrowException, KeyError, OSError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(
+                f"the index of shard {self.name} cannot be read ({why}): make the shard again with ingest"
+            ) from None
+
+    def _check(self, tar: BlobRef, metadata: dict[bytes, bytes]) -> None:
+        if metadata.get(TAR_SHA256, tar.sha256.encode()) != tar.sha256.encode():
+            raise DataError(f"the index of shard {self.name} is that of another tar: make the shard again with ingest")
+        if len(self) and int((self.offset + self.size).max()) > tar.num_bytes:
+            raise DataError(f"the index of shard {self.name} reaches beyond its tar: make the shard again with ingest")
 
 
 class ShardReader:
@@ -60,18 +81,14 @@ class ShardReader:
 
     Args:
         name: the shard's name, for messages.
-        tar: gives the tar file; called when the first sample is wanted.
+        tar: its bytes.
         index: its index.
     """
 
-    def __init__(self, name: str, tar: Callable[[], Path], index: ShardIndex) -> None:
+    def __init__(self, name: str, tar: TarBytes, index: ShardIndex) -> None:
         self.name = name
         self.index = index
         self._tar = tar
-
-    @cached_property
-    def _file(self) -> BinaryIO:
-        return self._tar().open("rb")
 
     def read(self, row: int, *, with_images: bool = True) -> Sample:
         """Read a sample.
@@ -79,28 +96,35 @@ class ShardReader:
         Raises:
             DataError: the tar does not hold it where the index says.
         """
-        key, offset, size = self.index.key(row), int(self.index.offset[row]), int(self.index.size[row])
+        offset, size = int(self.index.offset[row]), int(self.index.size[row])
         try:
-            data = os.pread(self._file.fileno(), size, offset)
-        except OSError as error:
-            raise DataError(f"shard {self.name}: {error.strerror}") from None
-        try:
-            if len(data) != size:
-                raise DataError("the tar ends before it")
-            if zlib.crc32(data) != int(self.index.crc32[row]):
-                raise DataError("its bytes do not match their checksum")
-            return parse_sample(key, data, with_images=with_images)
+            try:
+                return self._parse(row, offset, size, with_images)
+            except DataError:
+                if not self._tar.forget(offset, size):
+                    raise
+                return self._parse(row, offset, size, with_images)
         except DataError as error:
-            raise DataError(f"shard {self.name}, row {row} ({key}): {error}") from None
+            raise DataError(f"shard {self.name}, row {row} ({self.index.key(row)}): {error}") from None
+
+    def ahead(self, row: int) -> None:
+        """A sample will be read soon."""
+        self._tar.ahead(int(self.index.offset[row]), int(self.index.size[row]))
 
     def close(self) -> None:
         """Close the tar."""
-        if "_file" in self.__dict__:
-            self._file.close()
-            del self._file
+        self._tar.close()
+
+    def _parse(self, row: int, offset: int, size: int, with_images: bool) -> Sample:
+        data = self._tar.read(offset, size)
+        if len(data) != size:
+            raise DataError("the tar ends before it")
+        if zlib.crc32(data) != int(self.index.crc32[row]):
+            raise DataError("the index does not match its tar, or the bytes are damaged: their checksum differs")
+        return parse_sample(data, with_images=with_images)
 
 
-def parse_sample(key: str, data: bytes, *, with_images: bool = True) -> Sample:
+def parse_sample(data: bytes, *, with_images: bool = True) -> Sample:
     """A sample from the bytes of its members.
 
     Raises:
@@ -108,8 +132,9 @@ def parse_sample(key: str, data: bytes, *, with_images: bool = True) -> Sample:
     """
     found = members(data)
     name, text = next(found, ("", b""))
-    if name != f"{key}.json":
-        raise DataError(f"the index does not match its tar: {name!r} stands where {key}.json should")
+    key, dot, suffix = name.partition(".")
+    if not dot or suffix != "json":
+        raise DataError(f"{name!r} stands where a sample should begin")
     if not with_images:
         return Sample.from_json(key, text)
     return Sample.from_json(key, text, [content for _, content in found])

@@ -31,10 +31,11 @@ import pyarrow.parquet as pq
 from mm1.data.config import ShardLimits
 from mm1.data.images import extension_of
 from mm1.data.packing import IMAGE_PLACE
-from mm1.data.reader import parse_sample
+from mm1.data.reader import TAR_BYTES, TAR_SHA256, parse_sample
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tar import member, write_end
 from mm1.data.tokenizer import TextTokenizer
+from mm1.store.base import BlobRef, digest_of_file
 
 TOKENIZED_AT_ONCE = 2_000
 """Samples whose texts are tokenised in one call."""
@@ -122,12 +123,17 @@ class ShardWriter:
 def read_samples(shard: WrittenShard, *, with_images: bool = False) -> Iterator[Sample]:
     """Read a written tar again from its start."""
     with shard.path.open("rb") as file:
-        for key, offset, size in zip(shard.keys, shard.offsets, shard.sizes, strict=True):
-            yield parse_sample(key, os.pread(file.fileno(), size, offset), with_images=with_images)
+        for offset, size in zip(shard.offsets, shard.sizes, strict=True):
+            yield parse_sample(os.pread(file.fileno(), size, offset), with_images=with_images)
 
 
-def write_index(shard: WrittenShard, tokenizer: TextTokenizer) -> tuple[Path, int]:
+def write_index(shard: WrittenShard, tokenizer: TextTokenizer, tar: BlobRef | None = None) -> tuple[Path, int]:
     """Count the tokens of a tar's samples and write its index beside it.
+
+    Args:
+        shard: the tar.
+        tokenizer: what tokens are counted with.
+        tar: the tar's digest and size, where they are known already.
 
     Returns:
         The index file, and the number of text tokens in the shard (with the end-of-document tokens).
@@ -153,6 +159,8 @@ def write_index(shard: WrittenShard, tokenizer: TextTokenizer) -> tuple[Path, in
         },
         schema=SCHEMA,
     )
+    tar = tar or digest_of_file(shard.path)
+    table = table.replace_schema_metadata({TAR_SHA256: tar.sha256.encode(), TAR_BYTES: str(tar.num_bytes).encode()})
     path = shard.path.with_suffix(".index.parquet")
     pq.write_table(table, path, compression="zstd")
     return path, sum(num_text_tokens)

@@ -38,6 +38,8 @@ from mm1.train.config import (
 
 VIT_H = VisionConfig(hidden_size=1280, num_layers=32, num_heads=16, ffn_size=5120, patch_size_px=14)
 HONEYBEE = ConnectorConfig(type="c_abstractor", hidden_size=1024, depth=3, mlp_depth=2)
+LOADER_WORKERS = 8
+"""Processes per GPU that read and decode: 8 decode some 4,000 images/s of 378 px, many times what a GPU trains on."""
 
 
 def _decoder(hidden_size: int, num_layers: int, ffn_size: int, *, tie: bool = False) -> DecoderConfig:
@@ -76,6 +78,7 @@ def _pretraining(
         "expert_parallel": expert_parallel,
         "checkpoint_every": checkpoint_every,
         "gradient_checkpointing": True,
+        "loader_workers": LOADER_WORKERS,
     }
     return RunConfig(
         recipe=recipe,
@@ -172,6 +175,7 @@ def mm1_sft() -> RunConfig:
             zero_stage=0,
             checkpoint_every=500,
             gradient_checkpointing=True,
+            loader_workers=LOADER_WORKERS,
         ),
         sequence=_sequence(2048),
     )

@@ -58,10 +58,14 @@ def blob_key(ref: BlobRef | str) -> str:
 
 
 class Store(ABC):
-    """Objects under one address. Implementations supply eight primitives; the rest is here."""
+    """Objects under one address. Implementations supply nine primitives; the rest is here."""
 
     uri: str
     """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
+    is_local = False
+    """Whether :meth:`local_path` gives the store's own files."""
+    block_folder: Path
+    """Where blocks of large objects are kept on this machine, for stores that are not local."""
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -74,6 +78,10 @@ class Store(ABC):
     @abstractmethod
     def read(self, key: str) -> bytes:
         """An object's content. Raises DataError when there is none."""
+
+    @abstractmethod
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        """Some bytes of an object; fewer where it ends. Raises DataError when there is none."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:

@@ -40,6 +40,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 class LocalStore(Store):
     """Objects are files below a folder; a write is a rename, so a reader sees all of an object or nothing."""
 
+    is_local = True
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = f"file://{self.root}"
@@ -90,6 +92,14 @@ class LocalStore(Store):
         """See :meth:`Store.read`."""
         try:
             return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{self.uri}/{key} does not exist") from None
+
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        """See :meth:`Store.read_range`."""
+        try:
+            with self._path(key).open("rb") as file:
+                return os.pread(file.fileno(), size, offset)
         except FileNotFoundError:
             raise DataError(f"{self.uri}/{key} does not exist") from None
 

@@ -31,6 +31,7 @@ ResultT = TypeVar("ResultT")
 RETRIES = urllib3.Retry(
     total=10, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
 )
+BODY_RETRIES, BODY_BACKOFF_S = 3, 0.5
 MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 
@@ -60,7 +61,15 @@ class S3Store(Store):
         self.prefix = address.path.strip("/")
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self.cache = cache or Path(tempfile.gettempdir()) / f"mm1-blobs-{os.getuid()}"
-        self.client = _client()
+        self.block_folder = self.cache / "ranges"
+        self._client: tuple[int, Minio] | None = None
+
+    @property
+    def client(self) -> Minio:
+        """The client; a forked process gets its own, since two cannot speak over one connection."""
+        if self._client is None or self._client[0] != os.getpid():
+            self._client = os.getpid(), _client()
+        return self._client[1]
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -91,16 +100,30 @@ class S3Store(Store):
 
     def read(self, key: str) -> bytes:
         """See :meth:`Store.read`."""
+        return self._get(key)
 
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        """See :meth:`Store.read_range`."""
+        return self._get(key, offset=offset, length=size) if size > 0 else b""
+
+    def _get(self, key: str, **place: int) -> bytes:
         def action() -> bytes:
-            response = self.client.get_object(self.bucket, self._name(key))
+            response = self.client.get_object(self.bucket, self._name(key), **place)
             try:
                 return bytes(response.read())
             finally:
                 response.close()
                 response.release_conn()
 
-        return self._call(key, action)
+        # the pool's retries end where the answer begins; a connection that breaks in its middle is for us
+        for attempt in range(BODY_RETRIES):
+            try:
+                return self._call(key, action)
+            except NetworkError:
+                if attempt == BODY_RETRIES - 1:
+                    raise
+                time.sleep(BODY_BACKOFF_S * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def exists(self, key: str) -> bool:
         """See :meth:`Store.exists`."""

@@ -13,6 +13,7 @@ import torch
 
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skip_batch, skipped_batches
+from mm1.data.collate import PixelNorm
 from mm1.data.loader import MixtureLoader
 from mm1.errors import ConfigurationError, DivergedError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
@@ -78,7 +79,8 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         if former.history is not None:
             history.from_parquet(store.get_bytes(former.history), progress.step)
         _tell(former, state, world_size, job.code)
-    loader = _loader(job, mix, processor, engine, rank, state)
+    loader = _loader(job, mix, engine, rank, state)
+    norm = PixelNorm(processor.image_processor.image_mean, processor.image_processor.image_std)
     model_files = former.model if former is not None else None
     checkpoints = Checkpoints(job, store, model, processor, engine, loader, history, rank, model_files)
     devices = Devices.here(sizes_of_model(model.config), world_size)
@@ -87,7 +89,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     speed = ProgressLines(config.log.progress_every_s, metrics)
     saving = [Saving(config.train.checkpoint_every, checkpoints), Preemption(engine, checkpoints)]
     loop = Loop(
-        TrainStep(engine, sources, model.config.num_experts_per_tok if model.config.is_moe else 0),
+        TrainStep(engine, sources, norm, model.config.num_experts_per_tok if model.config.is_moe else 0),
         iter(loader),
         lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
@@ -180,14 +182,11 @@ def _tell(former: Checkpoint, state: TrainerState, world_size: int, code: str) -
         log.warning("the code has changed since that checkpoint was saved")
 
 
-def _loader(
-    job: TrainJob, mix: DataMix, processor: MM1Processor, engine: Engine, rank: int, state: TrainerState | None
-) -> MixtureLoader:
+def _loader(job: TrainJob, mix: DataMix, engine: Engine, rank: int, state: TrainerState | None) -> MixtureLoader:
     store = open_store(split_uri(job.data)[0])
     raw = load_digest(store, mix.raw)
     if not isinstance(raw, RawData):
         raise ConfigurationError(f"data: its parent {mix.raw[:12]} is no RawData")
-    image = processor.image_processor
     former: dict[str, Any] = state.run["loader"] if state else {"sequence": 0, "cursors": None}
     return MixtureLoader(
         store,
@@ -198,7 +197,6 @@ def _loader(
         rank=rank,
         world_size=engine.layout.world_size,
         start_sequence=former["sequence"],
-        image_mean=image.image_mean,
-        image_std=image.image_std,
+        num_workers=job.config.train.loader_workers,
         cursors=former["cursors"],
     )

@@ -175,6 +175,8 @@ class TrainConfig(Config):
     """Regular expressions; parameters whose name one of them is found in are not trained."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes per rank that read and decode; 0 = a thread of the rank, which is enough for small images."""
     seed: int = 0
     """Seed of fresh weights."""
     profile: str = Field(default="", pattern=r"^(\d+(-\d+)?)?$", coerce_numbers_to_str=True)

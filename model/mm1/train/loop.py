@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from mm1.data.collate import Batch
 from mm1.train.callbacks.base import Callback
-from mm1.train.step import Batch, StepResult, TrainStep
+from mm1.train.step import StepResult, TrainStep
 
 
 @dataclass

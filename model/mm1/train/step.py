@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 
+from mm1.data.collate import Batch, PixelNorm
 from mm1.errors import DivergedError
 from mm1.modeling.losses import IGNORED_LABEL, next_token_targets
 from mm1.train.engine import Engine
-
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,14 @@ class TrainStep:
     Args:
         engine: model and optimiser.
         sources: names of the mixture's sources, which ``source_ids`` of a batch count through.
+        norm: normalises images that come as bytes, on the engine's device.
         experts_per_token: experts that each token is sent to, where there are any.
     """
 
-    def __init__(self, engine: Engine, sources: Sequence[str], experts_per_token: int = 0) -> None:
+    def __init__(self, engine: Engine, sources: Sequence[str], norm: PixelNorm, experts_per_token: int = 0) -> None:
         self.engine = engine
         self.sources = list(sources)
+        self.norm = norm
         self.experts_per_token = experts_per_token
 
     def __call__(self, micro_batches: Sequence[Batch], rate_factor: float) -> StepResult:
@@ -84,6 +85,8 @@ class TrainStep:
         for number, batch in enumerate(micro_batches):
             batch = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
             source_ids = batch.pop("source_ids")
+            if "pixel_values" in batch and batch["pixel_values"].dtype == torch.uint8:
+                batch["pixel_values"] = self.norm(batch["pixel_values"])
             output = engine(**batch, use_cache=False, num_items_in_batch=normaliser)
             engine.backward(output.loss)
             figures.add(batch, source_ids, output)

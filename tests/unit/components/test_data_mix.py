@@ -57,8 +57,6 @@ def test_a_mixture_is_frozen_measured_and_readable(data):
         global_batch=4,
         rank=0,
         world_size=1,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
     )
     batches = list(islice(loader, 10))
     sources = [source for batch in batches for source in batch["source_ids"].tolist()]
@@ -69,7 +67,7 @@ def test_what_the_manifest_measures_is_what_the_loader_gives(data):
     folder, uri = data
     _, found = run(STEP, folder, data=uri, weights="text=1", sequence_length=32)
     mix = load(found, DataMix)
-    settings = {"micro_batch": 50, "global_batch": 50, "rank": 0, "world_size": 1, "image_mean": [0] * 3, "image_std": [1] * 3}
+    settings = {"micro_batch": 50, "global_batch": 50, "rank": 0, "world_size": 1}
     loader = MixtureLoader(open_store(str(folder / "store")), mix, load(uri, RawData), **settings)
     filled = sum(int((batch["document_ids"] > 0).sum()) for batch in islice(loader, 40))
     assert filled / 2000 == pytest.approx(mix.packing["tokens_per_sequence"], abs=0.001)

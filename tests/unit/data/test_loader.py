@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mm1.data.collate import PixelNorm
 from mm1.data.config import LoaderLimits
 from mm1.data.loader import MixtureLoader
 from mm1.data.open import open_mix
@@ -33,8 +34,7 @@ def mixture(tmp_path_factory):
 def loader(mixture, **settings):
     store, raw, mix = mixture
     defaults = {"micro_batch": 2, "global_batch": 4, "rank": 0, "world_size": 1}
-    normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    return MixtureLoader(store, mix, raw, **(defaults | normal | settings))
+    return MixtureLoader(store, mix, raw, **(defaults | settings))
 
 
 def take(source, number):
@@ -72,10 +72,8 @@ def test_batch_keeps_the_contract(mixture):
         num_images = int((ids == tokenizer.image_id).sum()) // mix.image_tokens
         assert ("pixel_values" in batch) == (num_images > 0)
         if num_images:
-            assert batch["pixel_values"].shape == (num_images, 3, 16, 16)
-            assert batch["pixel_values"].dtype == torch.float32
-            assert batch["pixel_values"].is_contiguous()
-            assert -1.0 <= batch["pixel_values"].min() < batch["pixel_values"].max() <= 1.0
+            assert batch["pixel_values"].shape == (num_images, 16, 16, 3)
+            assert batch["pixel_values"].dtype == torch.uint8
         for row in range(2):
             inside = documents[row][~padding[row]]
             assert inside[0] == 1
@@ -95,8 +93,11 @@ def test_images_stand_where_their_samples_have_them(mixture):
             sample = opened.read(source, piece.shard, piece.row)
             expected += sample.images[: piece.num_images]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in expected])
-    found = ((batch["pixel_values"].permute(0, 2, 3, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8).numpy()
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(batch["pixel_values"].numpy(), pixels)
+    values = PixelNorm([0.5, 0.25, 0.5], [0.5, 0.5, 0.25])(batch["pixel_values"])
+    assert values.is_contiguous()
+    expected = (pixels / 255 - np.array([0.5, 0.25, 0.5])) / np.array([0.5, 0.5, 0.25])
+    np.testing.assert_allclose(values.permute(0, 2, 3, 1).numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 5])

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from mm1.data.blocks import FileBytes
 from mm1.data.config import ShardLimits
 from mm1.data.reader import ShardIndex, ShardReader
 from mm1.data.sample import ImagePart, Sample, TextPart
@@ -61,7 +62,7 @@ def test_index_finds_and_counts_every_sample(tmp_path, tokenizer):
     (shard,) = write(tmp_path, samples)
     path, num_text_tokens = write_index(shard, tokenizer)
     index = ShardIndex(path, "shard")
-    reader = ShardReader("shard", lambda: shard.path, index)
+    reader = ShardReader("shard", FileBytes(lambda: shard.path), index)
     for row in (7, 0, 11):
         found = reader.read(row)
         assert (found.key, found.parts, found.images, found.meta) == (
@@ -82,7 +83,7 @@ def test_an_index_of_another_tar_is_noticed(tmp_path, tokenizer):
     (shard,) = write(tmp_path / "a", make_samples("interleaved", 6, seed=1))
     (other,) = write(tmp_path / "b", make_samples("interleaved", 6, seed=2))
     index = ShardIndex(write_index(shard, tokenizer)[0], "s")
-    reader = ShardReader("shard-7", lambda: other.path, index)
+    reader = ShardReader("shard-7", FileBytes(lambda: other.path), index)
     with pytest.raises(DataError, match=r"shard-7, row 5 \(interleaved-000000005\)"):
         reader.read(5)
 

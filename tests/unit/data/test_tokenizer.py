@@ -54,7 +54,7 @@ def test_chat_parts_give_the_tokens_of_the_processor(folder):
     tokenizer = TextTokenizer.from_folder(folder)
     messages = [("user", ["", "what is it ?"]), ("assistant", ["a red ring ."]), ("user", ["big ?"]), ("assistant", ["small"])]
     sample = Sample("k", "instructions", chat_parts(messages, cleaner(SPECIAL_TOKENS)), [encoded_image(0)])
-    (document,) = build_documents([sample], tokenizer, image_tokens=4, image_size_px=16)
+    (document,) = build_documents([sample], tokenizer, image_tokens=4)
     processor = processing.build_processor(AutoTokenizer.from_pretrained(folder), image_tokens=4, image_size=16)
     chat = [
         {"role": role, "content": [{"type": "image"}, {"type": "text", "text": texts[1]}] if len(texts) > 1 else texts[0]}

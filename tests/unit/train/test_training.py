@@ -267,7 +267,7 @@ def poison(monkeypatch, *numbers):
             first = self.state_dict()["sequence"] // self.global_batch
             for count, batch in enumerate(super().__iter__()):
                 if first + count // 2 in numbers and "pixel_values" in batch:
-                    batch["pixel_values"] = torch.full_like(batch["pixel_values"], float("nan"))
+                    batch["pixel_values"] = batch["pixel_values"].permute(0, 3, 1, 2) * float("nan")
                 yield batch
 
     monkeypatch.setattr(build_module, "MixtureLoader", Poisoned)

@@ -1,0 +1,211 @@
+"""Where the bytes of a tar come from: a local file, or ranges of an object, kept in a cache of limited size.
+
+(offset, size) -> blocks of 4 MiB -> in the cache folder? -> read, else fetched by a range request, written, read
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from mm1.errors import DataError
+from mm1.store.base import BlobRef, Store, blob_key
+
+BLOCK_BYTES = 4 << 20
+FETCHED_AT_ONCE = 8
+"""Range requests at a time, of each process."""
+SLACK = 16
+"""The cache's size is looked at after each 1/16 of its limit that a process has written."""
+
+
+class TarBytes(Protocol):
+    """Random access to the bytes of a tar."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Some bytes; fewer where the tar ends. Raises DataError or NetworkError."""
+
+    def ahead(self, offset: int, size: int) -> None:
+        """These bytes will be read soon."""
+
+    def forget(self, offset: int, size: int) -> bool:
+        """Whether reading these bytes again may give others (a damaged copy was dropped)."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
+class FileBytes:
+    """A tar that is a local file.
+
+    Args:
+        path: gives it; called when the first byte is wanted.
+    """
+
+    def __init__(self, path: Callable[[], Path]) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _file(self) -> BinaryIO:
+        return self._path().open("rb")
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See :meth:`TarBytes.read`."""
+        try:
+            return os.pread(self._file.fileno(), size, offset)
+        except OSError as error:
+            raise DataError(str(error.strerror)) from None
+
+    def ahead(self, offset: int, size: int) -> None:
+        """Nothing: the kernel reads ahead."""
+
+    def forget(self, offset: int, size: int) -> bool:
+        """Never."""
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        if file := self.__dict__.pop("_file", None):
+            file.close()
+
+
+class BlockCache:
+    """Blocks of objects in a folder, the least recently used ones removed; processes may share it.
+
+    Args:
+        store: where the objects are.
+        folder: where the blocks go.
+        limit_bytes: size of the folder at most, about.
+        block_bytes: size of a block.
+    """
+
+    def __init__(self, store: Store, folder: Path, limit_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
+        self.store = store
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self.block_bytes = min(block_bytes, max(1 << 16, limit_bytes // SLACK))
+        self._written = limit_bytes  # the first block that is written looks at what is there
+        self._lock = threading.Lock()
+        self._under_way: dict[Path, Any] = {}
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def block(self, ref: BlobRef, number: int) -> bytes:
+        """A block of an object.
+
+        Raises:
+            DataError: there is no such object.
+            NetworkError: the store cannot be reached.
+        """
+        path = self.path(ref, number)
+        try:
+            data = path.read_bytes()
+            os.utime(path)
+            return data
+        except FileNotFoundError:
+            pass
+        with self._lock:
+            future = self._under_way.get(path)
+        return future.result() if future else self._fetch(ref, number, path)
+
+    def ahead(self, ref: BlobRef, number: int) -> None:
+        """Fetch a block in the background, unless it is there."""
+        path = self.path(ref, number)
+        if path.exists():
+            return
+        with self._lock:
+            if path not in self._under_way:
+                future = self._executor().submit(self._fetch, ref, number, path)
+                self._under_way[path] = future
+                future.add_done_callback(lambda _: self._under_way.pop(path, None))
+
+    def forget(self, ref: BlobRef, number: int) -> bool:
+        """Remove a block that may be damaged; whether there was one."""
+        path = self.path(ref, number)
+        existed = path.exists()
+        path.unlink(missing_ok=True)
+        return existed
+
+    def path(self, ref: BlobRef, number: int) -> Path:
+        """File of a block."""
+        return self.folder / ref.sha256 / f"{self.block_bytes}-{number}"
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._threads is None or self._threads[0] != os.getpid():  # threads do not survive a fork
+            self._threads = os.getpid(), ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="mm1-blocks")
+        return self._threads[1]
+
+    def _fetch(self, ref: BlobRef, number: int, path: Path) -> bytes:
+        start = number * self.block_bytes
+        data = self.store.read_range(blob_key(ref), start, min(self.block_bytes, ref.num_bytes - start))
+        self._make_room(len(data))
+        path.parent.mkdir(exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(path)
+        return data
+
+    def _make_room(self, wanted: int) -> None:
+        with self._lock:
+            self._written += wanted
+            if self._written < self.limit_bytes // SLACK:
+                return
+            self._written = 0
+        found = []
+        for path in self.folder.glob("*/*"):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # another process makes room, too
+                continue
+            found.append((stat.st_mtime, stat.st_size, path))
+        excess = sum(size for _, size, _ in found) + wanted - (self.limit_bytes - 2 * self.limit_bytes // SLACK)
+        for _, size, path in sorted(found):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+class CachedBytes:
+    """A tar that is an object of a store, read by ranges through a cache.
+
+    Args:
+        cache: keeps its blocks.
+        ref: the object.
+    """
+
+    def __init__(self, cache: BlockCache, ref: BlobRef) -> None:
+        self.cache = cache
+        self.ref = ref
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See :meth:`TarBytes.read`."""
+        blocks = self._blocks(offset, size)
+        for number in blocks[1:]:
+            self.cache.ahead(self.ref, number)
+        data = b"".join(self.cache.block(self.ref, number) for number in blocks)
+        start = offset - blocks.start * self.cache.block_bytes
+        return data[start : start + size]
+
+    def ahead(self, offset: int, size: int) -> None:
+        """See :meth:`TarBytes.ahead`."""
+        for number in self._blocks(offset, size):
+            self.cache.ahead(self.ref, number)
+
+    def forget(self, offset: int, size: int) -> bool:
+        """See :meth:`TarBytes.forget`."""
+        return any([self.cache.forget(self.ref, number) for number in self._blocks(offset, size)])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _blocks(self, offset: int, size: int) -> range:
+        last = min(offset + size, self.ref.num_bytes) - 1
+        return range(offset // self.cache.block_bytes, max(offset, last) // self.cache.block_bytes + 1)
