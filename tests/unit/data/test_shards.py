@@ -14,6 +14,7 @@ from mm1.data.sample import ImagePart, Sample, TextPart
 from mm1.data.shards import ShardWriter, write_index
 from mm1.data.tokenizer import TextTokenizer, train_bpe
 from mm1.errors import DataError
+from mm1.store.base import digest_of_file
 from tests.support.mixtures import encoded_image, make_samples
 
 
@@ -111,3 +112,25 @@ def test_formats_of_images_are_told_by_their_bytes(tmp_path):
     (shard,) = write(tmp_path, [Sample("k", "interleaved", [ImagePart(i) for i in range(3)], images)])
     with tarfile.open(shard.path) as tar:
         assert tar.getnames() == ["k.json", "k.0.png", "k.1.jpg", "k.2.webp"]
+
+
+def test_an_index_that_names_another_tar_is_refused_when_it_is_opened(tmp_path, tokenizer):
+    (shard,) = write(tmp_path / "a", make_samples("captions", 6))
+    (other,) = write(tmp_path / "b", make_samples("captions", 7))
+    path, _ = write_index(shard, tokenizer)
+    assert len(ShardIndex(path, "shard-1", digest_of_file(shard.path))) == 6
+    with pytest.raises(DataError, match="shard-1 is that of another tar"):
+        ShardIndex(path, "shard-1", digest_of_file(other.path))
+
+
+def test_a_flipped_bit_is_found_by_the_checksum(tmp_path, tokenizer):
+    (shard,) = write(tmp_path / "a", make_samples("captions", 6))
+    path, _ = write_index(shard, tokenizer)
+    data = bytearray(shard.path.read_bytes())
+    place = shard.offsets[3] + shard.sizes[3] // 2
+    data[place] ^= 1
+    shard.path.write_bytes(data)
+    reader = ShardReader("shard-2", FileBytes(lambda: shard.path), ShardIndex(path, "shard-2"))
+    assert reader.read(2).key == shard.keys[2]
+    with pytest.raises(DataError, match=r"shard-2, row 3 .*checksum"):
+        reader.read(3)
