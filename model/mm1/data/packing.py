@@ -21,6 +21,8 @@ POOL = 128
 """Waiting pieces; a piece is out after at most as many sequences."""
 FULLNESS = 0.25
 """How much a fuller sequence counts against a better proportion."""
+WAITING = 1e-10
+"""What each place in the queue counts against a piece: only among pieces that are equal otherwise."""
 IMAGE_PLACE = -1
 """What stands for an image among the lengths of a document's parts."""
 
@@ -125,36 +127,49 @@ def pack(tokens: Lengths, images: Lengths, limits: PackingLimits, pool: int = PO
     """
     count = len(tokens)
     size = min(pool, count)
-    waiting = np.arange(size)
-    tokens_W, images_W = tokens[:size].copy(), images[:size].copy()  # W = places of the pool
-    following = size
-    while len(waiting):
-        chosen = _fill(waiting, tokens_W, images_W, limits)
-        yield waiting[chosen].tolist()
-        fresh = np.arange(following, min(following + len(chosen), count))
-        following += len(fresh)
-        keep = np.ones(len(waiting), bool)
-        keep[chosen] = False
-        waiting = np.concatenate([waiting[keep], fresh])
-        tokens_W = np.concatenate([tokens_W[keep], tokens[fresh]])
-        images_W = np.concatenate([images_W[keep], images[fresh]])
+    number_W = np.arange(size)  # W = places of the pool; what is taken is replaced in place
+    tokens_W, images_W = tokens[:size].astype(np.int64), images[:size].astype(np.int64)
+    all_tokens, all_images = tokens.tolist(), images.tolist()  # single ones are quicker to get from a list
+    waiting_tokens, waiting_images, following, left = sum(all_tokens[:size]), sum(all_images[:size]), size, count
+    while left:
+        chosen = _fill(number_W, tokens_W, images_W, waiting_images / max(waiting_tokens, 1), limits)
+        numbers = [int(number_W[place]) for place in chosen]
+        yield numbers
+        left -= len(chosen)
+        for place, number in zip(chosen, numbers, strict=True):
+            waiting_tokens -= all_tokens[number]
+            waiting_images -= all_images[number]
+            if following < count:
+                waiting_tokens += all_tokens[following]
+                waiting_images += all_images[following]
+                tokens_W[place], images_W[place] = all_tokens[following], all_images[following]
+            number_W[place] = following  # of an empty place: behind all, and its tokens fit nowhere
+            following += 1
 
 
-def _fill(waiting: Lengths, tokens_W: Lengths, images_W: Lengths, limits: PackingLimits) -> list[int]:
-    """Places in the pool that make up the next sequence; place 0 has waited longest."""
-    rate = max(images_W.sum() / max(tokens_W.sum(), 1), 1e-9)
-    weight = FULLNESS * limits.max_images / limits.sequence_length
-    room_tokens, room_images = limits.sequence_length - int(tokens_W[0]), limits.max_images - int(images_W[0])
-    chosen = [0]
-    tokens_W = tokens_W.copy()
-    tokens_W[0] = limits.sequence_length + 1  # what is taken fits nowhere
+def _fill(number_W: Lengths, tokens_W: Lengths, images_W: Lengths, rate: float, limits: PackingLimits) -> list[int]:
+    """Places in the pool that make up the next sequence, the one that has waited longest first; they end up fitting nowhere."""
+    first = int(number_W.argmin())
+    chosen = [first]
+    room_tokens, room_images = limits.sequence_length - int(tokens_W[first]), limits.max_images - int(images_W[first])
+    tokens_W[first] = nowhere = limits.sequence_length + 1
+    misfits_W = tokens_W > room_tokens
+    if misfits_W.all():
+        return chosen
+    rate = max(rate, 1e-9)
+    # how far a piece is from the proportion of the pool; what its length counts for it, and among equals how long it has waited
+    excess_W = images_W - tokens_W * rate
+    merit_W = tokens_W * (FULLNESS * limits.max_images / limits.sequence_length) - (number_W - number_W[first]) * WAITING
     while True:
-        fitting = np.flatnonzero((tokens_W <= room_tokens) & (images_W <= room_images))
-        if not len(fitting):
+        misfits_W |= images_W > room_images
+        score_W = np.abs(excess_W - (room_images - room_tokens * rate))
+        score_W -= merit_W
+        score_W[misfits_W] = np.inf
+        best = int(score_W.argmin())
+        if misfits_W[best]:
             return chosen
-        left_tokens, left_images = room_tokens - tokens_W[fitting], room_images - images_W[fitting]
-        best = int(fitting[np.argmin(np.abs(left_images - left_tokens * rate) + weight * left_tokens)])
         chosen.append(best)
         room_tokens -= int(tokens_W[best])
         room_images -= int(images_W[best])
-        tokens_W[best] = limits.sequence_length + 1
+        tokens_W[best] = nowhere
+        misfits_W = tokens_W > room_tokens
