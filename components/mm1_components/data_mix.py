@@ -1,12 +1,14 @@
 """Step data_mix: filtered data -> a frozen, deterministic mixture of packed sequences (DataMix).
 
-Nothing is copied: the manifest fixes weights, seed and limits, and the order follows from them. The summary says what the
-mixture looks like, measured over its first sequences.
+    RawData -> shards that the feature store lets in as of a time -> weights -> plan -> measured -> DataMix
+
+Nothing is copied: the manifest fixes shards, weights, seed and limits, and the order follows from them. The summary says what
+the mixture looks like, measured over its first sequences.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,11 +17,12 @@ from mm1_components.arguments import ManifestUri
 from mm1_components.step import Context, Step, main
 
 if TYPE_CHECKING:
-    from mm1.data.statistics import MixStatistics
-    from mm1.manifests import DataMix, MixSource, RawData
+    from datetime import datetime
 
-MEASURED_SEQUENCES = 2_000
-"""Sequences that the figures are measured over."""
+    from mm1.data.reader import ShardIndex
+    from mm1.manifests import DataMix, MixSource, RawData
+    from mm1.store.base import Store
+
 SHOWN_SEQUENCES = 10_000
 """Sequences that the summary gives epochs for."""
 
@@ -31,12 +34,22 @@ class Inputs(BaseModel):
 
     data: ManifestUri = Field(description="RawData to mix")
     weights: str = Field(
-        "captions=0.45,interleaved=0.45,text=0.10", description="share of sequences of each source; only the ratios matter"
+        "mm1",
+        description="share of each source, captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5",
+    )
+    weights_by: Literal["sequence", "token"] = Field("sequence", description="what the weights are shares of")
+    synthetic_share: float = Field(
+        0.07, description="share of the captions that are of the source synthetic, where the data have it", ge=0, le=1
     )
     sequence_length: int = Field(128, description="tokens of a packed sequence", ge=8)
     max_images: int = Field(24, description="images of a packed sequence at most (MM1: 16 in 4096 tokens)", ge=1)
     image_tokens: int = Field(4, description="tokens that stand for one image", ge=1)
     image_size: int = Field(32, description="side of the square images that the model gets, in pixels", ge=4)
+    one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
+    long_documents: Literal["cut", "drop"] = Field("cut", description="what happens to documents longer than a sequence")
+    max_epochs: float = Field(0.0, description="how often training may go through a source at most; 0 = without bound", ge=0)
+    thresholds: str = Field("", description="what a shard must be to enter, for example quality>=0.5 duplicate_rate<=0.2")
+    as_of: str = Field("", description="time whose knowledge of the shards counts (ISO 8601); empty = now")
     seed: int = Field(0, description="seed of the order of samples", ge=0)
 
 
@@ -48,10 +61,11 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
-    from mm1.data.open import make_plan, open_shards, shards_of
-    from mm1.data.packing import PackingLimits
-    from mm1.data.statistics import measure
-    from mm1.manifests import DataMix, RawData, manifest_key, split_uri
+    from mm1.data.features.news import LastMix, remember_mix
+    from mm1.data.features.snapshot import parse_time
+    from mm1.data.open import limits_of, make_plan, open_indexes
+    from mm1.data.statistics import measure, num_long_documents, sequences_until, shares_of_sequences
+    from mm1.manifests import RawData, manifest_key, split_uri
 
     raw = context.load(inputs.data, RawData)
     store_uri, digest = split_uri(inputs.data)
@@ -59,16 +73,26 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise ConfigurationError(
             f"data: it lies in {store_uri}, and a mixture stays where its data are: give --store {store_uri}"
         )
-    limits = PackingLimits(
-        sequence_length=inputs.sequence_length, max_images=inputs.max_images, image_tokens=inputs.image_tokens
-    ).check()
-    sources = _sources(raw, inputs.weights)
-    readers = {
-        number: open_shards(context.store, shards_of(context.store, raw, source)) for number, source in enumerate(sources)
-    }
-    plan = make_plan(sources, readers, limits, inputs.seed)
-    statistics = measure(plan, sources, limits, MEASURED_SEQUENCES)
-    mix = DataMix(
+    as_of = parse_time(inputs.as_of)
+    mix = _unmeasured(inputs, raw, digest, _sources(raw, inputs, as_of, context.store))
+    limits_of(mix).check()
+    indexes = {number: open_indexes(context.store, raw, source) for number, source in enumerate(mix.sources)}
+    if mix.weights_by == "token":
+        mix = _with_shares(mix, shares_of_sequences(mix, indexes))
+    figures = measure(make_plan(mix, indexes), mix).figures() | num_long_documents(mix, indexes)
+    mix = mix.model_copy(update={"packing": figures})
+    if mix.max_epochs:
+        mix = mix.model_copy(update={"max_sequences": sequences_until(mix, mix.max_epochs)})
+    context.artifact("summary.md").write_text(_summary(mix, raw, indexes))
+    uri = context.publish(mix)
+    remember_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
+    return Outputs(manifest=uri)
+
+
+def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSource, ...]) -> DataMix:
+    from mm1.manifests import DataMix
+
+    return DataMix(
         parents=(digest,),
         raw=digest,
         sources=sources,
@@ -77,65 +101,106 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         max_images=inputs.max_images,
         image_tokens=inputs.image_tokens,
         image_size_px=inputs.image_size,
-        packing=statistics.figures(),
+        weights_by=inputs.weights_by,
+        one_source=inputs.one_source,
+        long_documents=inputs.long_documents,
+        max_epochs=inputs.max_epochs,
+        snapshot={name: value for name in ("as_of", "thresholds") if (value := getattr(inputs, name))},
+        packing={},
         tokenizer=raw.tokenizer,
     )
-    context.artifact("summary.md").write_text(_summary(mix, statistics))
-    return Outputs(manifest=context.publish(mix))
 
 
-def _sources(raw: RawData, weights: str) -> tuple[MixSource, ...]:
-    from mm1.data.mixture import parse_weights
-    from mm1.manifests import MixSource
+def _sources(raw: RawData, inputs: Inputs, as_of: datetime, store: Store) -> tuple[MixSource, ...]:
+    from mm1.data.mixture import SYNTHETIC, parse_weights, with_synthetic
 
-    shares = {name: weight for name, weight in parse_weights(weights).items() if weight}
+    shares = parse_weights(inputs.weights)
+    if SYNTHETIC in raw.sources:
+        shares = with_synthetic(shares, inputs.synthetic_share)
+    shares = {name: weight for name, weight in shares.items() if weight}
     missing = [name for name in shares if name not in raw.sources]
     if missing:
         raise ConfigurationError(
             f"weights: {missing[0]!r} has a share, but these data have {', '.join(raw.sources)}; give --weights for those"
         )
     total = sum(shares.values())
-    return tuple(
-        MixSource(
-            name=name,
-            weight=round(weight / total, 9),
-            num_samples=raw.sources[name].num_samples,
-            num_images=raw.sources[name].num_images,
-            num_text_tokens=raw.sources[name].num_text_tokens,
-        )
-        for name, weight in shares.items()
+    chosen = _chosen(raw, list(shares), inputs, as_of, store)
+    return tuple(_source(raw, name, weight / total, chosen.get(name), store) for name, weight in shares.items())
+
+
+def _chosen(raw: RawData, names: list[str], inputs: Inputs, as_of: datetime, store: Store) -> dict[str, list[str]]:
+    """Shards by the feature store; where nothing is asked of it, all of them."""
+    from mm1.data.features.snapshot import choose_shards, parse_thresholds
+
+    if not inputs.thresholds and not inputs.as_of:
+        return {}
+    return choose_shards(store, raw, names, parse_thresholds(inputs.thresholds), as_of)
+
+
+def _source(raw: RawData, name: str, weight: float, chosen: list[str] | None, store: Store) -> MixSource:
+    from mm1.manifests import MixSource
+
+    shards = list(raw.sources[name].shards)
+    stays = shards if chosen is None else [shard for shard in shards if shard.tar.sha256 in set(chosen)]
+    return MixSource(
+        name=name,
+        weight=round(weight, 9),
+        shards=None if len(stays) == len(shards) else store.put_bytes("\n".join(shard.tar.sha256 for shard in stays).encode()),
+        num_samples=sum(shard.num_samples for shard in stays),
+        num_images=sum(shard.num_images for shard in stays),
+        num_text_tokens=sum(shard.num_text_tokens for shard in stays),
     )
 
 
-def _summary(mix: DataMix, statistics: MixStatistics) -> str:
-    figures = statistics.figures()
+def _with_shares(mix: DataMix, shares: dict[int, float]) -> DataMix:
+    sources = [source.model_copy(update={"sequence_share": shares[number]}) for number, source in enumerate(mix.sources)]
+    return mix.model_copy(update={"sources": tuple(sources)})
+
+
+def _feature_state(inputs: Inputs, store: Store) -> str:
+    """The choice of shards depends on the rows of the feature store, too."""
+    from mm1.data.features.rows import state_of
+
+    return state_of(store) if inputs.thresholds or inputs.as_of else ""
+
+
+def _summary(mix: DataMix, raw: RawData, indexes: dict[int, list[ShardIndex]]) -> str:
+    from mm1.data.statistics import epochs_of
+
+    figures, epochs = mix.packing, epochs_of(mix, SHOWN_SEQUENCES)
     lines = [
         "# Mixture",
         "",
         f"Sequences of {mix.sequence_length:,} tokens with at most {mix.max_images} images of {mix.image_tokens} tokens, "
-        f"{mix.image_size_px} px a side. Order seed {mix.order_seed}.",
-        f"Measured over the first {statistics.total.sequences:,} sequences.",
+        f"{mix.image_size_px} px a side; {'one source each' if mix.one_source else 'sources share sequences'}. "
+        f"Order seed {mix.order_seed}. Weights are shares of {mix.weights_by}s.",
+        f"Measured over the first {int(figures['sequences']):,} sequences.",
         "",
-        f"| source | weight | fill | tokens | images | documents | cut | epochs in {SHOWN_SEQUENCES:,} sequences |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| source | weight | sequences | tokens | shards | fill | tokens | images | documents | cut "
+        f"| epochs in {SHOWN_SEQUENCES:,} sequences |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for source in mix.sources:
-        per_sequence = figures[f"{source.name}/documents_per_sequence"]
-        epochs = source.weight * SHOWN_SEQUENCES * per_sequence / source.num_samples
-        lines.append(_row(source.name, f"{source.weight:.3f}", figures, f"{source.name}/", f"{epochs:.2f}"))
-    lines.append(_row("all", "1.000", figures, "", ""))
-    lines += [
-        "",
-        "Tokens, images, documents: means per sequence. Cut: share of pieces of documents longer than a sequence.",
-    ]
+    for number, source in enumerate(mix.sources):
+        shards = f"{len(indexes[number])} of {len(raw.sources[source.name].shards)}"
+        shares = f"{source.weight:.3f} | {source.share:.3f} | {figures[f'{source.name}/token_share']:.3f} | {shards}"
+        lines.append(_row(source.name, shares, figures, f"{source.name}/", f"{epochs[source.name]:.2f}"))
+    lines.append(_row("all", "1.000 | 1.000 | 1.000 |", figures, "", ""))
+    lines += ["", "Shares of sequences and of all tokens; then means per sequence. Cut: share of pieces of longer documents."]
+    if mix.max_sequences is not None:
+        lines += ["", f"At most {mix.max_epochs:g} epochs of any source: {mix.max_sequences:,} sequences."]
+    long = sum(int(figures[f"{source.name}/long_documents"]) for source in mix.sources)
+    fate = "they are cut" if mix.long_documents == "cut" else "they are left out"
+    lines += ["", f"{long:,} documents are longer than a sequence: {fate}."]
+    if mix.snapshot:
+        lines += ["", "Shards: " + ", ".join(f"{name} {value}" for name, value in mix.snapshot.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, weight: str, figures: dict[str, float], prefix: str, epochs: str) -> str:
+def _row(name: str, shares: str, figures: dict[str, float], prefix: str, epochs: str) -> str:
     value = {figure: figures[prefix + figure] for figure in ("fill", "tokens_per_sequence", "images_per_sequence")}
     documents, cut = figures[f"{prefix}documents_per_sequence"], figures[f"{prefix}cut_share"]
     return (
-        f"| {name} | {weight} | {value['fill']:.3f} | {value['tokens_per_sequence']:,.1f} | {value['images_per_sequence']:.2f} "
+        f"| {name} | {shares} | {value['fill']:.3f} | {value['tokens_per_sequence']:,.1f} | {value['images_per_sequence']:.2f} "
         f"| {documents:.2f} | {cut:.1%} | {epochs} |"
     )
 
@@ -147,6 +212,7 @@ STEP = Step(
     run=run,
     summary="Freeze a mixture of sources: weights, order, packing limits; measures fill and epochs.",
     artifacts=("summary.md",),
+    state=_feature_state,
 )
 
 if __name__ == "__main__":

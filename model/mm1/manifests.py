@@ -169,12 +169,17 @@ class MixSource(Record):
     weight: float = Field(ge=0)
     """Share that was asked for, of sequences or of tokens, normalised over all sources."""
     sequence_share: float | None = None
-    """Share of sequences that gives the weight; None = the weight itself."""
+    """Share of sequences (of documents, where sequences hold several sources) that gives the weight; None = the weight."""
     shards: BlobRef | None = None
     """Digests of the tars that enter, one a line; None = all shards of the source in the parent."""
     num_samples: int
     num_images: int
     num_text_tokens: int
+
+    @property
+    def share(self) -> float:
+        """Share of sequences; where sequences hold documents of several sources, of documents."""
+        return self.weight if self.sequence_share is None else self.sequence_share
 
 
 class DataMix(Manifest):

@@ -66,7 +66,7 @@ class MicroBatches:
 
     def __call__(self, task: Task, slot: Bytes) -> Prepared:
         """Read, decode and pack the sequences of a task into a buffer."""
-        wanted = dict.fromkeys(_id(sequence, piece) for sequence in task for piece in sequence.pieces)
+        wanted = dict.fromkeys(_id(piece) for sequence in task for piece in sequence.pieces)
         documents = {sample: self._kept[sample] for sample in wanted if sample in self._kept}
         missing = [sample for sample in wanted if sample not in documents]
         fresh = self._load(missing)
@@ -83,7 +83,7 @@ class MicroBatches:
         """Fetch what a task will read, where it comes over the network."""
         for sequence in task:
             for piece in sequence.pieces:
-                self.opened.ahead(*_id(sequence, piece))
+                self.opened.ahead(*_id(piece))
 
     def _load(self, wanted: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
         samples: dict[SampleId, Sample] = {}
@@ -101,13 +101,13 @@ class MicroBatches:
         return loaded
 
 
-def _id(sequence: PlannedSequence, piece: Piece) -> SampleId:
-    return sequence.source, piece.shard, piece.row
+def _id(piece: Piece) -> SampleId:
+    return piece.source, piece.shard, piece.row
 
 
 def _stretches(sequence: PlannedSequence, documents: Mapping[SampleId, Document | DataError]) -> Iterator[Stretch]:
     for piece in sequence.pieces:
-        document = documents[_id(sequence, piece)]
+        document = documents[_id(piece)]
         if isinstance(document, Document):
             yield Stretch(document, piece.start, piece.stop)
 

@@ -7,7 +7,7 @@ must have come by (k+1)/w, in whole sequences. The pattern repeats after a perio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
 
@@ -18,6 +18,12 @@ from mm1.errors import ConfigurationError
 MAX_PERIOD = 10_000
 """Longest repeating pattern; weights that need a longer one are rounded to multiples of its inverse."""
 
+WEIGHT_PRESETS = {
+    "mm1": {"captions": 0.45, "interleaved": 0.45, "text": 0.10},
+    "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
+}
+"""Weights by name: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
+SYNTHETIC, CAPTIONS = "synthetic", "captions"
 MAX_DENOMINATOR = 1_000
 MEANT = Fraction(1, 10**7)
 
@@ -53,11 +59,13 @@ class Mixture:
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """Read ``captions=0.45,interleaved=0.45,text=0.10``.
+    """Read ``captions=0.45,interleaved=0.45,text=0.10``, or the name of a preset.
 
     Raises:
         ConfigurationError: not of this form, a negative weight, or a name that occurs twice.
     """
+    if text.strip() in WEIGHT_PRESETS:
+        return dict(WEIGHT_PRESETS[text.strip()])
     weights: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = (part.strip() for part in item.partition("="))
@@ -66,13 +74,29 @@ def parse_weights(text: str) -> dict[str, float]:
         except ValueError:
             weight = -1.0
         if not separator or not name or not 0 <= weight < float("inf"):
-            raise ConfigurationError(f"weights: {item!r} is not of the form source=share, for example captions=0.45")
+            raise ConfigurationError(
+                f"weights: {item!r} is not of the form source=share, for example captions=0.45, nor "
+                f"one of {', '.join(WEIGHT_PRESETS)}"
+            )
         if name in weights:
             raise ConfigurationError(f"weights: {name!r} occurs twice")
         weights[name] = weight
     if not sum(weights.values()) > 0:
         raise ConfigurationError(f"weights: {text!r} sums to nothing; give at least one source a share")
     return weights
+
+
+def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, float]:
+    """Give the source of rewritten captions its share of the weight of captions.
+
+    Args:
+        weights: of the sources.
+        share: of all captions that are rewritten ones (MM1 2.1: about 7 %); no effect on weights that name the source.
+    """
+    if SYNTHETIC in weights or CAPTIONS not in weights or not share:
+        return dict(weights)
+    captions = weights[CAPTIONS]
+    return {**weights, CAPTIONS: captions * (1 - share), SYNTHETIC: captions * share}
 
 
 def _whole_numbers(weights: Sequence[float]) -> list[int]:

@@ -9,6 +9,7 @@ from functools import partial
 
 from mm1.data.blocks import BlockCache, CachedBytes, FileBytes
 from mm1.data.mixture import Mixture
+from mm1.data.order import MixedOrder, SampleOrder
 from mm1.data.packing import PackingLimits
 from mm1.data.plan import MixturePlan, SourceStream
 from mm1.data.reader import ShardIndex, ShardReader
@@ -78,25 +79,55 @@ def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_
     """
     if mix.raw != digest_of_manifest(raw):
         raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
-    limits = PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
     readers = {
         number: open_shards(store, shards_of(store, raw, source), cache_bytes)
         for number, source in enumerate(mix.sources)
         if source.weight
     }
-    plan = make_plan(mix.sources, readers, limits, mix.order_seed)
+    plan = make_plan(mix, {number: [reader.index for reader in found] for number, found in readers.items()})
     return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
 
 
-def make_plan(
-    sources: Sequence[MixSource], readers: Mapping[int, Sequence[ShardReader]], limits: PackingLimits, seed: int
-) -> MixturePlan:
-    """The plan of a mixture over open shards."""
-    streams = [
-        SourceStream(source.name, [reader.index for reader in readers[number]], limits, seed) if number in readers else None
-        for number, source in enumerate(sources)
-    ]
-    return MixturePlan(Mixture([source.weight for source in sources]), streams)
+def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> MixturePlan:
+    """The plan of a mixture.
+
+    Args:
+        mix: the mixture.
+        indexes: of the shards of each source that has a weight.
+    """
+    streams = {number: source_stream(mix, number, found) for number, found in indexes.items()}
+    if mix.one_source:
+        shares = [source.share for source in mix.sources]
+        return MixturePlan(Mixture(shares), [streams.get(number) for number in range(len(mix.sources))])
+    orders = [stream.order for stream in streams.values() if isinstance(stream.order, SampleOrder)]
+    mixed = MixedOrder(orders, Mixture([mix.sources[number].share for number in streams]))
+    together = SourceStream(
+        "mixture",
+        [index for stream in streams.values() for index in stream.indexes],
+        limits_of(mix),
+        mixed,
+        drop_long=mix.long_documents == "drop",
+        places=[place for stream in streams.values() for place in stream.places],
+    )
+    return MixturePlan(None, [together])
+
+
+def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> SourceStream:
+    """The packed sequences of one source alone."""
+    name = mix.sources[number].name
+    return SourceStream(
+        name,
+        indexes,
+        limits_of(mix),
+        SampleOrder(name, [len(index) for index in indexes], mix.order_seed),
+        drop_long=mix.long_documents == "drop",
+        places=[(number, shard) for shard in range(len(indexes))],
+    )
+
+
+def limits_of(mix: DataMix) -> PackingLimits:
+    """The limits of a mixture's sequences."""
+    return PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
 
 
 def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
@@ -115,6 +146,15 @@ def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
     if missing:
         raise DataError(f"source {source.name}: shard {missing[0][:12]} of the mixture is not in its data")
     return [shards[digest] for digest in chosen]
+
+
+def open_indexes(store: Store, raw: RawData, source: MixSource) -> list[ShardIndex]:
+    """The indexes of the shards of a source that enter a mixture.
+
+    Raises:
+        DataError: an index cannot be read, or is that of another tar.
+    """
+    return [ShardIndex(store.local_path(shard.index), shard.name, shard.tar) for shard in shards_of(store, raw, source)]
 
 
 def open_shards(store: Store, shards: Sequence[Shard], cache_bytes: int = CACHE_BYTES) -> list[ShardReader]:

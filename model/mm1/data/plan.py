@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mm1.data.mixture import Mixture
-from mm1.data.order import SampleOrder
-from mm1.data.packing import Cut, PackingLimits, cut_document, pack
+from mm1.data.order import MixedOrder, SampleOrder
+from mm1.data.packing import Cut, Lengths, PackingLimits, cut_document, pack
 from mm1.data.reader import ShardIndex
 from mm1.errors import DataError
 
@@ -31,12 +31,15 @@ class Piece(NamedTuple):
     """First token, in the document's tokens with all image tokens."""
     stop: int
     num_images: int
+    source: int
+    """Which of the mixture's sources the document is of."""
 
 
 class PlannedSequence(NamedTuple):
     """What goes into one sequence."""
 
     source: int
+    """Its source; of a sequence of several sources the one with most tokens."""
     pieces: list[Piece]
 
 
@@ -50,26 +53,42 @@ class Cursor(NamedTuple):
 
 
 class SourceStream:
-    """The endless packed sequences of one source.
+    """The endless packed sequences of one source, or of several that share sequences.
 
     Args:
         name: the source's name.
         indexes: of its shards.
         limits: of a sequence.
-        seed: the mixture's order seed.
-        order: order of its samples; made from the indexes and the seed by default.
+        order: order of its samples.
+        drop_long: leave documents out that are longer than a sequence, in place of cutting them.
+        places: of each shard, its source and its number there.
     """
 
     def __init__(
-        self, name: str, indexes: Sequence[ShardIndex], limits: PackingLimits, seed: int, order: SampleOrder | None = None
+        self,
+        name: str,
+        indexes: Sequence[ShardIndex],
+        limits: PackingLimits,
+        order: SampleOrder | MixedOrder,
+        *,
+        drop_long: bool = False,
+        places: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.name = name
         self.indexes = list(indexes)
         self.limits = limits
+        self.order = order
+        self.drop_long = drop_long
+        self.places = list(places or ((0, shard) for shard in range(len(self.indexes))))
         self.num_samples = sum(map(len, self.indexes))
         if not self.num_samples:
             raise DataError(f"source {name}: no samples")
-        self.order = order or SampleOrder(name, [len(index) for index in self.indexes], seed)
+        self.num_long = sum(int(self._too_long(*self._lengths(index)).sum()) for index in self.indexes)
+        if drop_long and self.num_long == self.num_samples:
+            raise DataError(
+                f"source {name}: every document is longer than {limits.sequence_length} tokens or {limits.max_images} images; "
+                "cut them (long_documents=cut) or choose longer sequences"
+            )
         self._cursors = [Cursor(0, 0, 0)]
         self._window: _PackedWindow | None = None
 
@@ -85,11 +104,15 @@ class SourceStream:
     def sequence(self, number: int) -> list[Piece]:
         """The pieces of the source's sequence ``number``."""
         window = self._find(number)
-        return window.sequence(number - window.cursor.first)
+        rows = window.sequence(number - window.cursor.first)
+        return [
+            Piece(self.places[shard][1], row, start, stop, num_images, self.places[shard][0])
+            for shard, row, start, stop, num_images in rows
+        ]
 
     def is_cut(self, piece: Piece) -> bool:
         """Whether a piece is only a stretch of its document."""
-        index = self.indexes[piece.shard]
+        index = self.indexes[self.places.index((piece.source, piece.shard))]
         tokens = int(index.num_text_tokens[piece.row]) + int(index.num_images[piece.row]) * self.limits.image_tokens
         return piece.stop - piece.start < tokens
 
@@ -111,15 +134,24 @@ class SourceStream:
         shards, rows = self.order.rows(cursor.epoch, cursor.window)
         tokens, images = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for shard in np.unique(shards).tolist():
-            here, index = shards == shard, self.indexes[shard]
-            images[here] = index.num_images[rows[here]]
-            tokens[here] = index.num_text_tokens[rows[here]]
-        tokens += images * self.limits.image_tokens
+            here = shards == shard
+            all_tokens, all_images = self._lengths(self.indexes[shard])
+            tokens[here], images[here] = all_tokens[rows[here]], all_images[rows[here]]
         table = np.stack([shards, rows, np.zeros_like(rows), tokens, images], axis=1)
-        too_long = np.flatnonzero((tokens > self.limits.sequence_length) | (images > self.limits.max_images))
-        if len(too_long):
-            table = self._cut(table, too_long.tolist())
+        too_long = self._too_long(tokens, images)
+        if self.drop_long:
+            table = table[~too_long]
+        elif too_long.any():
+            table = self._cut(table, np.flatnonzero(too_long).tolist())
         return _PackedWindow(cursor, table, self.limits)
+
+    def _lengths(self, index: ShardIndex) -> tuple[Lengths, Lengths]:
+        """Tokens, image tokens included, and images of a shard's documents."""
+        images = index.num_images.astype(np.int64)
+        return index.num_text_tokens + images * self.limits.image_tokens, images
+
+    def _too_long(self, tokens: Lengths, images: Lengths) -> Any:
+        return (tokens > self.limits.sequence_length) | (images > self.limits.max_images)
 
     def _cut(self, table: np.ndarray[Any, np.dtype[np.int64]], too_long: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
         stretches, after = [], 0
@@ -146,36 +178,44 @@ class _PackedWindow:
             self.groups += islice(self._packing, place + 1 - len(self.groups))
         return place < len(self.groups)
 
-    def sequence(self, place: int) -> list[Piece]:
-        return [Piece(*values) for values in self._table[self.groups[place]].tolist()]
+    def sequence(self, place: int) -> list[list[int]]:
+        """Shard, row, start, stop, images of each piece."""
+        rows: list[list[int]] = self._table[self.groups[place]].tolist()
+        return rows
 
 
 class MixturePlan:
     """The endless sequences of a mixture. Safe to use from several threads.
 
     Args:
-        mixture: order of the sources.
-        streams: one per source; None for a source of weight zero.
+        mixture: order of the sources; None for one stream whose sequences hold documents of several sources.
+        streams: one per source, None for a source of weight zero; or the one stream.
     """
 
-    def __init__(self, mixture: Mixture, streams: Sequence[SourceStream | None]) -> None:
+    def __init__(self, mixture: Mixture | None, streams: Sequence[SourceStream | None]) -> None:
         self.mixture = mixture
         self.streams = list(streams)
         self._lock = threading.Lock()
 
     def __getitem__(self, number: int) -> PlannedSequence:
-        source, place = self.mixture.locate(number)
+        source, place = self.mixture.locate(number) if self.mixture else (0, number)
+        stream = self.streams[source]
+        if stream is None:
+            raise DataError(f"source {source} has no data")
         with self._lock:
-            return PlannedSequence(source, self._stream(source).sequence(place))
+            pieces = stream.sequence(place)
+        return PlannedSequence(source if self.mixture else _main_source(pieces), pieces)
 
-    def is_cut(self, source: int, piece: Piece) -> bool:
+    def is_cut(self, piece: Piece) -> bool:
         """Whether a piece is only a stretch of its document."""
-        return self._stream(source).is_cut(piece)
+        stream = self.streams[piece.source if self.mixture else 0]
+        return stream is not None and stream.is_cut(piece)
 
     def cursors(self, number: int) -> dict[str, list[int]]:
         """Where each source stands when sequence ``number`` comes next: plain data for a checkpoint."""
         with self._lock:
-            places = zip(self.streams, self.mixture.counts(number), strict=True)
+            counts = self.mixture.counts(number) if self.mixture else [number]
+            places = zip(self.streams, counts, strict=True)
             return {stream.name: list(stream.cursor(place)) for stream, place in places if stream}
 
     def seek(self, cursors: Mapping[str, Sequence[int]]) -> None:
@@ -193,8 +233,9 @@ class MixturePlan:
         self.__dict__ |= state
         self._lock = threading.Lock()
 
-    def _stream(self, source: int) -> SourceStream:
-        stream = self.streams[source]
-        if stream is None:
-            raise DataError(f"source {source} has no data")
-        return stream
+
+def _main_source(pieces: Sequence[Piece]) -> int:
+    tokens: dict[int, int] = {}
+    for piece in pieces:
+        tokens[piece.source] = tokens.get(piece.source, 0) + piece.stop - piece.start
+    return max(sorted(tokens), key=tokens.__getitem__)

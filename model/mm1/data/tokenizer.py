@@ -111,6 +111,10 @@ class TextTokenizer:
         """Ids of texts, each on its own, nothing added."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def pieces(self, text: str) -> list[str]:
+        """The stretches of a text that its tokens stand for (a token of part of a character stands for all of it)."""
+        return [text[start:stop] for start, stop in self.tokenizer.encode(text, add_special_tokens=False).offsets]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens shown."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))

@@ -10,6 +10,8 @@ class ReportConfig(Config):
 
     documents_per_source: int = 16
     """Documents shown of a source's sequence, at most; the rest is counted."""
+    show_tokens: bool = False
+    """Whether the borders of tokens can be seen."""
     images_per_document: int = 16
     """Images shown of one document; the rest is counted."""
     characters_per_part: int = 900

@@ -95,6 +95,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "decisions": [(found.digest, decision) for found, decision in story.of(GateDecision)],
         "examples": [(report, answers.choose(report, asked[report.digest], album, config)) for report in reports],
         "samples": shown,
+        "lead": "Of each source one packed sequence, as the mixture makes it.",
         "slots": {source.name: source_slot(source.name, [other.name for other in shown]) for source in shown},
         "lineage": diagrams.lineage_graph(story),
     }

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
-from mm1.data.open import open_mix, open_shards
+from mm1.data.open import OpenMix, open_mix, open_shards
 from mm1.data.packing import IMAGE_PLACE
 from mm1.data.plan import Piece
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tokenizer import TextTokenizer
-from mm1.errors import Mm1Error
+from mm1.errors import DataError, Mm1Error
 from mm1.manifests import DataMix, RawData
 from mm1.report.collect import RunStory
 from mm1.report.config import ReportConfig
@@ -26,6 +26,9 @@ from mm1.report.images import Album, Picture
 from mm1.store.base import Store
 
 log = logging.getLogger(__name__)
+
+SEARCHED_SEQUENCES = 1_000
+"""A mixture's first sequences, among which one of each source is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Bit:
     text: str = ""
     loss: bool = True
     """Whether the model is trained to say it."""
+    tokens: list[str] = field(default_factory=list)
+    """The text token by token, where that is wanted."""
     picture: Picture | None = None
     more: int = 0
     """Characters that the page leaves out."""
@@ -53,6 +58,8 @@ class Document:
     ends: bool = True
     """False: its end is in a later sequence."""
     tokens: int = 0
+    note: str = ""
+    """Why it cannot be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +102,7 @@ def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[
     for found, raw in story.of(RawData):
         for name in raw.sources:
             if name not in shown:
-                shown[name] = _guarded(name, partial(_loose, found.store, raw, name, album, config))
+                shown[name] = _guarded(name, partial(loose_documents, found.store, raw, name, album, config))
     return list(shown.values())
 
 
@@ -110,17 +117,27 @@ def _guarded(name: str, make: Callable[[], Shown]) -> Shown:
 def _sequence(store: Store, mix: DataMix, raw: RawData, number: int, album: Album, config: ReportConfig, mixture: str) -> Shown:
     """The first sequence that a mixture makes of a source."""
     opened = open_mix(store, mix, raw)
-    stream = opened.plan.streams[number]
-    pieces = stream.sequence(0) if stream else []
+    planned = (opened.plan[place] for place in range(SEARCHED_SEQUENCES))
+    pieces = next((found.pieces for found in planned if found.source == number), [])
+    return sequence_of(opened, pieces, mix.sources[number].name, album, config, mixture)
+
+
+def sequence_of(opened: OpenMix, pieces: Sequence[Piece], name: str, album: Album, config: ReportConfig, mixture: str) -> Shown:
+    """A packed sequence as the model gets it; a damaged document is said to be one."""
+    mix = opened.mix
     lengths = [
-        _stretches(opened.readers[number][piece.shard].index.parts(piece.row), mix.image_tokens, piece) for piece in pieces
+        _stretches(opened.readers[piece.source][piece.shard].index.parts(piece.row), mix.image_tokens, piece)
+        for piece in pieces
     ]
-    documents = [
-        _document(opened.read(number, piece.shard, piece.row), stretch, piece, opened.tokenizer, album, config)
-        for piece, stretch in zip(pieces[: config.documents_per_source], lengths, strict=False)
-    ]
+    documents = []
+    for piece, stretch in zip(pieces[: config.documents_per_source], lengths, strict=False):
+        try:
+            sample = opened.read(piece.source, piece.shard, piece.row)
+            documents.append(_document(sample, stretch, piece, opened.tokenizer, album, config))
+        except DataError as error:
+            documents.append(Document(key="", bits=[], note=f"left out, damaged: {error}"))
     return Shown(
-        name=mix.sources[number].name,
+        name=name,
         documents=documents,
         strip=[_strip(stretch, piece, mix.sequence_length) for piece, stretch in zip(pieces, lengths, strict=True)],
         tokens=sum(piece.stop - piece.start for piece in pieces),
@@ -131,7 +148,7 @@ def _sequence(store: Store, mix: DataMix, raw: RawData, number: int, album: Albu
     )
 
 
-def _loose(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> Shown:
+def loose_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> Shown:
     """The first documents of a source, whole."""
     tokenizer = TextTokenizer.from_store(store, raw.tokenizer)
     documents = []
@@ -199,7 +216,8 @@ def _document(
             continue
         text = part.text if stretch.whole else tokenizer.decode(tokenizer.encode([part.text])[0][stretch.start : stretch.stop])
         limit = config.characters_per_part
-        bits.append(Bit(text=text[:limit], loss=part.loss, more=max(0, len(text) - limit)))
+        tokens = tokenizer.pieces(text[:limit]) if config.show_tokens else []
+        bits.append(Bit(text=text[:limit], loss=part.loss, tokens=tokens, more=max(0, len(text) - limit)))
     last = stretches[-1] if stretches else None
     ended = last is None or (last.part == len(sample.parts) - 1 and last.whole)
     return Document(

@@ -15,6 +15,7 @@ from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skip_batch, skipped_batches
 from mm1.data.collate import PixelNorm
 from mm1.data.loader import MixtureLoader
+from mm1.data.statistics import check_epochs
 from mm1.errors import ConfigurationError, DivergedError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
@@ -61,6 +62,8 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     config, store = job.config, open_store(job.store)
     scratch = Path(job.folder) / f"rank-{rank}"
     mix = load(job.data, DataMix)
+    if trouble := check_epochs(mix, config.train.steps * config.train.global_batch):
+        raise ConfigurationError(f"train.steps: {trouble}")
     layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size)
     former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:

@@ -120,7 +120,8 @@ shards_lists = st.lists(st.lists(documents, min_size=1, max_size=6), min_size=1,
 
 def stream(shards, seed=0, window_samples=7):
     order = SampleOrder("captions", [len(shard) for shard in shards], seed, window_samples)
-    return SourceStream("captions", [Index(shard) for shard in shards], LIMITS, seed, order)
+    order = order or SampleOrder("captions", [len(shard) for shard in shards], seed)
+    return SourceStream("captions", [Index(shard) for shard in shards], LIMITS, order)
 
 
 @given(shards_lists)
@@ -160,5 +161,5 @@ def test_cursors_of_a_plan_are_a_short_cut_only(shards, cut):
 
 def test_a_source_without_samples_is_refused():
     with pytest.raises(DataError, match="source text: no samples"):
-        SourceStream("text", [], LIMITS, 0)
+        SourceStream("text", [], LIMITS, SampleOrder("text", [], 0))
     assert list(islice(pack(np.empty(0, int), np.empty(0, int), LIMITS), 1)) == []

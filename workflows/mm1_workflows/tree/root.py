@@ -12,6 +12,7 @@ from cappa import Subcommands, command
 
 from mm1_workflows.tree.building import Compile, Lint
 from mm1_workflows.tree.cluster import Logs, Open, Retry, Stop, Watch
+from mm1_workflows.tree.data import Data
 from mm1_workflows.tree.looking import Compare, Gc, Lineage, Runs
 from mm1_workflows.tree.running import Run, Submit
 from mm1_workflows.tree.setting import Doctor, Plan, Recipes, Serve
@@ -35,6 +36,7 @@ class Mm1:
         | Runs
         | Compare
         | Lineage
+        | Data
         | Gc
         | Serve
         | Doctor

@@ -1,0 +1,159 @@
+"""A page about data alone: figures of a mixture (or of filtered data), and samples as the model gets them.
+
+DataMix or RawData -> figures (also for the terminal) -> tables, packed sequences -> one self-contained HTML page
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mm1.data.open import open_mix
+from mm1.data.statistics import epochs_of
+from mm1.errors import ConfigurationError
+from mm1.manifests import DataMix, RawData, digest_of_manifest, load_digest
+from mm1.report.charts import source_slot
+from mm1.report.config import ReportConfig
+from mm1.report.images import Album
+from mm1.report.page import environment
+from mm1.report.samples import Shown, loose_documents, sequence_of
+from mm1.store.base import Store
+
+EPOCH_SEQUENCES = 10_000
+"""Sequences that epochs are given for."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    dots: bool = False
+    """Whether the first column names sources."""
+
+
+def raw_of(store: Store, mix: DataMix) -> RawData:
+    """The data that a mixture was made from.
+
+    Raises:
+        ConfigurationError: its parent is something else.
+    """
+    raw = load_digest(store, mix.raw)
+    if not isinstance(raw, RawData):
+        raise ConfigurationError(f"the mixture's parent {mix.raw[:12]} is no RawData")
+    return raw
+
+
+def figures(store: Store, manifest: DataMix | RawData) -> list[Table]:
+    """Tables about a mixture and the data that it was made from, or about data alone."""
+    if isinstance(manifest, DataMix):
+        return [_mixture(manifest), *_data(raw_of(store, manifest))]
+    return _data(manifest)
+
+
+def _mixture(mix: DataMix) -> Table:
+    columns = (
+        "source",
+        "weight",
+        "sequences",
+        "tokens",
+        "fill",
+        "tokens/seq",
+        "images/seq",
+        "documents/seq",
+        "cut",
+        "epochs/10k",
+    )
+    table = Table("Mixture", columns, dots=True)
+    epochs, found = epochs_of(mix, EPOCH_SEQUENCES), mix.packing
+    for source in mix.sources:
+        prefix = f"{source.name}/"
+        shares = (f"{source.weight:.3f}", f"{source.share:.3f}", f"{found.get(prefix + 'token_share', 0):.3f}")
+        table.rows.append((source.name, *shares, *_packing(found, prefix), f"{epochs.get(source.name, 0):.2f}"))
+    table.rows.append(("all", "1.000", "1.000", "1.000", *_packing(found, ""), ""))
+    return table
+
+
+def _packing(found: dict[str, float], prefix: str) -> tuple[str, ...]:
+    names = ("fill", "tokens_per_sequence", "images_per_sequence", "documents_per_sequence", "cut_share")
+    forms = ("{:.3f}", "{:,.1f}", "{:.2f}", "{:.2f}", "{:.1%}")
+    return tuple(form.format(found.get(prefix + name, 0)) for name, form in zip(names, forms, strict=True))
+
+
+def _data(raw: RawData) -> list[Table]:
+    kept = Table("Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True)
+    dropped = Table("Dropped by filters", ("filter", "source", "dropped", "for example"))
+    for name, source in raw.sources.items():
+        megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
+        counts = (source.num_read, source.num_samples, source.num_images, source.num_text_tokens, len(source.shards))
+        kept.rows.append((name, source.format, source.preset, *(f"{count:,}" for count in counts), f"{megabytes:,.1f}"))
+        for drop, count in source.dropped.items():
+            dropped.rows.append((drop, name, f"{count:,}", next(iter(source.examples.get(drop, ())), "")))
+    return [kept, dropped] if dropped.rows else [kept]
+
+
+def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, sequences: int = 8) -> str:
+    """The page.
+
+    Args:
+        store: where the manifest and its blobs are.
+        manifest: a mixture, whose packed sequences are shown, or data, whose documents are.
+        first: number of the first sequence.
+        sequences: how many.
+    """
+    config = ReportConfig(show_tokens=True, documents_per_source=64, image_budget_bytes=12_000_000)
+    album = Album(config=config)
+    if isinstance(manifest, DataMix):
+        lead = "Packed sequences in the order of training."
+        names = [source.name for source in manifest.sources]
+        shown = _sequences(store, manifest, album, config, first, sequences)
+        cards = _cards(manifest)
+    else:
+        lead = "The first documents of each source."
+        names = list(manifest.sources)
+        few = config.model_copy(update={"documents_per_source": sequences})
+        shown = [loose_documents(store, manifest, name, album, few) for name in names]
+        cards = [("samples", f"{sum(source.num_samples for source in manifest.sources.values()):,}", "after the filters")]
+    views: dict[str, Any] = {
+        "title": "Mixture" if isinstance(manifest, DataMix) else "Data",
+        "lead": lead,
+        "digest": digest_of_manifest(manifest),
+        "cards": cards,
+        "tables": figures(store, manifest),
+        "samples": shown,
+        "slots": {name: source_slot(name, names) for name in names},
+    }
+    return environment().get_template("data.html.j2").render(views)
+
+
+def _sequences(store: Store, mix: DataMix, album: Album, config: ReportConfig, first: int, count: int) -> Sequence[Shown]:
+    opened = open_mix(store, mix, raw_of(store, mix))
+    shown = []
+    for number in range(first, first + count):
+        planned = opened.plan[number]
+        name = mix.sources[planned.source].name
+        shown.append(sequence_of(opened, planned.pieces, name, album, config, f"number {number:,}"))
+    return shown
+
+
+def _cards(mix: DataMix) -> list[tuple[str, str, str]]:
+    found = mix.packing
+    bound = f"{mix.max_sequences:,}" if mix.max_sequences is not None else "without end"
+    return [
+        ("fill", f"{found.get('fill', 0):.1%}", f"of {mix.sequence_length:,} tokens a sequence"),
+        ("images", f"{found.get('images_per_sequence', 0):.1f}", f"a sequence, at most {mix.max_images}"),
+        (
+            "documents",
+            f"{found.get('documents_per_sequence', 0):.1f}",
+            "a sequence" if mix.one_source else "a sequence, sources mixed",
+        ),
+        (
+            "sequences",
+            bound,
+            f"at most {mix.max_epochs:g} epochs of a source" if mix.max_epochs else "sources repeat as needed",
+        ),
+        ("chosen", mix.snapshot.get("thresholds", "all shards"), mix.snapshot.get("as_of", "")),
+    ]
