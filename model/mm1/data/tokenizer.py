@@ -113,7 +113,11 @@ class TextTokenizer:
 
     def pieces(self, text: str) -> list[str]:
         """The stretches of a text that its tokens stand for (a token of part of a character stands for all of it)."""
-        return [text[start:stop] for start, stop in self.tokenizer.encode(text, add_special_tokens=False).offsets]
+        found, end = [], 0
+        for _, stop in self.tokenizer.encode(text, add_special_tokens=False).offsets:
+            found.append(text[end:stop])
+            end = max(end, stop)
+        return [piece for piece in found if piece]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens shown."""

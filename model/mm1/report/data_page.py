@@ -135,7 +135,7 @@ def _sequences(store: Store, mix: DataMix, album: Album, config: ReportConfig, f
     for number in range(first, first + count):
         planned = opened.plan[number]
         name = mix.sources[planned.source].name
-        shown.append(sequence_of(opened, planned.pieces, name, album, config, f"number {number:,}"))
+        shown.append(sequence_of(opened, planned.pieces, name, album, config, f"this mixture, number {number:,}"))
     return shown
 
 
