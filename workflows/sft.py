@@ -17,7 +17,10 @@ with Workflow(
     arguments=[
         Parameter(name="checkpoint"),
         Parameter(name="instructions", value="world:0"),
+        Parameter(name="data", value="", description="RawData that exists already; nothing is ingested then"),
         Parameter(name="preset", value="toy"),
+        Parameter(name="thresholds", value="quality>=0.1", description="what a shard must be to enter a mixture"),
+        Parameter(name="as_of", value="", description="time whose knowledge of the shards counts; empty = now"),
         Parameter(name="sequence_length", value="128"),
         Parameter(name="max_images", value="16"),
         Parameter(name="image_tokens", value="4"),
@@ -36,6 +39,7 @@ with Workflow(
 ) as w:
     with DAG(name="sft"):
         ingest = steps.ingest(
+            data=w.get_parameter("data"),
             instructions=w.get_parameter("instructions"),
             tokenizer=w.get_parameter("checkpoint"),
             preset=w.get_parameter("preset"),
@@ -44,6 +48,8 @@ with Workflow(
             name="mix",
             data=ingest.get_parameter("manifest"),
             weights="instructions=1",
+            thresholds=w.get_parameter("thresholds"),
+            as_of=w.get_parameter("as_of"),
             sequence_length=w.get_parameter("sequence_length"),
             max_images=w.get_parameter("max_images"),
             image_tokens=w.get_parameter("image_tokens"),

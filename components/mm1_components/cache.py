@@ -10,16 +10,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mm1.config.resolve import canonical_json
-from mm1.manifests import MANIFEST_NAME
 from mm1.store.base import digest_of
 
 OUR_PACKAGES = ("mm1", "mm1_components")
 LOCK_NAME = "requirements.lock"
+ADDRESS = re.compile(r"""[^\s"',\[\]]+/manifests/([0-9a-f]{64})\.json""")
+"""A manifest's address, alone, among words, or in a JSON list."""
 
 
 def cache_key(step: str, code: str, inputs: dict[str, Any], fingerprints: dict[str, str]) -> str:
@@ -36,9 +38,7 @@ def cache_key(step: str, code: str, inputs: dict[str, Any], fingerprints: dict[s
 
 
 def _without_address(value: Any) -> Any:
-    if isinstance(value, str):
-        return " ".join(match["digest"] if (match := MANIFEST_NAME.match(word)) else word for word in value.split(" "))
-    return value
+    return ADDRESS.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def folder_fingerprint(folder: Path) -> str:

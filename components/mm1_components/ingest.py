@@ -1,6 +1,9 @@
-"""Step ingest: raw files in real formats -> filtered, sharded, counted data (RawData).
+"""Step ingest: raw files in real formats -> filtered, sharded, counted data (RawData), on one machine.
 
-captions, interleaved, text, instructions -> filter (a process per source) -> tokenizer -> index -> store -> manifest
+    plan -> filter (a process per core) -> merge -> shard (a process per core) -> collect
+
+The same functions as the steps ``ingest_plan`` to ``ingest_collect``, which do it on many machines (``workflows/ingest.py``),
+with the same outcome to the byte. Finished parts are remembered in the store: what was killed goes on where it stood.
 """
 
 from __future__ import annotations
@@ -8,43 +11,54 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri, Source
+from mm1.errors import OutOfMemory
+from mm1.store.base import digest_of
+from mm1_components.arguments import ManifestUri
+from mm1_components.ingesting import (
+    TRAIN,
+    PresetField,
+    Remote,
+    RemoteField,
+    Sources,
+    TokenizerField,
+    VocabularyField,
+    addresses_of,
+    filtering,
+    given_tokenizer,
+    publish_data,
+    root_of,
+)
 from mm1_components.step import Context, Step, main
 
 if TYPE_CHECKING:
-    from mm1.data.ingest import FilteredSource
-    from mm1.manifests import Files, RawData
+    from mm1.data.sources.roots import RawRoot
+    from mm1.manifests import Manifest, MergedParts, RawPart
 
 log = logging.getLogger(__name__)
 
-TRAIN = "train"
-SOURCES = ("captions", "interleaved", "text", "instructions")
+ResultT = TypeVar("ResultT")
+PARENT_CHECKED_S = 1.0
 
 
-class Inputs(BaseModel):
+class Inputs(Sources):
     """Inputs of ingest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    captions: Source = Field("", description="image-caption pairs: img2dataset tars")
-    interleaved: Source = Field("", description="documents of images and text: OBELICS parquet")
-    text: Source = Field("", description="text documents: jsonl (plain, .gz, .zst) or parquet with a field text")
-    instructions: Source = Field("", description="conversations: LLaVA json with its images beside")
-    tokenizer: Source = Field(
-        TRAIN,
-        description="train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest",
-    )
-    preset: str = Field("paper", description="filter preset: paper, obelics or toy")
-    vocabulary: int = Field(1024, description="tokens of a trained tokenizer", ge=260)
+    data: ManifestUri = Field("", description="RawData that exists already (made on many machines); nothing is ingested")
+    tokenizer: TokenizerField = TRAIN
+    preset: PresetField = "paper"
+    vocabulary: VocabularyField = 1024
+    remote: RemoteField = "refuse"
 
 
 class Outputs(BaseModel):
@@ -53,133 +67,193 @@ class Outputs(BaseModel):
     manifest: ManifestUri = Field(description="RawData")
 
 
-class _Task(NamedTuple):
-    name: str
-    address: str
-    preset: str
-    reserved: tuple[str, ...]
-    work: Path
+class _Work(NamedTuple):
+    """What a process needs to do its share."""
+
+    inputs: Inputs
+    store: str
+    code: str
+    folder: Path
+    tokenizer: Path | None
+    remote: Remote
+
+    def root(self, source: str) -> Path:
+        """Where the files of a source are generated or downloaded."""
+        return self.folder / source
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter and shard the sources that are given, choose the tokenizer, count tokens, publish."""
     from mm1.data.config import preset_named
-    from mm1.data.ingest import store_source
-    from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
-    from mm1.manifests import RawData
+    from mm1.data.ingest import check_sources, collect, merge_parts, training_texts
+    from mm1.data.tokenizer import MIN_VOCABULARY, train_bpe
+    from mm1.manifests import FilteredPart, RawData, RawPart, ShardedPart
 
+    if inputs.data:
+        return Outputs(manifest=publish_data(context.load(inputs.data, RawData), context))
     preset_named(inputs.preset)
-    addresses = {name: address for name in SOURCES if (address := getattr(inputs, name))}
-    if not addresses:
-        raise ConfigurationError(f"nothing to ingest: give at least one of {', '.join(SOURCES)}")
-    folder, parents = _given_tokenizer(inputs.tokenizer, context)
-    reserved = TextTokenizer.from_folder(folder).reserved_texts() if folder else SPECIAL_TOKENS
+    assert inputs.vocabulary >= MIN_VOCABULARY, "checked by the declaration"
+    sources = list(addresses_of(inputs))
+    folder, origin = given_tokenizer(inputs.tokenizer, context)
+    work = _Work(inputs, context.store.uri, context.code, context.work, folder, inputs.remote)
     started = time.monotonic()
-    filtered = _filter_all([_Task(name, address, inputs.preset, reserved, context.work) for name, address in addresses.items()])
-    filtering = time.monotonic() - started
-    folder = folder or _train(filtered, context.work / "tokenizer", inputs.vocabulary)
-    tokenizer = TextTokenizer.from_folder(folder)
-    sources = {}
-    for number, source in enumerate(filtered):
-        sources[source.name] = store_source(context.store, source, inputs.preset, tokenizer)
-        context.progress(number + 1, len(filtered))
-    raw = RawData(parents=parents, sources=sources, tokenizer=context.store.put_folder(folder))
-    context.artifact("summary.md").write_text(_summary(raw, filtered, inputs.preset, tokenizer.vocabulary_size))
-    context.note(
-        filter_seconds=round(filtering, 3),
-        samples={name: source.num_samples for name, source in sources.items()},
-        images={name: source.num_images for name, source in sources.items()},
-        bytes=sum(shard.tar.num_bytes for source in sources.values() for shard in source.shards),
-    )
-    return Outputs(manifest=context.publish(raw))
+    with _Pool() as pool:
+        parts = [part for found in pool.map(_plan, [(work, source) for source in sources]) for part in found]
+        _expect(parts, RawPart)
+        done = _progress(context, 2 * len(parts))
+        filtered = _expect(pool.map(_filter, [(work, part) for part in parts], done), FilteredPart)
+        check_sources(filtered)
+        if folder is None:
+            log.info("training a tokenizer of %d tokens", inputs.vocabulary)
+            folder = train_bpe(training_texts(context.store, filtered), context.work / "tokenizer", inputs.vocabulary)
+        merged = merge_parts(context.store, filtered, folder, origin, context.work)
+        sharded = _expect(pool.map(_shard, [(work, merged, part) for part in filtered], done), ShardedPart)
+    context.note(ingest_seconds=round(time.monotonic() - started, 3), parts=len(parts))
+    return Outputs(manifest=publish_data(collect(merged, filtered, sharded), context))
 
 
-def _filter_all(tasks: list[_Task]) -> list[FilteredSource]:
-    """All sources, side by side within the machine's cores; the outcome does not depend on how many there are."""
-    processes = min(len(tasks), len(os.sched_getaffinity(0)))
-    if processes == 1:
-        return [_filter(task) for task in tasks]
-    executor = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork"))
-    try:
-        return list(executor.map(_filter, tasks))
-    except BaseException:  # a signal or a failed source: the others' work is of no use any more
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
+def _expect(found: Sequence[object], kind: type[ResultT]) -> list[ResultT]:
+    return [one for one in found if isinstance(one, kind)]
 
 
-def _filter(task: _Task) -> FilteredSource:
-    from mm1.data.config import preset_named
-    from mm1.data.ingest import filter_source
-    from mm1_components.sources import raw_files
+def _progress(context: Context, total: int) -> Callable[[], None]:
+    done = 0
 
-    path = raw_files(task.address, task.name, task.work)
-    source = filter_source(task.name, path, preset_named(task.preset), task.reserved, task.work / "shards" / task.name)
-    log.info("%s: %d of %d samples stay", task.name, source.num_samples, source.num_read)
-    return source
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        context.progress(done, total)
 
-
-def _train(filtered: list[FilteredSource], folder: Path, vocabulary: int) -> Path:
-    from mm1.data.ingest import training_texts
-    from mm1.data.tokenizer import train_bpe
-
-    log.info("training a tokenizer of %d tokens", vocabulary)
-    return train_bpe(training_texts(filtered), folder, vocabulary)
+    return one_more
 
 
-def _given_tokenizer(address: str, context: Context) -> tuple[Path | None, tuple[str, ...]]:
-    """The folder of a tokenizer that exists already (None = train one), and the digest of the manifest that it is from."""
-    from mm1.data.tokenizer import adopt_folder
-    from mm1.manifests import MANIFEST_NAME, Manifest, split_uri
+# -- in the processes ---------------------------------------------------------------------------------------------------
+
+
+def _plan(task: tuple[_Work, str]) -> list[RawPart]:
+    from mm1.data.ingest import plan_parts
+    from mm1.data.sources.formats import discover
+
+    work, source = task
+    form, files = discover(source, root_of(work.inputs, source, work.root(source)))
+    return plan_parts(source, form, files)
+
+
+def _filter(task: tuple[_Work, RawPart]) -> Manifest:
+    from mm1.data.ingest import filter_part
+    from mm1.manifests import digest_of_manifest
     from mm1.store.open import open_store
 
-    if address == TRAIN:
-        return None, ()
-    folder = context.work / "tokenizer"
-    if not MANIFEST_NAME.match(address):
-        return adopt_folder(Path(address).expanduser(), folder), ()
-    store_uri, digest = split_uri(address)
-    files = _tokenizer_files(context.load(address, Manifest), address)
-    open_store(store_uri).get_folder(dict(files), context.work / "tokenizer-of-manifest")
-    return adopt_folder(context.work / "tokenizer-of-manifest", folder), (digest,)
+    work, part = task
+    how = filtering(work.inputs.preset, work.tokenizer, work.remote)
+
+    def make() -> Manifest:
+        root = _root_again(work, part.source)
+        return filter_part(open_store(work.store), part, root, how, work.folder / "filtered")
+
+    decisive = [digest_of_manifest(part), how.preset, *how.reserved, work.remote]
+    return _remembered(work, "filter", decisive, make)
 
 
-def _tokenizer_files(manifest: object, address: str) -> Files:
-    from mm1.data.tokenizer import TOKENIZER_FILES
-    from mm1.manifests import Checkpoint, DataMix, RawData
+def _root_again(work: _Work, source: str) -> RawRoot:
+    """Where the plan left the files of a source: the toy world is not written twice."""
+    from mm1.data.sources.roots import LocalRoot
 
-    if isinstance(manifest, RawData | DataMix):
-        return manifest.tokenizer
-    if isinstance(manifest, Checkpoint):
-        return {name: ref for name, ref in manifest.model.items() if name in TOKENIZER_FILES}
-    raise ConfigurationError(f"tokenizer: {address} is a {type(manifest).__name__}; RawData, DataMix or Checkpoint have one")
+    written = work.root(source) / f"world-{source}"
+    return LocalRoot(written) if written.exists() else root_of(work.inputs, source, work.root(source))
 
 
-def _summary(raw: RawData, filtered: list[FilteredSource], preset: str, vocabulary: int) -> str:
-    lines = [
-        "# Ingested data",
-        "",
-        f"Filter preset `{preset}`, tokenizer of {vocabulary:,} tokens.",
-        "",
-        "| source | format | read | kept | images | text tokens | shards | MB |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, source in raw.sources.items():
-        megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
-        lines.append(
-            f"| {name} | {source.format} | {source.num_read:,} | {source.num_samples:,} | {source.num_images:,} "
-            f"| {source.num_text_tokens:,} | {len(source.shards)} | {megabytes:,.1f} |"
+def _shard(task: tuple[_Work, MergedParts, Manifest]) -> Manifest:
+    from mm1.data.ingest import shard_part
+    from mm1.manifests import FilteredPart, digest_of_manifest
+    from mm1.store.open import open_store
+
+    work, merged, part = task
+    assert isinstance(part, FilteredPart), "what the filter gives"
+    decisive = [digest_of_manifest(merged), digest_of_manifest(part)]
+    return _remembered(
+        work, "shard", decisive, lambda: shard_part(open_store(work.store), merged, part, work.folder / "sharded")
+    )
+
+
+def _remembered(work: _Work, name: str, decisive: list[str], make: Callable[[], Manifest]) -> Manifest:
+    """The outcome of a part, made once per store: an entry beside those of the step cache leads to it."""
+    from mm1.manifests import load_digest, manifest_key, publish, split_uri
+    from mm1.store.open import open_store
+
+    store = open_store(work.store)
+    key = f"cache/ingest_parts/{digest_of(repr((name, work.code, decisive)).encode())}.json"
+    entry = store.read_json(key)
+    if entry is not None and store.exists(manifest_key(digest := entry["outputs"]["manifest"].removeprefix("@"))):
+        return load_digest(store, digest)
+    made = make()
+    digest = split_uri(publish(store, made))[1]
+    store.write_json(key, {"outputs": {"manifest": f"@{digest}"}, "artifacts": {}, "code": work.code})
+    return made
+
+
+class _Pool:
+    """Processes within the machine's cores; the outcome does not depend on how many there are."""
+
+    def __init__(self) -> None:
+        self.processes = len(os.sched_getaffinity(0))
+        context = multiprocessing.get_context("fork")
+        self._executor = (
+            ProcessPoolExecutor(self.processes, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+            if self.processes > 1
+            else None
         )
-    examples: Mapping[str, Mapping[str, str]] = {source.name: source.examples for source in filtered}
-    lines += ["", "## Dropped", "", "| source | filter | dropped | for example |", "|---|---|---:|---|"]
-    for name, source in raw.sources.items():
-        for drop, count in source.dropped.items():
-            lines.append(f"| {name} | {drop} | {count:,} | {examples[name].get(drop, '').replace('|', '/')} |")
-        if not source.dropped:
-            lines.append(f"| {name} | none | 0 | |")
-    return "\n".join(lines) + "\n"
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._executor is None:
+            return
+        if kind is not None:  # a signal, or a part that failed: the others' work is of no use any more
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._executor.shutdown(cancel_futures=True)
+
+    def map(
+        self, work: Callable[..., ResultT], tasks: Sequence[object], done: Callable[[], None] = lambda: None
+    ) -> list[ResultT]:
+        """Results in the order of the tasks.
+
+        Raises:
+            OutOfMemory: a process was killed.
+            Mm1Error: what a task raised.
+        """
+        if self._executor is None:
+            results = []
+            for task in tasks:
+                results.append(work(task))
+                done()
+            return results
+        futures = [self._executor.submit(work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done()
+        except BrokenProcessPool:
+            raise OutOfMemory(
+                "a process of ingest was killed, perhaps for want of memory; run the same command again: finished parts are "
+                "not done twice"
+            ) from None
+        return [future.result() for future in futures]
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when it is told to, or when its parent is killed: it would wait for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECKED_S)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=watch, daemon=True).start()
 
 
 STEP = Step(

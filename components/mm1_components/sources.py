@@ -7,9 +7,33 @@ formats of real data, and from here on nothing knows that they are a toy.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mm1.errors import ConfigurationError
 from mm1_components.step import WORLD_SCHEME
+
+if TYPE_CHECKING:
+    from mm1.data.sources.roots import RawRoot
+
+BUCKET_SCHEME = "s3://"
+
+
+def raw_root(address: str, part: str, work: Path) -> RawRoot:
+    """The raw files of an address: of this machine, of a bucket, or of the toy world.
+
+    Args:
+        address: a path, ``s3://bucket/prefix``, or ``world:<seed>``.
+        part: what is wanted of the toy world.
+        work: scratch folder.
+
+    Raises:
+        ConfigurationError: there is nothing, or the seed is not a number.
+    """
+    from mm1.data.sources.roots import BucketRoot, LocalRoot
+
+    if address.startswith(BUCKET_SCHEME):
+        return BucketRoot(address, work / f"raw-{part}")
+    return LocalRoot(raw_files(address, part, work))
 
 
 def raw_files(address: str, part: str, work: Path) -> Path:

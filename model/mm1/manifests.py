@@ -105,6 +105,10 @@ class MergedParts(Manifest):
     """What can be known only of all parts together: duplicates and the tokenizer; parents: the FilteredParts in order."""
 
     kind: Literal["MergedParts"] = "MergedParts"
+    parts: dict[Digest, Digest]
+    """RawPart -> FilteredPart."""
+    tokenizer_from: Digest | None = None
+    """The manifest that the tokenizer was taken over from."""
     drops: dict[str, BlobRef] = {}
     """Digest of a FilteredPart -> parquet of its samples and images that go, and why; parts that lose nothing are left out."""
     tokenizer: Files

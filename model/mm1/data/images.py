@@ -20,6 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from mm1.errors import DataError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+QUICK_COLOURS = ("YCbCr", "Gray", "RGB")
+"""Colour spaces of JPEGs that simplejpeg turns into RGB."""
 JPEG_MAGIC = b"\xff\xd8\xff"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Encodings that are recognised; which of them stay is the filter preset's choice."""
@@ -54,17 +56,46 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return image
 
 
-def check_decodes(image: Image.Image) -> None:
-    """Decode an opened image once, as cheaply as its format allows (JPEG at an eighth), to find damage.
+def check_jpeg(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG from its header; None for what is no JPEG, or none that the quick decoder takes."""
+    if not data.startswith(JPEG_MAGIC):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return (width, height) if colours in QUICK_COLOURS else None
+
+
+def check_whole(data: bytes, image: Image.Image | None) -> Image.Image:
+    """Decode an image once, as cheaply as its format allows (JPEG at an eighth), to find damage.
+
+    Args:
+        data: encoded image.
+        image: as Pillow opened it; None for a JPEG that :func:`check_jpeg` knows.
+
+    Returns:
+        The image as it was decoded: smaller, and perhaps grey.
 
     Raises:
         DataError: it is damaged or truncated.
     """
     try:
+        if image is None:
+            # one channel of an eighth of the size: all of the entropy-coded data are read, which is where damage shows
+            return Image.fromarray(simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)[:, :, 0])
         image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     except DECODE_ERRORS as error:
         raise DataError(f"unreadable image ({error})") from None
+    return image
+
+
+def difference_hash(image: Image.Image) -> int:
+    """A 64-bit hash of what an image looks like: of a 9 x 8 grey version, whether each pixel is darker than its neighbour."""
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    bits_64 = (small[:, 1:] > small[:, :-1]).flatten()
+    return int.from_bytes(np.packbits(bits_64).tobytes(), "big")
 
 
 def decode(data: bytes, side_px: int) -> Pixels:
@@ -103,7 +134,7 @@ def _decode_jpeg_into(data: bytes, out_PP3: Pixels) -> bool:
     side_px = len(out_PP3)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("YCbCr", "Gray", "RGB") or height * width > MAX_PIXELS:
+        if colours not in QUICK_COLOURS or height * width > MAX_PIXELS:
             return False
         if height == width == side_px:
             simplejpeg.decode_jpeg(data, "RGB", buffer=out_PP3)

@@ -33,7 +33,7 @@ from mm1.data.images import extension_of
 from mm1.data.packing import IMAGE_PLACE
 from mm1.data.reader import TAR_BYTES, TAR_SHA256, parse_sample
 from mm1.data.sample import ImagePart, Sample
-from mm1.data.tar import member, write_end
+from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
 from mm1.store.base import BlobRef, digest_of_file
 
@@ -101,6 +101,11 @@ class ShardWriter:
         file.write(data)
         shard.num_images += len(sample.images)
 
+    @property
+    def num_samples(self) -> int:
+        """Samples written so far."""
+        return sum(len(shard.keys) for shard in self.shards)
+
     def close(self) -> None:
         """End the tar that is open."""
         if self._file is not None:
@@ -120,6 +125,31 @@ class ShardWriter:
         return self._file
 
 
+def scan_tar(path: Path) -> WrittenShard:
+    """Find the samples of a tar that was written here before.
+
+    Raises:
+        DataError: it is none.
+    """
+    shard = WrittenShard(path)
+    data = path.read_bytes()
+    starts: list[int] = []
+    for name, start, _ in walk(data):
+        key, _, suffix = name.partition(".")
+        if suffix == "json":
+            shard.keys.append(key)
+            starts.append(start)
+        else:
+            shard.num_images += 1
+    ends = [*starts[1:], end_of(data)]
+    view = memoryview(data)
+    for start, end in zip(starts, ends, strict=True):
+        shard.offsets.append(start)
+        shard.sizes.append(end - start)
+        shard.checksums.append(zlib.crc32(view[start:end]))
+    return shard
+
+
 def read_samples(shard: WrittenShard, *, with_images: bool = False) -> Iterator[Sample]:
     """Read a written tar again from its start."""
     with shard.path.open("rb") as file:
@@ -127,13 +157,16 @@ def read_samples(shard: WrittenShard, *, with_images: bool = False) -> Iterator[
             yield parse_sample(os.pread(file.fileno(), size, offset), with_images=with_images)
 
 
-def write_index(shard: WrittenShard, tokenizer: TextTokenizer, tar: BlobRef | None = None) -> tuple[Path, int]:
+def write_index(
+    shard: WrittenShard, tokenizer: TextTokenizer, tar: BlobRef | None = None, path: Path | None = None
+) -> tuple[Path, int]:
     """Count the tokens of a tar's samples and write its index beside it.
 
     Args:
         shard: the tar.
         tokenizer: what tokens are counted with.
         tar: the tar's digest and size, where they are known already.
+        path: where the index goes; by default beside the tar.
 
     Returns:
         The index file, and the number of text tokens in the shard (with the end-of-document tokens).
@@ -161,7 +194,7 @@ def write_index(shard: WrittenShard, tokenizer: TextTokenizer, tar: BlobRef | No
     )
     tar = tar or digest_of_file(shard.path)
     table = table.replace_schema_metadata({TAR_SHA256: tar.sha256.encode(), TAR_BYTES: str(tar.num_bytes).encode()})
-    path = shard.path.with_suffix(".index.parquet")
+    path = path or shard.path.with_suffix(".index.parquet")
     pq.write_table(table, path, compression="zstd")
     return path, sum(num_text_tokens)
 

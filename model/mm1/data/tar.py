@@ -53,6 +53,16 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
     Raises:
         DataError: the bytes are not whole members.
     """
+    for name, start, size in walk(data):
+        yield name, data[start + BLOCK : start + BLOCK + size]
+
+
+def walk(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, place of the header, and size of the files in some bytes of a tar, up to its end mark.
+
+    Raises:
+        DataError: the bytes are not whole members.
+    """
     # The two fields that are needed, read by hand: tarfile takes 20 microseconds a header, which for small images is
     # a third of the loader's time. Checked against tarfile and webdataset in the tests.
     position = 0
@@ -60,10 +70,19 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
         header = data[position : position + BLOCK]
         size_field = header[SIZE].rstrip(b"\0 ")
         if header[MAGIC] != b"ustar" or not size_field.isdigit():
+            if not any(header) and len(header) == BLOCK:
+                return  # the end mark
             raise DataError("not a tar header where the index says")
         name, size = header[NAME].rstrip(b"\0").decode("utf-8", "replace"), int(size_field, 8)
-        position += BLOCK
-        if position + size > len(data):
+        if position + BLOCK + size > len(data):
             raise DataError(f"{name} ends before its size")
-        yield name, data[position : position + size]
-        position += size + -size % BLOCK
+        yield name, position, size
+        position += BLOCK + size + -size % BLOCK
+
+
+def end_of(data: bytes) -> int:
+    """Where the last file of a tar ends."""
+    end = 0
+    for _, start, size in walk(data):
+        end = start + BLOCK + size + -size % BLOCK
+    return end

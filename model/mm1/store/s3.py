@@ -11,7 +11,7 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
@@ -149,6 +149,18 @@ class S3Store(Store):
             ],
         )
         yield from sorted(name[cut:] for name in names)
+
+    def objects(self, prefix: str = "") -> Sequence[tuple[str, int, str]]:
+        """Name, size and ETag of all objects below the address whose name starts with ``prefix``."""
+        start = f"{self._name('')}{prefix}" if self.prefix else prefix
+        found = self._call(start, lambda: [*self.client.list_objects(self.bucket, prefix=start, recursive=True)])
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        return sorted((str(item.object_name)[cut:], int(item.size or 0), str(item.etag)) for item in found if not item.is_dir)
+
+    def download(self, key: str, path: Path) -> None:
+        """An object as a local file, whole or not at all."""
+        with atomic_path(path) as temporary:
+            self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
 
     def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

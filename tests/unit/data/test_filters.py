@@ -1,11 +1,13 @@
 """Filters: each threshold at its border, images and texts of documents, duplicates, damage."""
 
+import numpy as np
 import pytest
 
 from mm1.data.config import PRESETS, preset_named
 from mm1.data.filters import Filters
 from mm1.data.images import decode, open_image
 from mm1.data.sample import ImagePart, Sample, TextPart
+from mm1.data.words import STOP_WORDS, character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
 
@@ -82,25 +84,115 @@ def test_a_document_loses_bad_images_and_short_nodes_and_stays():
     filters = Filters(PRESETS["obelics"])
     good, other = image(160, 160, 1), image(160, 160, 2)
     kept = filters.apply(document(image(160, 160)[:90], "too short", good, LONG, good, other, addresses=["a", "b", "c", "d"]))
+    kept = kept.sample
     assert kept.parts == [ImagePart(0), TextPart(LONG), ImagePart(1)]
     assert kept.images == [good, other]
     assert kept.meta["addresses"] == ["b", "d"]
     assert filters.dropped == {"unreadable_image": 1, "node_length": 1, "image_twice_in_document": 1}
 
 
-def test_an_image_that_occurs_everywhere_is_dropped_after_the_tenth_time():
-    filters = Filters(PRESETS["paper"])
-    verdicts = [filters.apply(document(image(), f"{LONG} {number}")) is not None for number in range(12)]
-    assert verdicts == [True] * 10 + [False] * 2
-    assert filters.dropped["image_repeated"] == 2
+@pytest.mark.parametrize("preset", ["paper", "obelics", "toy"])
+def test_a_samples_fate_does_not_depend_on_others(preset):
+    samples = [pair(image(), "a"), pair(image(), "a"), document(image(200, 200), LONG), document(image(200, 200), LONG)]
+    filters = Filters(PRESETS[preset])
+    fates = [filters.apply(sample) is not None for sample in samples]
+    assert fates[0] == fates[1] and fates[2] == fates[3]
+    assert [Filters(PRESETS[preset]).apply(sample) is not None for sample in reversed(samples)] == fates[::-1]
 
 
-def test_duplicates_are_judged_by_image_and_text_together():
+def test_three_victims_of_each_filter_are_named_with_the_reason():
     filters = Filters(PRESETS["paper"])
-    samples = [pair(image(), "a"), pair(image(), "b"), pair(image(seed=1), "a"), pair(image(), "a")]
-    assert [filters.apply(sample) is not None for sample in samples] == [True, True, True, False]
-    assert filters.dropped == {"duplicate": 1}
-    assert filters.examples["duplicate"] == "o"
+    for width in range(90, 96):
+        filters.apply(pair(image(width, 99)))
+    assert filters.dropped == {"image_too_small": 6}
+    assert filters.examples["image_too_small"] == [f"o: {width} x 99" for width in (90, 91, 92)]
+
+
+def english(num_words, stop_words):
+    """A text of different words, some of them stop words."""
+    stops = [word for word in sorted(STOP_WORDS)][:stop_words]
+    return " ".join([*stops, *(f"word{number}x" for number in range(num_words - len(stops)))])
+
+
+@pytest.mark.parametrize(
+    ("preset", "text", "expected"),
+    [
+        ("paper", english(100, 30), "kept"),
+        ("paper", english(100, 29), "document_stop_words"),
+        ("paper", english(9, 9), "document_length"),
+        ("obelics", english(100, 35), "kept"),
+        ("obelics", english(100, 34), "document_stop_words"),
+        ("obelics", english(2_001, 90), "document_length"),
+        ("paper", english(50_001, 90), "document_length"),
+        ("paper", english(40, 20) + " buy it now at the shop" * 2, "kept"),
+        ("paper", english(20, 10) + " buy it now at the shop" * 9, "document_character_repetition"),
+    ],
+)
+def test_thresholds_of_a_documents_text(preset, text, expected):
+    assert verdict(Sample("", "text", [TextPart(text)]), preset) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (english(20, 6), "kept"),
+        (english(20, 5), "node_stop_words"),
+        (english(3, 3), "node_length"),
+        (english(1_001, 90) + " " + english(400, 90), "node_length"),
+        ("the same few words of it and " * 6, "node_character_repetition"),
+    ],
+)
+def test_thresholds_of_a_node_in_obelics(text, expected):
+    filters = Filters(PRESETS["obelics"])
+    good = english(60, 40).replace("word", "other")
+    filters.apply(document(image(200, 200), text, good))
+    assert (next(iter(filters.dropped), "kept")) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("ab 12", "kept"), ("a 123", "caption_letters"), ("--- 1", "caption_letters")])
+def test_a_caption_is_made_of_letters(text, expected):
+    assert verdict(pair(image(), text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "expected"),
+    [
+        ("obelics", (150, 150), "kept"),
+        ("obelics", (149, 150), "image_too_small"),
+        ("obelics", (150, 301), "image_aspect_ratio"),
+        ("toy", (8, 32), "kept"),
+        ("toy", (7, 8), "image_too_small"),
+        ("toy", (8, 33), "image_aspect_ratio"),
+    ],
+)
+def test_thresholds_of_images_in_the_other_presets(preset, size, expected):
+    assert verdict(pair(image(*size)), preset) == expected
+
+
+def test_realistic_sizes_and_texts_pass_the_paper():
+    random = np.random.default_rng(0)
+    kept = 0
+    for number in range(60):
+        width = int(np.clip(random.lognormal(6.0, 0.5), 60, 1500))
+        height = int(np.clip(width * random.uniform(0.4, 1.8), 60, 1500))
+        sample = document(image(width, height, number, "JPEG"), english(int(random.integers(30, 200)), 25))
+        short, long = sorted((width, height))
+        expected = short >= 100 and long <= 2 * short and len(sample.parts[1].text.split()) <= 83
+        found = verdict(sample)
+        assert (found == "kept") == expected, (found, width, height)
+        kept += expected
+    assert 5 < kept < 55
+
+
+def test_repetition_and_stop_words_are_those_of_their_definitions():
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+    assert word_repetition(words) == 0
+    assert word_repetition(words * 2) == pytest.approx(6 / 10)
+    assert character_repetition("short") == 0
+    assert character_repetition("abcdefghijklmnop") == 0
+    assert character_repetition("a" * 30) == 1
+    assert stop_word_share(["The", "cat,", "and", "dog"]) == 0.5
+    assert letter_share("ab 1") == pytest.approx(2 / 3)
 
 
 def test_a_conversation_needs_an_answer_and_whole_images():

@@ -12,48 +12,53 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
-from mm1.data.sources.raw import Clean, find_files, read_beside
+from mm1.data.sources.raw import Clean, RawInput
 from mm1.data.sources.text import json_rows
 from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 from mm1.errors import DataError
 
+MAX_ENTRY_BYTES = 64 << 20
+ENTRIES_AT_ONCE = 64
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
-def read(path: Path, clean: Clean) -> Iterator[Sample]:
-    """Read a JSON or jsonl file, or all of a folder; images are named relative to the file or to ``images`` beside it.
+def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
+    """Read a JSON or jsonl file; images are named relative to the file or to ``images`` beside it.
 
     Raises:
-        DataError: a file is not JSON of this form, or an image is remote.
+        DataError: the file is not JSON of this form, or an image is remote.
     """
-    found = False
-    for file in find_files(path, (".json", ".jsonl"), "LLaVA conversations"):
-        for number, row in enumerate(_rows(file, alone=path.is_file())):
-            found = True
-            yield _sample(file, f"{file.name}:{number}", row, clean)
-    if not found:
-        raise DataError(f"{path}: no conversations in its JSON files")
+    found = json_rows(file) if file.path.suffix == ".jsonl" else _array(file)
+    for number, row in enumerate(found):
+        yield _sample(file, file.origin(number), row, clean)
 
 
-def _rows(file: Path, *, alone: bool) -> Iterator[Any]:
-    if file.suffix == ".jsonl":
-        yield from json_rows(file)
-        return
-    try:
-        tree = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file}: not JSON in UTF-8 ({error})") from None
-    if isinstance(tree, list):
-        yield from tree
-    elif alone:  # in a folder, other JSON files (statistics, licences) may lie beside
-        raise DataError(f"{file}: not a list of conversations")
+def _array(file: RawInput) -> Iterator[Any]:
+    """Entries of a JSON list, one by one: the list may be larger than memory."""
+    import duckdb
+
+    with file.path.open("rb") as stream:
+        if stream.read(4096).lstrip()[:1] != b"[":
+            if file.root.is_file:
+                raise DataError(f"{file.name}: not a list of conversations")
+            return  # in a folder, other JSON files (statistics, licences) may lie beside
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        options = f"format='array', maximum_object_size={MAX_ENTRY_BYTES}"
+        try:
+            rows = connection.execute(f"SELECT json FROM read_json_objects(?, {options})", [str(file.path)])
+            while batch := rows.fetchmany(ENTRIES_AT_ONCE):
+                for (text,) in batch:
+                    yield json.loads(text)
+        except (duckdb.Error, ValueError) as error:
+            why = str(error).splitlines()[0].replace(str(file.path), file.name)
+            raise DataError(f"{file.name}: not JSON in UTF-8 ({why})") from None
 
 
-def _sample(file: Path, origin: str, row: Any, clean: Clean) -> Sample:
+def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise DataError(f"{origin}: no list 'conversations'")
@@ -66,7 +71,7 @@ def _sample(file: Path, origin: str, row: Any, clean: Clean) -> Sample:
         num_places = len(names)
     if num_places != len(names):
         raise DataError(f"{origin}: {num_places} places for images ({IMAGE_TOKEN}), but {len(names)} images")
-    images = [read_beside([file.parent, file.parent / "images"], str(name), origin) for name in names]
+    images = [file.beside(str(name), origin, ("", "images")) for name in names]
     meta: dict[str, Any] = {"origin": origin}
     if names:
         meta["addresses"] = [str(name) for name in names]

@@ -1,0 +1,63 @@
+"""Step ingest_filter: the first mapper of ingest, for one part.
+
+RawPart -> read, filter sample by sample -> tars and signatures -> FilteredPart
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from mm1_components.arguments import ManifestUri
+from mm1_components.ingesting import (
+    TRAIN,
+    Places,
+    PresetField,
+    RemoteField,
+    TokenizerField,
+    filtering,
+    given_tokenizer,
+    root_of,
+)
+from mm1_components.step import Context, Step, main
+
+
+class Inputs(Places):
+    """Inputs of ingest_filter."""
+
+    part: ManifestUri = Field(description="RawPart to read")
+    tokenizer: TokenizerField = TRAIN
+    preset: PresetField = "paper"
+    remote: RemoteField = "refuse"
+
+
+class Outputs(BaseModel):
+    """Outputs of ingest_filter."""
+
+    manifest: ManifestUri = Field(description="FilteredPart")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Filter one part."""
+    from mm1.data.ingest import filter_part
+    from mm1.manifests import RawPart
+
+    part = context.load(inputs.part, RawPart)
+    folder, _ = given_tokenizer(inputs.tokenizer, context)
+    how = filtering(inputs.preset, folder, inputs.remote)
+    return Outputs(
+        manifest=context.publish(
+            filter_part(context.store, part, root_of(inputs, part.source, context.work), how, context.work)
+        )
+    )
+
+
+STEP = Step(
+    name="ingest_filter",
+    inputs=Inputs,
+    outputs=Outputs,
+    run=run,
+    summary="Read and filter one part of the raw data.",
+)
+
+if __name__ == "__main__":
+    main(STEP)

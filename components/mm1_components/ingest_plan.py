@@ -1,0 +1,56 @@
+"""Step ingest_plan: list the raw files of each source and group them into parts, for mappers on many machines.
+
+addresses -> files of each source -> RawPart, RawPart, ... -> the list that the mappers' loop runs over
+"""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import BaseModel, Field
+
+from mm1_components.ingesting import Sources, addresses_of
+from mm1_components.sources import raw_root
+from mm1_components.step import Context, Step, main
+
+
+class Inputs(Sources):
+    """Inputs of ingest_plan."""
+
+    part_bytes: int = Field(512_000_000, description="raw bytes of a part, about; a larger file is a part of its own", ge=1)
+
+
+class Outputs(BaseModel):
+    """Outputs of ingest_plan."""
+
+    parts: str = Field(description="JSON list of RawPart addresses")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Look at names and sizes only; a part whose files did not change is the same part."""
+    from mm1.data.ingest import plan_parts
+    from mm1.data.sources.formats import discover
+
+    found, lines = [], ["# Raw files", "", "| source | format | files | parts | MB |", "|---|---|---:|---:|---:|"]
+    for source, address in addresses_of(inputs).items():
+        form, files = discover(source, raw_root(address, source, context.work))
+        parts = plan_parts(source, form, files, inputs.part_bytes)
+        found += [context.publish(part) for part in parts]
+        size = sum(file.num_bytes for file in files) / 1e6
+        lines.append(f"| {source} | {form} | {len(files):,} | {len(parts):,} | {size:,.1f} |")
+    context.artifact("summary.md").write_text("\n".join(lines) + "\n")
+    return Outputs(parts=json.dumps(found))
+
+
+STEP = Step(
+    name="ingest_plan",
+    inputs=Inputs,
+    outputs=Outputs,
+    run=run,
+    summary="List raw files and group them into parts for the mappers of ingest.",
+    artifacts=("summary.md",),
+    cached=False,
+)
+
+if __name__ == "__main__":
+    main(STEP)
