@@ -103,7 +103,7 @@ def find_drops(signatures: Sequence[Path], preset: FilterPreset, work: Path) -> 
 def _near(connection: Any, similarity: float, distance: int) -> list[Drop]:
     """Pairs that share a band, and whose signatures agree as often as texts of that similarity do."""
     found: dict[tuple[int, int], Drop] = {}
-    reader = connection.execute(_PAIRS, [distance]).to_arrow_reader(PAIRS_AT_ONCE)
+    reader = connection.sql(_PAIRS, params=[distance]).to_arrow_reader(PAIRS_AT_ONCE)
     for batch in reader:
         one, other = (_matrix(batch.column(name)) for name in ("one", "other"))
         alike = (one == other).mean(axis=1) >= similarity

@@ -21,6 +21,8 @@ from mm1.data.words import ENGLISH_SHARE, stop_word_share
 
 PERMUTATIONS = 128
 """Hash functions of a MinHash: its estimate is off by 4 % (standard deviation) at a similarity of 0.8."""
+SCHEME = "affine32"
+"""Hash functions of datasketch whose values have 32 bits."""
 SCHEMA = pa.schema(
     [
         ("number", pa.int32()),
@@ -98,7 +100,7 @@ class _Hasher:
         self.bands, self.rows = int(lsh.b), int(lsh.r)
         self.shingle = near.shingle_words
         self._new = MinHash
-        self._permutations = MinHash(PERMUTATIONS).permutations
+        self._permutations = MinHash(PERMUTATIONS, scheme=SCHEME).permutations
 
     def __call__(self, words: list[str]) -> tuple[list[int], bytes]:
         if not words:
@@ -106,7 +108,7 @@ class _Hasher:
         words = [word.lower() for word in words]
         count = max(1, len(words) - self.shingle + 1)
         shingles = {" ".join(words[start : start + self.shingle]).encode() for start in range(count)}
-        minhash = self._new(PERMUTATIONS, permutations=self._permutations)
+        minhash = self._new(PERMUTATIONS, permutations=self._permutations, scheme=SCHEME)
         minhash.update_batch(sorted(shingles))
         values = np.asarray(minhash.hashvalues, np.uint32)
         bands = values[: self.bands * self.rows].reshape(self.bands, self.rows)
