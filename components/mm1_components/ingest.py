@@ -27,6 +27,7 @@ from mm1.store.base import digest_of
 from mm1_components.arguments import ManifestUri
 from mm1_components.ingesting import (
     TRAIN,
+    PartBytesField,
     PresetField,
     Remote,
     RemoteField,
@@ -59,6 +60,7 @@ class Inputs(Sources):
     preset: PresetField = "paper"
     vocabulary: VocabularyField = 1024
     remote: RemoteField = "refuse"
+    part_bytes: PartBytesField = 512_000_000
 
 
 class Outputs(BaseModel):
@@ -136,7 +138,7 @@ def _plan(task: tuple[_Work, str]) -> list[RawPart]:
 
     work, source = task
     form, files = discover(source, root_of(work.inputs, source, work.root(source)))
-    return plan_parts(source, form, files)
+    return plan_parts(source, form, files, work.inputs.part_bytes)
 
 
 def _filter(task: tuple[_Work, RawPart]) -> Manifest:

@@ -9,7 +9,7 @@ import json
 
 from pydantic import BaseModel, Field
 
-from mm1_components.ingesting import Sources, addresses_of
+from mm1_components.ingesting import PartBytesField, Sources, addresses_of
 from mm1_components.sources import raw_root
 from mm1_components.step import Context, Step, main
 
@@ -17,7 +17,7 @@ from mm1_components.step import Context, Step, main
 class Inputs(Sources):
     """Inputs of ingest_plan."""
 
-    part_bytes: int = Field(512_000_000, description="raw bytes of a part, about; a larger file is a part of its own", ge=1)
+    part_bytes: PartBytesField = 512_000_000
 
 
 class Outputs(BaseModel):

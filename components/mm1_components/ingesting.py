@@ -34,6 +34,7 @@ TokenizerField = Annotated[
         description="train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest"
     ),
 ]
+PartBytesField = Annotated[int, Field(description="raw bytes of a part, about; a larger file is a part of its own", ge=1)]
 VocabularyField = Annotated[int, Field(description="tokens of a trained tokenizer", ge=260)]
 WHAT = {
     "captions": "image-caption pairs: img2dataset tars, parquet or files",

@@ -80,6 +80,7 @@ def find_drops(signatures: Sequence[Path], preset: FilterPreset, work: Path) -> 
     import duckdb
 
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         connection.execute("SET temp_directory = $folder", {"folder": str(work / "duckdb")})
         connection.read_parquet([str(path) for path in signatures]).create_view("signatures")

@@ -47,6 +47,7 @@ def _array(file: RawInput) -> Iterator[Any]:
             return  # in a folder, other JSON files (statistics, licences) may lie beside
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
+        connection.execute("SET enable_progress_bar = false")
         options = f"format='array', maximum_object_size={MAX_ENTRY_BYTES}"
         try:
             rows = connection.execute(f"SELECT json FROM read_json_objects(?, {options})", [str(file.path)])

@@ -1,0 +1,193 @@
+"""Ingest by many: the same data to the byte by one process, by two, and by the steps of many machines; killed, gone on with."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import mm1_components.ingest as ingest_module
+from mm1.data.config import PRESETS
+from mm1.data.features.rows import read_rows
+from mm1.errors import Outcome
+from mm1.manifests import RawData, load
+from mm1.store.open import open_store
+from mm1.world.config import WorldConfig
+from mm1.world.write import write_part
+from mm1_components import ingest_collect, ingest_filter, ingest_merge, ingest_plan, ingest_shard
+from mm1_components.arguments import build_parser
+from mm1_components.step import execute
+from tests.support.mixtures import encoded_image
+from tests.support.raw_files import write_img2dataset, write_text
+
+SETTINGS = {"preset": "toy", "vocabulary": 400}
+PART = 40_000
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Several files of each source, with samples that stand in two of them."""
+    folder = tmp_path_factory.mktemp("raw")
+    images = [encoded_image(number, 40, "JPEG") for number in range(12)]
+    for shard in range(4):
+        items = [(images[number], f"a picture number {number} of shard {shard}") for number in range(12)]
+        write_img2dataset(folder / "captions" / f"{shard:05d}.tar", [*items, (images[3], "everywhere")])
+        texts = [f"text {number} of file {shard} says nothing at all" for number in range(60)]
+        write_text(folder / "text" / f"{shard}.jsonl", [*texts, "the same text in every file"])
+    write_part("interleaved", folder / "interleaved", WorldConfig.small())
+    return {name: str(folder / name) for name in ("captions", "text", "interleaved")}
+
+
+def run(step, store, folder, outputs=("manifest",), **inputs):
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
+    places = [f"--store={store}", *(f"--out.{name}={folder / name}" for name in outputs)]
+    places += [f"--artifact.{name}={folder / name}" for name in step.artifacts]
+    outcome = execute(step, build_parser(step).parse_args([*options, *places]))
+    return outcome, [(folder / name).read_text() for name in outputs] if outcome is Outcome.DONE else []
+
+
+def ingest(store, folder, raw, **inputs):
+    return run(ingest_module.STEP, store, folder, **(SETTINGS | {"part_bytes": PART} | raw | inputs))
+
+
+def by_steps(store, folder, raw, mapped=lambda parts: parts):
+    """As a pipeline engine would run them; ``mapped`` reorders what the loops give back."""
+    _, (parts,) = run(ingest_plan.STEP, store, folder, ("parts",), **raw, part_bytes=PART)
+    parts = json.loads(parts)
+    filtered = [run(ingest_filter.STEP, store, folder, part=part, preset="toy", **raw)[1][0] for part in parts]
+    _, (merged,) = run(ingest_merge.STEP, store, folder, parts=json.dumps(filtered), vocabulary=400)
+    sharded = [run(ingest_shard.STEP, store, folder, merged=merged, part=part)[1][0] for part in mapped(parts)]
+    _, (uri,) = run(ingest_collect.STEP, store, folder, merged=merged, parts=json.dumps(sharded))
+    return uri
+
+
+def digest(uri):
+    return uri.rpartition("/")[2]
+
+
+def test_one_process_two_processes_and_steps_give_the_same_bytes(raw, tmp_path, monkeypatch):
+    _, (two,) = ingest(tmp_path / "two", tmp_path / "a", raw)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    _, (one,) = ingest(tmp_path / "one", tmp_path / "b", raw)
+    steps = by_steps(tmp_path / "steps", tmp_path / "c", raw, mapped=lambda parts: parts[::-1])
+    assert digest(one) == digest(two) == digest(steps)
+    data = load(steps, RawData)
+    assert len({shard.name.rpartition("-")[0] for shard in data.sources["captions"].shards}) > 1  # several parts
+    assert data.sources["captions"].dropped == {"duplicate": 3}
+    assert data.sources["text"].dropped == {"duplicate": 3}
+    assert "00001.tar:000000012" in " ".join(data.sources["captions"].examples["duplicate"])
+    stores = [open_store(str(tmp_path / name)) for name in ("one", "two", "steps")]
+    tars = [[store.get_bytes(shard.tar) for shard in data.sources["text"].shards] for store in stores]
+    assert tars[0] == tars[1] == tars[2]
+    assert "| captions | duplicate | 3 |" in (tmp_path / "c" / "summary.md").read_text()
+    assert "Filter preset `toy`" in (tmp_path / "c" / "summary.md").read_text()
+
+
+def test_shards_are_told_to_the_feature_store(raw, tmp_path):
+    _, (uri,) = ingest(tmp_path / "store", tmp_path / "a", raw)
+    store = open_store(str(tmp_path / "store"))
+    rows = {row["shard"]: row for row in read_rows(store, "shard_stats").to_pylist()}
+    quality = {row["shard"]: row["quality"] for row in read_rows(store, "shard_quality").to_pylist()}
+    for source in load(uri, RawData).sources.values():
+        for shard in source.shards:
+            assert rows[shard.tar.sha256]["num_samples"] == shard.num_samples
+            assert quality[shard.tar.sha256] == shard.features["quality"]
+    captions = load(uri, RawData).sources["captions"].shards[0]
+    assert captions.features["mean_image_side_px"] == 40
+    assert captions.features["mean_caption_words"] == pytest.approx(6.7, abs=0.6)
+
+
+def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
+    folder = tmp_path / "text"
+    for number in range(3):
+        write_text(folder / f"{number}.jsonl", [f"text {number} {line} is here" for line in range(700)])
+    inputs = {"text": str(folder)}
+    by_steps(tmp_path / "store", tmp_path / "a", inputs)
+    write_text(folder / "3.jsonl", [f"text 3 {line} is here" for line in range(700)])
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        by_steps(tmp_path / "store", tmp_path / "a", inputs)
+    assert caplog.text.count("ingest_filter: cached") == 3
+    assert caplog.text.count("pass the filters") == 1
+
+
+def test_data_that_exist_are_passed_through(raw, tmp_path):
+    _, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"text": raw["text"]})
+    outcome, (again,) = run(ingest_module.STEP, tmp_path / "store", tmp_path / "b", data=uri)
+    assert (outcome, again) == (Outcome.DONE, uri)
+
+
+def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch):
+    everywhere = encoded_image(99, 40)
+    from tests.support.raw_files import write_obelics
+
+    toy = PRESETS["toy"]
+    image = toy.image.model_copy(update={"max_repeats": 3})
+    monkeypatch.setitem(PRESETS, "toy", toy.model_copy(update={"image": image}))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    documents = [[everywhere, encoded_image(number, 40), f"this is document number {number}"] for number in range(5)]
+    write_obelics(tmp_path / "raw" / "a.parquet", [*documents, [everywhere, "only the image that is everywhere"]])
+    outcome, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"interleaved": str(tmp_path / "raw")})
+    assert outcome is Outcome.DONE
+    source = load(uri, RawData).sources["interleaved"]
+    assert source.dropped == {"image_repeated": 6, "no_images": 1}
+    assert (source.num_samples, source.num_images) == (5, 5)
+
+
+COMMAND = """
+import os, sys
+sys.path[:0] = {path!r}
+import mm1.data.ingest as made
+real = made.filter_part
+def slow(store, part, *rest):
+    print("part", part.number, os.getpid(), flush=True)
+    if part.number == {stop}:
+        if {die!r}:
+            os.kill(os.getpid(), 9)
+        import time; time.sleep(60)
+    return real(store, part, *rest)
+made.filter_part = slow
+from mm1_components.ingest import STEP
+from mm1_components.step import main
+main(STEP, sys.argv[1:])
+"""
+
+
+def started(tmp_path, raw, *, stop, die):
+    program = COMMAND.format(path=[str(Path.cwd()), *sys.path], stop=stop, die=die)
+    options = [f"--captions={raw['captions']}", "--preset=toy", "--vocabulary=400", f"--part-bytes={PART // 4}"]
+    options += [f"--store={tmp_path / 'store'}", f"--out.manifest={tmp_path / 'out'}", f"--work={tmp_path / 'work'}"]
+    words = [sys.executable, "-c", program, *options]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_and_started_again_it_does_only_what_is_missing(raw, tmp_path):
+    first = started(tmp_path, raw, stop=3, die=False)
+    seen = [first.stdout.readline().split() for _ in range(4)]
+    time.sleep(1.0)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    ended = time.monotonic() + 15
+    while any(psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie" for *_, pid in seen):
+        assert time.monotonic() < ended, "workers outlived ingest"
+        time.sleep(0.1)
+    assert not (tmp_path / "out").exists()
+    again = started(tmp_path, raw, stop=-1, die=False)
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("part")] == ["3"]
+    assert load((tmp_path / "out").read_text(), RawData).sources["captions"].dropped == {"duplicate": 3}
+
+
+def test_a_process_that_is_killed_ends_the_step_with_the_class_of_memory(raw, tmp_path):
+    ended = started(tmp_path, raw, stop=2, die=True)
+    _, err = ended.communicate(timeout=120)
+    assert ended.returncode == Outcome.OUT_OF_MEMORY
+    assert "a process of ingest was killed" in err and "run the same command again" in err

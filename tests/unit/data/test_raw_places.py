@@ -1,0 +1,288 @@
+"""Raw files in folders and buckets, MMC4, img2dataset's other outputs, remote images: what is read, what is refused."""
+
+import base64
+import http.server
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mm1.data.sample import ImagePart, TextPart
+from mm1.data.sources.fetch import Fetcher
+from mm1.data.sources.formats import discover, read_all
+from mm1.data.sources.raw import cleaner
+from mm1.data.sources.roots import BucketRoot, LocalRoot
+from mm1.data.tokenizer import SPECIAL_TOKENS
+from mm1.errors import ConfigurationError, DataError
+from tests.support.mixtures import encoded_image
+from tests.support.raw_files import conversation, pairs, write_img2dataset, write_llava, write_text
+from tests.support.s3_server import s3_server
+
+CLEAN = cleaner(SPECIAL_TOKENS)
+RED, BLUE = encoded_image(1, image_format="JPEG"), encoded_image(2, image_format="JPEG")
+
+
+def read(source, path, fetch=None):
+    return list(read_all(source, path if not isinstance(path, Path) else LocalRoot(path), CLEAN, fetch))
+
+
+def mmc4_row(**changes):
+    """A row exactly as MMC4 publishes them."""
+    row = {
+        "url": "https://a.invalid/page",
+        "text_list": ["One.", "Two is seen.", "Three.", "Four."],
+        "image_info": [
+            {"image_name": "b.jpg", "raw_url": "https://a.invalid/b.jpg", "matched_text_index": 3, "matched_sim": 0.3},
+            {"image_name": "a.jpg", "raw_url": "https://a.invalid/a.jpg", "matched_text_index": 1, "matched_sim": 0.4},
+        ],
+        "similarity_matrix": [[0.1, 0.2, 0.1, 0.3], [0.1, 0.4, 0.1, 0.2]],
+        "could_have_url_duplicate": 0,
+    }
+    return row | changes
+
+
+def write_mmc4(folder, *rows):
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "a.jpg").write_bytes(RED)
+    (folder / "b.jpg").write_bytes(BLUE)
+    (folder / "docs_shard_0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_mmc4_puts_an_image_before_the_sentence_that_it_belongs_to(tmp_path):
+    (sample,) = read("interleaved", write_mmc4(tmp_path / "x", mmc4_row()))
+    assert sample.parts == [TextPart("One."), ImagePart(0), TextPart("Two is seen. Three."), ImagePart(1), TextPart("Four.")]
+    assert sample.images == [RED, BLUE]
+    assert sample.meta["addresses"] == ["https://a.invalid/a.jpg", "https://a.invalid/b.jpg"]
+    assert discover("interleaved", LocalRoot(tmp_path / "x"))[0] == "mmc4"
+
+
+def test_mmc4_takes_images_from_the_row_too(tmp_path):
+    infos = [{"image_name": "z.jpg", "image_base64": base64.b64encode(RED).decode(), "matched_text_index": 0}]
+    (sample,) = read("interleaved", write_mmc4(tmp_path / "x", mmc4_row(image_info=infos)))
+    assert sample.images == [RED] and sample.parts[0] == ImagePart(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_list": "one"}, r"docs_shard_0\.jsonl:0: 'text_list' is not a list"),
+        ({"image_info": None}, "'image_info' is not a list"),
+        ({"image_info": [{"image_name": "a.jpg", "matched_text_index": 9}]}, "matched_text_index 9 names none of the 4"),
+        ({"image_info": [{"image_base64": "*", "matched_text_index": 0}]}, "not base64"),
+        (
+            {"image_info": [{"raw_url": "https://a.invalid/c.jpg", "matched_text_index": 0}]},
+            r"remote address.*remote=fetch",
+        ),
+        ({"image_info": [{"image_name": "../../x.jpg", "matched_text_index": 0}]}, "climbs out"),
+    ],
+)
+def test_mmc4_rows_of_another_form_are_named(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read("interleaved", write_mmc4(tmp_path / "x", mmc4_row(**changes)))
+
+
+def test_img2datasets_parquet_and_files(tmp_path):
+    table = {"key": ["0", "1"], "caption": ["a red <image> one", "gone"], "url": ["https://a/0", None], "jpg": [RED, None]}
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(pa.table(table), tmp_path / "parquet" / "00000.parquet")
+    first, second = read("captions", tmp_path / "parquet")
+    assert (first.parts, first.images) == ([ImagePart(0), TextPart("a red  one")], [RED])
+    assert first.meta["addresses"] == ["https://a/0"] and second.images == [b""]
+    folder = tmp_path / "files" / "00000"
+    folder.mkdir(parents=True)
+    for name, data in (("0.jpg", RED), ("0.txt", b"red"), ("0.json", b'{"url": "u"}'), ("1.txt", b"alone")):
+        (folder / name).write_bytes(data)
+    first, second = read("synthetic", tmp_path / "files")
+    assert (first.images, first.source, first.meta["addresses"]) == ([RED], "synthetic", ["u"])
+    assert second.images == [b""]
+
+
+def test_the_metadata_beside_tars_are_no_samples(tmp_path):
+    write_img2dataset(tmp_path / "00000.tar", pairs(2))
+    pq.write_table(pa.table({"key": ["0"], "caption": ["x"], "url": ["u"]}), tmp_path / "00000.parquet")
+    (tmp_path / "00000_stats.json").write_text("{}")
+    form, files = discover("captions", LocalRoot(tmp_path))
+    assert form == "img2dataset" and [file.name for file in files] == ["00000.tar"]
+    with pytest.raises(DataError, match="no column with images"):
+        (tmp_path / "00000.tar").unlink()
+        read("captions", tmp_path)
+
+
+def test_obelics_with_images_as_datasets_writes_them(tmp_path):
+    columns = {"images": [["https://a/0.jpg", None]], "texts": [[None, "text"]], "metadata": ["[]"], "general_metadata": ["{}"]}
+    kind = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = pa.table(columns).append_column("image_bytes", pa.array([[{"bytes": RED, "path": None}, None]], kind))
+    pq.write_table(table, tmp_path / "a.parquet")
+    (sample,) = read("interleaved", tmp_path)
+    assert sample.images == [RED] and sample.meta["addresses"] == ["https://a/0.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg"])
+def test_a_member_that_climbs_out_of_a_tar_is_refused(tmp_path, name):
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(DataError, match=r"00000\.tar: the member .* climbs out of the archive"):
+        read("captions", tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "secret.png").write_bytes(RED)
+    folder = tmp_path / "data"
+    write_llava(folder / "a.json", [conversation("<image> x", "y", image="link.png")])
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match="climbs out"):
+        read("instructions", folder)
+
+
+# -- buckets ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    from mm1.store.s3 import S3Store
+
+    with s3_server(monkeypatch, "raw") as uri:
+        yield uri, S3Store(uri)
+
+
+def test_a_bucket_is_read_like_a_folder(bucket, tmp_path):
+    uri, store = bucket
+    tar = write_img2dataset(tmp_path / "00000.tar", pairs(3))
+    store.write_file("cc/00000.tar", tar)
+    store.write("llava/a.json", json.dumps([conversation("<image> x", "y", image="0.png")]).encode())
+    store.write("llava/images/0.png", RED)
+    store.write_file("one.jsonl", write_text(tmp_path / "one.jsonl", ["a", "b"]))
+    captions = BucketRoot(f"{uri}/cc", tmp_path / "w1")
+    assert [s.images for s in read("captions", captions)] == [s.images for s in read("captions", tmp_path / "00000.tar")]
+    assert [file.version for file in captions.list()] == [file.version for file in BucketRoot(f"{uri}/cc", tmp_path).list()]
+    assert read("instructions", BucketRoot(f"{uri}/llava", tmp_path / "w2"))[0].images == [RED]
+    assert len(read("text", BucketRoot(f"{uri}/one.jsonl", tmp_path / "w3"))) == 2
+
+
+def test_what_is_not_in_a_bucket_is_named(bucket, tmp_path):
+    uri, _ = bucket
+    with pytest.raises(ConfigurationError, match=r"no such file or folder: .*/nothing"):
+        BucketRoot(f"{uri}/nothing", tmp_path)
+    with pytest.raises(DataError, match="NoSuchBucket"):
+        BucketRoot("s3://nowhere/x", tmp_path)
+
+
+# -- remote images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        asked: ClassVar[list] = []
+
+        def do_GET(self):
+            self.asked.append(self.path)
+            if self.path == "/moved.jpg":
+                self.send_response(302)
+                self.send_header("Location", "/a.jpg")
+                self.end_headers()
+            elif self.path == "/loop.jpg":
+                self.send_response(302)
+                self.send_header("Location", "/loop.jpg")
+                self.end_headers()
+            else:
+                super().do_GET()
+
+        def log_message(self, *words):
+            pass
+
+    folder = tmp_path / "www"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(RED)
+    (folder / "large.jpg").write_bytes(bytes(5_000))
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    Handler.asked = []
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}", Handler
+    made.shutdown()
+    made.server_close()
+
+
+def test_remote_images_are_fetched_when_asked_for(server, tmp_path):
+    address, _ = server
+    fetch = Fetcher(private=True, max_bytes=4_000)
+    assert fetch(f"{address}/a.jpg") == fetch(f"{address}/moved.jpg") == RED
+    assert [fetch(f"{address}/{name}.jpg") for name in ("gone", "large", "loop")] == [b""] * 3
+    assert fetch("file:///etc/passwd") == fetch("ftp://a.invalid/x") == b""
+    assert fetch.num_failed == 5
+    columns = {"images": [[f"{address}/a.jpg", f"{address}/gone.jpg", None]], "texts": [[None, None, "t"]]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (sample,) = read("interleaved", tmp_path / "a.parquet", fetch)
+    assert sample.images == [RED, b""]
+
+
+def test_addresses_of_private_networks_are_not_asked(server):
+    address, handler = server
+    assert Fetcher()(f"{address}/a.jpg") == b""
+    assert Fetcher()("http://169.254.169.254/latest/meta-data") == b""
+    assert handler.asked == []
+
+
+# -- memory -------------------------------------------------------------------------------------------------------------
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from typing import ClassVar
+sys.path[:0] = {path!r}
+from mm1.data.sources.formats import read_all
+from mm1.data.sources.raw import cleaner
+from mm1.data.sources.roots import LocalRoot
+count = 0
+for number, sample in enumerate(read_all(sys.argv[1], LocalRoot(Path(sys.argv[2])), cleaner(()))):
+    count += 1
+    if number == 200:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def big_llava(path):
+    rows = (json.dumps(conversation("what " * 1500, f"answer {number} " * 700)) for number in range(6_000))
+    with path.open("w") as file:
+        file.write("[")
+        for number, row in enumerate(rows):
+            file.write((",\n" if number else "") + row)
+        file.write("]")
+
+
+def big_jsonl(path):
+    with path.open("w") as file:
+        for number in range(6_000):
+            file.write(json.dumps({"text": f"text {number} " * 1500}) + "\n")
+
+
+def big_tar(path):
+    write_img2dataset(path, [(bytes([number % 256]) * 18_000, "x") for number in range(6_000)])
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "make"),
+    [("instructions", "a.json", big_llava), ("text", "a.jsonl", big_jsonl), ("captions", "a.tar", big_tar)],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path, source, name, make):
+    make(tmp_path / name)
+    size = (tmp_path / name).stat().st_size / 1e6
+    assert size > 80
+    program = GROWTH.format(path=sys.path)
+    ended = subprocess.run([sys.executable, "-c", program, source, str(tmp_path)], capture_output=True, text=True, check=True)
+    count, growth = ended.stdout.split()
+    assert int(count) == 6_000
+    assert float(growth) < size / 3, f"{growth} MiB more for a file of {size:.0f} MB"
