@@ -22,7 +22,7 @@ from mm1.data.config import FilterPreset
 from mm1.data.signatures import PERMUTATIONS
 
 DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
-MEMORY_LIMIT = "2GB"
+MEMORY_LIMIT = "1GB"
 """What the joins may take before they go through the disk."""
 PAIRS_AT_ONCE = 20_000
 WHOLE_SAMPLE = -1

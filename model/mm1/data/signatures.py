@@ -6,6 +6,7 @@ bands. Written by the mapper of a part (parquet), joined over all parts by :mod:
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,22 @@ def exact_digest(kept: Kept) -> bytes:
     return digest.digest()
 
 
+@cache
+def best_bands(similarity: float) -> tuple[int, int]:
+    """Bands, and MinHash values of each, that find pairs of a similarity best (which takes a quarter of a second to find out)."""
+    from datasketch import MinHashLSH
+
+    lsh = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
+    return int(lsh.b), int(lsh.r)
+
+
 class _Hasher:
     """MinHash of texts, and the bands by which similar ones meet."""
 
     def __init__(self, near: NearDuplicates) -> None:
-        from datasketch import MinHash, MinHashLSH
+        from datasketch import MinHash
 
-        lsh = MinHashLSH(threshold=near.similarity, num_perm=PERMUTATIONS)  # knows how many bands of how many rows are best
-        self.bands, self.rows = int(lsh.b), int(lsh.r)
+        self.bands, self.rows = best_bands(near.similarity)
         self.shingle = near.shingle_words
         self._new = MinHash
         self._permutations = MinHash(PERMUTATIONS, scheme=SCHEME).permutations
