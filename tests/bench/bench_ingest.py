@@ -1,8 +1,8 @@
 """Ingest beside a plain loop that does the same checks, on one core, in turn: ``python tests/bench/bench_ingest.py``.
 
-JPEGs of 640 x 480 with captions in img2dataset tars. Both sides read the tar, look at format, size, sides and aspect, decode the
-image to see that it is whole, take a digest of it, and judge the caption. The plain loop (tarfile, PIL, hashlib) then forgets the
-pair; ours writes tars with indexes, counts tokens, finds duplicates, near ones too (preset paper), and publishes shards.
+JPEGs of 640 x 480 with captions in img2dataset tars. Both sides read the tar, look at format, size, sides and aspect, decode
+the image to see that it is whole, take a digest of it, and judge the caption. The plain loop (tarfile, PIL, hashlib) then
+forgets the pair; ours writes tars with indexes, counts tokens, finds duplicates, near ones too, and publishes the shards.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ Layout below the store's address::
     resume/<key>.json              newest checkpoints of unfinished work
     watch/<key>/                   what unfinished training leaves to look at
     pins/<name>                    manifests that `mm1 gc` keeps
+    features/<view>/<name>.parquet rows of the feature store: what became known of shards, and when; never changed
+    mixes/<sources>.json           newest mixture of some sources, and as of when
 
 Blobs go first, the manifest last: a crash leaves nothing half-visible.
 """
