@@ -23,6 +23,8 @@ LAUNCHER_FLAG = "--launcher"
 
 Source = Annotated[str, Field(json_schema_extra={"role": SOURCE})]
 """Raw files: a local file or folder, ``world:<seed>`` for the generated toy world, or empty for none."""
+SourcePlace = Annotated[str, Field(json_schema_extra={"role": SOURCE, "decisive": False})]
+"""Where raw files lie that another input names by content: no part of the cache key."""
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
 
@@ -37,13 +39,18 @@ def role_of(info: FieldInfo) -> str:
 
 
 def source_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that are raw files."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE]
+    """Names of the inputs that are raw files, and decide the outcome."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_place(info)]
 
 
 def placement_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that say where the work is done."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT]
+    """Names of the inputs that say where the work is done, or where its files are found."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_place(info)]
+
+
+def _is_place(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("decisive") is False
 
 
 def type_name(info: FieldInfo) -> str:

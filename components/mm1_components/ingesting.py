@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import Placement, Source
+from mm1_components.arguments import Source, SourcePlace
 from mm1_components.sources import raw_root
 from mm1_components.step import Context
 
@@ -62,11 +62,11 @@ class Places(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    captions: Placement = Field("", description=WHAT["captions"])
-    synthetic: Placement = Field("", description=WHAT["synthetic"])
-    interleaved: Placement = Field("", description=WHAT["interleaved"])
-    text: Placement = Field("", description=WHAT["text"])
-    instructions: Placement = Field("", description=WHAT["instructions"])
+    captions: SourcePlace = Field("", description=WHAT["captions"])
+    synthetic: SourcePlace = Field("", description=WHAT["synthetic"])
+    interleaved: SourcePlace = Field("", description=WHAT["interleaved"])
+    text: SourcePlace = Field("", description=WHAT["text"])
+    instructions: SourcePlace = Field("", description=WHAT["instructions"])
 
 
 def addresses_of(inputs: Sources | Places) -> dict[str, str]:
