@@ -93,7 +93,7 @@ def exact_digest(kept: Kept) -> bytes:
 
 @cache
 def best_bands(similarity: float) -> tuple[int, int]:
-    """Bands, and MinHash values of each, that find pairs of a similarity best (which takes a quarter of a second to find out)."""
+    """Bands, and MinHash values of each, that find pairs of a similarity best (a quarter of a second of numerics)."""
     from datasketch import MinHashLSH
 
     lsh = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
