@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm1.errors import ConfigurationError
-from mm1_components.step import WORLD_SCHEME
+from mm1_components.step import BUCKET_SCHEME, WORLD_SCHEME
 
 if TYPE_CHECKING:
     from mm1.data.sources.roots import RawRoot
-
-BUCKET_SCHEME = "s3://"
 
 
 def raw_root(address: str, part: str, work: Path) -> RawRoot:

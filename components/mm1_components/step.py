@@ -53,6 +53,7 @@ InputsT = TypeVar("InputsT", bound=BaseModel)
 OutputsT = TypeVar("OutputsT", bound=BaseModel)
 RECORD_VERSION = 1
 WORLD_SCHEME = "world:"
+BUCKET_SCHEME = "s3://"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,11 +243,23 @@ def _fingerprints(step: Step[Any, Any], values: dict[str, Any]) -> dict[str, str
         value = values[name]
         is_word = value == step.inputs.model_fields[name].default  # such as tokenizer=train
         if value and not is_word and not value.startswith(WORLD_SCHEME) and not MANIFEST_NAME.match(value):
+            if value.startswith(BUCKET_SCHEME):
+                found[name] = _bucket_fingerprint(value)
+                continue
             path = Path(value).expanduser()
             if not path.exists():
                 raise ConfigurationError(f"{name}: no such file or folder: {value}")
             found[name] = folder_fingerprint(path)
     return found
+
+
+def _bucket_fingerprint(address: str) -> str:
+    """What stands for raw files in a bucket: names, sizes and tags of all objects; contents are not read."""
+    from mm1.config.resolve import canonical_json
+    from mm1.data.sources.roots import BucketRoot
+
+    files = BucketRoot(address, Path(tempfile.gettempdir())).list()
+    return digest_of(canonical_json([file.model_dump() for file in files]).encode())
 
 
 def _cached(store: Store, entry_key: str, artifacts: dict[str, Path | None]) -> dict[str, Any] | None:

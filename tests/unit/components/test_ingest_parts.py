@@ -25,6 +25,7 @@ from mm1_components.arguments import build_parser
 from mm1_components.step import execute
 from tests.support.mixtures import encoded_image
 from tests.support.raw_files import write_img2dataset, write_text
+from tests.support.s3_server import s3_server
 
 SETTINGS = {"preset": "toy", "vocabulary": 400}
 PART = 40_000
@@ -116,6 +117,26 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
     assert caplog.text.count("ingest_filter: cached") == 3
     assert caplog.text.count("pass the filters") == 1
+
+
+def test_a_bucket_gives_the_data_of_a_folder_and_is_cached_by_what_is_in_it(raw, tmp_path, monkeypatch, caplog):
+    from mm1.store.s3 import S3Store
+
+    with s3_server(monkeypatch, "raw") as uri:
+        bucket = S3Store(uri)
+        for path in Path(raw["captions"]).iterdir():
+            bucket.write_file(f"cc/{path.name}", path)
+        _, (local,) = ingest(tmp_path / "a", tmp_path / "a-out", {"captions": raw["captions"]})
+        _, (remote,) = ingest(tmp_path / "b", tmp_path / "b-out", {"captions": f"{uri}/cc"})
+        assert digest(local) == digest(remote)
+        with caplog.at_level(logging.INFO):
+            ingest(tmp_path / "b", tmp_path / "b-out", {"captions": f"{uri}/cc"})
+            assert "ingest: cached" in caplog.text
+            bucket.delete("cc/00003.tar")
+            _, (less,) = ingest(tmp_path / "b", tmp_path / "b-out", {"captions": f"{uri}/cc"})
+        assert digest(less) != digest(remote)
+        outcome, _ = ingest(tmp_path / "b", tmp_path / "b-out", {"captions": f"{uri}/nothing"})
+        assert outcome is Outcome.CONFIGURATION
 
 
 def test_data_that_exist_are_passed_through(raw, tmp_path):
