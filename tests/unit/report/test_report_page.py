@@ -176,7 +176,7 @@ def test_what_is_lost_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
         f"manifest {evaluated[:12]} could not be read",
         "examples of evaluation",
         "The history could not be read",
-        "The samples could not be read",
+        "left out, damaged: shard",
         "this is",  # samples of the source that is whole
         "vague accuracy",  # scores of the report that is whole
     ):
