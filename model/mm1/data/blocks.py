@@ -104,23 +104,22 @@ class BlockCache:
             NetworkError: the store cannot be reached.
         """
         path = self.path(ref, number)
-        try:
-            data = path.read_bytes()
-            os.utime(path)
+        if (data := _read(path)) is not None:
             return data
-        except FileNotFoundError:
-            pass
         with self._lock:
             future = self._under_way.get(path)
-        return future.result() if future else self._fetch(ref, number, path)
+        if future:
+            found: bytes = future.result()
+            return found
+        # it may have arrived between the two looks
+        data = _read(path)
+        return self._fetch(ref, number, path) if data is None else data
 
     def ahead(self, ref: BlobRef, number: int) -> None:
         """Fetch a block in the background, unless it is there."""
         path = self.path(ref, number)
-        if path.exists():
-            return
         with self._lock:
-            if path not in self._under_way:
+            if path not in self._under_way and not path.exists():
                 future = self._executor().submit(self._fetch, ref, number, path)
                 self._under_way[path] = future
                 future.add_done_callback(lambda _: self._under_way.pop(path, None))
@@ -171,6 +170,15 @@ class BlockCache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        data = path.read_bytes()
+        os.utime(path)  # used now, removed late
+    except FileNotFoundError:
+        return None
+    return data
 
 
 class CachedBytes:
