@@ -19,10 +19,8 @@ EMPTY = ("interleaved", "synthetic", "instructions")
 def test_parts_on_pods_give_the_data_of_one_machine(cluster: Cluster, tmp_path: Path) -> None:
     for number in range(4):
         write_img2dataset(tmp_path / "captions" / f"{number:05d}.tar", [*pairs(40)[number : number + 30], *pairs(1)])
-        write_text(
-            tmp_path / "text" / f"{number}.jsonl",
-            [f"text {line} of {number} is here" for line in range(300)] + ["twice the same"],
-        )
+        texts = [f"text {line} of {number} is here" for line in range(300)]
+        write_text(tmp_path / "text" / f"{number}.jsonl", [*texts, "twice the same"])
     bucket = S3Store(f"{cluster.store}/raw-files")
     for path in tmp_path.rglob("*.*"):
         bucket.write_file(path.relative_to(tmp_path).as_posix(), path)
