@@ -72,9 +72,11 @@ class Workers:
     def __init__(self, prepare: Prepare, num_workers: int, slot_bytes: int, ahead: int, leased: int = LEASED) -> None:
         self.leased = leased
         self._waiting_most = num_workers * (1 + ahead)
-        num_slots = self._waiting_most + leased
-        self._memory = mmap.mmap(-1, num_slots * slot_bytes)  # anonymous and shared
-        self._free = deque(range(num_slots))  # used last, used next: its memory may still be in the caches
+        per_worker = 1 + ahead + leased  # what is never used takes no memory
+        self._memory = mmap.mmap(-1, num_workers * per_worker * slot_bytes)  # anonymous and shared
+        # each worker has its own, so that it maps their pages once; used last, used next, as it may still be in the caches
+        self._free = [deque(range(first, first + per_worker)) for first in range(0, num_workers * per_worker, per_worker)]
+        self._per_worker = per_worker
         self._slot_bytes = slot_bytes
         self._held = 0
         self._lock = threading.Lock()
@@ -106,7 +108,8 @@ class Workers:
                     except StopIteration:
                         more = False
                         break
-                    worker, slot = number % len(self._processes), self._free.pop()
+                    worker = number % len(self._processes)
+                    slot = self._free[worker].pop()
                     self._send(worker, (slot, task))
                     waiting.append((worker, slot))
                     number += 1
@@ -134,7 +137,7 @@ class Workers:
         array = self._array(slot)
         if self._held >= self.leased:
             copy = array.copy()
-            self._free.append(slot)
+            self._free[slot // self._per_worker].append(slot)
             return copy
         with self._lock:
             self._held += 1
@@ -144,7 +147,7 @@ class Workers:
     def _give_back(self, slot: int) -> None:
         with self._lock:
             self._held -= 1
-        self._free.append(slot)
+        self._free[slot // self._per_worker].append(slot)
 
     def _send(self, worker: int, message: Any) -> None:
         try:
