@@ -115,7 +115,7 @@ def main() -> None:
         for number in range(options.rounds):
             runs: dict[str, Any] = {
                 "ours": lambda work: ours(folder, work, tokenizer),
-                "plain": lambda work: plain(folder, work),
+                "plain": lambda _: plain(folder),
             }
             kept = {}
             for side, run in runs.items():
