@@ -213,8 +213,9 @@ class _Pool:
         if self._executor is None:
             return
         if kind is not None:  # a signal, or a part that failed: the others' work is of no use any more
+            # killed, not asked: one that ends while it holds the queue's lock would leave the others waiting for it
             for process in multiprocessing.active_children():
-                process.terminate()
+                process.kill()
         self._executor.shutdown(cancel_futures=True)
 
     def map(
