@@ -44,7 +44,7 @@ from mm1_components.step import Context, Step, main
 
 if TYPE_CHECKING:
     from mm1.data.sources.roots import RawRoot
-    from mm1.manifests import Manifest, MergedParts, RawPart
+    from mm1.manifests import FilteredPart, ManifestT, MergedParts, RawPart, ShardedPart
 
 log = logging.getLogger(__name__)
 
@@ -88,34 +88,28 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter and shard the sources that are given, choose the tokenizer, count tokens, publish."""
     from mm1.data.config import preset_named
     from mm1.data.ingest import check_sources, collect, merge_parts, training_texts
-    from mm1.data.tokenizer import MIN_VOCABULARY, train_bpe
-    from mm1.manifests import FilteredPart, RawData, RawPart, ShardedPart
+    from mm1.data.tokenizer import train_bpe
+    from mm1.manifests import RawData
 
     if inputs.data:
         return Outputs(manifest=publish_data(context.load(inputs.data, RawData), context))
     preset_named(inputs.preset)
-    assert inputs.vocabulary >= MIN_VOCABULARY, "checked by the declaration"
     sources = list(addresses_of(inputs))
     folder, origin = given_tokenizer(inputs.tokenizer, context)
     work = _Work(inputs, context.store.uri, context.code, context.work, folder, inputs.remote)
     started = time.monotonic()
     with _Pool() as pool:
         parts = [part for found in pool.map(_plan, [(work, source) for source in sources]) for part in found]
-        _expect(parts, RawPart)
         done = _progress(context, 2 * len(parts))
-        filtered = _expect(pool.map(_filter, [(work, part) for part in parts], done), FilteredPart)
+        filtered = pool.map(_filter, [(work, part) for part in parts], done)
         check_sources(filtered)
         if folder is None:
             log.info("training a tokenizer of %d tokens", inputs.vocabulary)
             folder = train_bpe(training_texts(context.store, filtered), context.work / "tokenizer", inputs.vocabulary)
         merged = merge_parts(context.store, filtered, folder, origin, context.work)
-        sharded = _expect(pool.map(_shard, [(work, merged, part) for part in filtered], done), ShardedPart)
+        sharded = pool.map(_shard, [(work, merged, part) for part in filtered], done)
     context.note(ingest_seconds=round(time.monotonic() - started, 3), parts=len(parts))
     return Outputs(manifest=publish_data(collect(merged, filtered, sharded), context))
-
-
-def _expect(found: Sequence[object], kind: type[ResultT]) -> list[ResultT]:
-    return [one for one in found if isinstance(one, kind)]
 
 
 def _progress(context: Context, total: int) -> Callable[[], None]:
@@ -141,20 +135,20 @@ def _plan(task: tuple[_Work, str]) -> list[RawPart]:
     return plan_parts(source, form, files, work.inputs.part_bytes)
 
 
-def _filter(task: tuple[_Work, RawPart]) -> Manifest:
+def _filter(task: tuple[_Work, RawPart]) -> FilteredPart:
     from mm1.data.ingest import filter_part
-    from mm1.manifests import digest_of_manifest
+    from mm1.manifests import FilteredPart, digest_of_manifest
     from mm1.store.open import open_store
 
     work, part = task
     how = filtering(work.inputs.preset, work.tokenizer, work.remote)
 
-    def make() -> Manifest:
+    def make() -> FilteredPart:
         root = _root_again(work, part.source)
         return filter_part(open_store(work.store), part, root, how, work.folder / "filtered")
 
     decisive = [digest_of_manifest(part), how.preset, *how.reserved, work.remote]
-    return _remembered(work, "filter", decisive, make)
+    return _remembered(work, "filter", decisive, FilteredPart, make)
 
 
 def _root_again(work: _Work, source: str) -> RawRoot:
@@ -165,29 +159,30 @@ def _root_again(work: _Work, source: str) -> RawRoot:
     return LocalRoot(written) if written.exists() else root_of(work.inputs, source, work.root(source))
 
 
-def _shard(task: tuple[_Work, MergedParts, Manifest]) -> Manifest:
+def _shard(task: tuple[_Work, MergedParts, FilteredPart]) -> ShardedPart:
     from mm1.data.ingest import shard_part
-    from mm1.manifests import FilteredPart, digest_of_manifest
+    from mm1.manifests import ShardedPart, digest_of_manifest
     from mm1.store.open import open_store
 
     work, merged, part = task
-    assert isinstance(part, FilteredPart), "what the filter gives"
     decisive = [digest_of_manifest(merged), digest_of_manifest(part)]
-    return _remembered(
-        work, "shard", decisive, lambda: shard_part(open_store(work.store), merged, part, work.folder / "sharded")
-    )
+
+    def make() -> ShardedPart:
+        return shard_part(open_store(work.store), merged, part, work.folder / "sharded")
+
+    return _remembered(work, "shard", decisive, ShardedPart, make)
 
 
-def _remembered(work: _Work, name: str, decisive: list[str], make: Callable[[], Manifest]) -> Manifest:
+def _remembered(work: _Work, name: str, decisive: list[str], kind: type[ManifestT], make: Callable[[], ManifestT]) -> ManifestT:
     """The outcome of a part, made once per store: an entry beside those of the step cache leads to it."""
-    from mm1.manifests import load_digest, manifest_key, publish, split_uri
+    from mm1.manifests import load, manifest_key, publish, split_uri
     from mm1.store.open import open_store
 
     store = open_store(work.store)
     key = f"cache/ingest_parts/{digest_of(repr((name, work.code, decisive)).encode())}.json"
     entry = store.read_json(key)
     if entry is not None and store.exists(manifest_key(digest := entry["outputs"]["manifest"].removeprefix("@"))):
-        return load_digest(store, digest)
+        return load(f"{store.uri}/{manifest_key(digest)}", kind, store)
     made = make()
     digest = split_uri(publish(store, made))[1]
     store.write_json(key, {"outputs": {"manifest": f"@{digest}"}, "artifacts": {}, "code": work.code})

@@ -80,10 +80,10 @@ class SourceStream:
         self.order = order
         self.drop_long = drop_long
         self.places = list(places or ((0, shard) for shard in range(len(self.indexes))))
+        self._shard_of = {place: shard for shard, place in enumerate(self.places)}
         self.num_samples = sum(map(len, self.indexes))
         if not self.num_samples:
             raise DataError(f"source {name}: no samples")
-        self.num_long = sum(int(self._too_long(*self._lengths(index)).sum()) for index in self.indexes)
         if drop_long and self.num_long == self.num_samples:
             raise DataError(
                 f"source {name}: every document is longer than {limits.sequence_length} tokens or {limits.max_images} images; "
@@ -91,6 +91,11 @@ class SourceStream:
             )
         self._cursors = [Cursor(0, 0, 0)]
         self._window: _PackedWindow | None = None
+
+    @property
+    def num_long(self) -> int:
+        """Documents that no sequence holds as a whole."""
+        return sum(int(self._too_long(*self._lengths(index)).sum()) for index in self.indexes)
 
     def seek(self, cursor: Cursor) -> None:
         """Go on from a remembered window instead of packing all before it."""
@@ -112,7 +117,7 @@ class SourceStream:
 
     def is_cut(self, piece: Piece) -> bool:
         """Whether a piece is only a stretch of its document."""
-        index = self.indexes[self.places.index((piece.source, piece.shard))]
+        index = self.indexes[self._shard_of[piece.source, piece.shard]]
         tokens = int(index.num_text_tokens[piece.row]) + int(index.num_images[piece.row]) * self.limits.image_tokens
         return piece.stop - piece.start < tokens
 

@@ -17,7 +17,7 @@ from mm1.data.tar import members
 from mm1.errors import DataError
 from mm1.store.base import BlobRef
 
-TAR_SHA256, TAR_BYTES = b"mm1.tar.sha256", b"mm1.tar.bytes"
+TAR_SHA256 = b"mm1.tar.sha256"
 """Metadata of an index that names its tar."""
 NUMBERS = ("offset", "size", "crc32", "num_images", "num_text_tokens")
 

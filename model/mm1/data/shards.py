@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from mm1.data.config import ShardLimits
 from mm1.data.images import extension_of
 from mm1.data.packing import IMAGE_PLACE
-from mm1.data.reader import TAR_BYTES, TAR_SHA256, parse_sample
+from mm1.data.reader import TAR_SHA256, parse_sample
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
@@ -193,7 +193,7 @@ def write_index(
         schema=SCHEMA,
     )
     tar = tar or digest_of_file(shard.path)
-    table = table.replace_schema_metadata({TAR_SHA256: tar.sha256.encode(), TAR_BYTES: str(tar.num_bytes).encode()})
+    table = table.replace_schema_metadata({TAR_SHA256: tar.sha256.encode()})
     path = path or shard.path.with_suffix(".index.parquet")
     pq.write_table(table, path, compression="zstd")
     return path, sum(num_text_tokens)

@@ -79,7 +79,7 @@ class Workers:
         self._per_worker = per_worker
         self._slot_bytes = slot_bytes
         self._held = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a slot may come back while its own thread holds it: garbage is collected anywhere
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
         context = multiprocessing.get_context("fork")  # what prepare holds is there at once
@@ -126,7 +126,7 @@ class Workers:
         for connection in self._connections:
             connection.close()
         for process in self._processes:
-            process.terminate()
+            process.kill()  # they have nothing to save
         for process in self._processes:
             process.join()
 
