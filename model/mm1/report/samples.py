@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
@@ -58,6 +58,8 @@ class Document:
     ends: bool = True
     """False: its end is in a later sequence."""
     tokens: int = 0
+    source: str = ""
+    """Its source, in a sequence of several."""
     note: str = ""
     """Why it cannot be shown."""
 
@@ -78,8 +80,8 @@ class Shown:
 
     name: str
     documents: list[Document] = field(default_factory=list)
-    strip: list[tuple[float, list[Span]]] = field(default_factory=list)
-    """Documents of the sequence: percent of the sequence's length, and what is in them."""
+    strip: list[tuple[float, list[Span], str]] = field(default_factory=list)
+    """Documents of the sequence: percent of the sequence's length, what is in them, and their source."""
     tokens: int = 0
     length: int = 0
     """Tokens that the sequence could hold; 0 where no sequence is shown."""
@@ -133,13 +135,17 @@ def sequence_of(opened: OpenMix, pieces: Sequence[Piece], name: str, album: Albu
     for piece, stretch in zip(pieces[: config.documents_per_source], lengths, strict=False):
         try:
             sample = opened.read(piece.source, piece.shard, piece.row)
-            documents.append(_document(sample, stretch, piece, opened.tokenizer, album, config))
+            document = _document(sample, stretch, piece, opened.tokenizer, album, config)
+            documents.append(replace(document, source=mix.sources[piece.source].name))
         except DataError as error:
             documents.append(Document(key="", bits=[], note=f"left out, damaged: {error}"))
     return Shown(
         name=name,
         documents=documents,
-        strip=[_strip(stretch, piece, mix.sequence_length) for piece, stretch in zip(pieces, lengths, strict=True)],
+        strip=[
+            (*_strip(stretch, piece, mix.sequence_length), mix.sources[piece.source].name)
+            for piece, stretch in zip(pieces, lengths, strict=True)
+        ],
         tokens=sum(piece.stop - piece.start for piece in pieces),
         length=mix.sequence_length,
         num_images=sum(piece.num_images for piece in pieces),

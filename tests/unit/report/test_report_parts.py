@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mm1.data.open import open_mix
 from mm1.manifests import DataMix, Score, publish
 from mm1.report.charts import spread_out
 from mm1.report.collect import collect
@@ -19,13 +20,14 @@ from mm1.report.curves import history_columns
 from mm1.report.images import Album
 from mm1.report.measures import measured_rows, measures, smoothed
 from mm1.report.overview import duration, short, signed
-from mm1.report.samples import source_samples
+from mm1.report.samples import sequence_of, source_samples
 from mm1.report.scores import comparison, distance, evaluations
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1_components.arguments import build_parser
 from mm1_components.report import STEP
 from mm1_components.step import execute
+from tests.support.mixtures import build_mix
 from tests.support.report_fixture import build_run
 
 values = st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=60)
@@ -99,11 +101,21 @@ def test_shown_stretches_are_those_of_the_plan(store: Store, length: int) -> Non
         assert not item.note
         assert 0 < item.tokens <= length and item.num_images <= 3
         assert sum(bit.picture is not None for document in item.documents for bit in document.bits) == item.num_images
-        assert sum(width for width, _ in item.strip) == pytest.approx(100 * item.tokens / length, abs=0.1)
-        for _, spans in item.strip:
+        assert sum(width for width, _, _ in item.strip) == pytest.approx(100 * item.tokens / length, abs=0.1)
+        for _, spans, source in item.strip:
+            assert source == name
             assert sum(span.percent for span in spans) == pytest.approx(100, abs=0.1)
     page = shown["interleaved"].documents[0]
     assert not (page.begins and page.ends), "eight images do not fit into a sequence of three"
+
+
+def test_documents_of_a_shared_sequence_name_their_source(store: Store, tmp_path: Path) -> None:
+    raw, mix = build_mix(store, tmp_path, weights={"captions": 0.5, "text": 0.5}, sequence_length=256, max_images=16)
+    opened = open_mix(store, mix.model_copy(update={"one_source": False}), raw)
+    pieces = next(planned for planned in (opened.plan[i].pieces for i in range(50)) if len({p.source for p in planned}) > 1)
+    item = sequence_of(opened, pieces, "all", Album(config=ReportConfig()), ReportConfig(), "mix")
+    assert {source for _, _, source in item.strip} == {"captions", "text"}
+    assert [document.source for document in item.documents] == [source for _, _, source in item.strip][: len(item.documents)]
 
 
 def score(value: float, stderr: float) -> Score:
