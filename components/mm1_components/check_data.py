@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mm1_components.arguments import ManifestUri
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,8 +64,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
     from mm1.data.features.news import LastMix, remember_mix
     from mm1.data.features.snapshot import parse_time
-    from mm1.data.open import limits_of, make_plan, open_indexes
-    from mm1.data.statistics import measure, num_long_documents, sequences_until, shares_of_sequences
+    from mm1.data.load.open_mix import limits_of, make_plan, open_indexes
+    from mm1.data.load.statistics import measure, num_long_documents, sequences_until, shares_of_sequences
     from mm1.manifests import RawData, manifest_key, split_uri
 
     raw = context.load(inputs.data, RawData)
@@ -112,7 +113,7 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
 
 
 def _sources(raw: RawData, inputs: Inputs, as_of: datetime, store: Store) -> tuple[MixSource, ...]:
-    from mm1.data.mixture import SYNTHETIC, parse_weights, with_synthetic
+    from mm1.data.load.mixture import SYNTHETIC, parse_weights, with_synthetic
 
     shares = parse_weights(inputs.weights)
     if SYNTHETIC in raw.sources:
@@ -165,7 +166,7 @@ def _feature_state(inputs: Inputs, store: Store) -> str:
 
 
 def _summary(mix: DataMix, raw: RawData, indexes: dict[int, list[ShardIndex]]) -> str:
-    from mm1.data.statistics import epochs_of
+    from mm1.data.load.statistics import epochs_of
 
     figures, epochs = mix.packing, epochs_of(mix, SHOWN_SEQUENCES)
     lines = [

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri, Source
-from mm1_components.sources import raw_files
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri, Source
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.sources import raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.items import Item

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from mm1_components.arguments import ManifestUri, Source
-from mm1_components.sources import raw_files
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri, Source
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.sources import raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -65,7 +66,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     _check_benchmarks(benchmarks, inputs.split, config)
 
     from mm1.evals.harness import evaluate
-    from mm1.evals.report import benchmarks_digest, metrics_json, store_examples, summary_markdown
+    from mm1.evals.results import benchmarks_digest, metrics_json, store_examples, summary_markdown
 
     generator = _generator(inputs, checkpoint, context.work / "checkpoint")
     started = time.monotonic()

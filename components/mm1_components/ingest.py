@@ -12,7 +12,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,10 +21,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field
 
+from mm1 import machine
 from mm1.errors import OutOfMemory
 from mm1.store.base import digest_of
-from mm1_components.arguments import ManifestUri
-from mm1_components.ingesting import (
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import (
     TRAIN,
     PartBytesField,
     PresetField,
@@ -40,16 +42,14 @@ from mm1_components.ingesting import (
     publish_data,
     root_of,
 )
-from mm1_components.step import Context, Step, main
 
 if TYPE_CHECKING:
-    from mm1.data.sources.roots import RawRoot
+    from mm1.data.prepare.sources.roots import RawRoot
     from mm1.manifests import FilteredPart, ManifestT, MergedParts, RawPart, ShardedPart
 
 log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
-PARENT_CHECKED_S = 1.0
 
 
 class Inputs(Sources):
@@ -87,7 +87,7 @@ class _Work(NamedTuple):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter and shard the sources that are given, choose the tokenizer, count tokens, publish."""
     from mm1.data.config import preset_named
-    from mm1.data.ingest import check_sources, collect, merge_parts, training_texts
+    from mm1.data.prepare.pipeline import check_sources, collect, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import RawData
 
@@ -127,8 +127,8 @@ def _progress(context: Context, total: int) -> Callable[[], None]:
 
 
 def _plan(task: tuple[_Work, str]) -> list[RawPart]:
-    from mm1.data.ingest import plan_parts
-    from mm1.data.sources.formats import discover
+    from mm1.data.prepare.pipeline import plan_parts
+    from mm1.data.prepare.sources.formats import discover
 
     work, source = task
     form, files = discover(source, root_of(work.inputs, source, work.root(source)))
@@ -136,7 +136,7 @@ def _plan(task: tuple[_Work, str]) -> list[RawPart]:
 
 
 def _filter(task: tuple[_Work, RawPart]) -> FilteredPart:
-    from mm1.data.ingest import filter_part
+    from mm1.data.prepare.pipeline import filter_part
     from mm1.manifests import FilteredPart, digest_of_manifest
     from mm1.store.open import open_store
 
@@ -153,14 +153,14 @@ def _filter(task: tuple[_Work, RawPart]) -> FilteredPart:
 
 def _root_again(work: _Work, source: str) -> RawRoot:
     """Where the plan left the files of a source: the toy world is not written twice."""
-    from mm1.data.sources.roots import LocalRoot
+    from mm1.data.prepare.sources.roots import LocalRoot
 
     written = work.root(source) / f"world-{source}"
     return LocalRoot(written) if written.exists() else root_of(work.inputs, source, work.root(source))
 
 
 def _shard(task: tuple[_Work, MergedParts, FilteredPart]) -> ShardedPart:
-    from mm1.data.ingest import shard_part
+    from mm1.data.prepare.pipeline import shard_part
     from mm1.manifests import ShardedPart, digest_of_manifest
     from mm1.store.open import open_store
 
@@ -193,10 +193,10 @@ class _Pool:
     """Processes within the machine's cores; the outcome does not depend on how many there are."""
 
     def __init__(self) -> None:
-        self.processes = len(os.sched_getaffinity(0))
+        self.processes = machine.cores()
         context = multiprocessing.get_context("fork")
         self._executor = (
-            ProcessPoolExecutor(self.processes, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+            ProcessPoolExecutor(self.processes, mp_context=context, initializer=_start_process, initargs=(os.getpid(),))
             if self.processes > 1
             else None
         )
@@ -235,23 +235,17 @@ class _Pool:
                 done()
         except BrokenProcessPool:
             raise OutOfMemory(
-                "a process of ingest was killed, perhaps for want of memory; run the same command again: finished parts are "
-                "not done twice"
+                "a process of ingest was killed, probably out of memory; run the same command again: finished parts are not "
+                "done twice"
             ) from None
         return [future.result() for future in futures]
 
 
-def _end_with(parent: int) -> None:
-    """Let this process end when it is told to, or when its parent is killed: it would wait for work for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECKED_S)
-        os._exit(1)
-
+def _start_process(parent: int) -> None:
+    """Exit on SIGTERM and with the parent: a process of the pool would wait for work for ever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=watch, daemon=True).start()
+    machine.exit_with_parent(parent)
 
 
 STEP = Step(

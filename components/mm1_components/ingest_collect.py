@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mm1_components.arguments import ManifestUri
-from mm1_components.ingesting import manifests_of, publish_data
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import manifests_of, publish_data
 
 
 class Inputs(BaseModel):
@@ -29,7 +30,7 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Put the parts together."""
-    from mm1.data.ingest import collect
+    from mm1.data.prepare.pipeline import collect
     from mm1.manifests import FilteredPart, MergedParts, ShardedPart, load_digest, split_uri
     from mm1.store.open import open_store
 

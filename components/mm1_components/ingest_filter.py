@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from mm1_components.arguments import ManifestUri
-from mm1_components.ingesting import (
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import (
     TRAIN,
     Places,
     PresetField,
@@ -18,7 +20,6 @@ from mm1_components.ingesting import (
     given_tokenizer,
     root_of,
 )
-from mm1_components.step import Context, Step, main
 
 
 class Inputs(Places):
@@ -38,7 +39,7 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter one part."""
-    from mm1.data.ingest import filter_part
+    from mm1.data.prepare.pipeline import filter_part
     from mm1.manifests import RawPart
 
     part = context.load(inputs.part, RawPart)

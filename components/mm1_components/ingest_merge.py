@@ -9,9 +9,10 @@ import logging
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mm1_components.arguments import ManifestUri
-from mm1_components.ingesting import TRAIN, TokenizerField, VocabularyField, given_tokenizer, manifests_of
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import TRAIN, TokenizerField, VocabularyField, given_tokenizer, manifests_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Join the signatures of all parts."""
-    from mm1.data.ingest import check_sources, merge_parts, training_texts
+    from mm1.data.prepare.pipeline import check_sources, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import FilteredPart
 

@@ -9,9 +9,10 @@ import json
 
 from pydantic import BaseModel, Field
 
-from mm1_components.ingesting import PartBytesField, Sources, addresses_of
-from mm1_components.sources import raw_root
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import PartBytesField, Sources, addresses_of
+from mm1_components.wrapper.sources import raw_root
 
 
 class Inputs(Sources):
@@ -28,8 +29,8 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Look at names and sizes only; a part whose files did not change is the same part."""
-    from mm1.data.ingest import plan_parts
-    from mm1.data.sources.formats import discover
+    from mm1.data.prepare.pipeline import plan_parts
+    from mm1.data.prepare.sources.formats import discover
 
     found, lines = [], ["# Raw files", "", "| source | format | files | parts | MB |", "|---|---|---:|---:|---:|"]
     for source, address in addresses_of(inputs).items():

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):
@@ -33,7 +34,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         ConfigurationError: the part is none of those that were merged.
     """
-    from mm1.data.ingest import shard_part
+    from mm1.data.prepare.pipeline import shard_part
     from mm1.manifests import FilteredPart, MergedParts, load_digest, split_uri
     from mm1.store.open import open_store
 

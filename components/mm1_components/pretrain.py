@@ -8,10 +8,11 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.arguments import ManifestUri, Placement, Source
-from mm1_components.launch.config import Layout
-from mm1_components.stage import StageOutputs, resolve_run, run_stage
-from mm1_components.step import Context, Step, main
+from mm1_components.ranks.launcher import Layout
+from mm1_components.ranks.stage import StageOutputs, resolve_run, run_stage
+from mm1_components.wrapper.arguments import ManifestUri, Placement, Source
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):

@@ -10,8 +10,9 @@ import json
 
 from pydantic import BaseModel, Field
 
-from mm1_components.arguments import ManifestUri
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):

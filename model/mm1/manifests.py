@@ -98,7 +98,7 @@ class FilteredPart(Manifest):
     tars: tuple[BlobRef, ...]
     """Webdataset tars without an index, in order."""
     signatures: BlobRef
-    """Parquet with a row per sample: what duplicates are found by (:mod:`mm1.data.duplicates`)."""
+    """Parquet with a row per sample: what duplicates are found by (:mod:`mm1.data.prepare.duplicates`)."""
 
 
 class MergedParts(Manifest):
@@ -408,18 +408,6 @@ def load_digest(store: Store, digest: str) -> Manifest:
             f"(this one reads schema {SCHEMA_VERSION}): {explain(error)[:300]}"
         ) from None
     return manifest
-
-
-def ancestors(store: Store, digest: str) -> dict[str, Manifest]:
-    """A manifest and all it was made from, nearest first: digest -> manifest."""
-    found: dict[str, Manifest] = {}
-    queue = [digest]
-    while queue:
-        current = queue.pop(0)
-        if current not in found:
-            found[current] = load_digest(store, current)
-            queue.extend(found[current].parents)
-    return found
 
 
 def blobs_of(value: Any) -> set[str]:

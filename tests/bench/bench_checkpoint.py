@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from mm1_components.torchrun import PROCESS_SETTINGS
+from mm1_components.ranks.torchrun import PROCESS_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))

@@ -17,7 +17,7 @@ from rich.console import Console
 
 FAN_OUT = """
 from hera.workflows import DAG, Parameter, Workflow
-from mm1_workflows import steps
+from mm1_workflows.authoring import steps
 
 arguments = [Parameter(name="data"), Parameter(name="seed", value="0")]
 with Workflow(generate_name="fan-", entrypoint="fan", arguments=arguments) as w:
@@ -32,8 +32,8 @@ BOUND_S = 2.0
 
 def main() -> None:
     """Measure and print."""
-    from mm1_workflows.compile import compiled
-    from mm1_workflows.load import _execute
+    from mm1_workflows.authoring.load import _execute
+    from mm1_workflows.engines.yaml import compiled
 
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     with tempfile.TemporaryDirectory() as folder:

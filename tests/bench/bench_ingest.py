@@ -83,11 +83,11 @@ def plain(folder: Path) -> int:
 
 def ours(folder: Path, work: Path, tokenizer: Path) -> int:
     """All of ingest in this process."""
-    from mm1.data.ingest import collect, filter_part, merge_parts, plan_parts, shard_part
-    from mm1.data.sources.formats import discover
-    from mm1.data.sources.roots import LocalRoot
+    from mm1.data.prepare.pipeline import collect, filter_part, merge_parts, plan_parts, shard_part
+    from mm1.data.prepare.sources.formats import discover
+    from mm1.data.prepare.sources.roots import LocalRoot
     from mm1.store.local import LocalStore
-    from mm1_components.ingesting import filtering
+    from mm1_components.wrapper.raw_data import filtering
 
     store, root = LocalStore(work / "store"), LocalRoot(folder)
     form, files = discover("captions", root)

@@ -103,7 +103,7 @@ def ours(data: dict[str, Any], count: int) -> float:
 def loader(data: dict[str, Any], **settings: Any) -> Any:
     """The loader, none of the decoded images kept."""
     from mm1.data.config import LoaderLimits
-    from mm1.data.loader import MixtureLoader
+    from mm1.data.load.loader import MixtureLoader
 
     sizes = {"micro_batch": BATCH, "global_batch": BATCH, "rank": 0, "world_size": 1, "num_workers": WORKERS}
     limits = LoaderLimits(cache_bytes=0)
@@ -223,7 +223,7 @@ def memory_slope(folder: Path, num_batches: int) -> tuple[float, float]:
     import psutil
 
     from mm1.data.config import LoaderLimits
-    from mm1.data.loader import MixtureLoader
+    from mm1.data.load.loader import MixtureLoader
     from mm1.store.local import LocalStore
     from tests.support.mixtures import build_mix
 

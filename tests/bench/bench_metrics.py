@@ -22,7 +22,7 @@ import psutil  # noqa: E402
 import torch  # noqa: E402
 
 from mm1.store.local import LocalStore  # noqa: E402
-from mm1.train.callbacks.base import Callback  # noqa: E402
+from mm1.train.callback import Callback  # noqa: E402
 from mm1.train.callbacks.metrics import Devices, Metrics  # noqa: E402
 from mm1.train.callbacks.progress import ProgressLines  # noqa: E402
 from mm1.train.callbacks.wandb import Wandb  # noqa: E402

@@ -33,7 +33,7 @@ def main() -> None:
         peers.serve_steps(peers.training_step(model, batch, options.dtype))
         return
 
-    from mm1_components.torchrun import PROCESS_SETTINGS
+    from mm1_components.ranks.torchrun import PROCESS_SETTINGS
 
     peers.say_machine(options.dtype, options.threads)
     check_losses(lengths, options.small)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from mm1.data.packing import PackingLimits, pack
+from mm1.data.load.packing import PackingLimits, pack
 
 LIMITS = PackingLimits(sequence_length=4096, max_images=16, image_tokens=144)
 SHARES = np.array([0.45, 0.45, 0.10])

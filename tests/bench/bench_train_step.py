@@ -30,7 +30,7 @@ def main() -> None:
         peers.serve_steps(peers.training_step(model, batch, options.dtype))
         return
 
-    from mm1_components.torchrun import PROCESS_SETTINGS
+    from mm1_components.ranks.torchrun import PROCESS_SETTINGS
 
     arguments = ["--dtype", options.dtype, *(["--small"] if options.small else [])]
     sides = {

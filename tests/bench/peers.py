@@ -185,7 +185,7 @@ class Side:
 
 def start_again_as_trainer(threads: int) -> None:
     """Start this script once more with a trainer's settings, unless it has them: for sides that share a process."""
-    from mm1_components.torchrun import PROCESS_SETTINGS
+    from mm1_components.ranks.torchrun import PROCESS_SETTINGS
 
     settings = {**PROCESS_SETTINGS, "OMP_NUM_THREADS": str(threads)}
     if not settings.items() <= os.environ.items():

@@ -15,7 +15,7 @@ from mm1.manifests import Deployment, ExportedModel, publish, split_uri
 from mm1.modeling.export import export
 from mm1.serve.probe import ask
 from mm1.store.open import open_store
-from mm1_workflows import profiles
+from mm1_workflows.authoring import profiles
 from tests.support.cluster import Cluster
 from tests.support.helm import Helm, installed, second_namespace, small_chart_at
 from tests.support.tiny_mm1 import picture, tiny_mm1

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mm1_workflows import compile as compiler
-from mm1_workflows import graph, policy, profiles
+from mm1_workflows.authoring import profiles
+from mm1_workflows.engines import yaml as compiler
+from mm1_workflows.rules import policy
+from mm1_workflows.rules.reading import read_workflow
 
 pytestmark = pytest.mark.golden
 
@@ -54,11 +56,11 @@ def test_committed_yaml_keeps_the_rules_and_is_valid_argo(file: Path) -> None:
     assert errors == []
     built = Workflow.model_validate(document)
     assert built.model_dump(exclude_none=True, by_alias=True) == document
-    assert graph.read(document).on_exit
+    assert read_workflow(document).on_exit
 
 
 def test_the_whole_chain_is_there() -> None:
-    workflow = graph.read(yaml.safe_load((FOLDER / "full.yaml").read_text()))
+    workflow = read_workflow(yaml.safe_load((FOLDER / "full.yaml").read_text()))
     edges = {name: set(task.depends) for name, task in workflow.tasks.items()}
     assert edges["ingest"] == set()
     assert edges["pretrain"] == {"text-base", "mix"}
@@ -73,7 +75,7 @@ def test_the_whole_chain_is_there() -> None:
 
 def test_compiling_twice_gives_the_same_and_imports_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from mm1_workflows.compile import compiled; "
+        "import sys; from mm1_workflows.engines.yaml import compiled; "
         f"a, b = compiled({str(FILES[0])!r}), compiled({str(FILES[0])!r}); "
         "assert a == b; assert not {'torch', 'transformers', 'kubernetes', 'kfp'} & set(sys.modules), 'heavy import'"
     )

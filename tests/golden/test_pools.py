@@ -1,4 +1,4 @@
-"""The table of node pools and what is compiled from it: every selector and toleration names a pool of ``infra/pools.yaml``."""
+"""The table of node pools and what is compiled from it: every selector and toleration names one of its pools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mm1_components.launch.config import Launcher
-from mm1_components.pools import POOL_LABEL, Pool
-from mm1_workflows import profiles
+from mm1_components.ranks.launcher import Launcher
+from mm1_components.wrapper.pools import POOL_LABEL, Pool
+from mm1_workflows.authoring import profiles
 
 ROOT = Path(__file__).parents[2]
 POOLS = {name: Pool.model_validate(value) for name, value in profiles.pools_table().items()}

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mm1_components.cache import code_digest
+from mm1_components.wrapper.cache import code_digest
 from tests.images.box import Box, Work, make_work
 from tests.unit.test_torch_free import light_modules
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("ingest", "data_mix", "pretrain", "sft", "evaluate", "gate", "deploy", "report")
-DIGESTS = "import json, sys; from mm1_components.cache import code_digest; print(json.dumps([*map(code_digest, sys.argv[1:])]))"
+DIGESTS = (
+    "import json, sys; from mm1_components.wrapper.cache import code_digest; "
+    "print(json.dumps([*map(code_digest, sys.argv[1:])]))"
+)
 INSTALLED = (
     "import importlib.metadata as m, json, re; "
     "print(json.dumps(sorted({re.sub('[-_.]+', '-', d.name).lower(): d.version for d in m.distributions()}.items())))"

@@ -17,12 +17,13 @@ from rich.console import Console
 
 from mm1.errors import ConfigurationError, Outcome
 from mm1.store.open import open_store
-from mm1_workflows import graph, parameters
-from mm1_workflows.graph import Document
-from mm1_workflows.local.display import PlainDisplay
-from mm1_workflows.local.folder import RunFolder
-from mm1_workflows.local.runner import Runner, RunResult
-from mm1_workflows.local.state import State
+from mm1_workflows.argo import parameters
+from mm1_workflows.argo.document import Document
+from mm1_workflows.engines.local.display import PlainDisplay
+from mm1_workflows.engines.local.folder import RunFolder
+from mm1_workflows.engines.local.runner import Runner, RunResult
+from mm1_workflows.engines.local.state import State
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, events, toy
 
 pytestmark = pytest.mark.integration
@@ -35,7 +36,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run(document: Document, place: Path, *, name: str = "r", cores: int = 2, use_cache: bool = True, **given: str) -> RunResult:
-    workflow = graph.read(document)
+    workflow = read_workflow(document)
     store = open_store(str(place / "store"))
     values = parameters.check(workflow, {"store": store.uri, **given})
     with RunFolder(place / "runs", name).locked() as folder:
@@ -254,7 +255,7 @@ def workflow_file(place: Path, document: Document) -> Path:
 
 
 def command(place: Path, file: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "mm1_workflows.cli", "run", str(file), "--run", "r"]
+    words = [sys.executable, "-m", "mm1_workflows.cli.main", "run", str(file), "--run", "r"]
     return [*words, "--store", str(place / "store"), "--folder", str(place / "runs"), *more]
 
 

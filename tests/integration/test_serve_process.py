@@ -23,8 +23,8 @@ from mm1.modeling.export import export
 from mm1.serve.__main__ import main
 from mm1.serve.contract import check_contract
 from mm1.store.open import open_store
-from mm1_components.arguments import build_parser
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.tiny_mm1 import picture, tiny_mm1, write_benchmarks
 
 pytestmark = pytest.mark.integration

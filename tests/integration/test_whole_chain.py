@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mm1.manifests import Checkpoint, Deployment, EvalReport, ReportPage, ancestors, load, split_uri
+from mm1.lineage.graph import ancestors
+from mm1.manifests import Checkpoint, Deployment, EvalReport, ReportPage, load, split_uri
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import PARTS, write_part
@@ -24,7 +25,13 @@ def run_chain(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     given |= {"text_overrides": FEW, "overrides": FEW, "sft_overrides": FEW, "items": 8, "shots": "0 2"}
     given |= {"tasks": "captions vague@2 text@0 instruct@0", "rules": "captions/0/content_f1>=0"}
     parameters = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-    command = [sys.executable, "-c", "from mm1_workflows.cli import main; main()", "run", str(ROOT / "workflows" / "full.py")]
+    command = [
+        sys.executable,
+        "-c",
+        "from mm1_workflows.cli.main import main; main()",
+        "run",
+        str(ROOT / "workflows" / "full.py"),
+    ]
     options = ["--run", "chain", "--store", str(folder / "store"), *parameters, *more]
     return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=400)
 

@@ -15,8 +15,8 @@ from hera.workflows import DAG, Container, Parameter, RetryStrategy, Workflow
 from hera.workflows.models import Backoff, ResourceRequirements, Toleration
 from hypothesis import strategies as st
 
-from mm1_workflows.expressions import RETRY_EXPRESSION
-from mm1_workflows.graph import Document
+from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.expressions import RETRY_EXPRESSION
 from tests.support.toy_workflows import toy
 
 WORDS = st.text("abc xyz=.,", max_size=6)

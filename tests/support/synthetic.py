@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 
 from mm1.config.resolve import resolve
-from mm1.data.collate import PixelNorm
+from mm1.data.load.collate import PixelNorm
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry

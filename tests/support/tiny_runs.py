@@ -11,7 +11,7 @@ from mm1.manifests import DataMix, digest_of_manifest, manifest_key
 from mm1.recipes import registry
 from mm1.store.local import LocalStore
 from mm1.train.config import RunConfig, TrainJob
-from mm1.train.parts import settle_parts
+from mm1.train.model_origin import settle_parts
 from tests.support.mixtures import build_mix, make_samples
 
 SMALL_PARTS = (

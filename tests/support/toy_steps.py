@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from mm1.errors import BY_OUTCOME, Outcome
-from mm1_components.step import Context, Step, main
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):

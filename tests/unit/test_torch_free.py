@@ -48,8 +48,8 @@ def test_light_modules_import_without_torch():
 
 @pytest.mark.parametrize("command", [["--help"], ["recipes"]])
 def test_command_line_runs_without_torch(command):
-    start = "import sys; from mm1_workflows.cli import main; sys.argv = ['mm1', *sys.argv[2:]]; main()"
+    start = "import sys; from mm1_workflows.cli.main import main; sys.argv = ['mm1', *sys.argv[2:]]; main()"
     code = BLOCKER.replace("sys.argv[1:]", "sys.argv[1:2]") + start
-    run = subprocess.run([sys.executable, "-c", code, "mm1_workflows.cli", *command], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code, "mm1_workflows.cli.main", *command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.strip()

@@ -31,7 +31,7 @@ class ImageRules(Config):
 class TextRules(Config):
     """What the text of a sample must be for it to stay. Words are what stands between spaces.
 
-    Ratios are those of :mod:`mm1.data.words`; 0 and 1 switch a limit off.
+    Ratios are those of :mod:`mm1.data.prepare.words`; 0 and 1 switch a limit off.
     """
 
     min_caption_words: int = 1

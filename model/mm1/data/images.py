@@ -3,7 +3,7 @@
     bytes -> format and size from the header (limits!) -> decode -> RGB -> bicubic resize to the model's side -> uint8 (S, S, 3)
 
 Aspect ratio is not kept, as in MM1Processor: the model gets squares. They stay bytes until they
-are on the device (:class:`mm1.data.collate.PixelNorm`).
+are on the device (:class:`mm1.data.load.collate.PixelNorm`).
 
 Shape suffixes: P side in pixels.
 """

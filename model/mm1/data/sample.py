@@ -19,6 +19,9 @@ from typing import Any
 
 from mm1.errors import DataError
 
+IMAGE_PLACE = -1
+"""What stands for an image among the lengths of a sample's parts, in tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextPart:

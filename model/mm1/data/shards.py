@@ -30,9 +30,8 @@ import pyarrow.parquet as pq
 
 from mm1.data.config import ShardLimits
 from mm1.data.images import extension_of
-from mm1.data.packing import IMAGE_PLACE
 from mm1.data.reader import TAR_SHA256, parse_sample
-from mm1.data.sample import ImagePart, Sample
+from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
 from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
 from mm1.store.base import BlobRef, digest_of_file

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mm1.errors import Mm1Error
+from mm1.report.album import Album, Picture
 from mm1.report.collect import RunStory
 from mm1.report.config import ReportConfig
-from mm1.report.images import Album, Picture
 from mm1.report.scores import Comparison, Scored
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mm1.errors import Mm1Error
+from mm1.lineage.records import TaskRecord
 from mm1.manifests import MANIFEST_NAME, Manifest, ReportPage, load_digest
 from mm1.store.base import BlobRef, Store
 from mm1.store.open import open_store
@@ -27,39 +27,6 @@ from mm1.store.open import open_store
 log = logging.getLogger(__name__)
 
 ManifestT = TypeVar("ManifestT", bound=Manifest)
-
-
-class TaskRecord(BaseModel):
-    """One task's run record, as the step wrapper writes it; fields of later versions are passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    run: str = ""
-    task: str
-    step: str = ""
-    state: str = "running"
-    """running, done or failed; ``running`` in a report means that the process died without a word."""
-    started: datetime | None = None
-    ended: datetime | None = None
-    seconds: float | None = None
-    outcome: int | None = None
-    message: str = ""
-    attempts: int = 1
-    cache_hit: bool = False
-    cache_key: str = ""
-    code: str = ""
-    host: dict[str, Any] = {}
-    inputs: dict[str, Any] = {}
-    outputs: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
-    artifacts: dict[str, Any] = {}
-
-    @property
-    def status(self) -> str:
-        """State as a person reads it: done, cached, failed or unfinished."""
-        if self.state == "done":
-            return "cached" if self.cache_hit else "done"
-        return "failed" if self.state == "failed" else "unfinished"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mm1.data.open import open_mix
-from mm1.data.statistics import epochs_of
+from mm1.data.load.open_mix import open_mix
+from mm1.data.load.statistics import epochs_of
 from mm1.errors import ConfigurationError
 from mm1.manifests import DataMix, RawData, digest_of_manifest, load_digest
+from mm1.report.album import Album
 from mm1.report.charts import source_slot
 from mm1.report.config import ReportConfig
-from mm1.report.images import Album
 from mm1.report.page import environment
 from mm1.report.samples import Shown, loose_documents, sequence_of
 from mm1.store.base import Store

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mm1.manifests import Checkpoint, DataMix, Deployment, EvalReport, GateDecision, Manifest, RawData
+from mm1.lineage.graph import describe
+from mm1.lineage.text import duration
+from mm1.manifests import Manifest
 from mm1.report.collect import RunStory
-from mm1.report.graph import Box, Layout, layered
-from mm1.report.overview import duration, short
+from mm1.report.graph import Box, Drawing, layered
 
 TITLE_PX = 7.4
 """Width of a letter of a node's title, about."""
@@ -31,7 +33,7 @@ class Diagram:
     """A laid-out graph with its texts."""
 
     label: str
-    layout: Layout
+    layout: Drawing
     nodes: list[NodeView]
     dashed: set[tuple[str, str]]
     """Edges drawn dashed: a plain value was passed."""
@@ -54,36 +56,20 @@ def task_graph(story: RunStory) -> Diagram | None:
     return Diagram(label="tasks of the run", layout=layout, nodes=nodes, dashed=dashed)
 
 
-def lineage_graph(story: RunStory) -> Diagram | None:
-    """Manifests and what they were made from; None when there is none."""
-    if not story.found:
+def lineage_graph(manifests: Mapping[str, Manifest | None]) -> Diagram | None:
+    """Manifests and what they were made from; None when there is none.
+
+    Args:
+        manifests: digest -> manifest, None where it cannot be read; results before what they were made from.
+    """
+    if not manifests:
         return None
-    edges = [(parent, digest) for digest, found in story.found.items() if found.manifest for parent in found.manifest.parents]
-    layout = layered(list(reversed(story.found)), edges, node_width=176)
+    edges = [(parent, digest) for digest, manifest in manifests.items() if manifest for parent in manifest.parents]
+    layout = layered(list(manifests)[::-1], edges, node_width=176)
     nodes = []
     for box in layout.boxes:
-        manifest = story.found[box.name].manifest
+        manifest = manifests[box.name]
         kind = type(manifest).__name__ if manifest else "unreadable"
         note = f"{box.name[:8]} · {describe(manifest)}" if manifest else box.name[:8]
         nodes.append(NodeView(box=box, title=kind, note=note, tone=kind.lower()))
-    return Diagram(label="lineage of what the run made", layout=layout, nodes=nodes, dashed=set())
-
-
-def describe(manifest: Manifest) -> str:
-    """A few words that tell manifests of one kind apart."""
-    match manifest:
-        case RawData():
-            return f"{short(sum(source.num_samples for source in manifest.sources.values()))} samples"
-        case DataMix():
-            names = [source.name for source in manifest.sources if source.weight > 0]
-            return names[0] if len(names) == 1 else f"{len(names)} sources"
-        case Checkpoint():
-            return f"{manifest.stage}, step {manifest.step}"
-        case EvalReport():
-            return f"{len(manifest.scores)} score" + "s" * (len(manifest.scores) != 1)
-        case GateDecision():
-            return manifest.decision
-        case Deployment():
-            return "deployed" if manifest.deployed else "not deployed"
-        case _:
-            return "model folder"
+    return Diagram(label="lineage", layout=layout, nodes=nodes, dashed=set())

@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Drawing:
     """A drawn graph."""
 
     width: float
@@ -59,7 +59,7 @@ def layered(
     node_height: float = 46.0,
     gap: float = 22.0,
     layer_gap: float = 34.0,
-) -> Layout:
+) -> Drawing:
     """Lay a graph out from top to bottom.
 
     Args:
@@ -83,7 +83,7 @@ def layered(
         Line(source=chain[0], target=chain[-1], path=_path([boxes[name] for name in chain], node_height)) for chain in chains
     ]
     right = max((box.x + _width(box, node_width) / 2 for box in boxes.values()), default=0.0)
-    return Layout(
+    return Drawing(
         width=round(right + MARGIN, 1),
         height=round(max(len(rows), 1) * (node_height + layer_gap) - layer_gap + 2 * MARGIN, 1),
         node_width=node_width,

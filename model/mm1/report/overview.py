@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mm1.errors import Outcome
+from mm1.lineage.records import TaskRecord
+from mm1.lineage.text import duration
 from mm1.manifests import GateDecision
-from mm1.report.collect import RunStory, TaskRecord
+from mm1.report.collect import RunStory
 from mm1.report.curves import Stage
 from mm1.report.scores import Comparison, Gap, Row, Scored
 
@@ -203,17 +205,3 @@ def short(value: float) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign, a true minus sign included."""
     return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says it: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

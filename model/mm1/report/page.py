@@ -21,12 +21,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mm1.errors import Mm1Error
+from mm1.lineage.graph import describe
+from mm1.lineage.records import TaskRecord
+from mm1.lineage.text import duration
 from mm1.manifests import Deployment, ExportedModel, GateDecision, ReportPage
 from mm1.report import answers, curves, diagrams, mixtures, overview, samples, scores
+from mm1.report.album import Album, Picture
 from mm1.report.charts import source_slot
-from mm1.report.collect import RunStory, TaskRecord, collect
+from mm1.report.collect import RunStory, collect
 from mm1.report.config import ReportConfig
-from mm1.report.images import Album, Picture
 from mm1.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -97,7 +100,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "samples": shown,
         "lead": "Of each source one packed sequence, as the mixture makes it.",
         "slots": {source.name: source_slot(source.name, [other.name for other in shown]) for source in shown},
-        "lineage": diagrams.lineage_graph(story),
+        "lineage": diagrams.lineage_graph({digest: found.manifest for digest, found in story.found.items()}),
     }
     return environment().get_template("page.html.j2").render(views)
 
@@ -110,8 +113,8 @@ def environment() -> Environment:
     jinja.filters |= {
         "short": overview.short,
         "signed": overview.signed,
-        "duration": overview.duration,
-        "describe": diagrams.describe,
+        "duration": duration,
+        "describe": describe,
         "pretty": lambda value: json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str),
         "plain": plain,
         "where": where,

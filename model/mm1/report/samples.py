@@ -13,16 +13,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
-from mm1.data.open import OpenMix, open_mix, open_shards
-from mm1.data.packing import IMAGE_PLACE
-from mm1.data.plan import Piece
-from mm1.data.sample import ImagePart, Sample
+from mm1.data.load.open_mix import OpenMix, open_mix, open_shards
+from mm1.data.load.sequences import Piece
+from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError, Mm1Error
 from mm1.manifests import DataMix, RawData
+from mm1.report.album import Album, Picture
 from mm1.report.collect import RunStory
 from mm1.report.config import ReportConfig
-from mm1.report.images import Album, Picture
 from mm1.store.base import Store
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,8 @@ progress lines go to standard output, so that they stay apart from what torchrun
 from __future__ import annotations
 
 import argparse
-import ctypes
-import errno
-import json
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
@@ -21,13 +17,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mm1.errors import ConfigurationError, Mm1Error, NetworkError, Outcome, OutOfMemory, from_os_error
+from mm1.errors import Ending, Outcome
+from mm1.machine import die_with_parent
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1.train")
-
-PR_SET_PDEATHSIG = 1
-PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo", "Timed out waiting")
 
 
 def main() -> None:
@@ -37,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, required=True, metavar="PATH", help="resolved job, JSON")
     path = parser.parse_args().config
-    _die_with_parent()
+    die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     logging.basicConfig(stream=sys.stdout, format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s")
     logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)
@@ -55,16 +49,13 @@ def run(job: TrainJob, rank: int) -> Outcome:
         _train(job, folder)
         return Outcome.DONE
     except Exception as error:  # noqa: BLE001 - the last line of defence: recorded for the step wrapper
-        typed = _typed(error)
-        outcome = typed.outcome if typed else Outcome.UNHANDLED
-        message = str(typed) if typed else f"{type(error).__name__}: {error}"
-        if outcome is Outcome.UNHANDLED:
+        ending = Ending.of(error, f"rank {rank}")
+        if ending.outcome is Outcome.UNHANDLED:
             log.error("%s", traceback.format_exc())
-        record = {"outcome": int(outcome), "message": message, "rank": rank}
-        (folder / f"error-rank{rank}.json").write_text(json.dumps(record))
+        (folder / f"error-rank{rank}.json").write_text(ending.to_json())
         # Leave at once: a process group whose other end is gone would wait for it on the way out.
         sys.stdout.flush()
-        os._exit(int(outcome))
+        os._exit(int(ending.outcome))
 
 
 def _train(job: TrainJob, folder: Path) -> None:
@@ -98,33 +89,6 @@ def _finished(manifest: str, checkpoint: object) -> TrainResult:
     step = int(getattr(checkpoint, "step", 0))
     zeros = {"seconds": 0.0, "tokens": 0, "tokens_per_s": 0.0, "padding_share": 0.0}
     return TrainResult(manifest=manifest, steps=step, resumed_from=step, losses={}, facts={}, **zeros)
-
-
-def _typed(error: Exception) -> Mm1Error | None:
-    """The error with its outcome class, where there is one for it."""
-    if isinstance(error, Mm1Error):
-        return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemory("out of memory: set a smaller train.micro_batch (the global batch stays as it is)")
-    if isinstance(error, OSError):
-        return from_os_error(error)
-    if "No space left on device" in str(error):  # safetensors has an error of its own for it
-        return from_os_error(OSError(errno.ENOSPC, "no space left"))
-    if isinstance(error, RuntimeError):
-        text = str(error)
-        if "can't allocate memory" in text:
-            return OutOfMemory("out of memory: set a smaller train.micro_batch (the global batch stays as it is)")
-        if any(sign in text for sign in PEER_LOST):
-            return NetworkError(f"the connection to another rank is lost: {text.splitlines()[0][:300]}")
-    if isinstance(error, ValidationError):
-        return ConfigurationError(str(error))
-    return None
-
-
-def _die_with_parent() -> None:
-    """Let the kernel end this process when torchrun is killed, so that nothing goes on training behind a new start."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

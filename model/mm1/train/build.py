@@ -13,17 +13,17 @@ import torch
 
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skip_batch, skipped_batches
-from mm1.data.collate import PixelNorm
-from mm1.data.loader import MixtureLoader
-from mm1.data.statistics import check_epochs
+from mm1.data.load.collate import PixelNorm
+from mm1.data.load.loader import MixtureLoader
+from mm1.data.load.statistics import check_epochs
 from mm1.errors import ConfigurationError, DivergedError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1.train.callbacks.base import Callback
-from mm1.train.callbacks.history import History
+from mm1.train.callback import Callback
+from mm1.train.callbacks.history import RecordHistory
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.preemption import Preemption
 from mm1.train.callbacks.profiler import Profiler
@@ -34,10 +34,12 @@ from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.engine import Engine, all_agree
 from mm1.train.flops import sizes_of_model
+from mm1.train.history import History
 from mm1.train.layout import Layout, plan_layout
-from mm1.train.loop import Loop, Progress
+from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
+from mm1.train.progress import Progress
 from mm1.train.run import Run
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.step import TrainStep
@@ -96,7 +98,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
         iter(loader),
         lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
         progress,
-        [history, *watchers, speed, *saving],
+        [RecordHistory(history), *watchers, speed, *saving],
         skipped_batches(store, job.key),
     )
     return Run(loop, engine, checkpoints, history, speed)

@@ -23,16 +23,16 @@ import torch
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.resume import publish_checkpoint
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
-from mm1.data.loader import MixtureLoader
+from mm1.data.load.loader import MixtureLoader
 from mm1.manifests import Checkpoint, Files, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
-from mm1.train.callbacks.history import History
 from mm1.train.config import TrainJob
 from mm1.train.engine import Engine, Tensors
-from mm1.train.loop import Progress
-from mm1.train.slots import OptimizerState
+from mm1.train.history import History
+from mm1.train.optimizer_state import OptimizerState
+from mm1.train.progress import Progress
 
 
 @dataclass(frozen=True)

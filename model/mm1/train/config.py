@@ -288,6 +288,11 @@ class TrainJob(Config):
     threads: int = 0
     """Threads of one process; 0 leaves torch's choice."""
 
+    def with_micro_batch(self, micro_batch: int) -> TrainJob:
+        """The same job with another micro-batch; its global batch stays as it is."""
+        train = self.config.train.model_copy(update={"micro_batch": micro_batch})
+        return self.model_copy(update={"config": self.config.model_copy(update={"train": train})})
+
 
 class TrainResult(Config):
     """What a trainer process leaves behind in result.json."""

@@ -30,7 +30,7 @@ from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.layout import BUCKET_ELEMENTS, Layout
 from mm1.train.optim import global_norm, parameter_groups
-from mm1.train.slots import OptimizerState, Slots, load_state, read_state
+from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
 from mm1.train.weights import whole_weights
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@
     init checkpoint -> language model, or everything -> (experts: upcycled)
     folders -> tower, decoder
 
-See :mod:`mm1.train.parts` for which part comes from where.
+See :mod:`mm1.train.model_origin` for which part comes from where.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from mm1.modeling.parts import adopt_language, build_from_parts
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
 from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, TrainConfig, VisionConfig
-from mm1.train.initial import unit_decoder
-from mm1.train.parts import LANGUAGE_ONLY
+from mm1.train.init_weights import unit_decoder
+from mm1.train.model_origin import LANGUAGE_ONLY
 from mm1.train.upcycle import upcycle
 
 DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from mm1.train.callbacks.history import History
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import TrainResult
 from mm1.train.engine import Engine
-from mm1.train.loop import Loop, Progress
+from mm1.train.history import History
+from mm1.train.loop import Loop
+from mm1.train.progress import Progress
 
 FINAL_LOSS_SHARE = 0.05
 """Share of the steps, at the end, that the reported losses are the mean of."""

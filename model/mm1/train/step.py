@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from mm1.data.collate import Batch, PixelNorm
+from mm1.data.load.collate import Batch, PixelNorm
 from mm1.errors import DivergedError
 from mm1.modeling.losses import IGNORED_LABEL, next_token_targets
 from mm1.train.engine import Engine

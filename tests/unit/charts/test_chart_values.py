@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from mm1_workflows import profiles
+from mm1_workflows.authoring import profiles
 
 CHART = Path(__file__).parents[3] / "charts" / "mm1"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())

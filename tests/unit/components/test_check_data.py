@@ -9,9 +9,9 @@ from mm1.data.features.rows import push_raw
 from mm1.errors import Outcome
 from mm1.manifests import digest_of_manifest
 from mm1.store.open import open_store
-from mm1_components.arguments import build_parser
 from mm1_components.check_data import STEP
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.mixtures import build_mix
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,11 +1,11 @@
 """The code digest covers what a step runs, and nothing else."""
 
-from mm1_components.cache import import_closure
+from mm1_components.wrapper.cache import import_closure
 
 
 def test_closure_follows_imports_through_this_project():
-    closure = import_closure("mm1_components.step")
-    assert {"mm1_components.step", "mm1.manifests", "mm1.store.base", "mm1.errors"} <= set(closure)
+    closure = import_closure("mm1_components.wrapper.execute")
+    assert {"mm1_components.wrapper.execute", "mm1.manifests", "mm1.store.base", "mm1.errors"} <= set(closure)
     assert all(path.is_file() for path in closure.values())
 
 
@@ -14,5 +14,5 @@ def test_closure_follows_imports_inside_functions():
 
 
 def test_what_is_not_imported_is_not_in_it():
-    assert "mm1_components.step" not in import_closure("mm1.manifests")
+    assert "mm1_components.wrapper.execute" not in import_closure("mm1.manifests")
     assert import_closure("json") == {}

@@ -5,14 +5,14 @@ from itertools import islice
 
 import pytest
 
-from mm1.data.loader import MixtureLoader
+from mm1.data.load.loader import MixtureLoader
 from mm1.errors import Outcome
 from mm1.manifests import DataMix, RawData, load
 from mm1.store.open import open_store
-from mm1_components.arguments import build_parser
 from mm1_components.data_mix import STEP
 from mm1_components.ingest import STEP as INGEST
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.raw_files import pairs, write_img2dataset, write_text
 
 

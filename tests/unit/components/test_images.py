@@ -20,8 +20,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1_components.cache import code_digest
-from mm1_workflows import profiles
+from mm1_components.wrapper.cache import code_digest
+from mm1_workflows.authoring import profiles
 from tests.unit.test_torch_free import light_modules
 
 ROOT = Path(__file__).parents[3]
@@ -122,7 +122,7 @@ def test_code_laid_out_as_in_an_image_has_the_digest_of_the_checkout(tmp_path: P
             else:
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / source, place)
-    code = "import json, sys; from mm1_components.cache import *; print(json.dumps([*map(code_digest, sys.argv[1:])]))"
+    code = "import json, sys; from mm1_components.wrapper.cache import *; print(json.dumps([*map(code_digest, sys.argv[1:])]))"
     modules = [f"mm1_components.{step}" for step in STEPS]
     paths = ":".join(str(tmp_path / "opt/mm1" / room) for room in ("model", "components", "workflows"))
     found = subprocess.run(

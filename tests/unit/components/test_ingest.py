@@ -13,9 +13,9 @@ from mm1.manifests import RawData, load
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
-from mm1_components.arguments import build_parser
 from mm1_components.ingest import STEP
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.raw_files import pairs, write_img2dataset, write_obelics, write_text
 
 SOURCES = ("captions", "interleaved", "text", "instructions")

@@ -21,8 +21,8 @@ from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
 from mm1_components import ingest_collect, ingest_filter, ingest_merge, ingest_plan, ingest_shard
-from mm1_components.arguments import build_parser
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.mixtures import encoded_image
 from tests.support.raw_files import write_img2dataset, write_text
 from tests.support.s3_server import s3_server
@@ -165,7 +165,7 @@ def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch)
 COMMAND = """
 import os, sys
 sys.path[:0] = {path!r}
-import mm1.data.ingest as made
+import mm1.data.prepare.pipeline as made
 real = made.filter_part
 def slow(store, part, *rest):
     print("part", part.number, os.getpid(), flush=True)
@@ -176,7 +176,7 @@ def slow(store, part, *rest):
     return real(store, part, *rest)
 made.filter_part = slow
 from mm1_components.ingest import STEP
-from mm1_components.step import main
+from mm1_components.wrapper.execute import main
 main(STEP, sys.argv[1:])
 """
 

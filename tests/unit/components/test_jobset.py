@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.config import TrainJob
-from mm1_components.launch.config import Launcher, Layout
-from mm1_components.launch.jobset import Gang, manifest
-from mm1_components.pools import ClaimMount, Pool, Taint
+from mm1_components.ranks.jobset.jobset import Gang, manifest
+from mm1_components.ranks.launcher import Launcher, Layout
+from mm1_components.wrapper.pools import ClaimMount, Pool, Taint
 
 POOL = Pool(image="trainer", gpus=2, cpus=4, labels={"kind": "big"}, taints=(Taint(key="kind", value="big"),))
 LAUNCHER = Launcher(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mm1_components.torchrun import beside_their_gpus
+from mm1_components.ranks.torchrun import numa_options
 
 BOUND, FREE = ("--numa-binding", "node"), ()
 
@@ -28,27 +28,27 @@ def machine(tmp_path, monkeypatch):
 
 def test_two_nodes_with_cores_of_ours_are_bound(machine):
     nodes = machine("0-3,8-11", "4-7,12-15")
-    assert beside_their_gpus(set(range(16)), nodes) == BOUND
-    assert beside_their_gpus({3, 15}, nodes) == BOUND
+    assert numa_options(set(range(16)), nodes) == BOUND
+    assert numa_options({3, 15}, nodes) == BOUND
 
 
 def test_one_node_is_left_alone(machine):
-    assert beside_their_gpus(set(range(16)), machine("0-15")) == FREE
+    assert numa_options(set(range(16)), machine("0-15")) == FREE
 
 
 def test_a_node_of_memory_alone_does_not_count(machine):
-    assert beside_their_gpus(set(range(16)), machine("0-15", "")) == FREE
+    assert numa_options(set(range(16)), machine("0-15", "")) == FREE
 
 
 def test_a_container_that_lacks_the_cores_of_a_node_is_left_alone(machine):
     nodes = machine("0-3,8-11", "4-7,12-15")
-    assert beside_their_gpus({0, 1, 8, 11}, nodes) == FREE
-    assert beside_their_gpus({4, 12}, nodes) == FREE
+    assert numa_options({0, 1, 8, 11}, nodes) == FREE
+    assert numa_options({4, 12}, nodes) == FREE
 
 
 def test_without_numactl_torchrun_would_end_the_run(machine):
-    assert beside_their_gpus(set(range(8)), machine("0-3", "4-7", numactl=False)) == FREE
+    assert numa_options(set(range(8)), machine("0-3", "4-7", numactl=False)) == FREE
 
 
 def test_a_system_that_does_not_tell_is_left_alone(tmp_path):
-    assert beside_their_gpus({0, 1}, tmp_path / "nothing") == FREE
+    assert numa_options({0, 1}, tmp_path / "nothing") == FREE

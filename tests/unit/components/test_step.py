@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field
 from mm1.errors import DataError, Outcome
 from mm1.manifests import Deployment
 from mm1.store.open import open_store
-from mm1_components.arguments import ManifestUri, Source, build_parser
-from mm1_components.step import Context, Step, execute
+from mm1_components.wrapper.arguments import ManifestUri, Source, build_parser
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.execute import execute
 
 CALLS = []
 
@@ -152,7 +153,8 @@ def test_help_explains_every_input():
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from mm1_components.step import Step, main
+from mm1_components.wrapper.declaration import Step
+from mm1_components.wrapper.execute import main
 from tests.unit.components.test_step import Inputs, Outputs
 def run(inputs, context):
     Path(sys.argv[-1]).write_text(str(context.work))

@@ -10,11 +10,11 @@ import pytest
 
 from mm1.errors import DivergedError, NetworkError
 from mm1.store.local import LocalStore
-from mm1.train.callbacks import kept
-from mm1_components import stage
-from mm1_components.stage import work_key
-from mm1_components.step import Context
-from mm1_components.training import FIGURES_FILE, Lines
+from mm1.train import run_files as kept
+from mm1_components.ranks import stage
+from mm1_components.ranks.stage import work_key
+from mm1_components.ranks.train import FIGURES_FILE, Lines
+from mm1_components.wrapper.declaration import Context
 from tests.support.tiny_runs import small_run
 
 LINE = {

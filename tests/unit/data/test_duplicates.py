@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mm1.data.config import PRESETS, NearDuplicates
-from mm1.data.duplicates import WHOLE_SAMPLE, find_drops, read_drops, write_drops
-from mm1.data.filters import Kept
 from mm1.data.images import difference_hash
+from mm1.data.prepare.duplicates import WHOLE_SAMPLE, find_drops, read_drops, write_drops
+from mm1.data.prepare.filters import Kept
+from mm1.data.prepare.signatures import Signatures
 from mm1.data.sample import ImagePart, Sample, TextPart
-from mm1.data.signatures import Signatures
 
 PAPER = PRESETS["paper"]
 WORDS = [f"word{number}" for number in range(400)]

@@ -19,7 +19,7 @@ from tests.support.mixtures import build_mix
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-REPOSITORY = Path(__file__).parents[3] / "infra" / "features"
+REPOSITORY = Path(__file__).parents[3] / "model/mm1/data/features/repo"
 
 
 def with_features(raw, **features):
@@ -185,7 +185,7 @@ def test_feast_apply_accepts_the_repository_and_answers_from_it(known, tmp_path)
     text = (REPOSITORY / "definitions.py").read_text()
     line = next(line for line in text.splitlines() if line.startswith("ROWS ="))
     (tmp_path / "definitions.py").write_text(text.replace(line, f"ROWS = {str(store.root / 'features')!r}"))
-    settings = (REPOSITORY / "feature_store.yaml").read_text().replace("../../runs/features", str(tmp_path))
+    settings = (REPOSITORY / "feature_store.yaml").read_text().replace("../../../../../runs/features", str(tmp_path))
     (tmp_path / "feature_store.yaml").write_text(settings)
     applied = subprocess.run([sys.executable, "-c", APPLY, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert applied.returncode == 0, applied.stderr

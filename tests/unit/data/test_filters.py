@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mm1.data.config import PRESETS, preset_named
-from mm1.data.filters import Filters
 from mm1.data.images import decode, open_image
+from mm1.data.prepare.filters import Filters
+from mm1.data.prepare.words import STOP_WORDS, character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.data.sample import ImagePart, Sample, TextPart
-from mm1.data.words import STOP_WORDS, character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
 

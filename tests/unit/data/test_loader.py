@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mm1.data.collate import PixelNorm
 from mm1.data.config import LoaderLimits
-from mm1.data.loader import MixtureLoader
-from mm1.data.open import open_mix
+from mm1.data.load.collate import PixelNorm
+from mm1.data.load.loader import MixtureLoader
+from mm1.data.load.open_mix import open_mix
 from mm1.data.sample import TextPart
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import blob_key
@@ -199,7 +199,7 @@ def test_text_with_the_image_token_is_damage(tmp_path, caplog):
 
 
 def test_no_more_tars_are_open_than_allowed(mixture, monkeypatch):
-    monkeypatch.setattr("mm1.data.open.MAX_OPEN_TARS", 2)
+    monkeypatch.setattr("mm1.data.load.open_mix.MAX_OPEN_TARS", 2)
     few = loader(mixture, limits=LoaderLimits(cache_bytes=0))
     assert all(map(same, take(few, 10), take(loader(mixture), 10)))
     readers = [reader for readers in few._opened.readers.values() for reader in readers]

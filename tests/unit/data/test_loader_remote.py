@@ -6,10 +6,10 @@ from urllib.parse import urlparse
 import pytest
 import torch
 
-import mm1.data.open as open_module
+import mm1.data.load.open_mix as open_module
 from mm1.data.blocks import BlockCache
 from mm1.data.config import LoaderLimits
-from mm1.data.loader import MixtureLoader
+from mm1.data.load.loader import MixtureLoader
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import RawData
 from mm1.store.base import blob_key

@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from mm1.data.config import LoaderLimits
-from mm1.data.loader import MixtureLoader
+from mm1.data.load.loader import MixtureLoader
 from mm1.store.local import LocalStore
 from tests.support.mixtures import build_mix, make_samples
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 
 from mm1.config.resolve import canonical_json
-from mm1.data.mixture import WEIGHT_PRESETS, Mixture, parse_weights, with_synthetic
-from mm1.data.open import make_plan, open_indexes
-from mm1.data.order import MixedOrder, SampleOrder
-from mm1.data.statistics import (
+from mm1.data.load.mixture import WEIGHT_PRESETS, Mixture, parse_weights, with_synthetic
+from mm1.data.load.open_mix import make_plan, open_indexes
+from mm1.data.load.order import MixedOrder, SampleOrder
+from mm1.data.load.statistics import (
     check_epochs,
     epochs_of,
     measure,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.data.mixture import Mixture, parse_weights
-from mm1.data.order import SampleOrder
+from mm1.data.load.mixture import Mixture, parse_weights
+from mm1.data.load.order import SampleOrder
 from mm1.errors import ConfigurationError
 
 weights_lists = st.lists(st.integers(0, 60), min_size=1, max_size=6).filter(any)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.data.mixture import Mixture
-from mm1.data.order import SampleOrder
-from mm1.data.packing import IMAGE_PLACE, PackingLimits, cut_document, pack
-from mm1.data.plan import Cursor, MixturePlan, SourceStream
+from mm1.data.load.mixture import Mixture
+from mm1.data.load.order import SampleOrder
+from mm1.data.load.packing import PackingLimits, cut_document, pack
+from mm1.data.load.sequences import Cursor, MixturePlan, SourceStream
+from mm1.data.sample import IMAGE_PLACE
 from mm1.errors import ConfigurationError, DataError
 
 LIMITS = PackingLimits(sequence_length=40, max_images=3, image_tokens=4)

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.data.prepare.sources.fetch import Fetcher
+from mm1.data.prepare.sources.formats import discover, read_all
+from mm1.data.prepare.sources.raw import cleaner
+from mm1.data.prepare.sources.roots import BucketRoot, LocalRoot
 from mm1.data.sample import ImagePart, TextPart
-from mm1.data.sources.fetch import Fetcher
-from mm1.data.sources.formats import discover, read_all
-from mm1.data.sources.raw import cleaner
-from mm1.data.sources.roots import BucketRoot, LocalRoot
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
@@ -242,9 +242,9 @@ import resource, sys
 from pathlib import Path
 from typing import ClassVar
 sys.path[:0] = {path!r}
-from mm1.data.sources.formats import read_all
-from mm1.data.sources.raw import cleaner
-from mm1.data.sources.roots import LocalRoot
+from mm1.data.prepare.sources.formats import read_all
+from mm1.data.prepare.sources.raw import cleaner
+from mm1.data.prepare.sources.roots import LocalRoot
 count = 0
 for number, sample in enumerate(read_all(sys.argv[1], LocalRoot(Path(sys.argv[2])), cleaner(()))):
     count += 1

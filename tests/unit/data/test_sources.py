@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.data.prepare.sources.formats import FORMATS, discover, read_all
+from mm1.data.prepare.sources.raw import cleaner
+from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import ImagePart, TextPart
-from mm1.data.sources.formats import FORMATS, discover, read_all
-from mm1.data.sources.raw import cleaner
-from mm1.data.sources.roots import LocalRoot
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError
 from mm1.world.config import WorldConfig

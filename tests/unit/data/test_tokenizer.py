@@ -6,10 +6,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
-from mm1.data.documents import build_documents
+from mm1.data.load.documents import build_documents
+from mm1.data.prepare.sources.llava import chat_parts
+from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.sample import ImagePart, Sample
-from mm1.data.sources.llava import chat_parts
-from mm1.data.sources.raw import cleaner
 from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer, adopt_folder, train_bpe
 from mm1.errors import ConfigurationError
 from mm1.modeling import processing

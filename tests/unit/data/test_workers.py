@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from mm1.data.workers import Workers
+from mm1.data.load.workers import Workers
 from mm1.errors import DataError
 
 SLOT = 1 << 16
@@ -95,7 +95,7 @@ def test_breaking_off_ends_the_workers():
 CRASHING = """
 import itertools, os, sys
 sys.path[:0] = {path!r}
-from mm1.data.workers import Workers
+from mm1.data.load.workers import Workers
 from tests.unit.data.test_workers import SLOT, Stamp
 workers = Workers(Stamp(), 2, SLOT, 1)
 for number, (slot, result) in enumerate(workers.run(itertools.count())):

@@ -12,7 +12,7 @@ from mm1.evals.config import EvalConfig, Templates
 from mm1.evals.harness import evaluate
 from mm1.evals.items import BenchmarkFolder, Item
 from mm1.evals.prompts import DemonstrationPool, PromptWriter, choose_items, shuffled_images
-from mm1.evals.report import benchmarks_digest, metrics_json, store_examples, summary_markdown
+from mm1.evals.results import benchmarks_digest, metrics_json, store_examples, summary_markdown
 from mm1.evals.tasks.registry import TASKS, find_task
 from mm1.generation.generator import Generator
 from mm1.store.open import open_store

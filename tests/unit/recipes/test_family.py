@@ -13,7 +13,7 @@ from mm1.recipes import registry
 from mm1.train.model import model_config
 from mm1.train.optim import num_decoder_parameters
 from mm1.train.schedule import learning_rate_law
-from mm1_components.stage import resolve_run
+from mm1_components.ranks.stage import resolve_run
 
 FAMILY = ("mm1_1b", "mm1_3b", "mm1_7b", "mm1_30b", "mm1_3b_moe", "mm1_7b_moe")
 

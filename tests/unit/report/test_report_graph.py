@@ -6,7 +6,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm1.report.graph import Layout, layered
+from mm1.report.graph import Drawing, layered
 
 names = st.integers(1, 9).map(lambda count: [f"n{number}" for number in range(count)])
 graphs = names.flatmap(
@@ -14,7 +14,7 @@ graphs = names.flatmap(
 )
 
 
-def layout_of(graph: tuple[list[str], list[tuple[str, str]]]) -> Layout:
+def layout_of(graph: tuple[list[str], list[tuple[str, str]]]) -> Drawing:
     return layered(*graph)
 
 

@@ -11,22 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mm1.data.open import open_mix
+from mm1.data.load.open_mix import open_mix
+from mm1.lineage.text import duration
 from mm1.manifests import DataMix, Score, publish
+from mm1.report.album import Album
 from mm1.report.charts import spread_out
 from mm1.report.collect import collect
 from mm1.report.config import ReportConfig
 from mm1.report.curves import history_columns
-from mm1.report.images import Album
 from mm1.report.measures import measured_rows, measures, smoothed
-from mm1.report.overview import duration, short, signed
+from mm1.report.overview import short, signed
 from mm1.report.samples import sequence_of, source_samples
 from mm1.report.scores import comparison, distance, evaluations
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
-from mm1_components.arguments import build_parser
 from mm1_components.report import STEP
-from mm1_components.step import execute
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
 from tests.support.mixtures import build_mix
 from tests.support.report_fixture import build_run
 

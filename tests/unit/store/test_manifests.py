@@ -5,13 +5,13 @@ import json
 import pytest
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.lineage.graph import ancestors
 from mm1.manifests import (
     Checkpoint,
     DataMix,
     Deployment,
     GateDecision,
     GateRule,
-    ancestors,
     blobs_of,
     digest_of_manifest,
     load,

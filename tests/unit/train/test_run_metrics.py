@@ -12,13 +12,13 @@ import torch
 
 from mm1.errors import ConfigurationError, NetworkError, Preempted
 from mm1.store.local import LocalStore
+from mm1.train import run_files as kept
 from mm1.train.build import build_run
-from mm1.train.callbacks import kept
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.profiler import Profiler
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.flops import Work, sizes_of_model, step_flops
-from mm1.train.loop import Progress
+from mm1.train.progress import Progress
 from mm1.train.step import StepResult
 from tests.support.tiny_model import tiny_model
 from tests.support.tiny_runs import job_of, small_run

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from mm1.store.local import LocalStore
-from mm1.train.callbacks import kept
+from mm1.train import run_files as kept
 from mm1.train.callbacks import wandb as callback_module
 from mm1.train.callbacks.wandb import Wandb, follow, run_id
-from mm1.train.loop import Progress
+from mm1.train.progress import Progress
 
 STAND_IN = """
 import json, os, sys

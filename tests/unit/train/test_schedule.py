@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mm1.errors import ConfigurationError
 from mm1.train.config import ScheduleConfig
 from mm1.train.layout import plan_layout
-from mm1.train.loop import Progress
+from mm1.train.progress import Progress
 from mm1.train.schedule import learning_rate_law, rate_factor, warmup_steps
 
 

@@ -10,7 +10,7 @@ from mm1.manifests import Checkpoint
 from mm1.recipes import registry
 from mm1.train.config import ModelConfig, SequenceConfig
 from mm1.train.model import Init, build_model
-from mm1.train.parts import check_against_mixture, check_sequence, settle_parts
+from mm1.train.model_origin import check_against_mixture, check_sequence, settle_parts
 from tests.support.mixtures import build_mix
 from tests.support.tiny_runs import small_run
 

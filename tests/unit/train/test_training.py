@@ -10,15 +10,15 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
-from mm1.data.loader import MixtureLoader
+from mm1.data.load.loader import MixtureLoader
 from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
 from mm1.manifests import Checkpoint, load, load_digest
 from mm1.train import build as build_module
 from mm1.train.build import build_run, train_through
-from mm1.train.callbacks.base import Callback
+from mm1.train.callback import Callback
 from mm1.train.config import TrainJob
-from mm1.train.imported import publish_imported
-from mm1.train.parts import settle_parts
+from mm1.train.import_decoder import publish_imported
+from mm1.train.model_origin import settle_parts
 from tests.support.tiny_runs import job_of, small_run
 
 

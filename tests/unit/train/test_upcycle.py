@@ -18,9 +18,9 @@ from transformers import (
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, load
 from mm1.train.config import TrainJob
-from mm1.train.imported import publish_imported
+from mm1.train.import_decoder import publish_imported
 from mm1.train.model import Init, build_model
-from mm1.train.parts import settle_parts
+from mm1.train.model_origin import settle_parts
 from mm1.train.upcycle import upcycle
 from tests.support.tiny_runs import small_run
 

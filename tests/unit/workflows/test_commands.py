@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from mm1.errors import ConfigurationError
+from mm1.lineage import records
+from mm1.lineage.gc import find_garbage
 from mm1.manifests import (
     DataMix,
     EvalReport,
@@ -26,8 +28,8 @@ from mm1.manifests import (
 )
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1_workflows import cli, records
-from mm1_workflows.commands import doctor, gc, serve
+from mm1_workflows.cli import main as cli
+from mm1_workflows.cli.commands import doctor, serve
 
 ZERO = "0" * 64
 
@@ -122,7 +124,7 @@ def test_lineage_goes_back_to_the_raw_data(store: Store, tmp_path: Path, capsys:
         assert text.index(f"DataMix {digest[:12]}") < text.index("RawData") and text.count("DataMix") == 1
     html, dot = tmp_path / "l.html", tmp_path / "l.dot"
     assert cli.main(["lineage", uri, "--store", store.uri, "--html", str(html), "--dot", str(dot)]) == 0
-    assert html.read_text().count("<rect") == 2 and "http" not in html.read_text()
+    assert html.read_text().count("<rect") == 2 and "http:" not in html.read_text() and "https:" not in html.read_text()
     assert f'"{digest_of_manifest(parent)}" -> "{digest}"' in dot.read_text()
     assert cli.main(["lineage", "nothing", "--store", store.uri]) == 80
 
@@ -156,7 +158,7 @@ def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: 
         assert store.get_bytes(manifest.sources["text"].shards[0].tar)
     assert store.get_bytes(fresh)
     assert not store.exists(f"manifests/{digest_of_manifest(old)}.json")
-    assert gc.plan(store, keep=1, keep_runs=[]).keys == []
+    assert find_garbage(store, keep=1, keep_runs=[]).keys == []
 
 
 def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
@@ -169,11 +171,11 @@ def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
     left.mkdir(parents=True)
     age(store, 24 * 29)
     os.utime(left, (0, 0))
-    assert gc.plan(store, keep=0, keep_runs=[]).keys == ["runs/old/pretrain.json"]
+    assert find_garbage(store, keep=0, keep_runs=[]).keys == ["runs/old/pretrain.json"]
     assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 0
     assert not left.exists()
     age(store, 24 * 31)
-    gone = gc.plan(store, keep=1, keep_runs=[]).keys
+    gone = find_garbage(store, keep=1, keep_runs=[]).keys
     assert {"resume/work.json", "watch/work/metrics/000000000005.jsonl"} < set(gone)
     assert f"manifests/{digest_of_manifest(unfinished)}.json" in gone
 
@@ -182,13 +184,13 @@ def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     record(store, "old", "ingest", raw(store, "old"))
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00")
     age(store, 2)
-    assert gc.plan(store, keep=1, keep_runs=[]).keys
-    assert gc.plan(store, keep=1, keep_runs=["old"]).keys == []
+    assert find_garbage(store, keep=1, keep_runs=[]).keys
+    assert find_garbage(store, keep=1, keep_runs=["old"]).keys == []
     with pytest.raises(ConfigurationError, match="no run gone"):
-        gc.plan(store, keep=1, keep_runs=["gone"])
+        find_garbage(store, keep=1, keep_runs=["gone"])
     record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())
     with pytest.raises(ConfigurationError, match="live is running"):
-        gc.plan(store, keep=1, keep_runs=[])
+        find_garbage(store, keep=1, keep_runs=[])
 
 
 def test_serve_finds_the_newest_deployment(store: Store) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm1.errors import RETRIED
-from mm1_workflows.expressions import (
+from mm1_workflows.argo.expressions import (
     RETRY_EXPRESSION,
     parse_condition,
     parse_depends,

@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from mm1_workflows.following.nodes import tasks_of
-from mm1_workflows.following.show import LiveDisplay, PlainDisplay
+from mm1_workflows.cluster.following.nodes import tasks_of
+from mm1_workflows.cluster.following.show import LiveDisplay, PlainDisplay
 from tests.support.argo_objects import pod_node, retry_node, workflow
 
 BACK_OFF = "ImagePullBackOff: Back-off pulling image"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import graph
-from mm1_workflows.compile import to_yaml
+from mm1_workflows.engines.yaml import to_yaml
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, toy
 
 Edges = dict[int, set[int]]
@@ -40,7 +40,7 @@ def test_random_graphs_come_back_as_they_were_made(edges: Edges, random: Any) ->
                 tasks[other] >> tasks[task]
 
     document = build(body)
-    read = graph.read(document)
+    read = read_workflow(document)
     assert {name: set(task.depends) for name, task in read.tasks.items()} == {
         f"t{task}": {f"t{other}" for other in before} for task, before in edges.items()
     }
@@ -48,7 +48,7 @@ def test_random_graphs_come_back_as_they_were_made(edges: Edges, random: Any) ->
     for name, task in read.tasks.items():
         assert set(task.depends) <= seen
         seen.add(name)
-    assert graph.read(yaml.safe_load(to_yaml(document))) == read
+    assert read_workflow(yaml.safe_load(to_yaml(document))) == read
 
 
 def test_a_fan_out_of_many_tasks_is_read_quickly() -> None:
@@ -57,7 +57,7 @@ def test_a_fan_out_of_many_tasks_is_read_quickly() -> None:
         for number in range(500):
             first >> toy(f"t{number}", say=first.get_parameter("text"))
 
-    assert len(graph.read(build(body)).tasks) == 501
+    assert len(read_workflow(build(body)).tasks) == 501
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_a_fan_out_of_many_tasks_is_read_quickly() -> None:
 )
 def test_what_is_no_workflow_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        graph.read(document)
+        read_workflow(document)

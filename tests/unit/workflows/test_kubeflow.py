@@ -10,9 +10,11 @@ from hera.workflows import Container, Parameter, Workflow
 from hera.workflows.models import ValueFrom
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import cli, graph, load
-from mm1_workflows.graph import Document
-from mm1_workflows.kubeflow import losses, read_ir, translate
+from mm1_workflows.argo.document import Document
+from mm1_workflows.authoring import load
+from mm1_workflows.cli import main as cli
+from mm1_workflows.engines.kubeflow import losses, read_ir, translate
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, toy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +43,7 @@ def test_the_sdk_loads_the_committed_pipelines(file: Path) -> None:
 
     text = file.read_text()
     loaded = components.load_component_from_text(text)
-    workflow = graph.read(load.load(str(ROOT / f"workflows/{file.stem}.py")).document)
+    workflow = read_workflow(load.load(str(ROOT / f"workflows/{file.stem}.py")).document)
     assert loaded.name == workflow.name
     assert set(loaded.component_spec.inputs) == set(workflow.parameters)
     spec, platform = documents(text)

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import compile as compiler
-from mm1_workflows import graph
-from mm1_workflows.expressions import substitute
-from mm1_workflows.graph import Document, TaskNode
-from mm1_workflows.kubeflow import parity, read_argo, read_ir, translate
-from mm1_workflows.kubeflow.facts import plain_name, plain_value
-from mm1_workflows.load import load
+from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.expressions import substitute
+from mm1_workflows.argo.graph import TaskNode
+from mm1_workflows.authoring.load import load
+from mm1_workflows.engines import yaml as compiler
+from mm1_workflows.engines.kubeflow import parity, read_argo, read_ir, translate
+from mm1_workflows.engines.kubeflow.facts import plain_name, plain_value
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.random_graphs import WorkflowPlan, build, plans
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,7 +53,7 @@ def test_random_graphs_are_said_alike(plan: WorkflowPlan) -> None:
 @given(plans(), st.randoms(use_true_random=False))
 def test_the_local_runner_s_graph_is_the_one_that_argo_sees(plan: WorkflowPlan, random: Any) -> None:
     document = build(plan)
-    mine, theirs = graph.read(document), read_argo.read(document)
+    mine, theirs = read_workflow(document), read_argo.read(document)
     tasks = {**mine.tasks, **({mine.on_exit.name: mine.on_exit} if mine.on_exit else {})}
     assert set(tasks) == set(theirs.steps) == {task.name for task in plan.tasks} | ({"finish"} if plan.exit_task else set())
     for name, task in tasks.items():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mm1_components.training import FIGURES_FILE
-from mm1_workflows.graph import TaskNode, Template
-from mm1_workflows.local.display import PlainDisplay, view
-from mm1_workflows.local.process import read_figures
-from mm1_workflows.local.state import Instance, State
+from mm1_components.ranks.train import FIGURES_FILE
+from mm1_workflows.argo.graph import TaskNode, Template
+from mm1_workflows.engines.local.display import PlainDisplay, view
+from mm1_workflows.engines.local.process import read_figures
+from mm1_workflows.engines.local.state import Instance, State
 
 FIGURES = "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.53, 0.81 GB, 2 batches left out"
 

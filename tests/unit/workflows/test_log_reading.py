@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError, NetworkError
-from mm1_workflows.following.log import read
-from mm1_workflows.following.patience import Patience
-from mm1_workflows.transport.base import NotFound, Refused
+from mm1_workflows.cluster.following.log import read
+from mm1_workflows.cluster.following.patience import Patience
+from mm1_workflows.cluster.transport.base import NotFound, Refused
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mm1_workflows.following.pending import RankPod, Training, pod_reason, rank_pods, reasons
+from mm1_workflows.cluster.following.pending import RankPod, Training, pod_reason, rank_pods, reasons
 
 LABELS = {"mm1.dev/run": "run-1", "mm1.dev/task": "pretrain", "mm1.dev/role": "rank"}
 QUOTA = "couldn't assign flavors to pod set node: insufficient unused quota for nvidia.com/gpu in flavor default, 8 more needed"

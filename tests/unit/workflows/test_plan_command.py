@@ -16,8 +16,8 @@ from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
 from mm1.train.plan.speed import GPUS
-from mm1_workflows import cli
-from mm1_workflows.commands.plan import complete
+from mm1_workflows.cli import main as cli
+from mm1_workflows.cli.commands.plan import complete
 
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
 COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
@@ -50,7 +50,7 @@ def test_every_recipe_has_a_layout_that_fits_80_gb(name):
 def test_the_recipes_own_layouts_fit_the_machines_that_the_page_names(name, gpus):
     found = forecast(complete(registry.get(name), MODEL_OF_INIT.get(name, "")), Machine(gpus, "h100"))
     assert found.fits, found.memory_gib
-    assert max(found.host_gib.values()) < 1600  # infra/pools.yaml
+    assert max(found.host_gib.values()) < 1600  # mm1_workflows/profiles/pools.yaml
 
 
 def row(name: str) -> str:
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused_with_what_would_help():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = "import sys; sys.modules['torch'] = None; from mm1_workflows.cli import main; sys.exit(main(sys.argv[1:]))"
+    start = "import sys; sys.modules['torch'] = None; from mm1_workflows.cli.main import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run([sys.executable, "-c", start, "plan", *arguments], capture_output=True, text=True, check=False)
 
 

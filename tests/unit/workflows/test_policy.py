@@ -14,9 +14,12 @@ import pytest
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import graph, policy, profiles, steps
-from mm1_workflows.findings import PolicyError
-from mm1_workflows.graph import Document
+from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.graph import common_type
+from mm1_workflows.authoring import profiles, steps
+from mm1_workflows.rules import policy
+from mm1_workflows.rules.finding import PolicyError
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, toy
 
 DEFAULT = profiles.default()
@@ -209,7 +212,7 @@ def test_a_broken_rule_is_found_and_named(good: Document, rule: str, change: Cha
     assert rule in {finding.rule for finding in findings}, findings
     if rule < "P009":
         with pytest.raises(PolicyError, match=rule):
-            graph.read(document)
+            read_workflow(document)
     elif rule != "P010":
         assert errors(document) == {rule}
 
@@ -268,6 +271,6 @@ def test_a_pool_that_may_burst_needs_no_limit_of_cores_but_one_of_memory(good: D
 
 
 def test_a_parameter_that_feeds_a_source_and_a_manifest_is_a_manifest() -> None:
-    assert graph.common_type(["source", "manifest"]) == "manifest"
-    assert graph.common_type([["a", "b"], ["a", "b"]]) == ["a", "b"]
-    assert graph.common_type(["integer", "text"]) is None
+    assert common_type(["source", "manifest"]) == "manifest"
+    assert common_type([["a", "b"], ["a", "b"]]) == ["a", "b"]
+    assert common_type(["integer", "text"]) is None

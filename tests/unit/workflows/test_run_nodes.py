@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from mm1.errors import ConfigurationError
-from mm1_workflows.commands.retry import again
-from mm1_workflows.commands.runs import moment
-from mm1_workflows.following.nodes import nodes_of, pod_name, tasks_of
+from mm1_workflows.cli.commands.retry import again
+from mm1_workflows.cli.commands.since import parse_since
+from mm1_workflows.cluster.following.nodes import nodes_of, pod_name, tasks_of
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 
 
@@ -90,9 +90,9 @@ def test_what_runs_or_went_well_is_not_repeated(phase: str, words: str) -> None:
 
 def test_since_is_a_time_back_or_a_date() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    assert moment("90m", now) == datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
-    assert moment("7d", now) == datetime(2026, 11, 17, 12, tzinfo=UTC)
-    assert moment("2026-11-01") == datetime(2026, 11, 1, tzinfo=UTC)
-    assert moment("") is None
+    assert parse_since("90m", now) == datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
+    assert parse_since("7d", now) == datetime(2026, 11, 17, 12, tzinfo=UTC)
+    assert parse_since("2026-11-01") == datetime(2026, 11, 1, tzinfo=UTC)
+    assert parse_since("") is None
     with pytest.raises(ConfigurationError, match="12h"):
-        moment("yesterday")
+        parse_since("yesterday")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mm1.errors import Outcome
-from mm1_workflows.following.follow import farewell
-from mm1_workflows.following.outcome import Ended, outcome_of
+from mm1_workflows.cluster.following.follow import farewell
+from mm1_workflows.cluster.following.outcome import Ended, outcome_of
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 
 EXIT = f"{RUN}.onExit"

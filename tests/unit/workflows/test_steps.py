@@ -9,8 +9,12 @@ import pytest
 from hera.workflows import DAG, Container, Parameter, Workflow
 
 from mm1.errors import ConfigurationError
-from mm1_workflows import graph, parameters, profiles, steps
-from mm1_workflows.load import load
+from mm1_workflows.argo import parameters
+from mm1_workflows.argo.document import InputType, spec_of
+from mm1_workflows.argo.graph import read_template
+from mm1_workflows.authoring import profiles, steps
+from mm1_workflows.authoring.load import load
+from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_steps import STEP
 from tests.support.toy_workflows import build, toy
 
@@ -25,7 +29,7 @@ def test_a_step_becomes_one_template_with_all_its_inputs() -> None:
     document = build(body, word="x", count="3")
     templates = {item["name"]: item for item in document["spec"]["templates"]}
     assert list(templates) == ["main", "step-toy"]  # two tasks, one template
-    template = graph.read_template(templates["step-toy"])
+    template = read_template(templates["step-toy"])
     assert template.command == ("python", "-m", "tests.support.toy_steps")
     assert template.inputs == {
         "say": "", "then": "", "seconds": "0.0", "fail": "0", "fail_times": "0", "folder": "", "count": "3", "task": None,
@@ -34,7 +38,7 @@ def test_a_step_becomes_one_template_with_all_its_inputs() -> None:
     assert "--fail-times={{inputs.parameters.fail_times}}" in template.args
     assert template.outputs == {"text": "/tmp/mm1/out/text", "items": "/tmp/mm1/out/items"}
     assert template.artifacts == {"summary-md": "/tmp/mm1/artifacts/summary.md"}
-    arguments = graph.read(document).tasks["first"].arguments
+    arguments = read_workflow(document).tasks["first"].arguments
     assert arguments == {
         "say": "{{workflow.parameters.word}}", "count": "{{workflow.parameters.count}}", "seconds": "0.5", "task": "first",
     }  # fmt: skip
@@ -50,14 +54,14 @@ def test_unknown_and_missing_inputs_are_refused() -> None:
 
 
 def test_parameters_are_described_and_typed_by_the_inputs_they_feed() -> None:
-    workflow = graph.read(build(body, word="x", count="3"))
+    workflow = read_workflow(build(body, word="x", count="3"))
     assert workflow.parameters["count"].type == "integer"
     assert workflow.parameters["count"].description == "steps of progress"
     assert workflow.parameters["store"].value == "s3://mm1/store"
 
 
 def test_typed_parameters_are_checked() -> None:
-    workflow = graph.read(build(body, word=None, count="3"))
+    workflow = read_workflow(build(body, word=None, count="3"))
     assert parameters.check(workflow, parameters.parse(["word=a=b", "count=4"]))["word"] == "a=b"
     for given, complaint in {
         ("word=x", "count=four"): "count='four': an integer is wanted",
@@ -88,7 +92,7 @@ def test_typed_parameters_are_checked() -> None:
         ("/some/file", "source", True),
     ],
 )
-def test_types_of_parameters(value: str, kind: graph.InputType, fits: bool) -> None:
+def test_types_of_parameters(value: str, kind: InputType, fits: bool) -> None:
     assert (parameters.mismatch(value, kind) is None) == fits
 
 
@@ -108,7 +112,7 @@ def test_templates_by_hand_get_what_every_template_has() -> None:
 
 WORKFLOW = """
 from hera.workflows import DAG, Workflow
-from mm1_workflows import steps
+from mm1_workflows.authoring import steps
 from tests.support.toy_steps import STEP
 
 with Workflow(generate_name="toy-", entrypoint="main") as w:
@@ -123,9 +127,9 @@ def test_a_profile_changes_images_pools_and_store(tmp_path: Path) -> None:
     digest = "registry.example.org/cpu@sha256:" + "1" * 64
     site.write_text(f"images: {{cpu: '{digest}'}}\npools: {{cpu: {{memory: 1Gi}}}}\nstore: s3://site/store\n")
     plain, sited = load(str(file)), load(str(file), str(site))
-    container = graph.spec_of(sited.document)["templates"][1]["container"]
+    container = spec_of(sited.document)["templates"][1]["container"]
     assert container["image"] == digest and container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
-    assert graph.read(sited.document).parameters["store"].value == "s3://site/store"
+    assert read_workflow(sited.document).parameters["store"].value == "s3://site/store"
     assert sited.profile.image("trainer") == plain.profile.image("trainer")
     assert load(str(file)).document == plain.document  # nothing of the site's profile is left
 
@@ -155,7 +159,7 @@ def test_one_of_several_workflows_is_named_after_a_colon(tmp_path: Path) -> None
     file.write_text(WORKFLOW + WORKFLOW.replace("as w", "as other").replace("toy-", "other-"))
     with pytest.raises(ConfigurationError, match="choose one"):
         load(str(file))
-    assert graph.read(load(f"{file}:other").document).name == "other"
+    assert read_workflow(load(f"{file}:other").document).name == "other"
     with pytest.raises(ConfigurationError, match="did you mean 'other'"):
         load(f"{file}:ohter")
 

@@ -8,22 +8,24 @@ from pathlib import Path
 import pytest
 
 from mm1_components import pretrain, sft
-from mm1_components.arguments import placement_fields
-from mm1_components.launch.config import Launcher
-from mm1_workflows import graph, profiles
-from mm1_workflows.load import load
-from mm1_workflows.local.process import argv_of
+from mm1_components.ranks.launcher import Launcher
+from mm1_components.wrapper.arguments import placement_fields
+from mm1_workflows.argo.graph import Template
+from mm1_workflows.authoring import profiles
+from mm1_workflows.authoring.load import load
+from mm1_workflows.engines.local.process import argv_of
+from mm1_workflows.rules.reading import read_workflow
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def template() -> graph.Template:
+def template() -> Template:
     """The template of the pre-training in the chain."""
-    return graph.read(load(str(ROOT / "workflows/full.py")).document).tasks["pretrain"].template
+    return read_workflow(load(str(ROOT / "workflows/full.py")).document).tasks["pretrain"].template
 
 
-def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(template: graph.Template) -> None:
+def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(template: Template) -> None:
     profile = profiles.default()
     (text,) = [word.removeprefix("--launcher=") for word in template.args if word.startswith("--launcher=")]
     launcher = Launcher.model_validate(json.loads(text))
@@ -32,7 +34,7 @@ def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(tem
     assert launcher.grace_s == pretrain.STEP.grace_s and "{{" not in text, "Argo would take two braces for a reference"
 
 
-def test_on_one_machine_it_is_not_told_of_the_cluster(template: graph.Template, tmp_path: Path) -> None:
+def test_on_one_machine_it_is_not_told_of_the_cluster(template: Template, tmp_path: Path) -> None:
     argv = argv_of(template, tmp_path, lambda reference: reference)
     assert not any(word.startswith("--launcher") for word in argv)
     assert [word for word in argv if word.startswith("--nodes=")] == ["--nodes=inputs.parameters.nodes"]

@@ -7,7 +7,7 @@
      "skipped": 0, "router/load_max": 1.2, ...}
 
 Rank 0 writes them. Each line goes to the system at once, so none is lost with the process; at each checkpoint the new lines go
-to the store, too (:mod:`mm1.train.callbacks.kept`), and a resumed run goes on from those up to its checkpoint. What repeats is
+to the store, too (:mod:`mm1.train.run_files`), and a resumed run goes on from those up to its checkpoint. What repeats is
 in the history as well; this file has the times.
 """
 
@@ -25,12 +25,12 @@ import torch
 
 from mm1.errors import Mm1Error
 from mm1.store.base import Store
-from mm1.train.callbacks import kept
-from mm1.train.callbacks.base import Callback
+from mm1.train import run_files as kept
+from mm1.train.callback import Callback
 from mm1.train.flops import Sizes, Work, peak_flops, step_flops, utilisation
 
 if TYPE_CHECKING:
-    from mm1.train.loop import Progress
+    from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mm1.errors import Preempted
-from mm1.train.callbacks.base import Callback
+from mm1.train.callback import Callback
 from mm1.train.engine import Engine
 
 if TYPE_CHECKING:
     from mm1.train.checkpoints import Checkpoints
-    from mm1.train.loop import Progress
+    from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
 

@@ -11,11 +11,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mm1.train.callbacks.base import Callback
+from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Metrics
 
 if TYPE_CHECKING:
-    from mm1.train.loop import Progress
+    from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
 

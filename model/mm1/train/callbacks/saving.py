@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mm1.train.callbacks.base import Callback
+from mm1.train.callback import Callback
 
 if TYPE_CHECKING:
     from mm1.train.checkpoints import Checkpoints
-    from mm1.train.loop import Progress
+    from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
 

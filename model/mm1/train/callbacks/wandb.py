@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from mm1.errors import Mm1Error
 from mm1.store.base import Store, digest_of
-from mm1.train.callbacks import kept
-from mm1.train.callbacks.base import Callback
+from mm1.train import run_files as kept
+from mm1.train.callback import Callback
 
 if TYPE_CHECKING:
-    from mm1.train.loop import Progress
+    from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,231 @@
+"""The JobSet of a training run, as plain data: one replicated job, one pod per node, each with torchrun.
+
+Codes that no restart can help end the JobSet at once. Anything else restarts the whole gang, and the ranks go on from the last
+checkpoint: a lost pod or the network a bounded number of times, a preemption (the ranks have saved, or the node is being
+drained) without being counted. What JobSet cannot decide, the supervisor does (:mod:`mm1_components.ranks.jobset.supervisor`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError, Outcome
+from mm1.train.config import TrainJob
+from mm1_components.ranks.launcher import Launcher, Layout
+from mm1_components.wrapper.pools import POOL_LABEL, Pool
+
+GROUP, VERSION, PLURAL = "jobset.x-k8s.io", "v1alpha2", "jobsets"
+REPLICATED_JOB = "node"
+RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
+ATTEMPT_ANNOTATION, MICRO_BATCH_ANNOTATION = "mm1.dev/attempt", "mm1.dev/micro-batch"
+KEY_ANNOTATION, AVOID_ANNOTATION = "mm1.dev/key", "mm1.dev/avoid"
+HOST_LABEL = "kubernetes.io/hostname"
+PORT = 29500
+FINAL = (
+    Outcome.CONFIGURATION,
+    Outcome.DATA,
+    Outcome.DIVERGED,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.HARDWARE,
+    Outcome.CHECKPOINT,
+)
+"""Outcomes after which starting the same ranks again in the same way and place is no use."""
+KEEP_FINISHED_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gang:
+    """What one JobSet is made for."""
+
+    run: str
+    """Workflow's name."""
+    task: str
+    key: str
+    """Cache key of the work."""
+    attempt: int
+    """0 for the first JobSet of the work, then 1, ..."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that reported a fault, by host name."""
+    owner: dict[str, Any] | None = None
+    """Owner reference of the workflow, so that nothing outlives it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the JobSet; at most 36 characters, because names of pods and hosts are made of it."""
+        plain = re.sub(r"[^a-z0-9]+", "-", self.task.lower()).strip("-")[:20].strip("-") or "train"
+        digest = hashlib.sha256(f"{self.run}/{self.task}/{self.key}".encode()).hexdigest()[:10]
+        return f"{plain}-{digest}-{self.attempt}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of JobSet and pods."""
+        return {
+            "app.kubernetes.io/part-of": "mm1",
+            RUN_LABEL: label_value(self.run),
+            TASK_LABEL: label_value(self.task),
+            ROLE_LABEL: "rank",
+        }
+
+
+def label_value(text: str) -> str:
+    """A text as a label's value: its first 63 characters, with dashes for what a label may not hold."""
+    return re.sub(r"[^-A-Za-z0-9_.]+", "-", text)[:63].strip("-_.")
+
+
+def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> dict[str, Any]:
+    """The JobSet.
+
+    Raises:
+        ConfigurationError: the layout names a pool that the launcher does not know.
+    """
+    pool_name = layout.pool or launcher.pool
+    if pool_name not in launcher.pools:
+        raise ConfigurationError(f"pool {pool_name!r} has no GPUs or is unknown; {suggest(pool_name, list(launcher.pools))}")
+    pool = launcher.pools[pool_name]
+    labels = gang.labels | ({"kueue.x-k8s.io/queue-name": launcher.queue} if launcher.queue else {})
+    metadata: dict[str, Any] = {
+        "name": gang.name,
+        "labels": labels,
+        "annotations": {
+            ATTEMPT_ANNOTATION: str(gang.attempt),
+            MICRO_BATCH_ANNOTATION: str(job.config.train.micro_batch),
+            KEY_ANNOTATION: gang.key,
+            AVOID_ANNOTATION: " ".join(gang.avoid),
+        },
+    }
+    if gang.owner:
+        metadata["ownerReferences"] = [gang.owner]
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "JobSet",
+        "metadata": metadata,
+        "spec": {
+            "ttlSecondsAfterFinished": KEEP_FINISHED_S,
+            "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+            "failurePolicy": {
+                "maxRestarts": launcher.restarts,
+                "rules": [
+                    _restart_rule("final", "FailJobSet", 0),
+                    _restart_rule("saved", "RestartJobSetAndIgnoreMaxRestarts", 1),
+                    _restart_rule("disrupted", "RestartJobSetAndIgnoreMaxRestarts", 2),
+                ],
+            },
+            "replicatedJobs": [
+                {
+                    "name": REPLICATED_JOB,
+                    "replicas": 1,
+                    "template": {
+                        "metadata": {"labels": gang.labels},
+                        "spec": _job(gang, job, layout, launcher, pool_name, pool),
+                    },
+                }
+            ],
+        },
+    }
+
+
+def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_name: str, pool: Pool) -> dict[str, Any]:
+    return {
+        "parallelism": layout.nodes,
+        "completions": layout.nodes,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": launcher.timeout_s,
+        "podFailurePolicy": {
+            "rules": [  # the rules of the JobSet tell them apart by their place here
+                _exit_rule([int(one) for one in FINAL]),
+                _exit_rule([int(Outcome.PREEMPTED)]),
+                {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
+        "template": {
+            "metadata": {"labels": gang.labels | {POOL_LABEL: pool_name}},
+            "spec": _pod(gang, job, layout, launcher, pool),
+        },
+    }
+
+
+def _exit_rule(codes: list[int]) -> dict[str, Any]:
+    return {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": codes}}
+
+
+def _restart_rule(name: str, action: str, place: int) -> dict[str, Any]:
+    """What the JobSet does when a Job failed by the rule of that place in its pod failure policy."""
+    return {
+        "name": name,
+        "action": action,
+        "onJobFailureReasons": ["PodFailurePolicy"],
+        "onJobFailureMessagePatterns": [f"rule at index {place}$"],
+    }
+
+
+def _pod(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Pool) -> dict[str, Any]:
+    claims = launcher.volumes
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "serviceAccountName": launcher.account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": launcher.grace_s,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(gang, job, layout, launcher, pool)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"sizeLimit": pool.scratch}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pool.shared_memory}},
+            *(one.volume for one in claims),
+        ],
+    }
+    if pool.labels:
+        spec["nodeSelector"] = dict(pool.labels)
+    if pool.taints:
+        spec["tolerations"] = pool.tolerations
+    if gang.avoid:  # preferred: where there is no other node, the same one is better than none
+        wish = {"matchExpressions": [{"key": HOST_LABEL, "operator": "NotIn", "values": list(gang.avoid)}]}
+        preferred = [{"weight": 100, "preference": wish}]
+        spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+    return spec
+
+
+def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Pool) -> dict[str, Any]:
+    processes = layout.processes or pool.gpus or 1
+    # Kubernetes replaces $(NAME) in arguments; a regular expression in the configuration may look like that.
+    config = job.model_dump_json().replace("$(", "$$(")
+    master = f"{gang.name}-{REPLICATED_JOB}-0-0.{gang.name}"
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": launcher.images[pool.image],
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-m", "mm1_components.ranks.node"],
+        "args": [
+            f"--nodes={layout.nodes}",
+            f"--processes={processes}",
+            f"--master={master}:{PORT}",
+            f"--grace-s={max(1, launcher.grace_s - 15)}",
+            f"--job={config}",
+        ],
+        "env": [{"name": name, "value": value} for name, value in _environment(launcher, pool).items()],
+        "resources": pool.resources,
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+            *(one.mount for one in launcher.volumes),
+        ],
+    }
+    if launcher.environment_secret:
+        container["envFrom"] = [{"secretRef": {"name": launcher.environment_secret, "optional": True}}]
+    return container
+
+
+def _environment(launcher: Launcher, pool: Pool) -> dict[str, str]:
+    return {"PYTHONUNBUFFERED": "1"} | pool.network.environment | launcher.environment

@@ -1,0 +1,258 @@
+r"""The supervisor of a training run on a cluster: makes or adopts the JobSet, follows it, decides what its end means.
+
+::
+
+    job --create or adopt--> JobSet --poll--> Completed -> result from the store
+                               |    \--log of node 0--> this step's log and progress
+                               |-- Failed, out of memory    -> again with half the micro-batch (the global batch stays)
+                               |-- Failed, hardware         -> again, away from that node
+                               |-- Failed, preempted        -> again, not counted
+                               \-- Failed, anything else    -> the typed error, hence the exit code
+    SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod goes -> it stays, and the next one adopts it
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
+from mm1.train.config import TrainJob, TrainResult
+from mm1_components.ranks.jobset.api import Cluster
+from mm1_components.ranks.jobset.jobset import (
+    ATTEMPT_ANNOTATION,
+    AVOID_ANNOTATION,
+    KEY_ANNOTATION,
+    MICRO_BATCH_ANNOTATION,
+    Gang,
+    label_value,
+    manifest,
+)
+from mm1_components.ranks.jobset.logs import LogFollower
+from mm1_components.ranks.jobset.watching import ending_of, index_of, pending_of
+from mm1_components.ranks.launcher import Launcher, Layout, result_key
+from mm1_components.wrapper.declaration import Context
+
+log = logging.getLogger("mm1")
+
+POLL_S = 1.0
+GONE_S = 90.0
+PATIENCE_S = 10.0
+"""How long a queue may say nothing."""
+
+
+def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
+    """Do a training job on a cluster until it ends.
+
+    Args:
+        job: what to do.
+        layout: nodes, processes of each, pool.
+        context: of the step.
+        launcher: how ranks are started here.
+        take: gets each line of node 0's log.
+
+    Raises:
+        Mm1Error: of the class that the ranks ended with; Preempted after SIGTERM.
+    """
+    return _Supervisor(job, layout, context, launcher, take).run()
+
+
+class _Supervisor:
+    def __init__(
+        self, job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]
+    ) -> None:
+        self.job, self.layout, self.context, self.launcher = job, layout, context, launcher
+        self.cluster = Cluster()
+        self.take = take
+        self.attempt = 0
+        self.avoid: tuple[str, ...] = ()
+        self.relaunches = 0
+        self.history: list[str] = []
+        self.said = ""
+        self.suspended = 0
+
+    def run(self) -> TrainResult:
+        """Launch until there is a result or an error that a new launch does not help."""
+        try:
+            self._find_attempt()
+            while True:
+                ending = self._attempt()
+                if ending is None:
+                    return self._result()
+                self._after(ending)
+        except Preempted:
+            self._stopped()
+            raise
+        finally:
+            if self.history:
+                self.context.note(relaunched=self.history)
+
+    # -- one JobSet -------------------------------------------------------------------------------------------
+
+    def _gang(self, owner: dict[str, Any] | None = None) -> Gang:
+        return Gang(
+            run=self.context.run,
+            task=self.context.task,
+            key=self.job.key,
+            attempt=self.attempt,
+            avoid=self.avoid,
+            owner=owner,
+        )
+
+    def _find_attempt(self) -> None:
+        """Go on with the newest JobSet of this work that an earlier supervisor made; after a failed one, with the next."""
+        found = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
+        mine = [one for one in found if one["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
+        if not mine:
+            return
+        newest = max(mine, key=lambda one: int(one["metadata"]["annotations"][ATTEMPT_ANNOTATION]))
+        annotations = newest["metadata"]["annotations"]
+        self.attempt = int(annotations[ATTEMPT_ANNOTATION])
+        self.avoid = tuple(annotations.get(AVOID_ANNOTATION, "").split())
+        self._set_micro_batch(int(annotations[MICRO_BATCH_ANNOTATION]))
+        if newest["metadata"].get("deletionTimestamp") or (newest.get("status") or {}).get("terminalState") == "Failed":
+            self.cluster.delete_jobset(newest["metadata"]["name"])
+            self.attempt += 1
+
+    def _set_micro_batch(self, micro_batch: int) -> None:
+        self.job = self.job.with_micro_batch(micro_batch)
+
+    def _attempt(self) -> Ending | None:
+        """Create or adopt the JobSet of this attempt and follow it to its end; None = done."""
+        gang = self._gang(self._owner())
+        body = manifest(gang, self.job, self.layout, self.launcher)
+        made = self.cluster.create_jobset(body)
+        words = "created" if made else "adopted"
+        log.info(
+            "JobSet %s %s: %d node(s) of pool %s", gang.name, words, self.layout.nodes, self.layout.pool or self.launcher.pool
+        )
+        return self._follow(gang.name)
+
+    def _owner(self) -> dict[str, Any] | None:
+        workflow = self.cluster.workflow(self.context.run)
+        if workflow is None:
+            return None  # started by hand or by another engine
+        return {
+            "apiVersion": workflow["apiVersion"],
+            "kind": workflow["kind"],
+            "name": workflow["metadata"]["name"],
+            "uid": workflow["metadata"]["uid"],
+        }
+
+    def _follow(self, name: str) -> Ending | None:
+        endings: dict[str, Ending] = {}
+        restarts = 0
+        with LogFollower(self.cluster) as follower:
+            while True:
+                jobset = self.cluster.jobset(name)
+                if jobset is None or jobset["metadata"].get("deletionTimestamp"):
+                    return Ending(outcome=Outcome.NETWORK, message=f"JobSet {name} was deleted from outside")
+                status = jobset.get("status") or {}
+                pods = self.cluster.pods(name)
+                if int(status.get("restarts") or 0) > restarts:
+                    restarts = int(status["restarts"])
+                    self._tell_restart(name, restarts, endings)
+                    endings = {}
+                endings |= {pod.metadata.uid: ending for pod in pods if (ending := ending_of(pod))}
+                follower.look_at(_first_node(pods))
+                for line in follower.lines():
+                    self.take(line)
+                state = status.get("terminalState")
+                if state:
+                    for line in follower.rest():
+                        self.take(line)
+                    if state == "Completed":
+                        return None
+                    return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_why(status))
+                self._complain(jobset, pods)
+                time.sleep(POLL_S)
+
+    def _tell_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
+        first = _first(endings)
+        why = f"{first.where}: {first.outcome.name.lower()}: {first.message}" if first else "a pod was lost"
+        self.history.append(f"restart {restarts}: {why}")
+        log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
+
+    def _complain(self, jobset: dict[str, Any], pods: list[Any]) -> None:
+        """Say once what is waited for; end what waiting does not help."""
+        said = ""
+        if jobset["spec"].get("suspend"):
+            self.suspended += 1
+            complaint = self.cluster.queue_complaint(jobset["metadata"]["uid"])
+            if not complaint and self.suspended * POLL_S > PATIENCE_S:
+                complaint = "Kueue says nothing: does it run, and manage JobSets of this namespace?"
+            said = f"waiting for quota in queue {self.launcher.queue}: {complaint}" if complaint else ""
+        for pod in pods:
+            pending = pending_of(pod)
+            if pending is None:
+                continue
+            said = f"node {index_of(pod)} is pending: {pending.reason}: {pending.message}"
+            if pending.is_pull and pending.seconds > self.launcher.pull_timeout_s:
+                self.cluster.delete_jobset(jobset["metadata"]["name"])
+                raise ConfigurationError(f"{said}; correct the image in the profile, or give the nodes access to it")
+        if said and said != self.said:
+            log.info("%s", said)
+        self.said = said
+
+    # -- after it ---------------------------------------------------------------------------------------------
+
+    def _result(self) -> TrainResult:
+        found = self.context.store.read_json(result_key(self.job.key))
+        if found is None:
+            raise NetworkError(f"the JobSet completed, but left no {result_key(self.job.key)} in {self.context.store.uri}")
+        self.context.store.delete(result_key(self.job.key))
+        return TrainResult.model_validate(found)
+
+    def _after(self, ending: Ending) -> None:
+        """Prepare the next launch, or raise what the run ends with."""
+        text = str(ending.error)
+        may_change = self.relaunches < self.launcher.relaunches
+        if ending.outcome is Outcome.OUT_OF_MEMORY and may_change and (micro := self.job.config.train.micro_batch) > 1:
+            self.relaunches += 1
+            self._set_micro_batch(micro // 2)
+            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}")
+        elif ending.outcome is Outcome.HARDWARE and may_change and ending.host:
+            self.relaunches += 1
+            self.avoid += (ending.host,)
+            self._relaunch(f"hardware, away from {ending.host}: {text}")
+        elif ending.outcome is Outcome.PREEMPTED:
+            self._relaunch(f"preempted: {text}")
+        else:
+            raise ending.error
+
+    def _relaunch(self, why: str) -> None:
+        self.history.append(f"launch {self.attempt + 1}: {why}")
+        log.warning("launching again: %s", why)
+        self.cluster.delete_jobset(self._gang().name)
+        self.attempt += 1
+
+    def _stopped(self) -> None:
+        """SIGTERM: take the ranks along if the whole run is being stopped; otherwise leave them to the next supervisor."""
+        workflow = self.cluster.workflow(self.context.run)
+        if workflow and not workflow["spec"].get("shutdown") and not workflow["metadata"].get("deletionTimestamp"):
+            log.info("this pod is asked to stop, the run is not: the ranks go on, and the next supervisor adopts them")
+            return
+        name = self._gang().name
+        log.info("the run is being stopped: deleting JobSet %s", name)
+        self.cluster.delete_jobset(name)
+        started = time.monotonic()
+        while self.cluster.jobset(name) is not None and time.monotonic() - started < GONE_S:
+            time.sleep(POLL_S)
+
+
+def _first(endings: dict[str, Ending]) -> Ending | None:
+    """The ending that explains the others, of the node with the lowest number among equals."""
+    return cause(sorted(endings.values(), key=lambda ending: (len(ending.where), ending.where)))
+
+
+def _first_node(pods: list[Any]) -> str | None:
+    """Name of node 0's newest pod that has run; after a restart the former one may still be ending."""
+    found = [pod.metadata for pod in pods if index_of(pod) == 0 and pod.status.phase != "Pending"]
+    return max(found, key=lambda one: one.creation_timestamp).name if found else None
+
+
+def _why(status: dict[str, Any]) -> str:
+    messages = [str(one.get("message", "")) for one in status.get("conditions") or [] if one.get("type") == "Failed"]
+    return "; ".join(messages) or "the JobSet failed without saying why"

@@ -1,0 +1,131 @@
+r"""The program of one node of a training run on a cluster: ``python -m mm1_components.ranks.node``.
+
+::
+
+    --job JSON -> name of node 0 resolves -> torchrun (this node's number: JOB_COMPLETION_INDEX) -> exit code = outcome
+                                                \-> lines to standard output, which the supervisor reads
+    node 0: result to the store at launch/<key>/result.json; all nodes: outcome and message to /dev/termination-log
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted
+from mm1.store.open import open_store
+from mm1.train.config import TrainJob, TrainResult
+from mm1_components.ranks.launcher import result_key
+from mm1_components.ranks.torchrun import run_ranks
+
+log = logging.getLogger("mm1")
+
+TERMINATION_LOG = Path("/dev/termination-log")
+MESSAGE_BYTES = 3_000
+RESOLVE_S = 300.0
+
+
+def main() -> None:
+    """Train as one node, and leave through the outcome's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mm1_components.ranks.node", description="One node of a training run.")
+    parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the run")
+    parser.add_argument("--processes", type=int, required=True, metavar="N", help="ranks of each node")
+    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="where node 0 is")
+    parser.add_argument("--grace-s", type=int, required=True, metavar="S", help="seconds from SIGTERM to the end by force")
+    parser.add_argument("--job", required=True, metavar="JSON", help="resolved job")
+    arguments = parser.parse_args()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(int(_end(arguments)))
+
+
+def _end(arguments: argparse.Namespace) -> Outcome:
+    try:
+        run(arguments)
+        return Outcome.DONE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: shown with its trace, exit 1
+        ending = Ending.of(error)
+        if ending.outcome is Outcome.UNHANDLED:
+            log.error("%s", traceback.format_exc())
+        log.error("node %s failed (%s, exit %d): %s", _index(), ending.outcome.name.lower(), ending.outcome, ending.message)
+        if TERMINATION_LOG.exists():  # Kubernetes copies it into the pod's status
+            TERMINATION_LOG.write_text(ending.to_json(MESSAGE_BYTES))
+        return ending.outcome
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Find the other nodes, train, leave the result."""
+    job = TrainJob.model_validate_json(arguments.job)
+    index = _index()
+    with tempfile.TemporaryDirectory(prefix="mm1-node-") as folder:
+        job = job.model_copy(update={"folder": folder})
+        if job.decoder:
+            from mm1.train.import_decoder import publish_decoder  # torch and transformers
+
+            result: TrainResult | None = publish_decoder(job) if index == 0 else None
+        else:
+            rendezvous = _rendezvous(arguments.master, arguments.nodes, index)
+            result = run_ranks(job, arguments.processes, _echo, arguments.grace_s, rendezvous)
+    if result is not None:
+        open_store(job.store).write_json(result_key(job.key), result.model_dump(mode="json"))
+
+
+def _rendezvous(master: str, nodes: int, index: int) -> list[str]:
+    """Torchrun's options about the gang, once the first node's name resolves."""
+    host, _, port = master.rpartition(":")
+    if nodes == 1:
+        host = "127.0.0.1"
+    _wait_for_name(host)
+    return [
+        *("--nnodes", str(nodes), "--node-rank", str(index)),
+        *("--master-addr", host, "--master-port", port, "--rdzv-conf", "timeout=600"),
+    ]
+
+
+def _wait_for_name(host: str) -> None:
+    """Names of a JobSet's pods appear some time after the pods.
+
+    Raises:
+        NetworkError: it does not within five minutes.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except socket.gaierror as error:
+            if time.monotonic() - started > RESOLVE_S:
+                raise NetworkError(
+                    f"the name of the first node, {host}, does not resolve ({error}): is cluster DNS well?"
+                ) from None
+            time.sleep(0.5)
+
+
+def _index() -> int:
+    text = os.environ.get("JOB_COMPLETION_INDEX", "0")  # what an Indexed Job says about its pod; not configuration
+    if not text.isdigit():
+        raise ConfigurationError(f"JOB_COMPLETION_INDEX={text!r} is not a number")
+    return int(text)
+
+
+def _echo(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: the grace period is known
+    raise Preempted("stopped; the last checkpoint is saved, and the same work goes on from it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""A step's command line, made from its declaration.
+
+Every input is an option with its type, unit and default in ``--help``; what engines add (``--store``, ``--run``, ``--task``,
+``--out.<name>``, ``--artifact.<name>``) is the same for every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+
+from mm1_components.wrapper.declaration import Step
+
+SOURCE = "source"
+MANIFEST = "manifest"
+PLACEMENT = "placement"
+LAUNCHER_FLAG = "--launcher"
+
+Source = Annotated[str, Field(json_schema_extra={"role": SOURCE})]
+"""Raw files: a local file or folder, ``world:<seed>`` for the generated toy world, or empty for none."""
+SourcePlace = Annotated[str, Field(json_schema_extra={"role": SOURCE, "decisive": False})]
+"""Where raw files lie that another input names by content: no part of the cache key."""
+ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
+"""The address of a manifest."""
+
+Placement = Annotated[str, Field(json_schema_extra={"role": PLACEMENT})]
+"""Where the work is done; the outcome is the same anywhere, so it is no part of the cache key."""
+
+
+def role_of(info: FieldInfo) -> str:
+    """``source``, ``manifest``, ``placement`` or an empty string for a plain value."""
+    extra = info.json_schema_extra
+    return str(extra.get("role", "")) if isinstance(extra, dict) else ""
+
+
+def source_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the inputs that are raw files, and decide the outcome."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_place(info)]
+
+
+def placement_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the inputs that say where the work is done, or where its files are found."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_place(info)]
+
+
+def _is_place(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("decisive") is False
+
+
+def type_name(info: FieldInfo) -> str:
+    """The type as a person reads it: text, integer, number, true|false, path, manifest."""
+    role = role_of(info)
+    if role and role != PLACEMENT:
+        return {"source": "path|world:<seed>", "manifest": "manifest"}[role]
+    names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true|false"}
+    return names.get(info.annotation, str(info.annotation).replace("typing.", "").replace("Literal", "one of "))
+
+
+def flag_of(name: str) -> str:
+    """The option of an input: ``num_eval_items`` -> ``--num-eval-items``."""
+    return "--" + name.replace("_", "-")
+
+
+def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
+    """The parser of one step."""
+    parser = argparse.ArgumentParser(prog=f"python -m mm1_components.{step.name}", description=step.summary, allow_abbrev=False)
+    inputs = parser.add_argument_group("inputs")
+    for name, info in step.inputs.model_fields.items():
+        required = info.is_required()
+        default = "required" if required else f"default: {_shown(info.default)}"
+        text = f"{info.description or ''} [{type_name(info)}; {default}]".replace("%", "%%")
+        inputs.add_argument(flag_of(name), dest=f"input.{name}", required=required, metavar="VALUE", help=text)
+    if "overrides" in step.inputs.model_fields:
+        inputs.add_argument(
+            "--set",
+            dest="set",
+            action="append",
+            default=[],
+            metavar="PATH=VALUE",
+            help="one override of the recipe, for example train.steps=20; may be repeated",
+        )
+    outputs = parser.add_argument_group("outputs (files that engines read)")
+    for name, info in step.outputs.model_fields.items():
+        outputs.add_argument(f"--out.{name}", type=Path, metavar="PATH", help=info.description)
+    for name in step.artifacts:
+        outputs.add_argument(f"--artifact.{name}", type=Path, metavar="PATH", help=f"where to leave {name}")
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--store",
+        default="runs/store",
+        metavar="URI",
+        help="file:// or s3:// address, or a folder [default: runs/store]",
+    )
+    running.add_argument("--run", default="manual", metavar="NAME", help="run that the record is filed under [default: manual]")
+    running.add_argument("--task", default="", metavar="NAME", help="task within the run [default: the step's name]")
+    running.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="where scratch files go [default: the system's temporary folder]"
+    )
+    running.add_argument("--progress", type=Path, metavar="PATH", help="file that says how far the work is, as done/total")
+    if step.distributed:
+        running.add_argument(
+            LAUNCHER_FLAG,
+            metavar="JSON",
+            help="start the ranks on a cluster in this way [default: on this machine, with torchrun]",
+        )
+    running.add_argument("--no-cache", action="store_true", help="do the work even if its outcome is known")
+    running.add_argument(
+        "--once",
+        action="store_true",
+        help="end at once if this task ended for good before (for engines that retry blindly)",
+    )
+    return parser
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "empty" if default == "" else str(default)
+
+
+def input_values(step: Step[Any, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The inputs that were given, as text; what was not given keeps its default."""
+    values = {name: value for name in step.inputs.model_fields if (value := getattr(arguments, f"input.{name}")) is not None}
+    extra = getattr(arguments, "set", [])
+    if extra:
+        values["overrides"] = " ".join([values.get("overrides", ""), *extra]).strip()
+    return values

@@ -1,0 +1,163 @@
+"""The step cache: what makes two executions the same work.
+
+The key of a step is the SHA-256 of its name, its code digest and its resolved inputs, with manifest digests in place of
+addresses, so that the same work has the same key in every store and on every engine. The code digest covers the step's static
+import closure within this project, plus the dependency lock: an edit in ``mm1.serve`` leaves training cached.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mm1.config.resolve import canonical_json
+from mm1.manifests import MANIFEST_NAME, manifest_key
+from mm1.store.base import BlobRef, Store, digest_of
+
+OUR_PACKAGES = ("mm1", "mm1_components")
+LOCK_NAME = "requirements.lock"
+ADDRESS = re.compile(r"""[^\s"',\[\]]+/manifests/([0-9a-f]{64})\.json""")
+"""A manifest's address, alone, among words, or in a JSON list."""
+
+
+def cache_key(step: str, code: str, inputs: dict[str, Any], fingerprints: dict[str, str]) -> str:
+    """The key of one execution.
+
+    Args:
+        step: the step's name.
+        code: its code digest.
+        inputs: resolved inputs, plain data.
+        fingerprints: input name -> what stands for it in the key (for example the fingerprint of a folder).
+    """
+    values = {name: fingerprints.get(name, _without_address(value)) for name, value in inputs.items()}
+    return digest_of(canonical_json({"step": step, "code": code, "inputs": values}).encode())
+
+
+def _without_address(value: Any) -> Any:
+    return ADDRESS.sub(r"\1", value) if isinstance(value, str) else value
+
+
+class StepCache:
+    """The cache entry of one execution: outputs with digests in place of addresses, and artifacts as blobs."""
+
+    def __init__(self, store: Store, step: str, key: str) -> None:
+        self.store = store
+        self.name = f"cache/{step}/{key}.json"
+
+    def outputs(self, artifacts: dict[str, Path | None]) -> dict[str, Any] | None:
+        """Outputs of a former execution, when all that they refer to is still there.
+
+        Args:
+            artifacts: where to write the artifacts; None = nowhere.
+        """
+        entry = self.store.read_json(self.name)
+        if entry is None:
+            return None
+        outputs = {name: self._absolute(value) for name, value in entry["outputs"].items()}
+        digests = [match["digest"] for value in outputs.values() if (match := MANIFEST_NAME.match(str(value)))]
+        if not all(self.store.exists(manifest_key(digest)) for digest in digests):
+            return None
+        for name, ref in entry["artifacts"].items():
+            if path := artifacts.get(name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.store.get_bytes(BlobRef(**ref)))
+        return outputs
+
+    def remember(self, outputs: dict[str, Any], artifacts: dict[str, Any], code: str) -> None:
+        """Write the entry; the last thing that a successful execution does to the store."""
+        relative = {name: _relative(value) for name, value in outputs.items()}
+        self.store.write_json(self.name, {"outputs": relative, "artifacts": artifacts, "code": code})
+
+    def _absolute(self, value: Any) -> Any:
+        is_reference = isinstance(value, str) and value.startswith("@") and len(value) == 65
+        return f"{self.store.uri}/{manifest_key(value[1:])}" if is_reference else value
+
+
+def _relative(value: Any) -> Any:
+    match = MANIFEST_NAME.match(str(value))
+    return f"@{match['digest']}" if match else value
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """What stands for a local file or folder in a key: relative names, sizes and times of change of all files.
+
+    Contents are not read: a folder of raw data may hold terabytes. A touched file therefore costs a repetition, never a
+    stale hit.
+    """
+    files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
+    return digest_of(canonical_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]).encode())
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest over the sources of a module's static import closure within this project, and the lock."""
+    digest = hashlib.sha256()
+    for name, path in sorted(import_closure(module).items()):
+        digest.update(f"{name}\0".encode())
+        digest.update(path.read_bytes())
+        digest.update(b"\0")
+    lock = _lock_file()
+    digest.update(lock.read_bytes() if lock else b"no lock")
+    return digest.hexdigest()
+
+
+def import_closure(module: str) -> dict[str, Path]:
+    """All modules of this project that a module imports, directly or not, inside functions too: name -> file.
+
+    Data files of a package (HTML templates) that lie beside a module of the closure are not part of it; the report's
+    package lists its templates as package data, and its step is never cached.
+    """
+    found: dict[str, Path] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _source(name)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        queue.extend(_imports(name, path))
+    return found
+
+
+def _imports(name: str, path: Path) -> set[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("mm1."):
+            names.add(node.value)  # a module named in a string: `torchrun -m mm1.train`, lazy registries
+    return {item for item in names if item.split(".")[0] in OUR_PACKAGES}
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """The file of a module of this project, found without importing it."""
+    top, *rest = module.split(".")
+    if top not in OUR_PACKAGES or not all(part.isidentifier() for part in rest):
+        return None
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.origin:
+        return None
+    base = Path(spec.origin).parent.joinpath(*rest)
+    for path in (base.with_suffix(".py") if rest else base / "__init__.py", base / "__main__.py", base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _lock_file() -> Path | None:
+    here = Path(__file__).resolve()
+    return next((folder / LOCK_NAME for folder in here.parents if (folder / LOCK_NAME).is_file()), None)

@@ -1,0 +1,103 @@
+"""What a step declares, and what it may use while it runs.
+
+A step is a module of :mod:`mm1_components` with pydantic ``Inputs`` and ``Outputs``, a function
+``run(inputs, context) -> Outputs`` and a :class:`Step` that binds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from mm1.errors import ConfigurationError
+from mm1.manifests import Manifest, ManifestT, load, publish
+from mm1.store.base import Store
+from mm1.store.local import atomic_path
+
+InputsT = TypeVar("InputsT", bound=BaseModel)
+OutputsT = TypeVar("OutputsT", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Generic[InputsT, OutputsT]):
+    """A step's declaration; engines' templates are made from it."""
+
+    name: str
+    """Name of the module in :mod:`mm1_components`, and of the template."""
+    inputs: type[InputsT]
+    outputs: type[OutputsT]
+    run: Callable[[InputsT, Context], OutputsT]
+    summary: str
+    """One line for `--help` and for template annotations."""
+    pool: str = "cpu"
+    """Kind of node pool: cpu, train, eval."""
+    artifacts: tuple[str, ...] = ()
+    """Files for people that it leaves, for example report.html."""
+    cached: bool = True
+    """False: it runs every time."""
+    state: Callable[[InputsT, Store], str] | None = None
+    """What the outcome depends on besides the inputs (for example rows that were added to a store); part of the cache key."""
+    distributed: bool = False
+    """Runs torchrun; on a cluster through the supervisor."""
+    timeout_s: int = 86_400
+    grace_s: int = 60
+    """Seconds between SIGTERM and SIGKILL in which it saves what it has."""
+
+    @property
+    def module(self) -> str:
+        """What ``python -m`` starts."""
+        return f"mm1_components.{self.name}"
+
+
+@dataclass(kw_only=True)
+class Context:
+    """What a running step may use besides its inputs."""
+
+    store: Store
+    run: str
+    task: str
+    key: str
+    """The cache key of this execution."""
+    code: str
+    """Digest of the step's code."""
+    work: Path
+    """Scratch folder of this execution; removed at its end."""
+    artifacts: dict[str, Path]
+    progress_file: Path | None = None
+    launcher: str = ""
+    """How to start ranks on a cluster, as JSON (:class:`mm1_components.ranks.launcher.Launcher`); empty: on this machine."""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, uri: str, kind: type[ManifestT]) -> ManifestT:
+        """Read and verify an input manifest, from its own store."""
+        return load(uri, kind)
+
+    def publish(self, manifest: Manifest) -> str:
+        """Write an output manifest and return its address."""
+        return publish(self.store, manifest)
+
+    def artifact(self, name: str) -> Path:
+        """The path of a declared artifact; its folder exists.
+
+        Raises:
+            ConfigurationError: the step does not declare it.
+        """
+        if name not in self.artifacts:
+            raise ConfigurationError(f"artifact {name!r} is not declared in the step's `artifacts`: add it to STEP")
+        path = self.artifacts[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def progress(self, done: int, total: int) -> None:
+        """Report progress; engines show it (the file holds ``done/total``, the format of Argo)."""
+        if self.progress_file:
+            with atomic_path(self.progress_file) as temporary:
+                temporary.write_text(f"{done}/{total}\n")
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the run record (provenance: speeds, sizes, durations)."""
+        self.facts.update(facts)

@@ -1,0 +1,152 @@
+r"""The wrapper that every step runs in.
+
+``python -m mm1_components.<step> --name value ...`` goes through here::
+
+    parse -> open store -> key -> cache hit? ----------------------------> outputs, artifacts, record
+                                     \-> run (retriable work, resumable) -> cache entry /
+                                              \-> typed error -> record, exit code of its outcome class
+
+Between steps travel parameters only: scalars, and addresses of manifests. Paths are arguments (``--out.<name>``,
+``--artifact.<name>``), because engines give them differently. Nothing below this file reads configuration from the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mm1.config.resolve import validate
+from mm1.errors import Ending, Outcome, Preempted
+from mm1.store.base import Store
+from mm1.store.local import atomic_path
+from mm1.store.open import open_store
+from mm1_components.wrapper import records
+from mm1_components.wrapper.arguments import build_parser, input_values, placement_fields
+from mm1_components.wrapper.cache import StepCache, cache_key, code_digest
+from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.records import Record
+from mm1_components.wrapper.sources import fingerprints
+
+log = logging.getLogger("mm1")
+
+
+def main(step: Step[Any, Any], argv: Sequence[str] | None = None) -> None:
+    """Run a step as a process and exit with its outcome's code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    arguments = build_parser(step).parse_args(argv)
+    logging.Formatter.default_msec_format = None
+    sys.exit(int(execute(step, arguments)))
+
+
+def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
+    """Run a step from parsed arguments; every error ends in the record and in the outcome."""
+    started = time.monotonic()
+    record = records.new_record(arguments.run, arguments.task or step.name, step.name)
+    store: Store | None = None
+    with _stop_on_signals():
+        try:
+            store = open_store(arguments.store)
+            if arguments.once and (former := records.former_final_outcome(store, record)):
+                return former
+            records.save(store, record)
+            _work(step, arguments, store, record)
+            records.save_ending(store, record, Ending(outcome=Outcome.DONE), started)
+            return Outcome.DONE
+        except (Exception, SystemExit) as error:
+            ending = Ending.of(error)
+            if ending.outcome is Outcome.UNHANDLED:
+                log.error("%s", traceback.format_exc())
+            log.debug("caused by", exc_info=error)
+            log.error("%s failed (%s, exit %d): %s", step.name, ending.outcome.name.lower(), ending.outcome, ending.message)
+            if store is not None:
+                records.save_failure(store, record, ending, started)
+            return ending.outcome
+
+
+def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, record: Record) -> None:
+    inputs = validate(step.inputs, input_values(step, arguments), f"{step.name} inputs")
+    values = inputs.model_dump(mode="json")
+    code = code_digest(step.module)
+    decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
+    if step.state:
+        decisive["state"] = step.state(inputs, store)
+    key = cache_key(step.name, code, decisive, fingerprints(step.inputs, values))
+    record |= {"inputs": values, "code": code, "cache_key": key, "cache_hit": False}
+    artifacts = {name: getattr(arguments, f"artifact.{name}") for name in step.artifacts}
+    cache = StepCache(store, step.name, key)
+    if step.cached and not arguments.no_cache and (outputs := cache.outputs(artifacts)) is not None:
+        log.info("%s: cached (%s), nothing to do", step.name, key[:12])
+        record |= {"cache_hit": True, "outputs": outputs}
+        _write_outputs(arguments, outputs)
+        return
+    with _scratch(arguments.work, key) as work:
+        context = Context(
+            store=store,
+            run=arguments.run,
+            task=record["task"],
+            key=key,
+            code=code,
+            work=work,
+            artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
+            progress_file=arguments.progress,
+            launcher=(arguments.launcher or "") if step.distributed else "",
+        )
+        try:
+            result = step.run(inputs, context)
+        finally:
+            record["facts"] = context.facts
+        outputs = validate(step.outputs, result.model_dump()).model_dump(mode="json")
+        stored = {name: store.put_file(path) for name, path in context.artifacts.items() if path.is_file()}
+    record |= {"outputs": outputs, "artifacts": {name: ref.model_dump() for name, ref in stored.items()}}
+    if step.cached:
+        cache.remember(outputs, record["artifacts"], code)
+    _write_outputs(arguments, outputs)
+
+
+def _write_outputs(arguments: argparse.Namespace, outputs: dict[str, Any]) -> None:
+    for name, value in outputs.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        log.info("output %s = %s", name, text)
+        if path := getattr(arguments, f"out.{name}"):
+            with atomic_path(path) as temporary:
+                temporary.write_text(text)
+
+
+@contextmanager
+def _scratch(base: Path | None, key: str) -> Iterator[Path]:
+    parent = base or Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    work = parent / f"mm1-{key[:12]}-{uuid.uuid4().hex[:8]}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into an orderly end; a second one has its default effect."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Preempted(f"stopped by {signal.Signals(number).name}; run the same command again to continue")
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

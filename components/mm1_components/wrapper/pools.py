@@ -1,0 +1,101 @@
+"""Node pools: what a kind of node is, and what one task there gets. The table is ``mm1_workflows/profiles/pools.yaml``.
+
+Infrastructure code makes the nodes, the chart and the workflows place pods on them, the supervisor of a training run its
+ranks: all by the pool's name. Declarations and plain Kubernetes data only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mm1.config.base import Config
+
+POOL_LABEL = "mm1.dev/pool"
+"""Label of nodes and pods: name of the pool."""
+GPU_RESOURCE = "nvidia.com/gpu"
+
+
+class Taint(Config):
+    """A mark that keeps other pods off the nodes."""
+
+    key: str
+    """Its key."""
+    value: str
+    """Its value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+    """What it does to pods that do not put up with it."""
+
+
+class Network(Config):
+    """How nodes of a pool reach each other."""
+
+    kind: Literal["tcp", "rdma"] = "tcp"
+    """tcp, or a fast network past the kernel (InfiniBand, EFA)."""
+    resources: dict[str, str] = Field(default={})
+    """Extended resources that a rank's pod asks for to get at the network, for example vpc.amazonaws.com/efa."""
+    environment: dict[str, str] = Field(default={})
+    """Environment of the ranks (NCCL settings)."""
+
+
+class Pool(Config):
+    """A kind of node, and what a task placed there may use."""
+
+    image: str = "cpu"
+    """Image by name: cpu (light steps, no torch) or trainer."""
+    machine: dict[str, str] = Field(default={})
+    """Cloud -> its name for the machine."""
+    gpu: str = ""
+    """Model of the GPUs."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of one task."""
+    cpus: float = Field(default=1, gt=0)
+    """Cores; request = limit."""
+    burst: bool = False
+    """No upper limit of cores (pools without GPUs only): a task may use what nobody else does."""
+    memory: str = "2Gi"
+    """Memory as a Kubernetes quantity; request = limit."""
+    shared_memory: str = "64Mi"
+    """Size of /dev/shm (part of `memory`)."""
+    scratch: str = "10Gi"
+    """Size of /tmp."""
+    labels: dict[str, str] = Field(default={})
+    """Labels of the nodes; a pod asks for all of them."""
+    taints: tuple[Taint, ...] = ()
+    """Taints of the nodes; a pod puts up with all of them."""
+    network: Network = Network()
+    """Network among the nodes."""
+
+    @property
+    def tolerations(self) -> list[dict[str, str]]:
+        """What pods on these nodes put up with."""
+        return [{"key": t.key, "operator": "Equal", "value": t.value, "effect": t.effect} for t in self.taints]
+
+    @property
+    def resources(self) -> dict[str, dict[str, str]]:
+        """A container's requests and limits."""
+        requests = {"cpu": f"{self.cpus:g}", "memory": self.memory}
+        if self.gpus:
+            requests |= {GPU_RESOURCE: str(self.gpus)} | self.network.resources
+        limits = {name: value for name, value in requests.items() if not (name == "cpu" and self.burst and not self.gpus)}
+        return {"requests": requests, "limits": limits}
+
+
+class ClaimMount(Config):
+    """A persistent volume claim that pods mount read-only, for example with a decoder's folder or raw data."""
+
+    claim: str
+    """Name of the claim."""
+    mount_path: str
+    """Where it appears."""
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        """The pod's volume."""
+        return {"name": f"claim-{self.claim}", "persistentVolumeClaim": {"claimName": self.claim, "readOnly": True}}
+
+    @property
+    def mount(self) -> dict[str, Any]:
+        """The container's mount."""
+        return {"name": f"claim-{self.claim}", "mountPath": self.mount_path, "readOnly": True}

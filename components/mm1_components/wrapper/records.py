@@ -1,0 +1,93 @@
+"""The run record of a step: written when it starts, and when it ends. Readers are in :mod:`mm1.lineage.records`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mm1.errors import Ending, Mm1Error, Outcome
+from mm1.lineage.records import record_key
+from mm1.store.base import Store
+
+log = logging.getLogger("mm1")
+
+RECORD_VERSION = 1
+Record = dict[str, Any]
+
+
+def new_record(run: str, task: str, step: str) -> Record:
+    """The record of a step that starts now."""
+    return {
+        "schema_version": RECORD_VERSION,
+        "run": run,
+        "task": task,
+        "step": step,
+        "state": "running",
+        "started": _now(),
+        "host": {"name": socket.gethostname(), "processor": _processor(), "cores": os.cpu_count()},
+    }
+
+
+def save(store: Store, record: Record) -> None:
+    """Write a record; the first time, the attempts before this one are counted."""
+    key = record_key(record["run"], record["task"])
+    if "attempts" not in record:
+        record["attempts"] = int((store.read_json(key) or {}).get("attempts", 0)) + 1
+    store.write_json(key, record)
+
+
+def save_ending(store: Store, record: Record, ending: Ending, started: float) -> None:
+    """Write how a step ended.
+
+    Args:
+        store: where the record is.
+        record: of the step; changed in place.
+        ending: outcome and message.
+        started: monotonic clock at its start, s.
+
+    Raises:
+        Mm1Error, OSError: the store cannot be written.
+    """
+    record |= {
+        "state": "done" if ending.outcome is Outcome.DONE else "failed",
+        "outcome": int(ending.outcome),
+        "message": ending.message,
+        "ended": _now(),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    save(store, record)
+
+
+def save_failure(store: Store, record: Record, ending: Ending, started: float) -> None:
+    """Write how a step failed; a store that cannot be written now does not change the outcome."""
+    try:
+        save_ending(store, record, ending, started)
+    except (Mm1Error, OSError) as error:
+        log.warning("the run record could not be written: %s", error)
+
+
+def former_final_outcome(store: Store, record: Record) -> Outcome | None:
+    """How the task ended before, if no retry can change it; an engine that retries blindly (Kubeflow) starts it again."""
+    former = store.read_json(record_key(record["run"], record["task"])) or {}
+    outcome = Outcome.from_exit_code(former.get("outcome", 0))
+    if outcome is Outcome.DONE or outcome.retried:
+        return None
+    log.error("this task ended for good before (%s): %s", outcome.name.lower(), former.get("message"))
+    return outcome
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

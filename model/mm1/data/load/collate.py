@@ -1,0 +1,196 @@
+"""From documents to the tensors that the model takes.
+
+    rows of pieces of documents -> input_ids, labels, position_ids, document_ids (B, S) and pixel_values (N, P, P, 3) uint8
+
+The arrays may lie anywhere: in a buffer that processes share, images are decoded straight into their places, and nothing is
+copied on the way to the trainer. Values are normalised on the device.
+
+Shape suffixes: B sequences, S tokens of a sequence, N images of the batch, P side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mm1.data.images import Pixels, decode_into
+from mm1.data.load.documents import Document
+from mm1.errors import DataError
+
+NO_LOSS = -100
+"""Label of a token that bears no loss (torch's default)."""
+ALIGNMENT = 64
+"""Bytes that each array of a buffer begins at a multiple of."""
+Batch = dict[str, torch.Tensor]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Stretch(NamedTuple):
+    """A document, or a part of one, in a sequence: tokens from ``start`` to ``stop``."""
+
+    document: Document
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """Sizes of a micro-batch at most.
+
+    Args:
+        sequences: B.
+        sequence_length: S.
+        max_images: images of a sequence at most.
+        side_px: P.
+    """
+
+    sequences: int
+    sequence_length: int
+    max_images: int
+    side_px: int
+
+    def fields(self) -> list[tuple[str, tuple[int, ...], Any]]:
+        """Name, shape and type of each array."""
+        by_token = (self.sequences, self.sequence_length)
+        pixels = (self.sequences * self.max_images, self.side_px, self.side_px, 3)
+        return [
+            ("input_ids", by_token, np.int64),
+            ("labels", by_token, np.int64),
+            ("position_ids", by_token, np.int64),
+            ("document_ids", by_token, np.int32),
+            ("source_ids", (self.sequences,), np.int64),
+            ("pixel_values", pixels, np.uint8),
+        ]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of a buffer that holds all arrays."""
+        return sum(_padded(shape, dtype) for _, shape, dtype in self.fields())
+
+    def arrays(self, buffer: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays in a buffer of bytes; they keep it alive."""
+        found, start = {}, 0
+        for name, shape, dtype in self.fields():
+            num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            found[name] = buffer[start : start + num_bytes].view(dtype).reshape(shape)
+            start += _padded(shape, dtype)
+        return found
+
+
+def _padded(shape: tuple[int, ...], dtype: Any) -> int:
+    num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return num_bytes + -num_bytes % ALIGNMENT
+
+
+class Collator:
+    """Packs documents into the arrays of a batch.
+
+    Args:
+        image_tokens: tokens that stand for one image.
+        image_id: the image token.
+        padding_id: token in the padding.
+        keep: whether a document keeps its images as they were decoded.
+    """
+
+    def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool) -> None:
+        self.image_tokens = image_tokens
+        self.image_id = image_id
+        self.padding_id = padding_id
+        self.keep = keep
+
+    def fill(
+        self, arrays: dict[str, np.ndarray[Any, Any]], rows: Sequence[Sequence[Stretch]], sources: Sequence[int]
+    ) -> tuple[int, list[str]]:
+        """Fill the arrays of a batch.
+
+        Args:
+            arrays: of :meth:`BatchShape.arrays`.
+            rows: what goes into each sequence, in order.
+            sources: source of each sequence, an index into the mixture's sources.
+
+        Returns:
+            The number of images, and what was wrong with stretches that were left out (their places are padding).
+        """
+        arrays["input_ids"].fill(self.padding_id)
+        arrays["labels"].fill(NO_LOSS)
+        arrays["position_ids"].fill(0)
+        arrays["document_ids"].fill(0)
+        arrays["source_ids"][:] = sources
+        pixels_NPP3 = arrays["pixel_values"]
+        num_images, damaged = 0, []
+        for row, stretches in enumerate(rows):
+            end = documents = 0
+            for document, start, stop in stretches:
+                try:
+                    images = self._decode(document, document.places(start, stop), pixels_NPP3[num_images:])
+                except _KnownDamage:
+                    continue
+                except DataError as error:
+                    damaged.append(f"{document.name}: {error}")
+                    continue
+                num_images += images
+                begin, end, documents = end, end + stop - start, documents + 1
+                ids, loss = document.ids[start:stop], document.loss[start:stop]
+                arrays["input_ids"][row, begin:end] = ids
+                arrays["labels"][row, begin:end] = np.where(loss, ids, NO_LOSS)
+                arrays["position_ids"][row, begin:end] = np.arange(stop - start)
+                arrays["document_ids"][row, begin:end] = documents
+        return num_images, damaged
+
+    def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:
+        for number, place in enumerate(places):
+            image = document.images[place]
+            if isinstance(image, bytes):
+                try:
+                    decode_into(image, out_NPP3[number])
+                except DataError as error:
+                    document.images[place] = error  # decoded once, told once
+                    raise
+                if self.keep:
+                    document.images[place] = out_NPP3[number].copy()
+            elif isinstance(image, DataError):
+                raise _KnownDamage
+            else:
+                out_NPP3[number] = image
+        return len(places)
+
+
+class _KnownDamage(Exception):
+    """An image that was found damaged before."""
+
+
+def as_batch(arrays: dict[str, np.ndarray[Any, Any]], num_images: int) -> Batch:
+    """Tensors over the arrays, nothing copied.
+
+    Returns:
+        ``input_ids``, ``labels`` (not shifted; -100 = no loss), ``position_ids`` (from 0 in each document) int64 and
+        ``document_ids`` (1, 2, ... within a row; 0 = padding) int32, all (B, S); ``source_ids`` (B,) int64;
+        ``pixel_values`` (N, P, P, 3) uint8, absent without images.
+    """
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items() if name != "pixel_values"}
+    if num_images:
+        batch["pixel_values"] = torch.from_numpy(arrays["pixel_values"][:num_images])
+    return batch
+
+
+class PixelNorm:
+    """Normalises images where the batch is: on the device.
+
+    Args:
+        image_mean: mean of each channel, of values in [0, 1].
+        image_std: standard deviation of each channel.
+    """
+
+    def __init__(self, image_mean: Sequence[float], image_std: Sequence[float]) -> None:
+        self._mean_3 = 255 * torch.tensor(image_mean, dtype=torch.float32)
+        self._std_3 = 255 * torch.tensor(image_std, dtype=torch.float32)
+
+    def __call__(self, pixels_NPP3: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, P, P, 3) to float32 (N, 3, P, P), contiguous."""
+        mean_3, std_3 = self._mean_3.to(pixels_NPP3.device), self._std_3.to(pixels_NPP3.device)
+        values_NPP3 = pixels_NPP3.to(torch.float32).sub_(mean_3).div_(std_3)
+        return values_NPP3.permute(0, 3, 1, 2).contiguous()

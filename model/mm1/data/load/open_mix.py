@@ -1,0 +1,179 @@
+"""Opening a frozen mixture: from manifests to the plan, the shards and the tokenizer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from mm1.data.blocks import BlockCache, CachedBytes, FileBytes
+from mm1.data.load.mixture import Mixture
+from mm1.data.load.order import MixedOrder, SampleOrder
+from mm1.data.load.packing import PackingLimits
+from mm1.data.load.sequences import MixturePlan, SourceStream
+from mm1.data.reader import ShardIndex, ShardReader
+from mm1.data.sample import Sample
+from mm1.data.tokenizer import TextTokenizer
+from mm1.errors import DataError
+from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
+from mm1.store.base import Store
+
+CACHE_BYTES = 20_000_000_000
+MAX_OPEN_TARS = 64
+"""Tars that are open at once; a window of the order touches few."""
+
+
+@dataclass
+class OpenMix:
+    """A mixture that can be read."""
+
+    mix: DataMix
+    plan: MixturePlan
+    tokenizer: TextTokenizer
+    readers: dict[int, list[ShardReader]]
+    """Source -> its shards, in the plan's order."""
+    _recent: OrderedDict[tuple[int, int], ShardReader] = field(default_factory=OrderedDict)
+
+    def read(self, source: int, shard: int, row: int) -> Sample:
+        """A sample with its images.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        reader = self._recent[source, shard] = self.readers[source][shard]
+        self._recent.move_to_end((source, shard))
+        if len(self._recent) > MAX_OPEN_TARS:
+            self._recent.popitem(last=False)[1].close()
+        return reader.read(row)
+
+    def ahead(self, source: int, shard: int, row: int) -> None:
+        """A sample will be read soon."""
+        self.readers[source][shard].ahead(row)
+
+    def num_tokens(self, source: int, shard: int, row: int) -> int:
+        """Tokens of a sample as the index has them, image tokens included."""
+        index = self.readers[source][shard].index
+        return int(index.num_text_tokens[row]) + int(index.num_images[row]) * self.mix.image_tokens
+
+    def decoded_bytes(self) -> int:
+        """Memory that all samples of the mixture take when decoded, about."""
+        image_bytes = 3 * self.mix.image_size_px**2
+        tokens = sum(source.num_text_tokens + source.num_images * self.mix.image_tokens for source in self.mix.sources)
+        images = sum(source.num_images for source in self.mix.sources)
+        samples = sum(source.num_samples for source in self.mix.sources)
+        return images * (image_bytes + 128) + 5 * tokens + 600 * samples
+
+
+def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_BYTES) -> OpenMix:
+    """Open a mixture.
+
+    Args:
+        store: holds the shards and the tokenizer.
+        mix: the mixture.
+        raw: the data that it was made from.
+        cache_bytes: of a store in a bucket, kept on this machine at most.
+
+    Raises:
+        DataError: the two manifests do not belong together, or an index cannot be read.
+    """
+    if mix.raw != digest_of_manifest(raw):
+        raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
+    readers = {
+        number: open_shards(store, shards_of(store, raw, source), cache_bytes)
+        for number, source in enumerate(mix.sources)
+        if source.weight
+    }
+    plan = make_plan(mix, {number: [reader.index for reader in found] for number, found in readers.items()})
+    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
+
+
+def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> MixturePlan:
+    """The plan of a mixture.
+
+    Args:
+        mix: the mixture.
+        indexes: of the shards of each source that has a weight.
+    """
+    streams = {number: source_stream(mix, number, found) for number, found in indexes.items()}
+    if mix.one_source:
+        shares = [source.share for source in mix.sources]
+        return MixturePlan(Mixture(shares), [streams.get(number) for number in range(len(mix.sources))])
+    orders = [stream.order for stream in streams.values() if isinstance(stream.order, SampleOrder)]
+    mixed = MixedOrder(orders, Mixture([mix.sources[number].share for number in streams]))
+    together = SourceStream(
+        "mixture",
+        [index for stream in streams.values() for index in stream.indexes],
+        limits_of(mix),
+        mixed,
+        drop_long=mix.long_documents == "drop",
+        places=[place for stream in streams.values() for place in stream.places],
+    )
+    return MixturePlan(None, [together])
+
+
+def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> SourceStream:
+    """The packed sequences of one source alone."""
+    name = mix.sources[number].name
+    return SourceStream(
+        name,
+        indexes,
+        limits_of(mix),
+        SampleOrder(name, [len(index) for index in indexes], mix.order_seed),
+        drop_long=mix.long_documents == "drop",
+        places=[(number, shard) for shard in range(len(indexes))],
+    )
+
+
+def limits_of(mix: DataMix) -> PackingLimits:
+    """The limits of a mixture's sequences."""
+    return PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
+
+
+def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
+    """The shards of a source that enter a mixture.
+
+    Raises:
+        DataError: the data have no such source, or a shard that the mixture names is not among them.
+    """
+    if source.name not in raw.sources:
+        raise DataError(f"the mixture names the source {source.name!r}, which its data do not have")
+    shards = {shard.tar.sha256: shard for shard in raw.sources[source.name].shards}
+    if source.shards is None:
+        return list(shards.values())
+    chosen = store.get_bytes(source.shards).decode().split()
+    missing = [digest for digest in chosen if digest not in shards]
+    if missing:
+        raise DataError(f"source {source.name}: shard {missing[0][:12]} of the mixture is not in its data")
+    return [shards[digest] for digest in chosen]
+
+
+def open_indexes(store: Store, raw: RawData, source: MixSource) -> list[ShardIndex]:
+    """The indexes of the shards of a source that enter a mixture.
+
+    Raises:
+        DataError: an index cannot be read, or is that of another tar.
+    """
+    return [ShardIndex(store.local_path(shard.index), shard.name, shard.tar) for shard in shards_of(store, raw, source)]
+
+
+def open_shards(store: Store, shards: Sequence[Shard], cache_bytes: int = CACHE_BYTES) -> list[ShardReader]:
+    """Readers over shards; their indexes are read at once, the tars when a sample is wanted.
+
+    Args:
+        store: where they are. From a bucket, blocks are read by ranges and kept in the store's folder on this machine.
+        shards: which.
+        cache_bytes: size of that folder at most.
+
+    Raises:
+        DataError: an index cannot be read, or is that of another tar.
+    """
+    cache = None if store.is_local else BlockCache(store, store.block_folder, cache_bytes)
+    return [
+        ShardReader(
+            shard.name,
+            FileBytes(partial(store.local_path, shard.tar)) if cache is None else CachedBytes(cache, shard.tar),
+            ShardIndex(store.local_path(shard.index), shard.name, shard.tar),
+        )
+        for shard in shards
+    ]

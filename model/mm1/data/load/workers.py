@@ -1,0 +1,213 @@
+"""Worker processes that fill slots of shared memory, and hand them over without copying.
+
+    task i -> worker i mod n: prepare(task, slot) -> result -> in the order of the tasks -> consumer -> slot is free again
+
+The slots are one anonymous shared mapping, made before the processes are forked: it has no name, so nothing of it can be left
+behind, however the processes end. A slot is free again when the array that was handed over is garbage collected; a consumer
+that keeps many of them gets copies instead. Workers end when their parent does.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import mmap
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import weakref
+from collections import deque
+from collections.abc import Generator, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mm1 import machine
+from mm1.errors import DataError, Mm1Error
+
+log = logging.getLogger(__name__)
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+LEASED = 4
+"""Slots that the consumer may hold at once; a trainer holds the micro-batches of one step."""
+PARENT_CHECKED_S = 5.0
+"""How often an idle worker looks whether its parent is still there (its pipe says so at once, unless others hold it open)."""
+
+
+class Prepare(Protocol):
+    """What workers do."""
+
+    def __call__(self, task: Any, slot: Bytes) -> Any:
+        """Fill a slot; what is returned travels through a pipe, so it should be small."""
+
+    def ahead(self, task: Any) -> None:
+        """A task that will come soon: fetch what it needs. Called in a thread beside."""
+
+
+class Filled(NamedTuple):
+    """A task that was done."""
+
+    slot: Bytes
+    """The slot, or a copy of it."""
+    result: Any
+
+
+class WorkerDied(DataError):
+    """A worker process ended without a word."""
+
+
+class Workers:
+    """Forked processes with slots.
+
+    Args:
+        prepare: does a task.
+        num_workers: processes.
+        slot_bytes: size of a slot.
+        ahead: tasks that wait at each worker, besides the one that it does.
+        leased: slots that the consumer may hold.
+    """
+
+    def __init__(self, prepare: Prepare, num_workers: int, slot_bytes: int, ahead: int, leased: int = LEASED) -> None:
+        self.leased = leased
+        self._waiting_most = num_workers * (1 + ahead)
+        per_worker = 1 + ahead + leased  # what is never used takes no memory
+        self._memory = mmap.mmap(-1, num_workers * per_worker * slot_bytes)  # anonymous and shared
+        # each worker has its own, so that it maps their pages once; used last, used next, as it may still be in the caches
+        self._free = [deque(range(first, first + per_worker)) for first in range(0, num_workers * per_worker, per_worker)]
+        self._per_worker = per_worker
+        self._slot_bytes = slot_bytes
+        self._held = 0
+        self._lock = threading.RLock()  # a slot may come back while its own thread holds it: garbage is collected anywhere
+        self._connections: list[Connection] = []
+        self._processes: list[Any] = []
+        context = multiprocessing.get_context("fork")  # what prepare holds is there at once
+        for _ in range(num_workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=self._work, args=(prepare, theirs, [*self._connections, ours]), daemon=True)
+            process.start()
+            theirs.close()
+            self._connections.append(ours)
+            self._processes.append(process)
+
+    def run(self, tasks: Iterator[Any]) -> Generator[Filled, None, None]:
+        """Do tasks; results come in the order of the tasks. Ends the workers at its end.
+
+        Raises:
+            WorkerDied: a worker was killed.
+            Mm1Error: what a worker raised.
+        """
+        waiting: deque[tuple[int, int]] = deque()
+        number, more = 0, True
+        try:
+            while True:
+                while more and len(waiting) < self._waiting_most:
+                    try:
+                        task = next(tasks)
+                    except StopIteration:
+                        more = False
+                        break
+                    worker = number % len(self._processes)
+                    slot = self._free[worker].pop()
+                    self._send(worker, (slot, task))
+                    waiting.append((worker, slot))
+                    number += 1
+                if not waiting:
+                    return
+                worker, slot = waiting.popleft()
+                result = self._receive(worker)
+                yield Filled(self._hand_over(slot), result)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the workers; batches that are still held stay valid."""
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.kill()  # they have nothing to save
+        for process in self._processes:
+            process.join()
+
+    def _array(self, slot: int) -> Bytes:
+        return np.frombuffer(self._memory, np.uint8, self._slot_bytes, slot * self._slot_bytes)
+
+    def _hand_over(self, slot: int) -> Bytes:
+        array = self._array(slot)
+        if self._held >= self.leased:
+            copy = array.copy()
+            self._free[slot // self._per_worker].append(slot)
+            return copy
+        with self._lock:
+            self._held += 1
+        weakref.finalize(array, self._give_back, slot)
+        return array
+
+    def _give_back(self, slot: int) -> None:
+        with self._lock:
+            self._held -= 1
+        self._free[slot // self._per_worker].append(slot)
+
+    def _send(self, worker: int, message: Any) -> None:
+        try:
+            self._connections[worker].send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self._fail(worker)
+
+    def _receive(self, worker: int) -> Any:
+        connection, process = self._connections[worker], self._processes[worker]
+        ready = wait([connection, process.sentinel])
+        if connection not in ready:
+            self._fail(worker)
+        try:
+            result, error = connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._fail(worker)
+        if error is not None:
+            raise error
+        return result
+
+    def _fail(self, worker: int) -> None:
+        process = self._processes[worker]
+        process.join(timeout=5)
+        code = process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
+        hint = "; it may have been out of memory: fewer workers need less" if code == -signal.SIGKILL else ""
+        raise WorkerDied(f"loader worker {worker} {how}{hint}")
+
+    # -- in the worker ------------------------------------------------------------------------------------------------
+
+    def _work(self, prepare: Prepare, connection: Connection, others: list[Connection]) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tokenizer's threads do not exist in a forked process
+        gc.freeze()  # what was inherited stays as it is: to collect it would copy its pages
+        for other in others:  # the parent's ends: held open here, they would hide its death from the other workers
+            other.close()
+        tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        machine.exit_with_parent(os.getppid())
+        threading.Thread(target=_listen, args=(connection, tasks, prepare), daemon=True).start()
+        while (message := tasks.get()) is not None:
+            slot, task = message
+            try:
+                connection.send((prepare(task, self._array(slot)), None))
+            except Mm1Error as error:
+                connection.send((None, error))
+            except BrokenPipeError:
+                return
+            except BaseException as error:  # the parent must hear of it, whatever it is
+                connection.send((None, DataError(f"loader worker failed: {type(error).__name__}: {error}")))
+                raise
+
+
+def _listen(connection: Connection, tasks: queue.SimpleQueue[Any], prepare: Prepare) -> None:
+    """Take tasks from the pipe as they come, so that what they need can be fetched before their turn."""
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # the parent has closed the pipe, or is no more
+        prepare.ahead(message[1])
+        tasks.put(message)

@@ -1,0 +1,331 @@
+"""From raw files to shards, as a map and a reduce, twice over.
+
+    plan     raw files of each source -> RawPart, RawPart, ...
+    filter   RawPart -> reader -> Filters -> tars, signatures -> FilteredPart              (map)
+    merge    all FilteredParts -> duplicates; the tokenizer -> MergedParts                 (reduce)
+    shard    FilteredPart, MergedParts -> what stays, with its index -> ShardedPart        (map)
+    collect  all ShardedParts -> RawData                                                   (reduce)
+
+Each function reads what it needs from the store and leaves its blobs there, so it can run in any process on any machine. Parts
+follow from the files alone: equal files give equal bytes, whoever does the work and however many share it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from mm1.data.config import FilterPreset, ShardLimits, preset_named
+from mm1.data.prepare.duplicates import WHOLE_SAMPLE, find_drops, read_drops, write_drops
+from mm1.data.prepare.filters import MAX_EXAMPLES, Filters, document_fault, with_images
+from mm1.data.prepare.signatures import Signatures
+from mm1.data.prepare.sources.formats import read_files
+from mm1.data.prepare.sources.raw import Fetch, cleaner
+from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.sample import Sample
+from mm1.data.shards import ShardWriter, WrittenShard, read_samples, scan_tar, write_index
+from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from mm1.errors import DataError
+from mm1.manifests import (
+    FilteredPart,
+    MergedParts,
+    RawData,
+    RawFile,
+    RawPart,
+    Shard,
+    ShardedPart,
+    SourceData,
+    digest_of_manifest,
+)
+from mm1.store.base import BlobRef, Store
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 512_000_000
+"""Raw bytes of a part, about; a larger file is a part of its own."""
+MAX_PARTS = 256
+"""Parts of a source at most: their addresses travel through the pipeline engine in one list."""
+MAX_TRAINING_CHARACTERS = 50_000_000
+"""Text of one source that a tokenizer is trained on at most."""
+_SPECIAL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
+_DAMAGE = ("missing_image", "unreadable_image")
+
+
+class Filtering(NamedTuple):
+    """What a mapper needs to know besides its part."""
+
+    preset: str
+    reserved: tuple[str, ...]
+    """Texts that are special tokens; they are taken out of raw text."""
+    fetch: Fetch | None = None
+    limits: ShardLimits | None = None
+
+
+def plan_parts(source: str, form: str, files: Sequence[RawFile], part_bytes: int = PART_BYTES) -> list[RawPart]:
+    """Group the files of a source, in their order."""
+    wanted = max(part_bytes, -(-sum(file.num_bytes for file in files) // MAX_PARTS))
+    groups: list[list[RawFile]] = []
+    size = 0
+    for file in files:
+        if not groups or (size + file.num_bytes > wanted and len(groups) < MAX_PARTS):
+            groups.append([])
+            size = 0
+        groups[-1].append(file)
+        size += file.num_bytes
+    return [RawPart(source=source, number=number, format=form, files=tuple(group)) for number, group in enumerate(groups)]
+
+
+def filter_part(store: Store, part: RawPart, root: RawRoot, how: Filtering, work: Path) -> FilteredPart:
+    """Read the files of a part, drop what can be judged alone, keep the rest as tars and its signatures.
+
+    Args:
+        store: takes the tars.
+        part: what is read.
+        root: where its files lie.
+        how: preset, reserved texts.
+        work: scratch folder.
+
+    Raises:
+        DataError: a file is damaged or of another form.
+    """
+    preset = preset_named(how.preset)
+    filters, signatures, num_read = Filters(preset), Signatures(part.number, preset.near_duplicates), 0
+    folder = work / f"{part.source}-{part.number:05d}"
+    names = [file.name for file in part.files]
+    with ShardWriter(folder, f"{part.source}-{part.number:05d}", how.limits) as writer:
+        for sample in read_files(part.source, part.format, root, names, cleaner(how.reserved), how.fetch):
+            key = f"{part.source}-{part.number:05d}-{num_read:07d}"
+            num_read += 1
+            if kept := filters.apply(sample):
+                writer.add(replace(kept.sample, key=key))
+                signatures.add(kept)
+    log.info("%s, part %d: %d of %d samples pass the filters", part.source, part.number, writer.num_samples, num_read)
+    return FilteredPart(
+        parents=(digest_of_manifest(part),),
+        source=part.source,
+        number=part.number,
+        format=part.format,
+        preset=how.preset,
+        num_read=num_read,
+        dropped=dict(sorted(filters.dropped.items())),
+        examples={name: tuple(found) for name, found in sorted(filters.examples.items())},
+        tars=tuple(store.put_file(shard.path) for shard in writer.shards),
+        signatures=store.put_file(signatures.write(folder / "signatures.parquet")),
+    )
+
+
+def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, origin: str | None, work: Path) -> MergedParts:
+    """Find what is double over all parts of each source.
+
+    Args:
+        store: holds the parts' blobs.
+        parts: all of them.
+        tokenizer: folder of the tokenizer.
+        origin: digest of the manifest that it was taken over from.
+        work: scratch folder.
+
+    Raises:
+        DataError: a source has no samples, or none that passed its filters.
+    """
+    check_sources(parts)
+    drops: dict[str, BlobRef] = {}
+    for source in dict.fromkeys(part.source for part in parts):
+        ours = {part.number: part for part in parts if part.source == source}
+        signatures = [store.local_path(part.signatures) for part in ours.values()]
+        found = defaultdict(list)
+        for drop in find_drops(signatures, preset_named(next(iter(ours.values())).preset), work):
+            found[drop.number].append(drop)
+        for number, rows in found.items():
+            path = write_drops(rows, work / f"{source}-{number}.parquet")
+            drops[digest_of_manifest(ours[number])] = store.put_file(path)
+    return MergedParts(
+        parents=tuple(digest_of_manifest(part) for part in parts),
+        tokenizer_from=origin,
+        parts={part.parents[0]: digest_of_manifest(part) for part in parts},
+        drops=dict(sorted(drops.items())),
+        tokenizer=store.put_folder(tokenizer),
+    )
+
+
+def check_sources(parts: Sequence[FilteredPart]) -> None:
+    """Refuse a source of which nothing is left.
+
+    Raises:
+        DataError: it has no samples, or none passed its filters.
+    """
+    for source in dict.fromkeys(part.source for part in parts):
+        ours = [part for part in parts if part.source == source]
+        num_read = sum(part.num_read for part in ours)
+        if not num_read:
+            raise DataError(f"{source}: its {len(ours)} part(s) of {ours[0].format} files: it holds no samples")
+        if not any(part.tars for part in ours):
+            dropped, examples = add_up(part.dropped for part in ours), gather(part.examples for part in ours)
+            most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
+            why = "; ".join(f"{drop} {count} (for example {examples[drop][0]})" for drop, count in most)
+            raise DataError(f"{source}: none of the {num_read} samples passed the filters: {why}")
+
+
+def training_texts(store: Store, parts: Iterable[FilteredPart], limit: int = MAX_TRAINING_CHARACTERS) -> Iterator[str]:
+    """Texts that a tokenizer is trained on: of every source up to a limit of characters, special tokens left out."""
+    room: dict[str, int] = defaultdict(lambda: limit)
+    for part in parts:
+        for tar in part.tars:
+            if room[part.source] <= 0:
+                break
+            for sample in read_samples(scan_tar(store.local_path(tar))):
+                for text in sample.texts():
+                    room[part.source] -= len(text)
+                    yield from filter(None, _SPECIAL.split(text))
+
+
+def shard_part(
+    store: Store, merged: MergedParts, part: FilteredPart, work: Path, limits: ShardLimits | None = None
+) -> ShardedPart:
+    """Take out of a part what the merge dropped, and write the shards of the rest with their indexes and features.
+
+    A part that loses nothing keeps its tars as they are.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer = TextTokenizer.from_store(store, merged.tokenizer)
+    drops = merged.drops.get(digest_of_manifest(part))
+    dropped: Counter[str] = Counter()
+    examples: dict[str, list[str]] = defaultdict(list)
+    prefix = f"{part.source}-{part.number:05d}"
+    if drops is None:
+        written = [scan_tar(store.local_path(tar)) for tar in part.tars]
+        stays = list(range(sum(len(shard.keys) for shard in written)))
+    else:
+        table = read_drops(store.local_path(drops))
+        stays = []
+        with ShardWriter(work / prefix, prefix, limits) as writer:
+            for row, sample in enumerate(_samples(store, part)):
+                kept, reasons = _without(sample, table.get(row, {}), preset_named(part.preset))
+                for reason, origin in reasons:
+                    dropped[reason] += 1
+                    examples[reason].append(origin)
+                if kept is not None:
+                    stays.append(row)
+                    writer.add(kept)
+        written = writer.shards
+    facts = pq.read_table(store.local_path(part.signatures), columns=["words", "sides", "english", "images"]).take(stays)
+    shards = []
+    for number, shard in enumerate(written):
+        here = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys)).to_pylist()
+        features = _features(part, here, sum(dropped[reason] for reason in ("duplicate", "near_duplicate")))
+        shards.append(_store_shard(store, shard, f"{prefix}-{number:05d}", tokenizer, features, work))
+    return ShardedPart(
+        parents=(digest_of_manifest(merged), digest_of_manifest(part)),
+        source=part.source,
+        number=part.number,
+        dropped=dict(sorted(dropped.items())),
+        examples={reason: tuple(found[:MAX_EXAMPLES]) for reason, found in sorted(examples.items())},
+        shards=tuple(shards),
+    )
+
+
+def _samples(store: Store, part: FilteredPart) -> Iterator[Sample]:
+    for tar in part.tars:
+        yield from read_samples(scan_tar(store.local_path(tar)), with_images=True)
+
+
+def _without(
+    sample: Sample, drops: Mapping[int, tuple[str, str]], preset: FilterPreset
+) -> tuple[Sample | None, list[tuple[str, str]]]:
+    """A sample without some of its images, or None; and the reasons with the origin, to be counted."""
+    if not drops:
+        return sample, []
+    if WHOLE_SAMPLE in drops:
+        return None, [drops[WHOLE_SAMPLE]]
+    if sample.source != "interleaved":
+        return None, [next(iter(drops.values()))]
+    kept = with_images(sample, [image for image in range(len(sample.images)) if image not in drops])
+    fault = document_fault(kept, preset).partition(":")[0]
+    reasons = [*drops.values(), *([(fault, sample.origin)] if fault else [])]
+    return None if fault else kept, reasons
+
+
+def _features(part: FilteredPart, rows: Sequence[Mapping[str, Any]], num_double: int) -> dict[str, float]:
+    """What is known of a shard; see :mod:`mm1.data.features.columns`.
+
+    The first quality score is the product of what is not double, what is not damaged, and, half of it, what is English.
+    """
+    count = max(1, len(rows))
+    words, images = sum(row["words"] for row in rows), sum(len(row["images"]) for row in rows)
+    double = num_double / max(1, part.num_read)
+    damaged = sum(part.dropped.get(name, 0) for name in _DAMAGE) / max(1, part.num_read)
+    english = sum(row["english"] for row in rows) / count
+    found = {"mean_words": words / count, "english_share": english, "duplicate_rate": double, "damaged_rate": min(1.0, damaged)}
+    if part.source in ("captions", "synthetic"):
+        found["mean_caption_words"] = words / count
+    if images:
+        found["mean_image_side_px"] = sum(row["sides"] for row in rows) / images
+    found["quality"] = (1 - double) * (1 - found["damaged_rate"]) * (0.5 + 0.5 * english)
+    return {name: round(value, 6) for name, value in sorted(found.items())}
+
+
+def _store_shard(
+    store: Store, written: WrittenShard, name: str, tokenizer: TextTokenizer, features: dict[str, float], work: Path
+) -> Shard:
+    tar = store.put_file(written.path)
+    index, num_text_tokens = write_index(written, tokenizer, tar, work / f"{name}.index.parquet")
+    return Shard(
+        name=name,
+        tar=tar,
+        index=store.put_file(index),
+        num_samples=len(written.keys),
+        num_images=written.num_images,
+        num_text_tokens=num_text_tokens,
+        features=features,
+    )
+
+
+def collect(merged: MergedParts, filtered: Sequence[FilteredPart], sharded: Sequence[ShardedPart]) -> RawData:
+    """The data that all parts make up.
+
+    Raises:
+        DataError: the parts do not belong together, or nothing is left of a source.
+    """
+    found = {part.parents[1]: part for part in sharded}
+    sources = {}
+    for name in dict.fromkeys(part.source for part in filtered):
+        ours = sorted((part for part in filtered if part.source == name), key=lambda part: part.number)
+        if missing := [part.number for part in ours if digest_of_manifest(part) not in found]:
+            raise DataError(f"{name}: part {missing[0]} was filtered, but its shards are missing")
+        theirs = [found[digest_of_manifest(part)] for part in ours]
+        shards = tuple(shard for part in theirs for shard in part.shards)
+        if not shards:
+            raise DataError(f"{name}: nothing is left once duplicates are out")
+        sources[name] = SourceData(
+            format=ours[0].format,
+            preset=ours[0].preset,
+            num_read=sum(part.num_read for part in ours),
+            dropped=add_up([*(part.dropped for part in ours), *(part.dropped for part in theirs)]),
+            examples=gather([*(part.examples for part in ours), *(part.examples for part in theirs)]),
+            shards=shards,
+        )
+    parents = (merged.tokenizer_from,) if merged.tokenizer_from else ()
+    return RawData(parents=parents, sources=sources, tokenizer=merged.tokenizer)
+
+
+def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Sums by name, names sorted."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
+
+
+def gather(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+    """The first few examples of each name, names sorted."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for each in examples:
+        for name, some in each.items():
+            found[name] += some
+    return {name: tuple(some[:MAX_EXAMPLES]) for name, some in sorted(found.items())}

@@ -1,0 +1,90 @@
+"""The kinds of sources, and the formats that each is read in.
+
+The files of a source are looked at by their names; the first of its formats of which there are any is the one that is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from mm1.data.prepare.sources import img2dataset, llava, mmc4, obelics, text
+from mm1.data.prepare.sources.raw import Clean, Fetch, RawInput, Reader
+from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.sample import Sample
+from mm1.errors import ConfigurationError, DataError
+from mm1.manifests import RawFile
+
+
+class Format(NamedTuple):
+    """A format of raw files."""
+
+    name: str
+    what: str
+    """For messages."""
+    suffixes: tuple[str, ...]
+    read: Reader
+
+
+_CAPTIONS = (
+    Format("img2dataset", "webdataset tar", (".tar",), img2dataset.read_tar),
+    Format("img2dataset-parquet", "img2dataset parquet", (".parquet",), img2dataset.read_parquet),
+    Format("img2dataset-files", "captions beside their images", (".txt",), img2dataset.read_files),
+)
+FORMATS: dict[str, tuple[Format, ...]] = {
+    "captions": _CAPTIONS,
+    "synthetic": _CAPTIONS,
+    "interleaved": (
+        Format("obelics", "OBELICS parquet", (".parquet",), obelics.read),
+        Format("mmc4", "MMC4 jsonl", (".jsonl", ".jsonl.zst", ".jsonl.gz"), mmc4.read),
+    ),
+    "text": (
+        Format("jsonl", "text file", (".jsonl", ".jsonl.zst", ".jsonl.gz"), text.read_jsonl),
+        Format("parquet", "text parquet", (".parquet",), text.read_parquet),
+    ),
+    "instructions": (Format("llava", "LLaVA conversations", (".json", ".jsonl"), llava.read),),
+}
+"""Source -> its formats, in order of preference."""
+
+
+def discover(source: str, root: RawRoot) -> tuple[str, list[RawFile]]:
+    """The format of a source's files, and the files of that format in order.
+
+    Raises:
+        DataError: there are none.
+        ConfigurationError: the address is that of a file of another kind.
+    """
+    files = root.list()
+    for form in FORMATS[source]:
+        if found := [file for file in files if file.name.endswith(form.suffixes)]:
+            return form.name, found
+    suffixes = " or ".join(suffix for form in FORMATS[source] for suffix in form.suffixes)
+    what = FORMATS[source][0].what
+    if root.is_file:
+        raise ConfigurationError(f"{root.address}: {what} must end with {suffixes}")
+    raise DataError(f"{root.address}: no {what} in this folder (files that end with {suffixes})")
+
+
+def read_files(
+    source: str, form: str, root: RawRoot, names: Iterable[str], clean: Clean, fetch: Fetch | None = None
+) -> Iterator[Sample]:
+    """Samples of some files of a source, in order.
+
+    Raises:
+        DataError: a file is damaged, or of another form than it should be.
+    """
+    read = next(found.read for found in FORMATS[source] if found.name == form)
+    for name in names:
+        for sample in read(RawInput(root, name, fetch), clean):
+            sample.source = source
+            yield sample
+
+
+def read_all(source: str, root: RawRoot, clean: Clean, fetch: Fetch | None = None) -> Iterator[Sample]:
+    """All samples of a source."""
+    form, files = discover(source, root)
+    yield from read_files(source, form, root, _names(files), clean, fetch)
+
+
+def _names(files: Sequence[RawFile]) -> list[str]:
+    return [file.name for file in files]

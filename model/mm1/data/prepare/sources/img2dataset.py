@@ -1,0 +1,115 @@
+"""Caption pairs as img2dataset writes them: webdataset tars, parquet, or files in folders.
+
+Tars hold ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; parquet has a row per pair with the image's bytes in a column named
+after its format; folders have the same three files. The caption is the ``.txt`` (or ``caption`` in the ``.json``). A pair
+without an image (it could not be fetched) comes with empty bytes, for the filters to count.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mm1.data.prepare.sources.obelics import columns_of, image_bytes, rows
+from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.sample import ImagePart, Sample, TextPart
+from mm1.errors import DataError
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "img")
+KEPT_FIELDS = ("url", "caption_kind", "clip_similarity_vitl14", "punsafe", "pwatermark")
+"""Fields of the JSON that go along."""
+
+
+def read_tar(file: RawInput, clean: Clean) -> Iterator[Sample]:
+    """Read a tar.
+
+    Raises:
+        DataError: not a tar, a truncated one, or one with names that lead out of it.
+    """
+    for key, members in groupby(_members(file.path, file.name), key=lambda member: member[0]):
+        yield _sample(file.origin(key), {suffix: data for _, suffix, data in members}, clean)
+
+
+def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
+    """Read a parquet file.
+
+    Raises:
+        DataError: not parquet, or without a column of images or captions.
+    """
+    columns = columns_of(file)
+    image = next((name for name in (*IMAGE_SUFFIXES, "image", "image_bytes") if name in columns), None)
+    if image is None:
+        names = ", ".join(IMAGE_SUFFIXES[:4])
+        raise DataError(f"{file.name}: no column with images ({names} or image); its columns are {', '.join(columns)}")
+    for number, row in enumerate(rows(file, (image, "caption"), KEPT_FIELDS)):
+        fields = {name: row.get(name) for name in KEPT_FIELDS} | {"caption": row["caption"]}
+        content = {"json": json.dumps(fields).encode(), "img": image_bytes(row[image])}
+        yield _sample(file.origin(number), content, clean)
+
+
+def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
+    """Read the pair of a caption file: its image and its JSON lie beside it."""
+    stem = PurePosixPath(file.name).stem
+    found = {"txt": file.path.read_bytes()}
+    if data := file.beside(f"{stem}.json", file.name):
+        found["json"] = data
+    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.beside(f"{stem}.{suffix}", file.name))), b"")
+    yield _sample(file.name, found | {"img": image}, clean)
+
+
+def _members(path: Path, shown: str) -> Iterator[tuple[str, str, bytes]]:
+    """Key, suffix and content of each file in a tar, as webdataset splits names: at the first dot."""
+    last = "its beginning"
+    try:
+        _check_end(path)
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                if info.isfile():
+                    if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
+                        raise DataError(f"{shown}: the member {info.name[:100]!r} climbs out of the archive; make the tar anew")
+                    folder, _, name = info.name.rpartition("/")
+                    stem, _, suffix = name.partition(".")
+                    last = info.name
+                    content = tar.extractfile(info)
+                    yield f"{folder}/{stem}" if folder else stem, suffix.lower(), content.read() if content else b""
+                tar.members.clear()  # type: ignore[attr-defined]  # else it remembers every member it has passed
+    except tarfile.TarError as error:
+        raise DataError(f"{shown}: not a whole tar, damaged or truncated after {last} ({error}); fetch it again") from None
+
+
+def _check_end(file: Path) -> None:
+    # A tar that was cut between two members reads without complaint; only its end mark is missing.
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        stream.seek(max(0, size - tarfile.BLOCKSIZE))
+        if size < tarfile.BLOCKSIZE or any(stream.read()):
+            raise tarfile.ReadError("no end mark")
+
+
+def _sample(origin: str, files: dict[str, bytes], clean: Clean) -> Sample:
+    fields = _fields(origin, files.get("json", b"{}"))
+    image = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), b"")
+    if "txt" in files:
+        try:
+            caption = files["txt"].decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{origin}: its .txt is not UTF-8 ({error.reason} at byte {error.start})") from None
+    else:
+        caption = str(fields.get("caption") or "")
+    meta: dict[str, Any] = {name: fields[name] for name in KEPT_FIELDS if fields.get(name) is not None}
+    meta["origin"] = origin
+    if "url" in meta:
+        meta["addresses"] = [str(meta.pop("url"))]
+    return Sample(key="", source="captions", parts=[ImagePart(0), TextPart(clean(caption))], images=[image], meta=meta)
+
+
+def _fields(origin: str, data: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{origin}: its .json cannot be read ({error})") from None
+    return fields if isinstance(fields, dict) else {}

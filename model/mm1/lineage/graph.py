@@ -1,0 +1,86 @@
+"""What manifests were made from: the graph of parents, back to the raw data."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from mm1.errors import ConfigurationError
+from mm1.lineage.records import read_run
+from mm1.manifests import (
+    MANIFEST_NAME,
+    Checkpoint,
+    DataMix,
+    Deployment,
+    EvalReport,
+    GateDecision,
+    Manifest,
+    RawData,
+    load_digest,
+)
+from mm1.store.base import Store
+
+Lineage = dict[str, Manifest]
+"""Digest -> manifest."""
+
+
+def ancestors(store: Store, digest: str) -> Lineage:
+    """A manifest and all it was made from, nearest first."""
+    result: Lineage = {}
+    queue = [digest]
+    while queue:
+        current = queue.pop(0)
+        if current not in result:
+            result[current] = load_digest(store, current)
+            queue.extend(result[current].parents)
+    return result
+
+
+def resolve(store: Store, word: str) -> list[str]:
+    """Digests that a digest, its beginning, or a run's name stands for.
+
+    Raises:
+        ConfigurationError: nothing, or several manifests.
+    """
+    if re.fullmatch(r"[0-9a-f]{6,64}", word):
+        names = [key.removeprefix("manifests/").removesuffix(".json") for key in store.list(f"manifests/{word}")]
+        if len(names) == 1:
+            return names
+        if names:
+            raise ConfigurationError(f"{word} stands for {len(names)} manifests: write more of the digest")
+    uris = read_run(store, word).manifests.values()
+    made = [match["digest"] for uri in uris if (match := MANIFEST_NAME.match(uri))]
+    if not made:
+        raise ConfigurationError(f"run {word!r} has made no manifest yet")
+    # only what nothing else of the run was made from: the rest appears below it
+    parents = {parent for digest in made for manifest in ancestors(store, digest).values() for parent in manifest.parents}
+    return list(dict.fromkeys(digest for digest in made if digest not in parents))
+
+
+def describe(manifest: Manifest) -> str:
+    """A few words that tell manifests of one kind apart."""
+    match manifest:
+        case RawData():
+            return ", ".join(f"{name} {source.num_samples:,} samples" for name, source in manifest.sources.items())
+        case DataMix():
+            return ", ".join(f"{source.name} {source.weight:.0%}" for source in manifest.sources if source.weight)
+        case Checkpoint():
+            return f"{manifest.stage}, {manifest.step} steps, {manifest.tokens_seen:,} tokens, recipe {manifest.recipe}"
+        case EvalReport():
+            return f"{len(manifest.scores)} scores"
+        case GateDecision():
+            return f"{manifest.decision}: {sum(rule.passed for rule in manifest.rules)} of {len(manifest.rules)} rules"
+        case Deployment():
+            return "deployed" if manifest.deployed else f"not deployed: {manifest.reason}"
+        case _:
+            return ""
+
+
+def to_dot(lineage: Lineage) -> str:
+    """The graph in the language of Graphviz."""
+    lines = ["digraph lineage {", "  rankdir=LR;", "  node [shape=box, style=rounded, fontname=sans];"]
+    for digest, manifest in lineage.items():
+        label = "\\n".join(json.dumps(text)[1:-1] for text in (type(manifest).__name__, digest[:12], describe(manifest)))
+        lines.append(f'  "{digest}" [label="{label}"];')
+        lines += [f'  "{parent}" -> "{digest}";' for parent in manifest.parents]
+    return "\n".join([*lines, "}"]) + "\n"

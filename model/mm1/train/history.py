@@ -1,0 +1,63 @@
+"""The history of a run: what is the same in every repetition, one row a step, in parquet.
+
+It is part of the checkpoint and of its digest, so it holds no times. A resumed run goes on from the rows of its checkpoint.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mm1.train.progress import Progress
+from mm1.train.step import StepResult
+
+
+class History:
+    """Rows: step, lr, loss, loss/<source>, grad_norm, tokens, images, router/<figure>.
+
+    Args:
+        peak_lr: peak learning rate.
+        sources: names of the sources, in the mixture's order.
+    """
+
+    def __init__(self, peak_lr: float, sources: list[str]) -> None:
+        self.peak_lr = peak_lr
+        self.sources = sources
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
+        """Add the row of a step."""
+        row: dict[str, Any] = {"step": progress.step, "lr": self.peak_lr * rate_factor, "loss": result.loss}
+        row |= {f"loss/{name}": result.source_losses.get(name) for name in self.sources}
+        row |= {"grad_norm": result.grad_norm, "tokens": result.tokens, "positions": result.positions, "images": result.images}
+        row |= {f"router/{name}": value for name, value in result.router.items()}
+        self.rows.append(row)
+
+    def to_parquet(self, number: int | None = None) -> bytes:
+        """The first rows (all by default) as a parquet file; equal rows give equal bytes."""
+        rows = self.rows[:number]
+        names = list(rows[0]) if rows else ["step"]
+        integers = {"step", "tokens", "positions", "images"}
+        columns = {
+            name: pa.array([row.get(name) for row in rows], pa.int64() if name in integers else pa.float64()) for name in names
+        }
+        sink = io.BytesIO()
+        pq.write_table(pa.table(columns), sink, compression="zstd")
+        return sink.getvalue()
+
+    def from_parquet(self, data: bytes, last_step: int) -> None:
+        """Take up the rows of a checkpoint, up to its step."""
+        self.rows = [row for row in pq.read_table(io.BytesIO(data)).to_pylist() if row["step"] <= last_step]
+
+    def mean_losses(self, last: int) -> dict[str, float]:
+        """Mean losses over the last steps: ``all``, and each source that occurred in them."""
+        rows = self.rows[-last:]
+        means = {}
+        for name in ("loss", *(f"loss/{source}" for source in self.sources)):
+            values = [row[name] for row in rows if row[name] is not None]
+            if values:
+                means[name.removeprefix("loss/") if name != "loss" else "all"] = sum(values) / len(values)
+        return means

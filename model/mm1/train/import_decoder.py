@@ -1,0 +1,66 @@
+"""A ready-made decoder in place of a text stage: published as a checkpoint, not trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mm1.checkpoint.write import put_model
+from mm1.manifests import Checkpoint, DataMix, load, publish, split_uri
+from mm1.store.base import Store
+from mm1.store.open import open_store
+from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.model import build_model
+
+
+def publish_decoder(job: TrainJob) -> TrainResult:
+    """Publish a job's decoder, as the result of a stage without a step."""
+    uri = publish_imported(job, open_store(job.store), Path(job.folder))
+    zeros = {"steps": 0, "resumed_from": 0, "seconds": 0.0, "tokens": 0, "tokens_per_s": 0.0, "padding_share": 0.0}
+    return TrainResult(manifest=uri, losses={}, facts={}, **zeros)
+
+
+def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
+    """Publish the decoder folder of a job, with a fresh tower and connector, as a checkpoint of stage ``imported``.
+
+    Args:
+        job: names the folder; its recipe gives tower and connector.
+        store: where to.
+        scratch: local folder for files.
+
+    Returns:
+        Address of the manifest.
+
+    Raises:
+        ConfigurationError: the folder is no causal decoder.
+    """
+    mix = load(job.data, DataMix)
+    mix_store = open_store(split_uri(job.data)[0])
+    config = with_fitting_patches(job.config, mix.image_size_px)
+    model, processor = build_model(config, mix, mix_store, None, job.vision, job.decoder, scratch)
+    return publish(
+        store,
+        Checkpoint(
+            parents=(split_uri(job.data)[1],),
+            stage="imported",
+            recipe=job.config.recipe,
+            config=config.model_dump(mode="json"),
+            step=0,
+            total_steps=0,
+            sequences_seen=0,
+            tokens_seen=0,
+            images_seen=0,
+            world_size=1,
+            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            model=put_model(store, model, processor, scratch / "model"),
+        ),
+    )
+
+
+def with_fitting_patches(config: RunConfig, image_size_px: int) -> RunConfig:
+    """Let the patches of the recipe's tower divide the images: no later stage keeps this tower, so its size is no decision."""
+    vision = config.model.vision
+    if vision is None or image_size_px % vision.patch_size_px == 0:
+        return config
+    patch_size_px = max(size for size in range(1, vision.patch_size_px) if image_size_px % size == 0)
+    model = config.model.model_copy(update={"vision": vision.model_copy(update={"patch_size_px": patch_size_px})})
+    return config.model_copy(update={"model": model})

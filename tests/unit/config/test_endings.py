@@ -1,0 +1,127 @@
+"""One mapping from exceptions to outcome classes, one order of causes, one shape of how something ended."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from mm1.errors import BY_OUTCOME, EXPLAINS, DataError, Ending, Mm1Error, Outcome, cause, typed
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype("f8")),
+    pa.lib.ArrowMemoryError("malloc of size 1 failed"),
+    duckdb.OutOfMemoryException("could not allocate block"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    torch.cuda.OutOfMemoryError("HIP out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("std::bad_alloc"),
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: f"{type(error).__name__}: {str(error)[:30]}")
+def test_every_way_memory_runs_out_is_83(error: Exception) -> None:
+    assert Ending.of(error).outcome is Outcome.OUT_OF_MEMORY
+
+
+def test_a_real_allocation_that_fails_is_83() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert Ending.of(caught.value).outcome is Outcome.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [
+        (errno.ENOSPC, Outcome.NETWORK),
+        (errno.EDQUOT, Outcome.NETWORK),
+        (errno.EIO, Outcome.NETWORK),
+        (errno.ECONNRESET, Outcome.NETWORK),
+        (errno.ETIMEDOUT, Outcome.NETWORK),
+        (errno.EISDIR, Outcome.CONFIGURATION),
+        (errno.ENOTDIR, Outcome.CONFIGURATION),
+        (errno.ENAMETOOLONG, Outcome.CONFIGURATION),
+        (errno.E2BIG, Outcome.CONFIGURATION),
+        (errno.ELOOP, Outcome.CONFIGURATION),
+        (errno.EEXIST, Outcome.CONFIGURATION),
+        (errno.EROFS, Outcome.CONFIGURATION),
+        (errno.ENOEXEC, Outcome.CONFIGURATION),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "") if type(value) is int else value.name,
+)
+def test_errors_of_the_system_are_retried_only_if_they_may_pass(number: int, outcome: Outcome) -> None:
+    ending = Ending.of(OSError(number, os.strerror(number), "/some/file"))
+    assert ending.outcome is outcome and "/some/file" in ending.message
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (RuntimeError("Connection closed by peer [127.0.0.1]:29500"), Outcome.NETWORK),
+        (RuntimeError("NCCL error: unhandled system error"), Outcome.NETWORK),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), Outcome.HARDWARE),
+        (RuntimeError("CUDA error: device-side assert triggered"), Outcome.UNHANDLED),
+        (Exception("I/O error: No space left on device (os error 28)"), Outcome.NETWORK),
+        (ConnectionResetError("by peer"), Outcome.NETWORK),
+        (TimeoutError("timed out"), Outcome.NETWORK),
+        (DataError("shard.tar"), Outcome.DATA),
+        (KeyError("summary.md"), Outcome.UNHANDLED),
+        (SystemExit(3), Outcome.UNHANDLED),
+    ],
+    ids=lambda value: value.name if isinstance(value, Outcome) else str(value)[:40],
+)
+def test_other_exceptions(error: BaseException, outcome: Outcome) -> None:
+    assert Ending.of(error).outcome is outcome
+
+
+def test_a_model_that_does_not_validate_is_80() -> None:
+    class Model(BaseModel):
+        steps: int
+
+    with pytest.raises(ValidationError) as caught:
+        Model.model_validate({"steps": "many"})
+    assert Ending.of(caught.value).outcome is Outcome.CONFIGURATION
+    assert typed(ValueError("a plain one")) is None
+
+
+@given(st.sampled_from(list(Outcome)), st.text(), st.text(max_size=20))
+def test_an_ending_survives_its_json(outcome: Outcome, message: str, where: str) -> None:
+    ending = Ending(outcome=outcome, message=message, where=where)
+    assert Ending.from_json(ending.to_json()) == ending
+    short = Ending.from_json(ending.to_json(max_message=3))
+    assert short is not None and short.message == message[:3]
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"outcome": "x", "message": ""}', "exit 1", b"\xff"])
+def test_anything_else_is_no_ending(text: str | bytes) -> None:
+    assert Ending.from_json(text) is None
+
+
+def test_an_ending_raises_the_error_of_its_class_with_its_place() -> None:
+    for outcome, error in BY_OUTCOME.items():
+        raised = Ending(outcome=outcome, message="why", where="node 3").error
+        assert type(raised) is error and str(raised) == "node 3: why"
+    assert type(Ending(outcome=Outcome.UNHANDLED, message="why").error) is Mm1Error
+
+
+def test_the_cause_is_named_and_not_its_consequences() -> None:
+    lost, drained = Ending(outcome=Outcome.NETWORK, where="node 0"), Ending(outcome=Outcome.PREEMPTED, where="node 1")
+    diverged = Ending(outcome=Outcome.DIVERGED, where="node 2")
+    assert cause([lost, drained, diverged]) is diverged
+    assert cause([lost, drained]) is drained, "who lost a drained node is a consequence"
+    assert cause([lost, drained], stops_others=True) is lost, "torchrun stops the ranks that are left"
+    assert cause([lost, Ending(outcome=Outcome.NETWORK, where="node 5")]) is lost
+    assert cause([]) is None
+    assert set(EXPLAINS) == set(Outcome) - {Outcome.DONE}

@@ -1,0 +1,93 @@
+"""The small language inside Argo objects that all engines of this project understand.
+
+References (``{{tasks.mix.outputs.parameters.manifest}}``), conditions (``{{...}} == pass``), conjunctions (``a && b``),
+durations (``90s``) and the retry expression. Pure text functions: the readers (:mod:`mm1_workflows.argo.graph`), the runner and
+the policy share them, so that all read the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from mm1.errors import RETRIED
+
+REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+TASK_OUTPUT = re.compile(r"^tasks\.(?P<task>[A-Za-z0-9][-A-Za-z0-9]*)\.outputs\.parameters\.(?P<output>[-\w]+)$")
+_CONDITION = re.compile(
+    r"^\s*\{\{\s*(?P<left>[^{}]+?)\s*\}\}\s*(?P<operator>==|!=)\s*(?P<quote>['\"]?)(?P<literal>[-\w.]+)(?P=quote)\s*$"
+)
+_RETRY = re.compile(r"asInt\(lastRetry\.exitCode\) in \[(?P<codes>[\d, ]+)\]")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+RETRY_CODES = tuple(sorted(int(outcome) for outcome in RETRIED))
+RETRY_EXPRESSION = f'asInt(lastRetry.exitCode) in [{", ".join(map(str, RETRY_CODES))}] || lastRetry.status == "Error"'
+"""Retried are the outcome classes that can pass by themselves, and pods that the cluster lost (status Error)."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``when``: one output compared with a literal."""
+
+    task: str
+    output: str
+    operator: Literal["==", "!="]
+    literal: str
+
+    def holds(self, value: str) -> bool:
+        """Whether the condition is true for the output's value."""
+        return (value == self.literal) == (self.operator == "==")
+
+
+def references(text: str) -> list[str]:
+    """What a text refers to, without the braces, in order of appearance."""
+    return REFERENCE.findall(text)
+
+
+def substitute(text: str, lookup: Callable[[str], str]) -> str:
+    """Put values in place of references, once: braces inside a value are left alone.
+
+    Raises:
+        KeyError: ``lookup`` does not know a reference.
+    """
+    return REFERENCE.sub(lambda match: lookup(match[1]), text)
+
+
+def task_outputs(texts: Iterable[str]) -> set[tuple[str, str]]:
+    """The (task, output) pairs that texts refer to."""
+    matches = (TASK_OUTPUT.match(reference) for text in texts for reference in references(text))
+    return {(match["task"], match["output"]) for match in matches if match}
+
+
+def parse_condition(text: str) -> Condition | None:
+    """``when`` as data; None when it is not one output compared with one literal."""
+    match = _CONDITION.match(text)
+    output = TASK_OUTPUT.match(match["left"]) if match else None
+    if not match or not output:
+        return None
+    return Condition(output["task"], output["output"], "==" if match["operator"] == "==" else "!=", match["literal"])
+
+
+def parse_depends(text: str) -> list[str] | None:
+    """The tasks of a plain conjunction; None for anything else."""
+    words = [word.strip() for word in text.split("&&")] if text.strip() else []
+    return words if all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9]*", word) for word in words) else None
+
+
+def parse_duration(value: str | int | None, default_s: float = 0.0) -> float:
+    """``90``, ``90s``, ``1h30m`` in seconds."""
+    if value is None or value == "":
+        return default_s
+    text = str(value)
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+
+
+def retry_codes(expression: str | None) -> frozenset[int] | None:
+    """Exit codes that an expression retries; None when it does not name them."""
+    match = _RETRY.search(expression or "")
+    return frozenset(int(code) for code in match["codes"].split(",")) if match else None

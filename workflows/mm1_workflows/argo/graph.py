@@ -1,0 +1,222 @@
+r"""The one reading of a built workflow: tasks, argv, edges, conditions, loops, retry, exit task.
+
+::
+
+    Hera file --build()--> \
+                            Document --> rules.reading --> Graph --> local runner, policy, other engines
+    YAML file -----------> /
+
+Reading needs neither hera nor torch. What is outside the subset that all engines understand is refused, never ignored
+(:mod:`mm1_workflows.rules.reading`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from typing import Any
+
+from mm1_components.wrapper.pools import POOL_LABEL
+from mm1_workflows.argo.document import (
+    INPUTS_ANNOTATION,
+    LAUNCHES_ANNOTATION,
+    STEP_LABEL,
+    Document,
+    InputType,
+    arguments_of,
+    grace_of,
+    inputs_of,
+    loop_of,
+    name_of,
+    parameters_of,
+    spec_of,
+    text_of,
+)
+from mm1_workflows.argo.expressions import Condition, parse_condition, parse_depends, parse_duration, retry_codes
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often, after which exit codes, and after what wait a task is started again."""
+
+    limit: int = 0
+    codes: frozenset[int] = frozenset()
+    wait_s: float = 0.0
+    factor: float = 1.0
+    max_wait_s: float = 600.0
+
+    def wait_before(self, attempt: int) -> float:
+        """Seconds to wait before an attempt (the first one after a failure is attempt 1)."""
+        return min(self.wait_s * self.factor ** (attempt - 1), self.max_wait_s)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A container template."""
+
+    name: str
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    image: str
+    inputs: dict[str, str | None] = field(default_factory=dict)
+    """Input -> default; None = required."""
+    input_types: dict[str, InputType] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Output parameter -> file that it is read from."""
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """Output artifact -> file."""
+    env: dict[str, str] = field(default_factory=dict)
+    pool: str = "cpu"
+    launches: str = ""
+    """Pool that the step starts ranks on; empty: it does its work itself."""
+    step: str = ""
+    """Step of this project that it runs; empty for others."""
+    retry: Retry = Retry()
+    timeout_s: float | None = None
+    grace_s: float = 30.0
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Command and arguments, with references."""
+        return self.command + self.args
+
+
+@dataclass(frozen=True)
+class TaskNode:
+    """A task of the graph."""
+
+    name: str
+    template: Template
+    arguments: dict[str, str]
+    depends: tuple[str, ...] = ()
+    when: Condition | None = None
+    loop: str | None = None
+    """A JSON list of strings, or a reference to one."""
+
+
+@dataclass(frozen=True)
+class WorkflowParameter:
+    """A parameter of the workflow."""
+
+    name: str
+    value: str | None
+    """Default; None = must be given."""
+    description: str = ""
+    type: InputType = "text"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A workflow: one DAG of container templates, and perhaps one task at its end."""
+
+    name: str
+    """The workflow's name or the stem of its generated name."""
+    parameters: dict[str, WorkflowParameter]
+    tasks: dict[str, TaskNode]
+    """In an order in which every task comes after those that it depends on."""
+    on_exit: TaskNode | None = None
+
+
+def graph_of(document: Document) -> Graph:
+    """The graph of a document that is inside the subset; :func:`mm1_workflows.rules.reading.read_workflow` checks that."""
+    spec = spec_of(document)
+    bodies = {body["name"]: body for body in spec["templates"]}
+    containers = {name: read_template(body) for name, body in bodies.items() if "container" in body}
+    tasks = [_task(raw, containers) for raw in bodies[spec["entrypoint"]]["dag"]["tasks"]]
+    on_exit = _exit_task(spec, bodies, containers)
+    types = parameter_types([*tasks, *([on_exit] if on_exit else [])])
+    parameters = {raw["name"]: _parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
+    return Graph(name_of(document), parameters, _ordered(tasks), on_exit)
+
+
+def read_template(body: dict[str, Any]) -> Template:
+    """A container template from its plain data."""
+    container = body["container"]
+    metadata = body.get("metadata") or {}
+    labels = metadata.get("labels") or {}
+    outputs = body.get("outputs") or {}
+    timeout = body.get("activeDeadlineSeconds")
+    return Template(
+        name=body["name"],
+        command=tuple(container.get("command") or ()),
+        args=tuple(map(str, container.get("args") or ())),
+        image=container.get("image", ""),
+        inputs={raw["name"]: text_of(raw.get("value", raw.get("default"))) for raw in inputs_of(body)},
+        input_types=json.loads((metadata.get("annotations") or {}).get(INPUTS_ANNOTATION, "{}")),
+        outputs={raw["name"]: raw["valueFrom"]["path"] for raw in outputs.get("parameters") or []},
+        artifacts={raw["name"]: raw["path"] for raw in outputs.get("artifacts") or []},
+        env={raw["name"]: str(raw["value"]) for raw in container.get("env") or [] if "value" in raw},
+        pool=labels.get(POOL_LABEL, "cpu"),
+        launches=(metadata.get("annotations") or {}).get(LAUNCHES_ANNOTATION, ""),
+        step=labels.get(STEP_LABEL, ""),
+        retry=_retry(body.get("retryStrategy")),
+        timeout_s=None if timeout is None else float(timeout),
+        grace_s=grace_of(body),
+    )
+
+
+def parameter_types(tasks: list[TaskNode]) -> dict[str, dict[str, InputType]]:
+    """Workflow parameter -> the inputs that it feeds as it is (``template.input``) -> their type."""
+    found: dict[str, dict[str, InputType]] = {}
+    for task in tasks:
+        for name, value in task.arguments.items():
+            parameter = value.removeprefix("{{workflow.parameters.").removesuffix("}}")
+            if value == f"{{{{workflow.parameters.{parameter}}}}}" and name in task.template.input_types:
+                found.setdefault(parameter, {})[f"{task.template.name}.{name}"] = task.template.input_types[name]
+    return found
+
+
+def common_type(types: list[InputType]) -> InputType | None:
+    """The type of a parameter that feeds inputs of these types; None when they do not agree.
+
+    A manifest's address is also a source, so a parameter that feeds both is a manifest.
+    """
+    different = [kind for number, kind in enumerate(types) if kind not in types[:number]]
+    if len(different) == 1:
+        return different[0]
+    return "manifest" if sorted(map(str, different)) == ["manifest", "source"] else None
+
+
+def _parameter(raw: dict[str, Any], types: dict[str, InputType]) -> WorkflowParameter:
+    kind = common_type(list(types.values())) or "text"
+    return WorkflowParameter(raw["name"], text_of(raw.get("value")), raw.get("description", ""), kind)
+
+
+def _task(raw: dict[str, Any], containers: dict[str, Template]) -> TaskNode:
+    return TaskNode(
+        name=raw["name"],
+        template=containers[raw["template"]],
+        arguments=arguments_of(raw),
+        depends=tuple(parse_depends(raw.get("depends") or "") or ()),
+        when=parse_condition(raw["when"]) if raw.get("when") else None,
+        loop=loop_of(raw),
+    )
+
+
+def _exit_task(spec: dict[str, Any], bodies: dict[str, Any], containers: dict[str, Template]) -> TaskNode | None:
+    if not spec.get("onExit"):
+        return None
+    body = bodies[spec["onExit"]]
+    if "dag" in body:
+        return _task(body["dag"]["tasks"][0], containers)
+    return TaskNode(body["name"], containers[body["name"]], {})
+
+
+def _retry(strategy: dict[str, Any] | None) -> Retry:
+    if not strategy:
+        return Retry()
+    backoff = strategy.get("backoff") or {}
+    return Retry(
+        limit=int(strategy.get("limit") or 0),
+        codes=retry_codes(strategy.get("expression")) or frozenset(),
+        wait_s=parse_duration(backoff.get("duration")),
+        factor=float(backoff.get("factor") or 1),
+        max_wait_s=parse_duration(backoff.get("cap"), 600.0),
+    )
+
+
+def _ordered(tasks: list[TaskNode]) -> dict[str, TaskNode]:
+    by_name = {task.name: task for task in tasks}
+    order = TopologicalSorter({task.name: task.depends for task in tasks}).static_order()
+    return {name: by_name[name] for name in order}

@@ -1,0 +1,107 @@
+"""Typed ``-p key=value``: checked against the workflow before anything starts or is sent.
+
+A workflow parameter has the type of the step inputs that it feeds; text where it feeds none.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
+from mm1.manifests import MANIFEST_NAME
+from mm1_workflows.argo.document import Document, InputType, parameters_of, spec_of
+from mm1_workflows.argo.graph import Graph, WorkflowParameter
+
+WORDS = {
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "manifest": "the address of a manifest (<store>/manifests/<sha256>.json)",
+}
+
+
+def parse(given: Sequence[str]) -> dict[str, str]:
+    """``["seed=1"]`` as a dictionary.
+
+    Raises:
+        ConfigurationError: a word has no ``=``, or a name is given twice.
+    """
+    values: dict[str, str] = {}
+    for word in given:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise ConfigurationError(f"parameter {word!r} is not of the form name=value, for example seed=1")
+        if name in values:
+            raise ConfigurationError(f"parameter {name!r} is given twice: {values[name]!r} and {value!r}")
+        values[name] = value
+    return values
+
+
+def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
+    """All parameters of a run: given values over defaults, checked.
+
+    Raises:
+        ConfigurationError: unknown name, wrong type, or a parameter without a value; the message lists what is valid.
+    """
+    complaints = [_unknown(workflow, name) for name in given if name not in workflow.parameters]
+    values: dict[str, str] = {}
+    for name, parameter in workflow.parameters.items():
+        value = given.get(name, parameter.value)
+        if value is None:
+            complaints.append(f"parameter {name!r} must be given: {parameter.description or parameter.type}")
+        elif name in given and (complaint := mismatch(value, parameter.type)):
+            complaints.append(f"parameter {name}={value!r}: {complaint} is wanted")
+        else:
+            values[name] = _canonical(value, parameter.type)
+    if complaints:
+        raise ConfigurationError("\n".join([*complaints, f"parameters of {workflow.name}:", *listing(workflow)]))
+    return values
+
+
+def mismatch(value: str, kind: InputType) -> str | None:
+    """What is wanted, when a value is not of a type."""
+    if isinstance(kind, list):
+        return None if value in kind else f"one of {', '.join(kind)}"
+    try:
+        if kind == "integer":
+            int(value)
+        elif kind == "number":
+            float(value)
+    except ValueError:
+        return WORDS[kind]
+    if kind == "boolean" and value.lower() not in ("true", "false"):
+        return WORDS[kind]
+    if kind == "manifest" and value and not MANIFEST_NAME.match(value):
+        return WORDS[kind]
+    return None
+
+
+def apply(document: Document, values: dict[str, str]) -> Document:
+    """The same workflow with other parameter values."""
+    changed = copy.deepcopy(document)
+    for raw in parameters_of(spec_of(changed)):
+        if raw["name"] in values:
+            raw["value"] = values[raw["name"]]
+    return changed
+
+
+def _canonical(value: str, kind: InputType) -> str:
+    return value.lower() if kind == "boolean" else value
+
+
+def _unknown(workflow: Graph, name: str) -> str:
+    return f"unknown parameter {name!r}; {suggest(name, list(workflow.parameters))}"
+
+
+def listing(workflow: Graph) -> list[str]:
+    """One line per parameter: name, type, default, description."""
+    width = max((len(name) for name in workflow.parameters), default=0)
+    return [f"  {name:<{width}}  {_shown(parameter)}" for name, parameter in sorted(workflow.parameters.items())]
+
+
+def _shown(parameter: WorkflowParameter) -> str:
+    kind = "|".join(parameter.type) if isinstance(parameter.type, list) else parameter.type
+    default = "required" if parameter.value is None else f"default {parameter.value!r}"
+    return f"{kind}, {default}{'; ' + parameter.description if parameter.description else ''}"

@@ -1,0 +1,83 @@
+"""``mm1 data stats`` and ``mm1 data show``: what a mixture, or filtered data, look like."""
+
+from __future__ import annotations
+
+import json
+
+from mm1.errors import ConfigurationError
+from mm1.lineage.graph import ancestors, resolve
+from mm1.manifests import MANIFEST_NAME, DataMix, RawData, digest_of_manifest, load_digest
+from mm1.store.base import Store
+from mm1.store.local import atomic_path
+from mm1.store.open import open_store
+from mm1_workflows.cli.commands.output import console, plain, say, table
+from mm1_workflows.cli.tree.data import DataShow, DataStats
+
+
+def stats(command: DataStats) -> int:
+    """Print the figures."""
+    from mm1.report.data_page import figures, raw_of
+
+    store, manifest = found(command.store, command.uri)
+    if command.json:
+        raw = raw_of(store, manifest) if isinstance(manifest, DataMix) else manifest
+        tree = {"mixture": manifest.model_dump(mode="json") if isinstance(manifest, DataMix) else None}
+        tree["data"] = {name: source.model_dump(mode="json", exclude={"shards"}) for name, source in raw.sources.items()}
+        say(console(), json.dumps(tree, indent=1, sort_keys=True))
+        return 0
+    shown = console()
+    say(shown, f"{type(manifest).__name__} {digest_of_manifest(manifest)}")
+    for one in figures(store, manifest):
+        made = table(*one.columns)
+        for row in one.rows:
+            made.add_row(*map(plain, row))
+        say(shown, f"\n{one.title}")
+        shown.print(made)
+    if isinstance(manifest, DataMix):
+        limit = f"{manifest.max_sequences:,}" if manifest.max_sequences is not None else "no limit"
+        chosen = ", ".join(f"{name} {value}" for name, value in manifest.snapshot.items()) or "all"
+        say(shown, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
+    return 0
+
+
+def show(command: DataShow) -> int:
+    """Write the page.
+
+    Raises:
+        ConfigurationError: a number that is negative.
+    """
+    from mm1.report.data_page import render_data
+
+    if command.sequences < 1 or command.first < 0:
+        raise ConfigurationError("--sequences must be at least 1 and --first at least 0")
+    store, manifest = found(command.store, command.uri)
+    html = render_data(store, manifest, first=command.first, sequences=command.sequences)
+    with atomic_path(command.output) as temporary:
+        temporary.write_text(html)
+    say(console(), f"written: {command.output}")
+    return 0
+
+
+def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
+    """The manifest that an address, a digest or a run stands for: of a run the mixture of most sources.
+
+    Raises:
+        ConfigurationError: nothing of that name, or no data.
+    """
+    match = MANIFEST_NAME.match(uri)
+    store = open_store(match["store"] if match else store_uri)
+    if match:
+        manifests = [load_digest(store, match["digest"])]
+    else:
+        digests = resolve(store, uri)
+        is_run = uri not in digests and not any(digest.startswith(uri) for digest in digests)
+        manifests = [
+            manifest
+            for digest in digests
+            for manifest in (ancestors(store, digest).values() if is_run else [load_digest(store, digest)])
+        ]
+    data = [manifest for manifest in manifests if isinstance(manifest, DataMix | RawData)]
+    if not data:
+        kinds = ", ".join(sorted({type(manifest).__name__ for manifest in manifests})) or "nothing"
+        raise ConfigurationError(f"{uri} is {kinds}; a DataMix or RawData is wanted here")
+    return store, max(data, key=lambda manifest: (isinstance(manifest, DataMix), len(manifest.sources)))

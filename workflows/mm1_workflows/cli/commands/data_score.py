@@ -1,0 +1,53 @@
+"""``mm1 data score``: later judgements of shards, for the feature store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mm1.errors import ConfigurationError, DataError
+from mm1.store.open import open_store
+from mm1_workflows.cli.commands.output import console, say
+from mm1_workflows.cli.tree.data import DataScore
+
+COLUMNS = ("shard", "quality")
+
+
+def score(command: DataScore) -> int:
+    """Add scores from a table; mixtures made as of an earlier time do not see them."""
+    from mm1.data.features.rows import push_scores
+    from mm1.data.features.snapshot import parse_time
+
+    scores = read_scores(command.scores)
+    store = open_store(command.store)
+    at = parse_time(command.at)
+    key = push_scores(store, scores, at)
+    say(console(), f"{len(scores)} scores as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")
+    return 0
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Scores from a CSV or parquet file with the columns shard and quality.
+
+    Raises:
+        ConfigurationError: no such file, a column is missing, or a shard stands there twice.
+        DataError: the file is damaged, or a score is no number.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise ConfigurationError(f"scores: no such file: {path}")
+    try:
+        table = pq.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+        if missing := [name for name in COLUMNS if name not in table.column_names]:
+            raise ConfigurationError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(table.column_names)}")
+        shards, values = table["shard"].cast(pa.string()).to_pylist(), table["quality"].cast(pa.float64()).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a table of scores ({str(error).splitlines()[0]})") from None
+    if None in values or None in shards:
+        row = next(row for row, pair in enumerate(zip(shards, values, strict=True)) if None in pair)
+        raise DataError(f"{path}: row {row} has no shard or no score")
+    if len(set(shards)) < len(shards):
+        raise ConfigurationError(f"{path}: a shard stands there twice; give one score each")
+    return dict(zip(shards, values, strict=True))

@@ -1,0 +1,58 @@
+"""``mm1 lineage``: what a manifest was made from."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.tree import Tree
+
+from mm1.lineage.graph import Lineage, ancestors, describe, resolve, to_dot
+from mm1.manifests import MANIFEST_NAME
+from mm1.store.local import atomic_path
+from mm1.store.open import open_store
+from mm1_workflows.cli.commands.output import console, say
+from mm1_workflows.cli.tree.looking import Lineage as Command
+
+
+def lineage(command: Command) -> int:
+    """Print the tree of ancestors; optionally draw it."""
+    output = console()
+    match = MANIFEST_NAME.match(command.uri)
+    store = open_store(match["store"] if match else command.store)
+    digests = [match["digest"]] if match else resolve(store, command.uri)
+    whole: Lineage = {}
+    for digest in digests:
+        branch = ancestors(store, digest)
+        whole |= branch
+        output.print(tree(digest, branch))
+    files = {}
+    if command.dot:
+        files[command.dot] = to_dot(whole)
+    if command.html:
+        from mm1.report.lineage_page import render_lineage  # jinja2
+
+        files[command.html] = render_lineage(digests, whole)
+    for path, text in files.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+        say(output, f"written: {path}")
+    return 0
+
+
+def tree(digest: str, lineage: Lineage) -> Tree:
+    """The ancestors as a tree; a manifest that appears twice is spelt out once."""
+    seen: set[str] = set()
+
+    def grow(current: str) -> Tree:
+        manifest = lineage[current]
+        words = escape(describe(manifest))
+        node = Tree(f"[bold]{type(manifest).__name__}[/bold] [cyan]{current[:12]}[/cyan]  [dim]{words}[/dim]")
+        if current in seen:
+            if manifest.parents:
+                node.add("[dim](as above)[/dim]")
+            return node
+        seen.add(current)
+        for parent in manifest.parents:
+            node.add(grow(parent))
+        return node
+
+    return grow(digest)

@@ -1,0 +1,128 @@
+"""``mm1 run``: a workflow on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from mm1.errors import ConfigurationError, Outcome
+from mm1.lineage.text import duration
+from mm1.store.open import open_store
+from mm1_workflows.argo import parameters
+from mm1_workflows.argo.graph import Graph
+from mm1_workflows.authoring.load import load
+from mm1_workflows.cli.commands.output import say
+from mm1_workflows.cli.tree.running import Run
+from mm1_workflows.engines.local import display
+from mm1_workflows.engines.local.folder import RunFolder
+from mm1_workflows.engines.local.runner import Runner, RunResult
+from mm1_workflows.engines.local.state import Instance, State
+from mm1_workflows.rules.reading import read_workflow
+
+RESERVED = ("store",)
+
+
+def run(command: Run) -> int:
+    """Run a workflow; the exit code is the outcome class of the step that failed."""
+    loaded = load(command.file, command.profile)
+    workflow = read_workflow(loaded.document)
+    if command.list:
+        say(Console(), described(workflow))
+        return 0
+    store_given = {} if any(word.startswith("store=") for word in command.parameters) else {"store": command.store}
+    given = parameters.parse(command.parameters)
+    values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
+    store = open_store(values.get("store", command.store))
+    if "store" in values:
+        values["store"] = store.uri
+    name = command.run or f"{workflow.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    if name in RESERVED:
+        raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
+    shown = Console()
+    started = time.monotonic()
+    with RunFolder(command.folder, name).locked() as folder:
+        folder.open_run(workflow.name, values, continue_command(command, name))
+        say(shown, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
+        runner = Runner(
+            workflow,
+            values,
+            folder,
+            store,
+            display.choose(shown),
+            cores=command.cores or None,
+            use_cache=not command.no_cache,
+            profile=loaded.profile,
+        )
+        result = runner.run()
+    say(shown, _summary(result, command, name, workflow, time.monotonic() - started))
+    return result.exit_code
+
+
+def described(workflow: Graph) -> str:
+    """Steps and parameters of a workflow, for a person."""
+    width = max(map(len, workflow.tasks))
+    lines = [f"steps of {workflow.name}:"]
+    for name, task in workflow.tasks.items():
+        after = f"after {', '.join(task.depends)}" if task.depends else "first"
+        lines.append(f"  {name:<{width}}  {after}")
+    if workflow.on_exit:
+        lines.append(f"  {workflow.on_exit.name:<{width}}  at the end, whatever happens")
+    return "\n".join([*lines, "parameters (-p name=value):", *parameters.listing(workflow)])
+
+
+def continue_command(command: Run, name: str) -> str:
+    """The exact command that continues a run."""
+    words = ["mm1", "run", command.file, "--run", name]
+    for given in command.parameters:
+        words += ["-p", given]
+    defaults = Run(file=command.file)
+    for flag, value, default in (
+        ("--store", command.store, defaults.store),
+        ("--folder", str(command.folder), str(defaults.folder)),
+        ("--profile", command.profile, defaults.profile),
+        ("--cores", str(command.cores), str(defaults.cores)),
+    ):
+        words += [flag, value] if value != default else []
+    return shlex.join(words)
+
+
+def _summary(result: RunResult, command: Run, name: str, workflow: Graph, seconds: float) -> str:
+    """What a person wants to know at the end."""
+    spent = duration(seconds)
+    if result.status == "Stopped":
+        lines = [f"{workflow.name} was stopped after {spent}; what is finished is kept. It continues with:"]
+        lines.append(f"  {continue_command(command, name)}")
+    elif result.failed:
+        lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, command, name)]
+    else:
+        hits = sum(item.state is State.CACHED for item in result.instances)
+        cached = f" ({hits} of {len(result.instances)} steps cached)" if hits else ""
+        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_manifests(result)]
+    pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
+    lines += [f"\nreport: {page}" for page in pages]
+    if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
+        store = "" if command.store == Run(file="").store else f" --store {shlex.quote(command.store)}"
+        lines.append(f"talk to the model: mm1 serve{store}")
+    return "\n".join(["", *lines])
+
+
+def _failure(failed: Instance, command: Run, name: str) -> list[str]:
+    """Which step, why in its own words, where its log is, and how to go on."""
+    mend = "when that is mended, " if failed.outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
+    return [
+        f"  step  {failed.label} ({failed.outcome.name.lower().replace('_', ' ')}, exit {int(failed.outcome)})",
+        "  why   " + failed.message.replace("\n", "\n        "),
+        f"  log   {command.folder / name / failed.key / 'log.txt'}",
+        f"  {mend}continue with:",
+        f"    {continue_command(command, name)}",
+    ]
+
+
+def _manifests(result: RunResult) -> list[str]:
+    made = {item.label: uri for item in result.instances if (uri := item.outputs.get("manifest"))}
+    width = max(map(len, made), default=0)
+    return [f"  {label:<{width}}  {uri}" for label, uri in made.items()]

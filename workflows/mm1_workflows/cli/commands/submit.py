@@ -1,0 +1,109 @@
+"""``mm1 submit`` and ``hera submit``: a workflow to a cluster, and along with it to its end when that is wanted."""
+
+from __future__ import annotations
+
+import sys
+
+from mm1.errors import ConfigurationError
+from mm1_workflows.argo import parameters
+from mm1_workflows.argo.document import Document, name_of, parameters_of, spec_of
+from mm1_workflows.argo.graph import Graph, WorkflowParameter
+from mm1_workflows.authoring.load import load
+from mm1_workflows.cli.tree.running import Submit
+from mm1_workflows.cluster.transport.base import Transport, with_key
+from mm1_workflows.engines.yaml import to_yaml
+from mm1_workflows.rules.reading import read_workflow
+
+TEMPLATE = "template/"
+"""Prefix of a target that is a WorkflowTemplate of the cluster."""
+
+
+def submit(command: Submit) -> int:
+    """Check everything that can be checked here, then print, let the server check, or create."""
+    if command.dry_run not in ("", "client", "server"):
+        raise ConfigurationError(f"--dry-run {command.dry_run!r}: client or server")
+    transport: Transport | None = None
+    if command.file.startswith(TEMPLATE):
+        transport = _connect(command)
+        document = from_template(transport, command.file.removeprefix(TEMPLATE), command.parameters)
+    else:
+        document = from_file(command)
+    if command.idempotency_key:
+        document = with_key(document, command.idempotency_key)
+    if command.dry_run == "client":
+        sys.stdout.write(to_yaml(document))
+        return 0
+    return send(transport or _connect(command), document, command)
+
+
+def send(transport: Transport, document: Document, command: Submit) -> int:
+    """Create the workflow, and follow it when that is wanted."""
+    from mm1_workflows.cli.commands.output import console, say  # rich: not for a dry run on the client
+
+    shown = console()
+    made = transport.create(document, dry_run=command.dry_run == "server")
+    if command.dry_run:
+        say(shown, f"the cluster accepts {name_of(document)} in namespace {made.namespace}")
+        return 0
+    words = "submitted" if made.created else "was submitted before"
+    say(shown, f"{made.name} {words}, namespace {made.namespace}")
+    if not (command.watch or command.logs):
+        say(shown, f"follow it with `mm1 watch {made.name} {transport.options}`")
+        return 0
+    from mm1_workflows.cluster.following.follow import follow
+
+    return follow(transport, made.name, shown, watch=command.watch, logs=command.logs)
+
+
+def from_file(command: Submit) -> Document:
+    """The object that is sent: built, inside the subset, with checked parameters.
+
+    Raises:
+        ConfigurationError: anything that is wrong with it.
+    """
+    loaded = load(command.file, command.profile)
+    workflow = read_workflow(loaded.document)
+    values = parameters.check(workflow, parameters.parse(command.parameters))
+    return parameters.apply(loaded.document, values)
+
+
+def from_template(transport: Transport, name: str, given: list[str]) -> Document:
+    """A workflow that runs a WorkflowTemplate of the cluster, with parameters checked against that template.
+
+    Raises:
+        ConfigurationError: there is no such template, or a parameter is wrong.
+    """
+    from mm1_workflows.rules.finding import PolicyError
+
+    template = transport.template(name)
+    try:
+        workflow = read_workflow(template)
+    except PolicyError:  # somebody else's template may use more of Argo than we read: names are checked, types are not
+        workflow = _names_only(template)
+    wanted = parameters.parse(given)
+    parameters.check(workflow, wanted)
+    arguments = [{"name": key, "value": value} for key, value in wanted.items()]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {
+            "generateName": f"{name}-",
+            "labels": {"app.kubernetes.io/part-of": "mm1", "workflows.argoproj.io/workflow-template": name},
+        },
+        "spec": {
+            "workflowTemplateRef": {"name": name},
+            **({"arguments": {"parameters": arguments}} if arguments else {}),
+        },
+    }
+
+
+def _names_only(template: Document) -> Graph:
+    declared = parameters_of(spec_of(template))
+    texts = {item["name"]: WorkflowParameter(item["name"], item.get("value"), item.get("description", "")) for item in declared}
+    return Graph(name_of(template), texts, {})
+
+
+def _connect(command: Submit) -> Transport:
+    from mm1_workflows.cluster.transport.connect import connect
+
+    return connect(command)

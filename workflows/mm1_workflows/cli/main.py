@@ -1,0 +1,76 @@
+"""The commands ``mm1`` and ``hera``.
+
+``hera`` is upstream's command tree with ``submit`` added; ``mm1`` has all our verbs. This module stays thin: declarations are
+in :mod:`mm1_workflows.cli.tree`, each command's work in its own module, imported only when it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import cappa
+from rich.console import Console
+
+from mm1.errors import Mm1Error, from_os_error
+from mm1_workflows.cli.tree import root
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``mm1``."""
+    return _invoke(root.Mm1, argv, "mm1", "{}")
+
+
+def hera(argv: list[str] | None = None) -> int:
+    """Entry point of ``hera``: upstream's commands and ``submit``."""
+    return _invoke(_hera_tree(), argv, "hera", "{} (with submit from mm1)")
+
+
+def _hera_tree() -> type[Any]:
+    try:
+        from hera._cli.base import Generate
+    except ImportError:
+        # upstream's command tree is private and may move: `submit` works without it
+        return root.HeraSubmitOnly
+    return root.hera_with(Generate)
+
+
+def _version(distribution: str, argv: list[str]) -> str:
+    """The installed version, looked up (80 ms) only when it is asked for."""
+    if not {"-v", "--version"} & set(argv):
+        return "installed"
+    import importlib.metadata
+
+    return importlib.metadata.version(distribution)
+
+
+def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        result = cappa.invoke(commands, argv=argv, version=version.format(_version(distribution, argv or sys.argv[1:])))
+    except Mm1Error as error:
+        return _complain(str(error), int(error.outcome))
+    except BrokenPipeError:  # `mm1 runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        typed = from_os_error(error)
+        return _complain(str(typed), int(typed.outcome))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    console = Console(stderr=True)
+    console.print("[bold red]error[/bold red]", end=" ")
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg
+
+FileArg = Annotated[str, Arg(value_name="file", help="A workflow: file.py, file.py:object, or a YAML file.")]
+FilesArg = Annotated[list[str], Arg(value_name="file", help="Workflow files [default: workflows/*.py].")]
+ParameterArg = Annotated[
+    list[str],
+    Arg(short="-p", long="--parameter", value_name="NAME=VALUE", help="A parameter; may be repeated."),
+]
+ProfileArg = Annotated[str, Arg(long=True, value_name="NAME|FILE", help="Profile that the workflow is built with.")]
+StoreArg = Annotated[str, Arg(long=True, value_name="URI", help="Object store: file:///folder, s3://bucket/prefix, a folder.")]
+FolderArg = Annotated[Path, Arg(long="--folder", value_name="FOLDER", help="Where local runs keep logs and artifacts.")]
+COMMANDS = "mm1_workflows.cli.commands"
+"""Where the functions are; they are imported when they run."""
+
+RunArg = Annotated[str, Arg(value_name="run", help="Name of the run (the workflow's name in the cluster).")]
+WatchArg = Annotated[bool, Arg(long=True, help="Follow it to the end: a table of its tasks.")]
+LogsArg = Annotated[bool, Arg(long=True, help="Follow it to the end: all logs, each line with its step.")]
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """Options of every command that speaks to a cluster."""
+
+    namespace: Annotated[str, Arg(short="-n", long=True, value_name="NAME", help="Namespace [default: the context's].")] = ""
+    context: Annotated[str, Arg(long=True, value_name="NAME", help="Context of the kubeconfig.")] = ""
+    server: Annotated[
+        str, Arg(long=True, value_name="URL", help="Argo Server; without it the Kubernetes API of the kubeconfig is used.")
+    ] = ""
+    token_file: Annotated[
+        Path | None, Arg(long=True, value_name="FILE", help="File with the token for Argo Server [default: $ARGO_TOKEN].")
+    ] = None

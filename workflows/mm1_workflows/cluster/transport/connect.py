@@ -1,0 +1,45 @@
+"""From a command's options to the way to the cluster that they name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from mm1.errors import ConfigurationError
+from mm1_workflows.cluster.transport.base import Transport
+
+
+class ClusterOptions(Protocol):
+    """Which cluster, and where in it."""
+
+    namespace: str
+    """Empty: the one of the context."""
+    context: str
+    """Context of the kubeconfig; empty: the current one."""
+    server: str
+    """Address of Argo Server; empty: the Kubernetes API."""
+    token_file: Path | None
+    """File with the token for Argo Server; None: $ARGO_TOKEN."""
+
+
+def connect(options: ClusterOptions) -> Transport:
+    """The Kubernetes API, or Argo Server when one is named.
+
+    Raises:
+        ConfigurationError: the options do not fit together, or no cluster is configured.
+    """
+    if not options.server:
+        if options.token_file:
+            raise ConfigurationError("--token-file is for Argo Server: name it with --server, or use a kubeconfig")
+        from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
+
+        return KubernetesTransport(options.context, options.namespace)
+    from mm1_workflows.cluster.transport.argo_server import ArgoServerTransport
+
+    token = os.environ.get("ARGO_TOKEN", "")  # a credential, not configuration
+    if options.token_file:
+        if not options.token_file.is_file():
+            raise ConfigurationError(f"--token-file {options.token_file}: no such file")
+        token = options.token_file.read_text().strip()
+    return ArgoServerTransport(options.server, token, options.namespace)

@@ -1,0 +1,337 @@
+r"""The local runner: the graph of a workflow as processes of this machine.
+
+::
+
+    waiting --dependencies over, cores free--> running --exit 0--> done | cached
+       \-- when is false --> skipped              \-- retried class --> retrying --backoff--> running
+                                                   \-- else --> failed: nothing new is started, the rest is omitted
+
+It means what Argo means by the same object: the same argv per task, parameters, ``when``, loops, retries by exit code, and an
+exit task that runs whatever happened. A single thread polls; state is in :class:`Instance`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from mm1 import machine
+from mm1.errors import ConfigurationError, Mm1Error, Outcome, from_os_error
+from mm1.lineage.records import record_key
+from mm1.store.base import Store
+from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
+from mm1_workflows.argo.graph import Graph, TaskNode
+from mm1_workflows.authoring import profiles
+from mm1_workflows.engines.local import process
+from mm1_workflows.engines.local.display import Display
+from mm1_workflows.engines.local.folder import RunFolder
+from mm1_workflows.engines.local.state import Instance, State
+from mm1_workflows.rules.subset import is_string_list
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.03
+INTERRUPTED = 128 + signal.SIGINT
+
+
+@dataclass
+class RunResult:
+    """How a run ended."""
+
+    instances: list[Instance]
+    status: str
+    """Succeeded, Failed or Stopped."""
+    exit_code: int
+    failed: Instance | None = None
+    """The first task that failed."""
+
+
+class Runner:
+    """Runs one workflow in a locked run folder."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: dict[str, str],
+        folder: RunFolder,
+        store: Store,
+        display: Display,
+        *,
+        cores: int | None = None,
+        use_cache: bool = True,
+        profile: profiles.Profile | None = None,
+    ) -> None:
+        self.graph = graph
+        self.values = values
+        self.folder = folder
+        self.store = store
+        self.display = display
+        self.cores = cores or machine.cores()
+        self.use_cache = use_cache
+        self.profile = profile or profiles.current()
+        self.instances: dict[str, list[Instance]] = {name: [_single(task)] for name, task in graph.tasks.items()}
+        self.expanded: set[str] = set()
+        self.signals = 0
+        self.signal_code = 0
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> RunResult:
+        """Run to the end; failures and signals end in the result."""
+        with self._watch_signals(), self._no_orphans():
+            while not self.signals and not all(item.state.over for item in self._all()):
+                self._advance()
+                self.display.tick(self._all())
+                time.sleep(POLL_S)
+            if self.signals:
+                self._stop()
+            elif self.graph.on_exit:
+                self._run_exit_task(self.graph.on_exit, "Failed" if self._failed() else "Succeeded")
+        self.display.close(self._all())
+        failed = self._failed()
+        status = "Stopped" if self.signals else "Failed" if failed else "Succeeded"
+        return RunResult(self._all(), status, self.signal_code or (int(failed.outcome) if failed else 0), failed)
+
+    def _all(self) -> list[Instance]:
+        return [item for group in self.instances.values() for item in group]
+
+    def _failed(self) -> Instance | None:
+        failed = [item for item in self._all() if item.state is State.FAILED]
+        return min(failed, key=lambda item: item.ended) if failed else None
+
+    def _advance(self) -> None:
+        for item in self._all():
+            if item.process is not None:
+                self._poll(item)
+        broken = self._failed() is not None
+        free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
+        for name, task in self.graph.tasks.items():
+            group = self.instances[name]
+            if broken:
+                for item in group:
+                    if item.state in (State.WAITING, State.RETRYING):
+                        self._set(item, State.OMITTED)
+            elif name in self.expanded or self._expand(task):
+                for item in self.instances[name]:
+                    if item.state in (State.WAITING, State.RETRYING) and time.monotonic() >= item.not_before:
+                        free -= self._start_if_room(item, free)
+
+    # -- readiness ----------------------------------------------------------------------------------------------------
+
+    def _expand(self, task: TaskNode) -> bool:
+        """Once what a task depends on is over: judge its condition and lay out its loop. True when it may start."""
+        before = [item for name in task.depends for item in self.instances[name]]
+        if not all(item.state.good for item in before):
+            return False
+        self.expanded.add(task.name)
+        group = self.instances[task.name]
+        if task.when and not task.when.holds(self._task_output(task.when.task, task.when.output)):
+            self._set(group[0], State.SKIPPED)
+            return False
+        if task.loop is not None:
+            try:
+                self.instances[task.name] = _looped(task, self._items(task, task.loop))
+            except ConfigurationError as error:
+                self._end(group[0], error.outcome, str(error))
+                return False
+        return True
+
+    def _items(self, task: TaskNode, loop: str) -> list[str]:
+        text = substitute(loop, lambda name: self._lookup(name, None, {}))
+        if not is_string_list(text):
+            raise ConfigurationError(f"task {task.name}: loops over {text!r}, which is not a JSON list of strings")
+        items: list[str] = json.loads(text)
+        return items
+
+    def _start_if_room(self, item: Instance, free: int) -> int:
+        """Start a task when its cores are free; how many it takes."""
+        cost = self._cost(item)
+        if cost > free:
+            return 0
+        self._start(item, "Running")
+        return cost
+
+    def _cost(self, item: Instance) -> int:
+        template = item.task.template
+        pool = self.profile.pool(template.launches or template.pool)
+        is_heavy = pool.image != "cpu"  # where a cluster would take a machine with GPUs, this one is taken as a whole
+        return self.cores if is_heavy else min(math.ceil(pool.cpus), self.cores)
+
+    # -- one task -----------------------------------------------------------------------------------------------------
+
+    def _start(self, item: Instance, status: str) -> None:
+        template, folder = item.task.template, self.folder.task(item.key).absolute()
+        given = {
+            name: substitute(value, lambda ref: self._lookup(ref, item, {}, status))
+            for name, value in item.task.arguments.items()
+        }
+        inputs = {name: given.get(name, default or "") for name, default in template.inputs.items()}
+        argv = process.argv_of(template, folder, lambda ref: self._lookup(ref, item, inputs, status))
+        if template.step and not self.use_cache:
+            argv.append("--no-cache")
+        item.record_name = process.argument(argv, "--task")
+        log.debug("%s: %s", item.label, argv)
+        try:
+            process.start(item, argv, self.folder)
+        except OSError as error:
+            typed = from_os_error(error)
+            self._end(item, typed.outcome, f"{argv[0]} cannot be started: {typed}")
+            return
+        self._set(item, State.RUNNING)
+
+    def _poll(self, item: Instance) -> None:
+        assert item.process is not None
+        template, folder = item.task.template, self.folder.task(item.key)
+        item.progress = process.read_progress(folder / "progress") or item.progress
+        item.figures = process.read_figures(folder) or item.figures
+        code = item.process.poll()
+        if code is None:
+            if template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
+                process.stop([item])
+                item.process = None
+                self._end(item, Outcome.UNHANDLED, f"took longer than its limit of {template.timeout_s:g} s")
+            return
+        item.process = None
+        if code == 0:
+            self._finish(item)
+            return
+        outcome, message = self._why(item, code)
+        if code in template.retry.codes and item.attempts <= template.retry.limit:
+            item.outcome, item.message = outcome, message
+            item.not_before = time.monotonic() + template.retry.wait_before(item.attempts)
+            self._set(item, State.RETRYING)
+            return
+        self._end(item, outcome, message)
+
+    def _finish(self, item: Instance) -> None:
+        try:
+            item.outputs = process.read_outputs(item.task.template, self.folder.task(item.key))
+        except FileNotFoundError as error:
+            self._end(item, Outcome.UNHANDLED, f"ended well but did not write its output {error.filename}")
+            return
+        item.ended = time.monotonic()
+        item.outcome, item.message = Outcome.DONE, ""
+        self._set(item, State.CACHED if self._record(item).get("cache_hit") else State.DONE)
+
+    def _why(self, item: Instance, code: int) -> tuple[Outcome, str]:
+        """Outcome class and the step's own words, from its run record; else from the end of its log."""
+        outcome = Outcome.from_exit_code(code)
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (perhaps the system ran out of memory)" if -code == signal.SIGKILL else ""
+            return outcome, f"was ended by {name}{hint}"
+        record = self._record(item)
+        if record.get("state") == "failed" and record.get("message"):
+            return outcome, str(record["message"])
+        tail = process.log_tail(self.folder.task(item.key) / "log.txt")
+        return outcome, f"exit code {code}" + (f":\n{tail}" if tail else "")
+
+    def _record(self, item: Instance) -> dict[str, object]:
+        if not item.record_name:
+            return {}
+        try:
+            record: dict[str, object] = self.store.read_json(record_key(self.folder.run, item.record_name)) or {}
+        except Mm1Error as error:  # the store is out of reach for a moment: the record only explains, it does not decide
+            log.warning("%s: its run record cannot be read: %s", item.label, error)
+            return {}
+        return record
+
+    def _end(self, item: Instance, outcome: Outcome, message: str) -> None:
+        item.ended = time.monotonic()
+        item.outcome, item.message = outcome, message
+        self._set(item, State.FAILED)
+
+    def _set(self, item: Instance, state: State) -> None:
+        item.state = state
+        self.display.changed(item)
+
+    # -- references ---------------------------------------------------------------------------------------------------
+
+    def _lookup(self, reference: str, item: Instance | None, inputs: dict[str, str], status: str = "Running") -> str:
+        if reference == "item" and item is not None and item.item is not None:
+            return item.item
+        if match := TASK_OUTPUT.match(reference):
+            return self._task_output(match["task"], match["output"])
+        prefix, _, name = reference.rpartition(".")
+        if prefix == "workflow.parameters":
+            return self.values[name]
+        if prefix == "inputs.parameters":
+            return inputs[name]
+        return {"workflow.name": self.folder.run, "workflow.status": status}[reference]
+
+    def _task_output(self, task: str, output: str) -> str:
+        group = self.instances[task]
+        if self.graph.tasks[task].loop is not None:
+            return json.dumps([item.outputs[output] for item in group])
+        return group[0].outputs[output]
+
+    # -- end and stop -------------------------------------------------------------------------------------------------
+
+    def _run_exit_task(self, task: TaskNode, status: str) -> None:
+        item = _single(task)
+        self.instances[f"exit {task.name}"] = [item]
+        self._start(item, status)
+        while not item.state.over and not self.signals:
+            if item.process is not None:
+                self._poll(item)
+            elif time.monotonic() >= item.not_before:
+                self._start(item, status)
+            self.display.tick(self._all())
+            time.sleep(POLL_S)
+        if self.signals:
+            self._stop()
+
+    def _stop(self) -> None:
+        running = [item for item in self._all() if item.process is not None]
+        first = self.signals
+        process.stop(running, at_once=lambda: self.signals > first)
+        for item in self._all():
+            if item.process is not None:
+                item.process, item.ended = None, time.monotonic()
+                item.outcome, item.message = Outcome.PREEMPTED, "stopped"
+                self._set(item, State.STOPPED)
+            elif not item.state.over:
+                self._set(item, State.OMITTED)
+
+    @contextmanager
+    def _no_orphans(self) -> Iterator[None]:
+        """Whatever goes wrong in the runner itself, no task outlives it."""
+        try:
+            yield
+        except BaseException:
+            process.stop(item for item in self._all() if item.process is not None)
+            self.display.close(self._all())
+            raise
+
+    @contextmanager
+    def _watch_signals(self) -> Iterator[None]:
+        """The first signal stops the run in order, a second one at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signals += 1
+            self.signal_code = INTERRUPTED if number == signal.SIGINT else int(Outcome.PREEMPTED)
+
+        former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def _single(task: TaskNode) -> Instance:
+    return Instance(task, key=task.name, label=task.name)
+
+
+def _looped(task: TaskNode, items: Sequence[str]) -> list[Instance]:
+    return [
+        Instance(task, key=f"{task.name}-{number}", label=f"{task.name}({number}:{item})", item=item)
+        for number, item in enumerate(items)
+    ]

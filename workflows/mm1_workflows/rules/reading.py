@@ -1,0 +1,28 @@
+"""From a document to its graph, refused where engines would not agree about it."""
+
+from __future__ import annotations
+
+from mm1.errors import ConfigurationError
+from mm1_workflows.argo.document import Document, name_of
+from mm1_workflows.argo.graph import Graph, graph_of
+from mm1_workflows.rules import subset
+from mm1_workflows.rules.finding import PolicyError
+
+
+def read_workflow(document: Document) -> Graph:
+    """The graph of a built workflow.
+
+    Args:
+        document: the Argo object as plain data (``Workflow.to_dict()``, or a YAML file).
+
+    Raises:
+        ConfigurationError: it is not a well-formed Argo object.
+        PolicyError: it is outside the subset that all engines understand.
+    """
+    try:
+        findings = subset.check(document)
+    except (AttributeError, KeyError, TypeError) as error:  # a YAML file with, say, a string where a list belongs
+        raise ConfigurationError(f"not a well-formed Argo object ({type(error).__name__}: {error})") from error
+    if findings:
+        raise PolicyError(name_of(document), findings)
+    return graph_of(document)

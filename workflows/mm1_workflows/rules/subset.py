@@ -1,0 +1,248 @@
+"""The part of Argo that Hera, the local runner and other engines all understand; anything else is named and refused.
+
+Rules P001 to P008 (:mod:`mm1_workflows.rules.policy` explains them): one DAG of container templates; ``depends`` as a plain
+conjunction; a reference implies an edge; ``when`` compares one output with a literal; loops over a JSON list of strings; one
+exit task that gets the status only. Works on plain data, so YAML and built Hera objects are judged alike.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from mm1_workflows.argo.document import Document, arguments_of, exit_template_name, inputs_of, loop_of, parameters_of, spec_of
+from mm1_workflows.argo.expressions import TASK_OUTPUT, parse_condition, parse_depends, references, retry_codes, task_outputs
+from mm1_workflows.rules.finding import Finding
+
+KINDS = ("Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow")
+_POD = {"affinity", "automountServiceAccountToken", "nodeSelector", "podSpecPatch", "priorityClassName", "schedulerName",
+        "securityContext", "serviceAccountName", "tolerations", "volumes"}  # fmt: skip
+SPEC_FIELDS = _POD | {"activeDeadlineSeconds", "archiveLogs", "arguments", "entrypoint", "imagePullSecrets", "onExit",
+                      "parallelism", "podGC", "podMetadata", "priority", "templates", "ttlStrategy",
+                      "workflowMetadata"}  # fmt: skip
+TEMPLATE_FIELDS = _POD | {"activeDeadlineSeconds", "container", "dag", "inputs", "metadata", "name", "outputs", "retryStrategy"}
+CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "resources", "securityContext",
+                    "terminationMessagePath", "terminationMessagePolicy", "volumeMounts"}  # fmt: skip
+TASK_FIELDS = {"arguments", "depends", "name", "template", "when", "withItems", "withParam"}
+RETRY_FIELDS = {"backoff", "expression", "limit", "retryPolicy"}
+NAME = re.compile(r"^[A-Za-z0-9][-A-Za-z0-9]*$")
+GLOBALS = ("workflow.name",)
+
+
+def check(document: Document) -> list[Finding]:
+    """All violations of the subset's rules, in the order of the document."""
+    if document.get("kind") not in KINDS:
+        return [Finding("P001", "kind", f"{document.get('kind')!r} is not a workflow; one of {', '.join(KINDS)} is")]
+    spec = spec_of(document)
+    bodies = {body.get("name", "?"): body for body in spec.get("templates") or []}
+    if findings := [*_structure(spec, bodies)]:
+        return findings
+    entry = bodies[spec["entrypoint"]]["dag"]["tasks"]
+    parameters = {raw["name"] for raw in parameters_of(spec)}
+    known = {f"workflow.parameters.{name}" for name in parameters} | set(GLOBALS)
+    found = [*_dag(entry, bodies, known), *_exit(spec, bodies, known)]
+    exit_only = exit_template_name(spec, bodies)
+    exit_only = "" if exit_only in {raw.get("template") for raw in entry} else exit_only
+    for body in bodies.values():
+        if "container" in body:
+            # a template that other tasks use as well has no status while they run
+            at_exit = body["name"] == exit_only
+            found += _container(body, known | ({"workflow.status"} if at_exit else set()))
+    return found
+
+
+# -- structure --------------------------------------------------------------------------------------------------------
+
+
+def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding]:
+    yield from _unknown(spec, SPEC_FIELDS, "spec")
+    entry = spec.get("entrypoint")
+    if entry not in bodies:
+        yield Finding("P001", "entrypoint", f"{entry!r} names no template; there are {', '.join(bodies) or 'none'}")
+    elif "dag" not in bodies[entry]:
+        yield Finding("P001", "entrypoint", f"template {entry!r} is no DAG: wrap it in one")
+    if spec.get("onExit") and spec["onExit"] not in bodies:
+        yield Finding("P008", "onExit", f"{spec['onExit']!r} names no template")
+    for name, body in bodies.items():
+        yield from _unknown(body, TEMPLATE_FIELDS, f"template {name}")
+        if not NAME.match(name):
+            yield Finding("P002", f"template {name}", "a name has letters, digits and dashes only")
+        if ("container" in body) == ("dag" in body):
+            yield Finding("P002", f"template {name}", "is neither a container nor a DAG")
+        elif "dag" in body:
+            yield from _dag_body(name, body, name in (entry, spec.get("onExit")))
+        else:
+            yield from _unknown(body["container"], CONTAINER_FIELDS, f"template {name}.container")
+            yield from _io(name, body)
+
+
+def _dag_body(name: str, body: dict[str, Any], used: bool) -> Iterator[Finding]:
+    if not used:
+        yield Finding("P002", f"template {name}", "a DAG inside a DAG: only the entrypoint and the exit handler may be one")
+    yield from _unknown(body["dag"], {"tasks", "failFast"}, f"template {name}.dag")
+    if body.get("inputs"):
+        yield Finding("P002", f"template {name}", "a DAG has no inputs of its own: use parameters of the workflow")
+    if not body["dag"].get("tasks"):
+        yield Finding("P001", f"template {name}", "a DAG without tasks")
+    for raw in body["dag"].get("tasks") or []:
+        yield from _unknown(raw, TASK_FIELDS, f"task {raw.get('name')}")
+        if not NAME.match(raw.get("name", "")):
+            yield Finding("P002", f"task {raw.get('name')}", "a name has letters, digits and dashes only")
+
+
+def _io(name: str, body: dict[str, Any]) -> Iterator[Finding]:
+    inputs, outputs = body.get("inputs") or {}, body.get("outputs") or {}
+    if inputs.get("artifacts"):
+        yield Finding("P002", f"template {name}", "input artifacts: hand over the address of a manifest instead")
+    if outputs.get("result") or outputs.get("exitCode"):
+        yield Finding("P002", f"template {name}", "only output parameters read from files are understood everywhere")
+    for raw in outputs.get("parameters") or []:
+        if set(raw.get("valueFrom") or {}) != {"path"}:
+            yield Finding("P002", f"template {name}", f"output {raw.get('name')} is not read from a file (valueFrom.path)")
+    strategy = body.get("retryStrategy") or {}
+    yield from _unknown(strategy, RETRY_FIELDS, f"template {name}.retryStrategy")
+    if strategy.get("expression") and retry_codes(strategy["expression"]) is None:
+        yield Finding("P002", f"template {name}", "a retry expression lists exit codes: asInt(lastRetry.exitCode) in [84, 85]")
+
+
+def _unknown(body: dict[str, Any], fields: set[str], where: str) -> Iterator[Finding]:
+    for key in body:
+        if key not in fields:
+            hint = " (write depends: a && b)" if key == "dependencies" else ""
+            yield Finding("P002", f"{where}.{key}", f"not in the subset that all engines understand{hint}")
+
+
+# -- the graph --------------------------------------------------------------------------------------------------------
+
+
+def _dag(tasks: list[dict[str, Any]], bodies: dict[str, Any], known: set[str]) -> Iterator[Finding]:
+    by_name = {raw["name"]: raw for raw in tasks}
+    if len(by_name) < len(tasks):
+        yield Finding("P003", "tasks", "two tasks have the same name")
+    edges = {name: parse_depends(raw.get("depends") or "") for name, raw in by_name.items()}
+    for name, raw in by_name.items():
+        before = edges[name]
+        if before is None:
+            yield Finding("P003", f"task {name}", f"depends {raw['depends']!r} is not a plain conjunction (a && b)")
+            continue
+        yield from (
+            Finding("P003", f"task {name}", f"depends on {other!r}, which is no task")
+            for other in before
+            if other not in by_name
+        )
+        yield from _arguments(raw, bodies, known, "task")
+        yield from _edges(raw, set(before), by_name, bodies)
+        yield from _when(raw, before, by_name)
+        yield from _loop(raw, by_name)
+    yield from _cycles({name: before or [] for name, before in edges.items()})
+
+
+def _arguments(raw: dict[str, Any], bodies: dict[str, Any], known: set[str], what: str) -> Iterator[Finding]:
+    where, template = f"{what} {raw['name']}", bodies.get(raw.get("template", ""))
+    if template is None or "container" not in template:
+        yield Finding("P002", where, f"{raw.get('template')!r} is no container template")
+        return
+    if (raw.get("arguments") or {}).get("artifacts"):
+        yield Finding("P002", where, "artifacts as arguments: hand over the address of a manifest instead")
+    given, declared = arguments_of(raw), {item["name"]: item for item in inputs_of(template)}
+    for name in given.keys() - declared.keys():
+        yield Finding("P005", where, f"template {template['name']} has no input {name!r}")
+    for name, item in declared.items():
+        if name not in given and item.get("value", item.get("default")) is None:
+            yield Finding("P005", where, f"input {name!r} gets no value")
+    for name, value in given.items():
+        for reference in references(value):
+            if not TASK_OUTPUT.match(reference) and reference != "item" and reference not in known:
+                yield Finding("P005", f"{where}.{name}", f"nothing is called {{{{{reference}}}}}")
+
+
+def _edges(raw: dict[str, Any], before: set[str], by_name: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding]:
+    texts = [*arguments_of(raw).values(), raw.get("when") or "", loop_of(raw) or ""]
+    for other, output in sorted(task_outputs(texts)):
+        where = f"task {raw['name']}"
+        if other not in by_name:
+            yield Finding("P005", where, f"refers to {other!r}, which is no task")
+            continue
+        if other not in before:
+            yield Finding("P004", where, f"refers to an output of {other!r} without depending on it: {other} >> {raw['name']}")
+        template = bodies.get(by_name[other].get("template", "")) or {}
+        if output not in {item["name"] for item in (template.get("outputs") or {}).get("parameters") or []}:
+            yield Finding("P005", where, f"task {other!r} has no output {output!r}")
+
+
+def _when(raw: dict[str, Any], before: list[str], by_name: dict[str, Any]) -> Iterator[Finding]:
+    where, text = f"task {raw['name']}", raw.get("when")
+    condition = parse_condition(text) if text else None
+    if text and not condition:
+        yield Finding("P006", where, f"when {text!r} is not one output compared (== or !=) with a literal")
+    elif condition and by_name.get(condition.task, {}).get("when"):
+        yield Finding("P006", where, f"when reads an output of {condition.task!r}, which is itself conditional")
+    for other in before:
+        theirs = by_name.get(other, {}).get("when")
+        if theirs and parse_condition(theirs) != condition:
+            yield Finding("P006", where, f"comes after the conditional task {other!r} and must carry the same when: {theirs}")
+
+
+def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
+    where, text = f"task {raw['name']}", loop_of(raw)
+    uses_item = any("item" in references(value) for value in arguments_of(raw).values())
+    if text is None:
+        if uses_item:
+            yield Finding("P007", where, "{{item}} outside a loop")
+        return
+    if raw.get("withItems") is not None and not all(isinstance(item, str) for item in raw["withItems"]):
+        yield Finding("P007", where, "withItems must be a list of strings")
+    if not references(text) and not is_string_list(text):
+        yield Finding("P007", where, f"withParam must be a JSON list of strings or one reference, not {text!r}")
+
+
+def is_string_list(text: str) -> bool:
+    """Whether a text is a JSON list of strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _cycles(edges: dict[str, list[str]]) -> Iterator[Finding]:
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        yield Finding("P003", f"tasks {', '.join(sorted(set(error.args[1])))}", "depend on each other in a circle")
+
+
+# -- exit task and containers -----------------------------------------------------------------------------------------
+
+
+def _exit(spec: dict[str, Any], bodies: dict[str, Any], known: set[str]) -> Iterator[Finding]:
+    name = spec.get("onExit")
+    if not name:
+        return
+    body = bodies[name]
+    if "dag" not in body:
+        if missing := [item["name"] for item in inputs_of(body) if item.get("value", item.get("default")) is None]:
+            yield Finding("P008", f"template {name}", f"inputs without a value at exit: {', '.join(missing)}")
+        return
+    tasks = body["dag"].get("tasks") or []
+    if len(tasks) != 1:
+        yield Finding("P008", f"template {name}", "one exit task is understood everywhere, not several")
+        return
+    if any(tasks[0].get(key) is not None for key in ("when", "withItems", "withParam", "depends")):
+        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task has no condition, loop or dependency")
+    if task_outputs(arguments_of(tasks[0]).values()):
+        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task gets {{workflow.status}} only, no outputs of tasks")
+    yield from _arguments(tasks[0], bodies, known | {"workflow.status"}, "exit task")
+
+
+def _container(body: dict[str, Any], known: set[str]) -> Iterator[Finding]:
+    container, where = body["container"], f"template {body['name']}"
+    inputs = {f"inputs.parameters.{item['name']}" for item in inputs_of(body)}
+    env = [str(item.get("value", "")) for item in container.get("env") or []]
+    for text in [*(container.get("command") or []), *map(str, container.get("args") or []), *env]:
+        for reference in references(text):
+            if reference not in known | inputs:
+                yield Finding("P005", where, f"nothing is called {{{{{reference}}}}}")
