@@ -33,7 +33,7 @@ def wall(*argv: str) -> float:
 
 def on_this_machine() -> list[float]:
     """Seconds per step that the local runner adds, of each run."""
-    mm1 = (sys.executable, "-m", "mm1_workflows.cli.main", "run", IDLE)
+    mm1 = (sys.executable, "-m", "mm1_workflows.cli", "run", IDLE)
     found = []
     for _ in range(RUNS):
         with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 7
 BOUND = 1.5
 PEER = [sys.executable, "-c", "import hera.workflows"]
-CALL = "import sys; from mm1_workflows.cli.main import hera; code = hera({arguments!r}); {then}sys.exit(code)"
+CALL = "import sys; from mm1_workflows.cli import hera; code = hera({arguments!r}); {then}sys.exit(code)"
 SUBMIT = ["submit", "--dry-run=client", "workflows/pretrain.py"]
 NO_TORCH = "assert 'torch' not in sys.modules, 'torch was imported'; "
 

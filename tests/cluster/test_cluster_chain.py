@@ -52,7 +52,7 @@ def here(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("here")
     given = [word for parameter in PARAMETERS for word in ("-p", parameter)]
     # one core: the ranks on the cluster have one thread, and so has this
-    command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "mm1_workflows.cli.main", "run", "workflows/full.py"]
+    command = ["taskset", "--cpu-list", "0", sys.executable, "-m", "mm1_workflows.cli", "run", "workflows/full.py"]
     command += ["--run", "here", "--store", str(folder / "store"), "--folder", str(folder / "runs"), *given]
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)

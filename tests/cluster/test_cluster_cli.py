@@ -45,7 +45,7 @@ def way(request: pytest.FixtureRequest, cluster: Cluster) -> list[str]:
 
 def start(cluster: Cluster, *argv: str, **environment: str) -> subprocess.Popen[str]:
     """Our command line in the background."""
-    command = [sys.executable, "-u", "-m", "mm1_workflows.cli.main", *argv]
+    command = [sys.executable, "-u", "-m", "mm1_workflows.cli", *argv]
     given = cluster.environment | environment
     return subprocess.Popen(command, env=given, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

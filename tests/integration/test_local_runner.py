@@ -255,7 +255,7 @@ def workflow_file(place: Path, document: Document) -> Path:
 
 
 def command(place: Path, file: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "mm1_workflows.cli.main", "run", str(file), "--run", "r"]
+    words = [sys.executable, "-m", "mm1_workflows.cli", "run", str(file), "--run", "r"]
     return [*words, "--store", str(place / "store"), "--folder", str(place / "runs"), *more]
 
 

@@ -28,7 +28,7 @@ def run_chain(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-c",
-        "from mm1_workflows.cli.main import main; main()",
+        "from mm1_workflows.cli import main; main()",
         "run",
         str(ROOT / "workflows" / "full.py"),
     ]

@@ -95,7 +95,7 @@ class Cluster:
 
     def mm1(self, *argv: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Our command line, as a user types it."""
-        return self.run(sys.executable, "-m", "mm1_workflows.cli.main", *argv, check=check, timeout=timeout)
+        return self.run(sys.executable, "-m", "mm1_workflows.cli", *argv, check=check, timeout=timeout)
 
     def wait(self, what: str, condition: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait until a condition gives something.

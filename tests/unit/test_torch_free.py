@@ -20,8 +20,9 @@ import importlib
 for name in sys.argv[1:]:
     importlib.import_module(name)
 """
-ROOMS = ("errors", "config", "store", "manifests", "world", "report")
-DATA_BEFORE_THE_LOADER = {"loader", "collate"}
+ROOMS = ("errors", "machine", "config", "store", "manifests", "lineage", "world", "report")
+NEEDS_TORCH = {"loader", "collate"}
+"""Modules of `mm1.data` that the trainer alone imports."""
 
 
 def modules_below(package: str, folder: Path) -> list[str]:
@@ -34,7 +35,7 @@ def light_modules() -> list[str]:
     found = []
     for room in ROOMS:
         found += modules_below(f"mm1.{room}", library / room) if (library / room).is_dir() else [f"mm1.{room}"]
-    found += [name for name in modules_below("mm1.data", library / "data") if name.split(".")[-1] not in DATA_BEFORE_THE_LOADER]
+    found += [name for name in modules_below("mm1.data", library / "data") if name.split(".")[-1] not in NEEDS_TORCH]
     found += [f"mm1.{path.parent.name}.config" for path in sorted(library.glob("*/config.py"))]
     found += ["mm1.evals.gate"]
     found += modules_below("mm1_components", ROOT / "components" / "mm1_components")
@@ -48,8 +49,8 @@ def test_light_modules_import_without_torch():
 
 @pytest.mark.parametrize("command", [["--help"], ["recipes"]])
 def test_command_line_runs_without_torch(command):
-    start = "import sys; from mm1_workflows.cli.main import main; sys.argv = ['mm1', *sys.argv[2:]]; main()"
+    start = "import sys; from mm1_workflows.cli import main; sys.argv = ['mm1', *sys.argv[2:]]; main()"
     code = BLOCKER.replace("sys.argv[1:]", "sys.argv[1:2]") + start
-    run = subprocess.run([sys.executable, "-c", code, "mm1_workflows.cli.main", *command], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code, "mm1_workflows.cli", *command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.strip()

@@ -28,7 +28,7 @@ from mm1.manifests import (
 )
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1_workflows.cli import main as cli
+from mm1_workflows import cli
 from mm1_workflows.cli.commands import doctor, serve
 
 ZERO = "0" * 64

@@ -11,7 +11,7 @@ from mm1.data.sample import TextPart
 from mm1.manifests import digest_of_manifest
 from mm1.store.base import blob_key
 from mm1.store.local import LocalStore
-from mm1_workflows.cli.main import main
+from mm1_workflows.cli import main
 from tests.support.mixtures import build_mix, make_samples
 
 

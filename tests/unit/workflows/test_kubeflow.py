@@ -10,9 +10,9 @@ from hera.workflows import Container, Parameter, Workflow
 from hera.workflows.models import ValueFrom
 
 from mm1.errors import ConfigurationError
+from mm1_workflows import cli
 from mm1_workflows.argo.document import Document
 from mm1_workflows.authoring import load
-from mm1_workflows.cli import main as cli
 from mm1_workflows.engines.kubeflow import losses, read_ir, translate
 from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, toy

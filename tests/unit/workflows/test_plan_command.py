@@ -16,7 +16,7 @@ from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
 from mm1.train.plan.speed import GPUS
-from mm1_workflows.cli import main as cli
+from mm1_workflows import cli
 from mm1_workflows.cli.commands.plan import complete
 
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused_with_what_would_help():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = "import sys; sys.modules['torch'] = None; from mm1_workflows.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    start = "import sys; sys.modules['torch'] = None; from mm1_workflows.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run([sys.executable, "-c", start, "plan", *arguments], capture_output=True, text=True, check=False)
 
 

@@ -14,7 +14,7 @@ import yaml
 from hera.workflows.models import Workflow
 
 from mm1.errors import ConfigurationError, Mm1Error, NetworkError
-from mm1_workflows.cli import main as cli
+from mm1_workflows import cli
 from mm1_workflows.cluster.transport.argo_server import ArgoServerTransport
 from mm1_workflows.cluster.transport.base import with_key
 from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport

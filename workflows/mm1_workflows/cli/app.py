@@ -72,5 +72,3 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-if __name__ == "__main__":
-    sys.exit(main())
