@@ -9,9 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.checks import Made
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import SOURCES
 
 
 class Inputs(BaseModel):
@@ -22,6 +25,15 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="RawData as it is now")
     sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
     min_samples: int = Field(1, description="new samples that make training again worth while", ge=1)
+
+
+def check_sources(sources: str, data: Made) -> None:
+    """The sources are among those that are ingested."""
+    if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
+        return
+    given = [name for name in SOURCES if data.inputs[name]]
+    if missing := [name for name in sources.split() if name not in given]:
+        raise ConfigurationError(f"sources: {missing[0]!r} is not given; given: {', '.join(given) or 'none'}")
 
 
 class Outputs(BaseModel):
@@ -39,7 +51,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         ConfigurationError: the data have no such source.
     """
     from mm1.data.features.news import last_mix, news_since
-    from mm1.errors import ConfigurationError
     from mm1.manifests import RawData
 
     raw = context.load(inputs.data, RawData)
@@ -67,6 +78,7 @@ STEP = Step(
     summary="Say whether enough data came since the last mixture to train again.",
     artifacts=("summary.md",),
     cached=False,
+    checks=(check_sources,),
 )
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.checks import Made
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.raw_data import SOURCES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,6 +54,42 @@ class Inputs(BaseModel):
     thresholds: str = Field("", description="what a shard must be to enter, for example quality>=0.5 duplicate_rate<=0.2")
     as_of: str = Field("", description="time whose knowledge of the shards counts (ISO 8601); empty = now")
     seed: int = Field(0, description="seed of the order of samples", ge=0)
+
+
+def check_weights(weights: str) -> None:
+    """The weights can be read."""
+    from mm1.data.load.mixture import parse_weights
+
+    parse_weights(weights)
+
+
+def check_sources(weights: str, data: Made) -> None:
+    """Each source with a share is one of those that are ingested."""
+    from mm1.data.load.mixture import parse_weights
+
+    if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
+        return
+    given = [name for name in SOURCES if data.inputs[name]]
+    missing = [name for name, weight in parse_weights(weights).items() if weight and name not in given]
+    if missing:
+        raise ConfigurationError(
+            f"weights: {missing[0]!r} has a share, but this source is not given; given: {', '.join(given) or 'none'}"
+        )
+
+
+def check_snapshot(thresholds: str, as_of: str) -> None:
+    """Thresholds and time can be read."""
+    from mm1.data.features.snapshot import parse_thresholds, parse_time
+
+    parse_thresholds(thresholds)
+    parse_time(as_of)
+
+
+def check_sizes(sequence_length: int, max_images: int, image_tokens: int) -> None:
+    """An image and a word fit into a sequence."""
+    from mm1.data.load.packing import PackingLimits
+
+    PackingLimits(sequence_length=sequence_length, max_images=max_images, image_tokens=image_tokens).check()
 
 
 class Outputs(BaseModel):
@@ -214,6 +252,7 @@ STEP = Step(
     summary="Freeze a mixture of sources: weights, order, packing limits; measures fill and epochs.",
     artifacts=("summary.md",),
     state=_feature_state,
+    checks=(check_weights, check_sources, check_snapshot, check_sizes),
 )
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri, Source
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import raw_files
+from mm1_components.wrapper.sources import WORLD_SCHEME, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.items import Item
@@ -38,6 +38,16 @@ class Inputs(BaseModel):
     question_task: str = Field("instruct", description="task whose first item gives image and question")
     image: Source = Field("", description="image file of the question, in place of one from benchmarks")
     max_tokens: int = Field(64, ge=1, description="tokens of the answer at most")
+
+
+def check_question(image: str, question: str, question_task: str, benchmarks: str) -> None:
+    """An image comes with a question; without one, the toy world has the task that gives both."""
+    from mm1.evals.tasks.registry import known_task
+
+    if image and not question:
+        raise ConfigurationError("question: an image is given, so say what to ask about it")
+    if not image and benchmarks.startswith(WORLD_SCHEME):
+        known_task(question_task)
 
 
 class Outputs(BaseModel):
@@ -103,8 +113,6 @@ def _item(inputs: Inputs, work: Path) -> Item:
     from mm1.evals.tasks.registry import find_task
 
     if inputs.image:
-        if not inputs.question:
-            raise ConfigurationError("question: an image is given, so say what to ask about it")
         return Item(
             id="given", image=raw_files(inputs.image, "image", work), question=inputs.question, answer="", references=()
         )
@@ -158,6 +166,7 @@ STEP = Step(
     summary="Export a checkpoint, prove that the export is the same model, and let the server answer once",
     pool="eval",
     artifacts=("summary.md",),
+    checks=(check_question,),
     timeout_s=3_600,
 )
 

@@ -6,15 +6,18 @@ Checkpoint + benchmark files -> EvalReport (scores, sample answers with images),
 from __future__ import annotations
 
 import time
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri, Source
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import raw_files
+from mm1_components.wrapper.sources import WORLD_SCHEME, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -60,7 +63,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from mm1.manifests import Checkpoint, EvalReport, split_uri
 
-    config = _config(inputs)
+    config = eval_config(**{name: getattr(inputs, name) for name in signature(eval_config).parameters})
     checkpoint = context.load(inputs.checkpoint, Checkpoint)
     benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
     _check_benchmarks(benchmarks, inputs.split, config)
@@ -90,23 +93,56 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(manifest=context.publish(report))
 
 
-def _config(inputs: Inputs) -> EvalConfig:
+def eval_config(
+    tasks: str,
+    shots: str,
+    items: int,
+    controls: bool,
+    style: str,
+    question_template: str,
+    caption_template: str,
+    seed: int,
+) -> EvalConfig:
+    """The configuration of an evaluation from the step's inputs; as a check, that they can be read.
+
+    Raises:
+        ConfigurationError: something cannot be read; the message names the input.
+    """
     from mm1.config.resolve import validate
-    from mm1.errors import ConfigurationError
     from mm1.evals.config import EvalConfig
 
-    if not all(word.isdigit() for word in inputs.shots.split()):
-        raise ConfigurationError(f"shots: {inputs.shots!r} is not a list of whole numbers, for example '0 4 8'")
+    if not all(word.isdigit() for word in shots.split()):
+        raise ConfigurationError(f"shots: expected numbers separated by spaces, for example '0 4 8', got {shots!r}")
     tree = {
-        "tasks": inputs.tasks.split(),
-        "shots": [int(word) for word in inputs.shots.split()],
-        "items": inputs.items,
-        "controls": inputs.controls,
-        "style": inputs.style,
-        "seed": inputs.seed,
-        "templates": {"question": inputs.question_template, "caption": inputs.caption_template},
+        "tasks": tasks.split(),
+        "shots": [int(word) for word in shots.split()],
+        "items": items,
+        "controls": controls,
+        "style": style,
+        "seed": seed,
+        "templates": {"question": question_template, "caption": caption_template},
     }
     return validate(EvalConfig, tree, "evaluate")
+
+
+def check_tasks(tasks: str, benchmarks: str, split: str) -> None:
+    """The tasks are known, where the benchmark files are the toy world's or can be seen from here."""
+    from mm1.evals.items import BenchmarkFolder
+    from mm1.evals.tasks.registry import find_task, known_task, parse_name
+    from mm1.world.config import EVAL_SPLITS
+
+    if benchmarks.startswith(WORLD_SCHEME):
+        if split not in EVAL_SPLITS:
+            raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
+        for name in tasks.split():
+            known_task(name)
+    elif Path(benchmarks).expanduser().is_dir():
+        folder = BenchmarkFolder(Path(benchmarks).expanduser(), split)
+        for name in tasks.split():
+            find_task(name, folder)
+    else:
+        for name in tasks.split():
+            parse_name(name)
 
 
 def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
@@ -142,6 +178,7 @@ STEP = Step(
     summary="Score a checkpoint on benchmark files, few-shot",
     pool="eval",
     artifacts=("metrics.json", "summary.md"),
+    checks=(eval_config, check_tasks),
     timeout_s=14_400,
 )
 

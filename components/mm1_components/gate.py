@@ -27,6 +27,13 @@ class Inputs(BaseModel):
     )
 
 
+def check_rules(rules: str) -> None:
+    """The rules can be read."""
+    from mm1.evals.gate import parse_rules
+
+    parse_rules(rules)
+
+
 class Outputs(BaseModel):
     """The decision."""
 
@@ -69,6 +76,7 @@ STEP = Step(
     run=run,
     summary="Decide by rules on its scores whether a checkpoint may be deployed",
     artifacts=("summary.md",),
+    checks=(check_rules,),
     timeout_s=600,
 )
 

@@ -37,6 +37,9 @@ from mm1_components.wrapper.raw_data import (
     TokenizerField,
     VocabularyField,
     addresses_of,
+    check_given,
+    check_preset,
+    check_tokenizer,
     filtering,
     given_tokenizer,
     publish_data,
@@ -69,6 +72,12 @@ class Outputs(BaseModel):
     manifest: ManifestUri = Field(description="RawData")
 
 
+def check_sources(data: str, captions: str, synthetic: str, interleaved: str, text: str, instructions: str) -> None:
+    """At least one source is given, or data that exist already."""
+    if not data:
+        check_given(captions, synthetic, interleaved, text, instructions)
+
+
 class _Work(NamedTuple):
     """What a process needs to do its share."""
 
@@ -86,14 +95,12 @@ class _Work(NamedTuple):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter and shard the sources that are given, choose the tokenizer, count tokens, publish."""
-    from mm1.data.config import preset_named
     from mm1.data.prepare.pipeline import check_sources, collect, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import RawData
 
     if inputs.data:
         return Outputs(manifest=publish_data(context.load(inputs.data, RawData), context))
-    preset_named(inputs.preset)
     sources = list(addresses_of(inputs))
     folder, origin = given_tokenizer(inputs.tokenizer, context)
     work = _Work(inputs, context.store.uri, context.code, context.work, folder, inputs.remote)
@@ -255,6 +262,7 @@ STEP = Step(
     run=run,
     summary="Filter raw data, write shards with an index, count tokens; trains the tokenizer where none is given.",
     artifacts=("summary.md",),
+    checks=(check_sources, check_preset, check_tokenizer),
 )
 
 if __name__ == "__main__":

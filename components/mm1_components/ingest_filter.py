@@ -16,6 +16,8 @@ from mm1_components.wrapper.raw_data import (
     PresetField,
     RemoteField,
     TokenizerField,
+    check_preset,
+    check_tokenizer,
     filtering,
     given_tokenizer,
     root_of,
@@ -58,6 +60,7 @@ STEP = Step(
     outputs=Outputs,
     run=run,
     summary="Read and filter one part of the raw data.",
+    checks=(check_preset, check_tokenizer),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.raw_data import TRAIN, TokenizerField, VocabularyField, given_tokenizer, manifests_of
+from mm1_components.wrapper.raw_data import (
+    TRAIN,
+    TokenizerField,
+    VocabularyField,
+    check_tokenizer,
+    given_tokenizer,
+    manifests_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +61,7 @@ STEP = Step(
     outputs=Outputs,
     run=run,
     summary="Find duplicates over all filtered parts; train the tokenizer where none is given.",
+    checks=(check_tokenizer,),
 )
 
 if __name__ == "__main__":

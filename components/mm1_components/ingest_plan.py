@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.raw_data import PartBytesField, Sources, addresses_of
+from mm1_components.wrapper.raw_data import PartBytesField, Sources, addresses_of, check_given
 from mm1_components.wrapper.sources import raw_root
 
 
@@ -51,6 +51,7 @@ STEP = Step(
     summary="List raw files and group them into parts for the mappers of ingest.",
     artifacts=("summary.md",),
     cached=False,
+    checks=(check_given,),
 )
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Step(Generic[InputsT, OutputsT]):
     """False: it runs every time."""
     state: Callable[[InputsT, Store], str] | None = None
     """What the outcome depends on besides the inputs (for example rows that were added to a store); part of the cache key."""
+    checks: tuple[Callable[..., object], ...] = ()
+    """Checks of values by name, run before anything starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
     distributed: bool = False
     """Runs torchrun; on a cluster through the supervisor."""
     timeout_s: int = 86_400

@@ -35,6 +35,7 @@ from mm1.store.open import open_store
 from mm1_components.wrapper import records
 from mm1_components.wrapper.arguments import build_parser, input_values, placement_fields
 from mm1_components.wrapper.cache import StepCache, cache_key, code_digest
+from mm1_components.wrapper.checks import run_checks
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.records import Record
 from mm1_components.wrapper.sources import fingerprints
@@ -78,6 +79,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
 def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, record: Record) -> None:
     inputs = validate(step.inputs, input_values(step, arguments), f"{step.name} inputs")
     values = inputs.model_dump(mode="json")
+    run_checks(step, values)
     code = code_digest(step.module)
     decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
     if step.state:

@@ -69,16 +69,34 @@ class Places(BaseModel):
     instructions: SourcePlace = Field("", description=WHAT["instructions"])
 
 
-def addresses_of(inputs: Sources | Places) -> dict[str, str]:
-    """The sources that are given.
+def check_preset(preset: str) -> None:
+    """The filter preset exists."""
+    from mm1.data.config import preset_named
 
-    Raises:
-        ConfigurationError: none is.
-    """
-    found = {name: address for name in SOURCES if (address := getattr(inputs, name))}
-    if not found:
+    preset_named(preset)
+
+
+def check_tokenizer(tokenizer: str) -> None:
+    """A folder that can be seen from here holds a tokenizer."""
+    from mm1.data.tokenizer import TOKENIZER_FILE
+    from mm1.manifests import MANIFEST_NAME
+
+    folder = Path(tokenizer).expanduser()
+    if tokenizer == TRAIN or MANIFEST_NAME.match(tokenizer) or not folder.exists():
+        return
+    if not (folder / TOKENIZER_FILE).is_file():
+        raise ConfigurationError(f"tokenizer: {tokenizer} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+
+
+def check_given(captions: str, synthetic: str, interleaved: str, text: str, instructions: str) -> None:
+    """At least one source is given."""
+    if not any((captions, synthetic, interleaved, text, instructions)):
         raise ConfigurationError(f"nothing to ingest: give at least one of {', '.join(SOURCES)}")
-    return found
+
+
+def addresses_of(inputs: Sources | Places) -> dict[str, str]:
+    """The sources that are given: name -> address."""
+    return {name: address for name in SOURCES if (address := getattr(inputs, name))}
 
 
 def root_of(inputs: Sources | Places, source: str, work: Path) -> RawRoot:

@@ -28,7 +28,7 @@ from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
 from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, TrainConfig, VisionConfig
 from mm1.train.init_weights import unit_decoder
-from mm1.train.model_origin import LANGUAGE_ONLY
+from mm1.train.model_origin import LANGUAGE_ONLY, check_patches
 from mm1.train.upcycle import upcycle
 
 DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default
@@ -148,20 +148,12 @@ def _assemble(
 
 
 def _check_patches(model: MM1ForConditionalGeneration, mix: DataMix) -> None:
-    patch_size = max(model.config.patch_size)
-    if mix.image_size_px % patch_size:
-        raise ConfigurationError(
-            f"data: its images of {mix.image_size_px} pixels are no whole number of the tower's patches of {patch_size}: "
-            f"make the mixture with image_size={max(1, mix.image_size_px // patch_size) * patch_size}"
-        )
+    own_size = getattr(model.config.vision_config, "image_size", None)
+    check_patches(mix.image_size_px, max(model.config.patch_size), own_size if isinstance(own_size, int) else None)
 
 
 def _vision_fields(vision: VisionConfig, image_size_px: int) -> dict[str, Any]:
-    if image_size_px % vision.patch_size_px:
-        raise ConfigurationError(
-            f"model.vision.patch_size_px={vision.patch_size_px} does not divide the mixture's image size, "
-            f"{image_size_px} pixels"
-        )
+    check_patches(image_size_px, vision.patch_size_px, None)
     return CLIPVisionConfig(
         hidden_size=vision.hidden_size,
         intermediate_size=vision.ffn_size,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mm1.errors import ConfigurationError
@@ -95,24 +96,67 @@ def check_against_mixture(model: dict[str, Any], image_tokens: int, has_images: 
         )
 
 
-def check_sequence(sequence: SequenceConfig | None, mix: DataMix) -> None:
-    """Refuse a mixture that is not made as the recipe wants it.
+def sequence_of(mix: DataMix) -> SequenceConfig:
+    """What the sequences of a mixture are made of."""
+    return SequenceConfig(
+        length=mix.sequence_length,
+        max_images=mix.max_images,
+        image_size_px=mix.image_size_px,
+        image_tokens=mix.image_tokens,
+    )
+
+
+def check_sequence(expected: SequenceConfig | None, mixture: SequenceConfig) -> None:
+    """Refuse a mixture that is not made as the recipe expects.
 
     Raises:
         ConfigurationError: the length of its sequences, its images or their tokens are others.
     """
-    if sequence is None:
-        return
-    pairs = {
-        "length": ("sequence_length", mix.sequence_length),
-        "max_images": ("max_images", mix.max_images),
-        "image_size_px": ("image_size", mix.image_size_px),
-        "image_tokens": ("image_tokens", mix.image_tokens),
-    }
-    for field, (name, found) in pairs.items():
-        wanted = getattr(sequence, field)
-        if wanted != found:
+    parameters = {"length": "sequence_length", "image_size_px": "image_size"}
+    for field in SequenceConfig.model_fields if expected else ():
+        value, other = getattr(expected, field), getattr(mixture, field)
+        if value != other:
+            name = parameters.get(field, field)
             raise ConfigurationError(
-                f"data: {name}={found} in its mixture, but the recipe wants sequence.{field}={wanted}: "
-                f"make the mixture with that, or override sequence.{field}={found}"
+                f"data: {name}={other} in its mixture, but the recipe expects sequence.{field}={value}: "
+                f"make the mixture with {name}={value}, or override sequence.{field}={other}"
             )
+
+
+def check_patches(image_size_px: int, patch_size_px: int, own_size_px: int | None) -> None:
+    """Refuse images that are no whole number of the tower's patches.
+
+    Args:
+        image_size_px: side of the mixture's images.
+        patch_size_px: side of a patch.
+        own_size_px: side of the images that the tower was trained on; None for a fresh one.
+
+    Raises:
+        ConfigurationError: the patches do not divide the images.
+    """
+    if image_size_px % patch_size_px == 0:
+        return
+    if own_size_px:
+        remedy = f"make the mixture with image_size={own_size_px}, the tower's own size"
+    else:
+        remedy = f"override model.vision.patch_size_px, or make the mixture with a multiple of {patch_size_px} as image_size"
+    raise ConfigurationError(
+        f"data: images of {image_size_px} pixels cannot be divided into the tower's patches of {patch_size_px} pixels: {remedy}"
+    )
+
+
+def tower_sizes(folder: Path) -> tuple[int, int] | None:
+    """Patch size and image size of a vision tower's folder, in pixels; None where its configuration does not say."""
+    keys = ("patch_size", "image_size")
+    for path in (folder / "config.json", folder / "open_clip_config.json"):
+        if not path.is_file():
+            continue
+        try:
+            tree = json.loads(path.read_bytes())
+        except ValueError:
+            continue
+        for section in (tree, tree.get("vision_config"), (tree.get("model_cfg") or {}).get("vision_cfg")):
+            patch, image = (section.get(key) for key in keys) if isinstance(section, dict) else (None, None)
+            if isinstance(patch, int) and isinstance(image, int) and patch > 0:
+                return patch, image
+    return None

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mm1.world import language, streams
-from mm1.world.config import WorldConfig
+from mm1.world.config import EVAL_SPLITS, WorldConfig
 from mm1.world.instructions import INSTRUCTION_FORMS
 from mm1.world.pages import CONCEPT_KINDS, concepts
 from mm1.world.render import encoded_images
@@ -29,7 +29,7 @@ from mm1.world.text_items import text_items
 
 VQA_TASKS = ("vqa", "vqa_heldout", "vague", "novel", "instruct")
 CAPTION_TASKS = ("captions", "captions_heldout")
-SPLITS = {"dev": (Split.DEV, Split.DEV_DEMO), "test": (Split.TEST, Split.TEST_DEMO)}
+SPLITS = dict(zip(EVAL_SPLITS, ((Split.DEV, Split.DEV_DEMO), (Split.TEST, Split.TEST_DEMO)), strict=True))
 NUM_ANSWERS = 10
 """Answers to a question in VQAv2; here all are equal."""
 

@@ -13,6 +13,9 @@ from pydantic import Field, model_validator
 
 from mm1.config.base import Config
 
+EVAL_SPLITS = ("dev", "test")
+"""Splits of the benchmarks; settings are chosen on dev."""
+
 
 class WorldConfig(Config):
     """Size and seed of the toy world. The defaults suit one pre-training run of about 2 million tokens."""

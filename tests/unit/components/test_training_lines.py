@@ -11,7 +11,7 @@ import pytest
 from mm1.errors import DivergedError, NetworkError
 from mm1.store.local import LocalStore
 from mm1.train import run_files as kept
-from mm1_components.ranks import stage
+from mm1_components.ranks import stage_results as stage
 from mm1_components.ranks.stage import work_key
 from mm1_components.ranks.train import FIGURES_FILE, Lines
 from mm1_components.wrapper.declaration import Context
@@ -79,13 +79,13 @@ def leave(context: Context, key: str) -> None:
 def test_rows_become_an_artifact_and_files_blobs(tmp_path: Path) -> None:
     context = context_in(tmp_path)
     leave(context, "work")
-    shown = stage._take_over(context, "work")
+    shown = stage.take_over(context, "work")
     assert shown["mfu"] == 0.35 and shown["peak_memory_bytes"] == 7
     assert Path(shown["files"]["trace.json.gz"].removeprefix("file://")).read_bytes() == b"trace"
     assert context.facts == shown
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     (tmp_path / "metrics.jsonl").unlink()
-    assert stage._take_over(context, "other") == {}, "an imported decoder leaves nothing"
+    assert stage.take_over(context, "other") == {}, "an imported decoder leaves nothing"
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -100,7 +100,7 @@ def test_a_store_that_is_away_does_not_hide_how_training_ended(
         try:
             raise DivergedError("the loss is nan")
         finally:
-            stage._take_over(context_in(tmp_path), "work")
+            stage.take_over(context_in(tmp_path), "work")
     assert "metrics.jsonl stays in the store" in caplog.text
 
 

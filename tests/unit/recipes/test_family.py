@@ -71,7 +71,7 @@ def test_numbers_of_the_papers_fine_tuning():
 def test_a_model_whose_shapes_stand_elsewhere_is_refused():
     with pytest.raises(ConfigurationError, match=r"model\.decoder\.vocab_size, and sequence"):
         model_config(registry.get("mm1_tiny"))
-    with pytest.raises(ConfigurationError, match="does not divide"):
+    with pytest.raises(ConfigurationError, match="cannot be divided into"):
         model_config(resolve(registry.get("mm1_1b"), ["model.vision.patch_size_px=16"]))
 
 

@@ -10,7 +10,7 @@ from mm1.manifests import Checkpoint
 from mm1.recipes import registry
 from mm1.train.config import ModelConfig, SequenceConfig
 from mm1.train.model import Init, build_model
-from mm1.train.model_origin import check_against_mixture, check_sequence, settle_parts
+from mm1.train.model_origin import check_against_mixture, check_sequence, sequence_of, settle_parts
 from tests.support.mixtures import build_mix
 from tests.support.tiny_runs import small_run
 
@@ -59,12 +59,12 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused():
 def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
     _, _, mix = mixture
     made = {"max_images": mix.max_images, "image_size_px": mix.image_size_px, "image_tokens": mix.image_tokens}
-    check_sequence(None, mix)
-    check_sequence(SequenceConfig(length=mix.sequence_length, **made), mix)
+    check_sequence(None, sequence_of(mix))
+    check_sequence(SequenceConfig(length=mix.sequence_length, **made), sequence_of(mix))
     for field in ("length", *made):
         wanted = SequenceConfig(**{"length": mix.sequence_length, **made, field: 4095})
-        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4095: make the mixture with that"):
-            check_sequence(wanted, mix)
+        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4095: make the mixture with"):
+            check_sequence(wanted, sequence_of(mix))
 
 
 def test_a_vocabulary_may_be_rounded_up_but_never_cuts_the_tokenizer(mixture, tmp_path):
@@ -152,7 +152,7 @@ def test_data_of_another_tokenizer_are_refused(mixture, tmp_path, text_base):
 
 def test_patches_that_do_not_fit_the_image_are_refused(mixture, tmp_path):
     store, _, mix = mixture
-    with pytest.raises(ConfigurationError, match="patch_size_px=5 does not divide"):
+    with pytest.raises(ConfigurationError, match="cannot be divided into the tower"):
         build_model(small_run("mm1_tiny", "model.vision.patch_size_px=5"), mix, store, None, "", "", tmp_path)
 
 

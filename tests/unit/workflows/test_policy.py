@@ -118,7 +118,30 @@ BROKEN: list[tuple[str, Change]] = [
     ("P017", lambda d: argument(d, "b", "then", "{{workflow.parameters.count}}")),
     ("P018", lambda d: pod(d)["retryStrategy"]["backoff"].update(maxDuration="1h")),
     ("P019", lambda d: pod(d)["container"]["args"].append("--launcher={no json")),
+    ("P020", lambda d: d["metadata"].update(generateName="Toy-")),
+    ("P020", lambda d: d["metadata"].update(generateName="x" * 59)),
+    ("P020", lambda d: d["metadata"].update(name="x" * 64)),
+    (
+        "P020",
+        lambda d: [item.update(template="Step-Toy") for item in [*tasks(d), *tasks(d, "at-exit")]] and rename(d, "Step-Toy"),
+    ),
+    ("P021", lambda d: scheduled(d, schedule="61 * * * *")),
+    ("P021", lambda d: scheduled(d, schedules=["0 3 * * 6"], timezone="Mars/Base")),
 ]
+
+
+def tasks(document: Document, dag: str = "main") -> Any:
+    return part(document, dag)["dag"]["tasks"]
+
+
+def rename(document: Document, name: str) -> None:
+    pod(document).update(name=name)
+    for item in [*tasks(document), *tasks(document, "at-exit")]:
+        item.update(template=name)
+
+
+def scheduled(document: Document, **fields: Any) -> None:
+    document.update(kind="CronWorkflow", spec={**fields, "workflowSpec": document["spec"]})
 
 
 def launch(**values: Any) -> Change:
@@ -143,6 +166,8 @@ BROKEN_TRAINING: list[tuple[str, Change]] = [
     ("P019", launch(pool="nowhere")),
     ("P019", launch(grace=600)),
     ("P019", launch(images={})),
+    ("P022", lambda d: argument(d, "pretrain", "recipe", "mm1_tny")),
+    ("P022", lambda d: argument(d, "pretrain", "nodes", "0")),
 ]
 KEPT: list[tuple[str, Change]] = [
     ("P001", lambda d: d.update(kind="WorkflowTemplate")),
@@ -167,6 +192,9 @@ KEPT: list[tuple[str, Change]] = [
     ("P016", lambda d: pod(d).update(podSpecPatch='{"terminationGracePeriodSeconds": 60.0}')),
     ("P017", lambda d: argument(d, "b", "count", "{{workflow.parameters.count}}")),
     ("P018", lambda d: pod(d)["retryStrategy"]["backoff"].update(cap="10m")),
+    ("P020", lambda d: d["metadata"].update(generateName="x" * 58)),
+    ("P020", lambda d: d["metadata"].update(name="x" * 63)),
+    ("P021", lambda d: scheduled(d, schedules=["0 3 * * SAT"], timezone="Europe/Berlin", concurrencyPolicy="Forbid")),
 ]
 SIDES = ("requests", "limits")
 KEPT_TRAINING: list[tuple[str, Change]] = [
@@ -174,6 +202,7 @@ KEPT_TRAINING: list[tuple[str, Change]] = [
     ("P014", launch(environment={"NCCL_DEBUG": "INFO"})),
     ("P016", launch(grace_s=300)),
     ("P019", launch(grace_s=None)),
+    ("P022", lambda d: argument(d, "pretrain", "recipe", "mm1_tiny_moe")),
 ]
 
 
@@ -224,6 +253,7 @@ def test_a_rule_that_ranks_break_is_found(training: Document, rule: str, change:
     assert {found.where for found in policy.check(document, DEFAULT) if found.rule == rule} <= {
         "template step-pretrain",
         "template step-pretrain (ranks)",
+        "task pretrain",
     }
 
 

@@ -64,7 +64,7 @@ def test_typed_parameters_are_checked() -> None:
     workflow = read_workflow(build(body, word=None, count="3"))
     assert parameters.check(workflow, parameters.parse(["word=a=b", "count=4"]))["word"] == "a=b"
     for given, complaint in {
-        ("word=x", "count=four"): "count='four': an integer is wanted",
+        ("word=x", "count=four"): "parameter count: expected an integer, got 'four'",
         ("word=x", "cuont=4"): "unknown parameter 'cuont'; did you mean 'count'",
         (): "parameter 'word' must be given",
     }.items():

@@ -82,11 +82,11 @@ def cluster() -> Iterator[tuple[Cluster, str]]:
 
 
 def test_dry_run_on_the_client_prints_valid_argo(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.hera(["submit", PRETRAIN, "--dry-run=client", "-p", "seed=7", "-p", "captions=/data/cc3m"]) == 0
+    assert cli.hera(["submit", PRETRAIN, "--dry-run=client", "-p", "seed=7", "-p", "captions=s3://data/cc3m"]) == 0
     document = yaml.safe_load(capsys.readouterr().out)
     workflow = Workflow.model_validate(document)
     values = {parameter.name: str(parameter.value) for parameter in workflow.spec.arguments.parameters}
-    assert values["seed"] == "7" and values["captions"] == "/data/cc3m"
+    assert values["seed"] == "7" and values["captions"] == "s3://data/cc3m"
     assert {template.name for template in workflow.spec.templates} >= {"pretrain", "step-ingest", "step-pretrain"}
 
 
@@ -96,7 +96,7 @@ def test_wrong_parameters_are_refused_before_anything_is_sent(
     state, url = cluster
     assert cli.main(["submit", PRETRAIN, "--server", url, "-p", "sed=7", "-p", "items=many"]) == 80
     said = capsys.readouterr().err
-    assert "unknown parameter 'sed'; did you mean 'seed'" in said and "items='many': an integer is wanted" in said
+    assert "unknown parameter 'sed'; did you mean 'seed'" in said and "parameter items: expected an integer, got 'many'" in said
     assert state.requests == []
 
 

@@ -13,6 +13,7 @@ Reading needs neither hera nor torch. What is outside the subset that all engine
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
@@ -67,6 +68,8 @@ class Template:
     artifacts: dict[str, str] = field(default_factory=dict)
     """Output artifact -> file."""
     env: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
+    """Paths of volumes that come from outside the pod: claims, secrets, folders of the node."""
     pool: str = "cpu"
     launches: str = ""
     """Pool that the step starts ranks on; empty: it does its work itself."""
@@ -122,7 +125,8 @@ def graph_of(document: Document) -> Graph:
     """The graph of a document that is inside the subset; :func:`mm1_workflows.rules.reading.read_workflow` checks that."""
     spec = spec_of(document)
     bodies = {body["name"]: body for body in spec["templates"]}
-    containers = {name: read_template(body) for name, body in bodies.items() if "container" in body}
+    volumes = spec.get("volumes") or []
+    containers = {name: read_template(body, volumes) for name, body in bodies.items() if "container" in body}
     tasks = [_task(raw, containers) for raw in bodies[spec["entrypoint"]]["dag"]["tasks"]]
     on_exit = _exit_task(spec, bodies, containers)
     types = parameter_types([*tasks, *([on_exit] if on_exit else [])])
@@ -130,8 +134,13 @@ def graph_of(document: Document) -> Graph:
     return Graph(name_of(document), parameters, _ordered(tasks), on_exit)
 
 
-def read_template(body: dict[str, Any]) -> Template:
-    """A container template from its plain data."""
+def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) -> Template:
+    """A container template from its plain data.
+
+    Args:
+        body: the template.
+        volumes: of the workflow, which all its templates may mount.
+    """
     container = body["container"]
     metadata = body.get("metadata") or {}
     labels = metadata.get("labels") or {}
@@ -147,6 +156,7 @@ def read_template(body: dict[str, Any]) -> Template:
         outputs={raw["name"]: raw["valueFrom"]["path"] for raw in outputs.get("parameters") or []},
         artifacts={raw["name"]: raw["path"] for raw in outputs.get("artifacts") or []},
         env={raw["name"]: str(raw["value"]) for raw in container.get("env") or [] if "value" in raw},
+        mounts=_mounts(body, volumes),
         pool=labels.get(POOL_LABEL, "cpu"),
         launches=(metadata.get("annotations") or {}).get(LAUNCHES_ANNOTATION, ""),
         step=labels.get(STEP_LABEL, ""),
@@ -154,6 +164,12 @@ def read_template(body: dict[str, Any]) -> Template:
         timeout_s=None if timeout is None else float(timeout),
         grace_s=grace_of(body),
     )
+
+
+def _mounts(body: dict[str, Any], volumes: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    known = {volume["name"]: volume for volume in [*volumes, *(body.get("volumes") or [])]}
+    mounts = body["container"].get("volumeMounts") or []
+    return tuple(mount["mountPath"] for mount in mounts if "emptyDir" not in known.get(mount["name"], {"emptyDir": {}}))
 
 
 def parameter_types(tasks: list[TaskNode]) -> dict[str, dict[str, InputType]]:

@@ -14,7 +14,7 @@ from mm1.manifests import MANIFEST_NAME
 from mm1_workflows.argo.document import Document, InputType, parameters_of, spec_of
 from mm1_workflows.argo.graph import Graph, WorkflowParameter
 
-WORDS = {
+TYPE_NAMES = {
     "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
@@ -52,12 +52,17 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
         if value is None:
             complaints.append(f"parameter {name!r} must be given: {parameter.description or parameter.type}")
         elif name in given and (complaint := mismatch(value, parameter.type)):
-            complaints.append(f"parameter {name}={value!r}: {complaint} is wanted")
+            complaints.append(f"parameter {name}: expected {complaint}, got {value!r}")
         else:
             values[name] = _canonical(value, parameter.type)
     if complaints:
         raise ConfigurationError("\n".join([*complaints, f"parameters of {workflow.name}:", *listing(workflow)]))
     return values
+
+
+def defaults_of(workflow: Graph) -> dict[str, str]:
+    """The parameters that have a default."""
+    return {name: parameter.value for name, parameter in workflow.parameters.items() if parameter.value is not None}
 
 
 def mismatch(value: str, kind: InputType) -> str | None:
@@ -70,11 +75,11 @@ def mismatch(value: str, kind: InputType) -> str | None:
         elif kind == "number":
             float(value)
     except ValueError:
-        return WORDS[kind]
+        return TYPE_NAMES[kind]
     if kind == "boolean" and value.lower() not in ("true", "false"):
-        return WORDS[kind]
+        return TYPE_NAMES[kind]
     if kind == "manifest" and value and not MANIFEST_NAME.match(value):
-        return WORDS[kind]
+        return TYPE_NAMES[kind]
     return None
 
 

@@ -70,5 +70,3 @@ def _complain(message: str, code: int) -> int:
     console.print("[bold red]error[/bold red]", end=" ")
     console.print(message, markup=False, highlight=False, soft_wrap=True)
     return code
-
-

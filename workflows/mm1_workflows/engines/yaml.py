@@ -20,8 +20,10 @@ import yaml
 from mm1.errors import ConfigurationError
 from mm1.store.local import atomic_path
 from mm1_workflows.argo.document import Document, name_of, spec_of
+from mm1_workflows.argo.parameters import defaults_of
 from mm1_workflows.authoring.load import Loaded, load
 from mm1_workflows.rules.reading import read_workflow
+from mm1_workflows.rules.values import check_values
 
 Engine = Literal["argo", "kubeflow", "template"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -133,7 +135,8 @@ def template_of(document: Document) -> Document:
 
 
 def _text(loaded: Loaded, engine: Engine) -> str:
-    read_workflow(loaded.document)  # what no engine runs is not written
+    workflow = read_workflow(loaded.document)  # what no engine runs is not written
+    check_values(workflow, defaults_of(workflow), on_cluster=True)
     header = HEADER.format(source=Path(loaded.target).name, profile=loaded.profile.name)
     if engine == "kubeflow":
         return header + _pipeline(loaded)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
-from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.document import Document, name_of
 from mm1_workflows.authoring.profiles import Profile
+from mm1_workflows.rules import cron, names, subset, values
 from mm1_workflows.rules import pods as pod_rules
-from mm1_workflows.rules import subset
-from mm1_workflows.rules.finding import Finding
+from mm1_workflows.rules.finding import Finding, PolicyError
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Rule:
     remedy: str
     check: Callable[[Document, Profile], Iterable[Finding]] | None = None
     """None: judged together with the subset's other rules."""
+    before_sending: bool = False
+    """Whether `submit` refuses what breaks it: the cluster would, later."""
 
 
 RULES = (
@@ -157,6 +159,30 @@ RULES = (
         "leave --launcher to the step's template, which makes it from the profile.",
         pod_rules.readable_launcher,
     ),
+    Rule(
+        "P020",
+        "names are ones that Kubernetes accepts",
+        "A workflow's name becomes a label of its pods (at most 63 characters), and pods are named after it and the template. "
+        "What Kubernetes refuses shows only when the workflow, or its first pod, is created.",
+        "use lower-case letters, digits and dashes.",
+        names.valid_names,
+        before_sending=True,
+    ),
+    Rule(
+        "P021",
+        "a schedule is one that Argo accepts",
+        "The controller marks a CronWorkflow that it cannot read, and never runs it.",
+        'schedules: ["0 3 * * 6"], a time zone such as Europe/Berlin, a concurrencyPolicy of Allow, Forbid or Replace.',
+        cron.valid_schedule,
+        before_sending=True,
+    ),
+    Rule(
+        "P022",
+        "values are ones that the steps accept",
+        "A recipe that does not exist, or a size that does not fit, is refused by the step: on a cluster after hours.",
+        "correct the default or the literal that the message names.",
+        values.valid_values,
+    ),
 )
 
 
@@ -166,6 +192,17 @@ def check(document: Document, profile: Profile) -> list[Finding]:
     if findings:
         return findings
     return [finding for rule in RULES if rule.check for finding in rule.check(document, profile)]
+
+
+def check_before_sending(document: Document, profile: Profile) -> None:
+    """Refuse what the cluster would refuse.
+
+    Raises:
+        PolicyError: the message names rule and place.
+    """
+    findings = [finding for rule in RULES if rule.check and rule.before_sending for finding in rule.check(document, profile)]
+    if findings:
+        raise PolicyError(name_of(document), findings)
 
 
 def rule(rule_id: str) -> Rule:

@@ -24,13 +24,35 @@ def find_task(name: str, folder: BenchmarkFolder) -> Task:
     Raises:
         ConfigurationError: no such task is known and the folder has no files of that name, or the shots are no numbers.
     """
-    base, separator, shots = name.partition("@")
+    base, shots = parse_name(name)
     task = TASKS.get(base) or _from_files(base, folder)
+    return task if shots is None else replace(task, shots=shots)
+
+
+def known_task(name: str) -> Task:
+    """The task of a name among those that this package knows.
+
+    Raises:
+        ConfigurationError: it is none of them, or the shots are no numbers.
+    """
+    base, _ = parse_name(name)
+    if base not in TASKS:
+        raise ConfigurationError(f"task {base!r} is not known; {suggest(base, list(TASKS))}")
+    return TASKS[base]
+
+
+def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
+    """``novel@4,8`` as name and shots; None without shots.
+
+    Raises:
+        ConfigurationError: the shots are no numbers.
+    """
+    base, separator, shots = name.partition("@")
     if not separator:
-        return task
+        return base, None
     if not all(part.isdigit() for part in shots.split(",")):
-        raise ConfigurationError(f"task {name!r}: after @ come numbers of demonstrations, for example {base}@0,4")
-    return replace(task, shots=tuple(int(part) for part in shots.split(",")))
+        raise ConfigurationError(f"task {name!r}: expected numbers of demonstrations after @, for example {base}@0,4")
+    return base, tuple(int(part) for part in shots.split(","))
 
 
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:

@@ -22,6 +22,7 @@ from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.runner import Runner, RunResult
 from mm1_workflows.engines.local.state import Instance, State
 from mm1_workflows.rules.reading import read_workflow
+from mm1_workflows.rules.values import check_braces, check_values
 
 RESERVED = ("store",)
 
@@ -35,7 +36,9 @@ def run(command: Run) -> int:
         return 0
     store_given = {} if any(word.startswith("store=") for word in command.parameters) else {"store": command.store}
     given = parameters.parse(command.parameters)
+    check_braces(given)
     values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
+    check_values(workflow, values, on_cluster=False)
     store = open_store(values.get("store", command.store))
     if "store" in values:
         values["store"] = store.uri

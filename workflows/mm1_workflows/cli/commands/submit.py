@@ -12,7 +12,9 @@ from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.tree.running import Submit
 from mm1_workflows.cluster.transport.base import Transport, with_key
 from mm1_workflows.engines.yaml import to_yaml
+from mm1_workflows.rules.policy import check_before_sending
 from mm1_workflows.rules.reading import read_workflow
+from mm1_workflows.rules.values import check_braces, check_values
 
 TEMPLATE = "template/"
 """Prefix of a target that is a WorkflowTemplate of the cluster."""
@@ -63,7 +65,11 @@ def from_file(command: Submit) -> Document:
     """
     loaded = load(command.file, command.profile)
     workflow = read_workflow(loaded.document)
-    values = parameters.check(workflow, parameters.parse(command.parameters))
+    given = parameters.parse(command.parameters)
+    check_braces(given)
+    values = parameters.check(workflow, given)
+    check_values(workflow, values, on_cluster=True)
+    check_before_sending(loaded.document, loaded.profile)
     return parameters.apply(loaded.document, values)
 
 
@@ -80,9 +86,10 @@ def from_template(transport: Transport, name: str, given: list[str]) -> Document
         workflow = read_workflow(template)
     except PolicyError:  # somebody else's template may use more of Argo than we read: names are checked, types are not
         workflow = _names_only(template)
-    wanted = parameters.parse(given)
-    parameters.check(workflow, wanted)
-    arguments = [{"name": key, "value": value} for key, value in wanted.items()]
+    chosen = parameters.parse(given)
+    check_braces(chosen)
+    check_values(workflow, parameters.check(workflow, chosen), on_cluster=True)
+    arguments = [{"name": key, "value": value} for key, value in chosen.items()]
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",

@@ -1,0 +1,123 @@
+"""Checks of values of the steps that train: recipe, parts of the model, sizes against the mixture. Torch-free."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mm1.config.resolve import resolve
+from mm1.errors import ConfigurationError
+from mm1.recipes import registry
+from mm1.train.config import RunConfig, SequenceConfig
+from mm1.train.model_origin import LANGUAGE_ONLY, check_patches, check_sequence, settle_parts, tower_sizes
+from mm1_components.wrapper.checks import Made
+
+FOLDER_FILES = ("config.json", "open_clip_config.json")
+
+
+def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
+    """A recipe's configuration with the user's overrides.
+
+    Args:
+        recipe: its name.
+        overrides: ``path=value`` items separated by spaces; quotes as in a shell.
+        seed: of fresh weights.
+
+    Raises:
+        ConfigurationError: unknown recipe, or an override that does not fit.
+    """
+    return resolve(registry.get(recipe), [*split_overrides(overrides), f"train.seed={seed}"])
+
+
+def split_overrides(text: str) -> list[str]:
+    """Overrides in one text -> list.
+
+    Raises:
+        ConfigurationError: an unclosed quote.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"overrides: {text!r}: {error}") from None
+
+
+def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], ...]:
+    """The checks of a step that trains recipes of some stages."""
+
+    def check_recipe(recipe: str, overrides: str, seed: int) -> None:
+        stage = resolve_run(recipe, overrides, seed).stage
+        if stage not in stages:
+            raise ConfigurationError(f"recipe {recipe} is for stage {stage}, but step {step} trains {' and '.join(stages)}")
+
+    return (
+        check_recipe,
+        check_parts,
+        check_folders,
+        check_mixture,
+        check_fresh_tower,
+        check_tower_after,
+        check_tower_folder,
+    )
+
+
+def check_parts(recipe: str, overrides: str, seed: int, init: str, vision: str, decoder: str) -> None:
+    """Without a checkpoint to start from, the recipe and the folders bring every part of the model."""
+    if not init:
+        settle_parts(resolve_run(recipe, overrides, seed), None, vision, decoder, split_overrides(overrides))
+
+
+def check_folders(vision: str, decoder: str) -> None:
+    """Folders that can be seen from here hold a model's configuration."""
+    for part, folder in (("vision", vision), ("decoder", decoder)):
+        path = Path(folder).expanduser()
+        if folder and path.exists() and not any((path / name).is_file() for name in FOLDER_FILES):
+            raise ConfigurationError(f"{part}: {folder} has no config.json: give a model's folder in Hugging Face layout")
+
+
+def check_mixture(recipe: str, overrides: str, seed: int, data: Made) -> None:
+    """The mixture is made as the recipe expects."""
+    if sizes := _mixture_sizes(data):
+        check_sequence(resolve_run(recipe, overrides, seed).sequence, sizes)
+
+
+def check_fresh_tower(recipe: str, overrides: str, seed: int, init: str, vision: str, data: Made) -> None:
+    """The patches of the recipe's tower divide the mixture's images."""
+    if not init and not vision:
+        _check_recipe_tower(recipe, overrides, seed, data)
+
+
+def check_tower_after(recipe: str, overrides: str, seed: int, init: Made, vision: str, data: Made) -> None:
+    """The same after a stage that trains language alone, which brings no tower."""
+    if vision or init.step != "pretrain" or not init.known("recipe", "overrides", "seed"):
+        return
+    before = resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"])
+    if before.stage in LANGUAGE_ONLY:
+        _check_recipe_tower(recipe, overrides, seed, data)
+
+
+def check_tower_folder(vision: str, data: Made) -> None:
+    """The patches of a given tower divide the mixture's images."""
+    sizes = _mixture_sizes(data)
+    tower = tower_sizes(Path(vision).expanduser()) if vision else None
+    if sizes and tower:
+        check_patches(sizes.image_size_px, *tower)
+
+
+def _check_recipe_tower(recipe: str, overrides: str, seed: int, data: Made) -> None:
+    sizes, tower = _mixture_sizes(data), resolve_run(recipe, overrides, seed).model.vision
+    if sizes and tower:
+        check_patches(sizes.image_size_px, tower.patch_size_px, None)
+
+
+def _mixture_sizes(data: Made) -> SequenceConfig | None:
+    """What the sequences will be made of, when a step data_mix will make them."""
+    if data.step != "data_mix" or not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
+        return None
+    values = data.inputs
+    return SequenceConfig(
+        length=values["sequence_length"],
+        max_images=values["max_images"],
+        image_size_px=values["image_size"],
+        image_tokens=values["image_tokens"],
+    )

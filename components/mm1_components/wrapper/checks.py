@@ -1,0 +1,115 @@
+"""Checks of a step's values: run by the step itself, and before anything is started or sent, by the same functions.
+
+A check is a function of some of the step's inputs, by name, that raises :class:`~mm1.errors.ConfigurationError`::
+
+    def check_recipe(recipe: str, overrides: str, seed: int) -> None: ...
+    def check_sizes(recipe: str, overrides: str, data: Made) -> None: ...
+
+    STEP = Step(..., checks=(check_recipe, check_sizes))
+
+It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
+:class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs; inside the step, where
+the manifest itself is there, such a check is left out, and ``run`` compares the manifest. Checks import no torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from mm1.errors import ConfigurationError
+from mm1_components.wrapper.declaration import Step
+
+
+@dataclass(frozen=True)
+class Made:
+    """The maker of a manifest that is not there yet."""
+
+    step: str
+    """Name of the step."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Its inputs, as far as they are known."""
+
+    def known(self, *names: str) -> bool:
+        """Whether all these inputs are known."""
+        return all(name in self.inputs for name in names)
+
+
+def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
+    """An input's value from its text, as the step will read it.
+
+    Raises:
+        ConfigurationError: it does not fit the field.
+    """
+    info = inputs.model_fields[name]
+    kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        raise ConfigurationError(f"{name}: {expected(error)}, got {text!r}") from None
+
+
+def expected(error: ValidationError) -> str:
+    """What a field expects, from pydantic's first complaint."""
+    first = error.errors(include_url=False)[0]
+    limits = first.get("ctx") or {}
+    match first["type"]:
+        case "greater_than_equal":
+            return f"expected at least {limits['ge']}"
+        case "less_than_equal":
+            return f"expected at most {limits['le']}"
+        case "int_parsing" | "int_from_float":
+            return "expected an integer"
+        case "float_parsing":
+            return "expected a number"
+        case "bool_parsing":
+            return "expected true or false"
+        case "literal_error":
+            return f"expected one of {limits['expected']}"
+        case _:
+            return f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
+    """Run all checks of a step on its own inputs.
+
+    Raises:
+        ConfigurationError: the first complaint.
+    """
+    for error in complaints(step, values):
+        raise error
+
+
+def complaints(
+    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, Made] | None = None
+) -> Iterator[ConfigurationError]:
+    """What the checks of a step say about the values that are known.
+
+    Args:
+        step: the declaration.
+        values: inputs that are known, with their types.
+        made: inputs that another step will make.
+    """
+    for check in step.checks:
+        arguments = _arguments(check, values, made or {})
+        if arguments is None:
+            continue
+        try:
+            check(**arguments)
+        except ConfigurationError as error:
+            yield error
+
+
+def _arguments(check: Callable[..., object], values: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any] | None:
+    """What a check is called with; None when something of it is not known."""
+    arguments = {}
+    for name, parameter in inspect.signature(check).parameters.items():
+        source: Mapping[str, Any] = made if parameter.annotation in (Made, Made.__name__) else values
+        if name not in source:
+            return None
+        arguments[name] = source[name]
+    return arguments

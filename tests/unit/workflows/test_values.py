@@ -1,0 +1,272 @@
+"""Values that some step would refuse are refused before anything starts or is sent, in the same words everywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hera.workflows import DAG, ExistingVolume, Parameter, Workflow
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mm1.errors import ConfigurationError
+from mm1.recipes import registry
+from mm1_components import pretrain
+from mm1_components.wrapper.checks import Made, complaints, run_checks
+from mm1_components.wrapper.declaration import Step
+from mm1_workflows import cli, steps
+from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.parameters import defaults_of
+from mm1_workflows.rules.cron import cron_complaint, schedule_complaints
+from mm1_workflows.rules.reading import read_workflow
+from mm1_workflows.rules.values import check_braces, check_values
+
+ROOT = Path(__file__).resolve().parents[3]
+PRETRAIN = str(ROOT / "workflows/pretrain.py")
+MANIFEST = "s3://b/store/manifests/" + "a" * 64 + ".json"
+WRONG = [
+    ("recipe=mm1_tny", "did you mean 'mm1_tiny'"),
+    ("text_recipe=mm1_tiny_sft", "recipe mm1_tiny_sft is for stage sft"),
+    ("overrides=train.stepz=20", "did you mean 'steps'"),
+    ("overrides=train.steps=many", "train.steps"),
+    ("overrides='train.steps=2", "overrides"),
+    ("tasks=captionz", "did you mean 'captions'"),
+    ("tasks=vqa@x", "expected numbers of demonstrations after @"),
+    ("tasks=vqa vqa", "names something twice"),
+    ("shots=zero", "expected numbers separated by spaces"),
+    ("split=tets", "did you mean 'test'"),
+    ("weights=captoins=1", "'captoins' has a share"),
+    ("weights=captions", "not of the form source=share"),
+    ("interleaved=", "'interleaved' has a share, but this source is not given"),
+    ("preset=papr", "did you mean 'paper'"),
+    ("thresholds=qualty>=1", "did you mean 'quality'"),
+    ("as_of=tomorrow", "not a time in ISO 8601"),
+    ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
+    ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
+    ("sequence_length=5", "parameter sequence_length: expected at least 8, got '5'"),
+    ("nodes=0", "parameter nodes: expected at least 1, got '0'"),
+    ("items=-1", "parameter items: expected at least 1, got '-1'"),
+    ("pool=nope", "pool 'nope' is unknown in this profile"),
+    ("captions=world:x", "expected world:<seed>"),
+    ("weights={{workflow.name}}", "a value cannot hold '{{'"),
+]
+ONLY_ON_A_CLUSTER = [
+    ("captions=/home/me/data", "no pod sees '/home/me/data'"),
+    ("vision=towers/clip", "no pod sees 'towers/clip'"),
+    ("store=/tmp/store", "no pod sees '/tmp/store'"),
+    ("store=file:///tmp/store", "no pod sees"),
+    (f"data=file:///tmp/store/manifests/{'a' * 64}.json", "no pod sees"),
+]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("value", "words"), WRONG)
+def test_wrong_values_are_refused_alike_here_and_on_a_cluster(
+    value: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", value, "--dry-run=client"]) == 80
+    assert words in said(capsys)
+    here = ["run", PRETRAIN, "-p", value, "--folder", str(tmp_path / "runs"), "--store", str(tmp_path / "store")]
+    assert cli.main(here) == 80
+    assert words in said(capsys)
+    assert not (tmp_path / "runs").exists(), "nothing has started"
+
+
+@pytest.mark.parametrize(("value", "words"), ONLY_ON_A_CLUSTER)
+def test_paths_of_this_machine_are_refused_for_pods(value: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", value, "--dry-run=client"]) == 80
+    assert words in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "value", ["captions=s3://data/cc12m", "captions=world:7", f"data={MANIFEST}", "pool=eval-l40s", "tasks=captions@0,4 vqa"]
+)
+def test_right_values_pass(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", value, "--dry-run=client"]) == 0
+
+
+def test_a_path_that_is_not_there_is_refused_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ["--folder", str(tmp_path / "runs"), "--store", str(tmp_path / "store")]
+    assert cli.main(["run", PRETRAIN, "-p", f"vision={tmp_path}/nothing", *folder]) == 80
+    assert "vision: no such file or folder" in said(capsys)
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["run", PRETRAIN, "-p", f"vision={tmp_path}/empty", *folder]) == 80
+    assert "has no config.json" in said(capsys)
+    assert cli.main(["run", PRETRAIN, "-p", f"tokenizer={tmp_path}/empty", *folder]) == 80
+    assert "holds no tokenizer.json" in said(capsys)
+
+
+@pytest.mark.parametrize("layout", ["clip", "open_clip", "composite"])
+def test_a_tower_that_does_not_fit_the_images_names_its_own_size(
+    layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"patch_size": 14, "image_size": 224}
+    name, tree = {
+        "clip": ("config.json", sizes),
+        "open_clip": ("open_clip_config.json", {"model_cfg": {"vision_cfg": sizes}}),
+        "composite": ("config.json", {"vision_config": sizes}),
+    }[layout]
+    (tmp_path / name).write_text(json.dumps(tree))
+    arguments = ["run", PRETRAIN, "-p", f"vision={tmp_path}", "--folder", str(tmp_path / "runs")]
+    assert cli.main(arguments) == 80
+    assert "image_size=224, the tower's own size" in said(capsys)
+
+
+def mounted(path: str, *, claim: bool) -> Document:
+    with (
+        Workflow(generate_name="x-", entrypoint="main", arguments=[Parameter(name="captions", value=path)]) as w,
+        DAG(name="main"),
+    ):
+        steps.ingest(captions=w.get_parameter("captions"))
+    if claim:
+        w.build()
+        template = next(template for template in w.templates if template.name == "step-ingest")
+        template.volumes = [*template.volumes, ExistingVolume(name="data", claim_name="data", mount_path="/data")]
+    document: Document = w.to_dict()
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "claim", "seen"),
+    [
+        ("/data/cc12m", True, True),
+        ("/data", True, True),
+        ("/database", True, False),
+        ("/data/cc12m", False, False),
+        ("/tmp/x", True, False),
+    ],
+)
+def test_a_path_below_a_mounted_claim_is_seen_by_pods(path: str, claim: bool, seen: bool) -> None:
+    workflow = read_workflow(mounted(path, claim=claim))
+    if seen:
+        check_values(workflow, defaults_of(workflow), on_cluster=True)
+        return
+    with pytest.raises(ConfigurationError, match="no pod sees"):
+        check_values(workflow, defaults_of(workflow), on_cluster=True)
+
+
+def test_literals_are_checked_when_a_file_is_compiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from hera.workflows import DAG, Workflow\nfrom mm1_workflows import steps\n"
+        "with Workflow(generate_name='mine-', entrypoint='main') as w:\n"
+        "    with DAG(name='main'):\n        steps.ingest(text='world:0', preset='papr')\n"
+    )
+    assert cli.main(["compile", str(file), "--engine", "argo", "--to", str(tmp_path / "out")]) == 80
+    assert "task ingest: preset: no filter preset 'papr'; did you mean 'paper'" in said(capsys)
+    assert cli.main(["lint", str(file)]) == 80
+    assert "P022 task ingest" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", "thresholds=x", "--dry-run=client"]) == 80
+    text = said(capsys)
+    assert "task text-mix, task mix: thresholds" in text and text.count("thresholds:") == 1
+
+
+# -- the checks of a step ---------------------------------------------------------------------------------------------
+
+
+def check_both(a: int, b: int) -> None:
+    if a > b:
+        raise ConfigurationError(f"a={a} is above b={b}")
+
+
+def check_maker(a: int, data: Made) -> None:
+    if data.known("size") and data.inputs["size"] < a:
+        raise ConfigurationError(f"{data.step} makes {data.inputs['size']}")
+
+
+STEP: Step = Step(
+    name="x",
+    inputs=pretrain.Inputs,
+    outputs=pretrain.STEP.outputs,
+    run=lambda *_: None,
+    summary="",
+    checks=(check_both, check_maker),
+)
+
+
+def test_a_check_runs_when_all_its_inputs_are_known() -> None:
+    assert [str(error) for error in complaints(STEP, {"a": 2, "b": 1})] == ["a=2 is above b=1"]
+    assert list(complaints(STEP, {"a": 2})) == []
+    assert [str(error) for error in complaints(STEP, {"a": 2}, {"data": Made("mix", {"size": 1})})] == ["mix makes 1"]
+    assert list(complaints(STEP, {"a": 2}, {"data": Made("mix")})) == []
+    with pytest.raises(ConfigurationError, match="a=2"):
+        run_checks(STEP, {"a": 2, "b": 1, "data": "an address"})
+
+
+@pytest.mark.parametrize("recipe", registry.names())
+def test_every_recipe_passes_the_checks_of_its_step(recipe: str) -> None:
+    stage = registry.get(recipe).stage
+    step = steps.declaration("sft" if stage == "sft" else "pretrain")
+    assert list(complaints(step, {"recipe": recipe, "overrides": "", "seed": 0})) == []
+
+
+# -- schedules --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0 3 * * 6", "*/15 * * * *", "0 0,12 1-15 jan,JUL mon-fri", "5/10 ? * ? SUN", "@daily", "@every 1h30m", "0 0 29 2 *"],
+)
+def test_schedules_that_argo_reads(text: str) -> None:
+    assert cron_complaint(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("61 25 * * *", "minute '61': expected 0 to 59"),
+        ("0 24 * * *", "hour '24'"),
+        ("0 0 0 * *", "day of the month '0': expected 1 to 31"),
+        ("0 0 * 13 *", "month '13'"),
+        ("0 0 * * 7", "day of the week '7': expected 0 to 6 or sun to sat"),
+        ("0 0 * * funday", "day of the week"),
+        ("0 0 * *", "expected 5 fields"),
+        ("0 0 * * * *", "expected 5 fields"),
+        ("*/0 * * * *", "a step of 0"),
+        ("30-10 * * * *", "ends before it begins"),
+        ("1,,2 * * * *", "minute"),
+        ("@fortnightly", "unknown descriptor"),
+        ("@every soon", "unknown descriptor"),
+        ("", "expected 5 fields"),
+    ],
+)
+def test_schedules_that_argo_refuses(text: str, words: str) -> None:
+    assert words in cron_complaint(text)
+
+
+@given(st.lists(st.text(alphabet="0123456789*/-,?abcjanmo@ ", max_size=6), min_size=1, max_size=6))
+def test_any_text_gets_an_answer(values: list[str]) -> None:
+    assert isinstance(cron_complaint(" ".join(values)), str)
+
+
+def test_fields_of_a_schedule() -> None:
+    assert list(schedule_complaints({"schedules": ["0 3 * * 6"], "timezone": "Europe/Berlin", "workflowSpec": {}})) == []
+    wrong = {
+        "schedule": "x",
+        "timezone": "Mars/Base",
+        "concurrencyPolicy": "Sometimes",
+        "foo": 1,
+        "startingDeadlineSeconds": -1,
+    }
+    assert [where for where, _ in schedule_complaints(wrong)] == [
+        "foo",
+        "schedules",
+        "timezone",
+        "concurrencyPolicy",
+        "startingDeadlineSeconds",
+    ]
+    assert [where for where, _ in schedule_complaints({})] == ["schedules"]
+
+
+def test_braces_are_refused_and_named() -> None:
+    check_braces({"question": "{question} {answer} ."})
+    with pytest.raises(ConfigurationError, match="parameter question"):
+        check_braces({"question": "what is {{item}}"})
