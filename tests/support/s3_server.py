@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -17,6 +18,8 @@ def s3_server(monkeypatch: pytest.MonkeyPatch, bucket: str) -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # Servers of one process share their buckets, those of earlier tests too.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         monkeypatch.setenv("S3_ENDPOINT", f"http://{host}:{port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing-key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret")

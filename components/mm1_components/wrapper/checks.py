@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from mm1.config.resolve import complaint_of
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
 
@@ -50,28 +51,7 @@ def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
-        raise ConfigurationError(f"{name}: {expected(error)}, got {text!r}") from None
-
-
-def expected(error: ValidationError) -> str:
-    """What a field expects, from pydantic's first complaint."""
-    first = error.errors(include_url=False)[0]
-    limits = first.get("ctx") or {}
-    match first["type"]:
-        case "greater_than_equal":
-            return f"expected at least {limits['ge']}"
-        case "less_than_equal":
-            return f"expected at most {limits['le']}"
-        case "int_parsing" | "int_from_float":
-            return "expected an integer"
-        case "float_parsing":
-            return "expected a number"
-        case "bool_parsing":
-            return "expected true or false"
-        case "literal_error":
-            return f"expected one of {limits['expected']}"
-        case _:
-            return f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise ConfigurationError(f"{name}: {complaint_of(error.errors(include_url=False)[0])}") from None
 
 
 def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:

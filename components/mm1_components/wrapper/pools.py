@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mm1.config.base import Config
+from mm1_components.wrapper.kubernetes_fields import (
+    LabelKey,
+    LabelValue,
+    MountPath,
+    ObjectName,
+    Quantity,
+    VariableName,
+    quantity,
+)
 
 POOL_LABEL = "mm1.dev/pool"
 """Label of nodes and pods: name of the pool."""
@@ -18,14 +27,14 @@ GPU_RESOURCE = "nvidia.com/gpu"
 
 
 class Taint(Config):
-    """A mark that keeps other pods off the nodes."""
+    """A taint of nodes, which keeps pods off that do not tolerate it."""
 
-    key: str
+    key: LabelKey
     """Its key."""
-    value: str
+    value: LabelValue
     """Its value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
-    """What it does to pods that do not put up with it."""
+    """What it does to pods that do not tolerate it."""
 
 
 class Network(Config):
@@ -33,9 +42,9 @@ class Network(Config):
 
     kind: Literal["tcp", "rdma"] = "tcp"
     """tcp, or a fast network past the kernel (InfiniBand, EFA)."""
-    resources: dict[str, str] = Field(default={})
+    resources: dict[LabelKey, Quantity] = Field(default={})
     """Extended resources that a rank's pod asks for to get at the network, for example vpc.amazonaws.com/efa."""
-    environment: dict[str, str] = Field(default={})
+    environment: dict[VariableName, str] = Field(default={})
     """Environment of the ranks (NCCL settings)."""
 
 
@@ -54,22 +63,28 @@ class Pool(Config):
     """Cores; request = limit."""
     burst: bool = False
     """No upper limit of cores (pools without GPUs only): a task may use what nobody else does."""
-    memory: str = "2Gi"
+    memory: Quantity = "2Gi"
     """Memory as a Kubernetes quantity; request = limit."""
-    shared_memory: str = "64Mi"
+    shared_memory: Quantity = "64Mi"
     """Size of /dev/shm (part of `memory`)."""
-    scratch: str = "10Gi"
+    scratch: Quantity = "10Gi"
     """Size of /tmp."""
-    labels: dict[str, str] = Field(default={})
+    labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of the nodes; a pod asks for all of them."""
     taints: tuple[Taint, ...] = ()
-    """Taints of the nodes; a pod puts up with all of them."""
+    """Taints of the nodes; a pod tolerates all of them."""
     network: Network = Network()
     """Network among the nodes."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Pool:
+        if quantity(self.shared_memory) > quantity(self.memory):
+            raise ValueError(f"shared_memory {self.shared_memory} is part of memory, which is {self.memory} only")
+        return self
+
     @property
     def tolerations(self) -> list[dict[str, str]]:
-        """What pods on these nodes put up with."""
+        """Tolerations of pods on these nodes."""
         return [{"key": t.key, "operator": "Equal", "value": t.value, "effect": t.effect} for t in self.taints]
 
     @property
@@ -85,9 +100,9 @@ class Pool(Config):
 class ClaimMount(Config):
     """A persistent volume claim that pods mount read-only, for example with a decoder's folder or raw data."""
 
-    claim: str
+    claim: ObjectName
     """Name of the claim."""
-    mount_path: str
+    mount_path: MountPath
     """Where it appears."""
 
     @property

@@ -13,10 +13,29 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from mm1.errors import ConfigurationError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+WITHOUT_VALUE = {"missing": "is required", "extra_forbidden": "unknown field"}
+EXPECTED = {
+    "int_parsing": "an integer",
+    "int_from_float": "an integer",
+    "int_type": "an integer",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
+"""Type of one of pydantic's errors -> what the field expects."""
 
 
 def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
@@ -47,13 +66,24 @@ def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
 
 
 def explain(error: ValidationError, what: str = "") -> str:
-    """One sentence per wrong field: name, complaint, given value."""
+    """One sentence per wrong field: name, what was expected, what it got."""
     parts = []
     for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"]) or what or "value"
-        given = "" if item["type"] == "missing" else f" (given: {item['input']!r})"
-        parts.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}{given}")
+        name = ".".join(str(part) for part in item["loc"])
+        parts.append(f"{name}: {complaint_of(item)}" if name else complaint_of(item))
     return (f"{what}: " if what else "") + "; ".join(parts)
+
+
+def complaint_of(item: ErrorDetails) -> str:
+    """One of pydantic's errors in plain words: ``expected an integer, got 'x'``."""
+    context = item.get("ctx") or {}
+    if item["type"] == "value_error":
+        return str(context["error"])  # raised by a validator of ours
+    if item["type"] in WITHOUT_VALUE:
+        return WITHOUT_VALUE[item["type"]]
+    text = EXPECTED.get(item["type"])
+    words = f"expected {text.format(**context)}" if text else f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+    return f"{words}, got {item['input']!r}"
 
 
 def canonical_json(value: Any) -> str:

@@ -20,6 +20,14 @@ from pydantic import Field, model_validator
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
+from mm1_components.wrapper.kubernetes_fields import (
+    ImageName,
+    LabelValue,
+    ObjectName,
+    OptionalName,
+    StoreAddress,
+    VariableName,
+)
 from mm1_components.wrapper.pools import ClaimMount, Pool
 
 FOLDER = Path(__file__).parents[1] / "profiles"
@@ -30,11 +38,11 @@ POOLS = FOLDER / "pools.yaml"
 class Accounts(Config):
     """Service accounts by what a pod may do; the chart makes them."""
 
-    step: str = "mm1-step"
+    step: ObjectName = "mm1-step"
     """Light steps: what Argo's executor needs, nothing else."""
-    supervisor: str = "mm1-supervisor"
+    supervisor: ObjectName = "mm1-supervisor"
     """Training steps: also JobSets and the pods of their ranks."""
-    rank: str = "mm1-rank"
+    rank: ObjectName = "mm1-rank"
     """Ranks: nothing; its token is not mounted."""
 
 
@@ -56,29 +64,29 @@ class Profile(Config):
 
     name: str = "default"
     """Name, for messages."""
-    images: dict[str, str] = Field(default={"cpu": "ghcr.io/mm1/cpu:0.1.0", "trainer": "ghcr.io/mm1/trainer:0.1.0"})
+    images: dict[str, ImageName] = Field(default={"cpu": "ghcr.io/mm1/cpu:0.1.0", "trainer": "ghcr.io/mm1/trainer:0.1.0"})
     """Image name -> image; with its digest from the first release on."""
-    pools: dict[str, Pool] = Field(default={})
+    pools: dict[LabelValue, Pool] = Field(default={})
     """Pool name -> resources and placement; the table of ``pools.yaml``, and what a site adds."""
     placement: dict[str, str] = Field(default={"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"})
     """Kind of step -> pool that it runs on."""
-    store: str = "s3://mm1/store"
+    store: StoreAddress = "s3://mm1/store"
     """Address of the object store; the default of every workflow's parameter `store`."""
     accounts: Accounts = Accounts()
     """Accounts that the pods run as."""
-    environment_secret: str = "mm1-store"
+    environment_secret: OptionalName = "mm1-store"
     """Secret whose keys become the pods' environment (credentials of the store); empty = none."""
-    environment: dict[str, str] = Field(default={})
+    environment: dict[VariableName, str] = Field(default={})
     """Plain environment of every pod; never a secret."""
     volumes: tuple[ClaimMount, ...] = ()
     """Claims that every pod mounts, read-only."""
-    queue: str = ""
+    queue: OptionalName = ""
     """Kueue's LocalQueue that training asks for its nodes; empty = no queue."""
     retries: Retries = Retries()
     """How often what failed is tried again."""
     archive_logs: bool = True
     """Keep the steps' logs in Argo's artifact store, for when the pods are gone."""
-    run_seconds: int = 7 * 86_400
+    run_seconds: int = Field(default=7 * 86_400, ge=1)
     """A whole run ends at the latest after this many seconds."""
 
     @model_validator(mode="after")
@@ -86,6 +94,9 @@ class Profile(Config):
         for kind, name in self.placement.items():
             if name not in self.pools:
                 raise ValueError(f"placement.{kind}: no pool {name!r}; {suggest(name, list(self.pools))}")
+        for name, pool in self.pools.items():
+            if pool.image not in self.images:
+                raise ValueError(f"pools.{name}.image: no image {pool.image!r}; {suggest(pool.image, list(self.images))}")
         return self
 
     def placed(self, kind: str) -> str:

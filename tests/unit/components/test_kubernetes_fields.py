@@ -1,0 +1,89 @@
+"""Fields of profiles and pools are checked as the API server would check them, with the field's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mm1.errors import ConfigurationError
+from mm1_components.wrapper.kubernetes_fields import quantity
+from mm1_workflows.authoring import profiles
+
+POOL = "pools.cpu"
+WRONG: list[tuple[str, Any, str]] = [
+    ("pools.cpu.memory", "lots", "expected a quantity"),
+    ("pools.cpu.memory", "2GiB", "expected a quantity"),
+    ("pools.cpu.memory", "0Gi", "expected a quantity above 0"),
+    ("pools.cpu.memory", "-2Gi", "expected a quantity"),
+    ("pools.cpu.scratch", "10 Gi", "expected a quantity"),
+    ("pools.cpu.shared_memory", "4Gi", "is part of memory"),
+    ("pools.cpu.cpus", 0, "expected more than 0"),
+    ("pools.cpu.gpus", -1, "expected at least 0"),
+    ("pools.cpu.image", "cup", "no image 'cup'; did you mean 'cpu'"),
+    ("pools.cpu.labels", {"a b": "x"}, "expected a label's key"),
+    ("pools.cpu.labels", {"pool": "has spaces"}, "expected a label's value"),
+    ("pools.cpu.labels", {"pool": "x" * 64}, "at most 63 characters"),
+    (
+        "pools.cpu.taints",
+        [{"key": "pool", "value": "x", "effect": "NoPods"}],
+        "'NoSchedule', 'PreferNoSchedule' or 'NoExecute'",
+    ),
+    ("pools.cpu.network.resources", {"vpc.amazonaws.com/efa": "four"}, "expected a quantity"),
+    ("pools.cpu.network.environment", {"NCCL DEBUG": "INFO"}, "expected a name of an environment variable"),
+    ("pools.cpu.colour", "red", "unknown field"),
+    ("queue", "Team_A", "expected a name of lower-case letters"),
+    ("accounts.step", "", "expected a name of lower-case letters"),
+    ("environment_secret", "My Secret", "expected a name of lower-case letters"),
+    ("environment", {"1ST": "x"}, "expected a name of an environment variable"),
+    ("store", "gs://bucket", "expected s3://bucket/prefix"),
+    ("store", "runs/store", "expected s3://bucket/prefix"),
+    ("images.cpu", "Registry/MM1:x y", "expected an image"),
+    ("volumes", [{"claim": "Data", "mount_path": "/data"}], "expected a name of lower-case letters"),
+    ("volumes", [{"claim": "data", "mount_path": "data"}], "expected an absolute path"),
+    ("retries.step", -1, "expected at least 0"),
+    ("run_seconds", 0, "expected at least 1"),
+    ("placement.train", "train-h200", "did you mean 'train-h100'"),
+]
+
+
+def profile_of(field: str, value: Any, folder: Path) -> profiles.Profile:
+    tree: Any = value
+    for key in reversed(field.split(".")):
+        tree = {key: tree}
+    path = folder / "site.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return profiles.read(str(path))
+
+
+@pytest.mark.parametrize(("field", "value", "words"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_field_that_kubernetes_would_refuse_is_named(field: str, value: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        profile_of(field, value, tmp_path)
+    message = str(caught.value)
+    assert words in message and message.startswith("profile ")
+    assert field.split(".")[0] in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pools.cpu.memory", "1500M"),
+        ("pools.cpu.labels", {"cloud.google.com/gke-nodepool": "a-1_b.C"}),
+        ("pools.cpu.network.resources", {"vpc.amazonaws.com/efa": "32"}),
+        ("images.cpu", "registry.example.org:5000/team/mm1-cpu:0.1@sha256:" + "0" * 64),
+        ("images.cpu", "localhost/mm1-thin:test"),
+        ("queue", ""),
+        ("store", "s3://bucket"),
+        ("volumes", [{"claim": "data", "mount_path": "/data"}]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_fields_that_kubernetes_takes_pass(field: str, value: Any, tmp_path: Path) -> None:
+    profile_of(field, value, tmp_path)
+
+
+def test_quantities() -> None:
+    assert [quantity(text) for text in ("500m", "2Gi", "1.5e9", "3", ".5", "1Ki")] == [0.5, 2**31, 1.5e9, 3, 0.5, 1024]
