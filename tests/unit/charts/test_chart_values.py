@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mm1_workflows.authoring import profiles
+from mm1_workflows.rules.cron import cron_complaint
 
 CHART = Path(__file__).parents[3] / "charts" / "mm1"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -52,6 +53,34 @@ def test_every_value_has_a_type(path):
     kinds = {"text": "?!", "number": -1.5, "list": [None], "map": {"?!": [None]}}
     refused = {kind for kind, wrong in kinds.items() if refusals(changed(path, wrong))}
     assert len(refused) >= 3, f"{path} takes almost anything: refused only as {refused}"
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("0 3 * * 6", True),
+        ("*/15 0-6,22 ? JAN-mar mon", True),
+        ("@daily", True),
+        ("@every 1h30m", True),
+        ("61 3 * * *", False),
+        ("0 25 * * *", False),
+        ("0 0 0 * *", False),
+        ("0 0 * 13 *", False),
+        ("0 0 * * 7", False),
+        ("*/0 * * * *", False),
+        ("0 0 * *", False),
+        ("@fortnightly", False),
+    ],
+)
+def test_a_schedule_is_refused_by_the_chart_as_by_the_command_line(text, fits):
+    assert (refusals(changed("schedules.retrain.schedules", [text])) == []) == fits
+    assert (cron_complaint(text) == "") == fits
+
+
+@pytest.mark.parametrize(("cidr", "fits"), [("10.0.0.0/8", True), ("fd00::/8", True), ("nope", False), ("10.0.0.0", False)])
+def test_an_address_range_is_one(cidr, fits):
+    peers = [{"ipBlock": {"cidr": cidr}}]
+    assert (refusals(changed("networkPolicy.store.to", peers)) == []) == fits
 
 
 def paths_of_maps(value: Any, path: str = "") -> list[str]:

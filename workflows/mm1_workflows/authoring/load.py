@@ -19,7 +19,7 @@ import yaml
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError, Mm1Error
 from mm1_workflows.argo.document import Document
-from mm1_workflows.authoring import profiles
+from mm1_workflows.authoring import pipelines, profiles
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Loaded:
 
 
 def load(target: str, profile: str = "default") -> Loaded:
-    """Load a workflow from ``file.py``, ``file.py:object`` or a YAML file.
+    """Load a workflow from ``file.py``, ``file.py:object``, a YAML file, or ``mm1:NAME`` (one that comes with this project).
 
     Args:
         target: what to load; a Python file must hold one workflow, or the object is named after a colon.
@@ -44,6 +44,7 @@ def load(target: str, profile: str = "default") -> Loaded:
         ConfigurationError: no such file or object, not a workflow, or the file itself fails.
     """
     chosen = profiles.read(profile)
+    target = pipelines.file_of(target)
     name, _, attribute = target.partition(":")
     path = Path(name)
     if not path.is_file():

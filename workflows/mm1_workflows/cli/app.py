@@ -15,8 +15,12 @@ from typing import Any
 import cappa
 from rich.console import Console
 
-from mm1.errors import Mm1Error, from_os_error
+from mm1.errors import Mm1Error, Outcome, typed
+from mm1_workflows.cli.command_errors import output_for
 from mm1_workflows.cli.tree import root
+
+FAILURES = "docs/how-to/failures.md"
+"""The page that explains each outcome class."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,6 +42,25 @@ def _hera_tree() -> type[Any]:
     return root.hera_with(Generate)
 
 
+def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    words = sys.argv[1:] if argv is None else argv
+    text = version.format(_version(distribution, words))
+    try:
+        result = cappa.invoke(commands, argv=words, version=text, output=output_for(words))
+    except BrokenPipeError:  # `mm1 runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if (known := typed(error)) is None:
+            raise  # a bug: with its trace
+        return _complain(known)
+    return result if isinstance(result, int) else 0
+
+
 def _version(distribution: str, argv: list[str]) -> str:
     """The installed version, looked up (80 ms) only when it is asked for."""
     if not {"-v", "--version"} & set(argv):
@@ -47,26 +70,13 @@ def _version(distribution: str, argv: list[str]) -> str:
     return importlib.metadata.version(distribution)
 
 
-def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        result = cappa.invoke(commands, argv=argv, version=version.format(_version(distribution, argv or sys.argv[1:])))
-    except Mm1Error as error:
-        return _complain(str(error), int(error.outcome))
-    except BrokenPipeError:  # `mm1 runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        typed = from_os_error(error)
-        return _complain(str(typed), int(typed.outcome))
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return result if isinstance(result, int) else 0
-
-
-def _complain(message: str, code: int) -> int:
+def _complain(error: Mm1Error) -> int:
     console = Console(stderr=True)
     console.print("[bold red]error[/bold red]", end=" ")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
-    return code
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    outcome = error.outcome
+    if outcome is not Outcome.UNHANDLED:
+        name = outcome.name.lower().replace("_", " ")
+        page = f"{FAILURES}#{int(outcome)}-{name.replace(' ', '-')}"
+        console.print(f"{name}, exit {int(outcome)}: {page}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    return int(outcome)

@@ -61,8 +61,15 @@ def compiled(target: str, profile: str = DEFAULT, engine: Engine = "argo") -> st
 
 
 def workflow_files(folder: Path = Path("workflows")) -> list[str]:
-    """The workflow files of a folder."""
-    return [str(path) for path in sorted(folder.glob("*.py"))]
+    """The workflow files of a folder.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    files = [str(path) for path in sorted(folder.glob("*.py"))]
+    if not files:
+        raise ConfigurationError(f"no workflow files: there is no {folder}/*.py here; name the files, or go to their project")
+    return files
 
 
 def folder_of(engine: Engine, profile: str = DEFAULT) -> Path:

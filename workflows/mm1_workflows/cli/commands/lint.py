@@ -1,6 +1,10 @@
-"""``mm1 lint``: workflows against the rules."""
+"""``mm1 lint``: workflows, or the schedules of a chart's values, against the rules."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
 
 from mm1.errors import Outcome
 from mm1_workflows.authoring.load import load
@@ -8,26 +12,39 @@ from mm1_workflows.cli.commands.output import console, plain, say
 from mm1_workflows.cli.tree.building import Lint
 from mm1_workflows.engines.yaml import workflow_files
 from mm1_workflows.rules import policy
+from mm1_workflows.rules.finding import Finding
 
 
 def lint(command: Lint) -> int:
     """Print findings; the exit code is 80 when one is an error."""
-    shown = console()
+    output = console()
     if command.explain:
-        rules = policy.RULES if command.explain == "all" else [policy.rule(command.explain)]
-        for rule in rules:
-            shown.print(f"[bold]{rule.id}[/bold]  {plain(rule.title)}", soft_wrap=True)
-            say(shown, f"  why     {rule.why}\n  remedy  {rule.remedy}")
-        return 0
-    targets = command.files or workflow_files()
-    num_errors = num_warnings = 0
-    for target in targets:
-        loaded = load(target, command.profile)
-        for finding in policy.check(loaded.document, loaded.profile):
-            num_errors += finding.severity == "error"
-            num_warnings += finding.severity == "warning"
-            colour = "red" if finding.severity == "error" else "yellow"
-            words = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
-            shown.print(words, soft_wrap=True)
-    say(shown, f"{len(targets)} workflows: {num_errors} errors, {num_warnings} warnings")
+        return _explain(output, command.explain)
+    if command.values:
+        from mm1_workflows.rules.schedules import check_values_file
+
+        subject = "1 values file"
+        findings = [(str(command.values), finding) for finding in check_values_file(command.values, command.profile)]
+    else:
+        targets = command.files or workflow_files()
+        subject = f"{len(targets)} workflow{'s' * (len(targets) != 1)}"
+        findings = [(target, finding) for target in targets for finding in _findings(target, command.profile)]
+    for target, finding in findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        text = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
+        output.print(text, soft_wrap=True)
+    num_errors = sum(finding.severity == "error" for _, finding in findings)
+    say(output, f"{subject}: {num_errors} errors, {len(findings) - num_errors} warnings")
     return int(Outcome.CONFIGURATION) if num_errors else 0
+
+
+def _findings(target: str, profile: str) -> Iterable[Finding]:
+    loaded = load(target, profile)
+    return policy.check(loaded.document, loaded.profile)
+
+
+def _explain(output: Console, rule_id: str) -> int:
+    for rule in policy.RULES if rule_id == "all" else [policy.rule(rule_id)]:
+        output.print(f"[bold]{rule.id}[/bold]  {plain(rule.title)}", soft_wrap=True)
+        say(output, f"  why     {rule.why}\n  remedy  {rule.remedy}")
+    return 0

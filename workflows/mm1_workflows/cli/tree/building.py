@@ -39,4 +39,8 @@ class Lint:
 
     files: FilesArg = field(default_factory=list)
     profile: ProfileArg = "default"
+    values: Annotated[
+        Path | None,
+        Arg(long=True, value_name="FILE", help="Check the schedules of a values file of the chart, instead of workflows."),
+    ] = None
     explain: Annotated[str, Arg(long=True, value_name="RULE", help="Explain a rule (for example P007), or `all`.")] = ""

@@ -6,10 +6,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cappa import Arg
+from cappa import Arg, Completion
 
-FileArg = Annotated[str, Arg(value_name="file", help="A workflow: file.py, file.py:object, or a YAML file.")]
-FilesArg = Annotated[list[str], Arg(value_name="file", help="Workflow files [default: workflows/*.py].")]
+WORKFLOW_SUFFIXES = (".py", ".yaml", ".yml", ".json")
+
+
+def complete_workflow(partial: str) -> list[Completion]:
+    """Candidates of the shell for a workflow: files that may be one, and folders."""
+    path = Path(partial)
+    folder, stem = (path, "") if partial.endswith("/") or not partial else (path.parent, path.name)
+    if not folder.is_dir():
+        return []
+    matches = sorted(item for item in folder.iterdir() if item.name.startswith(stem) and not item.name.startswith("."))
+    return [
+        Completion(f"{item}/" if item.is_dir() else str(item))
+        for item in matches
+        if item.is_dir() or item.suffix in WORKFLOW_SUFFIXES
+    ]
+
+
+FileArg = Annotated[
+    str,
+    Arg(
+        value_name="file",
+        help="A workflow: file.py, file.py:object, a YAML file, or mm1:NAME (mm1:full).",
+        completion=complete_workflow,
+    ),
+]
+FilesArg = Annotated[
+    list[str],
+    Arg(value_name="file", help="Workflow files, or mm1:NAME [default: workflows/*.py].", completion=complete_workflow),
+]
 ParameterArg = Annotated[
     list[str],
     Arg(short="-p", long="--parameter", value_name="NAME=VALUE", help="A parameter; may be repeated."),

@@ -18,6 +18,7 @@ from mm1_workflows.cli.tree.options import (
     ProfileArg,
     StoreArg,
     WatchArg,
+    complete_workflow,
 )
 
 
@@ -44,7 +45,11 @@ class Submit(Cluster):
 
     file: Annotated[
         str,
-        Arg(value_name="file", help="A workflow: file.py, file.py:object, a YAML file, or template/NAME of the cluster."),
+        Arg(
+            value_name="file",
+            help="A workflow: file.py, file.py:object, a YAML file, mm1:NAME, or template/NAME of the cluster.",
+            completion=complete_workflow,
+        ),
     ]
     parameters: ParameterArg = field(default_factory=list)
     profile: ProfileArg = "default"

@@ -1,0 +1,135 @@
+"""The command line itself: wrong words, completion in a real bash, what is not there, classes and pages of errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mm1.errors import BY_OUTCOME, Outcome
+from mm1_workflows import cli
+from mm1_workflows.cli.app import FAILURES
+from mm1_workflows.cli.tree.options import complete_workflow
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPLETE = r"""
+mm1 --completion generate > complete.bash && source complete.bash
+function=$(complete -p mm1 | sed 's/.*-F \([^ ]*\).*/\1/')
+candidates() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
+    $function mm1 "${COMP_WORDS[$COMP_CWORD]}" mm1; echo "${COMPREPLY[@]}"
+}
+candidates mm1 ru
+candidates mm1 data s
+candidates mm1 submit --prof
+candidates mm1 run pip
+"""
+
+
+def test_completion_in_a_real_bash(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text("")
+    (tmp_path / "pip.txt").write_text("")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SHELL": "/bin/bash"}
+    environment |= {"COLUMNS": "80", "HF_TOKEN": "a-secret-of-the-environment"}
+    command = ["bash", "--norc", "-c", COMPLETE]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    lines = [sorted(line.split()) for line in ended.stdout.splitlines()]
+    assert lines == [["run", "runs"], ["score", "show", "stats"], ["--profile"], ["pipeline.py"]], ended.stdout + ended.stderr
+    assert "a-secret-of-the-environment" not in ended.stdout + ended.stderr + (tmp_path / "complete.bash").read_text()
+
+
+def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> None:
+    for name in ("a.py", "a.yaml", "a.txt", ".hidden.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "alpha").mkdir()
+    assert [item.value for item in complete_workflow(f"{tmp_path}/a")] == [
+        f"{tmp_path}/{name}" for name in ("a.py", "a.yaml", "alpha/")
+    ]
+    assert complete_workflow(f"{tmp_path}/nowhere/x") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rnu"], "unknown command 'rnu'; did you mean 'run'?"),
+        (["comple"], "did you mean 'compile'?"),
+        (["data", "stas"], "unknown command 'stas'; did you mean 'stats'?"),
+        (["submit"], "FILE is missing. A workflow: file.py"),
+        (["submit", "x.py", "--dry-rn"], "unknown option --dry-rn; did you mean '--dry-run'?"),
+        (["run", "x.py", "--run"], "expected NAME after it"),
+        (["qqqqqq"], "unknown command 'qqqqqq'"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_nearest_right_one(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "words", [["lint"], ["compile"], ["compile", "--check"], ["lint", "mm1:nothing"], ["lint", "nothing.py"]]
+)
+def test_what_is_not_there_is_no_success(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 80
+    output = capsys.readouterr()
+    assert not output.out and re.search("no (workflow files|pipeline|such file)", output.err)
+
+
+def test_an_error_names_its_class_and_the_page_that_explains_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "nothing.py"]) == 80
+    assert f"configuration, exit 80: {FAILURES}#80-configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("outcome", sorted(BY_OUTCOME))
+def test_the_page_has_a_section_for_each_class(outcome: Outcome) -> None:
+    headings = re.findall(r"^#+ (.*)$", (ROOT / FAILURES).read_text(), re.MULTILINE)
+    assert f"{int(outcome)} {outcome.name.lower().replace('_', ' ')}" in headings
+
+
+def test_packaged_pipelines_have_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "mm1:pretrain", "--list"]) == 0
+    assert "steps of mm1-pretrain" in capsys.readouterr().out
+
+
+VALUES = """
+store: {uri: s3://b/x}
+schedules:
+  retrain: {enabled: true, template: mm1-full, arguments: {items: many}, schedules: ["61 25 * * *"], timezone: Mars/Base}
+  other: {template: mm1-ful, schedules: ["@daily"]}
+  third: {template: mm1-full, arguments: {recipe: mm1_tny, items: 4}, schedules: ["@daily"]}
+  good: {template: mm1-full, arguments: {items: 4, seed: 1}, schedules: ["0 3 * * 6"], timezone: Europe/Berlin}
+"""
+
+
+def test_schedules_of_a_values_file_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(VALUES)
+    assert cli.main(["lint", "--values", str(path)]) == 80
+    output = capsys.readouterr().out
+    for words in (
+        "schedules.retrain.schedules: '61 25 * * *': minute '61'",
+        "schedules.retrain.timezone: unknown time zone",
+        "parameter items: expected an integer, got 'many'",
+        "schedules.other.template: no template 'mm1-ful'; did you mean 'mm1-full'",
+        "schedules.third.arguments: task pretrain: recipe 'mm1_tny'",
+        "1 values file: 5 errors",
+    ):
+        assert words in output
+    assert "schedules.good" not in output
+    assert cli.main(["lint", "--values", str(ROOT / "charts/mm1/values.yaml")]) == 0
+    for text in ("schedules: [1]", "a: [", "- 1"):
+        path.write_text(text)
+        assert cli.main(["lint", "--values", str(path)]) == 80

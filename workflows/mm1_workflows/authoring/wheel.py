@@ -1,0 +1,25 @@
+"""A step of the build: the pipelines, which lie beside this package in the repository, go into the wheel inside it.
+
+Named as `build_py` in pyproject.toml; setuptools loads this file alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools.command.build_py import build_py  # type: ignore[import-untyped]
+
+PIPELINES = "mm1_workflows/pipelines"
+
+
+class BuildWithPipelines(build_py):
+    """Copies ``workflows/*.py`` to ``mm1_workflows/pipelines``."""
+
+    def run(self) -> None:
+        """Build the packages, then add the pipelines; an editable installation reads them where they are."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / PIPELINES
+            target.mkdir(parents=True, exist_ok=True)
+            for path in sorted(Path("workflows").glob("*.py")):
+                self.copy_file(str(path), str(target / path.name))
