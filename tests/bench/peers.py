@@ -88,7 +88,7 @@ def image_text_batch(sequences: int, tokens: int, images: int) -> dict[str, torc
 
 
 class Seconds(NamedTuple):
-    """What a piece of work took: on the clock, and of processors, which other work on the machine lengthens less."""
+    """What a span of work took: on the clock, and of processors, which other work on the machine lengthens less."""
 
     wall: float
     processor: float

@@ -20,7 +20,7 @@ from mm1.report.scores import Comparison, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class AskedItem:
     """One question as it was asked, and what came back."""
 
     task: str
@@ -39,10 +39,10 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ShownAnswer:
     """An answer with its picture."""
 
-    answer: Answer
+    answer: AskedItem
     picture: Picture | None
 
 
@@ -50,12 +50,12 @@ class Shown:
 class Pair:
     """The same question to base and tuned model."""
 
-    base: Answer
-    tuned: Answer
+    base: AskedItem
+    tuned: AskedItem
     picture: Picture | None
 
 
-def read_answers(story: RunStory, scored: Scored) -> list[Answer]:
+def read_answers(story: RunStory, scored: Scored) -> list[AskedItem]:
     """All examples of a report; none, with a remark on the page, when they cannot be read."""
     try:
         lines = scored.found.store.get_bytes(scored.report.examples).decode().splitlines()
@@ -65,19 +65,21 @@ def read_answers(story: RunStory, scored: Scored) -> list[Answer]:
         return []
 
 
-def choose(scored: Scored, answers: list[Answer], album: Album, config: ReportConfig) -> dict[str, list[Shown]]:
+def choose(scored: Scored, answers: list[AskedItem], album: Album, config: ReportConfig) -> dict[str, list[ShownAnswer]]:
     """By task, a few answers: right and wrong ones in turn, while there are both."""
-    chosen: dict[str, list[Shown]] = {}
+    chosen: dict[str, list[ShownAnswer]] = {}
     for task in dict.fromkeys(answer.task for answer in answers):
         mine = _by_shots_in_turn([answer for answer in answers if answer.task == task])
         right = [answer for answer in mine if answer.right]
         wrong = [answer for answer in mine if not answer.right]
         picked = sorted(_alternate(right, wrong, config.examples_per_task), key=lambda answer: not answer.right)
-        chosen[task] = [Shown(answer=answer, picture=picture(scored, answer.image, album)) for answer in picked]
+        chosen[task] = [ShownAnswer(answer=answer, picture=picture(scored, answer.image, album)) for answer in picked]
     return chosen
 
 
-def pairs(comparison: Comparison, base: list[Answer], tuned: list[Answer], album: Album, config: ReportConfig) -> list[Pair]:
+def pairs(
+    comparison: Comparison, base: list[AskedItem], tuned: list[AskedItem], album: Album, config: ReportConfig
+) -> list[Pair]:
     """Questions that base and tuned model were both asked; where tuning changed the verdict first."""
     asked = {(answer.task, answer.shots, answer.question, answer.image): answer for answer in base}
     found = [
@@ -105,11 +107,11 @@ def picture(scored: Scored, digest: str, album: Album) -> Picture | None:
         return Picture(note="image not in the store")
 
 
-def _answer(line: dict[str, Any]) -> Answer:
+def _answer(line: dict[str, Any]) -> AskedItem:
     expected = line.get("answer", "")
     value = line.get("value", line.get("correct"))
     shown = [str(item.get("answer", "")) for item in line.get("demonstrations") or [] if isinstance(item, dict)]
-    return Answer(
+    return AskedItem(
         task=str(line.get("task", "")),
         shots=int(line.get("shots") or 0),
         question=str(line.get("question") or ""),
@@ -123,7 +125,7 @@ def _answer(line: dict[str, Any]) -> Answer:
     )
 
 
-def _by_shots_in_turn(answers: list[Answer]) -> list[Answer]:
+def _by_shots_in_turn(answers: list[AskedItem]) -> list[AskedItem]:
     """Answers with few and with many demonstrations in turn, otherwise in their order."""
     seen: Counter[int] = Counter()
     rounds = []
@@ -133,7 +135,7 @@ def _by_shots_in_turn(answers: list[Answer]) -> list[Answer]:
     return [answer for _, answer in sorted(rounds, key=lambda pair: pair[0])]
 
 
-def _alternate(right: list[Answer], wrong: list[Answer], count: int) -> Iterator[Answer]:
+def _alternate(right: list[AskedItem], wrong: list[AskedItem], count: int) -> Iterator[AskedItem]:
     """Half right, half wrong; what one side lacks the other fills."""
     take_wrong = min(len(wrong), max(count // 2, count - len(right)))
     yield from right[: count - take_wrong]

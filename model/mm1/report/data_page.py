@@ -17,7 +17,7 @@ from mm1.report.album import Album
 from mm1.report.charts import source_slot
 from mm1.report.config import ReportConfig
 from mm1.report.page import environment
-from mm1.report.samples import Shown, loose_documents, sequence_of
+from mm1.report.samples import ShownSequence, loose_documents, sequence_of
 from mm1.store.base import Store
 
 EPOCH_SEQUENCES = 10_000
@@ -25,7 +25,7 @@ EPOCH_SEQUENCES = 10_000
 
 
 @dataclass(frozen=True)
-class Table:
+class FigureTable:
     """A table of figures."""
 
     title: str
@@ -47,14 +47,14 @@ def raw_of(store: Store, mix: DataMix) -> RawData:
     return raw
 
 
-def figures(store: Store, manifest: DataMix | RawData) -> list[Table]:
+def figures(store: Store, manifest: DataMix | RawData) -> list[FigureTable]:
     """Tables about a mixture and the data that it was made from, or about data alone."""
     if isinstance(manifest, DataMix):
         return [_mixture(manifest), *_data(raw_of(store, manifest))]
     return _data(manifest)
 
 
-def _mixture(mix: DataMix) -> Table:
+def _mixture(mix: DataMix) -> FigureTable:
     columns = (
         "source",
         "weight",
@@ -67,7 +67,7 @@ def _mixture(mix: DataMix) -> Table:
         "cut",
         "epochs/10k",
     )
-    table = Table("Mixture", columns, dots=True)
+    table = FigureTable("Mixture", columns, dots=True)
     epochs, found = epochs_of(mix, EPOCH_SEQUENCES), mix.packing
     for source in mix.sources:
         prefix = f"{source.name}/"
@@ -83,9 +83,11 @@ def _packing(found: dict[str, float], prefix: str) -> tuple[str, ...]:
     return tuple(form.format(found.get(prefix + name, 0)) for name, form in zip(names, forms, strict=True))
 
 
-def _data(raw: RawData) -> list[Table]:
-    kept = Table("Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True)
-    dropped = Table("Dropped by filters", ("filter", "source", "dropped", "for example"))
+def _data(raw: RawData) -> list[FigureTable]:
+    kept = FigureTable(
+        "Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
+    )
+    dropped = FigureTable("Dropped by filters", ("filter", "source", "dropped", "for example"))
     for name, source in raw.sources.items():
         megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
         counts = (source.num_read, source.num_samples, source.num_images, source.num_text_tokens, len(source.shards))
@@ -129,13 +131,15 @@ def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, se
     return environment().get_template("data.html.j2").render(views)
 
 
-def _sequences(store: Store, mix: DataMix, album: Album, config: ReportConfig, first: int, count: int) -> Sequence[Shown]:
+def _sequences(
+    store: Store, mix: DataMix, album: Album, config: ReportConfig, first: int, count: int
+) -> Sequence[ShownSequence]:
     opened = open_mix(store, mix, raw_of(store, mix))
     shown = []
     for number in range(first, first + count):
         planned = opened.plan[number]
         name = mix.sources[planned.source].name
-        shown.append(sequence_of(opened, planned.pieces, name, album, config, f"this mixture, number {number:,}"))
+        shown.append(sequence_of(opened, planned.spans, name, album, config, f"this mixture, number {number:,}"))
     return shown
 
 

@@ -42,7 +42,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class MixtureView:
     """One mixture as the page shows it."""
 
     task: str
@@ -66,7 +66,7 @@ class Filtered:
     """Filter -> dropped, most first."""
 
 
-def mixtures(story: RunStory) -> list[Mixture]:
+def mixtures(story: RunStory) -> list[MixtureView]:
     """All mixtures of the run; those with more sources first."""
     found = [_mixture(where.producer, where.digest, mix) for where, mix in story.of(DataMix)]
     return sorted(found, key=lambda mixture: -len(mixture.parts))
@@ -86,7 +86,7 @@ def filters(story: RunStory) -> list[Filtered]:
     ]
 
 
-def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
+def _mixture(task: str, digest: str, mix: DataMix) -> MixtureView:
     total = sum(source.weight for source in mix.sources) or 1.0
     names = [source.name for source in mix.sources]
     order = list(NAMES)
@@ -103,7 +103,7 @@ def _mixture(task: str, digest: str, mix: DataMix) -> Mixture:
         for source in mix.sources
     ]
     several = sum(source.weight > 0 for source in mix.sources) > 1  # of a single source, its figures are those of all
-    return Mixture(
+    return MixtureView(
         task=task,
         digest=digest,
         mix=mix,

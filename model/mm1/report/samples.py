@@ -14,7 +14,7 @@ from functools import partial
 from itertools import groupby
 
 from mm1.data.load.open_mix import OpenMix, open_mix, open_shards
-from mm1.data.load.sequences import Piece
+from mm1.data.load.sequences import SampleSpan
 from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError, Mm1Error
@@ -32,7 +32,7 @@ SEARCHED_SEQUENCES = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Bit:
-    """A stretch of text, or an image."""
+    """A token_part of text, or an image."""
 
     text: str = ""
     loss: bool = True
@@ -45,8 +45,8 @@ class Bit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
-    """A document, or the stretch of one that went into a sequence."""
+class ShownDocument:
+    """A document, or the token_part of one that went into a sequence."""
 
     key: str
     bits: list[Bit]
@@ -64,8 +64,8 @@ class Document:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span:
-    """A piece of the strip that shows how full a sequence is."""
+class StripPart:
+    """A span of the strip that shows how full a sequence is."""
 
     kind: str
     """text or pic."""
@@ -74,12 +74,12 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ShownSequence:
     """What the page shows of one source."""
 
     name: str
-    documents: list[Document] = field(default_factory=list)
-    strip: list[tuple[float, list[Span], str]] = field(default_factory=list)
+    documents: list[ShownDocument] = field(default_factory=list)
+    strip: list[tuple[float, list[StripPart], str]] = field(default_factory=list)
     """Documents of the sequence: percent of the sequence's length, what is in them, and their source."""
     tokens: int = 0
     length: int = 0
@@ -90,9 +90,9 @@ class Shown:
     note: str = ""
 
 
-def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[Shown]:
+def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[ShownSequence]:
     """One sequence, or a few documents, of each source of the run."""
-    shown: dict[str, Shown] = {}
+    shown: dict[str, ShownSequence] = {}
     for found, mix in sorted(story.of(DataMix), key=lambda pair: -len(pair[1].sources)):
         raw = story.get(mix.raw, RawData)
         for number, source in enumerate(mix.sources):
@@ -107,66 +107,69 @@ def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[
     return list(shown.values())
 
 
-def _guarded(name: str, make: Callable[[], Shown]) -> Shown:
+def _guarded(name: str, make: Callable[[], ShownSequence]) -> ShownSequence:
     try:
         return make()
     except (Mm1Error, OSError) as error:
         log.warning("samples of %s left out of the report: %s", name, error)
-        return Shown(name=name, note=f"The samples could not be read: {error}")
+        return ShownSequence(name=name, note=f"The samples could not be read: {error}")
 
 
-def _sequence(store: Store, mix: DataMix, raw: RawData, number: int, album: Album, config: ReportConfig, mixture: str) -> Shown:
+def _sequence(
+    store: Store, mix: DataMix, raw: RawData, number: int, album: Album, config: ReportConfig, mixture: str
+) -> ShownSequence:
     """The first sequence that a mixture makes of a source."""
     opened = open_mix(store, mix, raw)
     planned = (opened.plan[place] for place in range(SEARCHED_SEQUENCES))
-    pieces = next((found.pieces for found in planned if found.source == number), [])
-    return sequence_of(opened, pieces, mix.sources[number].name, album, config, mixture)
+    spans = next((found.spans for found in planned if found.source == number), [])
+    return sequence_of(opened, spans, mix.sources[number].name, album, config, mixture)
 
 
-def sequence_of(opened: OpenMix, pieces: Sequence[Piece], name: str, album: Album, config: ReportConfig, mixture: str) -> Shown:
+def sequence_of(
+    opened: OpenMix, spans: Sequence[SampleSpan], name: str, album: Album, config: ReportConfig, mixture: str
+) -> ShownSequence:
     """A packed sequence as the model gets it; a damaged document is said to be one."""
     mix = opened.mix
     lengths = [
-        _stretches(opened.readers[piece.source][piece.shard].index.parts(piece.row), mix.image_tokens, piece)
-        for piece in pieces
+        _token_parts(opened.readers[span.source][span.shard].index.parts(span.row), mix.image_tokens, span) for span in spans
     ]
     documents = []
-    for piece, stretch in zip(pieces[: config.documents_per_source], lengths, strict=False):
+    for span, token_part in zip(spans[: config.documents_per_source], lengths, strict=False):
         try:
-            sample = opened.read(piece.source, piece.shard, piece.row)
-            document = _document(sample, stretch, piece, opened.tokenizer, album, config)
-            documents.append(replace(document, source=mix.sources[piece.source].name))
+            sample = opened.read(span.source, span.shard, span.row)
+            document = _document(sample, token_part, span, opened.tokenizer, album, config)
+            documents.append(replace(document, source=mix.sources[span.source].name))
         except DataError as error:
-            documents.append(Document(key="", bits=[], note=f"left out, damaged: {error}"))
-    return Shown(
+            documents.append(ShownDocument(key="", bits=[], note=f"left out, damaged: {error}"))
+    return ShownSequence(
         name=name,
         documents=documents,
         strip=[
-            (*_strip(stretch, piece, mix.sequence_length), mix.sources[piece.source].name)
-            for piece, stretch in zip(pieces, lengths, strict=True)
+            (*_strip(token_part, span, mix.sequence_length), mix.sources[span.source].name)
+            for span, token_part in zip(spans, lengths, strict=True)
         ],
-        tokens=sum(piece.stop - piece.start for piece in pieces),
+        tokens=sum(span.stop - span.start for span in spans),
         length=mix.sequence_length,
-        num_images=sum(piece.num_images for piece in pieces),
-        num_documents=len(pieces),
+        num_images=sum(span.num_images for span in spans),
+        num_documents=len(spans),
         mixture=mixture,
     )
 
 
-def loose_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> Shown:
+def loose_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> ShownSequence:
     """The first documents of a source, whole."""
     tokenizer = TextTokenizer.from_store(store, raw.tokenizer)
     documents = []
     for reader in open_shards(store, raw.sources[name].shards[:1]):
         for row in range(min(len(reader.index), config.documents_per_source)):
-            stretch = _stretches(reader.index.parts(row), 1, None)
-            documents.append(_document(reader.read(row), stretch, None, tokenizer, album, config))
+            token_part = _token_parts(reader.index.parts(row), 1, None)
+            documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config))
         reader.close()
-    return Shown(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
+    return ShownSequence(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stretch:
+class _TokenPart:
     """A part of a document, as far as it lies in the sequence."""
 
     part: int
@@ -177,59 +180,63 @@ class _Stretch:
     whole: bool
 
 
-def _stretches(parts: Sequence[int], image_tokens: int, piece: Piece | None) -> list[_Stretch]:
-    """The parts of a document that a piece covers. ``parts``: tokens of each text part, -1 for an image."""
+def _token_parts(parts: Sequence[int], image_tokens: int, span: SampleSpan | None) -> list[_TokenPart]:
+    """The parts of a document that a span covers. ``parts``: tokens of each text part, -1 for an image."""
     found, position = [], 0
     for number, count in enumerate(parts):
         length = image_tokens if count == IMAGE_PLACE else count
-        start = max(0, piece.start - position) if piece else 0
-        stop = min(length, piece.stop - position) if piece else length
+        start = max(0, span.start - position) if span else 0
+        stop = min(length, span.stop - position) if span else length
         if start < stop:
             whole = (start, stop) == (0, length)
-            found.append(_Stretch(part=number, is_image=count == IMAGE_PLACE, start=start, stop=stop, whole=whole))
+            found.append(_TokenPart(part=number, is_image=count == IMAGE_PLACE, start=start, stop=stop, whole=whole))
         position += length
     return found
 
 
-def _strip(stretches: list[_Stretch], piece: Piece, length: int) -> tuple[float, list[Span]]:
+def _strip(token_parts: list[_TokenPart], span: SampleSpan, length: int) -> tuple[float, list[StripPart]]:
     """A document's share of its sequence, and within it the shares of text and images."""
-    total = piece.stop - piece.start
-    spans: list[Span] = []
-    for is_image, group in groupby(stretches, key=lambda stretch: stretch.is_image):
-        tokens = sum(stretch.stop - stretch.start for stretch in group)
-        spans.append(Span(kind="pic" if is_image else "text", percent=round(100 * tokens / total, 2)))
-    rest = 100 - sum(span.percent for span in spans)  # the end-of-document token is no part of the document's parts
-    return round(100 * total / length, 3), [*spans, Span(kind="text", percent=round(max(0.0, rest), 2))]
+    total = span.stop - span.start
+    strip: list[StripPart] = []
+    for is_image, group in groupby(token_parts, key=lambda token_part: token_part.is_image):
+        tokens = sum(token_part.stop - token_part.start for token_part in group)
+        strip.append(StripPart(kind="pic" if is_image else "text", percent=round(100 * tokens / total, 2)))
+    rest = 100 - sum(item.percent for item in strip)  # the end-of-document token is no part of the document's parts
+    return round(100 * total / length, 3), [*strip, StripPart(kind="text", percent=round(max(0.0, rest), 2))]
 
 
 def _document(
     sample: Sample,
-    stretches: list[_Stretch],
-    piece: Piece | None,
+    token_parts: list[_TokenPart],
+    span: SampleSpan | None,
     tokenizer: TextTokenizer,
     album: Album,
     config: ReportConfig,
-) -> Document:
+) -> ShownDocument:
     bits: list[Bit] = []
     num_images = 0
-    for stretch in stretches:
-        part = sample.parts[stretch.part]
+    for token_part in token_parts:
+        part = sample.parts[token_part.part]
         if isinstance(part, ImagePart):
             num_images += 1
             if num_images <= config.images_per_document:
                 bits.append(Bit(picture=album.picture(sample.images[part.image])))
             continue
-        text = part.text if stretch.whole else tokenizer.decode(tokenizer.encode([part.text])[0][stretch.start : stretch.stop])
+        text = (
+            part.text
+            if token_part.whole
+            else tokenizer.decode(tokenizer.encode([part.text])[0][token_part.start : token_part.stop])
+        )
         limit = config.characters_per_part
         tokens = tokenizer.pieces(text[:limit]) if config.show_tokens else []
         bits.append(Bit(text=text[:limit], loss=part.loss, tokens=tokens, more=max(0, len(text) - limit)))
-    last = stretches[-1] if stretches else None
+    last = token_parts[-1] if token_parts else None
     ended = last is None or (last.part == len(sample.parts) - 1 and last.whole)
-    return Document(
+    return ShownDocument(
         key=sample.key,
         bits=bits,
         more_images=max(0, num_images - config.images_per_document),
-        begins=piece is None or piece.start == 0,
+        begins=span is None or span.start == 0,
         ends=ended,
-        tokens=piece.stop - piece.start if piece else 0,
+        tokens=span.stop - span.start if span else 0,
     )

@@ -50,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class ScorePanel:
     """One small plot of score against demonstrations."""
 
     task: str
@@ -87,7 +87,7 @@ class Scored:
     shots: list[int]
     rows: list[Row]
     gaps: list[Gap]
-    panels: list[Panel]
+    panels: list[ScorePanel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
     return gaps
 
 
-def _panels(rows: list[Row], digest: str) -> list[Panel]:
+def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
     """A plot for each task that was asked with several numbers of demonstrations, in its main metric."""
     best: dict[str, Row] = {}
     for row in rows:
@@ -215,7 +215,7 @@ def _panels(rows: list[Row], digest: str) -> list[Panel]:
         former = best.get(row.task)
         if row.bounded and len(row.cells) > 1 and (former is None or rank < _rank(former)):
             best[row.task] = row
-    return [Panel(task=row.task, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
+    return [ScorePanel(task=row.task, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
 
 
 def _rank(row: Row) -> int:

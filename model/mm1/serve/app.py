@@ -30,7 +30,7 @@ from mm1.serve.engine import ChatEngine, Progress
 from mm1.serve.images import Refused, image_from_uri
 from mm1.serve.limits import BodyLimit
 from mm1.serve.load import Example
-from mm1.serve.schema import ChatMessage, ChatRequest, Reply, TextPart, error_body, usage_of
+from mm1.serve.schema import ChatMessage, ChatRequest, Reply, TextContent, error_body, usage_of
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _conversation(messages: Sequence[ChatMessage], settings: ServeSettings) -> l
             continue
         content: list[Segment] = []
         for column, part in enumerate(message.content):
-            if isinstance(part, TextPart):
+            if isinstance(part, TextContent):
                 content.append(part.text)
                 continue
             num_images += 1

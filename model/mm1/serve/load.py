@@ -27,14 +27,14 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model ready to answer."""
 
     generator: Generator
     examples: tuple[Example, ...] = ()
 
 
-def load(model: str, store: str = "") -> Loaded:
+def load(model: str, store: str = "") -> LoadedModel:
     """Load a model.
 
     Args:
@@ -48,7 +48,7 @@ def load(model: str, store: str = "") -> Loaded:
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return Loaded(Generator(*_from_folder(folder)))
+        return LoadedModel(Generator(*_from_folder(folder)))
     if MANIFEST_NAME.match(model):
         address, digest = split_uri(model)
     elif store and len(model) == 64:
@@ -61,7 +61,7 @@ def load(model: str, store: str = "") -> Loaded:
     return _from_manifest(opened, load_digest(opened, digest))
 
 
-def _from_manifest(store: Store, manifest: Manifest) -> Loaded:
+def _from_manifest(store: Store, manifest: Manifest) -> LoadedModel:
     examples: tuple[Example, ...] = ()
     if isinstance(manifest, Deployment):
         if manifest.exported is None:
@@ -78,7 +78,7 @@ def _from_manifest(store: Store, manifest: Manifest) -> Loaded:
         else:
             kind = type(manifest).__name__
             raise ConfigurationError(f"a {kind} holds no model: name a Checkpoint, ExportedModel or Deployment")
-    return Loaded(Generator(*parts), examples)
+    return LoadedModel(Generator(*parts), examples)
 
 
 def _from_folder(folder: Path) -> tuple[Any, Any]:

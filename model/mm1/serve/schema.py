@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class TextPart(BaseModel):
+class TextContent(BaseModel):
     """A piece of text in a message."""
 
     type: Literal["text"]
@@ -26,7 +26,7 @@ class ImageUrl(BaseModel):
     url: str
 
 
-class ImagePart(BaseModel):
+class ImageContent(BaseModel):
     """An image in a message."""
 
     type: Literal["image_url"]
@@ -37,7 +37,7 @@ class ChatMessage(BaseModel):
     """One turn."""
 
     role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart | ImagePart]
+    content: str | list[TextContent | ImageContent]
 
 
 class StreamOptions(BaseModel):

@@ -40,7 +40,7 @@ QuestionRow = tuple[int, str, str, str, tuple[str, ...]]
 
 
 @dataclass
-class Album:
+class ImageFolder:
     """The images of one split folder: scenes by image id, rendered when the folder is complete."""
 
     scenes: list[Scene] = field(default_factory=list)
@@ -90,21 +90,21 @@ def _write_vqa(folder: Path, name: str, rows: list[QuestionRow]) -> None:
     _dump(folder / f"{name}_annotations.json", {"info": info, "annotations": annotations})
 
 
-def _write_captions(folder: Path, name: str, album: Album, image_ids: list[int], side: int) -> None:
-    images = [{"id": i, "file_name": album.file_name(i), "width": side, "height": side} for i in image_ids]
+def _write_captions(folder: Path, name: str, images: ImageFolder, image_ids: list[int], side: int) -> None:
+    listed = [{"id": i, "file_name": images.file_name(i), "width": side, "height": side} for i in image_ids]
     annotations = [
-        {"id": number, "image_id": i, "caption": language.caption(album.scenes[i - 1])}
+        {"id": number, "image_id": i, "caption": language.caption(images.scenes[i - 1])}
         for number, i in enumerate(image_ids, start=1)
     ]
     info = {"description": f"toy world, {name}"}
-    _dump(folder / f"{name}.json", {"info": info, "images": images, "annotations": annotations})
+    _dump(folder / f"{name}.json", {"info": info, "images": listed, "annotations": annotations})
 
 
-def _about(album: Album, image_ids: list[int], sampler: SceneSampler, targets: list[Object | None]) -> list[QuestionRow]:
+def _about(images: ImageFolder, image_ids: list[int], sampler: SceneSampler, targets: list[Object | None]) -> list[QuestionRow]:
     """One plain question per image, all kinds equally often; ``targets`` names the object to ask about, if that matters."""
     rows: list[QuestionRow] = []
     for number, (image_id, target) in enumerate(zip(image_ids, targets, strict=True)):
-        scene = album.scenes[image_id - 1]
+        scene = images.scenes[image_id - 1]
         # A held-out object must be part of the answer or the question: its tag or the count would not be about it.
         kinds = language.QUESTION_KINDS if target is None else ("colour", "shape", "size", "where")
         kind = kinds[number % len(kinds)]
@@ -113,27 +113,29 @@ def _about(album: Album, image_ids: list[int], sampler: SceneSampler, targets: l
     return rows
 
 
-def _instructed(album: Album, image_ids: list[int], sampler: SceneSampler) -> list[QuestionRow]:
+def _instructed(images: ImageFolder, image_ids: list[int], sampler: SceneSampler) -> list[QuestionRow]:
     forms = list(INSTRUCTION_FORMS)
     rows: list[QuestionRow] = []
     for number, image_id in enumerate(image_ids):
         form = forms[number % len(forms)]
-        asked, answer = INSTRUCTION_FORMS[form](album.scenes[image_id - 1], sampler)
+        asked, answer = INSTRUCTION_FORMS[form](images.scenes[image_id - 1], sampler)
         rows.append((image_id, asked, answer, form, ()))
     return rows
 
 
-def _vague(album: Album, sampler: SceneSampler, count: int) -> list[QuestionRow]:
+def _vague(images: ImageFolder, sampler: SceneSampler, count: int) -> list[QuestionRow]:
     rows: list[QuestionRow] = []
     for number in range(count):
         kind = language.VAGUE_KINDS[number % len(language.VAGUE_KINDS)]
         scene = sampler.single()
         answer = language.vague_answer(kind, scene.objects[0])
-        rows.append((album.add(scene), language.VAGUE_QUESTION, answer, f"vague {kind}", ()))
+        rows.append((images.add(scene), language.VAGUE_QUESTION, answer, f"vague {kind}", ()))
     return rows
 
 
-def _novel(album: Album, items: SceneSampler, demos: SceneSampler, count: int) -> tuple[list[QuestionRow], list[QuestionRow]]:
+def _novel(
+    images: ImageFolder, items: SceneSampler, demos: SceneSampler, count: int
+) -> tuple[list[QuestionRow], list[QuestionRow]]:
     """Episodes of two invented names: one question for each name, four demonstrations of each in mixed order."""
     asked: list[QuestionRow] = []
     shown: list[QuestionRow] = []
@@ -145,7 +147,7 @@ def _novel(album: Album, items: SceneSampler, demos: SceneSampler, count: int) -
         rng.shuffle(order)
         for rows, sampler, indices in ((asked, items, [0, 1]), (shown, demos, order)):
             for index in indices:
-                image_id = album.add(sampler.single(**pair[index]))
+                image_id = images.add(sampler.single(**pair[index]))
                 rows.append((image_id, language.NOVEL_QUESTION, names[index], f"novel {episode:04d}", names))
     return asked, shown
 
@@ -157,35 +159,35 @@ def _target(scene: Scene, pair: Pair) -> Object:
 def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]:
     rng = streams.choices(config.seed, f"benchmarks {name}")
     items, demos = (SceneSampler(rng, split, held_out_pairs(config)) for split in SPLITS[name])
-    album, count, side = Album(), config.num_eval_items, config.image_size_px
+    images, count, side = ImageFolder(), config.num_eval_items, config.image_size_px
     folder.mkdir()
-    demo_ids = [album.add(demos.any()) for _ in range(count)]
-    item_ids = [album.add(items.any()) for _ in range(count)]
+    demo_ids = [images.add(demos.any()) for _ in range(count)]
+    item_ids = [images.add(items.any()) for _ in range(count)]
     nothing: list[Object | None] = [None] * count
-    shown = _about(album, demo_ids, demos, nothing)
+    shown = _about(images, demo_ids, demos, nothing)
     tasks = {
-        "vqa": (_about(album, item_ids, items, nothing), shown),
-        "vague": (_vague(album, items, count), _vague(album, demos, count)),
-        "novel": _novel(album, items, demos, count),
-        "instruct": (_instructed(album, item_ids, items), _instructed(album, demo_ids, demos)),
+        "vqa": (_about(images, item_ids, items, nothing), shown),
+        "vague": (_vague(images, items, count), _vague(images, demos, count)),
+        "novel": _novel(images, items, demos, count),
+        "instruct": (_instructed(images, item_ids, items), _instructed(images, demo_ids, demos)),
     }
     captions = {"captions": item_ids}
     if config.held_out_pairs:
         drawn = [items.held_out_scene() for _ in range(count)]
-        held_out_ids = [album.add(scene) for scene, _ in drawn]
+        held_out_ids = [images.add(scene) for scene, _ in drawn]
         targets: list[Object | None] = [_target(scene, pair) for scene, pair in drawn]
-        tasks["vqa_heldout"] = (_about(album, held_out_ids, items, targets), shown)
+        tasks["vqa_heldout"] = (_about(images, held_out_ids, items, targets), shown)
         captions["captions_heldout"] = held_out_ids
     for task, (asked, examples) in tasks.items():
         _write_vqa(folder, task, asked)
         _write_vqa(folder, f"{task}_demo", examples)
     for task, image_ids in captions.items():
-        _write_captions(folder, task, album, image_ids, side)
-        _write_captions(folder, f"{task}_demo", album, demo_ids, side)
+        _write_captions(folder, task, images, image_ids, side)
+        _write_captions(folder, f"{task}_demo", images, demo_ids, side)
     texts = text_items(items, count)
     (folder / "text.jsonl").write_text("".join(json.dumps(item) + "\n" for item in texts), encoding="utf-8")
-    album.write(folder / "images", side, streams.pixels(config.seed, f"benchmarks {name}"))
-    return {task: len(rows) for task, (rows, _) in tasks.items()} | {"text": len(texts), "images": len(album.scenes)}
+    images.write(folder / "images", side, streams.pixels(config.seed, f"benchmarks {name}"))
+    return {task: len(rows) for task, (rows, _) in tasks.items()} | {"text": len(texts), "images": len(images.scenes)}
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:

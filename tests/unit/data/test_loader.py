@@ -88,10 +88,10 @@ def test_images_stand_where_their_samples_have_them(mixture):
     batch = take(loader(mixture, global_batch=2), 1)[0]
     expected = []
     for number in range(2):
-        source, pieces = opened.plan[number]
-        for piece in pieces:
-            sample = opened.read(source, piece.shard, piece.row)
-            expected += sample.images[: piece.num_images]
+        source, spans = opened.plan[number]
+        for span in spans:
+            sample = opened.read(source, span.shard, span.row)
+            expected += sample.images[: span.num_images]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in expected])
     np.testing.assert_array_equal(batch["pixel_values"].numpy(), pixels)
     values = PixelNorm([0.5, 0.25, 0.5], [0.5, 0.5, 0.25])(batch["pixel_values"])

@@ -18,7 +18,7 @@ SOURCES = ("captions", "interleaved", "text")
 
 @pytest.fixture(scope="module")
 def mixtures(tmp_path_factory):
-    """Mixtures by weights and sequence length, made once each; short sequences cut documents into several pieces."""
+    """Mixtures by weights and sequence length, made once each; short sequences cut documents into several spans."""
     folder = tmp_path_factory.mktemp("resume")
     samples = {name: make_samples(name, 30) for name in SOURCES}
     made = {}
@@ -100,5 +100,5 @@ def test_what_comes_after_a_cut_does_not_depend_on_who_reads_it(
 def test_the_cut_documents_above_really_are_cut(mixtures):
     store, raw, mix = mixtures((0, 3, 1), 12)
     plan = MixtureLoader(store, mix, raw, micro_batch=1, global_batch=1, rank=0, world_size=1)._opened.plan
-    pieces = [piece for number in range(24) for piece in plan[number].pieces]
-    assert sum(map(plan.is_cut, pieces)) > 10
+    spans = [span for number in range(24) for span in plan[number].spans]
+    assert sum(map(plan.is_cut, spans)) > 10

@@ -69,15 +69,15 @@ def test_weights_by_token_are_shares_of_tokens(mixture, one_source, wanted):
 def test_sources_share_sequences_when_they_may(mixture):
     _, _, mix, indexes = mixture
     apart, together = make_plan(mix, indexes), make_plan(mix.model_copy(update={"one_source": False}), indexes)
-    assert all(len({piece.source for piece in apart[number].pieces}) == 1 for number in range(200))
-    kinds = [{piece.source for piece in together[number].pieces} for number in range(200)]
+    assert all(len({span.source for span in apart[number].spans}) == 1 for number in range(200))
+    kinds = [{span.source for span in together[number].spans} for number in range(200)]
     assert sum(len(found) > 1 for found in kinds) > 100
     for number in range(50):
         planned = together[number]
-        tokens = [sum(p.stop - p.start for p in planned.pieces if p.source == source) for source in range(3)]
+        tokens = [sum(p.stop - p.start for p in planned.spans if p.source == source) for source in range(3)]
         assert tokens[planned.source] == max(tokens)
         assert sum(tokens) <= mix.sequence_length
-        assert sum(piece.num_images for piece in planned.pieces) <= mix.max_images
+        assert sum(span.num_images for span in planned.spans) <= mix.max_images
 
 
 def test_a_mixed_plan_goes_on_from_its_cursors(mixture):
@@ -102,7 +102,7 @@ def test_long_documents_are_cut_or_left_out_and_counted(mixture):
     dropping = short.model_copy(update={"long_documents": "drop"})
     plan = make_plan(dropping, indexes)
     assert measure(plan, dropping, 500).figures()["cut_share"] == 0
-    seen = {(p.source, p.shard, p.row) for number in range(600) for p in plan[number].pieces}
+    seen = {(p.source, p.shard, p.row) for number in range(600) for p in plan[number].spans}
     assert len(seen) == sum(source.num_samples for source in mix.sources) - sum(long.values())
     tiny = short.model_copy(update={"sequence_length": 6, "max_images": 1, "long_documents": "drop"})
     with pytest.raises(DataError, match=r"every document is longer than 6 tokens.*long_documents=cut"):
@@ -117,9 +117,9 @@ def test_repetition_is_bounded_and_said_before_training(mixture):
     plan = make_plan(mix, indexes)
     seen = {}
     for number in range(mix.max_sequences):
-        for piece in plan[number].pieces:
-            if piece.start == 0:
-                key = piece.source, piece.shard, piece.row
+        for span in plan[number].spans:
+            if span.start == 0:
+                key = span.source, span.shard, span.row
                 seen[key] = seen.get(key, 0) + 1
     assert max(seen.values()) in (4, 5)  # the first source is in its fourth epoch, or just over
     assert max(epochs_of(mix, mix.max_sequences).values()) == pytest.approx(4.0, abs=0.1)

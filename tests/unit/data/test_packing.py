@@ -55,23 +55,23 @@ def test_a_document_is_cut_between_its_parts():
     assert [tuple(cut) for cut in cuts] == [(0, 34, 1), (34, 48, 1)]
 
 
-pieces = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1, max_size=80)
+spans = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1, max_size=80)
 
 
-@given(pieces, st.integers(1, 20))
-def test_packing_keeps_both_limits_and_every_piece_once(pieces, pool):
-    tokens, images = np.asarray(pieces).T
+@given(spans, st.integers(1, 20))
+def test_packing_keeps_both_limits_and_every_piece_once(spans, pool):
+    tokens, images = np.asarray(spans).T
     groups = list(pack(tokens, images, LIMITS, pool))
-    assert sorted(number for group in groups for number in group) == list(range(len(pieces)))
+    assert sorted(number for group in groups for number in group) == list(range(len(spans)))
     for group in groups:
         assert tokens[group].sum() <= LIMITS.sequence_length
         assert images[group].sum() <= LIMITS.max_images
 
 
-@given(pieces, st.integers(1, 20))
-def test_no_piece_waits_longer_than_the_pool(pieces, pool):
-    tokens, images = np.asarray(pieces).T
-    arrived, left = min(pool, len(pieces)), {}
+@given(spans, st.integers(1, 20))
+def test_no_piece_waits_longer_than_the_pool(spans, pool):
+    tokens, images = np.asarray(spans).T
+    arrived, left = min(pool, len(spans)), {}
     entered = dict.fromkeys(range(arrived), 0)
     for place, group in enumerate(pack(tokens, images, LIMITS, pool)):
         left |= dict.fromkeys(group, place)
@@ -129,9 +129,9 @@ def stream(shards, seed=0, window_samples=7):
 def test_an_epoch_of_packed_sequences_holds_every_token_once(shards):
     source = stream(shards)
     sequences, wanted = [], sum(len(flat(parts)) for shard in shards for parts in shard)
-    while sum(piece.stop - piece.start for sequence in sequences for piece in sequence) < wanted:
+    while sum(span.stop - span.start for sequence in sequences for span in sequence) < wanted:
         sequences.append(source.sequence(len(sequences)))
-    found = sorted(piece for sequence in sequences for piece in sequence)
+    found = sorted(span for sequence in sequences for span in sequence)
     covered = [(p.shard, p.row, token) for p in found for token in range(p.start, p.stop)]
     documents = [(s, r, parts) for s, shard in enumerate(shards) for r, parts in enumerate(shard)]
     assert covered == [(s, r, token) for s, r, parts in documents for token in range(len(flat(parts)))]

@@ -113,7 +113,7 @@ def test_shown_stretches_are_those_of_the_plan(store: Store, length: int) -> Non
 def test_documents_of_a_shared_sequence_name_their_source(store: Store, tmp_path: Path) -> None:
     raw, mix = build_mix(store, tmp_path, weights={"captions": 0.5, "text": 0.5}, sequence_length=256, max_images=16)
     opened = open_mix(store, mix.model_copy(update={"one_source": False}), raw)
-    pieces = next(planned for planned in (opened.plan[i].pieces for i in range(50)) if len({p.source for p in planned}) > 1)
+    pieces = next(planned for planned in (opened.plan[i].spans for i in range(50)) if len({p.source for p in planned}) > 1)
     item = sequence_of(opened, pieces, "all", Album(config=ReportConfig()), ReportConfig(), "mix")
     assert {source for _, _, source in item.strip} == {"captions", "text"}
     assert [document.source for document in item.documents] == [source for _, _, source in item.strip][: len(item.documents)]

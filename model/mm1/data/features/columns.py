@@ -14,7 +14,7 @@ ENTITIES = {
 }
 
 
-class Table(NamedTuple):
+class FeatureView(NamedTuple):
     """One feature view."""
 
     entity: str
@@ -23,8 +23,8 @@ class Table(NamedTuple):
     """Feature -> what it means."""
 
 
-COLUMNS: dict[str, Table] = {
-    "shard_stats": Table(
+COLUMNS: dict[str, FeatureView] = {
+    "shard_stats": FeatureView(
         "shard",
         "what follows from a shard's content",
         {
@@ -39,8 +39,8 @@ COLUMNS: dict[str, Table] = {
             "damaged_rate": "share of samples with unreadable or missing images among those read",
         },
     ),
-    "shard_quality": Table("shard", "how good a shard is", {"quality": "a score from 0 (useless) to 1"}),
-    "source_stats": Table(
+    "shard_quality": FeatureView("shard", "how good a shard is", {"quality": "a score from 0 (useless) to 1"}),
+    "source_stats": FeatureView(
         "source",
         "what is left of a source",
         {

@@ -1,6 +1,6 @@
 """From documents to the tensors that the model takes.
 
-    rows of pieces of documents -> input_ids, labels, position_ids, document_ids (B, S) and pixel_values (N, P, P, 3) uint8
+    rows of spans of documents -> input_ids, labels, position_ids, document_ids (B, S) and pixel_values (N, P, P, 3) uint8
 
 The arrays may lie anywhere: in a buffer that processes share, images are decoded straight into their places, and nothing is
 copied on the way to the trainer. Values are normalised on the device.
@@ -29,7 +29,7 @@ Batch = dict[str, torch.Tensor]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Stretch(NamedTuple):
+class DocumentSpan(NamedTuple):
     """A document, or a part of one, in a sequence: tokens from ``start`` to ``stop``."""
 
     document: Document
@@ -103,7 +103,7 @@ class Collator:
         self.keep = keep
 
     def fill(
-        self, arrays: dict[str, np.ndarray[Any, Any]], rows: Sequence[Sequence[Stretch]], sources: Sequence[int]
+        self, arrays: dict[str, np.ndarray[Any, Any]], rows: Sequence[Sequence[DocumentSpan]], sources: Sequence[int]
     ) -> tuple[int, list[str]]:
         """Fill the arrays of a batch.
 
@@ -113,7 +113,7 @@ class Collator:
             sources: source of each sequence, an index into the mixture's sources.
 
         Returns:
-            The number of images, and what was wrong with stretches that were left out (their places are padding).
+            The number of images, and what was wrong with spans that were left out (their places are padding).
         """
         arrays["input_ids"].fill(self.padding_id)
         arrays["labels"].fill(NO_LOSS)
@@ -122,9 +122,9 @@ class Collator:
         arrays["source_ids"][:] = sources
         pixels_NPP3 = arrays["pixel_values"]
         num_images, damaged = 0, []
-        for row, stretches in enumerate(rows):
+        for row, spans in enumerate(rows):
             end = documents = 0
-            for document, start, stop in stretches:
+            for document, start, stop in spans:
                 try:
                     images = self._decode(document, document.places(start, stop), pixels_NPP3[num_images:])
                 except _KnownDamage:

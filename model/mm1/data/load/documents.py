@@ -22,7 +22,7 @@ from mm1.errors import DataError
 
 @dataclass(slots=True)
 class Document:
-    """A sample in tokens, with its images as they came; the collator decodes those that a piece needs."""
+    """A sample in tokens, with its images as they came; the collator decodes those that a span needs."""
 
     name: str
     """Key and raw file, for messages."""

@@ -1,10 +1,10 @@
 """The loader: from a frozen mixture to batches, resumable at any sequence on any number of ranks.
 
-    numbers of this rank's next micro-batch -> MixturePlan: pieces -> ShardReader: samples -> documents -> Collator -> batch
+    numbers of this rank's next micro-batch -> MixturePlan: spans -> ShardReader: samples -> documents -> Collator -> batch
 
 Sequence i of the endless order belongs to global batch ``i // global_batch``; within a global batch the ranks take contiguous
 slices. A batch is a pure function of its sequence numbers, so it makes no difference who prepares it: a thread
-(``num_workers=0``) or worker processes, into memory that they share with this one. The plan is made here; workers get pieces.
+(``num_workers=0``) or worker processes, into memory that they share with this one. The plan is made here; workers get spans.
 The state is the number of the next sequence, with a cursor per source that spares packing what came before.
 
 A damaged sample is left out (its place is padding), named in the log and counted; too many end the run.
@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mm1.data.config import LoaderLimits
-from mm1.data.load.collate import Batch, BatchShape, Collator, Stretch, as_batch
+from mm1.data.load.collate import Batch, BatchShape, Collator, DocumentSpan, as_batch
 from mm1.data.load.documents import Document, build_documents
 from mm1.data.load.open_mix import OpenMix, open_mix
-from mm1.data.load.sequences import Piece, PlannedSequence
+from mm1.data.load.sequences import PlannedSequence, SampleSpan
 from mm1.data.load.workers import Bytes, Filled, Workers
 from mm1.data.sample import Sample
 from mm1.errors import ConfigurationError, DataError
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 SampleId = tuple[int, int, int]
 """Source, shard, row."""
-Task = list[tuple[int, list[tuple[int, ...]]]]
+PlainSequences = list[tuple[int, list[tuple[int, ...]]]]
 """Planned sequences as plain tuples: to unpickle named ones takes a worker 50 microseconds a sequence."""
 
 
@@ -65,27 +65,27 @@ class MicroBatches:
         self.shape = shape
         self._kept: dict[SampleId, Document | DataError] = {}
 
-    def __call__(self, task: Task, slot: Bytes) -> Prepared:
+    def __call__(self, task: PlainSequences, slot: Bytes) -> Prepared:
         """Read, decode and pack the sequences of a task into a buffer."""
         planned = [_planned(sequence) for sequence in task]
-        wanted = dict.fromkeys(_id(piece) for sequence in planned for piece in sequence.pieces)
+        wanted = dict.fromkeys(_id(span) for sequence in planned for span in sequence.spans)
         documents = {sample: self._kept[sample] for sample in wanted if sample in self._kept}
         missing = [sample for sample in wanted if sample not in documents]
         fresh = self._load(missing)
         documents |= fresh
         if self.collator.keep:
             self._kept |= fresh
-        rows = [[*_stretches(sequence, documents)] for sequence in planned]
+        rows = [[*_spans(sequence, documents)] for sequence in planned]
         damaged = [str(document) for document in fresh.values() if isinstance(document, DataError)]
         sources = [sequence.source for sequence in planned]
         num_images, undecodable = self.collator.fill(self.shape.arrays(slot), rows, sources)
         return Prepared(num_images, len(missing), damaged + undecodable)
 
-    def ahead(self, task: Task) -> None:
+    def ahead(self, task: PlainSequences) -> None:
         """Fetch what a task will read, where it comes over the network."""
         for sequence in task:
-            for piece in _planned(sequence).pieces:
-                self.opened.ahead(*_id(piece))
+            for span in _planned(sequence).spans:
+                self.opened.ahead(*_id(span))
 
     def _load(self, wanted: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
         samples: dict[SampleId, Sample] = {}
@@ -104,19 +104,19 @@ class MicroBatches:
 
 
 def _planned(sequence: tuple[int, list[tuple[int, ...]]]) -> PlannedSequence:
-    source, pieces = sequence
-    return PlannedSequence(source, [Piece._make(piece) for piece in pieces])
+    source, spans = sequence
+    return PlannedSequence(source, [SampleSpan._make(span) for span in spans])
 
 
-def _id(piece: Piece) -> SampleId:
-    return piece.source, piece.shard, piece.row
+def _id(span: SampleSpan) -> SampleId:
+    return span.source, span.shard, span.row
 
 
-def _stretches(sequence: PlannedSequence, documents: Mapping[SampleId, Document | DataError]) -> Iterator[Stretch]:
-    for piece in sequence.pieces:
-        document = documents[_id(piece)]
+def _spans(sequence: PlannedSequence, documents: Mapping[SampleId, Document | DataError]) -> Iterator[DocumentSpan]:
+    for span in sequence.spans:
+        document = documents[_id(span)]
         if isinstance(document, Document):
-            yield Stretch(document, piece.start, piece.stop)
+            yield DocumentSpan(document, span.start, span.stop)
 
 
 class MixtureLoader:
@@ -204,15 +204,15 @@ class MixtureLoader:
         per_global = self.global_batch // self.world_size // self.micro_batch
         return self._start + self._handed_over // per_global * self.global_batch
 
-    def _tasks(self) -> Iterator[Task]:
+    def _tasks(self) -> Iterator[PlainSequences]:
         per_rank = self.global_batch // self.world_size
         for first in count(self._start + self.rank * per_rank, self.global_batch):
             for start in range(first, first + per_rank, self.micro_batch):
                 planned = (self._opened.plan[number] for number in range(start, start + self.micro_batch))
-                yield [(source, [tuple(piece) for piece in pieces]) for source, pieces in planned]
+                yield [(source, [tuple(span) for span in spans]) for source, spans in planned]
 
     def _from_thread(self) -> Generator[Filled, None, None]:
-        def prepare(task: Task) -> Filled:
+        def prepare(task: PlainSequences) -> Filled:
             slot = np.empty(self._shape.num_bytes, np.uint8)
             return Filled(slot, self._prepare(task, slot))
 

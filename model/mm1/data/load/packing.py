@@ -1,9 +1,9 @@
 """Packing documents into sequences under two limits: tokens and images (MM1: 4096 and 16). Works on lengths only.
 
-    lengths of documents in order -> cut_document (those longer than a sequence) -> pack -> groups of pieces, one per sequence
+    lengths of documents in order -> cut_document (those longer than a sequence) -> pack -> groups of spans, one per sequence
 
-``pack`` keeps a pool of waiting pieces. A sequence starts with the one that has waited longest, so that the delay is bounded;
-then the piece is taken that leaves images and tokens in the pool's own proportion, so that neither limit is reached much
+``pack`` keeps a pool of waiting spans. A sequence starts with the one that has waited longest, so that the delay is bounded;
+then the span is taken that leaves images and tokens in the pool's own proportion, so that neither limit is reached much
 before the other. With one binding limit that is best fit.
 """
 
@@ -19,11 +19,11 @@ from mm1.data.sample import IMAGE_PLACE
 from mm1.errors import ConfigurationError
 
 POOL = 128
-"""Waiting pieces; a piece is out after at most as many sequences."""
+"""Waiting spans; a span is out after at most as many sequences."""
 FULLNESS = 0.25
 """How much a fuller sequence counts against a better proportion."""
 WAITING = 1e-10
-"""What each place in the queue counts against a piece: only among pieces that are equal otherwise."""
+"""What each place in the queue counts against a span: only among spans that are equal otherwise."""
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -53,8 +53,8 @@ class PackingLimits(Config):
         return self
 
 
-class Cut(NamedTuple):
-    """A stretch of a document that goes into one sequence."""
+class Span(NamedTuple):
+    """Tokens of a document that go into one sequence, from ``start`` to ``stop``."""
 
     start: int
     """First token, in the document's tokens with all image tokens."""
@@ -63,10 +63,10 @@ class Cut(NamedTuple):
     num_images: int
 
 
-def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Cut]:
+def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Span]:
     """Cut a document that is longer than a sequence.
 
-    Cuts fall between parts where possible, and never inside an image. Images that would end a piece go with the text that
+    Cuts fall between parts where possible, and never inside an image. Images that would end a span go with the text that
     follows them. Only a text that no sequence can hold behind its images is cut inside.
 
     Args:
@@ -76,13 +76,13 @@ def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Cut]:
     Returns:
         Pieces in order; together they hold every token, the end-of-document token included, once.
     """
-    cuts: list[Cut] = []
+    cuts: list[Span] = []
     position = start = images = 0
     text_end = images_at_text_end = 0
 
     def close(stop: int, images_inside: int) -> None:
         nonlocal start, images, text_end, images_at_text_end
-        cuts.append(Cut(start, stop, images_inside))
+        cuts.append(Span(start, stop, images_inside))
         start, images = stop, images - images_inside
         text_end, images_at_text_end = stop, 0
 
@@ -95,7 +95,7 @@ def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Cut]:
             close(text_end, images_at_text_end)  # before the images that lead up to here
             overflows = position + tokens - start > limits.sequence_length or images + is_image > limits.max_images
         if overflows and is_image:
-            close(position, images)  # nothing but images: a full piece of them
+            close(position, images)  # nothing but images: a full span of them
             overflows = False
         while overflows:  # a text that does not fit, behind the images that it belongs to, if any
             taken = limits.sequence_length - (position - start)
@@ -107,21 +107,21 @@ def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Cut]:
             images += 1
         elif length:
             text_end, images_at_text_end = position, images
-    cuts.append(Cut(start, position, images))
+    cuts.append(Span(start, position, images))
     return cuts
 
 
 def pack(tokens: Lengths, images: Lengths, limits: PackingLimits, pool: int = POOL) -> Iterator[list[int]]:
-    """Group pieces into sequences.
+    """Group spans into sequences.
 
     Args:
-        tokens: tokens of each piece (pieces,), image tokens included, none above the limit.
-        images: images of each piece (pieces,), none above the limit.
+        tokens: tokens of each span (spans,), image tokens included, none above the limit.
+        images: images of each span (spans,), none above the limit.
         limits: of a sequence.
-        pool: pieces that wait at most.
+        pool: spans that wait at most.
 
     Yields:
-        The numbers of the pieces of one sequence; over all sequences each number once.
+        The numbers of the spans of one sequence; over all sequences each number once.
     """
     count = len(tokens)
     size = min(pool, count)
@@ -155,7 +155,7 @@ def _fill(number_W: Lengths, tokens_W: Lengths, images_W: Lengths, rate: float, 
     if misfits_W.all():
         return chosen
     rate = max(rate, 1e-9)
-    # how far a piece is from the proportion of the pool; what its length counts for it, and among equals how long it has waited
+    # how far a span is from the proportion of the pool; what its length counts for it, and among equals how long it has waited
     excess_W = images_W - tokens_W * rate
     merit_W = tokens_W * (FULLNESS * limits.max_images / limits.sequence_length) - (number_W - number_W[first]) * WAITING
     while True:

@@ -1,6 +1,6 @@
-"""The plan of a mixture: sequence number -> the pieces of documents in it. A pure function; reads indexes, never samples.
+"""The plan of a mixture: sequence number -> the spans of documents in it. A pure function; reads indexes, never samples.
 
-    i -> Mixture: (source, its j-th sequence) -> SourceStream: window of SampleOrder -> cut, pack -> pieces
+    i -> Mixture: (source, its j-th sequence) -> SourceStream: window of SampleOrder -> cut, pack -> spans
 
 To find sequence j of a source, the windows before its own must have been packed (lengths only, some microseconds a sample).
 A *cursor* remembers where a window begins, so that a resumed loader starts there at once.
@@ -17,13 +17,13 @@ import numpy as np
 
 from mm1.data.load.mixture import Mixture
 from mm1.data.load.order import MixedOrder, SampleOrder
-from mm1.data.load.packing import Cut, Lengths, PackingLimits, cut_document, pack
+from mm1.data.load.packing import Lengths, PackingLimits, Span, cut_document, pack
 from mm1.data.reader import ShardIndex
 from mm1.errors import DataError
 
 
-class Piece(NamedTuple):
-    """A document, or a stretch of one, in a sequence."""
+class SampleSpan(NamedTuple):
+    """A document of a shard, or a part of one, in a sequence."""
 
     shard: int
     row: int
@@ -40,7 +40,7 @@ class PlannedSequence(NamedTuple):
 
     source: int
     """Its source; of a sequence of several sources the one with most tokens."""
-    pieces: list[Piece]
+    spans: list[SampleSpan]
 
 
 class Cursor(NamedTuple):
@@ -106,20 +106,20 @@ class SourceStream:
         """The window in which a sequence lies."""
         return self._find(number).cursor
 
-    def sequence(self, number: int) -> list[Piece]:
-        """The pieces of the source's sequence ``number``."""
+    def sequence(self, number: int) -> list[SampleSpan]:
+        """The spans of the source's sequence ``number``."""
         window = self._find(number)
         rows = window.sequence(number - window.cursor.first)
         return [
-            Piece(self.places[shard][1], row, start, stop, num_images, self.places[shard][0])
+            SampleSpan(self.places[shard][1], row, start, stop, num_images, self.places[shard][0])
             for shard, row, start, stop, num_images in rows
         ]
 
-    def is_cut(self, piece: Piece) -> bool:
-        """Whether a piece is only a stretch of its document."""
-        index = self.indexes[self._shard_of[piece.source, piece.shard]]
-        tokens = int(index.num_text_tokens[piece.row]) + int(index.num_images[piece.row]) * self.limits.image_tokens
-        return piece.stop - piece.start < tokens
+    def is_cut(self, span: SampleSpan) -> bool:
+        """Whether a span is only a part of its document."""
+        index = self.indexes[self._shard_of[span.source, span.shard]]
+        tokens = int(index.num_text_tokens[span.row]) + int(index.num_images[span.row]) * self.limits.image_tokens
+        return span.stop - span.start < tokens
 
     def _find(self, number: int) -> _PackedWindow:
         if number < self._cursors[0].first:
@@ -159,13 +159,13 @@ class SourceStream:
         return (tokens > self.limits.sequence_length) | (images > self.limits.max_images)
 
     def _cut(self, table: np.ndarray[Any, np.dtype[np.int64]], too_long: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        stretches, after = [], 0
+        tables, after = [], 0
         for place in too_long:
             shard, row = int(table[place, 0]), int(table[place, 1])
-            cuts: list[Cut] = cut_document(self.indexes[shard].parts(row), self.limits)
-            stretches += [table[after:place], np.asarray([(shard, row, *cut) for cut in cuts], np.int64)]
+            cuts: list[Span] = cut_document(self.indexes[shard].parts(row), self.limits)
+            tables += [table[after:place], np.asarray([(shard, row, *cut) for cut in cuts], np.int64)]
             after = place + 1
-        return np.concatenate([*stretches, table[after:]])
+        return np.concatenate([*tables, table[after:]])
 
 
 class _PackedWindow:
@@ -184,7 +184,7 @@ class _PackedWindow:
         return place < len(self.groups)
 
     def sequence(self, place: int) -> list[list[int]]:
-        """Shard, row, start, stop, images of each piece."""
+        """Shard, row, start, stop, images of each span."""
         rows: list[list[int]] = self._table[self.groups[place]].tolist()
         return rows
 
@@ -208,13 +208,13 @@ class MixturePlan:
         if stream is None:
             raise DataError(f"source {source} has no data")
         with self._lock:
-            pieces = stream.sequence(place)
-        return PlannedSequence(source if self.mixture else _main_source(pieces), pieces)
+            spans = stream.sequence(place)
+        return PlannedSequence(source if self.mixture else _main_source(spans), spans)
 
-    def is_cut(self, piece: Piece) -> bool:
-        """Whether a piece is only a stretch of its document."""
-        stream = self.streams[piece.source if self.mixture else 0]
-        return stream is not None and stream.is_cut(piece)
+    def is_cut(self, span: SampleSpan) -> bool:
+        """Whether a span is only a part of its document."""
+        stream = self.streams[span.source if self.mixture else 0]
+        return stream is not None and stream.is_cut(span)
 
     def cursors(self, number: int) -> dict[str, list[int]]:
         """Where each source stands when sequence ``number`` comes next: plain data for a checkpoint."""
@@ -239,8 +239,8 @@ class MixturePlan:
         self._lock = threading.Lock()
 
 
-def _main_source(pieces: Sequence[Piece]) -> int:
+def _main_source(spans: Sequence[SampleSpan]) -> int:
     tokens: dict[int, int] = {}
-    for piece in pieces:
-        tokens[piece.source] = tokens.get(piece.source, 0) + piece.stop - piece.start
+    for span in spans:
+        tokens[span.source] = tokens.get(span.source, 0) + span.stop - span.start
     return max(sorted(tokens), key=tokens.__getitem__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count, takewhile
 
 from mm1.data.load.open_mix import source_stream
-from mm1.data.load.sequences import MixturePlan, Piece, SourceStream
+from mm1.data.load.sequences import MixturePlan, SampleSpan, SourceStream
 from mm1.data.reader import ShardIndex
 from mm1.manifests import DataMix
 
@@ -24,7 +24,7 @@ class Tally:
     tokens: int = 0
     images: int = 0
     documents: int = 0
-    """Documents and pieces of documents."""
+    """Documents and spans of documents."""
     begun: int = 0
     """Documents whose beginning is in one of the sequences."""
     cut: int = 0
@@ -71,17 +71,17 @@ def measure(plan: MixturePlan, mix: DataMix, num_sequences: int = MEASURED_SEQUE
     names = [source.name for source in mix.sources]
     found = MixStatistics(mix.sequence_length, by_source={source.name: Tally() for source in mix.sources if source.weight})
     for number in range(num_sequences):
-        pieces = plan[number].pieces
+        spans = plan[number].spans
         found.total.sequences += 1
-        for source in sorted({piece.source for piece in pieces}):
+        for source in sorted({span.source for span in spans}):
             found.by_source[names[source]].sequences += 1
-        for piece in pieces:
-            for tally in (found.total, found.by_source[names[piece.source]]):
-                tally.tokens += piece.stop - piece.start
-                tally.images += piece.num_images
+        for span in spans:
+            for tally in (found.total, found.by_source[names[span.source]]):
+                tally.tokens += span.stop - span.start
+                tally.images += span.num_images
                 tally.documents += 1
-                tally.begun += piece.start == 0
-                tally.cut += plan.is_cut(piece)
+                tally.begun += span.start == 0
+                tally.cut += plan.is_cut(span)
     return found
 
 
@@ -102,15 +102,15 @@ def shares_of_sequences(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]
     """
     tokens = {}
     for number, found in indexes.items():
-        pieces = [*_first_sequences(source_stream(mix, number, found))]
-        total = sum(piece.stop - piece.start for sequence in pieces for piece in sequence)
-        begun = sum(piece.start == 0 for sequence in pieces for piece in sequence)
-        tokens[number] = total / max(1, len(pieces) if mix.one_source else begun)
+        spans = [*_first_sequences(source_stream(mix, number, found))]
+        total = sum(span.stop - span.start for sequence in spans for span in sequence)
+        begun = sum(span.start == 0 for sequence in spans for span in sequence)
+        tokens[number] = total / max(1, len(spans) if mix.one_source else begun)
     shares = {number: mix.sources[number].weight / tokens[number] for number in indexes}
     return {number: round(share / sum(shares.values()), 9) for number, share in shares.items()}
 
 
-def _first_sequences(stream: SourceStream) -> list[list[Piece]]:
+def _first_sequences(stream: SourceStream) -> list[list[SampleSpan]]:
     """Sequences of the first epoch, some thousands at most."""
     numbers = takewhile(lambda number: number < MEASURED_SEQUENCES and stream.cursor(number).epoch == 0, count())
     return [stream.sequence(number) for number in numbers]
