@@ -15,7 +15,8 @@ from typing import Any
 import cappa
 from rich.console import Console
 
-from mm1.errors import Mm1Error, from_os_error
+from mm1.errors import Mm1Error, Outcome, from_os_error
+from mm1_workflows.authoring import hera_private, shadowing
 from mm1_workflows.cli.tree import root
 
 
@@ -30,12 +31,8 @@ def hera(argv: list[str] | None = None) -> int:
 
 
 def _hera_tree() -> type[Any]:
-    try:
-        from hera._cli.base import Generate
-    except ImportError:
-        # upstream's command tree is private and may move: `submit` works without it
-        return root.HeraSubmitOnly
-    return root.hera_with(Generate)
+    generate = hera_private.generate_command()
+    return root.hera_with(generate) if generate else root.HeraSubmitOnly
 
 
 def _version(distribution: str, argv: list[str]) -> str:
@@ -62,6 +59,10 @@ def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, vers
         return _complain(str(typed), int(typed.outcome))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception as error:
+        if explanation := shadowing.explain(error):
+            return _complain(explanation, Outcome.CONFIGURATION)
+        raise
     return result if isinstance(result, int) else 0
 
 
