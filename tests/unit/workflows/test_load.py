@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mm1.errors import ConfigurationError, Outcome
 from mm1_workflows.argo.document import name_of
 from mm1_workflows.authoring.load import load
+from mm1_workflows.rules.reading import read_workflow
 
 FLOW = """
 from hera.workflows import DAG, Workflow
@@ -93,7 +95,7 @@ def test_a_file_is_named_as_a_person_names_it(tmp_path: Path, monkeypatch: pytes
 def test_one_of_several_workflows_is_named_after_a_colon(tmp_path: Path) -> None:
     file = tmp_path / "flow.py"
     file.write_text(FLOW + FLOW.replace("as w", "as other").replace("toy-", "other-"))
-    with pytest.raises(ConfigurationError, match=r"expected one workflow, got 2; choose one as .*flow\.py:NAME of w, other"):
+    with pytest.raises(ConfigurationError, match=r"expected one workflow, got 2; choose one as .*flow\.py:NAME \(w, other\)"):
         load(str(file))
     assert name_of(load(f"{file}:other").document) == "other"
     with pytest.raises(ConfigurationError, match="did you mean 'other'"):
@@ -121,7 +123,7 @@ def test_a_workflow_may_be_made_by_a_function(tmp_path: Path, future: str) -> No
         with pytest.raises(ConfigurationError, match=complaint):
             load(f"{file}:{name}")
     file.write_text(MAKE + "def another() -> Workflow:\n    return make()\n")
-    with pytest.raises(ConfigurationError, match=r"got 2; choose one as .*:NAME of make, another"):
+    with pytest.raises(ConfigurationError, match=r"got 2; choose one as .*:NAME \(make, another\)"):
         load(str(file))
 
 
@@ -184,3 +186,23 @@ def test_a_file_that_is_imported_in_place_of_a_package_is_named(tmp_path: Path) 
     assert ended.returncode == Outcome.CONFIGURATION
     file = tmp_path / "yaml.py"
     assert ended.stderr == f"error {file} has the name of the package yaml and is imported in its place: rename it\n"
+
+
+def test_the_example_for_contributors_is_a_workflow(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
+    example = textwrap.dedent(page.split("```python\n")[1].split("```")[0])
+    (tmp_path / "tune.py").write_text(example)
+    workflow = read_workflow(load(str(tmp_path / "tune.py")).document)
+    assert workflow.tasks["pretrain"].depends == ("data-mix",)
+
+
+def test_reading_yaml_imports_no_hera() -> None:
+    """``mm1 run FILE.yaml`` starts in a fraction of the time."""
+    compiled = Path(__file__).parents[3] / "workflows/compiled/argo/sft.yaml"
+    program = (
+        "import sys; from mm1_workflows.authoring.load import load; from mm1_workflows.rules.reading import read_workflow; "
+        "from mm1_workflows.rules.values import check_values; "
+        f"workflow = read_workflow(load({str(compiled)!r}).document); check_values(workflow, {{}}, on_cluster=False); "
+        "assert not [name for name in sys.modules if name.partition('.')[0] in ('hera', 'kfp', 'torch')]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,6 +9,7 @@ any number of times.
 # No `from __future__ import annotations`: Hera reads a hook's class from its return annotation, which must not be a string.
 
 import json
+from typing import TypeVar
 
 from hera.shared import global_config
 from hera.workflows import (
@@ -42,6 +43,7 @@ from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task
 from mm1_workflows.authoring import hera_private, profiles
 from mm1_workflows.authoring.profiles import Profile
 
+WorkflowT = TypeVar("WorkflowT", bound=Workflow)
 LABELS = {"app.kubernetes.io/part-of": "mm1"}
 DEFAULT_SECONDS = 86_400
 DEFAULT_GRACE_S = 60
@@ -130,6 +132,18 @@ def _add_edges(task: Task, order: dict[str, int]) -> None:
 
 def fill_workflow(workflow: Workflow) -> Workflow:
     """Give a workflow what every workflow has: store parameter, bounds, labels, pod security."""
+    return _filled(workflow)
+
+
+def _fill_workflow_template(template: WorkflowTemplate) -> WorkflowTemplate:
+    return _filled(template)
+
+
+def _fill_cron_workflow(workflow: CronWorkflow) -> CronWorkflow:
+    return _filled(workflow)
+
+
+def _filled(workflow: WorkflowT) -> WorkflowT:
     profile = profiles.current()
     workflow.labels = LABELS | (workflow.labels or {})
     _add_store(workflow, profile)
@@ -154,14 +168,6 @@ def _add_store(workflow: Workflow, profile: Profile) -> None:
     if not any(parameter.name == "store" for parameter in parameters):
         store = Parameter(name="store", value=profile.store, description="object store: file:///folder or s3://bucket/prefix")
         workflow.arguments = arguments.model_copy(update={"parameters": [*parameters, store]})
-
-
-def _fill_workflow_template(template: WorkflowTemplate) -> WorkflowTemplate:
-    return fill_workflow(template)
-
-
-def _fill_cron_workflow(workflow: CronWorkflow) -> CronWorkflow:
-    return fill_workflow(workflow)
 
 
 def _image() -> str:

@@ -94,9 +94,10 @@ def _workflow(module: ModuleType, name: str, file: str) -> Workflow:
     if len(names) == 1:
         return _made(names[0], vars(module)[names[0]])
     if names:
-        raise ConfigurationError(f"expected one workflow, got {len(names)}; choose one as {file}:NAME of {', '.join(names)}")
+        raise ConfigurationError(f"expected one workflow, got {len(names)}; choose one as {file}:NAME ({', '.join(names)})")
     raise ConfigurationError(
-        "expected a workflow, got none: write `with Workflow(...) as w:` or a function of no arguments annotated `-> Workflow`"
+        "expected a workflow, got none: write `with Workflow(...) as w:` or a function of no arguments annotated `-> Workflow` "
+        "(modules that workflow files import are named with an underscore)"
     )
 
 
