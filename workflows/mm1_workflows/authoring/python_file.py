@@ -59,8 +59,8 @@ def _importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # the last one: the file itself may have put its folder on the path
-        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
+        if entry in sys.path:  # the last one: the file itself may have put its folder on the path
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
         sys.path_importer_cache.pop(entry, None)
         own = {name for name, module in list(sys.modules.items()) if name not in before and _lies_in(folder, module)}
         for name in [name for name in sys.modules if name.partition(".")[0] in own]:
@@ -80,7 +80,7 @@ def _errors_named(path: Path) -> Iterator[None]:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # also sys.exit(): the file's author reads the message, whatever the file does wrong
-        kind = BY_OUTCOME[error.outcome] if isinstance(error, Mm1Error) else ConfigurationError
+        kind = BY_OUTCOME.get(error.outcome, ConfigurationError) if isinstance(error, Mm1Error) else ConfigurationError
         raise kind(f"workflow file {_place(error, path)}: {_reason(error)}") from error
 
 

@@ -70,12 +70,12 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
 
 
 def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
-    """How a step that trains starts its ranks in the places of a profile."""
-    pools = {name: one for name, one in profile.pools.items() if name == pool or one.gpus}
-    used = {one.image for one in pools.values()}
+    """How a step that trains starts its ranks on the pools of a profile."""
+    pools = {name: entry for name, entry in profile.pools.items() if name == pool or entry.gpus}
+    used = {entry.image for entry in pools.values()}
     return Launcher(
         pool=pool,
-        pools={name: one.model_copy(update={"machine": {}}) for name, one in pools.items()},
+        pools={name: entry.model_copy(update={"machine": {}}) for name, entry in pools.items()},
         images={name: profile.image(name) for name in sorted(used)},
         account=profile.accounts.rank,
         environment_secret=profile.environment_secret,

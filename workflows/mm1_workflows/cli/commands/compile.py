@@ -25,12 +25,12 @@ def compile_all(command: Compile) -> int:
             say(shown, diff)
             say(shown, f"{path} is not up to date: run `make compile`")
         for path in strays:
-            say(shown, f"{path} was made from a workflow file that is not there: run `make compile`")
+            say(shown, f"{path} was made from a workflow file that no longer exists: run `make compile`")
         return int(Outcome.CONFIGURATION) if differing or strays else 0
     changed = compiler.write(files)
     for path in strays:
         path.unlink()
-        say(shown, f"removed {path}: its workflow file is not there")
+        say(shown, f"removed {path}: its workflow file no longer exists")
     folders = ", ".join(sorted({str(file.path.parent) for file in files}))
     say(shown, f"{len(targets)} workflows for {', '.join(engines)}: {len(changed)} of {len(files)} files changed in {folders}")
     if "kubeflow" in engines:
