@@ -13,47 +13,55 @@ The address that comes out goes into ``-p data=...`` of the other pipelines.
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
+from mm1_workflows.authoring.shared_parameters import PRESET, SOURCES, TOKENIZER
+
+ALL_SOURCES = (
+    *SOURCES,
+    Parameter(
+        name="synthetic", value="", description="pairs with rewritten captions, in the formats of captions; empty = none"
+    ),
+    Parameter(
+        name="instructions",
+        value="",
+        description="conversations: LLaVA json or jsonl with its images beside; empty = none",
+    ),
+)
 
 with Workflow(
     generate_name="mm1-ingest-",
     entrypoint="ingest",
     on_exit="at-exit",
     arguments=[
-        Parameter(name="captions", value="world:0"),
-        Parameter(name="synthetic", value=""),
-        Parameter(name="interleaved", value="world:0"),
-        Parameter(name="text", value="world:0"),
-        Parameter(name="instructions", value=""),
-        Parameter(name="preset", value="toy"),
-        Parameter(name="tokenizer", value="train"),
-        Parameter(name="vocabulary", value="1024"),
-        Parameter(name="remote", value="refuse"),
-        Parameter(name="part_bytes", value="512000000"),
+        *ALL_SOURCES,
+        PRESET,
+        *TOKENIZER,
+        Parameter(
+            name="remote",
+            value="refuse",
+            enum=["refuse", "fetch", "fetch-private"],
+            description="images with http(s) addresses: refuse, fetch them, or fetch also from private networks",
+        ),
+        Parameter(
+            name="part_bytes",
+            value="512000000",
+            description="approximate raw bytes per part; a larger file is a part of its own",
+        ),
     ],
 ) as w:
-    sources = {name: w.get_parameter(name) for name in ("captions", "synthetic", "interleaved", "text", "instructions")}
     with DAG(name="ingest"):
-        plan = steps.ingest_plan(**sources, part_bytes=w.get_parameter("part_bytes"))
+        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, "part_bytes"))
         filtered = steps.ingest_filter(
-            **sources,
             part="{{item}}",
-            tokenizer=w.get_parameter("tokenizer"),
-            preset=w.get_parameter("preset"),
-            remote=w.get_parameter("remote"),
+            with_param=plan.get_parameter("parts"),
+            **steps.given(*ALL_SOURCES, PRESET, "tokenizer", "remote"),
+        )
+        merged = steps.ingest_merge(parts=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER))
+        sharded = steps.ingest_shard(
+            merged=merged.get_parameter("manifest"),
+            part="{{item}}",
             with_param=plan.get_parameter("parts"),
         )
-        merged = steps.ingest_merge(
-            parts=filtered.get_parameter("manifest"),
-            tokenizer=w.get_parameter("tokenizer"),
-            vocabulary=w.get_parameter("vocabulary"),
-        )
-        sharded = steps.ingest_shard(
-            merged=merged.get_parameter("manifest"), part="{{item}}", with_param=plan.get_parameter("parts")
-        )
-        collected = steps.ingest_collect(merged=merged.get_parameter("manifest"), parts=sharded.get_parameter("manifest"))
-        plan >> [filtered, sharded]
-        filtered >> merged >> sharded >> collected
-        merged >> collected
+        steps.ingest_collect(merged=merged.get_parameter("manifest"), parts=sharded.get_parameter("manifest"))
 
     with DAG(name="at-exit"):
         steps.report(title="Ingested data", status="{{workflow.status}}")

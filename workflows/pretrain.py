@@ -12,111 +12,60 @@ A cluster:   ``hera submit workflows/pretrain.py -p recipe=mm1_tiny_moe``.
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
+from mm1_workflows.authoring.shared_parameters import (
+    BENCHMARKS,
+    DATA,
+    MIXING,
+    PRESET,
+    PRETRAINING,
+    RANKS,
+    SEED,
+    SOURCES,
+    TOKENIZER,
+)
 
 with Workflow(
     generate_name="mm1-pretrain-",
     entrypoint="pretrain",
     on_exit="at-exit",
     arguments=[
-        Parameter(name="captions", value="world:0"),
-        Parameter(name="interleaved", value="world:0"),
-        Parameter(name="text", value="world:0"),
-        Parameter(name="data", value="", description="RawData that exists already; nothing is ingested then"),
-        Parameter(name="preset", value="toy"),
-        Parameter(name="tokenizer", value="train"),
-        Parameter(name="vocabulary", value="1024"),
-        Parameter(name="vision", value=""),
-        Parameter(name="decoder", value=""),
-        Parameter(name="weights", value="mm1", description="share of each source, or mm1, mm1.5"),
-        Parameter(name="thresholds", value="quality>=0.1", description="what a shard must be to enter a mixture"),
-        Parameter(name="as_of", value="", description="time whose knowledge of the shards counts; empty = now"),
-        Parameter(name="sequence_length", value="128"),
-        Parameter(name="max_images", value="24"),
-        Parameter(name="image_tokens", value="4"),
-        Parameter(name="image_size", value="32"),
-        Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base"),
-        Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
-        Parameter(name="recipe", value="mm1_tiny", description="recipe of the pre-training on the mixture"),
-        Parameter(name="overrides", value="", description="overrides of the pre-training's recipe: path=value ..."),
-        Parameter(name="nodes", value="1"),
-        Parameter(name="processes", value="0"),
-        Parameter(name="pool", value=""),
-        Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items"),
-        Parameter(name="benchmarks", value="world:0"),
-        Parameter(name="split", value="test"),
-        Parameter(name="tasks", value="captions captions_heldout@0 vqa vqa_heldout@0,4 vague novel@8 text@0"),
-        Parameter(name="shots", value="0 4 8"),
-        Parameter(name="items", value="256"),
+        *SOURCES,
+        DATA,
+        PRESET,
+        *TOKENIZER,
+        *MIXING,
+        *PRETRAINING,
+        *RANKS,
+        SEED,
+        *BENCHMARKS,
+        Parameter(
+            name="tasks",
+            value="captions captions_heldout@0 vqa vqa_heldout@0,4 vague novel@8 text@0",
+            description="tasks, separated by spaces; name@0,4 sets the shots of one task",
+        ),
+        Parameter(name="shots", value="0 4 8", description="numbers of demonstrations, separated by spaces"),
     ],
 ) as w:
     with DAG(name="pretrain"):
-        ingest = steps.ingest(
-            data=w.get_parameter("data"),
-            captions=w.get_parameter("captions"),
-            interleaved=w.get_parameter("interleaved"),
-            text=w.get_parameter("text"),
-            tokenizer=w.get_parameter("tokenizer"),
-            vocabulary=w.get_parameter("vocabulary"),
-            preset=w.get_parameter("preset"),
-        )
+        ingest = steps.ingest(**steps.given(*SOURCES, DATA, PRESET, *TOKENIZER))
         raw = ingest.get_parameter("manifest")
-        text_mix = steps.data_mix(
-            name="text-mix",
-            data=raw,
-            weights="text=1",
-            thresholds=w.get_parameter("thresholds"),
-            as_of=w.get_parameter("as_of"),
-            sequence_length=w.get_parameter("sequence_length"),
-            max_images=w.get_parameter("max_images"),
-            image_tokens=w.get_parameter("image_tokens"),
-            image_size=w.get_parameter("image_size"),
-            seed=w.get_parameter("seed"),
-        )
-        mix = steps.data_mix(
-            name="mix",
-            data=raw,
-            weights=w.get_parameter("weights"),
-            thresholds=w.get_parameter("thresholds"),
-            as_of=w.get_parameter("as_of"),
-            sequence_length=w.get_parameter("sequence_length"),
-            max_images=w.get_parameter("max_images"),
-            image_tokens=w.get_parameter("image_tokens"),
-            image_size=w.get_parameter("image_size"),
-            seed=w.get_parameter("seed"),
-        )
+        mixing = steps.given(*MIXING, SEED)
+        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text=1", **mixing)
+        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights"), **mixing)
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),
-            recipe=w.get_parameter("text_recipe"),
-            decoder=w.get_parameter("decoder"),
-            overrides=w.get_parameter("text_overrides"),
-            nodes=w.get_parameter("nodes"),
-            processes=w.get_parameter("processes"),
-            pool=w.get_parameter("pool"),
-            seed=w.get_parameter("seed"),
+            **steps.given(*RANKS, SEED, "decoder", recipe="text_recipe", overrides="text_overrides"),
         )
         pretrain = steps.pretrain(
             data=mix.get_parameter("manifest"),
-            recipe=w.get_parameter("recipe"),
             init=text_base.get_parameter("manifest"),
-            vision=w.get_parameter("vision"),
-            overrides=w.get_parameter("overrides"),
-            nodes=w.get_parameter("nodes"),
-            processes=w.get_parameter("processes"),
-            pool=w.get_parameter("pool"),
-            seed=w.get_parameter("seed"),
+            **steps.given(*RANKS, SEED, "recipe", "overrides", "vision"),
         )
-        evaluate = steps.evaluate(
+        steps.evaluate(
             checkpoint=pretrain.get_parameter("manifest"),
-            benchmarks=w.get_parameter("benchmarks"),
-            split=w.get_parameter("split"),
-            tasks=w.get_parameter("tasks"),
-            shots=w.get_parameter("shots"),
-            items=w.get_parameter("items"),
-            seed=w.get_parameter("seed"),
+            **steps.given(*BENCHMARKS, SEED, "tasks", "shots"),
         )
-        ingest >> text_mix >> text_base >> pretrain
-        ingest >> mix >> pretrain >> evaluate
 
     with DAG(name="at-exit"):
         steps.report(title="Pre-training", status="{{workflow.status}}")

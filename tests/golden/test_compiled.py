@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hera.workflows import Parameter
 
-from mm1_workflows.authoring import profiles
+from mm1_workflows.argo.document import parameters_of, spec_of
+from mm1_workflows.argo.expressions import substitute
+from mm1_workflows.authoring import profiles, shared_parameters
 from mm1_workflows.engines import yaml as compiler
 from mm1_workflows.rules import policy
 from mm1_workflows.rules.reading import read_workflow
@@ -71,6 +74,50 @@ def test_the_whole_chain_is_there() -> None:
     assert {task.template.launches for task in workflow.tasks.values() if task.template.step in ("pretrain", "sft")} == {
         "train-h100"
     }
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_every_parameter_is_described_and_offers_its_choices(file: Path) -> None:
+    document = yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())
+    workflow = read_workflow(document)
+    for raw in parameters_of(spec_of(document)):
+        assert raw.get("description"), raw["name"]
+        kind = workflow.parameters[raw["name"]].type
+        assert raw.get("enum") == (kind if isinstance(kind, list) else None), raw["name"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_shared_parameters_are_the_same_in_every_file(file: Path) -> None:
+    shared = [
+        parameter
+        for value in vars(shared_parameters).values()
+        for parameter in (value if isinstance(value, tuple) else [value])
+        if isinstance(parameter, Parameter)
+    ]
+    departures = {"ingest": {"instructions"}, "sft": {"recipe", "overrides"}}.get(file.stem, set())
+    raws = parameters_of(spec_of(yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())))
+    declared = {raw["name"]: (raw.get("value"), raw["description"]) for raw in raws}
+    for parameter in shared:
+        if parameter.name in declared.keys() - departures:
+            assert declared[parameter.name] == (parameter.value, parameter.description)
+
+
+def test_fine_tuning_alone_mixes_as_the_whole_chain_does() -> None:
+    def mixture(file: str, task: str) -> dict[str, str]:
+        workflow = read_workflow(yaml.safe_load((FOLDER / f"{file}.yaml").read_text()))
+        values = {f"workflow.parameters.{name}": item.value or "" for name, item in workflow.parameters.items()}
+        arguments = workflow.tasks[task].arguments
+        return {name: substitute(arguments[name], values.__getitem__) for name in arguments if name not in ("data", "task")}
+
+    assert mixture("sft", "mix") == mixture("full", "instruction-mix")
+
+
+def test_the_stub_of_steps_is_up_to_date(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    (stub,) = compiler.stub_files()
+    assert stub.path.read_text() == stub.text, "run `make compile`"
+    monkeypatch.chdir(tmp_path)
+    assert compiler.stub_files() == [], "outside a checkout it came with the package"
 
 
 def test_compiling_twice_gives_the_same_and_imports_no_torch(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_wrong_parameters_are_refused_before_anything_starts(place: Path) -> Non
     file = workflow_file(place, build(body, word="x", count="3"))
     done = subprocess.run(command(place, file, "-p", "wrod=y", "-p", "count=many"), capture_output=True, text=True, check=False)
     assert done.returncode == Outcome.CONFIGURATION
-    assert "did you mean 'word'?" in done.stderr and "count='many': an integer is wanted" in done.stderr
+    assert "did you mean 'word'?" in done.stderr and "count: expected an integer, got 'many'" in done.stderr
     assert "word   text, default 'x'" in done.stderr
     assert not (place / "runs").exists() and not (place / "store").exists()
 

@@ -1,8 +1,8 @@
 """Random workflows inside the subset that all engines understand, of toy steps: one generator for every engine's tests.
 
 A plan is drawn first (tasks, edges, what is read, conditions, loops, pods), then built with Hera, in any order of declaration.
-Whatever the plan says is legal by construction: a reference is an edge, what follows a conditional task carries its condition,
-conditions read plain outputs of unconditional tasks, loops run over lists.
+Whatever the plan says is legal by construction: what follows a conditional task carries its condition, conditions read plain
+outputs of unconditional tasks, loops run over lists. Edges that follow from references are written with `>>` or left out.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class TaskPlan:
     loop: str | None = None
     """``items``, ``parameter``, or the task whose output ``items`` is looped over."""
 
+    def refers_to(self, other: str) -> bool:
+        """Whether the task refers to an output of another."""
+        return self.loop == other or any(f"{{{{tasks.{other}." in text for text in (*self.say, self.then, self.when or ""))
+
 
 @dataclass(frozen=True)
 class PodPlan:
@@ -59,6 +63,8 @@ class WorkflowPlan:
     """The order in which the file declares them."""
     pod: PodPlan
     exit_task: bool
+    all_edges: bool
+    """Whether `>>` also repeats the edges that references imply."""
 
 
 @st.composite
@@ -77,7 +83,9 @@ def plans(draw: st.DrawFn, max_tasks: int = 7) -> WorkflowPlan:
             secret=st.sampled_from(["", "store", "other"]),
         )
     )
-    return WorkflowPlan(tuple(tasks), tuple(draw(st.permutations(range(len(tasks))))), pod, draw(st.booleans()))
+    return WorkflowPlan(
+        tuple(tasks), tuple(draw(st.permutations(range(len(tasks))))), pod, draw(st.booleans()), draw(st.booleans())
+    )
 
 
 @st.composite
@@ -123,7 +131,8 @@ def build(plan: WorkflowPlan) -> Document:
             made = {plan.tasks[number].name: _make(plan.tasks[number]) for number in plan.declared}
             for task in plan.tasks:
                 for other in task.before:
-                    made[other] >> made[task.name]
+                    if plan.all_edges or not task.refers_to(other):
+                        made[other] >> made[task.name]
         if plan.exit_task:
             with DAG(name="at-exit"):
                 toy("finish", say="{{workflow.status}}", then="{{workflow.name}} ended")

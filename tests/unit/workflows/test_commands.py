@@ -32,6 +32,7 @@ from mm1_workflows import cli
 from mm1_workflows.cli.commands import doctor, serve
 
 ZERO = "0" * 64
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def raw(store: Store, word: str) -> RawData:
@@ -73,6 +74,14 @@ def store(tmp_path: Path) -> Store:
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*.py")), ids=lambda path: path.stem)
+def test_the_list_of_a_workflow_describes_every_parameter(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(file), "--list"]) == 0
+    tasks, parameters = capsys.readouterr().out.split("parameters (-p name=value):\n")
+    assert "at the end" in tasks and len(parameters.splitlines()) > 5
+    assert all("; " in line for line in parameters.splitlines())
 
 
 def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

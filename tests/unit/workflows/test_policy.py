@@ -28,10 +28,8 @@ WHEN = "{{tasks.a.outputs.parameters.text}} == yes"
 
 def body(w: Workflow) -> None:
     first = toy("a", say=w.get_parameter("word"), count=w.get_parameter("count"))
-    maybe = toy("b", say=first.get_parameter("text"), when=WHEN)
-    loop = toy("c", say="{{item}}", with_param=first.get_parameter("items"))
-    first >> maybe
-    first >> loop
+    toy("b", say=first.get_parameter("text"), when=WHEN)
+    toy("c", say="{{item}}", with_param=first.get_parameter("items"))
 
 
 @pytest.fixture(scope="module")

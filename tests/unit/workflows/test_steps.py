@@ -1,28 +1,33 @@
-"""Steps as Hera templates: arguments, types, hooks, profiles, loading."""
+"""Steps as Hera templates and tasks: arguments, signatures, edges, types, hooks, profiles."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hera.workflows import DAG, Container, Parameter, Workflow
+from hera.workflows import DAG, Container, Parameter, Task, Workflow
 
 from mm1.errors import ConfigurationError
 from mm1_workflows.argo import parameters
-from mm1_workflows.argo.document import InputType, spec_of
+from mm1_workflows.argo.document import Document, InputType, spec_of
 from mm1_workflows.argo.graph import read_template
-from mm1_workflows.authoring import profiles, steps
+from mm1_workflows.authoring import declarations, profiles, signatures, steps
 from mm1_workflows.authoring.load import load
+from mm1_workflows.rules.finding import PolicyError
 from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_steps import STEP
 from tests.support.toy_workflows import build, toy
 
+ROOT = Path(__file__).parents[3]
+
 
 def body(w: Workflow) -> None:
     first = toy("first", say=w.get_parameter("word"), count=w.get_parameter("count"), seconds=0.5)
-    second = toy("second", say=first.get_parameter("text"))
-    first >> second
+    toy("second", say=first.get_parameter("text"))
 
 
 def test_a_step_becomes_one_template_with_all_its_inputs() -> None:
@@ -53,11 +58,119 @@ def test_unknown_and_missing_inputs_are_refused() -> None:
         build(lambda w: steps.dance())
 
 
-def test_parameters_are_described_and_typed_by_the_inputs_they_feed() -> None:
+def test_parameters_are_typed_by_the_inputs_they_feed() -> None:
     workflow = read_workflow(build(body, word="x", count="3"))
     assert workflow.parameters["count"].type == "integer"
-    assert workflow.parameters["count"].description == "steps of progress"
     assert workflow.parameters["store"].value == "s3://mm1/store"
+    assert workflow.parameters["store"].description.startswith("object store")
+
+
+def test_steps_look_like_functions() -> None:
+    """Signature, docstring and names are what editors and ``help`` show."""
+    signature = inspect.signature(steps.data_mix)
+    assert next(iter(signature.parameters)) == "data" and signature.parameters["data"].default is inspect.Parameter.empty
+    assert signature.parameters["max_images"].default == 24 and signature.parameters["max_images"].annotation is int
+    assert {"name", "when", "with_param", "with_items"} <= set(signature.parameters)
+    assert steps.data_mix.__doc__ and "sequence_length: tokens of a packed sequence [default: 128]" in steps.data_mix.__doc__
+    assert {"data_mix", "pretrain", "given", "task"} <= set(dir(steps)) and "wrapper" not in dir(steps)
+    assert not hasattr(steps, "__wrapped__")
+
+
+@pytest.mark.parametrize("name", declarations.names())
+def test_a_step_is_described_and_leaves_the_task_s_keywords_free(name: str) -> None:
+    step = declarations.declaration(name)
+    fields = step.inputs.model_fields | step.outputs.model_fields
+    assert [field for field, info in fields.items() if not info.description] == []
+    assert not signatures.TASK_KEYWORDS.keys() & step.inputs.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("pools", "known: check_data"), ("wrapper", "known:"), ("data_mx", "mean 'data_mix'")]
+)
+def test_what_is_no_step_is_refused_with_the_nearest_names(name: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        steps.declaration(name)
+
+
+FLOW = """
+from hera.workflows import DAG, Workflow
+
+from mm1_workflows import steps
+from mm1_workflows.authoring.shared_parameters import MIXING
+
+with Workflow(generate_name="x-", entrypoint="main", arguments=[*MIXING]) as w, DAG(name="main"):
+    mix = steps.data_mix(data="address", seed=1, **steps.given(*MIXING))
+    steps.pretrain(data=mix.get_parameter("manifest"), recipe="mm1_tiny", name="train")
+"""
+
+
+def test_a_type_checker_sees_the_inputs_of_steps(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(FLOW)
+    wrong.write_text(FLOW.replace("seed=1", "sede=1").replace('recipe="mm1_tiny", ', ""))
+    mypy = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(tmp_path / "cache")]
+    checked = subprocess.run([*mypy, str(right), str(wrong)], cwd=ROOT, capture_output=True, text=True)
+    errors = [line.split("error: ")[1] for line in checked.stdout.splitlines() if "error: " in line]
+    assert errors == [
+        'Unexpected keyword argument "sede" for "data_mix"  [call-arg]',
+        'Missing named argument "recipe" for "pretrain"  [call-arg]',
+    ], checked.stdout
+
+
+def build_given(**renamed: str) -> Document:
+    word = Parameter(name="word", value="a")
+    arguments = [word, Parameter(name="count", value="2"), Parameter(name="other", value="b")]
+    with Workflow(generate_name="x-", entrypoint="main", arguments=arguments) as w, DAG(name="main"):
+        steps.task(STEP, name="one", **steps.given("count", say=word, **renamed))
+    document: Document = w.to_dict()
+    return document
+
+
+def test_given_parameters_feed_inputs_of_the_same_name_or_another() -> None:
+    arguments = read_workflow(build_given(then="other")).tasks["one"].arguments
+    assert arguments == {
+        "count": "{{workflow.parameters.count}}",
+        "say": "{{workflow.parameters.word}}",
+        "then": "{{workflow.parameters.other}}",
+        "task": "one",
+    }
+
+
+def test_given_parameters_must_be_declared() -> None:
+    with pytest.raises(ConfigurationError, match="declares no parameter 'othr'; did you mean 'other'"):
+        build_given(then="othr")
+    with pytest.raises(ConfigurationError, match="inside `with Workflow"):
+        steps.given("count")
+
+
+def edges(document: Document) -> dict[str, tuple[str, ...]]:
+    return {name: task.depends for name, task in read_workflow(document).tasks.items()}
+
+
+def test_a_task_depends_on_the_tasks_whose_outputs_it_refers_to() -> None:
+    def body(w: Workflow) -> None:
+        ask = toy("ask", say="go")
+        words = toy("words")
+        toy("act", when=f"{ask.get_parameter('text')} == go")
+        toy("each", say="{{item}}", with_param=words.get_parameter("items"))
+        both = toy("both", say=f"{words.get_parameter('text')} of {ask.get_parameter('text')}")
+        words >> both  # written twice: one edge
+        ask >> toy("after")  # an edge without data
+        Task(name="hand", template="step-toy", arguments={"say": ask.get_parameter("text"), "task": "hand"})
+
+    assert edges(build(body)) == {
+        "ask": (), "words": (), "act": ("ask",), "each": ("words",), "both": ("words", "ask"), "after": ("ask",),
+        "hand": ("ask",),
+    }  # fmt: skip
+
+
+def test_references_in_a_circle_are_refused() -> None:
+    with pytest.raises(PolicyError, match="P003 tasks a, b: depend on each other in a circle"):
+        read_workflow(build(lambda w: [toy("a", say=text("b")), toy("b", say=text("a"))]))
+
+
+def text(task: str) -> str:
+    return f"{{{{tasks.{task}.outputs.parameters.text}}}}"
 
 
 def test_typed_parameters_are_checked() -> None:
@@ -70,7 +183,7 @@ def test_typed_parameters_are_checked() -> None:
     }.items():
         with pytest.raises(ConfigurationError, match=complaint) as caught:
             parameters.check(workflow, parameters.parse(given))
-        assert "word   text, required; text that comes out again" in str(caught.value)
+        assert "word   text, required" in str(caught.value)
     for words in (["word"], ["=x"], ["word=1", "word=2"]):
         with pytest.raises(ConfigurationError):
             parameters.parse(words)
@@ -132,36 +245,6 @@ def test_a_profile_changes_images_pools_and_store(tmp_path: Path) -> None:
     assert read_workflow(sited.document).parameters["store"].value == "s3://site/store"
     assert sited.profile.image("trainer") == plain.profile.image("trainer")
     assert load(str(file)).document == plain.document  # nothing of the site's profile is left
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "complaint"),
-    [
-        ("none.py", None, "no such file"),
-        ("words.txt", "x", "a Python file or a YAML file is wanted"),
-        ("empty.py", "x = 1", "one workflow is wanted, there are 0"),
-        ("broken.py", "x = 1\n1 / 0", "line 2: ZeroDivisionError"),
-        ("syntax.py", "def", "SyntaxError"),
-        ("bad.yaml", "a: [", "not YAML"),
-        ("two.yaml", "a: 1\n---\nb: 2", "exactly one YAML object"),
-    ],
-)
-def test_files_that_hold_no_workflow(tmp_path: Path, name: str, text: str | None, complaint: str) -> None:
-    path = tmp_path / name
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ConfigurationError, match=complaint):
-        load(str(path))
-
-
-def test_one_of_several_workflows_is_named_after_a_colon(tmp_path: Path) -> None:
-    file = tmp_path / "flow.py"
-    file.write_text(WORKFLOW + WORKFLOW.replace("as w", "as other").replace("toy-", "other-"))
-    with pytest.raises(ConfigurationError, match="choose one"):
-        load(str(file))
-    assert read_workflow(load(f"{file}:other").document).name == "other"
-    with pytest.raises(ConfigurationError, match="did you mean 'other'"):
-        load(f"{file}:ohter")
 
 
 @pytest.mark.parametrize(

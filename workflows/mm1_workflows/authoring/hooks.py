@@ -1,24 +1,26 @@
 """What holds for every template and every workflow, put in place by Hera's pre-build hooks.
 
 Importing this module registers the hooks, so a template written by hand gets the same resources of its pool, retry by outcome
-class, restricted security context, ``/dev/shm``, grace period and labels as one made by :mod:`mm1_workflows.authoring.steps`.
-A hook fills only what the template leaves open, so a workflow may be built any number of times.
+class, restricted security context, ``/dev/shm``, grace period and labels as one made by :mod:`mm1_workflows.authoring.steps`,
+and every task depends on the tasks whose outputs it refers to. A hook fills only what is left open, so a workflow may be built
+any number of times.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Hera reads a hook's class from its return annotation, which must not be a string.
 
 import json
-from typing import Any
+from typing import TypeVar
 
 from hera.shared import global_config
 from hera.workflows import (
+    DAG,
     Container,
     CronWorkflow,
     EmptyDirVolume,
     Env,
     ExistingVolume,
-    Parameter,
     RetryStrategy,
+    Task,
     Workflow,
     WorkflowTemplate,
 )
@@ -26,6 +28,7 @@ from hera.workflows.env_from import SecretEnvFrom
 from hera.workflows.models import (
     Backoff,
     Capabilities,
+    Parameter,
     PodGC,
     PodSecurityContext,
     ResourceRequirements,
@@ -36,10 +39,11 @@ from hera.workflows.models import (
 )
 
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
-from mm1_workflows.argo.expressions import RETRY_EXPRESSION
-from mm1_workflows.authoring import profiles
+from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
+from mm1_workflows.authoring import hera_private, profiles
 from mm1_workflows.authoring.profiles import Profile
 
+WorkflowT = TypeVar("WorkflowT", bound=Workflow)
 LABELS = {"app.kubernetes.io/part-of": "mm1"}
 DEFAULT_SECONDS = 86_400
 DEFAULT_GRACE_S = 60
@@ -103,11 +107,46 @@ def grace_patch(seconds: int) -> str:
     return json.dumps({"terminationGracePeriodSeconds": seconds})
 
 
+def fill_dag(dag: DAG) -> DAG:
+    """Make every task of a DAG depend on the tasks whose outputs it refers to.
+
+    Argo does not wait for a task because its output is referred to. The edges are added when the workflow is built, not when
+    the task is made: Hera refuses an explicit ``a >> b`` after the edge exists.
+    """
+    order = {task.name: number for number, task in enumerate(dag.tasks)}
+    for task in dag.tasks:
+        if isinstance(task, Task) and not task.dependencies:
+            _add_edges(task, order)
+    return dag
+
+
+def _add_edges(task: Task, order: dict[str, int]) -> None:
+    existing = parse_depends(task.depends or "")
+    if existing is None:  # not a plain conjunction: refused later, by rule P003
+        return
+    values = [str(parameter.value or "") for parameter in hera_private.arguments_of(task).parameters or []]
+    producers = {name for name, _ in task_outputs([*values, task.when or "", str(task.with_param or "")])}
+    missing = sorted((producers & order.keys()).difference(existing), key=order.__getitem__)
+    task.depends = " && ".join([*existing, *missing]) or None
+
+
 def fill_workflow(workflow: Workflow) -> Workflow:
-    """Give a workflow what every workflow has: store parameter, bounds, labels, pod security; describe its parameters."""
+    """Give a workflow what every workflow has: store parameter, bounds, labels, pod security."""
+    return _filled(workflow)
+
+
+def _fill_workflow_template(template: WorkflowTemplate) -> WorkflowTemplate:
+    return _filled(template)
+
+
+def _fill_cron_workflow(workflow: CronWorkflow) -> CronWorkflow:
+    return _filled(workflow)
+
+
+def _filled(workflow: WorkflowT) -> WorkflowT:
     profile = profiles.current()
     workflow.labels = LABELS | (workflow.labels or {})
-    workflow.arguments = _parameters(workflow, profile)
+    _add_store(workflow, profile)
     workflow.active_deadline_seconds = workflow.active_deadline_seconds or profile.run_seconds
     workflow.service_account_name = workflow.service_account_name or profile.accounts.step
     if workflow.archive_logs is None and profile.archive_logs:
@@ -123,44 +162,12 @@ def fill_workflow(workflow: Workflow) -> Workflow:
     return workflow
 
 
-def _parameters(workflow: Workflow, profile: Profile) -> list[Parameter]:
-    built = workflow._build_arguments()
-    parameters = [Parameter.from_model(model) for model in (built.parameters or [] if built else [])]
+def _add_store(workflow: Workflow, profile: Profile) -> None:
+    arguments = hera_private.arguments_of(workflow)
+    parameters = arguments.parameters or []
     if not any(parameter.name == "store" for parameter in parameters):
-        text = "object store: file:///folder or s3://bucket/prefix"
-        parameters.append(Parameter(name="store", value=profile.store, description=text))
-    described = _declarations(workflow)
-    for parameter in parameters:
-        if source := described.get(parameter.name or ""):
-            parameter.description = parameter.description or source.description
-            parameter.enum = parameter.enum or source.enum
-    return parameters
-
-
-def _declarations(workflow: Workflow) -> dict[str, Any]:
-    """Workflow parameter -> the first template input that it feeds as it is."""
-    templates = {template.name: template for template in workflow.templates}
-    found: dict[str, Any] = {}
-    for task in (task for template in workflow.templates for task in getattr(template, "tasks", [])):
-        template = templates.get(getattr(task.template, "name", task.template))
-        inputs = template._build_inputs() if isinstance(template, Container) else None
-        declared = {model.name: model for model in (inputs.parameters or [] if inputs else [])}
-        arguments = task._build_arguments()
-        for argument in arguments.parameters or [] if arguments else []:
-            prefix, _, name = str(argument.value or "").strip("{} ").rpartition("workflow.parameters.")
-            if not prefix and name and argument.name in declared:
-                found.setdefault(name, declared[argument.name])
-    return found
-
-
-def _register(hook: Any, cls: type) -> None:
-    """Register for a class: Hera reads the class from the return annotation."""
-
-    def typed(value: Any) -> Any:
-        return hook(value)
-
-    typed.__annotations__["return"] = cls
-    global_config.register_pre_build_hook(typed)
+        store = Parameter(name="store", value=profile.store, description="object store: file:///folder or s3://bucket/prefix")
+        workflow.arguments = arguments.model_copy(update={"parameters": [*parameters, store]})
 
 
 def _image() -> str:
@@ -168,6 +175,5 @@ def _image() -> str:
 
 
 global_config.image = _image
-_register(fill_container, Container)
-for _cls in (Workflow, WorkflowTemplate, CronWorkflow):
-    _register(fill_workflow, _cls)
+for _hook in (fill_container, fill_dag, fill_workflow, _fill_workflow_template, _fill_cron_workflow):
+    global_config.register_pre_build_hook(_hook)

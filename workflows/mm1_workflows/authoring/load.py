@@ -1,25 +1,28 @@
 """From a file to a built workflow as plain data.
 
-A Python file is loaded by path under a private module name, so that no workflow file shadows a package; its workflow is built
-under the chosen profile. A YAML file is taken as it is, without importing hera.
+A Python file is executed and its workflow built under the chosen profile. A YAML file is taken as it is, without importing
+hera.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mm1.config.resolve import suggest
-from mm1.errors import ConfigurationError, Mm1Error
+from mm1.errors import ConfigurationError
 from mm1_workflows.argo.document import Document
 from mm1_workflows.authoring import pipelines, profiles
+from mm1_workflows.authoring.python_file import executed
+
+if TYPE_CHECKING:
+    from hera.workflows import Workflow
 
 
 @dataclass(frozen=True)
@@ -27,76 +30,104 @@ class Loaded:
     """A workflow file, built."""
 
     target: str
-    """What was asked for: ``file.py``, ``file.py:object``, ``file.yaml``."""
+    """The file as it was named: ``file.py``, ``file.py:name``, ``file.yaml``."""
     document: Document
     """The Argo object as plain data."""
     profile: profiles.Profile
 
 
 def load(target: str, profile: str = "default") -> Loaded:
-    """Load a workflow from ``file.py``, ``file.py:object``, a YAML file, or ``mm1:NAME`` (one that comes with this project).
+    """Load a workflow from ``file.py``, ``file.py:name``, a YAML file, or ``mm1:NAME`` (one that comes with this project).
 
     Args:
-        target: what to load; a Python file must hold one workflow, or the object is named after a colon.
+        target: what to load. ``name`` is a workflow of the file or a function of no arguments that returns one; it may be
+            omitted when the file has one workflow, or no workflow and one function annotated ``-> Workflow``.
         profile: name or file of the profile to build with.
 
     Raises:
-        ConfigurationError: no such file or object, not a workflow, or the file itself fails.
+        ConfigurationError: no such file or name, not a workflow, or the file itself fails.
     """
     chosen = profiles.read(profile)
     target = pipelines.file_of(target)
-    name, _, attribute = target.partition(":")
-    path = Path(name)
+    file, _, name = target.partition(":")
+    path = Path(file)
     if not path.is_file():
-        raise ConfigurationError(f"workflow file {name}: no such file")
+        raise ConfigurationError(f"workflow file {file}: no such file")
     if path.suffix in (".yaml", ".yml", ".json"):
         return Loaded(target, _read_yaml(path), chosen)
     if path.suffix != ".py":
-        raise ConfigurationError(f"workflow file {name}: a Python file or a YAML file is wanted")
-    with profiles.using(chosen):
-        return Loaded(target, _object(_execute(path), path, attribute).to_dict(), chosen)
+        raise ConfigurationError(f"workflow file {file}: expected a Python file or a YAML file")
+    with profiles.using(chosen), executed(path) as module:
+        return Loaded(target, _workflow(module, name, file).to_dict(), chosen)
 
 
 def _read_yaml(path: Path) -> Document:
     try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
-    except yaml.YAMLError as error:
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"workflow file {path}: not YAML: {error}") from None
-    if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise ConfigurationError(f"workflow file {path}: exactly one YAML object is wanted, there are {len(documents)}")
-    return documents[0]
+    if len(documents) == 1 and isinstance(documents[0], dict):
+        return documents[0]
+    content = ", ".join(map(_kind, documents)) or "nothing"
+    raise ConfigurationError(f"workflow file {path}: expected one Argo object, got {content}")
 
 
-def _execute(path: Path) -> ModuleType:
-    name = f"_mm1_workflow_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"workflow file {path}: cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and the like look their module up while it is executed
-    try:
-        spec.loader.exec_module(module)
-    except Mm1Error as error:
-        raise type(error)(f"workflow file {path}: {error}") from error
-    except Exception as error:
-        # Whatever the file itself does wrong is its author's to mend: show where in the file, not our own frames.
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = f", line {frames[-1].lineno}" if frames else ""
-        raise ConfigurationError(f"workflow file {path}{line}: {type(error).__name__}: {error}") from error
-    finally:
-        del sys.modules[name]
-    return module
+def _kind(document: Any) -> str:
+    """What a YAML document is, for a person."""
+    if isinstance(document, dict):
+        return str(document.get("kind") or "an object without a kind")
+    return f"a list of {len(document)}" if isinstance(document, list) else f"the text {str(document)[:40]!r}"
 
 
-def _object(module: ModuleType, path: Path, attribute: str) -> Any:
+def _workflow(module: ModuleType, name: str, file: str) -> Workflow:
+    """The workflow of a module that a target means."""
     from hera.workflows import Workflow
 
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Workflow)}
-    if attribute:
-        if attribute not in found:
-            raise ConfigurationError(f"workflow file {path}: no workflow {attribute!r}; {suggest(attribute, list(found))}")
-        return found[attribute]
-    if len({id(value) for value in found.values()}) != 1:
-        names = f"; choose one as {path}:<name> of {', '.join(found)}" if found else ""
-        raise ConfigurationError(f"workflow file {path}: one workflow is wanted, there are {len(found)}{names}")
-    return next(iter(found.values()))
+    workflows = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
+    functions = {key: value for key, value in vars(module).items() if _returns_workflow(value, module)}
+    if name:
+        value = vars(module).get(name)
+        if value is None:
+            raise ConfigurationError(f"no workflow {name!r}; {suggest(name, [*workflows, *functions])}")
+        return _made(name, value)
+    different = {id(value): key for key, value in workflows.items()}
+    names = list(different.values()) or list(functions)
+    if len(names) == 1:
+        return _made(names[0], vars(module)[names[0]])
+    if names:
+        raise ConfigurationError(f"expected one workflow, got {len(names)}; choose one as {file}:NAME ({', '.join(names)})")
+    raise ConfigurationError(
+        "expected a workflow, got none: write `with Workflow(...) as w:` or a function of no arguments annotated `-> Workflow` "
+        "(modules that workflow files import are named with an underscore)"
+    )
+
+
+def _made(name: str, value: Any) -> Workflow:
+    """A workflow, or what a function of no arguments returns."""
+    from hera.workflows import Workflow
+
+    if isinstance(value, Workflow):
+        return value
+    if not callable(value):
+        raise ConfigurationError(f"expected a workflow or a function that returns one, {name} is a {type(value).__name__}")
+    if required := _required(value):
+        raise ConfigurationError(f"expected a function of no arguments, {name} needs {', '.join(required)}")
+    made = value()
+    if not isinstance(made, Workflow):
+        raise ConfigurationError(f"expected a workflow, {name}() returned a {type(made).__name__}")
+    return made
+
+
+def _returns_workflow(value: Any, module: ModuleType) -> bool:
+    """Whether a value is a function of this module that is annotated ``-> Workflow`` and needs no arguments."""
+    if not inspect.isfunction(value) or value.__module__ != module.__name__ or _required(value):
+        return False
+    annotation = value.__annotations__.get("return")
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return text.rpartition(".")[2] in ("Workflow", "WorkflowTemplate", "CronWorkflow")
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [item.name for item in parameters if item.default is item.empty and item.kind not in optional]

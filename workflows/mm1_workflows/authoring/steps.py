@@ -1,212 +1,44 @@
-"""A component's declaration as a Hera template and a task: ``steps.<name>(...)`` inside a ``DAG``.
+"""The steps of this project as functions: ``steps.<name>(...)`` inside a ``DAG`` makes a task.
 
 ::
 
-    with Workflow(generate_name="mm1-pretrain-", entrypoint="pretrain", ...) as w:
+    with Workflow(generate_name="mm1-pretrain-", entrypoint="pretrain", arguments=[*SOURCES, *MIXING]) as w:
         with DAG(name="pretrain"):
-            raw = steps.ingest(captions=w.get_parameter("captions"))
-            mix = steps.data_mix(data=raw.get_parameter("manifest"))
-            raw >> mix
+            raw = steps.ingest(**steps.given(*SOURCES))
+            mix = steps.data_mix(data=raw.get_parameter("manifest"), **steps.given(*MIXING))
 
-Every input of the step is a keyword; what is left out keeps the component's default. ``name``, ``when``, ``with_param`` and
-``with_items`` are the task's own. Each step is declared once, in ``mm1_components.<name>``; this module only translates:
-command, one argument per input, output parameters, human artifacts. Reading declarations imports no torch.
+Every input of the step is a keyword; omitted inputs keep the step's defaults. ``name``, ``when``, ``with_param`` and
+``with_items`` belong to the task. A task that refers to an output of another depends on it (:mod:`hooks` adds the edge when
+the workflow is built); ``a >> b`` adds an edge without data.
+
+Type checkers and editors read ``steps.pyi`` instead, which ``mm1 compile`` writes from the same declarations. Reading
+declarations imports no torch.
 """
 
 from __future__ import annotations
 
-import contextvars
-import importlib
-import json
 from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin
 
-from hera.workflows import Artifact, Container, NoneArchiveStrategy, Parameter, Task
-from hera.workflows.models import ValueFrom
-from pydantic.fields import FieldInfo
+from hera.workflows import Task
 
-from mm1.config.resolve import suggest
-from mm1.errors import ConfigurationError
-from mm1_components.ranks.launcher import Launcher
-from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, flag_of, role_of
-from mm1_components.wrapper.declaration import Step
-from mm1_components.wrapper.pools import POOL_LABEL
-from mm1_workflows.argo.document import INPUTS_ANNOTATION, ITEM, LAUNCHES_ANNOTATION, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
-from mm1_workflows.authoring import hooks, profiles
+from mm1_workflows.authoring import declarations, signatures
+from mm1_workflows.authoring.declarations import declaration
+from mm1_workflows.authoring.tasks import given, task
 
-TEMPLATE_PREFIX = "step-"
-"""Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
-OUT_FOLDER = "/tmp/mm1/out"
-ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
-SUPERVISOR_GRACE_S = 120
-"""Time for a stopped supervisor to end its ranks; they save within their own grace period."""
+__all__ = ["declaration", "given", "task", *declarations.names()]
 
 
 def __getattr__(name: str) -> Callable[..., Task]:
-    """``steps.<name>``: the component of that name."""
+    """The step of that name.
+
+    Raises:
+        ConfigurationError: there is no such step.
+    """
     if name.startswith("_"):
-        raise AttributeError(name)
-
-    def make(**arguments: Any) -> Task:
-        return task(declaration(name), **arguments)
-
-    make.__name__ = name
-    return make
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = globals()[name] = signatures.function_of(declaration(name))
+    return function
 
 
-def declaration(name: str) -> Step[Any, Any]:
-    """A component's declaration.
-
-    Raises:
-        ConfigurationError: there is no such component.
-    """
-    try:
-        module = importlib.import_module(f"mm1_components.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"mm1_components.{name}":
-            raise
-        raise ConfigurationError(f"no step {name!r}: there is no module mm1_components.{name}") from None
-    step: Step[Any, Any] = module.STEP
-    return step
-
-
-def task(
-    step: Step[Any, Any],
-    *,
-    name: str | None = None,
-    when: str | None = None,
-    with_param: Any = None,
-    with_items: Any = None,
-    **inputs: Any,
-) -> Task:
-    """A task in the current DAG that runs a step.
-
-    Args:
-        step: the declaration.
-        name: the task's name; by default the step's.
-        when: condition, ``{{tasks.x.outputs.parameters.y}} == literal``.
-        with_param: a JSON list of strings, or a reference to one: one task per item, which inputs name as ``{{item}}``.
-        with_items: a list of strings, likewise.
-        inputs: the step's inputs by name: plain values, text with references, or ``get_parameter(...)`` of a task or workflow.
-
-    Raises:
-        ConfigurationError: an unknown input, or a required one is missing.
-    """
-    known = step.inputs.model_fields
-    for given in inputs:
-        if given not in known:
-            raise ConfigurationError(f"step {step.name} has no input {given!r}; {suggest(given, list(known))}")
-    missing = [field for field, info in known.items() if info.is_required() and field not in inputs]
-    if missing:
-        raise ConfigurationError(f"step {step.name}: required inputs are missing: {', '.join(missing)}")
-    task_name = name or step.name.replace("_", "-")
-    label = f"{task_name}-{ITEM}" if with_param is not None or with_items is not None else task_name
-    arguments = {field: as_text(value) for field, value in inputs.items()} | {TASK_INPUT: label}
-    return Task(
-        name=task_name,
-        template=template(step),
-        arguments=[Parameter(name=field, value=value) for field, value in arguments.items()],
-        when=when,
-        with_param=with_param,
-        with_items=with_items,
-    )
-
-
-def template(step: Step[Any, Any]) -> Container:
-    """The container template of a step, outside any context (a task brings it into the workflow)."""
-    return contextvars.Context().run(_template, step, profiles.current())
-
-
-def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
-    fields = step.inputs.model_fields
-    args = [f"{flag_of(name)}={{{{inputs.parameters.{name}}}}}" for name in fields]
-    args += [f"--out.{name}={OUT_FOLDER}/{name}" for name in step.outputs.model_fields]
-    args += [f"--artifact.{name}={ARTIFACT_FOLDER}/{name}" for name in step.artifacts]
-    args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
-    args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
-    pool = profile.placed(step.pool)
-    placing: dict[str, Any] = {}
-    if step.distributed:  # its own pod only supervises
-        args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
-        launches, pool = pool, profile.placed("cpu")
-        placing = {
-            "service_account_name": profile.accounts.supervisor,
-            "retry_strategy": hooks.retries(profile.retries.supervisor),
-        }
-    return Container(
-        name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
-        image=profile.image(profile.pool(pool).image),
-        command=["python", "-m", step.module],
-        args=args,
-        inputs=[_input(name, info) for name, info in fields.items()]
-        + [Parameter(name=TASK_INPUT, description="task of the run")],
-        outputs=[*_outputs(step), *_artifacts(step)],
-        labels={POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")},
-        annotations={
-            INPUTS_ANNOTATION: json.dumps({name: input_type(info) for name, info in fields.items()}),
-            "mm1.dev/summary": step.summary,
-        }
-        | ({LAUNCHES_ANNOTATION: launches} if step.distributed else {}),
-        active_deadline_seconds=step.timeout_s,
-        pod_spec_patch=hooks.grace_patch(SUPERVISOR_GRACE_S if step.distributed else step.grace_s),
-        **placing,
-    )
-
-
-def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
-    """How a step that trains starts its ranks in the places of a profile."""
-    pools = {name: one for name, one in profile.pools.items() if name == pool or one.gpus}
-    used = {one.image for one in pools.values()}
-    return Launcher(
-        pool=pool,
-        pools={name: one.model_copy(update={"machine": {}}) for name, one in pools.items()},
-        images={name: profile.image(name) for name in sorted(used)},
-        account=profile.accounts.rank,
-        environment_secret=profile.environment_secret,
-        environment=profile.environment,
-        volumes=profile.volumes,
-        queue=profile.queue,
-        grace_s=grace_s,
-        restarts=profile.retries.restarts,
-        relaunches=profile.retries.relaunches,
-    )
-
-
-def input_type(info: FieldInfo) -> str | list[str]:
-    """The type that a workflow parameter has when it feeds this input: a name, or the list of choices."""
-    if (role := role_of(info)) and role != PLACEMENT:
-        return role
-    if get_origin(info.annotation) is Literal:
-        return [str(choice) for choice in get_args(info.annotation)]
-    names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
-    return names.get(info.annotation, "text")
-
-
-def _input(name: str, info: FieldInfo) -> Parameter:
-    kind = input_type(info)
-    extra: dict[str, Any] = {} if info.is_required() else {"default": as_text(info.default)}
-    if isinstance(kind, list) or kind == "boolean":
-        extra["enum"] = kind if isinstance(kind, list) else ["true", "false"]
-    return Parameter(name=name, description=info.description, **extra)
-
-
-def _outputs(step: Step[Any, Any]) -> list[Parameter]:
-    return [
-        Parameter(name=name, description=info.description, value_from=ValueFrom(path=f"{OUT_FOLDER}/{name}"))
-        for name, info in step.outputs.model_fields.items()
-    ]
-
-
-def _artifacts(step: Step[Any, Any]) -> list[Artifact]:
-    # Argo's artifact names allow no dot; `optional` because a step may end (for example by a cached outcome) without one.
-    return [
-        Artifact(name=name.replace(".", "-"), path=f"{ARTIFACT_FOLDER}/{name}", archive=NoneArchiveStrategy(), optional=True)
-        for name in step.artifacts
-    ]
-
-
-def as_text(value: Any) -> str:
-    """An input's value as engines pass it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
+def __dir__() -> list[str]:
+    return sorted(__all__)

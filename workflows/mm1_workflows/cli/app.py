@@ -15,7 +15,8 @@ from typing import Any
 import cappa
 from rich.console import Console
 
-from mm1.errors import Mm1Error, Outcome, typed
+from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
+from mm1_workflows.authoring import hera_private, shadowing
 from mm1_workflows.cli.command_errors import output_for
 from mm1_workflows.cli.tree import root
 
@@ -34,12 +35,8 @@ def hera(argv: list[str] | None = None) -> int:
 
 
 def _hera_tree() -> type[Any]:
-    try:
-        from hera._cli.base import Generate
-    except ImportError:
-        # upstream's command tree is private and may move: `submit` works without it
-        return root.HeraSubmitOnly
-    return root.hera_with(Generate)
+    generate = hera_private.generate_command()
+    return root.hera_with(generate) if generate else root.HeraSubmitOnly
 
 
 def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
@@ -55,9 +52,11 @@ def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, vers
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
-        if (known := typed(error)) is None:
-            raise  # a bug: with its trace
-        return _complain(known)
+        if known := typed(error):
+            return _complain(known)
+        if explanation := shadowing.explain(error):
+            return _complain(ConfigurationError(explanation))
+        raise  # a bug: with its trace
     return result if isinstance(result, int) else 0
 
 

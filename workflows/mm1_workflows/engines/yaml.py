@@ -30,6 +30,7 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 MADE = "# Made from "
 HEADER = MADE + "{source} by `mm1 compile` (profile {profile}); do not edit.\n"
 DEFAULT = "default"
+PACKAGE = Path(__file__).resolve().parents[1]
 API_VERSION = "argoproj.io/v1alpha1"
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """libyaml's writer where PyYAML was built with it: the same text, ten times sooner."""
@@ -61,15 +62,25 @@ def compiled(target: str, profile: str = DEFAULT, engine: Engine = "argo") -> st
 
 
 def workflow_files(folder: Path = Path("workflows")) -> list[str]:
-    """The workflow files of a folder.
+    """The workflow files of a folder; ``_name.py`` is a module that they import.
 
     Raises:
         ConfigurationError: there are none.
     """
-    files = [str(path) for path in sorted(folder.glob("*.py"))]
+    files = [str(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
     if not files:
         raise ConfigurationError(f"no workflow files: there is no {folder}/*.py here; name the files, or go to their project")
     return files
+
+
+def stub_files(folder: Path = Path("workflows")) -> list[Compiled]:
+    """The stub of ``steps``, in a checkout of this project; nothing elsewhere, where it came with the package."""
+    package = folder / "mm1_workflows"
+    if package.resolve() != PACKAGE:
+        return []
+    from mm1_workflows.authoring import stubs
+
+    return [Compiled(package / "authoring/steps.pyi", stubs.text(), "mm1_components")]
 
 
 def folder_of(engine: Engine, profile: str = DEFAULT) -> Path:

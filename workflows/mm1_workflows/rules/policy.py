@@ -54,8 +54,9 @@ RULES = (
     Rule(
         "P004",
         "a reference to an output is also a dependency",
-        "Argo does not wait for a task because its output is mentioned; it fails with an unresolved reference.",
-        "add `producer >> consumer`.",
+        "Argo does not wait for a task because its output is referred to; it fails with an unresolved reference. Tasks of Hera "
+        "get the dependency when the workflow is built, so this is about YAML files.",
+        "add the producer to `depends` of the task.",
     ),
     Rule(
         "P005",

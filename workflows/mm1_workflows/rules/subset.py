@@ -167,7 +167,7 @@ def _edges(raw: dict[str, Any], before: set[str], by_name: dict[str, Any], bodie
             yield Finding("P005", where, f"refers to {other!r}, which is no task")
             continue
         if other not in before:
-            yield Finding("P004", where, f"refers to an output of {other!r} without depending on it: {other} >> {raw['name']}")
+            yield Finding("P004", where, f"refers to an output of {other!r}: add {other!r} to its depends")
         template = bodies.get(by_name[other].get("template", "")) or {}
         if output not in {item["name"] for item in (template.get("outputs") or {}).get("parameters") or []}:
             yield Finding("P005", where, f"task {other!r} has no output {output!r}")

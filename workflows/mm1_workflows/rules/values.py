@@ -29,8 +29,8 @@ from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
 from mm1_workflows.argo.parameters import defaults_of
+from mm1_workflows.authoring.declarations import declaration
 from mm1_workflows.authoring.profiles import Profile
-from mm1_workflows.authoring.steps import declaration
 from mm1_workflows.rules.finding import Finding
 
 PARAMETER = "workflow.parameters."

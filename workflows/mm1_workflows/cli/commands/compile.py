@@ -17,18 +17,20 @@ def compile_all(command: Compile) -> int:
     engines = _engines(command)
     files, loaded = compiler.compile_all(targets, engines, command.profile, command.to)
     strays = [] if command.files else compiler.strays(files)
+    if not (command.files or command.engine or command.to):
+        files += compiler.stub_files()
     if command.check:
         differing = compiler.drift(files)
         for path, diff in differing.items():
             say(shown, diff)
-            say(shown, f"{path} is not what its workflow file says: run `make compile`")
+            say(shown, f"{path} is not up to date: run `make compile`")
         for path in strays:
-            say(shown, f"{path} was made from a workflow file that is not there: run `make compile`")
+            say(shown, f"{path} was made from a workflow file that no longer exists: run `make compile`")
         return int(Outcome.CONFIGURATION) if differing or strays else 0
     changed = compiler.write(files)
     for path in strays:
         path.unlink()
-        say(shown, f"removed {path}: its workflow file is not there")
+        say(shown, f"removed {path}: its workflow file no longer exists")
     folders = ", ".join(sorted({str(file.path.parent) for file in files}))
     say(shown, f"{len(targets)} workflows for {', '.join(engines)}: {len(changed)} of {len(files)} files changed in {folders}")
     if "kubeflow" in engines:

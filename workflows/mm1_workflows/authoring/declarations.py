@@ -1,0 +1,30 @@
+"""The steps of this project by name: the modules of :mod:`mm1_components`, whose folders are no steps."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import mm1_components
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
+from mm1_components.wrapper.declaration import Step
+
+
+def names() -> list[str]:
+    """The names of all steps, without importing them."""
+    return sorted(module.name for module in pkgutil.iter_modules(mm1_components.__path__) if not module.ispkg)
+
+
+def declaration(name: str) -> Step[Any, Any]:
+    """The declaration of a step.
+
+    Raises:
+        ConfigurationError: there is no such step; the message has the nearest name.
+    """
+    known = names()
+    if name not in known:
+        raise ConfigurationError(f"no step {name!r}; {suggest(name, known)}")
+    step: Step[Any, Any] = importlib.import_module(f"mm1_components.{name}").STEP
+    return step

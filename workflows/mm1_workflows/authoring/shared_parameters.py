@@ -1,0 +1,116 @@
+"""Parameters that several workflow files have, declared once: plain Hera parameters in groups.
+
+::
+
+    with Workflow(generate_name="mm1-tune-", entrypoint="tune", arguments=[*MIXING, *RANKS, SEED, ...]) as w:
+        with DAG(name="tune"):
+            mix = steps.data_mix(data=..., **steps.given(*MIXING, SEED))
+
+A parameter whose default differs between workflows is declared in their files.
+"""
+
+from __future__ import annotations
+
+from hera.workflows import Parameter
+
+SOURCES = (
+    Parameter(
+        name="captions",
+        value="world:0",
+        description="image-caption pairs: img2dataset tars, parquet or files; world:<seed> = the generated toy world",
+    ),
+    Parameter(
+        name="interleaved",
+        value="world:0",
+        description="documents of images and text: OBELICS parquet or MMC4 jsonl; world:<seed> = the toy world",
+    ),
+    Parameter(
+        name="text",
+        value="world:0",
+        description="text documents: jsonl (plain, .gz, .zst) or parquet with a field text; world:<seed> = the toy world",
+    ),
+)
+"""Raw data for pre-training; the toy world by default."""
+
+INSTRUCTIONS = Parameter(
+    name="instructions",
+    value="world:0",
+    description="conversations: LLaVA json or jsonl with its images beside; world:<seed> = the toy world",
+)
+DATA = Parameter(name="data", value="", description="address of RawData to use instead of ingesting; empty = ingest")
+PRESET = Parameter(name="preset", value="toy", description="filter preset: paper, obelics or toy")
+TOKENIZER = (
+    Parameter(
+        name="tokenizer",
+        value="train",
+        description="train (a byte-level BPE on these data), a Hugging Face folder, or the address of a RawData, DataMix or "
+        "Checkpoint manifest",
+    ),
+    Parameter(name="vocabulary", value="1024", description="tokens in the vocabulary of a trained tokenizer"),
+)
+
+MIXING = (
+    Parameter(
+        name="thresholds",
+        value="quality>=0.1",
+        description="conditions on a shard's features to enter a mixture, separated by spaces",
+    ),
+    Parameter(
+        name="as_of",
+        value="",
+        description="point in time of the shards' features (ISO 8601); empty = now",
+    ),
+    Parameter(name="sequence_length", value="128", description="tokens per packed sequence"),
+    Parameter(name="max_images", value="24", description="maximum images per packed sequence (MM1: 16 in 4,096 tokens)"),
+    Parameter(name="image_tokens", value="4", description="tokens per image"),
+    Parameter(name="image_size", value="32", description="side of the square images that the model sees, in pixels"),
+)
+"""How a mixture chooses shards and packs sequences."""
+
+PRETRAINING = (
+    Parameter(name="weights", value="mm1", description="share per source (captions=0.45,text=0.10,...), or mm1, mm1.5"),
+    Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base; `mm1 recipes` lists all"),
+    Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
+    Parameter(
+        name="decoder",
+        value="",
+        description="folder of a causal decoder in Hugging Face layout, published as the text base without training; "
+        "empty = train one",
+    ),
+    Parameter(name="recipe", value="mm1_tiny", description="recipe of pre-training on the mixture; `mm1 recipes` lists all"),
+    Parameter(name="overrides", value="", description="overrides of the pre-training recipe: path=value ..."),
+    Parameter(
+        name="vision",
+        value="",
+        description="folder of a vision tower in Hugging Face layout; empty = the recipe's",
+    ),
+)
+"""A text base, then the mixture."""
+
+RANKS = (
+    Parameter(name="nodes", value="1", description="training nodes; on one machine their processes run side by side"),
+    Parameter(
+        name="processes",
+        value="0",
+        description="training processes (ranks) per node; 0 = one per GPU, or one without GPUs",
+    ),
+    Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's"),
+)
+"""Where training runs."""
+
+BENCHMARKS = (
+    Parameter(
+        name="benchmarks",
+        value="world:0",
+        description="folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/; "
+        "world:<seed> = the toy world",
+    ),
+    Parameter(name="split", value="test", description="subfolder of benchmarks; choose settings on dev only"),
+    Parameter(name="items", value="256", description="items per task, drawn without repetition"),
+)
+"""What checkpoints are scored on."""
+
+SEED = Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items")
+QUESTION = Parameter(
+    name="question", value="", description="chat question to the served model; empty = the first one of the benchmark"
+)

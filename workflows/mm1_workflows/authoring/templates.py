@@ -1,0 +1,128 @@
+"""A step's declaration as a Hera container template: command, one argument per input, output parameters, artifacts.
+
+Each step is declared once, in ``mm1_components.<name>``; this module only translates.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from typing import Any, Literal, get_args, get_origin
+
+from hera.workflows import Artifact, Container, NoneArchiveStrategy, Parameter
+from hera.workflows.models import ValueFrom
+from pydantic.fields import FieldInfo
+
+from mm1_components.ranks.launcher import Launcher
+from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, flag_of, role_of
+from mm1_components.wrapper.declaration import Step
+from mm1_components.wrapper.pools import POOL_LABEL
+from mm1_workflows.argo.document import INPUTS_ANNOTATION, LAUNCHES_ANNOTATION, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
+from mm1_workflows.authoring import hooks, profiles
+
+TEMPLATE_PREFIX = "step-"
+"""Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
+OUT_FOLDER = "/tmp/mm1/out"
+ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
+SUPERVISOR_GRACE_S = 120
+"""Time for a stopped supervisor to end its ranks; they save within their own grace period."""
+
+
+def template(step: Step[Any, Any]) -> Container:
+    """The container template of a step, outside any context (a task brings it into the workflow)."""
+    return contextvars.Context().run(_template, step, profiles.current())
+
+
+def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
+    fields = step.inputs.model_fields
+    args = [f"{flag_of(name)}={{{{inputs.parameters.{name}}}}}" for name in fields]
+    args += [f"--out.{name}={OUT_FOLDER}/{name}" for name in step.outputs.model_fields]
+    args += [f"--artifact.{name}={ARTIFACT_FOLDER}/{name}" for name in step.artifacts]
+    args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
+    args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
+    pool = profile.placed(step.pool)
+    placing: dict[str, Any] = {}
+    if step.distributed:  # its own pod only supervises
+        args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
+        launches, pool = pool, profile.placed("cpu")
+        placing = {
+            "service_account_name": profile.accounts.supervisor,
+            "retry_strategy": hooks.retries(profile.retries.supervisor),
+        }
+    return Container(
+        name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
+        image=profile.image(profile.pool(pool).image),
+        command=["python", "-m", step.module],
+        args=args,
+        inputs=[_input(name, info) for name, info in fields.items()]
+        + [Parameter(name=TASK_INPUT, description="task of the run")],
+        outputs=[*_outputs(step), *_artifacts(step)],
+        labels={POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")},
+        annotations={
+            INPUTS_ANNOTATION: json.dumps({name: input_type(info) for name, info in fields.items()}),
+            "mm1.dev/summary": step.summary,
+        }
+        | ({LAUNCHES_ANNOTATION: launches} if step.distributed else {}),
+        active_deadline_seconds=step.timeout_s,
+        pod_spec_patch=hooks.grace_patch(SUPERVISOR_GRACE_S if step.distributed else step.grace_s),
+        **placing,
+    )
+
+
+def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
+    """How a step that trains starts its ranks on the pools of a profile."""
+    pools = {name: entry for name, entry in profile.pools.items() if name == pool or entry.gpus}
+    used = {entry.image for entry in pools.values()}
+    return Launcher(
+        pool=pool,
+        pools={name: entry.model_copy(update={"machine": {}}) for name, entry in pools.items()},
+        images={name: profile.image(name) for name in sorted(used)},
+        account=profile.accounts.rank,
+        environment_secret=profile.environment_secret,
+        environment=profile.environment,
+        volumes=profile.volumes,
+        queue=profile.queue,
+        grace_s=grace_s,
+        restarts=profile.retries.restarts,
+        relaunches=profile.retries.relaunches,
+    )
+
+
+def input_type(info: FieldInfo) -> str | list[str]:
+    """The type that a workflow parameter has when it feeds this input: a name, or the list of choices."""
+    if (role := role_of(info)) and role != PLACEMENT:
+        return role
+    if get_origin(info.annotation) is Literal:
+        return [str(choice) for choice in get_args(info.annotation)]
+    names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+    return names.get(info.annotation, "text")
+
+
+def _input(name: str, info: FieldInfo) -> Parameter:
+    kind = input_type(info)
+    extra: dict[str, Any] = {} if info.is_required() else {"default": as_text(info.default)}
+    if isinstance(kind, list) or kind == "boolean":
+        extra["enum"] = kind if isinstance(kind, list) else ["true", "false"]
+    return Parameter(name=name, description=info.description, **extra)
+
+
+def _outputs(step: Step[Any, Any]) -> list[Parameter]:
+    return [
+        Parameter(name=name, description=info.description, value_from=ValueFrom(path=f"{OUT_FOLDER}/{name}"))
+        for name, info in step.outputs.model_fields.items()
+    ]
+
+
+def _artifacts(step: Step[Any, Any]) -> list[Artifact]:
+    # Argo's artifact names allow no dot; `optional` because a step may end (for example by a cached outcome) without one.
+    return [
+        Artifact(name=name.replace(".", "-"), path=f"{ARTIFACT_FOLDER}/{name}", archive=NoneArchiveStrategy(), optional=True)
+        for name in step.artifacts
+    ]
+
+
+def as_text(value: Any) -> str:
+    """An input's value as engines pass it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
