@@ -4,12 +4,17 @@ import gzip
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from mm1.data.prepare.sources.formats import discover, read_files
+from mm1.data.prepare.sources.raw import Clean, Fetch
+from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.sample import Sample
 from tests.support.mixtures import encoded_image
 
 
@@ -78,3 +83,9 @@ def conversation(*turns: str, image: str | None = None) -> dict:
 
 def pairs(count: int, side: int = 16) -> list[tuple[bytes, str]]:
     return [(encoded_image(number, side, "JPEG"), f"a picture number {number}") for number in range(count)]
+
+
+def read_all(source: str, root: RawRoot, clean: Clean, fetch: Fetch | None = None) -> Iterator[Sample]:
+    """All samples of a source."""
+    form, files = discover(source, root)
+    yield from read_files(source, form, root, [file.name for file in files], clean, fetch)

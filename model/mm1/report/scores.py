@@ -23,11 +23,6 @@ class Cell:
     score: Score
     shuffled: Score | None
 
-    @property
-    def above_control(self) -> float | None:
-        """Standard errors by which the score lies above its control; None without a control."""
-        return distance(self.score, self.shuffled) if self.shuffled else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Row:

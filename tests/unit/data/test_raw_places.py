@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mm1.data.prepare.sources.fetch import Fetcher
-from mm1.data.prepare.sources.formats import discover, read_all
+from mm1.data.prepare.sources.formats import discover
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import BucketRoot, LocalRoot
 from mm1.data.sample import ImagePart, TextPart
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
-from tests.support.raw_files import conversation, pairs, write_img2dataset, write_llava, write_text
+from tests.support.raw_files import conversation, pairs, read_all, write_img2dataset, write_llava, write_text
 from tests.support.s3_server import s3_server
 
 CLEAN = cleaner(SPECIAL_TOKENS)
@@ -242,11 +242,13 @@ import resource, sys
 from pathlib import Path
 from typing import ClassVar
 sys.path[:0] = {path!r}
-from mm1.data.prepare.sources.formats import read_all
+from mm1.data.prepare.sources.formats import discover, read_files
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
-count = 0
-for number, sample in enumerate(read_all(sys.argv[1], LocalRoot(Path(sys.argv[2])), cleaner(()))):
+count, root = 0, LocalRoot(Path(sys.argv[2]))
+form, files = discover(sys.argv[1], root)
+samples = read_files(sys.argv[1], form, root, [file.name for file in files], cleaner(()))
+for number, sample in enumerate(samples):
     count += 1
     if number == 200:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mm1.data.prepare.sources.formats import FORMATS, discover, read_all
+from mm1.data.prepare.sources.formats import FORMATS, discover
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import ImagePart, TextPart
@@ -16,7 +16,7 @@ from mm1.errors import ConfigurationError, DataError
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
 from tests.support.mixtures import encoded_image
-from tests.support.raw_files import conversation, pairs, write_img2dataset, write_llava, write_obelics, write_text
+from tests.support.raw_files import conversation, pairs, read_all, write_img2dataset, write_llava, write_obelics, write_text
 
 CLEAN = cleaner(SPECIAL_TOKENS)
 

@@ -5,7 +5,7 @@ The files of a source are looked at by their names; the first of its formats of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mm1.data.prepare.sources import img2dataset, llava, mmc4, obelics, text
@@ -75,16 +75,4 @@ def read_files(
     """
     read = next(found.read for found in FORMATS[source] if found.name == form)
     for name in names:
-        for sample in read(RawInput(root, name, fetch), clean):
-            sample.source = source
-            yield sample
-
-
-def read_all(source: str, root: RawRoot, clean: Clean, fetch: Fetch | None = None) -> Iterator[Sample]:
-    """All samples of a source."""
-    form, files = discover(source, root)
-    yield from read_files(source, form, root, _names(files), clean, fetch)
-
-
-def _names(files: Sequence[RawFile]) -> list[str]:
-    return [file.name for file in files]
+        yield from read(RawInput(source, root, name, fetch), clean)

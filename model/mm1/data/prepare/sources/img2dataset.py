@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mm1.data.prepare.sources.obelics import columns_of, image_bytes, rows
+from mm1.data.prepare.sources.parquet import columns_of, image_bytes, rows
 from mm1.data.prepare.sources.raw import Clean, RawInput
 from mm1.data.sample import ImagePart, Sample, TextPart
 from mm1.errors import DataError
@@ -31,7 +31,7 @@ def read_tar(file: RawInput, clean: Clean) -> Iterator[Sample]:
         DataError: not a tar, a truncated one, or one with names that lead out of it.
     """
     for key, members in groupby(_members(file.path, file.name), key=lambda member: member[0]):
-        yield _sample(file.origin(key), {suffix: data for _, suffix, data in members}, clean)
+        yield _sample(file, file.origin(key), {suffix: data for _, suffix, data in members}, clean)
 
 
 def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
@@ -48,7 +48,7 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
     for number, row in enumerate(rows(file, (image, "caption"), KEPT_FIELDS)):
         fields = {name: row.get(name) for name in KEPT_FIELDS} | {"caption": row["caption"]}
         content = {"json": json.dumps(fields).encode(), "img": image_bytes(row[image])}
-        yield _sample(file.origin(number), content, clean)
+        yield _sample(file, file.origin(number), content, clean)
 
 
 def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
@@ -58,7 +58,7 @@ def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
     if data := file.beside(f"{stem}.json", file.name):
         found["json"] = data
     image = next((data for suffix in IMAGE_SUFFIXES if (data := file.beside(f"{stem}.{suffix}", file.name))), b"")
-    yield _sample(file.name, found | {"img": image}, clean)
+    yield _sample(file, file.name, found | {"img": image}, clean)
 
 
 def _members(path: Path, shown: str) -> Iterator[tuple[str, str, bytes]]:
@@ -90,7 +90,7 @@ def _check_end(file: Path) -> None:
             raise tarfile.ReadError("no end mark")
 
 
-def _sample(origin: str, files: dict[str, bytes], clean: Clean) -> Sample:
+def _sample(file: RawInput, origin: str, files: dict[str, bytes], clean: Clean) -> Sample:
     fields = _fields(origin, files.get("json", b"{}"))
     image = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), b"")
     if "txt" in files:
@@ -104,7 +104,7 @@ def _sample(origin: str, files: dict[str, bytes], clean: Clean) -> Sample:
     meta["origin"] = origin
     if "url" in meta:
         meta["addresses"] = [str(meta.pop("url"))]
-    return Sample(key="", source="captions", parts=[ImagePart(0), TextPart(clean(caption))], images=[image], meta=meta)
+    return Sample(key="", source=file.source, parts=[ImagePart(0), TextPart(clean(caption))], images=[image], meta=meta)
 
 
 def _fields(origin: str, data: bytes) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from mm1.data.prepare.sources.jsonl import json_rows
 from mm1.data.prepare.sources.raw import Clean, RawInput
-from mm1.data.prepare.sources.text import json_rows
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 from mm1.errors import DataError
@@ -76,7 +76,7 @@ def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
     meta: dict[str, Any] = {"origin": origin}
     if names:
         meta["addresses"] = [str(name) for name in names]
-    return Sample(key="", source="instructions", parts=chat_parts(messages, clean), images=images, meta=meta)
+    return Sample(key="", source=file.source, parts=chat_parts(messages, clean), images=images, meta=meta)
 
 
 def chat_parts(messages: list[tuple[str, list[str]]], clean: Clean) -> list[Part]:

@@ -14,8 +14,8 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
+from mm1.data.prepare.sources.jsonl import json_rows
 from mm1.data.prepare.sources.raw import Clean, RawInput
-from mm1.data.prepare.sources.text import json_rows
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
@@ -59,7 +59,7 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
         sentences.append(sentence)
     if sentences:
         parts.append(TextPart(clean(" ".join(sentences))))
-    return Sample(key="", source="interleaved", parts=parts, images=images, meta={"origin": origin, "addresses": addresses})
+    return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})
 
 
 def _image(file: RawInput, origin: str, info: dict[str, Any]) -> bytes:

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from mm1.data.prepare.sources.parquet import image_bytes, rows
 from mm1.data.prepare.sources.raw import Clean, RawInput
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
 NEEDED = ("images", "texts")
 BYTES = "image_bytes"
-ROWS_AT_ONCE = 32
 
 
 def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
@@ -30,43 +27,6 @@ def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """
     for number, row in enumerate(rows(file, NEEDED, (BYTES,))):
         yield _sample(file, file.origin(number), row, clean)
-
-
-def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet file, a few at a time.
-
-    Raises:
-        DataError: not parquet, damaged, or without a needed column.
-    """
-    try:
-        with pq.ParquetFile(file.path) as parquet:
-            names = parquet.schema_arrow.names
-            for name in needed:
-                if name not in names:
-                    raise DataError(f"{file.name}: no column {name!r}; its columns are {', '.join(names)}")
-            columns = [name for name in (*needed, *optional) if name in names]
-            for batch in parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file.name}: not a whole parquet file ({str(error).splitlines()[0]})") from None
-
-
-def columns_of(file: RawInput) -> list[str]:
-    """Names of the columns of a parquet file.
-
-    Raises:
-        DataError: not parquet.
-    """
-    try:
-        return list(pq.read_schema(file.path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file.name}: not a whole parquet file ({str(error).splitlines()[0]})") from None
-
-
-def image_bytes(value: Any) -> bytes:
-    """An image in a cell: bytes, or the structure that Hugging Face datasets writes; empty for none."""
-    value = value.get("bytes") if isinstance(value, dict) else value
-    return value if isinstance(value, bytes) else b""
 
 
 def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
@@ -88,4 +48,4 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
         parts.append(ImagePart(len(images)))
         images.append(image_bytes(contents[position]) if contents is not None else file.beside(str(name), origin))
         addresses.append(str(name))
-    return Sample(key="", source="interleaved", parts=parts, images=images, meta={"origin": origin, "addresses": addresses})
+    return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})

@@ -26,6 +26,8 @@ REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 class RawInput:
     """A raw file that is being read."""
 
+    source: str
+    """The source that its samples are of."""
     root: RawRoot
     name: str
     """Relative to the root."""
