@@ -4,9 +4,9 @@
 
     lock -> bill of materials (runs/sbom/<image>.json) -> image (buildah, podman, docker) -> push -> `images:` of a profile
 
-One image a folder beside this file (``<image>/Containerfile``, and ``requirements.lock`` where it brings dependencies). What a
-machine needs to reach its package index goes through ``--build-args`` and through secrets of the build (its pip.conf and
-uv.toml), so that none of it is written into an image.
+One ``Containerfile`` with a target for each image; an image that brings dependencies has a folder with their
+``requirements.lock``. What a machine needs to reach its package index is passed by ``--build-args`` and as secrets of the build
+(its pip.conf and uv.toml), so that none of it is written into an image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.console import Console
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 IMAGES = ("cpu", "trainer")
-"""What `make images` builds by itself; `thin` is for test clusters and built when it is named."""
+"""Images with dependencies, which `make images` builds by default; `thin` is for test clusters, and built when it is named."""
 PROFILE_NAMES = {"cpu": ("cpu",), "trainer": ("trainer",), "thin": ("cpu", "trainer")}
 """Image -> names in a profile: the thin image does the work of both."""
 SBOM_TOOL = "cyclonedx-bom==7.5.0"
@@ -42,7 +42,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class BuildError(Exception):
-    """What went wrong, and what to do about it."""
+    """An image cannot be built; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Engine:
     name: str
 
     @property
-    def build_words(self) -> list[str]:
-        """How its build starts. Layers are kept, so that a change of the sources builds in seconds."""
+    def build_command(self) -> list[str]:
+        """The start of its build command. Layers are kept, so that a change of the sources builds in seconds."""
         return {
             "buildah": ["buildah", "bud", "--layers", "--format", "oci"],
             "podman": ["podman", "build", "--layers", "--format", "oci"],
@@ -61,10 +61,10 @@ class Engine:
         }[self.name]
 
     def push(self, tag: str) -> str:
-        """Push, and give the digest that the registry knows the image by."""
+        """Push a tag; the digest that the registry gives the image."""
         if self.name == "docker":
             run(["docker", "push", "--quiet", tag])
-            digests: list[str] = json.loads(answer(["docker", "image", "inspect", tag]))[0]["RepoDigests"]
+            digests: list[str] = json.loads(output_of(["docker", "image", "inspect", tag]))[0]["RepoDigests"]
             return next(item.rpartition("@")[2] for item in digests if item.startswith(tag.rpartition(":")[0] + "@"))
         with tempfile.TemporaryDirectory() as folder:
             digest_file = Path(folder) / "digest"
@@ -74,24 +74,24 @@ class Engine:
     def inspect(self, tag: str) -> tuple[str, int]:
         """Digest of the manifest in the local store, and size in bytes."""
         if self.name == "buildah":
-            config = json.loads(answer(["buildah", "inspect", "--type", "image", tag]))
-            layers = answer(["buildah", "images", "--json", tag])
+            config = json.loads(output_of(["buildah", "inspect", "--type", "image", tag]))
+            layers = output_of(["buildah", "images", "--json", tag])
             return config["FromImageDigest"], size_of(json.loads(layers)[0]["size"])
-        facts = json.loads(answer([self.name, "image", "inspect", tag]))[0]
-        return facts.get("Digest") or facts["Id"], int(facts["Size"])
+        image = json.loads(output_of([self.name, "image", "inspect", tag]))[0]
+        return image.get("Digest") or image["Id"], int(image["Size"])
 
 
-def size_of(words: str) -> int:
+def size_of(text: str) -> int:
     """Bytes of ``685 MB``."""
-    number, unit = words.split()
+    number, unit = text.split()
     return round(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit.upper()])
 
 
 def find_engine(wanted: str) -> Engine:
-    """The engine that was asked for, or the first that works here (docker's client alone does not).
+    """The engine of that name, or the first that works here (docker's client without a server does not).
 
     Raises:
-        BuildError: there is none.
+        BuildError: no such engine, or none works.
     """
     if wanted and wanted not in ENGINES:
         raise BuildError(f"ENGINE={wanted}: choose one of {', '.join(ENGINES)}")
@@ -99,83 +99,81 @@ def find_engine(wanted: str) -> Engine:
         check = [name, "info"] if name == "docker" else [name, "--version"]
         if shutil.which(name) and subprocess.run(check, capture_output=True).returncode == 0:
             return Engine(name)
-    raise BuildError(f"no engine that works ({wanted or ', '.join(ENGINES)}): install one, or name it by ENGINE=")
+    raise BuildError(f"{wanted or ', '.join(ENGINES)}: not installed or not running; install one, or choose with ENGINE=")
 
 
-def run(words: list[str]) -> None:
-    """Run a program whose output is shown.
+def run(command: list[str]) -> None:
+    """Run a program and show its output.
 
     Raises:
         BuildError: it failed.
     """
-    if code := subprocess.run(words, cwd=ROOT).returncode:
-        raise BuildError(f"{shlex.join(words[:2])} ended with {code}")
+    if code := subprocess.run(command, cwd=ROOT).returncode:
+        raise BuildError(f"{shlex.join(command[:2])} ended with {code}")
 
 
-def answer(words: list[str]) -> str:
-    """What a program prints.
+def output_of(command: list[str]) -> str:
+    """The output of a program.
 
     Raises:
-        BuildError: it failed; its last words.
+        BuildError: it failed; with the end of its errors.
     """
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise BuildError(f"{shlex.join(words[:3])} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        raise BuildError(f"{shlex.join(command[:3])} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
-def write_sbom(name: str, anew: bool = True) -> Path | None:
-    """The bill of materials of an image (CycloneDX), made from its lock; None for an image without dependencies.
+def write_sbom(name: str, keep_current: bool = False) -> Path:
+    """Write the bill of materials of an image (CycloneDX), made from its lock.
 
     Args:
         name: of the image.
-        anew: also when it is there and no older than what it is made from (making and checking it takes seconds).
+        keep_current: write nothing when the file is newer than what it is made from (writing one takes seconds).
     """
     lock = HERE / name / "requirements.lock"
-    if not lock.is_file():
-        return None
     path = ROOT / SBOM_FOLDER / f"{name}.json"
-    made_from = (lock, ROOT / "pyproject.toml", Path(__file__))
-    if not anew and path.is_file() and path.stat().st_mtime >= max(one.stat().st_mtime for one in made_from):
+    sources = (lock, ROOT / "pyproject.toml", Path(__file__))
+    if keep_current and path.is_file() and path.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     uv = Path(sys.executable).with_name("uv")
     tool = [str(uv), "tool", "run", "--quiet", "--from", SBOM_TOOL, "cyclonedx-py", "requirements"]
-    options = ["--output-reproducible", "--pyproject", str(made_from[1]), "--output-file", str(path)]
-    answer([*tool, *options, str(lock)])
+    options = ["--output-reproducible", "--pyproject", str(sources[1]), "--output-file", str(path)]
+    output_of([*tool, *options, str(lock)])
+    path.chmod(0o644)  # pods read it, and they are not the user who builds
     return path
 
 
-def build_words(engine: Engine, name: str, tag: str, base: str, extra: list[str]) -> list[str]:
+def build_command(engine: Engine, name: str, tag: str, base: str, extra: list[str]) -> list[str]:
     """The command that builds an image."""
-    values = labels() | ({"BASE_IMAGE": base} if base else {})
-    words = [*engine.build_words, *secrets()]
-    for key, value in values.items():
-        words += ["--build-arg", f"{key}={value}"]
-    return [*words, *extra, "--file", f"components/images/{name}/Containerfile", "--tag", tag, "."]
+    base_image = ["--build-arg", f"BASE_IMAGE={base}"] if base else []
+    labelling = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels().items()]
+    options = [*secrets(), *base_image, *labelling, *extra, "--file", "components/images/Containerfile", "--target", name]
+    return [*engine.build_command, *options, "--tag", tag, "."]
 
 
 def secrets() -> list[str]:
     """This machine's configuration of pip and uv, for the build only."""
     home = Path.home()
-    places: dict[str, list[str | Path]] = {
+    candidates: dict[str, list[str | Path]] = {
         "pip": [os.environ.get("PIP_CONFIG_FILE", ""), home / ".config/pip/pip.conf", home / ".pip/pip.conf", "/etc/pip.conf"],
         "uv": [os.environ.get("UV_CONFIG_FILE", ""), home / ".config/uv/uv.toml", "/etc/uv/uv.toml"],
     }
-    found = {name: [path for path in paths if Path(path).is_file()] for name, paths in places.items()}
-    return [f"--secret=id={name},src={paths[0]}" for name, paths in found.items() if paths]
+    files = {name: [path for path in paths if Path(path).is_file()] for name, paths in candidates.items()}
+    return [f"--secret=id={name},src={paths[0]}" for name, paths in files.items() if paths]
 
 
 def labels() -> dict[str, str]:
-    """What the image's labels say: version, revision, source."""
+    """Labels of every image: version, revision, source."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return {"VERSION": version, "REVISION": revision(), "SOURCE": source()}
+    return {"version": version, "revision": revision(), "source": source()}
 
 
 def revision() -> str:
     """The commit, marked when the tree differs from it."""
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def source() -> str:
@@ -197,8 +195,8 @@ def pin(profile: Path, references: dict[str, str]) -> None:
         raise BuildError(f"{profile}: not a profile (a map, with a map under images)")
     merged = (content.get("images") or {}) | references
     block = yaml.safe_dump({"images": merged}, sort_keys=False, width=500)
-    found = re.search(r"^images:.*\n?(?:[ \t]+.*\n?|\n(?=[ \t]))*", text, re.MULTILINE)
-    text = text[: found.start()] + block + text[found.end() :] if found else (text.rstrip("\n") + "\n").lstrip("\n") + block
+    old = re.search(r"^images:.*\n?(?:[ \t]+.*\n?|\n(?=[ \t]))*", text, re.MULTILINE)
+    text = text[: old.start()] + block + text[old.end() :] if old else (text.rstrip("\n") + "\n").lstrip("\n") + block
     profile.parent.mkdir(parents=True, exist_ok=True)
     profile.write_text(text)
 
@@ -209,10 +207,11 @@ def build(arguments: argparse.Namespace) -> None:
     extra = shlex.split(arguments.build_args)
     prefix = arguments.registry.rstrip("/") or "localhost"
     references: dict[str, str] = {}
+    for name in IMAGES if set(arguments.images) & set(IMAGES) else ():  # an engine may build both: trainer is built on cpu
+        write_sbom(name, keep_current=True)
     for name in arguments.images:
         tag = f"{prefix}/mm1-{name}:{arguments.tag or revision()}"
-        write_sbom(name, anew=False)
-        run(build_words(engine, name, tag, arguments.base_image, extra))
+        run(build_command(engine, name, tag, arguments.base_image, extra))
         digest, size = engine.inspect(tag)
         if arguments.registry:
             digest = engine.push(tag)
@@ -225,7 +224,8 @@ def build(arguments: argparse.Namespace) -> None:
 
 def sbom(arguments: argparse.Namespace) -> None:
     """Write the bills of materials."""
-    for path in filter(None, map(write_sbom, arguments.images)):
+    for name in filter(IMAGES.__contains__, arguments.images):
+        path = write_sbom(name)
         parts = json.loads(path.read_text())["components"]
         console.print(f"{path.relative_to(ROOT)}: {len(parts)} components")
 

@@ -252,5 +252,5 @@ def load_thin_image(tool: list[str], environment: dict[str, str]) -> None:
     run(*tool, "base-image")
     limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
     build = ["podman", "--runtime", "runc", "build", *limits, "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"]
-    run(*build, "--file", "components/images/thin/Containerfile", "--tag", THIN_IMAGE, ".")
+    run(*build, "--file", "components/images/Containerfile", "--target", "thin", "--tag", THIN_IMAGE, ".")
     run(*tool, "load-image", THIN_IMAGE)
