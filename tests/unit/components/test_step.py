@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from mm1.errors import DataError, Outcome
 from mm1.manifests import Deployment
+from mm1.store.local import LocalStore
 from mm1.store.open import open_store
 from mm1_components.wrapper.arguments import ManifestUri, Source, build_parser
 from mm1_components.wrapper.declaration import Context, Step
@@ -39,8 +40,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "disk": OSError(28, "No space left on device", "/x"),
         "bug": KeyError("x"),
     }
-    if inputs.fail:
+    if inputs.fail in errors:
         raise errors[inputs.fail]
+    if inputs.fail == "artifact":
+        context.artifact("summary.txt")
     context.progress(1, 2)
     context.artifact("summary.md").write_text("made\n")
     context.note(tokens_per_s=5)
@@ -121,6 +124,7 @@ def test_a_hit_whose_manifest_was_collected_is_no_hit(start, tmp_path):
         (["--fail", "data"], Outcome.DATA, ["shard 7"]),
         (["--fail", "disk"], Outcome.NETWORK, ["no space left", "/x"]),
         (["--fail", "bug"], Outcome.UNHANDLED, ["KeyError"]),
+        (["--fail", "artifact"], Outcome.CONFIGURATION, ["summary.txt", "not declared", "`artifacts`"]),
         (["--size", "many"], Outcome.CONFIGURATION, ["size", "integer", "many"]),
         (["--folder", "/not/there"], Outcome.CONFIGURATION, ["folder", "/not/there"]),
     ],
@@ -143,6 +147,22 @@ def test_attempts_are_counted_and_a_final_outcome_is_repeated_at_once(start, tmp
 def test_unwritable_store_is_a_configuration_error(start, tmp_path):
     (tmp_path / "file").write_text("")
     assert start(store="file/store") is Outcome.CONFIGURATION
+
+
+def test_a_store_that_fails_at_the_last_record_is_retried(start, tmp_path, monkeypatch):
+    write = LocalStore.write
+
+    def full(self, key, data):
+        if key.startswith("runs/") and b'"running"' not in data:
+            raise OSError(28, "No space left on device", str(tmp_path / "store" / key))
+        return write(self, key, data)
+
+    monkeypatch.setattr(LocalStore, "write", full)
+    assert start() is Outcome.NETWORK and Outcome.NETWORK.retried
+    assert record(tmp_path)["state"] == "running"
+    monkeypatch.undo()
+    assert start() is Outcome.DONE
+    assert record(tmp_path)["cache_hit"] and len(CALLS) == 1
 
 
 def test_help_explains_every_input():

@@ -30,6 +30,7 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows import cli
 from mm1_workflows.cli.commands import doctor, serve
+from tests.support.report_figures import make_checkpoint
 
 ZERO = "0" * 64
 ROOT = Path(__file__).resolve().parents[3]
@@ -120,6 +121,16 @@ def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.Ca
     assert "0.500 ± 0.020" in line and "0.750 ± 0.020" in line and "+0.25" in line
     assert cli.main(["compare", "a", "a", "--store", store.uri]) == 0
     assert "do not differ" in said(capsys)
+
+
+def test_compared_checkpoints_show_their_last_losses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    mixture = mix(store, raw(store, "x"))
+    for run, steps in (("a", 20), ("b", 40)):
+        record(store, run, "pretrain", make_checkpoint(store, "pretrain", "mm1_tiny", steps, (), mixture))
+    assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
+    lines = [line for line in said(capsys).splitlines() if "pretrain." in line]
+    assert any("pretrain.step" in line and "20" in line and "40" in line for line in lines)
+    assert all(any(name in line for line in lines) for name in ("pretrain.loss", "pretrain.loss/text", "pretrain.grad_norm"))
 
 
 def test_lineage_goes_back_to_the_raw_data(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
