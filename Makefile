@@ -10,10 +10,10 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
+.PHONY: help setup run serve test lint format compile architecture golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed  ## Virtual environment, locked dependencies (with hashes), this project
 
@@ -60,8 +60,12 @@ format: setup  ## Put the sources into the house's format
 compile: setup  ## Write workflows/compiled and the chart's templates from the workflow files
 	$(BIN)/mm1 compile
 
-drift: setup  ## Fail if a compiled file is not what the workflow files give
+architecture: setup  ## Draw the packages and their imports: docs/architecture/packages.svg
+	$(BIN)/python docs/architecture/draw.py
+
+drift: setup  ## Fail if a compiled file or the picture of the packages differs from the code
 	$(BIN)/mm1 compile --check
+	$(BIN)/python docs/architecture/draw.py --check
 
 golden: setup  ## Write the golden files anew (resolved configurations, loss curves)
 	MM1_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -m golden tests
