@@ -7,7 +7,6 @@ in :mod:`mm1_workflows.cli.tree`, each command's work in its own module, importe
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from typing import Any
@@ -18,6 +17,7 @@ from rich.console import Console
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
 from mm1_workflows.authoring import hera_private, shadowing
 from mm1_workflows.cli.command_errors import output_for
+from mm1_workflows.cli.pipes import outliving_readers
 from mm1_workflows.cli.tree import root
 
 FAILURES = "docs/how-to/failures.md"
@@ -40,24 +40,22 @@ def _hera_tree() -> type[Any]:
 
 
 def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    words = sys.argv[1:] if argv is None else argv
-    text = version.format(_version(distribution, words))
-    try:
-        result = cappa.invoke(commands, argv=words, version=text, output=output_for(words))
-    except BrokenPipeError:  # `mm1 runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except Exception as error:
-        if known := typed(error):
-            return _complain(known)
-        if explanation := shadowing.explain(error):
-            return _complain(ConfigurationError(explanation))
-        raise  # a bug: with its trace
-    return result if isinstance(result, int) else 0
+    with outliving_readers():
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        words = sys.argv[1:] if argv is None else argv
+        text = version.format(_version(distribution, words))
+        try:
+            result = cappa.invoke(commands, argv=words, version=text, output=output_for(words))
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+        except Exception as error:
+            if known := typed(error):
+                return _complain(known)
+            if explanation := shadowing.explain(error):
+                return _complain(ConfigurationError(explanation))
+            raise  # a bug: with its trace
+        return result if isinstance(result, int) else 0
 
 
 def _version(distribution: str, argv: list[str]) -> str:

@@ -1,0 +1,53 @@
+"""Standard output and error whose reader may go away, as in ``mm1 run ... | head``: the work goes on to its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+
+class Pipe:
+    """A text stream that discards what nobody reads any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or discard without a reader."""
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or discard without a reader."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _discard(self) -> None:
+        """From now on the null device takes what is written, buffered text included."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.stream.fileno())
+        os.close(null)
+
+
+@contextmanager
+def outliving_readers() -> Iterator[None]:
+    """Within this, a reader of standard output or error that goes away is no error."""
+    former = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, Pipe(stream)) for stream in former)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = former
