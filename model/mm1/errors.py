@@ -35,6 +35,11 @@ class Outcome(IntEnum):
         """Whether running the same step again can help without anybody changing anything."""
         return self in RETRIED
 
+    @property
+    def label(self) -> str:
+        """The class as people read it, for example ``out of memory``."""
+        return self.name.lower().replace("_", " ")
+
     @classmethod
     def from_exit_code(cls, code: int) -> Outcome:
         """The outcome that an exit code stands for; codes that are not ours are :attr:`UNHANDLED`."""

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from mm1.config.resolve import suggest
-from mm1.errors import ConfigurationError, Outcome
+from mm1.errors import ConfigurationError, Ending, Outcome
 from mm1.store.base import Store, digest_of
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -50,6 +50,14 @@ class TaskRecord(BaseModel):
         if self.state == "done":
             return "cached" if self.cache_hit else "done"
         return "failed" if self.state == "failed" else "unfinished"
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it failed; None for one that did not, or that has not ended."""
+        if self.state != "failed":
+            return None
+        outcome = Outcome.from_exit_code(1 if self.outcome is None else self.outcome)
+        return Ending(outcome=outcome, message=self.message, where=self.task, host=str(self.host.get("name") or ""))
 
     @property
     def manifest(self) -> str:
@@ -89,11 +97,7 @@ class RunRecords:
     @property
     def failures(self) -> dict[str, str]:
         """Failed task -> outcome class."""
-        return {
-            task: Outcome.from_exit_code(1 if record.outcome is None else record.outcome).name.lower()
-            for task, record in self.tasks.items()
-            if record.state == "failed"
-        }
+        return {task: ending.outcome.label for task, record in self.tasks.items() if (ending := record.ending)}
 
     @property
     def manifests(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from mm1.errors import Outcome
+from mm1.errors import Ending, Outcome
 from mm1.lineage.records import TaskRecord
 from mm1.lineage.text import duration
 from mm1.manifests import GateDecision
@@ -27,12 +27,11 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A task that failed, and why."""
+    """A task that failed or did not end, and what to do about it."""
 
     task: str
-    outcome: str
-    code: int | None
-    message: str
+    ending: Ending | None
+    """None for a task that did not end."""
     attempts: int
     remedy: str
 
@@ -49,8 +48,8 @@ class Bar:
 
 
 REMEDIES = {
-    Outcome.CONFIGURATION: "An input or a recipe is wrong: mend what the message names, then run the same command again.",
-    Outcome.DATA: "Data are missing or damaged: mend or replace the file that the message names, then run again.",
+    Outcome.CONFIGURATION: "An input or a recipe is wrong: fix what the message names, then run the same command again.",
+    Outcome.DATA: "Data are missing or damaged: repair or replace the file that the message names, then run again.",
     Outcome.DIVERGED: "Training left its course: a smaller learning rate or more warm-up usually helps.",
     Outcome.OUT_OF_MEMORY: "Choose a smaller micro-batch (the global batch stays the same) and run again.",
     Outcome.NETWORK: "This may pass: run the same command again; finished tasks come from the cache.",
@@ -61,31 +60,18 @@ REMEDIES = {
 
 
 def failures(story: RunStory) -> list[Failure]:
-    """Failed tasks, and those that ended without a word."""
-    found = []
-    for record in story.tasks:
-        if record.status == "failed":
-            outcome = Outcome.from_exit_code(record.outcome or 1)
-            name = outcome.name.lower().replace("_", " ")
-            remedy = REMEDIES.get(outcome, "This is a fault of the program: its log has the trace.")
-        elif record.status == "unfinished":
-            name, remedy = (
-                "did not end",
-                "The process is still running, or died without a word (killed?); run again to continue.",
-            )
-        else:
-            continue
-        found.append(
-            Failure(
-                task=record.task,
-                outcome=name,
-                code=record.outcome,
-                message=record.message,
-                attempts=record.attempts,
-                remedy=remedy,
-            )
-        )
-    return found
+    """Failed tasks, and those that did not end."""
+    return [
+        Failure(task=record.task, ending=record.ending, attempts=record.attempts, remedy=_remedy(record.ending))
+        for record in story.tasks
+        if record.status in ("failed", "unfinished")
+    ]
+
+
+def _remedy(ending: Ending | None) -> str:
+    if ending is None:
+        return "The process is still running, or was killed; run again to continue."
+    return REMEDIES.get(ending.outcome, "This is a fault of the program: its log has the trace.")
 
 
 def timeline(story: RunStory) -> list[Bar]:

@@ -1,7 +1,7 @@
 """What the supervisor asks of Kubernetes: JobSets, pods and their logs, the workflow, Kueue's workloads. Nothing else.
 
-Every call is repeated while the API server cannot be reached, within a time budget, so that a restart of the control plane is
-ridden through. The account's rights are those of ``mm1-supervisor`` in the chart.
+Objects are plain dicts. Requests are repeated while the API server is unreachable, within a time budget, so that a restart of
+the control plane does no harm. The account's rights are those of ``mm1-supervisor`` in the chart.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,19 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from mm1.errors import ConfigurationError, NetworkError
-from mm1_components.ranks.jobset.jobset import GROUP, PLURAL, RUN_LABEL, TASK_LABEL, VERSION
+from mm1_components.ranks.jobset import pods
+from mm1_components.ranks.jobset.names import (
+    ARGO,
+    JOB_UID_LABEL,
+    JOBSET,
+    JOBSET_GROUP,
+    JOBSET_NAME_LABEL,
+    KUEUE,
+    MAIN_CONTAINER,
+    RUN_LABEL,
+    TASK_LABEL,
+)
+from mm1_components.ranks.jobset.pods import Object
 
 log = logging.getLogger("mm1")
 
@@ -25,124 +37,87 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 TIMEOUT_S = 30
 LOG_READ_S = 60
 PATIENCE_S = 600.0
-"""How long the API server may be away."""
-JOBSET_NAME_LABEL = "jobset.sigs.k8s.io/jobset-name"
-Body = dict[str, Any]
+"""How long the API server may be unreachable."""
+LONGEST_PAUSE_S = 10.0
+INVALID = (400, 401, 403, 422)
+Query = Sequence[tuple[str, str]]
 
 
 class Cluster:
-    """The namespace that this pod runs in."""
+    """A namespace of a cluster."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        api: client.ApiClient,
+        namespace: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Set the way to it.
+
+        Args:
+            api: configured client.
+            namespace: where all objects are.
+            patience_s: how long the API server may be unreachable.
+            pause: waits so many seconds before a request is repeated.
+        """
+        self.api, self.namespace = api, namespace
+        self.patience_s, self.pause = patience_s, pause
+
+    @classmethod
+    def of_this_pod(cls) -> Cluster:
+        """The namespace that this pod runs in, with the rights of its account.
+
+        Raises:
+            ConfigurationError: this is no pod.
+        """
+        settings = client.Configuration()
+        settings.retries = False  # requests are repeated here, where it is known which
         try:
-            config.load_incluster_config()
+            config.load_incluster_config(client_configuration=settings)
         except config.ConfigException as error:
             raise ConfigurationError(
                 f"--launcher is for pods of a cluster, and this is none ({error}); without it the ranks run on this machine"
             ) from None
-        self.namespace = NAMESPACE_FILE.read_text().strip()
-        api = client.ApiClient()
-        self.objects = client.CustomObjectsApi(api)
-        self.core = client.CoreV1Api(api)
-        self.raw = api
-
-    def _call(self, action: Callable[[], Any], what: str) -> Any:
-        """Do a call; None when the object is not there.
-
-        Raises:
-            ConfigurationError: the account may not, or the object is refused.
-            FileExistsError: it is there already.
-            NetworkError: the API server stays away.
-        """
-        started = time.monotonic()
-        pause = 0.5
-        while True:
-            try:
-                return action()
-            except client.ApiException as error:
-                if error.status == 404:
-                    return None
-                if error.status == 409:
-                    raise FileExistsError(what) from None
-                if error.status in (400, 401, 403, 422):
-                    raise ConfigurationError(f"{what}: refused by the cluster ({error.status}): {_message(error)}") from None
-                reason = f"{error.status} {error.reason}"
-            except (HTTPError, OSError) as error:
-                reason = type(error).__name__
-            if time.monotonic() - started > PATIENCE_S:
-                raise NetworkError(f"{what}: the Kubernetes API has been away for {PATIENCE_S:g} s ({reason})")
-            log.warning("%s: Kubernetes API: %s; trying again", what, reason)
-            time.sleep(pause)
-            pause = min(pause * 2, 10.0)
+        return cls(client.ApiClient(settings), NAMESPACE_FILE.read_text().strip())
 
     # -- JobSets ----------------------------------------------------------------------------------------------
 
-    def create_jobset(self, body: Body) -> Body | None:
-        """Create a JobSet; None when one of that name is there."""
+    def create_jobset(self, body: Object) -> Object | None:
+        """Create a JobSet; None when there is one of that name already."""
         name = body["metadata"]["name"]
         try:
-            made: Body = self._call(
-                lambda: self.objects.create_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, PLURAL, body, _request_timeout=TIMEOUT_S
-                ),
-                f"creating JobSet {name}",
-            )
+            made = self._ask("POST", self._path(JOBSET, "jobsets"), f"creating JobSet {name}", body=body)
         except FileExistsError:
             return None
         if made is None:
-            raise ConfigurationError("the cluster does not know JobSets: install the JobSet controller (jobset.x-k8s.io)")
+            raise ConfigurationError(f"the cluster does not know JobSets: install the JobSet controller ({JOBSET_GROUP})")
         return made
 
-    def jobset(self, name: str) -> Body | None:
+    def jobset(self, name: str) -> Object | None:
         """A JobSet by name."""
-        found: Body | None = self._call(
-            lambda: self.objects.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=TIMEOUT_S
-            ),
-            f"JobSet {name}",
-        )
-        return found
+        return self._ask("GET", self._path(JOBSET, "jobsets", name), f"JobSet {name}")
 
-    def jobsets(self, run: str, task: str) -> list[Body]:
+    def jobsets(self, run: str, task: str) -> list[Object]:
         """The JobSets of a task."""
-        found = self._call(
-            lambda: self.objects.list_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                PLURAL,
-                label_selector=f"{RUN_LABEL}={run},{TASK_LABEL}={task}",
-                _request_timeout=TIMEOUT_S,
-            ),
-            "listing JobSets",
-        )
-        return list(found["items"]) if found else []
+        return self._list(JOBSET, "jobsets", f"{RUN_LABEL}={run},{TASK_LABEL}={task}", "listing JobSets")
 
     def delete_jobset(self, name: str) -> None:
-        """Delete a JobSet with its pods."""
-        self._call(
-            lambda: self.objects.delete_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, name, propagation_policy="Foreground", _request_timeout=TIMEOUT_S
-            ),
-            f"deleting JobSet {name}",
-        )
+        """Delete a JobSet with its pods; one that is gone already is fine."""
+        path = self._path(JOBSET, "jobsets", name)
+        self._ask("DELETE", path, f"deleting JobSet {name}", body={"propagationPolicy": "Foreground"})
 
     # -- what belongs to them ---------------------------------------------------------------------------------
 
-    def pods(self, jobset: str) -> list[Any]:
+    def pods(self, jobset: str) -> list[Object]:
         """The pods of a JobSet."""
-        found = self._call(
-            lambda: self.core.list_namespaced_pod(
-                self.namespace, label_selector=f"{JOBSET_NAME_LABEL}={jobset}", _request_timeout=TIMEOUT_S
-            ),
-            f"pods of {jobset}",
-        )
-        return list(found.items) if found else []
+        return self._list("v1", "pods", f"{JOBSET_NAME_LABEL}={jobset}", f"pods of {jobset}")
 
     def has_ended(self, pod: str) -> bool:
         """Whether a pod has ended, or is gone."""
-        found = self._call(lambda: self.core.read_namespaced_pod(pod, self.namespace, _request_timeout=TIMEOUT_S), f"pod {pod}")
-        return found is None or found.status.phase in ("Succeeded", "Failed")
+        answer = self._ask("GET", self._path("v1", "pods", pod), f"pod {pod}")
+        return answer is None or pods.has_ended(answer)
 
     def follow_log(self, pod: str, since: str | None) -> Iterator[str]:
         """Lines of a pod's log with their times, while the stream lasts.
@@ -150,18 +125,10 @@ class Cluster:
         Raises:
             HTTPError, ApiException, OSError: the stream broke.
         """
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
-        query = [("container", "main"), ("follow", "true"), ("timestamps", "true")]
+        query = [("container", MAIN_CONTAINER), ("follow", "true"), ("timestamps", "true")]
         query += [("sinceTime", since)] if since else []
-        response = self.raw.call_api(
-            path,
-            "GET",
-            query_params=query,
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-            _return_http_data_only=True,
-            _request_timeout=(TIMEOUT_S, LOG_READ_S),
-        )
+        path = self._path("v1", "pods", pod) + "/log"
+        response = self._send("GET", path, query, timeout_s=(TIMEOUT_S, LOG_READ_S), stream=True)
         try:
             rest = b""
             for chunk in response.stream(8192, decode_content=False):
@@ -173,37 +140,83 @@ class Cluster:
         finally:
             response.release_conn()
 
-    def workflow(self, name: str) -> Body | None:
+    def workflow(self, name: str) -> Object | None:
         """The Argo workflow of a name."""
-        found: Body | None = self._call(
-            lambda: self.objects.get_namespaced_custom_object(
-                "argoproj.io", "v1alpha1", self.namespace, "workflows", name, _request_timeout=TIMEOUT_S
-            ),
-            f"workflow {name}",
-        )
-        return found
+        return self._ask("GET", self._path(ARGO, "workflows", name), f"workflow {name}")
 
     def queue_complaint(self, uid: str) -> str:
-        """Why Kueue has not admitted the JobSet of a uid yet; empty when it says nothing, or may not be asked."""
-        try:
-            found = self._call(
-                lambda: self.objects.list_namespaced_custom_object(
-                    "kueue.x-k8s.io",
-                    "v1beta2",
-                    self.namespace,
-                    "workloads",
-                    label_selector=f"kueue.x-k8s.io/job-uid={uid}",
-                    _request_timeout=TIMEOUT_S,
-                ),
-                "Kueue's workloads",
-            )
-        except ConfigurationError as error:
-            return str(error)
-        for workload in found["items"] if found else []:
-            for condition in workload.get("status", {}).get("conditions", []):
-                if condition["type"] == "QuotaReserved" and condition["status"] == "False":
-                    return str(condition["message"])
+        """Why Kueue has not admitted the JobSet of a uid yet; empty when it gives no reason."""
+        for version in KUEUE:
+            try:
+                workloads = self._list(version, "workloads", f"{JOB_UID_LABEL}={uid}", "Kueue's workloads")
+            except ConfigurationError as error:
+                return str(error)
+            if workloads:
+                return next((reason for item in workloads if (reason := pods.unmet_quota(item))), "")
         return ""
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def _path(self, api_version: str, plural: str, name: str = "") -> str:
+        root = "/apis" if "/" in api_version else "/api"
+        return f"{root}/{api_version}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def _list(self, api_version: str, plural: str, selector: str, what: str) -> list[Object]:
+        answer = self._ask("GET", self._path(api_version, plural), what, [("labelSelector", selector)])
+        return list(answer["items"]) if answer else []
+
+    def _ask(self, method: str, path: str, what: str, query: Query = (), body: Object | None = None) -> Object | None:
+        """The answer to a request; None when there is no such object.
+
+        Raises:
+            ConfigurationError: the account may not, or the object is refused.
+            FileExistsError: it exists already.
+            NetworkError: the API server stays unreachable.
+        """
+        started = time.monotonic()
+        wait_s = 0.5
+        while True:
+            try:
+                answer: Object = self._send(method, path, query, body)
+                return answer
+            except client.ApiException as error:
+                if error.status == 404:
+                    return None
+                if error.status == 409:
+                    raise FileExistsError(what) from None
+                if error.status in INVALID:
+                    raise ConfigurationError(f"{what}: refused by the cluster ({error.status}): {_message(error)}") from None
+                reason = f"{error.status} {error.reason}"
+            except (HTTPError, OSError) as error:
+                reason = type(error).__name__
+            if time.monotonic() - started >= self.patience_s:
+                raise NetworkError(f"{what}: the Kubernetes API was unreachable for {self.patience_s:g} s ({reason})")
+            log.warning("%s: Kubernetes API: %s; trying again", what, reason)
+            self.pause(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_PAUSE_S)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Object | None = None,
+        *,
+        timeout_s: float | tuple[float, float] = TIMEOUT_S,
+        stream: bool = False,
+    ) -> Any:
+        return self.api.call_api(
+            path,
+            method,
+            query_params=list(query),
+            header_params={"Accept": "*/*" if stream else "application/json", "Content-Type": "application/json"},
+            body=body,
+            response_type="object",
+            auth_settings=["BearerToken"],
+            _return_http_data_only=True,
+            _preload_content=not stream,
+            _request_timeout=timeout_s,
+        )
 
 
 def _message(error: Any) -> str:

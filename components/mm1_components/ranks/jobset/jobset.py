@@ -15,15 +15,24 @@ from typing import Any
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError, Outcome
 from mm1.train.config import TrainJob
+from mm1_components.ranks.jobset.names import (
+    ATTEMPT_ANNOTATION,
+    AVOID_ANNOTATION,
+    HOST_LABEL,
+    JOBSET,
+    KEY_ANNOTATION,
+    MAIN_CONTAINER,
+    MICRO_BATCH_ANNOTATION,
+    QUEUE_LABEL,
+    RANK_ROLE,
+    ROLE_LABEL,
+    RUN_LABEL,
+    TASK_LABEL,
+)
 from mm1_components.ranks.launcher import Launcher, Layout
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
 
-GROUP, VERSION, PLURAL = "jobset.x-k8s.io", "v1alpha2", "jobsets"
 REPLICATED_JOB = "node"
-RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
-ATTEMPT_ANNOTATION, MICRO_BATCH_ANNOTATION = "mm1.dev/attempt", "mm1.dev/micro-batch"
-KEY_ANNOTATION, AVOID_ANNOTATION = "mm1.dev/key", "mm1.dev/avoid"
-HOST_LABEL = "kubernetes.io/hostname"
 PORT = 29500
 FINAL = (
     Outcome.CONFIGURATION,
@@ -67,7 +76,7 @@ class Gang:
             "app.kubernetes.io/part-of": "mm1",
             RUN_LABEL: label_value(self.run),
             TASK_LABEL: label_value(self.task),
-            ROLE_LABEL: "rank",
+            ROLE_LABEL: RANK_ROLE,
         }
 
 
@@ -86,7 +95,7 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
     if pool_name not in launcher.pools:
         raise ConfigurationError(f"pool {pool_name!r} has no GPUs or is unknown; {suggest(pool_name, list(launcher.pools))}")
     pool = launcher.pools[pool_name]
-    labels = gang.labels | ({"kueue.x-k8s.io/queue-name": launcher.queue} if launcher.queue else {})
+    labels = gang.labels | ({QUEUE_LABEL: launcher.queue} if launcher.queue else {})
     metadata: dict[str, Any] = {
         "name": gang.name,
         "labels": labels,
@@ -100,7 +109,7 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
     if gang.owner:
         metadata["ownerReferences"] = [gang.owner]
     return {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": JOBSET,
         "kind": "JobSet",
         "metadata": metadata,
         "spec": {
@@ -137,7 +146,7 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
         "activeDeadlineSeconds": launcher.timeout_s,
         "podFailurePolicy": {
             "rules": [  # the rules of the JobSet tell them apart by their place here
-                _exit_rule([int(one) for one in FINAL]),
+                _exit_rule([int(outcome) for outcome in FINAL]),
                 _exit_rule([int(Outcome.PREEMPTED)]),
                 {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
@@ -150,7 +159,7 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
 
 
 def _exit_rule(codes: list[int]) -> dict[str, Any]:
-    return {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": codes}}
+    return {"action": "FailJob", "onExitCodes": {"containerName": MAIN_CONTAINER, "operator": "In", "values": codes}}
 
 
 def _restart_rule(name: str, action: str, place: int) -> dict[str, Any]:
@@ -196,7 +205,7 @@ def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, po
     config = job.model_dump_json().replace("$(", "$$(")
     master = f"{gang.name}-{REPLICATED_JOB}-0-0.{gang.name}"
     container: dict[str, Any] = {
-        "name": "main",
+        "name": MAIN_CONTAINER,
         "image": launcher.images[pool.image],
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "mm1_components.ranks.node"],

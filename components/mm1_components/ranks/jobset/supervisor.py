@@ -16,22 +16,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.jobset.api import Cluster
-from mm1_components.ranks.jobset.jobset import (
-    ATTEMPT_ANNOTATION,
-    AVOID_ANNOTATION,
-    KEY_ANNOTATION,
-    MICRO_BATCH_ANNOTATION,
-    Gang,
-    label_value,
-    manifest,
-)
+from mm1_components.ranks.jobset.jobset import Gang, label_value, manifest
 from mm1_components.ranks.jobset.logs import LogFollower
-from mm1_components.ranks.jobset.watching import ending_of, index_of, pending_of
+from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
+from mm1_components.ranks.jobset.pods import Object, ending_of, index_of, phase_of, waiting_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
 from mm1_components.wrapper.declaration import Context
 
@@ -39,8 +31,8 @@ log = logging.getLogger("mm1")
 
 POLL_S = 1.0
 GONE_S = 90.0
-PATIENCE_S = 10.0
-"""How long a queue may say nothing."""
+QUIET_S = 10.0
+"""How long Kueue may give no reason for a JobSet that it holds back."""
 
 
 def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
@@ -56,25 +48,40 @@ def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launche
     Raises:
         Mm1Error: of the class that the ranks ended with; Preempted after SIGTERM.
     """
-    return _Supervisor(job, layout, context, launcher, take).run()
+    return Supervisor(job, layout, context, launcher, take, Cluster.of_this_pod()).run()
 
 
-class _Supervisor:
+class Supervisor:
+    """One piece of work on a cluster, through as many JobSets as it takes."""
+
     def __init__(
-        self, job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]
+        self,
+        job: TrainJob,
+        layout: Layout,
+        context: Context,
+        launcher: Launcher,
+        take: Callable[[str], None],
+        cluster: Cluster,
+        *,
+        poll_s: float = POLL_S,
     ) -> None:
+        """See :func:`supervise`; the cluster is looked at every ``poll_s`` seconds."""
         self.job, self.layout, self.context, self.launcher = job, layout, context, launcher
-        self.cluster = Cluster()
-        self.take = take
+        self.take, self.cluster, self.poll_s = take, cluster, poll_s
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
         self.history: list[str] = []
-        self.said = ""
-        self.suspended = 0
+        self.reported = ""
+        self.suspended_since: float | None = None
+        self.stuck_since: dict[str, float] = {}
 
     def run(self) -> TrainResult:
-        """Launch until there is a result or an error that a new launch does not help."""
+        """Launch until there is a result, or an error that a new launch does not fix.
+
+        Raises:
+            Mm1Error: see :func:`supervise`.
+        """
         try:
             self._find_attempt()
             while True:
@@ -91,7 +98,7 @@ class _Supervisor:
 
     # -- one JobSet -------------------------------------------------------------------------------------------
 
-    def _gang(self, owner: dict[str, Any] | None = None) -> Gang:
+    def _gang(self, owner: Object | None = None) -> Gang:
         return Gang(
             run=self.context.run,
             task=self.context.task,
@@ -102,35 +109,30 @@ class _Supervisor:
         )
 
     def _find_attempt(self) -> None:
-        """Go on with the newest JobSet of this work that an earlier supervisor made; after a failed one, with the next."""
-        found = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
-        mine = [one for one in found if one["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
-        if not mine:
+        """Continue with the newest JobSet of this work that an earlier supervisor made; after a failed one, with the next."""
+        jobsets = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
+        same_work = [item for item in jobsets if item["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
+        if not same_work:
             return
-        newest = max(mine, key=lambda one: int(one["metadata"]["annotations"][ATTEMPT_ANNOTATION]))
+        newest = max(same_work, key=lambda item: int(item["metadata"]["annotations"][ATTEMPT_ANNOTATION]))
         annotations = newest["metadata"]["annotations"]
         self.attempt = int(annotations[ATTEMPT_ANNOTATION])
         self.avoid = tuple(annotations.get(AVOID_ANNOTATION, "").split())
-        self._set_micro_batch(int(annotations[MICRO_BATCH_ANNOTATION]))
+        self.job = self.job.with_micro_batch(int(annotations[MICRO_BATCH_ANNOTATION]))
         if newest["metadata"].get("deletionTimestamp") or (newest.get("status") or {}).get("terminalState") == "Failed":
             self.cluster.delete_jobset(newest["metadata"]["name"])
             self.attempt += 1
-
-    def _set_micro_batch(self, micro_batch: int) -> None:
-        self.job = self.job.with_micro_batch(micro_batch)
 
     def _attempt(self) -> Ending | None:
         """Create or adopt the JobSet of this attempt and follow it to its end; None = done."""
         gang = self._gang(self._owner())
         body = manifest(gang, self.job, self.layout, self.launcher)
         made = self.cluster.create_jobset(body)
-        words = "created" if made else "adopted"
-        log.info(
-            "JobSet %s %s: %d node(s) of pool %s", gang.name, words, self.layout.nodes, self.layout.pool or self.launcher.pool
-        )
+        pool = self.layout.pool or self.launcher.pool
+        log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if made else "adopted", self.layout.nodes, pool)
         return self._follow(gang.name)
 
-    def _owner(self) -> dict[str, Any] | None:
+    def _owner(self) -> Object | None:
         workflow = self.cluster.workflow(self.context.run)
         if workflow is None:
             return None  # started by hand or by another engine
@@ -153,9 +155,9 @@ class _Supervisor:
                 pods = self.cluster.pods(name)
                 if int(status.get("restarts") or 0) > restarts:
                     restarts = int(status["restarts"])
-                    self._tell_restart(name, restarts, endings)
+                    self._note_restart(name, restarts, endings)
                     endings = {}
-                endings |= {pod.metadata.uid: ending for pod in pods if (ending := ending_of(pod))}
+                endings |= {pod["metadata"]["uid"]: ending for pod in pods if (ending := ending_of(pod))}
                 follower.look_at(_first_node(pods))
                 for line in follower.lines():
                     self.take(line)
@@ -165,45 +167,57 @@ class _Supervisor:
                         self.take(line)
                     if state == "Completed":
                         return None
-                    return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_why(status))
-                self._complain(jobset, pods)
-                time.sleep(POLL_S)
+                    return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
+                self._check_waiting(jobset, pods)
+                time.sleep(self.poll_s)
 
-    def _tell_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
+    def _note_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
         first = _first(endings)
-        why = f"{first.where}: {first.outcome.name.lower()}: {first.message}" if first else "a pod was lost"
+        why = f"{first.where}: {first.outcome.label}: {first.message}" if first else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
 
-    def _complain(self, jobset: dict[str, Any], pods: list[Any]) -> None:
-        """Say once what is waited for; end what waiting does not help."""
-        said = ""
-        if jobset["spec"].get("suspend"):
-            self.suspended += 1
-            complaint = self.cluster.queue_complaint(jobset["metadata"]["uid"])
-            if not complaint and self.suspended * POLL_S > PATIENCE_S:
-                complaint = "Kueue says nothing: does it run, and manage JobSets of this namespace?"
-            said = f"waiting for quota in queue {self.launcher.queue}: {complaint}" if complaint else ""
-        for pod in pods:
-            pending = pending_of(pod)
-            if pending is None:
-                continue
-            said = f"node {index_of(pod)} is pending: {pending.reason}: {pending.message}"
-            if pending.is_pull and pending.seconds > self.launcher.pull_timeout_s:
+    # -- while it does not start ------------------------------------------------------------------------------
+
+    def _check_waiting(self, jobset: Object, pods: list[Object]) -> None:
+        """Log each reason for waiting once, and end a launch that waiting does not help.
+
+        Raises:
+            ConfigurationError: a pod has waited too long for something that has to be corrected.
+        """
+        reason = self._unmet_quota(jobset)
+        waiting = {pod["metadata"]["uid"]: (pod, why) for pod in pods if (why := waiting_of(pod))}
+        now = time.monotonic()
+        self.stuck_since = {uid: self.stuck_since.get(uid, now) for uid, (_, why) in waiting.items() if why.needs_fix}
+        for uid, (pod, why) in waiting.items():
+            reason = f"node {index_of(pod)} is pending: {why}"
+            if now - self.stuck_since.get(uid, now) >= self.launcher.pull_timeout_s:
                 self.cluster.delete_jobset(jobset["metadata"]["name"])
-                raise ConfigurationError(f"{said}; correct the image in the profile, or give the nodes access to it")
-        if said and said != self.said:
-            log.info("%s", said)
-        self.said = said
+                raise ConfigurationError(f"{reason}; correct the image in the profile, or give the nodes access to it")
+        if reason and reason != self.reported:
+            log.info("%s", reason)
+        self.reported = reason
+
+    def _unmet_quota(self, jobset: Object) -> str:
+        """What a suspended JobSet waits for; empty for others, and while Kueue may still answer."""
+        if not jobset["spec"].get("suspend"):
+            self.suspended_since = None
+            return ""
+        self.suspended_since = self.suspended_since or time.monotonic()
+        reason = self.cluster.queue_complaint(jobset["metadata"]["uid"])
+        if not reason and time.monotonic() - self.suspended_since > QUIET_S:
+            reason = "Kueue gives no reason: does it run, and manage JobSets of this namespace?"
+        return f"waiting for quota in queue {self.launcher.queue}: {reason}" if reason else ""
 
     # -- after it ---------------------------------------------------------------------------------------------
 
     def _result(self) -> TrainResult:
-        found = self.context.store.read_json(result_key(self.job.key))
-        if found is None:
-            raise NetworkError(f"the JobSet completed, but left no {result_key(self.job.key)} in {self.context.store.uri}")
-        self.context.store.delete(result_key(self.job.key))
-        return TrainResult.model_validate(found)
+        key = result_key(self.job.key)
+        result = self.context.store.read_json(key)
+        if result is None:
+            raise NetworkError(f"the JobSet completed, but left no {key} in {self.context.store.uri}")
+        self.context.store.delete(key)
+        return TrainResult.model_validate(result)
 
     def _after(self, ending: Ending) -> None:
         """Prepare the next launch, or raise what the run ends with."""
@@ -211,7 +225,7 @@ class _Supervisor:
         may_change = self.relaunches < self.launcher.relaunches
         if ending.outcome is Outcome.OUT_OF_MEMORY and may_change and (micro := self.job.config.train.micro_batch) > 1:
             self.relaunches += 1
-            self._set_micro_batch(micro // 2)
+            self.job = self.job.with_micro_batch(micro // 2)
             self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}")
         elif ending.outcome is Outcome.HARDWARE and may_change and ending.host:
             self.relaunches += 1
@@ -232,14 +246,14 @@ class _Supervisor:
         """SIGTERM: take the ranks along if the whole run is being stopped; otherwise leave them to the next supervisor."""
         workflow = self.cluster.workflow(self.context.run)
         if workflow and not workflow["spec"].get("shutdown") and not workflow["metadata"].get("deletionTimestamp"):
-            log.info("this pod is asked to stop, the run is not: the ranks go on, and the next supervisor adopts them")
+            log.info("this pod was asked to stop, the run was not: the ranks go on, and the next supervisor adopts them")
             return
         name = self._gang().name
         log.info("the run is being stopped: deleting JobSet %s", name)
         self.cluster.delete_jobset(name)
         started = time.monotonic()
         while self.cluster.jobset(name) is not None and time.monotonic() - started < GONE_S:
-            time.sleep(POLL_S)
+            time.sleep(self.poll_s)
 
 
 def _first(endings: dict[str, Ending]) -> Ending | None:
@@ -247,12 +261,12 @@ def _first(endings: dict[str, Ending]) -> Ending | None:
     return cause(sorted(endings.values(), key=lambda ending: (len(ending.where), ending.where)))
 
 
-def _first_node(pods: list[Any]) -> str | None:
-    """Name of node 0's newest pod that has run; after a restart the former one may still be ending."""
-    found = [pod.metadata for pod in pods if index_of(pod) == 0 and pod.status.phase != "Pending"]
-    return max(found, key=lambda one: one.creation_timestamp).name if found else None
+def _first_node(pods: list[Object]) -> str | None:
+    """Name of node 0's newest pod that has started; after a restart the former one may still be ending."""
+    started = [pod["metadata"] for pod in pods if index_of(pod) == 0 and phase_of(pod) != "Pending"]
+    return str(max(started, key=lambda metadata: metadata["creationTimestamp"])["name"]) if started else None
 
 
-def _why(status: dict[str, Any]) -> str:
-    messages = [str(one.get("message", "")) for one in status.get("conditions") or [] if one.get("type") == "Failed"]
-    return "; ".join(messages) or "the JobSet failed without saying why"
+def _failure(status: Object) -> str:
+    messages = [str(item.get("message", "")) for item in status.get("conditions") or [] if item.get("type") == "Failed"]
+    return "; ".join(messages) or "the JobSet failed without giving a reason"

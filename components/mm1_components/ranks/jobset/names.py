@@ -1,0 +1,23 @@
+"""Kinds, labels and annotations of a training run's Kubernetes objects, for all who create, read or remove them."""
+
+from __future__ import annotations
+
+JOBSET_GROUP = "jobset.x-k8s.io"
+JOBSET = f"{JOBSET_GROUP}/v1alpha2"
+KUEUE = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
+"""Kueue's API versions, newest first."""
+ARGO = "argoproj.io/v1alpha1"
+
+RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
+RANK_ROLE = "rank"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
+"""On Kueue's workloads: the JobSet that they stand for."""
+JOBSET_NAME_LABEL = "jobset.sigs.k8s.io/jobset-name"
+HOST_LABEL = "kubernetes.io/hostname"
+
+ATTEMPT_ANNOTATION, MICRO_BATCH_ANNOTATION = "mm1.dev/attempt", "mm1.dev/micro-batch"
+KEY_ANNOTATION, AVOID_ANNOTATION = "mm1.dev/key", "mm1.dev/avoid"
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+
+MAIN_CONTAINER = "main"
