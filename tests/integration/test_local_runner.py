@@ -19,10 +19,10 @@ from mm1.errors import ConfigurationError, Outcome
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document
-from mm1_workflows.engines.local.display import PlainDisplay
+from mm1_workflows.display.screen import PlainDisplay
+from mm1_workflows.display.view import State
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.runner import Runner, RunResult
-from mm1_workflows.engines.local.state import State
 from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, events, toy
 
@@ -131,7 +131,7 @@ def test_a_loop_over_something_else_fails_that_task(place: Path) -> None:
 
     result = run(build(body), place)
     assert result.exit_code == Outcome.CONFIGURATION
-    assert result.failed and "not a JSON list of strings" in result.failed.message
+    assert result.failed and "not a JSON list of strings" in result.failed.ending.message
 
 
 def test_a_class_that_may_pass_is_retried_and_others_are_not(place: Path) -> None:
@@ -172,7 +172,7 @@ def test_after_a_failure_nothing_new_starts_and_the_exit_task_still_runs(place: 
 
     result = run(build(body, exit_task=True, folder=notes), place)
     assert result.status == "Failed" and result.exit_code == Outcome.DATA
-    assert result.failed and result.failed.label == "bad" and result.failed.message == "told to fail at attempt 1"
+    assert result.failed and result.failed.label == "bad" and result.failed.ending.message == "told to fail at attempt 1"
     assert states(result) == {"bad": State.FAILED, "slow": State.DONE, "later": State.OMITTED, "finish": State.DONE}
     assert outputs(result)["finish"]["text"] == "Failed"
 
@@ -223,7 +223,7 @@ def test_templates_by_hand_run_too(place: Path) -> None:
     result = run(build(body), place)
     assert outputs(result)["shout"]["out"] == "loud and clear"
     assert result.failed and result.failed.label == "silent"
-    assert result.exit_code == Outcome.CONFIGURATION and "no-such-command-here" in result.failed.message
+    assert result.exit_code == Outcome.CONFIGURATION and "no-such-command-here" in result.failed.ending.message
 
 
 def test_a_task_that_hangs_is_ended_at_its_limit(place: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_task_that_hangs_is_ended_at_its_limit(place: Path) -> None:
 
     started = time.monotonic()
     result = run(build(body), place)
-    assert result.failed and "longer than its limit of 1 s" in result.failed.message
+    assert result.failed and "longer than its limit of 1 s" in result.failed.ending.message
     assert time.monotonic() - started < 10
 
 
@@ -242,7 +242,7 @@ def test_a_missing_output_is_a_failure(place: Path) -> None:
         Container(name="forgets", command=["true"], outputs=[output])(name="forgets")
 
     result = run(build(body), place)
-    assert result.failed and "did not write its output" in result.failed.message
+    assert result.failed and "did not write its output" in result.failed.ending.message
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mm1_workflows.cluster.following.pending import RankPod, Training, pod_reason, rank_pods, reasons
+from mm1_workflows.cluster.following.pending import RankPod, Training, rank_pods, reasons
 
 LABELS = {"mm1.dev/run": "run-1", "mm1.dev/task": "pretrain", "mm1.dev/role": "rank"}
 QUOTA = "couldn't assign flavors to pod set node: insufficient unused quota for nvidia.com/gpu in flavor default, 8 more needed"
@@ -28,7 +28,8 @@ def pod(phase: str, index: int = 0, *, waiting: tuple[str, str] | None = None, u
     if waiting:
         status["containerStatuses"] = [{"state": {"waiting": {"reason": waiting[0], "message": waiting[1]}}}]
     if unschedulable:
-        status["conditions"] = [{"type": "PodScheduled", "reason": "Unschedulable", "message": unschedulable}]
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+        status["conditions"] = [condition | {"message": unschedulable}]
     annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
     return {"metadata": {"name": f"node-{index}", "labels": LABELS, "annotations": annotations}, "status": status}
 
@@ -53,7 +54,6 @@ def test_a_gang_without_quota_says_what_is_missing() -> None:
     ],
 )
 def test_a_pod_that_waits_says_why(waiting: dict[str, Any], words: str) -> None:
-    assert words in pod_reason(waiting)
     assert words in reasons(Training([jobset(suspend=False)], [], [waiting]))["pretrain"]
 
 
@@ -61,7 +61,7 @@ def test_a_pod_that_waits_says_why(waiting: dict[str, Any], words: str) -> None:
     "fine", [pod("Running", waiting=("ErrImagePull", "old")), pod("Pending", waiting=("PodInitializing", ""))]
 )
 def test_a_pod_that_runs_or_starts_has_nothing_to_say(fine: dict[str, Any]) -> None:
-    assert pod_reason(fine) == ""
+    assert reasons(Training([jobset(suspend=False)], [], [fine])) == {}
 
 
 def test_the_first_nodes_log_is_the_supervisors() -> None:

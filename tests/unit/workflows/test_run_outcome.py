@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mm1.errors import Outcome
+from mm1.errors import Ending, Outcome
 from mm1_workflows.cluster.following.follow import farewell
-from mm1_workflows.cluster.following.outcome import Ended, outcome_of
+from mm1_workflows.cluster.following.outcome import ending_of
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 
 EXIT = f"{RUN}.onExit"
@@ -21,8 +21,8 @@ def failed(**node: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome])
 def test_each_class_comes_through_as_the_exit_code_of_the_pod(outcome: Outcome) -> None:
-    ended = outcome_of(failed(code=int(outcome), message=f"main: Error (exit code {int(outcome)})"))
-    assert ended and ended.outcome is outcome and ended.task == "train"
+    ended = ending_of(failed(code=int(outcome), message=f"main: Error (exit code {int(outcome)})"))
+    assert ended and ended.outcome is outcome and ended.where == "train"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_each_class_comes_through_as_the_exit_code_of_the_pod(outcome: Outcome) 
             {"phase": "Error", "message": "Pod failed before main container starts due to InvalidImageName: x"},
             Outcome.CONFIGURATION,
         ),
+        ({"phase": "Error", "message": "CreateContainerConfigError: secret not found"}, Outcome.CONFIGURATION),
+        ({"phase": "Error", "message": "ImageInspectError: Failed to inspect image"}, Outcome.CONFIGURATION),
+        ({"code": 128, "message": "main: StartError (exit code 128): no such file"}, Outcome.CONFIGURATION),
         ({"message": "Step exceeded its deadline"}, Outcome.UNHANDLED),
         ({"code": 1, "message": "main: Error (exit code 1)"}, Outcome.UNHANDLED),
         ({"code": 127, "message": "main: Error (exit code 127)"}, Outcome.UNHANDLED),
@@ -51,7 +54,7 @@ def test_each_class_comes_through_as_the_exit_code_of_the_pod(outcome: Outcome) 
     ],
 )
 def test_what_no_exit_code_of_ours_says_is_read_from_the_pod(node: dict[str, Any], outcome: Outcome) -> None:
-    ended = outcome_of(failed(**node))
+    ended = ending_of(failed(**node))
     assert ended and ended.outcome is outcome
 
 
@@ -68,13 +71,13 @@ def test_what_no_exit_code_of_ours_says_is_read_from_the_pod(node: dict[str, Any
     ],
 )
 def test_a_run_that_ended_outside_its_steps(phase: str, message: str, shutdown: str, outcome: Outcome) -> None:
-    ended = outcome_of(workflow([], phase, message=message, shutdown=shutdown))
+    ended = ending_of(workflow([], phase, message=message, shutdown=shutdown))
     assert ended and ended.outcome is outcome
 
 
 def test_a_run_that_goes_on_has_no_outcome() -> None:
-    assert outcome_of(workflow([pod_node("a", "Failed", code=80)], "Running")) is None
-    assert outcome_of({"metadata": {"name": "just-created"}, "spec": {}}) is None
+    assert ending_of(workflow([pod_node("a", "Failed", code=80)], "Running")) is None
+    assert ending_of({"metadata": {"name": "just-created"}, "spec": {}}) is None
 
 
 def test_the_last_attempt_counts() -> None:
@@ -82,11 +85,12 @@ def test_the_last_attempt_counts() -> None:
         pod_node("train", "Failed", code=84),
         pod_node("train", "Failed", code=86, message="main: Error (exit code 86)"),
     ]
-    ended = outcome_of(workflow(retry_node("train", attempts), "Failed"))
-    assert ended == Ended(Outcome.CHECKPOINT, "train", "main: Error (exit code 86)")
+    ended = ending_of(workflow(retry_node("train", attempts), "Failed"))
+    assert ended and (ended.outcome, ended.where) == (Outcome.CHECKPOINT, "train")
+    assert ended.message == "main: Error (exit code 86)" and ended.host == "node-1"
     recovered = retry_node("train", [pod_node("train", "Failed", code=84), pod_node("train")])
-    then = outcome_of(workflow([*recovered, pod_node("evaluate", "Failed", code=81)], "Failed"))
-    assert then and (then.outcome, then.task) == (Outcome.DATA, "evaluate")
+    then = ending_of(workflow([*recovered, pod_node("evaluate", "Failed", code=81)], "Failed"))
+    assert then and (then.outcome, then.where) == (Outcome.DATA, "evaluate")
 
 
 def test_of_several_failed_steps_the_first_counts_and_the_exit_task_last() -> None:
@@ -95,15 +99,16 @@ def test_of_several_failed_steps_the_first_counts_and_the_exit_task_last() -> No
         pod_node("late", "Failed", code=81, minute=9),
         pod_node("early", "Failed", code=82, minute=3),
     ]
-    ended = outcome_of(workflow(nodes, "Failed"))
-    assert ended and (ended.outcome, ended.task) == (Outcome.DIVERGED, "early")
-    only_exit = outcome_of(workflow([pod_node("train"), nodes[0]], "Failed"))
-    assert only_exit and (only_exit.outcome, only_exit.task) == (Outcome.UNHANDLED, "report")
+    ended = ending_of(workflow(nodes, "Failed"))
+    assert ended and (ended.outcome, ended.where) == (Outcome.DIVERGED, "early")
+    only_exit = ending_of(workflow([pod_node("train"), nodes[0]], "Failed"))
+    assert only_exit and (only_exit.outcome, only_exit.where) == (Outcome.UNHANDLED, "report")
 
 
 def test_the_farewell_names_the_step_the_class_and_what_to_do() -> None:
-    words = farewell("run-1", Ended(Outcome.DATA, "ingest", "main: Error\n (exit code 81)"), "-n team")
+    words = farewell("run-1", Ending(outcome=Outcome.DATA, where="ingest", message="main: Error\n (exit code 81)"), "-n team")
     assert "run-1 failed at ingest (data, exit 81): main: Error (exit code 81)" in words
     assert "`mm1 logs run-1 --task 'ingest' -n team`" in words and "`mm1 retry run-1 -n team`" in words
-    assert farewell("run-1", Ended(Outcome.DONE), "-n team") == "run-1 succeeded"
-    assert "stopped by a person" in farewell("run-1", Ended(Outcome.PREEMPTED, message="stopped by a person (Stop)"), "")
+    assert farewell("run-1", Ending(outcome=Outcome.DONE), "-n team") == "run-1 succeeded"
+    stopped = Ending(outcome=Outcome.PREEMPTED, message="stopped by a person (Stop)")
+    assert farewell("run-1", stopped, "").startswith("run-1 ended (preempted, exit 87): stopped by a person (Stop)")

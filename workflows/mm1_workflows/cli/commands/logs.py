@@ -10,10 +10,10 @@ from mm1_workflows.cli.tree.cluster import Logs
 from mm1_workflows.cluster.following.follow import check_task, follow
 from mm1_workflows.cluster.following.nodes import attempts_of
 from mm1_workflows.cluster.following.pending import Trainings, rank_pods
-from mm1_workflows.cluster.following.show import LogDisplay
 from mm1_workflows.cluster.following.streams import read_pod, wanted
 from mm1_workflows.cluster.transport.base import Transport
 from mm1_workflows.cluster.transport.connect import connect
+from mm1_workflows.display.screen import LogDisplay
 
 
 def logs(command: Logs) -> int:
@@ -23,11 +23,11 @@ def logs(command: Logs) -> int:
     check_task(workflow, command.task)
     if not command.no_follow:
         return follow(transport, command.name, console(), watch=False, logs=True, task=command.task)
-    _what_there_is(transport, workflow, command.task)
+    _print_so_far(transport, workflow, command.task)
     return 0
 
 
-def _what_there_is(transport: Transport, workflow: Document, only: str) -> None:
+def _print_so_far(transport: Transport, workflow: Document, only: str) -> None:
     """The logs so far, one pod after the other, in the order of the tasks."""
     run = workflow["metadata"]["name"]
     display = LogDisplay(console())
@@ -37,8 +37,4 @@ def _what_there_is(transport: Transport, workflow: Document, only: str) -> None:
     readable += [(rank.task, f"{rank.task}:{rank.node}", rank.pod) for rank in ranks if rank.started]
     for name, label, pod in readable:
         if wanted(only, name):
-            read_pod(transport, run, pod, partial(_show, display, label))
-
-
-def _show(display: LogDisplay, label: str, text: str) -> None:
-    display.line((label, text))
+            read_pod(transport, run, pod, partial(display.log, label))

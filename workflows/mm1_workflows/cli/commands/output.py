@@ -12,8 +12,8 @@ PIPE_WIDTH = 200
 
 def console() -> Console:
     """The console on standard output."""
-    shown = Console(highlight=False)
-    return shown if shown.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    output = Console(highlight=False)
+    return output if output.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def say(shown: Console, text: str) -> None:

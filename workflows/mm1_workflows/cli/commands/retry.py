@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.jobset.names import ARGO
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cli.commands.output import console, say
 from mm1_workflows.cli.tree.cluster import Retry
@@ -28,10 +29,10 @@ def retry(command: Retry) -> int:
     transport = connect(command)
     old = transport.get(command.name)
     made = transport.create(again(old))
-    shown = console()
-    say(shown, f"{made.name} submitted, namespace {made.namespace}: {command.name} once more, finished steps from the cache")
+    output = console()
+    say(output, f"{made.name} submitted, namespace {made.namespace}: {command.name} once more, finished steps from the cache")
     if not (command.watch or command.logs):
-        say(shown, f"follow it with `mm1 watch {made.name} {transport.options}`")
+        say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
         return 0
     return _follow(transport, made.name, command)
 
@@ -57,7 +58,7 @@ def again(old: Document) -> Document:
     spec = {key: value for key, value in old["spec"].items() if key not in ("shutdown", "suspend")}
     annotations = _ours(metadata.get("annotations")) | {RETRY_OF: name}
     return {
-        "apiVersion": "argoproj.io/v1alpha1",
+        "apiVersion": ARGO,
         "kind": "Workflow",
         "metadata": {
             "generateName": _stem(metadata),

@@ -7,20 +7,19 @@ import shlex
 import time
 from datetime import UTC, datetime
 
-from rich.console import Console
-
 from mm1.errors import ConfigurationError, Outcome
 from mm1.lineage.text import duration
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
 from mm1_workflows.authoring.load import load
-from mm1_workflows.cli.commands.output import say
+from mm1_workflows.cli.commands.output import console, say
 from mm1_workflows.cli.tree.running import Run
-from mm1_workflows.engines.local import display
+from mm1_workflows.display.screen import choose
+from mm1_workflows.display.view import State
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.runner import Runner, RunResult
-from mm1_workflows.engines.local.state import Instance, State
+from mm1_workflows.engines.local.state import Instance
 from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, check_values
 
@@ -32,7 +31,7 @@ def run(command: Run) -> int:
     loaded = load(command.file, command.profile)
     workflow = read_workflow(loaded.document)
     if command.list:
-        say(Console(), described(workflow))
+        say(console(), described(workflow))
         return 0
     store_given = {} if any(word.startswith("store=") for word in command.parameters) else {"store": command.store}
     given = parameters.parse(command.parameters)
@@ -45,23 +44,23 @@ def run(command: Run) -> int:
     name = command.run or f"{workflow.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     if name in RESERVED:
         raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
-    shown = Console()
+    output = console()
     started = time.monotonic()
     with RunFolder(command.folder, name).locked() as folder:
         folder.open_run(workflow.name, values, continue_command(command, name))
-        say(shown, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
+        say(output, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
         runner = Runner(
             workflow,
             values,
             folder,
             store,
-            display.choose(shown),
+            choose(output),
             cores=command.cores or None,
             use_cache=not command.no_cache,
             profile=loaded.profile,
         )
         result = runner.run()
-    say(shown, _summary(result, command, name, workflow, time.monotonic() - started))
+    say(output, _summary(result, command, name, workflow, time.monotonic() - started))
     return result.exit_code
 
 
@@ -94,7 +93,7 @@ def continue_command(command: Run, name: str) -> str:
 
 
 def _summary(result: RunResult, command: Run, name: str, workflow: Graph, seconds: float) -> str:
-    """What a person wants to know at the end."""
+    """The last lines: how the run ended, where its results and logs are, and how to continue it."""
     spent = duration(seconds)
     if result.status == "Stopped":
         lines = [f"{workflow.name} was stopped after {spent}; what is finished is kept. It continues with:"]
@@ -114,13 +113,14 @@ def _summary(result: RunResult, command: Run, name: str, workflow: Graph, second
 
 
 def _failure(failed: Instance, command: Run, name: str) -> list[str]:
-    """Which step, why in its own words, where its log is, and how to go on."""
-    mend = "when that is mended, " if failed.outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
+    """Which task failed, why, where its log is, and how to continue."""
+    outcome, message = failed.ending.outcome, failed.ending.message
+    once_fixed = "once fixed, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
     return [
-        f"  step  {failed.label} ({failed.outcome.name.lower().replace('_', ' ')}, exit {int(failed.outcome)})",
-        "  why   " + failed.message.replace("\n", "\n        "),
+        f"  step  {failed.label} ({outcome.label}, exit {int(outcome)})",
+        "  why   " + message.replace("\n", "\n        "),
         f"  log   {command.folder / name / failed.key / 'log.txt'}",
-        f"  {mend}continue with:",
+        f"  {once_fixed}continue with:",
         f"    {continue_command(command, name)}",
     ]
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from rich.console import Console
-
 from mm1.errors import ConfigurationError
-from mm1.lineage.records import RunRecords, all_runs, read_run
+from mm1.lineage.records import TaskRecord, all_runs, read_run
 from mm1.lineage.text import duration
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, plain, say, table
+from mm1_workflows.cli.commands.output import console, say, table
 from mm1_workflows.cli.commands.since import parse_since
 from mm1_workflows.cli.tree.looking import Runs
+from mm1_workflows.display.table import styled, task_table
+from mm1_workflows.display.view import State, TaskView, reason
 
 STATES = ("done", "failed", "running")
-COLOURS = {"done": "green", "failed": "red", "running": "cyan"}
+RECORD_STATES = {"done": State.DONE, "cached": State.CACHED, "failed": State.FAILED, "unfinished": State.RUNNING}
+"""State of a record -> state; whether a task that left no end still runs is not known here."""
 
 
 def runs(command: Runs) -> int:
@@ -26,42 +25,37 @@ def runs(command: Runs) -> int:
         return cluster_runs.runs(command)
     if command.server or command.context or command.namespace:
         raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
-    shown = console()
+    output = console()
     store = open_store(command.store)
     if command.run:
-        _one(shown, read_run(store, command.run))
+        output.print(task_table([_view(record) for record in read_run(store, command.run).tasks.values()]))
         return 0
     if command.state and command.state not in STATES:
         raise ConfigurationError(f"--state {command.state!r}: one of {', '.join(STATES)}")
     since = parse_since(command.since)
-    found = [run for run in all_runs(store) if command.state in ("", run.state)]
-    found = [run for run in found if since is None or run.started >= since]
-    if not found:
-        say(shown, f"no runs in {store.uri}")
+    chosen = [run for run in all_runs(store) if command.state in ("", run.state) and (since is None or run.started >= since)]
+    if not chosen:
+        say(output, f"no runs in {store.uri}")
         return 0
-    listing = table("run", "state", "started (UTC)", "work", "steps", "cached", "why")
-    for run in found[: command.limit]:
+    listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why")
+    for run in chosen[: command.limit]:
         why = ", ".join(f"{task} ({outcome})" for task, outcome in run.failures.items())
-        state = f"[{COLOURS[run.state]}]{run.state}[/]"
-        listing.add_row(
-            run.name, state, _time(run.started), duration(run.seconds), str(len(run.tasks)), str(run.cache_hits), why
-        )
-    shown.print(listing)
-    if len(found) > command.limit:
-        say(shown, f"and {len(found) - command.limit} older ones: --limit {len(found)}")
+        started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
+        listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
+    output.print(listing)
+    if len(chosen) > command.limit:
+        say(output, f"and {len(chosen) - command.limit} older ones: --limit {len(chosen)}")
     return 0
 
 
-def _one(shown: Console, run: RunRecords) -> None:
-    listing = table("task", "step", "state", "started (UTC)", "time", "attempts", "outcome")
-    for task, record in run.tasks.items():
-        state = "cached" if record.cache_hit else record.state
-        colour = COLOURS[record.state]
-        outcome = record.message or record.manifest.rsplit("/", 1)[-1][:12]
-        spent, attempts = duration(record.seconds or 0.0), str(record.attempts)
-        listing.add_row(task, record.step, f"[{colour}]{state}[/]", _time(record.started), spent, attempts, plain(outcome))
-    shown.print(listing)
-
-
-def _time(when: datetime | None) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S}" if when else ""
+def _view(record: TaskRecord) -> TaskView:
+    return TaskView(
+        name=record.task,
+        state=RECORD_STATES[record.status],
+        started=record.started,
+        seconds=record.seconds,
+        message=reason(record.ending) if record.ending else "",
+        attempts=record.attempts,
+        host=str(record.host.get("name") or ""),
+        result=record.manifest.rsplit("/", 1)[-1][:12],
+    )

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable
 
 from mm1.errors import NetworkError
+from mm1_components.ranks.jobset.names import JOBSET, RUN_LABEL
+from mm1_workflows.argo.document import WORKFLOW_LABEL
 from mm1_workflows.cli.commands.output import console, say
 from mm1_workflows.cli.tree.cluster import Stop
 from mm1_workflows.cluster.following.nodes import finished
 from mm1_workflows.cluster.following.patience import Patience
-from mm1_workflows.cluster.following.pending import JOBSET, RUN_LABEL
 from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
 
-WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 POLL_S = 1.0
 
 

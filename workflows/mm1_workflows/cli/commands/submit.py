@@ -1,12 +1,13 @@
-"""``mm1 submit`` and ``hera submit``: a workflow to a cluster, and along with it to its end when that is wanted."""
+"""``mm1 submit`` and ``hera submit``: submit a workflow and, with ``--watch`` or ``--logs``, follow it to completion."""
 
 from __future__ import annotations
 
 import sys
 
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.jobset.names import ARGO
 from mm1_workflows.argo import parameters
-from mm1_workflows.argo.document import Document, name_of, parameters_of, spec_of
+from mm1_workflows.argo.document import TEMPLATE_LABEL, Document, name_of, parameters_of, spec_of
 from mm1_workflows.argo.graph import Graph, WorkflowParameter
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.tree.running import Submit
@@ -39,22 +40,22 @@ def submit(command: Submit) -> int:
 
 
 def send(transport: Transport, document: Document, command: Submit) -> int:
-    """Create the workflow, and follow it when that is wanted."""
+    """Create the workflow, and follow it with ``--watch`` or ``--logs``."""
     from mm1_workflows.cli.commands.output import console, say  # rich: not for a dry run on the client
 
-    shown = console()
+    output = console()
     made = transport.create(document, dry_run=command.dry_run == "server")
     if command.dry_run:
-        say(shown, f"the cluster accepts {name_of(document)} in namespace {made.namespace}")
+        say(output, f"the cluster accepts {name_of(document)} in namespace {made.namespace}")
         return 0
-    words = "submitted" if made.created else "was submitted before"
-    say(shown, f"{made.name} {words}, namespace {made.namespace}")
+    verb = "submitted" if made.created else "was submitted before"
+    say(output, f"{made.name} {verb}, namespace {made.namespace}")
     if not (command.watch or command.logs):
-        say(shown, f"follow it with `mm1 watch {made.name} {transport.options}`")
+        say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
         return 0
     from mm1_workflows.cluster.following.follow import follow
 
-    return follow(transport, made.name, shown, watch=command.watch, logs=command.logs)
+    return follow(transport, made.name, output, watch=command.watch, logs=command.logs)
 
 
 def from_file(command: Submit) -> Document:
@@ -91,11 +92,11 @@ def from_template(transport: Transport, name: str, given: list[str]) -> Document
     check_values(workflow, parameters.check(workflow, chosen), on_cluster=True)
     arguments = [{"name": key, "value": value} for key, value in chosen.items()]
     return {
-        "apiVersion": "argoproj.io/v1alpha1",
+        "apiVersion": ARGO,
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{name}-",
-            "labels": {"app.kubernetes.io/part-of": "mm1", "workflows.argoproj.io/workflow-template": name},
+            "labels": {"app.kubernetes.io/part-of": "mm1", TEMPLATE_LABEL: name},
         },
         "spec": {
             "workflowTemplateRef": {"name": name},

@@ -7,49 +7,75 @@ r"""Following a run on a cluster to its end: the one loop behind ``--watch``, ``
           \--> readers of the pods' logs --lines-/
           \--> outcome class (the exit code)
 
-The loop asks every second; it survives servers that are restarted, and ends a run whose image cannot be had.
+The loop asks every second; it survives servers that are restarted, and ends a run whose image cannot be pulled.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from rich.console import Console
 
-from mm1.errors import ConfigurationError, NetworkError, Outcome, Preempted
+from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted
+from mm1_components.ranks.jobset.pods import needs_fix
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following import nodes, pending
 from mm1_workflows.cluster.following.nodes import Task
-from mm1_workflows.cluster.following.outcome import Ended, image_problem, outcome_of
+from mm1_workflows.cluster.following.outcome import ending_of
 from mm1_workflows.cluster.following.patience import Patience
 from mm1_workflows.cluster.following.pending import Training, Trainings
-from mm1_workflows.cluster.following.show import Display, choose
 from mm1_workflows.cluster.following.streams import Streams
+from mm1_workflows.cluster.following.view import views_of
 from mm1_workflows.cluster.transport.base import NotFound, Transport
+from mm1_workflows.display.screen import Display, LogDisplay, choose
 
 POLL_S = 1.0
 TRAINING_EVERY = 3
 """Pods and queues of training are looked at every so many polls."""
 IMAGE_S = 60.0
-"""How long an image may be missing before the run is ended."""
-LAST_WORD_S = 30.0
-"""How long a run that is ended for a missing image may take for its exit task."""
+"""How long a pod may wait for something that has to be corrected before the run is ended."""
+EXIT_S = 30.0
+"""How long a run that is ended for it may take for its exit task."""
 
 
 class Following:
     """Follows one run."""
 
-    def __init__(self, transport: Transport, name: str, display: Display, *, logs: bool, task: str = "") -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        name: str,
+        display: Display,
+        *,
+        logs: bool,
+        task: str = "",
+        poll_s: float = POLL_S,
+        image_s: float = IMAGE_S,
+    ) -> None:
+        """Prepare to follow.
+
+        Args:
+            transport: the way to the cluster.
+            name: of the run.
+            display: gets tasks, logs and remarks.
+            logs: whether logs are read.
+            task: only this task's logs; empty for all.
+            poll_s: seconds between two looks at the run.
+            image_s: how long a pod may wait for something that has to be corrected.
+        """
         self.transport, self.name, self.display = transport, name, display
+        self.poll_s, self.image_s = poll_s, image_s
         self.streams = Streams(transport, name, task) if logs else None
         self.patience = Patience(tell=display.note)
         self.trainings = Trainings(transport, name)
         self.training = Training()
-        self.missing_since: dict[str, float] = {}
+        self.stuck: dict[str, tuple[float, str]] = {}
+        """Task that waits for a correction -> since when, and its first reason."""
         self.polls = 0
 
-    def to_the_end(self) -> Ended:
+    def to_the_end(self) -> Ending:
         """Follow until the run is over.
 
         Raises:
@@ -58,15 +84,15 @@ class Following:
             Preempted: somebody removed the run.
         """
         while True:
-            workflow = self._look()
-            if ended := outcome_of(workflow):
+            workflow, tasks = self._look()
+            if ending := ending_of(workflow):
                 self._finish()
-                return ended
-            if problem := self._image_missing(nodes.tasks_of(workflow)):
-                return self._give_up(problem)
-            self._pass(POLL_S)
+                return ending
+            if stuck := self._stuck_for_too_long(tasks):
+                return self._give_up(stuck)
+            self._pass(self.poll_s)
 
-    def _look(self) -> Document:
+    def _look(self) -> tuple[Document, list[Task]]:
         try:
             workflow = self.patience.ask(lambda: self.transport.get(self.name))
         except NotFound:
@@ -76,11 +102,12 @@ class Following:
         if self.polls % TRAINING_EVERY == 0:
             self._look_at_training()
         self.polls += 1
-        why = pending.reasons(self.training)
-        self.display.update([_explained(task, why) for task in nodes.tasks_of(workflow)])
+        reasons = pending.reasons(self.training)
+        tasks = self._steady(_explained(task, reasons) for task in nodes.tasks_of(workflow))
+        self.display.update(views_of(workflow, tasks))
         if self.streams:
             self.streams.update(workflow, pending.rank_pods(self.training))
-        return workflow
+        return workflow, tasks
 
     def _look_at_training(self) -> None:
         try:
@@ -88,38 +115,48 @@ class Following:
         except NetworkError:
             return  # the last state stands; the next question for the workflow waits for the server
 
+    def _steady(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks, with the first reason for as long as one waits for a correction.
+
+        The kubelet alternates between pulling an image and backing off; only the former says what is wrong.
+        """
+        tasks, now = list(tasks), time.monotonic()
+        stuck = [task for task in tasks if not task.over and needs_fix(task.message)]
+        self.stuck = {task.name: self.stuck.get(task.name, (now, task.message)) for task in stuck}
+        return [replace(task, message=self.stuck[task.name][1]) if task.name in self.stuck else task for task in tasks]
+
+    def _stuck_for_too_long(self, tasks: list[Task]) -> Task | None:
+        """A task whose own pod has waited too long (a supervisor ends its training by itself)."""
+        limit = time.monotonic() - self.image_s
+        waiting = [task for task in tasks if task.phase == "Pending" and task.name in self.stuck]
+        return next((task for task in waiting if self.stuck[task.name][0] <= limit), None)
+
     def _pass(self, seconds: float) -> None:
         if self.streams:
-            self.streams.drain(self.display.line, seconds)
+            self.streams.drain(self.display.log, seconds)
         else:
             time.sleep(seconds)
 
     def _finish(self) -> None:
         if self.streams:
-            self.streams.finish(self.display.line)
+            self.streams.finish(self.display.log)
 
-    def _image_missing(self, tasks: list[Task]) -> Task | None:
-        """A task whose image could not be had for too long."""
-        now = time.monotonic()
-        missing = {task.name: task for task in tasks if not task.over and image_problem(task.message)}
-        self.missing_since = {name: self.missing_since.get(name, now) for name in missing}
-        return next((task for name, task in missing.items() if now - self.missing_since[name] >= IMAGE_S), None)
-
-    def _give_up(self, task: Task) -> Ended:
-        """End a run that waits for an image; its exit task has a while to run."""
-        self.display.note(f"{task.name}: its image cannot be had since {IMAGE_S:.0f} s; the run is being stopped")
+    def _give_up(self, task: Task) -> Ending:
+        """End a run that waits for a correction; its exit task has a while to run."""
+        self.display.note(f"{task.name}: its pod could not start for {self.image_s:.0f} s; stopping the run")
         self.patience.ask(lambda: self.transport.shut_down(self.name, "Stop"))
-        limit = time.monotonic() + LAST_WORD_S
+        limit = time.monotonic() + EXIT_S
         strategy = "Stop"
-        while outcome_of(self._look()) is None:
+        while ending_of(self._look()[0]) is None:
             if time.monotonic() > limit:
                 if strategy == "Terminate":
                     break
-                strategy, limit = "Terminate", limit + LAST_WORD_S
+                strategy, limit = "Terminate", limit + EXIT_S
                 self.patience.ask(lambda: self.transport.shut_down(self.name, "Terminate"))
-            self._pass(POLL_S)
+            self._pass(self.poll_s)
         self._finish()
-        return Ended(Outcome.CONFIGURATION, task.name, f"{task.message}; check the profile's images and the pull secret")
+        message = f"{task.message}; check the profile's images and the pull secret"
+        return Ending(outcome=Outcome.CONFIGURATION, message=message, where=task.name)
 
 
 def follow(transport: Transport, name: str, console: Console, *, watch: bool, logs: bool, task: str = "") -> int:
@@ -128,32 +165,31 @@ def follow(transport: Transport, name: str, console: Console, *, watch: bool, lo
     Returns:
         The exit code: the outcome class, or 130 after Ctrl-C.
     """
-    display = choose(console, watch=watch)
+    display = choose(console) if watch else LogDisplay(console)
     try:
         try:
-            ended = Following(transport, name, display, logs=logs, task=task).to_the_end()
+            ending = Following(transport, name, display, logs=logs, task=task).to_the_end()
         finally:
             display.close()
     except KeyboardInterrupt:
         back = f"`mm1 watch {name} {transport.options}`"
         display.note(f"detached: {name} goes on; come back with {back}, end it with `mm1 stop {name} {transport.options}`")
         return 130
-    display.note(farewell(name, ended, transport.options))
-    return int(ended.outcome)
+    display.note(farewell(name, ending, transport.options))
+    return int(ending.outcome)
 
 
-def farewell(name: str, ended: Ended, options: str) -> str:
-    """The last line: how it ended, and what to do next."""
-    if ended.outcome is Outcome.DONE:
+def farewell(name: str, ending: Ending, options: str) -> str:
+    """The last lines: how the run ended (``where`` is the task), and what to do next."""
+    if ending.outcome is Outcome.DONE:
         return f"{name} succeeded"
-    where = f" at {ended.task}" if ended.task else ""
-    said = f": {' '.join(ended.message.split())}" if ended.message else ""
-    words = f"{name} failed{where} ({ended.outcome.name.lower()}, exit {int(ended.outcome)}){said}"
-    if ended.outcome is Outcome.PREEMPTED and not ended.task:
-        words = f"{name} ended (preempted, exit {int(ended.outcome)}){said}"
-    if ended.task:
-        words += f"\nits log: `mm1 logs {name} --task '{ended.task}' {options}`"
-    return f"{words}\nagain, finished steps from the cache: `mm1 retry {name} {options}`"
+    verb = "ended" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
+    at_task = f" at {ending.where}" if ending.where else ""
+    message = f": {' '.join(ending.message.split())}" if ending.message else ""
+    lines = [f"{name} {verb}{at_task} ({ending.outcome.label}, exit {int(ending.outcome)}){message}"]
+    if ending.where:
+        lines.append(f"its log: `mm1 logs {name} --task '{ending.where}' {options}`")
+    return "\n".join([*lines, f"again, finished steps from the cache: `mm1 retry {name} {options}`"])
 
 
 def check_task(workflow: Document, task: str) -> None:
@@ -165,13 +201,12 @@ def check_task(workflow: Document, task: str) -> None:
     from mm1.config.resolve import suggest
     from mm1_workflows.cluster.following.streams import wanted
 
-    there = [item.name for item in nodes.tasks_of(workflow)]
-    known = [*there, *nodes.spec_tasks(workflow)]
+    known = [*(item.name for item in nodes.tasks_of(workflow)), *nodes.spec_tasks(workflow)]
     if task and not any(wanted(task, name) for name in known):
         raise ConfigurationError(f"run {nodes.name_of(workflow)} has no task {task!r}; {suggest(task, sorted(set(known)))}")
 
 
-def _explained(task: Task, why: dict[str, str]) -> Task:
+def _explained(task: Task, reasons: dict[str, str]) -> Task:
     """A supervisor that runs is not training that runs: say what it waits for."""
-    reason = why.get(task.name, "") if task.phase == "Running" else ""
+    reason = reasons.get(task.name, "") if task.phase == "Running" else ""
     return replace(task, message=reason) if reason else task

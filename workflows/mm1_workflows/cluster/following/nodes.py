@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.jobset.pods import STARTING
 from mm1_workflows.argo.document import Document
 
 Node = dict[str, Any]
-FINISHED = ("Succeeded", "Failed", "Error")
+FAILED = ("Failed", "Error")
+FINISHED = ("Succeeded", *FAILED)
 OVER = (*FINISHED, "Skipped", "Omitted")
 WAITING = "Waiting"
 """Phase (of ours) of a task that Argo has not reached yet."""
 LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin", "Container")
-STARTING = ("PodInitializing", "ContainerCreating")
-"""What a pod waits for in the ordinary course: not worth a word."""
 POD_NAMES_V1 = "v1"
 
 
@@ -112,16 +112,16 @@ def tasks_of(workflow: Document) -> list[Task]:
     order = {name: number for number, name in enumerate(spec_tasks(workflow))}
     attempts = {child for node in nodes.values() if node.get("type") == "Retry" for child in _children(node, nodes)}
     leaves = [node for node in nodes.values() if node.get("type") in LEAVES and node["id"] not in attempts]
-    found = [_task(node, nodes, workflow) for node in leaves]
+    tasks = [_task(node, nodes, workflow) for node in leaves]
     reached = {_stem(str(node.get("displayName"))) for node in nodes.values()}
     if not finished(workflow):
-        found += [Task(name, WAITING) for name in order if name not in reached]
+        tasks += [Task(name, WAITING) for name in order if name not in reached]
     last = datetime.max.replace(tzinfo=UTC)
 
     def place(task: Task) -> tuple[Any, ...]:
         return task.at_exit, order.get(_stem(task.name), len(order)), task.started or last, _numbered(task.name)
 
-    return sorted(found, key=place)
+    return sorted(tasks, key=place)
 
 
 def spec_tasks(workflow: Document) -> list[str]:

@@ -6,81 +6,66 @@ last attempt where it has one, else what Argo says about the pod.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mm1.errors import Outcome
+from mm1.errors import Ending, Outcome
+from mm1_components.ranks.jobset.pods import NOT_STARTED, needs_fix
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cluster.following.nodes import Attempt, Task, finished, phase_of, status_of, tasks_of
+from mm1_workflows.cluster.following.nodes import FAILED, Attempt, Task, finished, phase_of, status_of, tasks_of
 
-IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 DEADLINES = ("exceeded its deadline", "longer than the specified deadline", "DeadlineExceeded", "Max duration limit exceeded")
 REFUSED = ("invalid spec", "not found", "failed to resolve", "spec.templates", "forbidden", "invalid", "admission webhook")
-"""Words of Argo and Kubernetes about an object that will never run as it is."""
+"""Texts of Argo and Kubernetes about an object that will never run as it is."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The end of a run."""
-
-    outcome: Outcome
-    task: str = ""
-    """The task that it failed at; empty when it failed before or outside any."""
-    message: str = ""
-
-
-def outcome_of(workflow: Document) -> Ended | None:
-    """How a run ended; None while it runs."""
+def ending_of(workflow: Document) -> Ending | None:
+    """How a run ended, and at which task (``where``); None while it runs."""
     if not finished(workflow):
         return None
     if phase_of(workflow) == "Succeeded":
-        return Ended(Outcome.DONE)
-    said = str(status_of(workflow).get("message") or "")
+        return Ending(outcome=Outcome.DONE)
+    reported = str(status_of(workflow).get("message") or "")
     if shutdown := (workflow.get("spec") or {}).get("shutdown"):
-        return Ended(Outcome.PREEMPTED, message=f"stopped by a person ({shutdown})")
+        return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a person ({shutdown})")
     if failed := _failed(workflow):
-        return Ended(attempt_outcome(failed), failed.name, _last(failed).message or failed.message or said)
-    return Ended(_outside(said), message=said)
+        message = _last(failed).message or failed.message or reported
+        return Ending(outcome=attempt_outcome(failed), message=message, where=failed.name, host=failed.host)
+    return Ending(outcome=_outside(reported), message=reported)
 
 
 def attempt_outcome(task: Task) -> Outcome:
     """The outcome class of a failed task."""
     last = _last(task)
-    words = last.message or task.message
-    if image_problem(words):
+    message = last.message or task.message
+    if needs_fix(message) or any(reason in message for reason in NOT_STARTED):
         return Outcome.CONFIGURATION
-    if "OOMKilled" in words:
+    if "OOMKilled" in message:
         return Outcome.OUT_OF_MEMORY
-    if any(word in words for word in DEADLINES):
+    if any(sign in message for sign in DEADLINES):
         return Outcome.UNHANDLED
     if last.exit_code:
         known = Outcome.from_exit_code(last.exit_code)
-        return known if known is not Outcome.UNHANDLED else _foreign(last.exit_code, words)
-    return _outside(words) if last.phase == "Error" else Outcome.NETWORK
+        return known if known is not Outcome.UNHANDLED else _foreign(last.exit_code, message)
+    return _outside(message) if last.phase == "Error" else Outcome.NETWORK
 
 
-def image_problem(message: str) -> str:
-    """Why an image cannot be had, when a message says so; else empty."""
-    return next((reason for reason in IMAGE_REASONS if reason in message), "")
-
-
-def _foreign(code: int, words: str) -> Outcome:
-    """Codes that are none of ours: 64 and 65 are Argo's executor, above 128 is a signal (the node or somebody killed it)."""
+def _foreign(code: int, message: str) -> Outcome:
+    """The class of other exit codes: 64 and 65 are Argo's executor, above 128 is a signal (the node or somebody killed it)."""
     if code in (64, 65):
-        return _outside(words)
+        return _outside(message)
     return Outcome.NETWORK if code > 128 else Outcome.UNHANDLED
 
 
 def _outside(message: str) -> Outcome:
     """The class of a failure that no container caused: lost pods may pass, a spec that is refused does not."""
-    if any(word in message for word in DEADLINES):
+    if any(sign in message for sign in DEADLINES):
         return Outcome.UNHANDLED
-    return Outcome.CONFIGURATION if any(word in message for word in REFUSED) else Outcome.NETWORK
+    return Outcome.CONFIGURATION if any(sign in message for sign in REFUSED) else Outcome.NETWORK
 
 
 def _failed(workflow: Document) -> Task | None:
     """The task that the run failed at: the first to end of those that failed, one of the exit only when no other did."""
-    failed = [task for task in tasks_of(workflow) if task.phase in ("Failed", "Error")]
+    failed = [task for task in tasks_of(workflow) if task.phase in FAILED]
     late = datetime.max.replace(tzinfo=UTC)
     return min(failed, key=lambda task: (task.at_exit, task.finished or late), default=None)
 

@@ -10,16 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.jobset.names import JOBSET, KUEUE, QUEUE_LABEL, RANK_ROLE, ROLE_LABEL, RUN_LABEL, TASK_LABEL
+from mm1_components.ranks.jobset.pods import has_ended, index_of, phase_of, unmet_quota, waiting_of
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cluster.following.outcome import IMAGE_REASONS
 from mm1_workflows.cluster.transport.base import Transport, one_line
 from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
-
-JOBSET = "jobset.x-k8s.io/v1alpha2"
-KUEUE = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
-RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Trainings:
         jobsets = self._list(JOBSET, "jobsets", self.selector)
         if not jobsets:
             return Training()
-        pods = self._list("v1", "pods", f"{self.selector},{ROLE_LABEL}=rank")
+        pods = self._list("v1", "pods", f"{self.selector},{ROLE_LABEL}={RANK_ROLE}")
         waiting = any((jobset.get("spec") or {}).get("suspend") for jobset in jobsets)
         workloads: list[Document] = []
         for version in KUEUE if waiting else ():
@@ -74,43 +69,29 @@ class Trainings:
 
 def reasons(training: Training) -> dict[str, str]:
     """Task -> why its training does not run; tasks whose training runs are left out."""
-    found: dict[str, str] = {}
+    by_task: dict[str, str] = {}
     for jobset in training.jobsets:
-        task = _label(jobset, TASK_LABEL)
         if (jobset.get("spec") or {}).get("suspend"):
-            found[task] = _quota(jobset, training.workloads)
+            by_task[_label(jobset, TASK_LABEL)] = _quota(jobset, training.workloads)
     for pod in training.pods:
-        if reason := pod_reason(pod):
-            found.setdefault(_label(pod, TASK_LABEL), f"node {_index(pod)}: {reason}")
-    return found
+        if waiting := waiting_of(pod):
+            by_task.setdefault(_label(pod, TASK_LABEL), f"node {index_of(pod)}: {one_line(waiting)}")
+    return by_task
 
 
 def rank_pods(training: Training) -> list[RankPod]:
     """The pods whose logs the supervisor does not have."""
-    found = []
-    for pod in training.pods:
-        phase = (pod.get("status") or {}).get("phase")
-        if _index(pod) > 0:
-            over = phase in ("Succeeded", "Failed")
-            found.append(
-                RankPod(pod["metadata"]["name"], _label(pod, TASK_LABEL), _index(pod), over or phase == "Running", over)
-            )
-    return found
-
-
-def pod_reason(pod: Document) -> str:
-    """Why a pod waits; empty when it does not, or nothing is said yet."""
-    status = pod.get("status") or {}
-    if status.get("phase") != "Pending":
-        return ""
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in IMAGE_REASONS or waiting.get("reason") == "CreateContainerConfigError":
-            return one_line(f"{waiting['reason']}: {waiting.get('message', '')}")
-    for condition in status.get("conditions") or []:
-        if condition.get("reason") == "Unschedulable":
-            return one_line(f"Unschedulable: {condition.get('message', '')}")
-    return ""
+    others = [pod for pod in training.pods if index_of(pod) > 0]
+    return [
+        RankPod(
+            pod=pod["metadata"]["name"],
+            task=_label(pod, TASK_LABEL),
+            node=index_of(pod),
+            started=phase_of(pod) != "Pending",
+            over=has_ended(pod),
+        )
+        for pod in others
+    ]
 
 
 def _quota(jobset: Document, workloads: list[Document]) -> str:
@@ -118,12 +99,9 @@ def _quota(jobset: Document, workloads: list[Document]) -> str:
     queue = _label(jobset, QUEUE_LABEL)
     if not queue:
         return "its JobSet is suspended"
-    workload = next((item for item in workloads if _owner(item) == jobset["metadata"]["name"]), None)
-    conditions = {item["type"]: item for item in ((workload or {}).get("status") or {}).get("conditions") or []}
-    said = conditions.get("QuotaReserved") or conditions.get("Admitted") or {}
-    if said.get("status") == "False" and said.get("message"):
-        return f"waiting for quota in queue {queue}: {one_line(said['message'])}"
-    return f"waiting for quota in queue {queue}"
+    workload = next((item for item in workloads if _owner(item) == jobset["metadata"]["name"]), {})
+    reason = unmet_quota(workload)
+    return f"waiting for quota in queue {queue}" + (f": {one_line(reason)}" if reason else "")
 
 
 def _owner(item: Document) -> str:
@@ -133,9 +111,3 @@ def _owner(item: Document) -> str:
 
 def _label(item: Document, name: str) -> str:
     return str((item["metadata"].get("labels") or {}).get(name) or "")
-
-
-def _index(pod: Document) -> int:
-    metadata = pod["metadata"]
-    text = (metadata.get("labels") or {}).get(INDEX) or (metadata.get("annotations") or {}).get(INDEX) or "0"
-    return int(text)

@@ -23,6 +23,8 @@ GONE = "(no log: its pod is gone"
 """Continued by what can be done about it."""
 Line = tuple[str, str]
 """Label (``ingest``, ``pretrain:1``) and text."""
+Show = Callable[[str, str], None]
+"""Takes label and text of a line."""
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Streams:
                 self._over.add(rank.pod)
         self._ranks_gone(there)
 
-    def finish(self, show: Callable[[Line], None]) -> None:
+    def finish(self, show: Show) -> None:
         """The run is over: show what is still to come, for a bounded time."""
         self._all_over.set()
         limit = time.monotonic() + LAST_LINES_S
@@ -62,7 +64,7 @@ class Streams:
             self.drain(show, 0.2)
         self.drain(show, 0.0)
 
-    def drain(self, show: Callable[[Line], None], seconds: float) -> None:
+    def drain(self, show: Show, seconds: float) -> None:
         """Show lines for so many seconds, and all that are there."""
         limit = time.monotonic() + seconds
         while True:
@@ -73,7 +75,7 @@ class Streams:
                 line = self.lines.get(timeout=left) if left > 0 else self.lines.get_nowait()
             except queue.Empty:
                 return
-            show(line)
+            show(*line)
 
     def _reader(self, pod: str, label: str) -> None:
         if pod not in self._threads:
@@ -125,8 +127,3 @@ def of_the_engine(text: str) -> bool:
 def wanted(task: str, name: str) -> bool:
     """Whether a task is the one that is asked for: itself, an item of a loop of that name, or any without a name."""
     return task in ("", name) or name.startswith(f"{task}(")
-
-
-def label_of(line: Line) -> str:
-    """The prefix of a line."""
-    return f"[{line[0]}]"

@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from mm1.errors import ConfigurationError, NetworkError
+from mm1_components.ranks.jobset.names import ARGO, MAIN_CONTAINER
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.transport.base import (
-    MAIN_CONTAINER,
     QUIET_S,
     TIMEOUT_S,
     NotFound,
@@ -82,7 +82,7 @@ class ArgoServerTransport:
             items = self._ask("GET", "workflow-templates", "list workflowtemplates").get("items") or []
             there = [item["metadata"]["name"] for item in items]
             raise NotFound(missing_template(name, self.namespace, there)) from None
-        return {"apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTemplate"} | found
+        return {"apiVersion": ARGO, "kind": "WorkflowTemplate"} | found
 
     def shut_down(self, name: str, strategy: str) -> None:
         """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""

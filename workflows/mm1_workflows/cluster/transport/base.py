@@ -19,7 +19,6 @@ from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError, Mm1Error, NetworkError
 from mm1_workflows.argo.document import Document, name_of
 
-GROUP, VERSION = "argoproj.io", "v1alpha1"
 PLURALS = {
     "Workflow": "workflows",
     "WorkflowTemplate": "workflowtemplates",
@@ -27,7 +26,6 @@ PLURALS = {
     "CronWorkflow": "cronworkflows",
 }
 KEY_ANNOTATION = "mm1.dev/idempotency-key"
-MAIN_CONTAINER = "main"
 TIMEOUT_S = 30
 QUIET_S = 15
 """A log that says nothing for so long is asked for again: a dead connection looks the same."""

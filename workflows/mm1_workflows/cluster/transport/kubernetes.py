@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mm1.errors import ConfigurationError, Mm1Error, NetworkError
+from mm1_components.ranks.jobset.names import ARGO, MAIN_CONTAINER
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.transport.base import (
-    GROUP,
-    MAIN_CONTAINER,
     PLURALS,
     QUIET_S,
     TIMEOUT_S,
-    VERSION,
     NotFound,
     Submitted,
     found_by_key,
@@ -148,7 +146,7 @@ class KubernetesTransport:
         return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
     def _argo(self, kind: str, name: str = "") -> str:
-        return self._path(f"{GROUP}/{VERSION}", PLURALS[kind], name)
+        return self._path(ARGO, PLURALS[kind], name)
 
     def _pages(self, path: str, doing: str, query: Query = ()) -> list[Document]:
         items: list[Document] = []

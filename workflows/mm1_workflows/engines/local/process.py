@@ -98,9 +98,9 @@ def read_progress(path: Path) -> tuple[int, int] | None:
 
 
 def read_figures(folder: Path) -> str:
-    """The line of figures that a task may leave beside its progress file; empty without one."""
+    """The line of figures that a task may leave beside its progress file; empty without a file."""
     path = folder / FIGURES_FILE
-    return path.read_text() if path.is_file() else ""
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def read_outputs(template: Template, folder: Path) -> dict[str, str]:

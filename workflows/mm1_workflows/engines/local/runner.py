@@ -19,25 +19,28 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 from mm1 import machine
-from mm1.errors import ConfigurationError, Mm1Error, Outcome, from_os_error
+from mm1.errors import ConfigurationError, Ending, Mm1Error, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
 from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode
 from mm1_workflows.authoring import profiles
+from mm1_workflows.display.screen import Display
+from mm1_workflows.display.view import State
 from mm1_workflows.engines.local import process
-from mm1_workflows.engines.local.display import Display
 from mm1_workflows.engines.local.folder import RunFolder
-from mm1_workflows.engines.local.state import Instance, State
+from mm1_workflows.engines.local.state import SUCCESS, Instance
 from mm1_workflows.rules.subset import is_string_list
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.03
+REFRESH_S = 0.25
+"""How often the display gets the tasks while no state changes."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -78,6 +81,8 @@ class Runner:
         self.profile = profile or profiles.current()
         self.instances: dict[str, list[Instance]] = {name: [_single(task)] for name, task in graph.tasks.items()}
         self.expanded: set[str] = set()
+        self.has_changed = True
+        self.displayed = 0.0
         self.signals = 0
         self.signal_code = 0
 
@@ -87,17 +92,19 @@ class Runner:
         """Run to the end; failures and signals end in the result."""
         with self._watch_signals(), self._no_orphans():
             while not self.signals and not all(item.state.over for item in self._all()):
+                self._poll_all()
                 self._advance()
-                self.display.tick(self._all())
+                self._display()
                 time.sleep(POLL_S)
             if self.signals:
                 self._stop()
             elif self.graph.on_exit:
                 self._run_exit_task(self.graph.on_exit, "Failed" if self._failed() else "Succeeded")
-        self.display.close(self._all())
+        self._display()
+        self.display.close()
         failed = self._failed()
         status = "Stopped" if self.signals else "Failed" if failed else "Succeeded"
-        return RunResult(self._all(), status, self.signal_code or (int(failed.outcome) if failed else 0), failed)
+        return RunResult(self._all(), status, self.signal_code or (int(failed.ending.outcome) if failed else 0), failed)
 
     def _all(self) -> list[Instance]:
         return [item for group in self.instances.values() for item in group]
@@ -106,10 +113,20 @@ class Runner:
         failed = [item for item in self._all() if item.state is State.FAILED]
         return min(failed, key=lambda item: item.ended) if failed else None
 
-    def _advance(self) -> None:
+    def _display(self) -> None:
+        """Give the display the tasks after a change of state, and often enough for times to move."""
+        if self.has_changed or time.monotonic() - self.displayed >= REFRESH_S:
+            self.has_changed, self.displayed = False, time.monotonic()
+            self.display.update([item.view for item in self._all()])
+
+    def _poll_all(self) -> None:
         for item in self._all():
             if item.process is not None:
                 self._poll(item)
+        self._display()  # before a task that failed is started again
+
+    def _advance(self) -> None:
+        """Start what is ready and has room; after a failure, omit what has not started."""
         broken = self._failed() is not None
         free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
         for name, task in self.graph.tasks.items():
@@ -139,7 +156,7 @@ class Runner:
             try:
                 self.instances[task.name] = _looped(task, self._items(task, task.loop))
             except ConfigurationError as error:
-                self._end(group[0], error.outcome, str(error))
+                self._fail(group[0], Ending.of(error))
                 return False
         return True
 
@@ -181,8 +198,8 @@ class Runner:
         try:
             process.start(item, argv, self.folder)
         except OSError as error:
-            typed = from_os_error(error)
-            self._end(item, typed.outcome, f"{argv[0]} cannot be started: {typed}")
+            ending = Ending.of(error)
+            self._fail(item, replace(ending, message=f"{argv[0]} cannot be started: {ending.message}"))
             return
         self._set(item, State.RUNNING)
 
@@ -196,42 +213,43 @@ class Runner:
             if template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
                 process.stop([item])
                 item.process = None
-                self._end(item, Outcome.UNHANDLED, f"took longer than its limit of {template.timeout_s:g} s")
+                self._fail(item, _unhandled(f"took longer than its limit of {template.timeout_s:g} s"))
             return
         item.process = None
         if code == 0:
             self._finish(item)
             return
-        outcome, message = self._why(item, code)
+        ending = self._ending(item, code)
         if code in template.retry.codes and item.attempts <= template.retry.limit:
-            item.outcome, item.message = outcome, message
+            item.ending = ending
             item.not_before = time.monotonic() + template.retry.wait_before(item.attempts)
             self._set(item, State.RETRYING)
             return
-        self._end(item, outcome, message)
+        self._fail(item, ending)
 
     def _finish(self, item: Instance) -> None:
         try:
             item.outputs = process.read_outputs(item.task.template, self.folder.task(item.key))
         except FileNotFoundError as error:
-            self._end(item, Outcome.UNHANDLED, f"ended well but did not write its output {error.filename}")
+            self._fail(item, _unhandled(f"ended well but did not write its output {error.filename}"))
             return
-        item.ended = time.monotonic()
-        item.outcome, item.message = Outcome.DONE, ""
+        item.ending = SUCCESS
         self._set(item, State.CACHED if self._record(item).get("cache_hit") else State.DONE)
 
-    def _why(self, item: Instance, code: int) -> tuple[Outcome, str]:
-        """Outcome class and the step's own words, from its run record; else from the end of its log."""
-        outcome = Outcome.from_exit_code(code)
+    def _ending(self, item: Instance, code: int) -> Ending:
+        """How an attempt failed, with the message of its run record; else with the end of its log."""
+        return Ending(outcome=Outcome.from_exit_code(code), message=self._message(item, code))
+
+    def _message(self, item: Instance, code: int) -> str:
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (perhaps the system ran out of memory)" if -code == signal.SIGKILL else ""
-            return outcome, f"was ended by {name}{hint}"
+            return f"was ended by {name}{hint}"
         record = self._record(item)
         if record.get("state") == "failed" and record.get("message"):
-            return outcome, str(record["message"])
+            return str(record["message"])
         tail = process.log_tail(self.folder.task(item.key) / "log.txt")
-        return outcome, f"exit code {code}" + (f":\n{tail}" if tail else "")
+        return f"exit code {code}" + (f":\n{tail}" if tail else "")
 
     def _record(self, item: Instance) -> dict[str, object]:
         if not item.record_name:
@@ -243,14 +261,15 @@ class Runner:
             return {}
         return record
 
-    def _end(self, item: Instance, outcome: Outcome, message: str) -> None:
-        item.ended = time.monotonic()
-        item.outcome, item.message = outcome, message
+    def _fail(self, item: Instance, ending: Ending) -> None:
+        item.ending = ending
         self._set(item, State.FAILED)
 
     def _set(self, item: Instance, state: State) -> None:
         item.state = state
-        self.display.changed(item)
+        if state.over:
+            item.ended = time.monotonic()
+        self.has_changed = True
 
     # -- references ---------------------------------------------------------------------------------------------------
 
@@ -283,7 +302,7 @@ class Runner:
                 self._poll(item)
             elif time.monotonic() >= item.not_before:
                 self._start(item, status)
-            self.display.tick(self._all())
+            self._display()
             time.sleep(POLL_S)
         if self.signals:
             self._stop()
@@ -294,8 +313,8 @@ class Runner:
         process.stop(running, at_once=lambda: self.signals > first)
         for item in self._all():
             if item.process is not None:
-                item.process, item.ended = None, time.monotonic()
-                item.outcome, item.message = Outcome.PREEMPTED, "stopped"
+                item.process = None
+                item.ending = Ending(outcome=Outcome.PREEMPTED, message="stopped")
                 self._set(item, State.STOPPED)
             elif not item.state.over:
                 self._set(item, State.OMITTED)
@@ -307,7 +326,7 @@ class Runner:
             yield
         except BaseException:
             process.stop(item for item in self._all() if item.process is not None)
-            self.display.close(self._all())
+            self.display.close()
             raise
 
     @contextmanager
@@ -324,6 +343,10 @@ class Runner:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+
+
+def _unhandled(message: str) -> Ending:
+    return Ending(outcome=Outcome.UNHANDLED, message=message)
 
 
 def _single(task: TaskNode) -> Instance:

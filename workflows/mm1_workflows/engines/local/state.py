@@ -5,34 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass, field
-from enum import Enum
 
-from mm1.errors import Outcome
+from mm1.errors import Ending, Outcome
 from mm1_workflows.argo.graph import TaskNode
+from mm1_workflows.display.view import State, TaskView, reason
 
-
-class State(Enum):
-    """Where a task stands; the value is the word that people read."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    DONE = "done"
-    CACHED = "cached"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    SKIPPED = "skipped"
-    OMITTED = "omitted"
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will happen."""
-        return self not in (State.WAITING, State.RUNNING, State.RETRYING)
-
-    @property
-    def good(self) -> bool:
-        """What comes after may run."""
-        return self in (State.DONE, State.CACHED, State.SKIPPED)
+SUCCESS = Ending(outcome=Outcome.DONE)
 
 
 @dataclass
@@ -59,8 +37,8 @@ class Instance:
     figures: str = ""
     """What the task says of itself while it runs: a training step its loss, speed and the like."""
     outputs: dict[str, str] = field(default_factory=dict)
-    outcome: Outcome = Outcome.DONE
-    message: str = ""
+    ending: Ending = SUCCESS
+    """Of its latest attempt that is over."""
 
     @property
     def seconds(self) -> float:
@@ -68,3 +46,17 @@ class Instance:
         if not self.started:
             return 0.0
         return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def view(self) -> TaskView:
+        """What the display shows of it."""
+        failed = self.state in (State.FAILED, State.RETRYING)
+        return TaskView(
+            name=self.label,
+            state=self.state,
+            seconds=self.seconds if self.started else None,
+            progress=self.progress,
+            message=reason(self.ending) if failed else "",
+            attempts=self.attempts,
+            figures=self.figures if self.state is State.RUNNING else "",
+        )

@@ -1,0 +1,111 @@
+"""What a person sees while a run goes on: a live table with the logs above it on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from mm1_workflows.display.table import task_table
+from mm1_workflows.display.view import State, TaskView
+
+HEARTBEAT_S = 10.0
+SPARE_ROWS = 6
+"""Rows of a terminal that the table leaves free."""
+FEWEST_ROWS = 5
+
+
+class Display(Protocol):
+    """Receives what happens."""
+
+    def update(self, views: Sequence[TaskView]) -> None:
+        """The tasks as they are now."""
+
+    def log(self, label: str, text: str) -> None:
+        """A line of a task's log."""
+
+    def note(self, text: str) -> None:
+        """A remark about the run as a whole."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class LogDisplay:
+    """Logs and remarks only."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def update(self, views: Sequence[TaskView]) -> None:
+        """See :class:`Display`."""
+
+    def log(self, label: str, text: str) -> None:
+        """See :class:`Display`."""
+        line = Text.from_ansi(text) if self.console.is_terminal else Text(text)
+        self.console.print(Text(f"[{label}]", style="cyan").append(" ").append_text(line), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """See :class:`Display`."""
+        self.console.print(Text(text, style="dim"), soft_wrap=True)
+
+    def close(self) -> None:
+        """See :class:`Display`."""
+
+
+class PlainDisplay(LogDisplay):
+    """One line per change, and a sign of life every ten seconds."""
+
+    def __init__(self, console: Console, heartbeat_s: float = HEARTBEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console)
+        self.heartbeat_s, self.clock = heartbeat_s, clock
+        self.changes: dict[str, tuple[object, ...]] = {}
+        self.printed: dict[str, float] = {}
+
+    def update(self, views: Sequence[TaskView]) -> None:
+        """See :class:`Display`."""
+        now = self.clock()
+        for view in views:
+            if self.changes.get(view.name) != view.change:
+                self.changes[view.name], self.printed[view.name] = view.change, now
+                if view.state is not State.WAITING or view.message:
+                    self._print(view.name, view.headline)
+            elif not view.state.over and view.seconds is not None and now - self.printed[view.name] >= self.heartbeat_s:
+                self.printed[view.name] = now
+                self._print(view.name, view.sign_of_life)
+
+    def _print(self, name: str, text: str) -> None:
+        self.console.print(Text(f"{time.strftime('%H:%M:%S')}  {name:<16}  {text}"), soft_wrap=True)
+
+
+class LiveDisplay(LogDisplay):
+    """A table that is redrawn in place, with the figures of what runs below; no thread, so that processes can be started."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.live = Live(console=console, auto_refresh=False)
+        self.live.start()
+
+    def update(self, views: Sequence[TaskView]) -> None:
+        """See :class:`Display`."""
+        self.live.update(screen(views, self.console.height), refresh=True)
+
+    def close(self) -> None:
+        """See :class:`Display`."""
+        self.live.stop()
+
+
+def screen(views: Sequence[TaskView], height: int) -> Group:
+    """The table, and below it a line of figures of each task that has some."""
+    figures = [view for view in views if view.figures and view.state is State.RUNNING]
+    lines = [Text(f"{view.name}: {view.figures}", style="dim", no_wrap=True, overflow="ellipsis") for view in figures]
+    return Group(task_table(views, max(FEWEST_ROWS, height - SPARE_ROWS - len(lines))), *lines)
+
+
+def choose(console: Console) -> Display:
+    """The display that fits where the output goes."""
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)

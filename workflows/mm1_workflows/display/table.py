@@ -1,0 +1,98 @@
+"""The table of tasks: of a run that goes on, where each task has one row, or of one that is looked up, where nothing is cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mm1.lineage.text import duration
+from mm1_workflows.display.view import State, TaskView
+
+BAR_WIDTH = 20
+STYLES = {
+    State.WAITING: "dim",
+    State.RUNNING: "bold cyan",
+    State.RETRYING: "yellow",
+    State.DONE: "green",
+    State.CACHED: "green",
+    State.FAILED: "bold red",
+    State.STOPPED: "yellow",
+    State.SKIPPED: "dim",
+    State.OMITTED: "dim",
+}
+
+
+def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
+    """The tasks with their states; columns without any value are left out.
+
+    Args:
+        views: the tasks in their order.
+        rows: how many fit on a live screen; tasks that are over and went well are only counted when there are more. None: a
+            table to be read later, in full.
+    """
+    shown = list(views) if rows is None else fitting(views, rows)
+    columns = _columns(views, live=rows is not None)
+    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for name in columns:
+        result.add_column(
+            name,
+            justify="right" if name in ("time", "attempts") else "left",
+            overflow="fold" if rows is None else "ellipsis",
+            no_wrap=rows is not None,
+        )
+    for view in shown:
+        cells = _cells(view)
+        result.add_row(*(cells[name] for name in columns))
+    if hidden := Counter(view.state.value for view in views if view not in shown):
+        result.add_row(Text(", ".join(f"{count} {state}" for state, count in hidden.items()), style="dim"))
+    return result
+
+
+def styled(state: State) -> Text:
+    """The word for a state in its colour."""
+    return Text(state.value, style=STYLES[state])
+
+
+def fitting(views: Sequence[TaskView], rows: int) -> list[TaskView]:
+    """The tasks that are shown in so many rows: without those that are over and went well, then without those that wait."""
+    if len(views) <= rows:
+        return list(views)
+    left = [view for view in views if not (view.state.good or view.state is State.OMITTED)]
+    if len(left) > rows:
+        left = [view for view in left if view.state is not State.WAITING or view.message]
+    return left[:rows]
+
+
+def _columns(views: Sequence[TaskView], *, live: bool) -> list[str]:
+    present = {
+        "started (UTC)": not live and any(view.started for view in views),
+        "progress": live and any(view.progress for view in views),
+        "attempts": any(view.attempts > 1 for view in views),
+        "host": any(view.host for view in views),
+        "result": any(view.result for view in views),
+        "message": any(view.message for view in views),
+    }
+    order = ("task", "state", "started (UTC)", "time", "progress", "attempts", "host", "result", "message")
+    return [name for name in order if present.get(name, True)]
+
+
+def _cells(view: TaskView) -> dict[str, Text | ProgressBar]:
+    bar: Text | ProgressBar = Text("")
+    if view.progress and view.state is State.RUNNING:
+        done, total = view.progress
+        bar = ProgressBar(total=max(total, 1), completed=done, width=BAR_WIDTH)
+    return {
+        "task": Text(view.name),
+        "state": styled(view.state),
+        "started (UTC)": Text(f"{view.started:%Y-%m-%d %H:%M:%S}" if view.started else ""),
+        "time": Text("" if view.seconds is None else duration(view.seconds)),
+        "progress": bar,
+        "attempts": Text(str(view.attempts) if view.attempts > 1 else ""),
+        "host": Text(view.host),
+        "result": Text(view.result),
+        "message": Text(view.line),
+    }
