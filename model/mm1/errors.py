@@ -132,6 +132,10 @@ EXPLAINS = (
 """Of processes that worked together, the failure that explains the others first: who loses a peer ends with NETWORK."""
 
 
+LONGEST_ESCAPE = 12
+"""Bytes of one character in JSON at most: two surrogates."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a rank, a node, a task or a run ended."""
@@ -157,10 +161,14 @@ class Ending:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return BY_OUTCOME.get(self.outcome, Mm1Error)(text)
 
-    def to_json(self, max_message: int | None = None) -> str:
-        """Text for the process that waits for this one; long messages are cut."""
-        record = {"outcome": int(self.outcome), "message": self.message[:max_message], "where": self.where}
-        return json.dumps(record)
+    def to_json(self, max_bytes: int | None = None) -> str:
+        """Text for the process that waits for this one; a message that makes it longer than this is cut."""
+        message = self.message
+        while True:
+            text = json.dumps({"outcome": int(self.outcome), "message": message, "where": self.where})
+            if max_bytes is None or (excess := len(text) - max_bytes) <= 0 or not message:
+                return text
+            message = message[: -max(1, excess // LONGEST_ESCAPE)]
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Ending | None:

@@ -30,7 +30,10 @@ from mm1_components.ranks.torchrun import run_ranks
 log = logging.getLogger("mm1")
 
 TERMINATION_LOG = Path("/dev/termination-log")
-MESSAGE_BYTES = 3_000
+TERMINATION_BYTES = 4_096
+"""What Kubernetes keeps of it; half a JSON object would say nothing."""
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""What an Indexed Job says about its pod; not configuration."""
 RESOLVE_S = 300.0
 
 
@@ -56,9 +59,10 @@ def _end(arguments: argparse.Namespace) -> Outcome:
         ending = Ending.of(error)
         if ending.outcome is Outcome.UNHANDLED:
             log.error("%s", traceback.format_exc())
-        log.error("node %s failed (%s, exit %d): %s", _index(), ending.outcome.name.lower(), ending.outcome, ending.message)
+        index = os.environ.get(INDEX_VARIABLE, "0")
+        log.error("node %s failed (%s, exit %d): %s", index, ending.outcome.label, ending.outcome, ending.message)
         if TERMINATION_LOG.exists():  # Kubernetes copies it into the pod's status
-            TERMINATION_LOG.write_text(ending.to_json(MESSAGE_BYTES))
+            TERMINATION_LOG.write_text(ending.to_json(TERMINATION_BYTES))
         return ending.outcome
 
 
@@ -95,7 +99,7 @@ def _wait_for_name(host: str) -> None:
     """Names of a JobSet's pods appear some time after the pods.
 
     Raises:
-        NetworkError: it does not within five minutes.
+        NetworkError: the name does not resolve within five minutes.
     """
     started = time.monotonic()
     while True:
@@ -105,15 +109,15 @@ def _wait_for_name(host: str) -> None:
         except socket.gaierror as error:
             if time.monotonic() - started > RESOLVE_S:
                 raise NetworkError(
-                    f"the name of the first node, {host}, does not resolve ({error}): is cluster DNS well?"
+                    f"the name of the first node, {host}, does not resolve ({error}): check the cluster's DNS"
                 ) from None
             time.sleep(0.5)
 
 
 def _index() -> int:
-    text = os.environ.get("JOB_COMPLETION_INDEX", "0")  # what an Indexed Job says about its pod; not configuration
+    text = os.environ.get(INDEX_VARIABLE, "0")
     if not text.isdigit():
-        raise ConfigurationError(f"JOB_COMPLETION_INDEX={text!r} is not a number")
+        raise ConfigurationError(f"{INDEX_VARIABLE}={text!r} is not a number")
     return int(text)
 
 

@@ -100,8 +100,17 @@ def test_a_model_that_does_not_validate_is_80() -> None:
 def test_an_ending_survives_its_json(outcome: Outcome, message: str, where: str) -> None:
     ending = Ending(outcome=outcome, message=message, where=where)
     assert Ending.from_json(ending.to_json()) == ending
-    short = Ending.from_json(ending.to_json(max_message=3))
-    assert short is not None and short.message == message[:3]
+    text = ending.to_json(max_bytes=200)
+    short = Ending.from_json(text)
+    assert len(text.encode()) <= 200 or not (short and short.message)
+    assert short is not None and message.startswith(short.message)
+
+
+@pytest.mark.parametrize("letter", ["a", "\n", "ü", "→", "😀"])
+def test_a_long_message_is_cut_to_whole_json(letter: str) -> None:
+    text = Ending(outcome=Outcome.DATA, message=letter * 50_000).to_json(max_bytes=4096)
+    short = Ending.from_json(text)
+    assert short is not None and 4000 < len(text.encode()) <= 4096 and set(short.message) == {letter}
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"outcome": "x", "message": ""}', "exit 1", b"\xff"])

@@ -40,6 +40,8 @@ PATIENCE_S = 600.0
 """How long the API server may be unreachable."""
 LONGEST_PAUSE_S = 10.0
 INVALID = (400, 401, 403, 422)
+NO_LOG = (400, 404)
+"""Answers about the log of a pod whose container has not started, or that is gone."""
 Query = Sequence[tuple[str, str]]
 
 
@@ -120,7 +122,7 @@ class Cluster:
         return answer is None or pods.has_ended(answer)
 
     def follow_log(self, pod: str, since: str | None) -> Iterator[str]:
-        """Lines of a pod's log with their times, while the stream lasts.
+        """Lines of a pod's log with their times, while the stream lasts; none of a pod that is gone or has not started.
 
         Raises:
             HTTPError, ApiException, OSError: the stream broke.
@@ -128,7 +130,12 @@ class Cluster:
         query = [("container", MAIN_CONTAINER), ("follow", "true"), ("timestamps", "true")]
         query += [("sinceTime", since)] if since else []
         path = self._path("v1", "pods", pod) + "/log"
-        response = self._send("GET", path, query, timeout_s=(TIMEOUT_S, LOG_READ_S), stream=True)
+        try:
+            response = self._send("GET", path, query, timeout_s=(TIMEOUT_S, LOG_READ_S), stream=True)
+        except client.ApiException as error:
+            if error.status in NO_LOG:
+                return
+            raise
         try:
             rest = b""
             for chunk in response.stream(8192, decode_content=False):

@@ -42,19 +42,18 @@ class Streams:
     _all_over: threading.Event = field(default_factory=threading.Event)
 
     def update(self, workflow: Document, ranks: list[RankPod]) -> None:
-        """Start readers for what has started, and tell readers what has ended."""
+        """Tell readers what has ended, and start readers for what has started: a log that is complete is read once."""
         for task, attempt in attempts_of(workflow):
-            if attempt.phase != "Pending" and wanted(self.task, task.name):
-                self._reader(attempt.pod, task.name)
             if attempt.phase in OVER:
                 self._over.add(attempt.pod)
-        there = {rank.pod for rank in ranks}
+            if attempt.phase != "Pending" and wanted(self.task, task.name):
+                self._reader(attempt.pod, task.name)
         for rank in ranks:
-            if rank.started and wanted(self.task, rank.task):
-                self._reader(rank.pod, f"{rank.task}:{rank.node}")
             if rank.over:
                 self._over.add(rank.pod)
-        self._ranks_gone(there)
+            if rank.started and wanted(self.task, rank.task):
+                self._reader(rank.pod, f"{rank.task}:{rank.node}")
+        self._ranks_gone({rank.pod for rank in ranks})
 
     def finish(self, show: Show) -> None:
         """The run is over: show what is still to come, for a bounded time."""
@@ -82,10 +81,10 @@ class Streams:
             self._threads[pod] = threading.Thread(target=self._read, args=(pod, label), daemon=True, name=f"log {label}")
             self._threads[pod].start()
 
-    def _ranks_gone(self, there: set[str]) -> None:
+    def _ranks_gone(self, listed: set[str]) -> None:
         """Rank pods that were listed before and are not any more have ended."""
-        self._over |= self._ranks - there
-        self._ranks = self._ranks | there
+        self._over |= self._ranks - listed
+        self._ranks = self._ranks | listed
 
     def _read(self, pod: str, label: str) -> None:
 
