@@ -70,7 +70,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
             if ending.outcome is Outcome.UNHANDLED:
                 log.error("%s", traceback.format_exc())
             log.debug("caused by", exc_info=error)
-            log.error("%s failed (%s, exit %d): %s", step.name, ending.outcome.name.lower(), ending.outcome, ending.message)
+            log.error("%s failed (%s, exit %d): %s", step.name, ending.outcome.label, ending.outcome, ending.message)
             if store is not None:
                 records.save_failure(store, record, ending, started)
             return ending.outcome

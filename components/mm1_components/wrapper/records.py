@@ -78,7 +78,7 @@ def former_final_outcome(store: Store, record: Record) -> Outcome | None:
     outcome = Outcome.from_exit_code(former.get("outcome", 0))
     if outcome is Outcome.DONE or outcome.retried:
         return None
-    log.error("this task ended for good before (%s): %s", outcome.name.lower(), former.get("message"))
+    log.error("this task ended for good before (%s): %s", outcome.label, former.get("message"))
     return outcome
 
 

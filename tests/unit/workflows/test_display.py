@@ -99,6 +99,13 @@ def test_every_ten_seconds_a_sign_of_life() -> None:
     ]
 
 
+def test_tasks_of_one_name_are_told_apart() -> None:
+    display = Printed()
+    for seconds in (1.0, 2.0, 3.0):
+        display.update([a(State.DONE, seconds=9.0), a(State.RUNNING, seconds=seconds)])
+    assert display.lines == ["a                 done after 9.0 s", "a                 running"]
+
+
 def test_a_log_line_is_shown_as_it_is() -> None:
     out = io.StringIO()
     LogDisplay(Console(file=out, width=80)).log("pretrain:1", "loss [bold]2.5[/bold] :warning: {x}" + " long" * 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -17,6 +18,8 @@ HEARTBEAT_S = 10.0
 SPARE_ROWS = 6
 """Rows of a terminal that the table leaves free."""
 FEWEST_ROWS = 5
+Key = tuple[str, int]
+"""Name of a task, and which one of that name it is: an exit task may be called like another."""
 
 
 class Display(Protocol):
@@ -63,19 +66,22 @@ class PlainDisplay(LogDisplay):
     def __init__(self, console: Console, heartbeat_s: float = HEARTBEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console)
         self.heartbeat_s, self.clock = heartbeat_s, clock
-        self.changes: dict[str, tuple[object, ...]] = {}
-        self.printed: dict[str, float] = {}
+        self.changes: dict[Key, tuple[object, ...]] = {}
+        self.printed: dict[Key, float] = {}
 
     def update(self, views: Sequence[TaskView]) -> None:
         """See :class:`Display`."""
         now = self.clock()
+        occurrences: Counter[str] = Counter()
         for view in views:
-            if self.changes.get(view.name) != view.change:
-                self.changes[view.name], self.printed[view.name] = view.change, now
+            occurrences[view.name] += 1
+            key = (view.name, occurrences[view.name])
+            if self.changes.get(key) != view.change:
+                self.changes[key], self.printed[key] = view.change, now
                 if view.state is not State.WAITING or view.message:
                     self._print(view.name, view.headline)
-            elif not view.state.over and view.seconds is not None and now - self.printed[view.name] >= self.heartbeat_s:
-                self.printed[view.name] = now
+            elif not view.state.over and view.seconds is not None and now - self.printed[key] >= self.heartbeat_s:
+                self.printed[key] = now
                 self._print(view.name, view.sign_of_life)
 
     def _print(self, name: str, text: str) -> None:

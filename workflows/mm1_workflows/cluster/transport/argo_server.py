@@ -1,4 +1,8 @@
-"""The way through Argo Server's HTTP interface: workflows and the logs of their pods, with a token and no kubeconfig."""
+"""The way through Argo Server's HTTP interface: workflows and the logs of their pods, with a token and no kubeconfig.
+
+Objects go through as plain data. Hera's own service would drop fields that its models do not know, from workflows that are
+created too, and answers that are not Argo Server's would end in exceptions without a cause or remedy.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class ArgoServerTransport:
 
     def __init__(self, url: str, token: str = "", namespace: str = "") -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"--server {url!r}: an address like https://argo.example.org:2746 is wanted")
+            raise ConfigurationError(f"--server {url!r}: expected an address like https://argo.example.org:2746")
         self.url = url.rstrip("/")
         self.namespace = namespace or "default"
         self.options = f"-n {self.namespace} --server {self.url}"
