@@ -73,7 +73,7 @@ def _complain(error: Mm1Error) -> int:
     console.print(str(error), markup=False, highlight=False, soft_wrap=True)
     outcome = error.outcome
     if outcome is not Outcome.UNHANDLED:
-        name = outcome.name.lower().replace("_", " ")
-        page = f"{FAILURES}#{int(outcome)}-{name.replace(' ', '-')}"
-        console.print(f"{name}, exit {int(outcome)}: {page}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        code, label = int(outcome), outcome.label
+        page = f"{FAILURES}#{code}-{label.replace(' ', '-')}"
+        console.print(f"{label}, exit {code}: {page}", style="dim", markup=False, highlight=False, soft_wrap=True)
     return int(outcome)
