@@ -157,6 +157,12 @@ def test_the_screen_is_never_higher_than_the_terminal(height: int) -> None:
     assert len(drawn(views, height=height)) <= height
 
 
+def test_a_long_message_gives_way_to_the_rest_of_its_row() -> None:
+    view = TaskView(name="fan(12:shard-000012)", state=State.FAILED, seconds=9.0, host="gpu-node-7", message="torn " * 99)
+    _, row = drawn([view], width=80)
+    assert row.startswith("fan(12:shard-000012)   failed   9.0 s   gpu-node-7   torn torn") and row.endswith("…")
+
+
 def test_a_table_that_is_looked_up_cuts_nothing() -> None:
     console = Console(file=io.StringIO(), width=60)
     console.print(task_table([a(State.FAILED, message="data: " + "torn " * 40)]))

@@ -201,7 +201,7 @@ def test_following_goes_on_without_a_reader_to_the_right_exit_code(api: KubeApi,
     ingest = workflow([pod_node("ingest", "Running")], tasks=("ingest", "train"))
     show(api, ingest, ingest, finished())  # the first look asks whether there is such a run
     command = f"{sys.executable} -m mm1_workflows.cli watch {RUN} 2>errors.txt"
-    script = f'{command} | {{ read -r line; echo "$line"; }}; echo "exit ${{PIPESTATUS[0]}}"'
+    script = f'{command} | head -1; echo "exit ${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     line, code = done.stdout.splitlines()
     assert line.endswith("ingest            running on node-1")

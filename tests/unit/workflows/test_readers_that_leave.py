@@ -20,8 +20,7 @@ PRINTING = {
     "dry run": "submit {file} --dry-run=client",
     "help": "--help",
 }
-SCRIPT = 'set -o pipefail; {command} 2>errors.txt | {{ read -r line; echo "$line"; }}; echo "exit ${{PIPESTATUS[0]}}"'
-"""A reader that takes one line and leaves."""
+SCRIPT = '{command} 2>errors.txt | head -1; echo "exit ${{PIPESTATUS[0]}}"'
 
 
 def container(script: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -34,20 +35,18 @@ def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
         rows: how many fit on a live screen; tasks that are over and went well are only counted when there are more. None: a
             table to be read later, in full.
     """
-    shown = list(views) if rows is None else fitting(views, rows)
-    columns = _columns(views, live=rows is not None)
+    live = rows is not None
+    visible = list(views) if rows is None else fitting(views, rows)
+    columns = _columns(views, live)
     result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for name in columns:
-        result.add_column(
-            name,
-            justify="right" if name in ("time", "attempts") else "left",
-            overflow="fold" if rows is None else "ellipsis",
-            no_wrap=rows is not None,
-        )
-    for view in shown:
-        cells = _cells(view)
+        justify: Literal["left", "right"] = "right" if name in ("time", "attempts") else "left"
+        # in one row per task, the message is what gives way
+        result.add_column(name, justify=justify, overflow="fold", no_wrap=live and name != "message")
+    for view in visible:
+        cells = _cells(view, live)
         result.add_row(*(cells[name] for name in columns))
-    if hidden := Counter(view.state.value for view in views if view not in shown):
+    if hidden := Counter(view.state.value for view in views if view not in visible):
         result.add_row(Text(", ".join(f"{count} {state}" for state, count in hidden.items()), style="dim"))
     return result
 
@@ -67,7 +66,7 @@ def fitting(views: Sequence[TaskView], rows: int) -> list[TaskView]:
     return left[:rows]
 
 
-def _columns(views: Sequence[TaskView], *, live: bool) -> list[str]:
+def _columns(views: Sequence[TaskView], live: bool) -> list[str]:
     present = {
         "started (UTC)": not live and any(view.started for view in views),
         "progress": live and any(view.progress for view in views),
@@ -80,7 +79,7 @@ def _columns(views: Sequence[TaskView], *, live: bool) -> list[str]:
     return [name for name in order if present.get(name, True)]
 
 
-def _cells(view: TaskView) -> dict[str, Text | ProgressBar]:
+def _cells(view: TaskView, live: bool) -> dict[str, Text | ProgressBar]:
     bar: Text | ProgressBar = Text("")
     if view.progress and view.state is State.RUNNING:
         done, total = view.progress
@@ -94,5 +93,5 @@ def _cells(view: TaskView) -> dict[str, Text | ProgressBar]:
         "attempts": Text(str(view.attempts) if view.attempts > 1 else ""),
         "host": Text(view.host),
         "result": Text(view.result),
-        "message": Text(view.line),
+        "message": Text(view.line, no_wrap=live, overflow="ellipsis" if live else None),
     }
