@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped] # its stubs are not among the dependencies
 
 from mm1 import machine
+from mm1.errors import Ending, Outcome
 from mm1_components.ranks.train import FIGURES_FILE
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_workflows.argo.document import PROGRESS_FILE
@@ -111,6 +112,24 @@ def read_outputs(template: Template, folder: Path) -> dict[str, str]:
     """
     paths = local_paths(template, folder)
     return {name: paths[path].read_text() for name, path in template.outputs.items()}
+
+
+def ending_of(code: int, record: Mapping[str, object], log: Path) -> Ending:
+    """How an attempt failed: by the signal, in the words of its run record, or with the end of its log.
+
+    Args:
+        code: of the process; negative for a signal.
+        record: the step's run record; empty for other commands.
+        log: what it wrote.
+    """
+    outcome = Outcome.from_exit_code(code)
+    if code < 0:
+        hint = " (perhaps the system ran out of memory)" if -code == signal.SIGKILL else ""
+        return Ending(outcome=outcome, message=f"was ended by {signal.Signals(-code).name}{hint}")
+    if record.get("state") == "failed" and record.get("message"):
+        return Ending(outcome=outcome, message=str(record["message"]))
+    tail = log_tail(log)
+    return Ending(outcome=outcome, message=f"exit code {code}" + (f":\n{tail}" if tail else ""))
 
 
 def log_tail(path: Path, num_lines: int = 5) -> str:

@@ -219,7 +219,7 @@ class Runner:
         if code == 0:
             self._finish(item)
             return
-        ending = self._ending(item, code)
+        ending = process.ending_of(code, self._record(item), folder / "log.txt")
         if code in template.retry.codes and item.attempts <= template.retry.limit:
             item.ending = ending
             item.not_before = time.monotonic() + template.retry.wait_before(item.attempts)
@@ -236,27 +236,12 @@ class Runner:
         item.ending = SUCCESS
         self._set(item, State.CACHED if self._record(item).get("cache_hit") else State.DONE)
 
-    def _ending(self, item: Instance, code: int) -> Ending:
-        """How an attempt failed, with the message of its run record; else with the end of its log."""
-        return Ending(outcome=Outcome.from_exit_code(code), message=self._message(item, code))
-
-    def _message(self, item: Instance, code: int) -> str:
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = " (perhaps the system ran out of memory)" if -code == signal.SIGKILL else ""
-            return f"was ended by {name}{hint}"
-        record = self._record(item)
-        if record.get("state") == "failed" and record.get("message"):
-            return str(record["message"])
-        tail = process.log_tail(self.folder.task(item.key) / "log.txt")
-        return f"exit code {code}" + (f":\n{tail}" if tail else "")
-
     def _record(self, item: Instance) -> dict[str, object]:
         if not item.record_name:
             return {}
         try:
             record: dict[str, object] = self.store.read_json(record_key(self.folder.run, item.record_name)) or {}
-        except Mm1Error as error:  # the store is out of reach for a moment: the record only explains, it does not decide
+        except Mm1Error as error:  # the store is unreachable for a moment: the record only explains, it does not decide
             log.warning("%s: its run record cannot be read: %s", item.label, error)
             return {}
         return record
