@@ -205,9 +205,30 @@ def test_an_image_that_cannot_be_pulled_ends_the_run_with_the_reason(gangs: Gang
         gangs.pod(jobset, 1, phase="Pending", state={"waiting": {"reason": reason, "message": "not found: registry/x"}})
 
     gangs.fates = [fate]
-    with pytest.raises(ConfigurationError, match=f"node 1 is pending: {reason}: not found: registry/x; correct the image"):
+    with pytest.raises(ConfigurationError, match=f"node 1 is pending: {reason}: not found: registry/x; check the profile"):
         gangs.supervisor(pull_timeout_s=0).run()
     assert gangs.api.of("jobsets") == []
+
+
+def test_the_first_reason_stays_while_the_kubelet_backs_off(gangs: Gangs, caplog: pytest.LogCaptureFixture) -> None:
+    def fate(jobset: Object) -> None:
+        looks = iter(range(30))
+
+        def step(request: str) -> None:
+            look = next(looks, None)
+            if look is None:
+                gangs.done(jobset)
+                return
+            reason, message = (("ErrImagePull", "x not found"), ("ImagePullBackOff", "Back-off"))[look // 10 % 2]
+            gangs.pod(jobset, phase="Pending", state={"waiting": {"reason": reason, "message": message}})
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    with caplog.at_level(logging.INFO, "mm1"):
+        assert gangs.supervisor(pull_timeout_s=60).run() == RESULT
+    pending = [record.message for record in caplog.records if "pending" in record.message]
+    assert pending == ["node 0 is pending: ErrImagePull: x not found"]
 
 
 def test_a_pod_that_waited_for_a_node_has_the_whole_time_to_pull_its_image(gangs: Gangs) -> None:

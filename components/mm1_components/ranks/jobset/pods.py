@@ -29,6 +29,7 @@ NEEDS_FIX = frozenset(
     }
 )
 """Reasons of containers that waiting does not start: the image, or what the container is given, has to be corrected."""
+REMEDY = "check the profile's images and Secrets, and whether the nodes may pull from the registry"
 NOT_STARTED = ("StartError", "ContainerCannotRun")
 """Reasons of containers whose command could not be executed."""
 KILLED, TERMINATED = 137, 143

@@ -23,7 +23,7 @@ from mm1_components.ranks.jobset.api import Cluster
 from mm1_components.ranks.jobset.jobset import Gang, label_value, manifest
 from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
-from mm1_components.ranks.jobset.pods import Object, ending_of, index_of, phase_of, waiting_of
+from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
 from mm1_components.wrapper.declaration import Context
 
@@ -74,7 +74,8 @@ class Supervisor:
         self.history: list[str] = []
         self.reported = ""
         self.suspended_since: float | None = None
-        self.stuck_since: dict[str, float] = {}
+        self.stuck: dict[str, tuple[float, Waiting]] = {}
+        """Pod that waits for a correction -> since when, and its first reason."""
 
     def run(self) -> TrainResult:
         """Launch until there is a result, or an error that a new launch does not fix.
@@ -186,14 +187,16 @@ class Supervisor:
             ConfigurationError: a pod has waited too long for something that has to be corrected.
         """
         reason = self._unmet_quota(jobset)
-        waiting = {pod["metadata"]["uid"]: (pod, why) for pod in pods if (why := waiting_of(pod))}
+        waiting = {pod["metadata"]["uid"]: (index_of(pod), why) for pod in pods if (why := waiting_of(pod))}
         now = time.monotonic()
-        self.stuck_since = {uid: self.stuck_since.get(uid, now) for uid, (_, why) in waiting.items() if why.needs_fix}
-        for uid, (pod, why) in waiting.items():
-            reason = f"node {index_of(pod)} is pending: {why}"
-            if now - self.stuck_since.get(uid, now) >= self.launcher.pull_timeout_s:
+        # The kubelet alternates between pulling an image and backing off; only the former says what is wrong.
+        self.stuck = {uid: self.stuck.get(uid, (now, why)) for uid, (_, why) in waiting.items() if why.needs_fix}
+        for uid, (index, why) in waiting.items():
+            since, first = self.stuck.get(uid, (now, why))
+            reason = f"node {index} is pending: {first}"
+            if uid in self.stuck and now - since >= self.launcher.pull_timeout_s:
                 self.cluster.delete_jobset(jobset["metadata"]["name"])
-                raise ConfigurationError(f"{reason}; correct the image in the profile, or give the nodes access to it")
+                raise ConfigurationError(f"{reason}; {REMEDY}")
         if reason and reason != self.reported:
             log.info("%s", reason)
         self.reported = reason

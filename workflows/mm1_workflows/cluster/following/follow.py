@@ -19,7 +19,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted
-from mm1_components.ranks.jobset.pods import needs_fix
+from mm1_components.ranks.jobset.pods import REMEDY, needs_fix
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following import nodes, pending
 from mm1_workflows.cluster.following.nodes import Task
@@ -155,7 +155,7 @@ class Following:
                 self.patience.ask(lambda: self.transport.shut_down(self.name, "Terminate"))
             self._pass(self.poll_s)
         self._finish()
-        message = f"{task.message}; check the profile's images and the pull secret"
+        message = f"{task.message}; {REMEDY}"
         return Ending(outcome=Outcome.CONFIGURATION, message=message, where=task.name)
 
 
