@@ -58,7 +58,7 @@ JOURNEYS = {
         "mm1.errors:cause",
         "mm1_components.ranks.jobset.supervisor:supervise",
         "mm1_components.wrapper.execute:main",
-        "mm1_workflows.cluster.following.outcome:outcome_of",
+        "mm1_workflows.cluster.following.outcome:ending_of",
         "mm1_workflows.cluster.following.follow:follow",
         "mm1_workflows.cli:main",
     ),
