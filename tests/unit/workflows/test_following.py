@@ -197,6 +197,16 @@ def test_stop_removes_pods_and_jobsets(api: KubeApi, capsys: pytest.CaptureFixtu
     assert "nothing is left of its pods and JobSets" in capsys.readouterr().out
 
 
+def test_logs_end_with_their_reader(api: KubeApi, tmp_path: Path) -> None:
+    node = pod_node("ingest", "Running", template="step-ingest")
+    run = workflow([node], tasks=("ingest",))
+    api.put("workflows", run)  # and does not end
+    api.logs[pod_name(node, run)] = [f"2026-11-24T10:00:00Z line {number}" for number in range(5000)]
+    script = f'{sys.executable} -m mm1_workflows.cli logs {RUN} 2>errors.txt | head -1; echo "exit ${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[ingest] line 0\nexit 141\n" and (tmp_path / "errors.txt").read_text() == ""
+
+
 def test_following_goes_on_without_a_reader_to_the_right_exit_code(api: KubeApi, tmp_path: Path) -> None:
     ingest = workflow([pod_node("ingest", "Running")], tasks=("ingest", "train"))
     show(api, ingest, ingest, finished())  # the first look asks whether there is such a run

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -160,6 +161,20 @@ def test_an_error_in_a_module_beside_the_file_names_that_module(tmp_path: Path) 
     with pytest.raises(ConfigurationError, match=r"flow\.py, shapes\.py, line 2: ZeroDivisionError"):
         load(str(tmp_path / "flow.py"))
     assert "shapes" not in sys.modules
+
+
+class MadeUp(ModuleType):
+    """A module that has any attribute, as ``torch.classes`` has."""
+
+    def __getattr__(self, name: str) -> object:
+        return object()
+
+
+def test_modules_with_made_up_attributes_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flow.py").write_text("import sys, made_up\nsys.modules['made_up.too'] = made_up\n" + FLOW)
+    monkeypatch.setitem(sys.modules, "made_up", MadeUp("made_up"))
+    assert name_of(load(str(tmp_path / "flow.py")).document) == "toy"
+    assert sys.modules.pop("made_up.too") is sys.modules["made_up"]
 
 
 def test_a_module_beside_the_file_shadows_no_package(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -69,7 +70,10 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _lies_in(folder: Path, module: ModuleType) -> bool:
     """Whether a module or package lies directly in a folder; a virtual environment below it does not count."""
-    location = next(iter(getattr(module, "__path__", ())), None) or getattr(module, "__file__", None)
+    spec = getattr(module, "__spec__", None)  # attributes of a module may be made up, as those of torch.classes are
+    if not isinstance(spec, ModuleSpec):
+        return False
+    location = next(iter(spec.submodule_search_locations or ()), spec.origin)
     return location is not None and Path(location).parent == folder
 
 

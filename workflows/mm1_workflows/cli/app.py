@@ -17,7 +17,7 @@ from rich.console import Console
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
 from mm1_workflows.authoring import hera_private, shadowing
 from mm1_workflows.cli.command_errors import output_for
-from mm1_workflows.cli.pipes import outliving_readers
+from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
 from mm1_workflows.cli.tree import root
 
 FAILURES = "docs/how-to/failures.md"
@@ -49,6 +49,8 @@ def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, vers
             result = cappa.invoke(commands, argv=words, version=text, output=output_for(words))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        except ReaderLeft:
+            return 128 + signal.SIGPIPE
         except Exception as error:
             if known := typed(error):
                 return _complain(known)

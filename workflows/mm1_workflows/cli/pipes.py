@@ -1,4 +1,7 @@
-"""Standard output and error whose reader may go away, as in ``mm1 run ... | head``: the work goes on to its exit code."""
+"""Standard output and error whose reader may go away, as in ``mm1 run ... | head``.
+
+The work goes on to its exit code without a reader; a command that does nothing but print asks to end with it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 
+class ReaderLeft(Exception):
+    """Nobody reads the output of a command that ends with its reader. No BrokenPipeError: rich exits with 1 at one."""
+
+
 class Pipe:
     """A text stream that discards what nobody reads any more."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self.ends_with_reader = False
 
     def write(self, text: str) -> int:
         """Write, or discard without a reader."""
@@ -38,6 +46,8 @@ class Pipe:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.stream.fileno())
         os.close(null)
+        if self.ends_with_reader:
+            raise ReaderLeft
 
 
 @contextmanager
@@ -51,3 +61,9 @@ def outliving_readers() -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = former
+
+
+def end_with_reader() -> None:
+    """From now on :class:`ReaderLeft` is raised when the reader of standard output is gone."""
+    if isinstance(sys.stdout, Pipe):
+        sys.stdout.ends_with_reader = True

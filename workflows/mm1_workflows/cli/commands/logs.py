@@ -6,6 +6,7 @@ from functools import partial
 
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cli.commands.output import console
+from mm1_workflows.cli.pipes import end_with_reader
 from mm1_workflows.cli.tree.cluster import Logs
 from mm1_workflows.cluster.following.follow import check_task, follow
 from mm1_workflows.cluster.following.nodes import attempts_of
@@ -17,7 +18,8 @@ from mm1_workflows.display.screen import LogDisplay
 
 
 def logs(command: Logs) -> int:
-    """Show logs, following unless told otherwise; then the exit code is the run's outcome class."""
+    """Show logs, following unless told otherwise; then the exit code is the run's outcome class. Ends with its reader."""
+    end_with_reader()
     transport = connect(command)
     workflow = transport.get(command.name)
     check_task(workflow, command.task)
