@@ -38,7 +38,7 @@ JOURNEYS = {
         "mm1.modeling.losses:next_token_loss",
     ),
     "A parameter to the trainer": (
-        "mm1_workflows.cli.commands.submit:submit",
+        "mm1_workflows.cli.commands.submit:Command",
         "mm1_workflows.authoring.load:load",
         "mm1_workflows.rules.reading:read_workflow",
         "mm1_workflows.argo.parameters:check",

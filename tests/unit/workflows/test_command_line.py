@@ -13,7 +13,7 @@ import pytest
 from mm1.errors import BY_OUTCOME, Outcome
 from mm1_workflows import cli
 from mm1_workflows.cli.app import FAILURES
-from mm1_workflows.cli.tree.options import complete_workflow
+from mm1_workflows.cli.options import complete_workflow
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPLETE = r"""

@@ -29,7 +29,8 @@ from mm1.manifests import (
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows import cli
-from mm1_workflows.cli.commands import doctor, serve
+from mm1_workflows.cli import setup_checks
+from mm1_workflows.cli.commands import serve
 from tests.support.report_figures import make_checkpoint
 
 ZERO = "0" * 64
@@ -229,16 +230,16 @@ def test_records_of_a_run_are_summed(store: Store) -> None:
     assert run.state == "running" and run.seconds == 4.0 and list(run.tasks) == ["a", "b"]
 
 
-def test_doctor_compares_with_the_lock_and_says_how_to_mend(tmp_path: Path) -> None:
+def test_doctor_compares_with_the_lock_and_says_how_to_fix(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("pydantic==0.0.1 \\\n    --hash=sha256:00\nnot-there==1.0 ; sys_platform == 'win32'\nmissing-one==2.0\n")
-    assert doctor.locked(lock.read_text()) == {"pydantic": "0.0.1", "missing-one": "2.0"}
-    (check,) = doctor.packages(lock)
+    assert setup_checks.locked(lock.read_text()) == {"pydantic": "0.0.1", "missing-one": "2.0"}
+    (check,) = setup_checks.packages(lock)
     assert (
-        not check.fine and "pydantic" in check.found and "missing-one missing" in check.found and check.remedy == "make setup"
+        not check.fine and "pydantic" in check.state and "missing-one missing" in check.state and check.remedy == "make setup"
     )
-    assert next(iter(doctor.hera_script())).fine
-    assert not doctor.store("ftp://x").fine
+    assert next(iter(setup_checks.hera_script())).fine
+    assert not setup_checks.store("ftp://x").fine
 
 
 def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

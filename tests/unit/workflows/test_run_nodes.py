@@ -11,7 +11,7 @@ import pytest
 
 from mm1.errors import ConfigurationError
 from mm1_workflows.cli.commands.retry import again
-from mm1_workflows.cli.commands.since import parse_since
+from mm1_workflows.cli.since import parse_since
 from mm1_workflows.cluster.following.nodes import nodes_of, pod_name, tasks_of
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 

@@ -1,7 +1,6 @@
 """The commands ``mm1`` and ``hera``.
 
-``hera`` is upstream's command tree with ``submit`` added; ``mm1`` has all our verbs. This module stays thin: declarations are
-in :mod:`mm1_workflows.cli.tree`, each command's work in its own module, imported only when it runs.
+``hera`` is upstream's command tree with ``submit`` added; ``mm1`` has all our commands (:mod:`mm1_workflows.cli.root`).
 """
 
 from __future__ import annotations
@@ -9,16 +8,17 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import cappa
 from rich.console import Console
 
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
-from mm1_workflows.authoring import hera_private, shadowing
+from mm1_workflows.authoring import shadowing
+from mm1_workflows.cli import root
 from mm1_workflows.cli.command_errors import output_for
 from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
-from mm1_workflows.cli.tree import root
 
 FAILURES = "docs/how-to/failures.md"
 """The page that explains each outcome class."""
@@ -26,27 +26,23 @@ FAILURES = "docs/how-to/failures.md"
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``mm1``."""
-    return _invoke(root.Mm1, argv, "mm1", "{}")
+    words = sys.argv[1:] if argv is None else argv
+    return _invoke(lambda: root.mm1(words), words, "mm1", "{}")
 
 
 def hera(argv: list[str] | None = None) -> int:
     """Entry point of ``hera``: upstream's commands and ``submit``."""
-    return _invoke(_hera_tree(), argv, "hera", "{} (with submit from mm1)")
+    words = sys.argv[1:] if argv is None else argv
+    return _invoke(root.hera, words, "hera", "{} (with submit from mm1)")
 
 
-def _hera_tree() -> type[Any]:
-    generate = hera_private.generate_command()
-    return root.hera_with(generate) if generate else root.HeraSubmitOnly
-
-
-def _invoke(commands: type[Any], argv: list[str] | None, distribution: str, version: str) -> int:
+def _invoke(commands: Callable[[], type[Any]], words: list[str], distribution: str, version: str) -> int:
     with outliving_readers():
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        words = sys.argv[1:] if argv is None else argv
         text = version.format(_version(distribution, words))
         try:
-            result = cappa.invoke(commands, argv=words, version=text, output=output_for(words))
+            result = cappa.invoke(commands(), argv=words, version=text, output=output_for(words))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except ReaderLeft:

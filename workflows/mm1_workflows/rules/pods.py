@@ -93,7 +93,7 @@ def retry_by_class(document: Document, profile: Profile) -> Iterator[Finding]:
         elif strategy.get("limit") is None:
             yield Finding("P012", where, "retries without a limit")
         elif codes & NEVER_RETRIED:
-            yield Finding("P012", where, f"retries {sorted(codes & NEVER_RETRIED)}, which no repetition mends")
+            yield Finding("P012", where, f"retries {sorted(codes & NEVER_RETRIED)}, which retrying cannot fix")
 
 
 def restricted(document: Document, profile: Profile) -> Iterator[Finding]:

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from mm1.errors import ConfigurationError
 from mm1.lineage.text import duration
 from mm1_workflows.argo.document import CRON_LABEL, TEMPLATE_LABEL, Document
-from mm1_workflows.cli.commands.output import console, plain, say, table
-from mm1_workflows.cli.commands.since import parse_since
-from mm1_workflows.cli.tree.looking import Runs
+from mm1_workflows.cli.options import ClusterOptions
+from mm1_workflows.cli.output import console, plain, say, table
 from mm1_workflows.cluster.following import nodes
 from mm1_workflows.cluster.following.view import STATES, views_of
 from mm1_workflows.cluster.transport.connect import connect
@@ -21,7 +20,7 @@ RUN_STATES = ("waiting", "running", "done", "failed")
 
 
 @dataclass(frozen=True)
-class Run:
+class ClusterRun:
     """One run of the list."""
 
     name: str
@@ -34,38 +33,50 @@ class Run:
     message: str
 
 
-def runs(command: Runs) -> int:
-    """List runs, or the tasks of one."""
-    if command.state and command.state not in RUN_STATES:
-        raise ConfigurationError(f"--state {command.state!r}: one of {', '.join(RUN_STATES)}")
-    since = parse_since(command.since)
-    transport = connect(command)
+def list_tasks(cluster: ClusterOptions, name: str) -> int:
+    """The tasks of a run."""
+    console().print(task_table(views_of(connect(cluster).get(name))))
+    return 0
+
+
+def list_runs(cluster: ClusterOptions, state: str, since: datetime | None, limit: int) -> int:
+    """List runs, newest first.
+
+    Args:
+        cluster: where the runs are.
+        state: only runs in this state; empty for all.
+        since: only runs that started then or later.
+        limit: at most this many.
+
+    Raises:
+        ConfigurationError: there is no such state.
+    """
+    if state and state not in RUN_STATES:
+        raise ConfigurationError(f"--state {state!r}: one of {', '.join(RUN_STATES)}")
+    transport = connect(cluster)
     output = console()
-    if command.run:
-        output.print(task_table(views_of(transport.get(command.run))))
-        return 0
-    chosen = [run for run in map(_run, transport.list_workflows()) if command.state in ("", run.state.value)]
+    chosen = [run for run in map(_run, transport.list_workflows()) if state in ("", run.state.value)]
     chosen = [run for run in chosen if since is None or run.started >= since]
     if not chosen:
         say(output, f"no runs in namespace {transport.namespace}")
         return 0
     listing = table("run", "state", "started (UTC)", "time", "tasks", "from", "why")
-    for run in sorted(chosen, key=lambda run: run.started, reverse=True)[: command.limit]:
+    for run in sorted(chosen, key=lambda run: run.started, reverse=True)[:limit]:
         started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
         listing.add_row(run.name, styled(run.state), started, spent, run.progress, run.origin, plain(run.message))
     output.print(listing)
-    if len(chosen) > command.limit:
-        say(output, f"and {len(chosen) - command.limit} older ones: --limit {len(chosen)}")
+    if len(chosen) > limit:
+        say(output, f"and {len(chosen) - limit} older ones: --limit {len(chosen)}")
     return 0
 
 
-def _run(workflow: Document) -> Run:
+def _run(workflow: Document) -> ClusterRun:
     status, metadata = nodes.status_of(workflow), workflow["metadata"]
     labels = metadata.get("labels") or {}
     started = nodes.moment(status.get("startedAt")) or nodes.moment(metadata["creationTimestamp"]) or datetime.now(UTC)
     ended = nodes.moment(status.get("finishedAt")) or datetime.now(UTC)
     template = labels.get(TEMPLATE_LABEL, "")
-    return Run(
+    return ClusterRun(
         name=metadata["name"],
         state=STATES.get(nodes.phase_of(workflow), State.WAITING),
         started=started,

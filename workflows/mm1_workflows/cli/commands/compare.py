@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from cappa import Arg, command
 from rich.table import Table
 
 from mm1.lineage.compare import Facts, compare_runs
 from mm1.lineage.records import read_run
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, plain, say, table
-from mm1_workflows.cli.tree.looking import Compare
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, plain, say, table
 
 
-def compare(command: Compare) -> int:
-    """Print inputs, facts, losses and scores of two runs."""
-    shown = console()
-    store = open_store(command.store)
-    first, second = (read_run(store, name) for name in (command.first, command.second))
-    differing = 0
-    for title, (left, right) in compare_runs(store, first, second).items():
-        names = [name for name in dict.fromkeys([*left, *right]) if command.all or left.get(name) != right.get(name)]
-        differing += len(names)
-        if names:
-            shown.print(_section(title, names, left, right, command))
-            shown.print()
-    if not differing:
-        say(shown, f"{first.name} and {second.name} do not differ")
-    return 0
+@command(name="compare", help="Two runs side by side: parameters, losses, scores.")
+@dataclass
+class Command:
+    """``mm1 compare``."""
+
+    first: Annotated[str, Arg(value_name="run-a", help="A run.")]
+    second: Annotated[str, Arg(value_name="run-b", help="Another run.")]
+    store: StoreArg = "runs/store"
+    all: Annotated[bool, Arg(long=True, help="Also what is equal.")] = False
+
+    def __call__(self) -> int:
+        """Print inputs, facts, losses and scores of two runs."""
+        shown = console()
+        store = open_store(self.store)
+        first, second = (read_run(store, name) for name in (self.first, self.second))
+        differing = 0
+        for title, (left, right) in compare_runs(store, first, second).items():
+            names = [name for name in dict.fromkeys([*left, *right]) if self.all or left.get(name) != right.get(name)]
+            differing += len(names)
+            if names:
+                shown.print(_section(title, names, left, right, self))
+                shown.print()
+        if not differing:
+            say(shown, f"{first.name} and {second.name} do not differ")
+        return 0
 
 
-def _section(title: str, names: list[str], left: Facts, right: Facts, command: Compare) -> Table:
+def _section(title: str, names: list[str], left: Facts, right: Facts, command: Command) -> Table:
     listing = table(title, command.first, command.second, "change")
     for name in names:
         old, new = left.get(name), right.get(name)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg, Subcommands, command
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.graph import ancestors, resolve
@@ -10,52 +15,73 @@ from mm1.manifests import MANIFEST_NAME, DataMix, RawData, digest_of_manifest, l
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, plain, say, table
-from mm1_workflows.cli.tree.data import DataShow, DataStats
+from mm1_workflows.cli.commands.data_score import DataScore
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, plain, say, table
 
 
-def stats(command: DataStats) -> int:
-    """Print the figures."""
-    from mm1.report.data_page import figures, raw_of
+@command(name="stats", help="Mixture, fill, images and tokens per sequence, dropped counts.")
+@dataclass
+class DataStats:
+    """``mm1 data stats``."""
 
-    store, manifest = found(command.store, command.uri)
-    if command.json:
-        raw = raw_of(store, manifest) if isinstance(manifest, DataMix) else manifest
-        tree = {"mixture": manifest.model_dump(mode="json") if isinstance(manifest, DataMix) else None}
-        tree["data"] = {name: source.model_dump(mode="json", exclude={"shards"}) for name, source in raw.sources.items()}
-        say(console(), json.dumps(tree, indent=1, sort_keys=True))
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    store: StoreArg = "runs/store"
+    json: Annotated[bool, Arg(long=True, help="As JSON.")] = False
+
+    def __call__(self) -> int:
+        """Print the figures."""
+        from mm1.report.data_page import figures, raw_of
+
+        store, manifest = found(self.store, self.uri)
+        if self.json:
+            raw = raw_of(store, manifest) if isinstance(manifest, DataMix) else manifest
+            tree = {"mixture": manifest.model_dump(mode="json") if isinstance(manifest, DataMix) else None}
+            tree["data"] = {name: source.model_dump(mode="json", exclude={"shards"}) for name, source in raw.sources.items()}
+            say(console(), json.dumps(tree, indent=1, sort_keys=True))
+            return 0
+        shown = console()
+        say(shown, f"{type(manifest).__name__} {digest_of_manifest(manifest)}")
+        for one in figures(store, manifest):
+            made = table(*one.columns)
+            for row in one.rows:
+                made.add_row(*map(plain, row))
+            say(shown, f"\n{one.title}")
+            shown.print(made)
+        if isinstance(manifest, DataMix):
+            limit = f"{manifest.max_sequences:,}" if manifest.max_sequences is not None else "no limit"
+            chosen = ", ".join(f"{name} {value}" for name, value in manifest.snapshot.items()) or "all"
+            say(shown, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
         return 0
-    shown = console()
-    say(shown, f"{type(manifest).__name__} {digest_of_manifest(manifest)}")
-    for one in figures(store, manifest):
-        made = table(*one.columns)
-        for row in one.rows:
-            made.add_row(*map(plain, row))
-        say(shown, f"\n{one.title}")
-        shown.print(made)
-    if isinstance(manifest, DataMix):
-        limit = f"{manifest.max_sequences:,}" if manifest.max_sequences is not None else "no limit"
-        chosen = ", ".join(f"{name} {value}" for name, value in manifest.snapshot.items()) or "all"
-        say(shown, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
-    return 0
 
 
-def show(command: DataShow) -> int:
-    """Write the page.
+@command(name="show", help="Write a page with samples as the model gets them.")
+@dataclass
+class DataShow:
+    """``mm1 data show``."""
 
-    Raises:
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    store: StoreArg = "runs/store"
+    sequences: Annotated[int, Arg(long=True, value_name="N", help="Sequences (of RawData: documents of each source).")] = 8
+    first: Annotated[int, Arg(long=True, value_name="I", help="Number of the first sequence.")] = 0
+    output: Annotated[Path, Arg(long=True, value_name="FILE", help="Where the page goes.")] = Path("runs/data.html")
+
+    def __call__(self) -> int:
+        """Write the page.
+
+        Raises:
         ConfigurationError: a number that is negative.
-    """
-    from mm1.report.data_page import render_data
+        """
+        from mm1.report.data_page import render_data
 
-    if command.sequences < 1 or command.first < 0:
-        raise ConfigurationError("--sequences must be at least 1 and --first at least 0")
-    store, manifest = found(command.store, command.uri)
-    html = render_data(store, manifest, first=command.first, sequences=command.sequences)
-    with atomic_path(command.output) as temporary:
-        temporary.write_text(html)
-    say(console(), f"written: {command.output}")
-    return 0
+        if self.sequences < 1 or self.first < 0:
+            raise ConfigurationError("--sequences must be at least 1 and --first at least 0")
+        store, manifest = found(self.store, self.uri)
+        html = render_data(store, manifest, first=self.first, sequences=self.sequences)
+        with atomic_path(self.output) as temporary:
+            temporary.write_text(html)
+        say(console(), f"written: {self.output}")
+        return 0
 
 
 def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
@@ -81,3 +107,11 @@ def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
         kinds = ", ".join(sorted({type(manifest).__name__ for manifest in manifests})) or "nothing"
         raise ConfigurationError(f"{uri} is {kinds}; a DataMix or RawData is wanted here")
     return store, max(data, key=lambda manifest: (isinstance(manifest, DataMix), len(manifest.sources)))
+
+
+@command(name="data", help="Look at data: stats, show, score.")
+@dataclass
+class Command:
+    """``mm1 data``."""
+
+    subcommand: Subcommands[DataStats | DataShow | DataScore]

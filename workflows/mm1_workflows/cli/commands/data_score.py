@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.data import DataScore
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, say
 
 COLUMNS = ("shard", "quality")
 
 
-def score(command: DataScore) -> int:
-    """Add scores from a table; mixtures made as of an earlier time do not see them."""
-    from mm1.data.features.rows import push_scores
-    from mm1.data.features.snapshot import parse_time
+@command(name="score", help="Add quality scores of shards to the feature store.")
+@dataclass
+class DataScore:
+    """``mm1 data score``."""
 
-    scores = read_scores(command.scores)
-    store = open_store(command.store)
-    at = parse_time(command.at)
-    key = push_scores(store, scores, at)
-    say(console(), f"{len(scores)} scores as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")
-    return 0
+    scores: Annotated[Path, Arg(value_name="file", help="CSV or parquet: shard (SHA-256 of its tar), quality.")]
+    store: StoreArg = "runs/store"
+    at: Annotated[str, Arg(long=True, value_name="TIME", help="When they became known, ISO 8601 [default: now].")] = ""
+
+    def __call__(self) -> int:
+        """Add scores from a table; mixtures made as of an earlier time do not see them."""
+        from mm1.data.features.rows import push_scores
+        from mm1.data.features.snapshot import parse_time
+
+        scores = read_scores(self.scores)
+        store = open_store(self.store)
+        at = parse_time(self.at)
+        key = push_scores(store, scores, at)
+        say(console(), f"{len(scores)} scores as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")
+        return 0
 
 
 def read_scores(path: Path) -> dict[str, float]:

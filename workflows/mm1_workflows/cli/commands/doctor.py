@@ -1,139 +1,32 @@
-"""``mm1 doctor``: is the set-up as it should be, and how to mend it."""
+"""``mm1 doctor``: check the set-up and say how to fix it."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
-import shutil
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from mm1 import machine
-from mm1.errors import Mm1Error, Outcome
-from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.setting import Doctor
+from cappa import command
 
-MIN_MEMORY_GIB = 8.0
-MIN_DISK_GIB = 5.0
-GIB = 1 << 30
-_PINNED = re.compile(r"^([A-Za-z0-9][-\w.]*)(?:\[[^]]*\])?==([^\s;\\]+)(?:[ \t]*;[ \t]*([^\\\n]+))?", re.MULTILINE)
+from mm1.errors import Outcome
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, say
+from mm1_workflows.cli.setup_checks import all_checks
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
+@command(name="doctor", help="Check the set-up and say how to fix it.")
+@dataclass
+class Command:
+    """``mm1 doctor``."""
 
-    name: str
-    fine: bool
-    found: str
-    remedy: str = ""
-    needed: bool = True
-    """False: worth knowing, but nothing fails."""
+    store: StoreArg = "runs/store"
 
-
-def doctor(command: Doctor) -> int:
-    """Print all checks; the exit code is 80 when something must be mended."""
-    shown = console()
-    checks = [check for look in (python, packages, hera_script, cores, memory, disk) for check in look()]
-    checks.append(store(command.store))
-    for check in checks:
-        mark = "[green]ok  [/green]" if check.fine else "[red]mend[/red]" if check.needed else "[yellow]note[/yellow]"
-        shown.print(f"{mark}  {check.name:<9}  ", end="")
-        say(shown, check.found)
-        if not check.fine and check.remedy:
-            say(shown, f"                 {check.remedy}")
-    return int(Outcome.CONFIGURATION) if any(check.needed and not check.fine for check in checks) else 0
-
-
-def python() -> Iterator[Check]:
-    """The interpreter."""
-    found = f"{sys.version.split()[0]} in {sys.prefix}"
-    yield Check("python", sys.version_info >= (3, 11), found, "Python 3.11 or newer is needed")
-
-
-def packages(lock: Path | None = None) -> Iterator[Check]:
-    """Installed versions against the lock."""
-    path = lock or _lock()
-    if path is None:
-        yield Check("packages", True, "no requirements.lock here to compare with")
-        return
-    wrong = [
-        f"{name} {installed or 'missing'} (locked {version})"
-        for name, version in locked(path.read_text()).items()
-        if (installed := _installed(name)) != version
-    ]
-    words = "as locked" if not wrong else f"{len(wrong)} differ: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''}"
-    yield Check("packages", not wrong, words, "make setup")
-
-
-def locked(text: str) -> dict[str, str]:
-    """Package -> version of a lock file; lines whose marker does not hold here are left out."""
-    from packaging.markers import Marker
-
-    found = {}
-    for name, version, marker in _PINNED.findall(text):
-        if not marker.strip() or Marker(marker.strip()).evaluate():
-            found[name.lower()] = version
-    return found
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _lock() -> Path | None:
-    folders = [Path.cwd(), *Path(__file__).resolve().parents]
-    return next((folder / "requirements.lock" for folder in folders if (folder / "requirements.lock").is_file()), None)
-
-
-def hera_script() -> Iterator[Check]:
-    """Whether ``bin/hera`` is ours: upstream's wheel brings a file of the same name, and the last one installed wins."""
-    remedy = "install this project last: pip install --no-deps --force-reinstall -e ."
-    path = Path(sys.prefix) / "bin" / "hera"
-    if not path.is_file():
-        yield Check(
-            "hera", False, f"{path} is missing", "install this project last: pip install --no-deps --force-reinstall -e ."
-        )
-        return
-    ours = "mm1_workflows" in path.read_text()
-    found = f"{path} has submit" if ours else f"{path} is upstream's and lacks submit (`mm1 submit` works)"
-    yield Check("hera", ours, found, remedy)
-
-
-def cores() -> Iterator[Check]:
-    """Cores that this process may use."""
-    number = machine.cores()
-    yield Check("cores", number >= 2, f"{number}", "with one core the toy pipeline takes twice as long", needed=False)
-
-
-def memory() -> Iterator[Check]:
-    """Memory of the machine."""
-    total = machine.memory_bytes() / GIB
-    remedy = f"the toy pipeline needs {MIN_MEMORY_GIB:g} GiB"
-    yield Check("memory", total >= MIN_MEMORY_GIB, f"{total:.1f} GiB", remedy, needed=False)
-
-
-def disk() -> Iterator[Check]:
-    """Room where runs are kept."""
-    free = shutil.disk_usage(Path.cwd()).free / GIB
-    yield Check(
-        "disk", free >= MIN_DISK_GIB, f"{free:.1f} GiB free here", "free some space, or use --store elsewhere; mm1 gc helps"
-    )
-
-
-def store(uri: str) -> Check:
-    """Whether the store can be written."""
-    key = "doctor/probe"
-    try:
-        opened = open_store(uri)
-        opened.write(key, b"probe")
-        opened.delete(key)
-    except (Mm1Error, OSError) as error:
-        return Check("store", False, str(error), "see the message")
-    return Check("store", True, f"{opened.uri} can be written")
+    def __call__(self) -> int:
+        """Print all checks; the exit code is 80 when something has to be fixed."""
+        output = console()
+        checks = all_checks(self.store)
+        for check in checks:
+            mark = "[green]ok  [/green]" if check.fine else "[red]fix [/red]" if check.needed else "[yellow]note[/yellow]"
+            output.print(f"{mark}  {check.name:<9}  ", end="")
+            say(output, check.state)
+            if not check.fine and check.remedy:
+                say(output, f"                 {check.remedy}")
+        return int(Outcome.CONFIGURATION) if any(check.needed and not check.fine for check in checks) else 0

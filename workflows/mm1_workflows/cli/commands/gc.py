@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cappa import Arg, command
+
 from mm1.lineage.gc import find_garbage, remove
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.looking import Gc
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, say
 
 KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
 
 
-def collect(command: Gc) -> int:
-    """List what nothing needs; with --yes remove it."""
-    output = console()
-    store = open_store(command.store)
-    garbage = find_garbage(store, command.keep, command.keep_run)
-    counts = {kind: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind in KINDS}
-    summary = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
-    if not command.yes:
-        say(output, f"{store.uri}: would remove {summary}; {garbage.num_kept} objects stay. Remove with --yes")
+@command(name="gc", help="Remove what no kept run, pin or model needs from the store.")
+@dataclass
+class Command:
+    """``mm1 gc``."""
+
+    store: StoreArg = "runs/store"
+    keep: Annotated[int, Arg(long=True, value_name="N", help="Keep the N newest runs.")] = 20
+    keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Keep this run as well; may be repeated.")] = field(
+        default_factory=list
+    )
+    yes: Annotated[bool, Arg(long=True, help="Remove; without it only what would be removed is listed.")] = False
+
+    def __call__(self) -> int:
+        """List what nothing needs; with --yes remove it."""
+        output = console()
+        store = open_store(self.store)
+        garbage = find_garbage(store, self.keep, self.keep_run)
+        counts = {kind: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind in KINDS}
+        summary = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
+        if not self.yes:
+            say(output, f"{store.uri}: would remove {summary}; {garbage.num_kept} objects stay. Remove with --yes")
+            return 0
+        remove(store, garbage)
+        say(output, f"{store.uri}: removed {summary}; {garbage.num_kept} objects stay")
         return 0
-    remove(store, garbage)
-    say(output, f"{store.uri}: removed {summary}; {garbage.num_kept} objects stay")
-    return 0

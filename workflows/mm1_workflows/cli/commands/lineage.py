@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg, command
 from rich.markup import escape
 from rich.tree import Tree
 
@@ -9,33 +14,43 @@ from mm1.lineage.graph import Lineage, ancestors, describe, resolve, to_dot
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.looking import Lineage as Command
+from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.output import console, say
 
 
-def lineage(command: Command) -> int:
-    """Print the tree of ancestors; optionally draw it."""
-    output = console()
-    match = MANIFEST_NAME.match(command.uri)
-    store = open_store(match["store"] if match else command.store)
-    digests = [match["digest"]] if match else resolve(store, command.uri)
-    whole: Lineage = {}
-    for digest in digests:
-        branch = ancestors(store, digest)
-        whole |= branch
-        output.print(tree(digest, branch))
-    files = {}
-    if command.dot:
-        files[command.dot] = to_dot(whole)
-    if command.html:
-        from mm1.report.lineage_page import render_lineage  # jinja2
+@command(name="lineage", help="What a manifest was made from, back to the raw shards.")
+@dataclass
+class Command:
+    """``mm1 lineage``."""
 
-        files[command.html] = render_lineage(digests, whole)
-    for path, text in files.items():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text)
-        say(output, f"written: {path}")
-    return 0
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a manifest, or a run.")]
+    store: StoreArg = "runs/store"
+    html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also draw it into an HTML file.")] = None
+    dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write it for Graphviz.")] = None
+
+    def __call__(self) -> int:
+        """Print the tree of ancestors; optionally draw it."""
+        output = console()
+        match = MANIFEST_NAME.match(self.uri)
+        store = open_store(match["store"] if match else self.store)
+        digests = [match["digest"]] if match else resolve(store, self.uri)
+        whole: Lineage = {}
+        for digest in digests:
+            branch = ancestors(store, digest)
+            whole |= branch
+            output.print(tree(digest, branch))
+        files = {}
+        if self.dot:
+            files[self.dot] = to_dot(whole)
+        if self.html:
+            from mm1.report.lineage_page import render_lineage  # jinja2
+
+            files[self.html] = render_lineage(digests, whole)
+        for path, text in files.items():
+            with atomic_path(path) as temporary:
+                temporary.write_text(text)
+            say(output, f"written: {path}")
+        return 0
 
 
 def tree(digest: str, lineage: Lineage) -> Tree:

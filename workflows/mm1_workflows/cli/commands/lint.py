@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
+from cappa import Arg, command
 from rich.console import Console
 
 from mm1.errors import Outcome
 from mm1_workflows.authoring.load import load
-from mm1_workflows.cli.commands.output import console, plain, say
-from mm1_workflows.cli.tree.building import Lint
+from mm1_workflows.cli.options import FilesArg, ProfileArg
+from mm1_workflows.cli.output import console, plain, say
 from mm1_workflows.engines.yaml import workflow_files
 from mm1_workflows.rules import policy
 from mm1_workflows.rules.finding import Finding
 
 
-def lint(command: Lint) -> int:
-    """Print findings; the exit code is 80 when one is an error."""
-    output = console()
-    if command.explain:
-        return _explain(output, command.explain)
-    if command.values:
-        from mm1_workflows.rules.schedules import check_values_file
+@command(name="lint", help="Check workflows against the rules.")
+@dataclass
+class Command:
+    """``mm1 lint``."""
 
-        subject = "1 values file"
-        findings = [(str(command.values), finding) for finding in check_values_file(command.values, command.profile)]
-    else:
-        targets = command.files or workflow_files()
-        subject = f"{len(targets)} workflow{'s' * (len(targets) != 1)}"
-        findings = [(target, finding) for target in targets for finding in _findings(target, command.profile)]
-    for target, finding in findings:
-        colour = "red" if finding.severity == "error" else "yellow"
-        text = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
-        output.print(text, soft_wrap=True)
-    num_errors = sum(finding.severity == "error" for _, finding in findings)
-    say(output, f"{subject}: {num_errors} errors, {len(findings) - num_errors} warnings")
-    return int(Outcome.CONFIGURATION) if num_errors else 0
+    files: FilesArg = field(default_factory=list)
+    profile: ProfileArg = "default"
+    values: Annotated[
+        Path | None,
+        Arg(long=True, value_name="FILE", help="Check the schedules of a values file of the chart, instead of workflows."),
+    ] = None
+    explain: Annotated[str, Arg(long=True, value_name="RULE", help="Explain a rule (for example P007), or `all`.")] = ""
+
+    def __call__(self) -> int:
+        """Print findings; the exit code is 80 when one is an error."""
+        output = console()
+        if self.explain:
+            return _explain(output, self.explain)
+        if self.values:
+            from mm1_workflows.rules.schedules import check_values_file
+
+            subject = "1 values file"
+            findings = [(str(self.values), finding) for finding in check_values_file(self.values, self.profile)]
+        else:
+            targets = self.files or workflow_files()
+            subject = f"{len(targets)} workflow{'s' * (len(targets) != 1)}"
+            findings = [(target, finding) for target in targets for finding in _findings(target, self.profile)]
+        for target, finding in findings:
+            colour = "red" if finding.severity == "error" else "yellow"
+            text = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
+            output.print(text, soft_wrap=True)
+        num_errors = sum(finding.severity == "error" for _, finding in findings)
+        say(output, f"{subject}: {num_errors} errors, {len(findings) - num_errors} warnings")
+        return int(Outcome.CONFIGURATION) if num_errors else 0
 
 
 def _findings(target: str, profile: str) -> Iterable[Finding]:

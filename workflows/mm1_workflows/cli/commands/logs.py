@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cli.commands.output import console
+from mm1_workflows.cli.options import ClusterOptions, RunArg
+from mm1_workflows.cli.output import console
 from mm1_workflows.cli.pipes import end_with_reader
-from mm1_workflows.cli.tree.cluster import Logs
 from mm1_workflows.cluster.following.follow import check_task, follow
 from mm1_workflows.cluster.following.nodes import attempts_of
 from mm1_workflows.cluster.following.pending import Trainings, rank_pods
@@ -17,16 +21,25 @@ from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.display.screen import LogDisplay
 
 
-def logs(command: Logs) -> int:
-    """Show logs, following unless told otherwise; then the exit code is the run's outcome class. Ends with its reader."""
-    end_with_reader()
-    transport = connect(command)
-    workflow = transport.get(command.name)
-    check_task(workflow, command.task)
-    if not command.no_follow:
-        return follow(transport, command.name, console(), watch=False, logs=True, task=command.task)
-    _print_so_far(transport, workflow, command.task)
-    return 0
+@command(name="logs", help="The logs of a run on a cluster, each line with its step.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 logs``."""
+
+    name: RunArg
+    task: Annotated[str, Arg(long=True, value_name="NAME", help="Only this task; a loop's name means all its items.")] = ""
+    no_follow: Annotated[bool, Arg(long=True, help="Show what there is, and do not wait for more.")] = False
+
+    def __call__(self) -> int:
+        """Show logs, following unless told otherwise; then the exit code is the run's outcome class. Ends with its reader."""
+        end_with_reader()
+        transport = connect(self)
+        workflow = transport.get(self.name)
+        check_task(workflow, self.task)
+        if not self.no_follow:
+            return follow(transport, self.name, console(), watch=False, logs=True, task=self.task)
+        _print_so_far(transport, workflow, self.task)
+        return 0
 
 
 def _print_so_far(transport: Transport, workflow: Document, only: str) -> None:

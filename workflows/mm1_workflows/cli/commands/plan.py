@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
+from cappa import Arg, command
 from rich.console import Console
 from rich.table import Table
 
@@ -15,39 +17,59 @@ from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.plan.forecast import FIELDS, Forecast, Machine, forecast, overrides_of, propose
 from mm1_components import data_mix, ingest
 from mm1_workflows.authoring.profiles import pools_table
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.setting import Plan
+from mm1_workflows.cli.output import console, say
 
 HOST_UNITS = {"Gi": 1.0, "Ti": 1024.0}
 
 
-def plan(command: Plan) -> int:
-    """Print a forecast of the run as it is, and of the proposed layout.
+@command(name="plan", help="Forecast memory and time of a training run; propose a layout.")
+@dataclass
+class Command:
+    """``mm1 plan``."""
 
-    Raises:
+    recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.")]
+    gpus: Annotated[int, Arg(long=True, value_name="N", help="GPUs, one process on each.")] = 8
+    gpu: Annotated[str, Arg(long=True, value_name="KIND", help="a100-40, a100-80, h100, h200 or l40s.")] = "h100"
+    set: Annotated[
+        list[str],
+        Arg(long=True, value_name="PATH=VALUE", help="An override; the layout's fields that are set stay as they are."),
+    ] = field(default_factory=list)
+    model: Annotated[
+        str, Arg(long=True, value_name="NAME", help="Recipe whose model is trained, where the run's own comes from init (SFT).")
+    ] = ""
+    mfu: Annotated[
+        float, Arg(long=True, value_name="SHARE", help="Share of the peak while computing [default: assumed for its class].")
+    ] = 0.0
+    reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to leave free.")] = 0.1
+    json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
+
+    def __call__(self) -> int:
+        """Print a forecast of the run as it is, and of the proposed layout.
+
+        Raises:
         ConfigurationError: nothing fits, or a size is not known.
-    """
-    machine = Machine(command.gpus, command.gpu, command.reserve, command.mfu)
-    config = resolve(complete(registry.get(command.recipe), command.model), command.set)
-    fixed = [name for name in FIELDS if any(item.strip().startswith(f"train.{name}=") for item in command.set)]
-    as_it_is, remark = _as_it_is(config, machine)
-    shown = console()
-    try:
-        proposed = propose(config, machine, fixed)
-    except ConfigurationError:
-        if as_it_is and not command.json:
-            _show(shown, {"as it is": as_it_is})
-        raise
-    if command.json:
-        say(shown, json.dumps({"as_it_is": as_it_is and facts(as_it_is), "proposed": facts(proposed)}, indent=2))
+        """
+        machine = Machine(self.gpus, self.gpu, self.reserve, self.mfu)
+        config = resolve(complete(registry.get(self.recipe), self.model), self.set)
+        fixed = [name for name in FIELDS if any(item.strip().startswith(f"train.{name}=") for item in self.set)]
+        as_it_is, remark = _as_it_is(config, machine)
+        shown = console()
+        try:
+            proposed = propose(config, machine, fixed)
+        except ConfigurationError:
+            if as_it_is and not self.json:
+                _show(shown, {"as it is": as_it_is})
+            raise
+        if self.json:
+            say(shown, json.dumps({"as_it_is": as_it_is and facts(as_it_is), "proposed": facts(proposed)}, indent=2))
+            return 0
+        _show(shown, {"as it is": as_it_is, "proposed": proposed} if as_it_is else {"proposed": proposed})
+        if remark:
+            say(shown, f"\nas it is: {remark}")
+        _tell_host(shown, proposed)
+        _tell_assumptions(shown, proposed)
+        say(shown, "\ntake it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
         return 0
-    _show(shown, {"as it is": as_it_is, "proposed": proposed} if as_it_is else {"proposed": proposed})
-    if remark:
-        say(shown, f"\nas it is: {remark}")
-    _tell_host(shown, proposed)
-    _tell_assumptions(shown, proposed)
-    say(shown, "\ntake it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
-    return 0
 
 
 def complete(config: RunConfig, model: str = "") -> RunConfig:

@@ -7,13 +7,16 @@ this way is the same on both.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from cappa import command
 
 from mm1.errors import ConfigurationError
 from mm1_components.ranks.jobset.names import ARGO
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.cluster import Retry
+from mm1_workflows.cli.options import ClusterOptions, LogsArg, RunArg, WatchArg
+from mm1_workflows.cli.output import console, say
 from mm1_workflows.cluster.following.nodes import finished, phase_of
 from mm1_workflows.cluster.transport.base import KEY_ANNOTATION, Transport
 from mm1_workflows.cluster.transport.connect import connect
@@ -24,20 +27,29 @@ OURS = ("app.kubernetes.io/", "mm1.dev/")
 """Labels and annotations that the new workflow takes over; the rest is the engine's account of the old one."""
 
 
-def retry(command: Retry) -> int:
-    """Submit a finished run's spec again."""
-    transport = connect(command)
-    old = transport.get(command.name)
-    made = transport.create(again(old))
-    output = console()
-    say(output, f"{made.name} submitted, namespace {made.namespace}: {command.name} once more, finished steps from the cache")
-    if not (command.watch or command.logs):
-        say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
-        return 0
-    return _follow(transport, made.name, command)
+@command(name="retry", help="Run a failed run again as a new one; the cache makes its finished steps free.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 retry``."""
+
+    name: RunArg
+    watch: WatchArg = False
+    logs: LogsArg = False
+
+    def __call__(self) -> int:
+        """Submit a finished run's spec again."""
+        transport = connect(self)
+        old = transport.get(self.name)
+        made = transport.create(again(old))
+        output = console()
+        say(output, f"{made.name} submitted, namespace {made.namespace}: {self.name} once more, finished steps from the cache")
+        if not (self.watch or self.logs):
+            say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
+            return 0
+        return _follow(transport, made.name, self)
 
 
-def _follow(transport: Transport, name: str, command: Retry) -> int:
+def _follow(transport: Transport, name: str, command: Command) -> int:
     from mm1_workflows.cluster.following.follow import follow
 
     return follow(transport, name, console(), watch=command.watch, logs=command.logs)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
 from mm1.lineage.text import duration
@@ -13,8 +18,8 @@ from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
 from mm1_workflows.authoring.load import load
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.running import Run
+from mm1_workflows.cli.options import FileArg, FolderArg, ParameterArg, ProfileArg, StoreArg
+from mm1_workflows.cli.output import console, say
 from mm1_workflows.display.screen import choose
 from mm1_workflows.display.view import State
 from mm1_workflows.engines.local.folder import RunFolder
@@ -26,42 +31,57 @@ from mm1_workflows.rules.values import check_braces, check_values
 RESERVED = ("store",)
 
 
-def run(command: Run) -> int:
-    """Run a workflow; the exit code is the outcome class of the step that failed."""
-    loaded = load(command.file, command.profile)
-    workflow = read_workflow(loaded.document)
-    if command.list:
-        say(console(), described(workflow))
-        return 0
-    store_given = {} if any(word.startswith("store=") for word in command.parameters) else {"store": command.store}
-    given = parameters.parse(command.parameters)
-    check_braces(given)
-    values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
-    check_values(workflow, values, on_cluster=False)
-    store = open_store(values.get("store", command.store))
-    if "store" in values:
-        values["store"] = store.uri
-    name = command.run or f"{workflow.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    if name in RESERVED:
-        raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
-    output = console()
-    started = time.monotonic()
-    with RunFolder(command.folder, name).locked() as folder:
-        folder.open_run(workflow.name, values, continue_command(command, name))
-        say(output, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
-        runner = Runner(
-            workflow,
-            values,
-            folder,
-            store,
-            choose(output),
-            cores=command.cores or None,
-            use_cache=not command.no_cache,
-            profile=loaded.profile,
-        )
-        result = runner.run()
-    say(output, _summary(result, command, name, workflow, time.monotonic() - started))
-    return result.exit_code
+@command(name="run", help="Run a workflow on this machine, with live progress.")
+@dataclass
+class Command:
+    """``mm1 run``."""
+
+    file: FileArg
+    parameters: ParameterArg = field(default_factory=list)
+    run: Annotated[str, Arg(long="--run", value_name="NAME", help="Name of the run; the same name continues it.")] = ""
+    store: StoreArg = "runs/store"
+    folder: FolderArg = Path("runs")
+    profile: ProfileArg = "default"
+    cores: Annotated[int, Arg(long=True, value_name="N", help="Cores that tasks may share [default: all].")] = 0
+    list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters, and run nothing.")] = False
+    no_cache: Annotated[bool, Arg(long=True, help="Do the work of every step even if its outcome is known.")] = False
+
+    def __call__(self) -> int:
+        """Run a workflow; the exit code is the outcome class of the step that failed."""
+        loaded = load(self.file, self.profile)
+        workflow = read_workflow(loaded.document)
+        if self.list:
+            say(console(), described(workflow))
+            return 0
+        store_given = {} if any(word.startswith("store=") for word in self.parameters) else {"store": self.store}
+        given = parameters.parse(self.parameters)
+        check_braces(given)
+        values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
+        check_values(workflow, values, on_cluster=False)
+        store = open_store(values.get("store", self.store))
+        if "store" in values:
+            values["store"] = store.uri
+        name = self.run or f"{workflow.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        if name in RESERVED:
+            raise ConfigurationError(f"run name {name!r} is reserved: choose another --run")
+        output = console()
+        started = time.monotonic()
+        with RunFolder(self.folder, name).locked() as folder:
+            folder.open_run(workflow.name, values, continue_command(self, name))
+            say(output, f"{workflow.name}: run {name} in {folder.path}, store {store.uri}")
+            runner = Runner(
+                workflow,
+                values,
+                folder,
+                store,
+                choose(output),
+                cores=self.cores or None,
+                use_cache=not self.no_cache,
+                profile=loaded.profile,
+            )
+            result = runner.run()
+        say(output, _summary(result, self, name, workflow, time.monotonic() - started))
+        return result.exit_code
 
 
 def described(workflow: Graph) -> str:
@@ -76,12 +96,12 @@ def described(workflow: Graph) -> str:
     return "\n".join([*lines, "parameters (-p name=value):", *parameters.listing(workflow)])
 
 
-def continue_command(command: Run, name: str) -> str:
+def continue_command(command: Command, name: str) -> str:
     """The exact command that continues a run."""
     words = ["mm1", "run", command.file, "--run", name]
     for given in command.parameters:
         words += ["-p", given]
-    defaults = Run(file=command.file)
+    defaults = Command(file=command.file)
     for flag, value, default in (
         ("--store", command.store, defaults.store),
         ("--folder", str(command.folder), str(defaults.folder)),
@@ -92,7 +112,7 @@ def continue_command(command: Run, name: str) -> str:
     return shlex.join(words)
 
 
-def _summary(result: RunResult, command: Run, name: str, workflow: Graph, seconds: float) -> str:
+def _summary(result: RunResult, command: Command, name: str, workflow: Graph, seconds: float) -> str:
     """The last lines: how the run ended, where its results and logs are, and how to continue it."""
     spent = duration(seconds)
     if result.status == "Stopped":
@@ -107,12 +127,12 @@ def _summary(result: RunResult, command: Run, name: str, workflow: Graph, second
     pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
     lines += [f"\nreport: {page}" for page in pages]
     if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
-        store = "" if command.store == Run(file="").store else f" --store {shlex.quote(command.store)}"
+        store = "" if command.store == Command(file="").store else f" --store {shlex.quote(command.store)}"
         lines.append(f"talk to the model: mm1 serve{store}")
     return "\n".join(["", *lines])
 
 
-def _failure(failed: Instance, command: Run, name: str) -> list[str]:
+def _failure(failed: Instance, command: Command, name: str) -> list[str]:
     """Which task failed, why, where its log is, and how to continue."""
     outcome, message = failed.ending.outcome, failed.ending.message
     once_fixed = "once fixed, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from cappa import Arg, command
+
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, all_runs, read_run
 from mm1.lineage.text import duration
 from mm1.store.open import open_store
-from mm1_workflows.cli.commands.output import console, say, table
-from mm1_workflows.cli.commands.since import parse_since
-from mm1_workflows.cli.tree.looking import Runs
+from mm1_workflows.cli.options import ClusterOptions, StoreArg
+from mm1_workflows.cli.output import console, say, table
+from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
 from mm1_workflows.display.view import State, TaskView, reason
 
@@ -17,35 +22,55 @@ RECORD_STATES = {"done": State.DONE, "cached": State.CACHED, "failed": State.FAI
 """State of a record -> state; whether a task that left no end still runs is not known here."""
 
 
-def runs(command: Runs) -> int:
-    """List runs, or the tasks of one."""
-    if command.cluster:
-        from mm1_workflows.cli.commands import cluster_runs
+@command(name="runs", help="List runs with state, duration and cache hits.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 runs``."""
 
-        return cluster_runs.runs(command)
-    if command.server or command.context or command.namespace:
-        raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
-    output = console()
-    store = open_store(command.store)
-    if command.run:
-        output.print(task_table([_view(record) for record in read_run(store, command.run).tasks.values()]))
+    run: Annotated[str, Arg(value_name="run", help="One run: its tasks [default: all runs].")] = ""
+    store: StoreArg = "runs/store"
+    cluster: Annotated[
+        bool, Arg(long=True, help="The runs of a cluster's namespace, as Argo knows them, not those of the store.")
+    ] = False
+    state: Annotated[
+        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running (or waiting, on a cluster).")
+    ] = ""
+    since: Annotated[
+        str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
+    ] = ""
+    limit: Annotated[int, Arg(long=True, value_name="N", help="At most so many, newest first.")] = 20
+
+    def __call__(self) -> int:
+        """List runs, or the tasks of one."""
+        if self.cluster:
+            from mm1_workflows.cli.commands import cluster_runs
+
+            if self.run:
+                return cluster_runs.list_tasks(self, self.run)
+            return cluster_runs.list_runs(self, self.state, parse_since(self.since), self.limit)
+        if self.server or self.context or self.namespace:
+            raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
+        output = console()
+        store = open_store(self.store)
+        if self.run:
+            output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
+            return 0
+        if self.state and self.state not in STATES:
+            raise ConfigurationError(f"--state {self.state!r}: one of {', '.join(STATES)}")
+        since = parse_since(self.since)
+        chosen = [run for run in all_runs(store) if self.state in ("", run.state) and (since is None or run.started >= since)]
+        if not chosen:
+            say(output, f"no runs in {store.uri}")
+            return 0
+        listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why")
+        for run in chosen[: self.limit]:
+            why = ", ".join(f"{task} ({outcome})" for task, outcome in run.failures.items())
+            started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
+            listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
+        output.print(listing)
+        if len(chosen) > self.limit:
+            say(output, f"and {len(chosen) - self.limit} older ones: --limit {len(chosen)}")
         return 0
-    if command.state and command.state not in STATES:
-        raise ConfigurationError(f"--state {command.state!r}: one of {', '.join(STATES)}")
-    since = parse_since(command.since)
-    chosen = [run for run in all_runs(store) if command.state in ("", run.state) and (since is None or run.started >= since)]
-    if not chosen:
-        say(output, f"no runs in {store.uri}")
-        return 0
-    listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why")
-    for run in chosen[: command.limit]:
-        why = ", ".join(f"{task} ({outcome})" for task, outcome in run.failures.items())
-        started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
-        listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
-    output.print(listing)
-    if len(chosen) > command.limit:
-        say(output, f"and {len(chosen) - command.limit} older ones: --limit {len(chosen)}")
-    return 0
 
 
 def _view(record: TaskRecord) -> TaskView:

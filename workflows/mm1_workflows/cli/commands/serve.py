@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import all_runs
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1_workflows.cli.tree.setting import Serve
+from mm1_workflows.cli.options import StoreArg
 
 
-def serve(command: Serve) -> int:
-    """Replace this process by the server."""
-    store = open_store(command.store)
-    model = command.model or newest_deployment(store)
-    argv = [sys.executable, "-m", "mm1.serve", "--model", model, "--store", store.uri]
-    argv += ["--host", command.host, "--port", str(command.port)]
-    sys.stdout.flush()
-    os.execv(argv[0], argv)  # signals and the exit code are then the server's own
+@command(name="serve", help="Serve a model with an OpenAI-compatible API and a chat page.")
+@dataclass
+class Command:
+    """``mm1 serve``."""
+
+    model: Annotated[str, Arg(value_name="uri", help="Manifest or folder of a model [default: the newest deployment].")] = ""
+    store: StoreArg = "runs/store"
+    host: Annotated[str, Arg(long=True, value_name="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Arg(long=True, value_name="N", help="Port to listen on.")] = 8000
+
+    def __call__(self) -> int:
+        """Replace this process by the server."""
+        store = open_store(self.store)
+        model = self.model or newest_deployment(store)
+        argv = [sys.executable, "-m", "mm1.serve", "--model", model, "--store", store.uri]
+        argv += ["--host", self.host, "--port", str(self.port)]
+        sys.stdout.flush()
+        os.execv(argv[0], argv)  # signals and the exit code are then the server's own
 
 
 def newest_deployment(store: Store) -> str:

@@ -1,19 +1,23 @@
 """``mm1 stop``: end a run on a cluster so that nothing of it is left but the workflow itself, which says what happened.
 
 Argo ends the pods (SIGTERM, then the grace period), the supervisors remove their JobSets. What is still there afterwards is
-removed here; through Argo Server neither pods nor JobSets can be seen, and that is said.
+removed here; Argo Server shows neither pods nor JobSets, and the command says so.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1.errors import NetworkError
 from mm1_components.ranks.jobset.names import JOBSET, RUN_LABEL
 from mm1_workflows.argo.document import WORKFLOW_LABEL
-from mm1_workflows.cli.commands.output import console, say
-from mm1_workflows.cli.tree.cluster import Stop
+from mm1_workflows.cli.options import ClusterOptions, RunArg
+from mm1_workflows.cli.output import console, say
 from mm1_workflows.cluster.following.nodes import finished
 from mm1_workflows.cluster.following.patience import Patience
 from mm1_workflows.cluster.transport.connect import connect
@@ -22,29 +26,36 @@ from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
 POLL_S = 1.0
 
 
-def stop(command: Stop) -> int:
-    """Stop a run, wait for its end, and remove what it leaves."""
-    shown = console()
-    transport = connect(command)
-    patience = Patience(tell=lambda text: say(shown, text))
-    name = command.name
-    workflow = patience.ask(lambda: transport.get(name))
-    if finished(workflow):
-        say(shown, f"{name} is over already")
-    else:
-        patience.ask(lambda: transport.shut_down(name, "Terminate" if command.now else "Stop"))
-        farewell = not command.now and "onExit" in workflow["spec"]
-        say(shown, f"{name} is being stopped" + ("; its exit task still runs" if farewell else ""))
-        _wait(lambda: finished(patience.ask(lambda: transport.get(name))), command.timeout, f"{name} has not ended", patience)
-    if not isinstance(transport, KubernetesTransport):
-        say(
-            shown,
-            f"{name} is stopped; Argo Server shows no pods: what is left, `kubectl get pods -l {WORKFLOW_LABEL}={name}` says",
-        )
+@command(name="stop", help="End a run on a cluster; its pods and JobSets are removed.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 stop``."""
+
+    name: RunArg
+    now: Annotated[bool, Arg(long=True, help="Without its exit task (the report).")] = False
+    timeout: Annotated[int, Arg(long=True, value_name="SECONDS", help="How long its pods may take to end.")] = 300
+
+    def __call__(self) -> int:
+        """Stop a run, wait for its end, and remove what it leaves."""
+        output = console()
+        transport = connect(self)
+        patience = Patience(tell=lambda text: say(output, text))
+        name = self.name
+        workflow = patience.ask(lambda: transport.get(name))
+        if finished(workflow):
+            say(output, f"{name} is over already")
+        else:
+            patience.ask(lambda: transport.shut_down(name, "Terminate" if self.now else "Stop"))
+            farewell = not self.now and "onExit" in workflow["spec"]
+            say(output, f"{name} is being stopped" + ("; its exit task still runs" if farewell else ""))
+            _wait(lambda: finished(patience.ask(lambda: transport.get(name))), self.timeout, f"{name} has not ended", patience)
+        if not isinstance(transport, KubernetesTransport):
+            rest = f"`kubectl get pods -l {WORKFLOW_LABEL}={name}`"
+            say(output, f"{name} is stopped; Argo Server does not show pods: see with {rest} whether any are left")
+            return 0
+        _clear(transport, name, self.timeout, patience)
+        say(output, f"{name} is stopped, nothing is left of its pods and JobSets; the workflow and its records stay")
         return 0
-    _clear(transport, name, command.timeout, patience)
-    say(shown, f"{name} is stopped, nothing is left of its pods and JobSets; the workflow and its records stay")
-    return 0
 
 
 def _clear(transport: KubernetesTransport, name: str, timeout_s: float, patience: Patience) -> None:
@@ -77,8 +88,8 @@ def _living(transport: KubernetesTransport, name: str, patience: Patience) -> bo
 
 
 def _jobsets(transport: KubernetesTransport, name: str, patience: Patience) -> list[str]:
-    found = patience.ask(lambda: transport.objects(JOBSET, "jobsets", f"{RUN_LABEL}={name}"))
-    return [jobset["metadata"]["name"] for jobset in found]
+    jobsets = patience.ask(lambda: transport.objects(JOBSET, "jobsets", f"{RUN_LABEL}={name}"))
+    return [jobset["metadata"]["name"] for jobset in jobsets]
 
 
 def _try(done: Callable[[], bool], seconds: float) -> bool:

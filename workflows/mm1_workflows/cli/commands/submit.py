@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
 from mm1_components.ranks.jobset.names import ARGO
@@ -10,7 +14,7 @@ from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import TEMPLATE_LABEL, Document, name_of, parameters_of, spec_of
 from mm1_workflows.argo.graph import Graph, WorkflowParameter
 from mm1_workflows.authoring.load import load
-from mm1_workflows.cli.tree.running import Submit
+from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, complete_workflow
 from mm1_workflows.cluster.transport.base import Transport, with_key
 from mm1_workflows.engines.yaml import to_yaml
 from mm1_workflows.rules.policy import check_before_sending
@@ -21,27 +25,52 @@ TEMPLATE = "template/"
 """Prefix of a target that is a WorkflowTemplate of the cluster."""
 
 
-def submit(command: Submit) -> int:
-    """Check everything that can be checked here, then print, let the server check, or create."""
-    if command.dry_run not in ("", "client", "server"):
-        raise ConfigurationError(f"--dry-run {command.dry_run!r}: client or server")
-    transport: Transport | None = None
-    if command.file.startswith(TEMPLATE):
-        transport = _connect(command)
-        document = from_template(transport, command.file.removeprefix(TEMPLATE), command.parameters)
-    else:
-        document = from_file(command)
-    if command.idempotency_key:
-        document = with_key(document, command.idempotency_key)
-    if command.dry_run == "client":
-        sys.stdout.write(to_yaml(document))
-        return 0
-    return send(transport or _connect(command), document, command)
+@command(name="submit", help="Send a workflow to a cluster.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 submit`` and ``hera submit``."""
+
+    file: Annotated[
+        str,
+        Arg(
+            value_name="file",
+            help="A workflow: file.py, file.py:object, a YAML file, mm1:NAME, or template/NAME of the cluster.",
+            completion=complete_workflow,
+        ),
+    ]
+    parameters: ParameterArg = field(default_factory=list)
+    profile: ProfileArg = "default"
+    dry_run: Annotated[
+        str, Arg(long=True, value_name="client|server", help="client: print the object; server: let the cluster check it.")
+    ] = ""
+    watch: WatchArg = False
+    logs: LogsArg = False
+    idempotency_key: Annotated[
+        str,
+        Arg(long=True, value_name="TEXT", help="The same key makes one workflow, however often it is sent."),
+    ] = ""
+
+    def __call__(self) -> int:
+        """Check everything that can be checked here, then print, let the server check, or create."""
+        if self.dry_run not in ("", "client", "server"):
+            raise ConfigurationError(f"--dry-run {self.dry_run!r}: client or server")
+        transport: Transport | None = None
+        if self.file.startswith(TEMPLATE):
+            transport = _connect(self)
+            document = from_template(transport, self.file.removeprefix(TEMPLATE), self.parameters)
+        else:
+            document = from_file(self)
+        if self.idempotency_key:
+            document = with_key(document, self.idempotency_key)
+        if self.dry_run == "client":
+            sys.stdout.write(to_yaml(document))
+            return 0
+        return send(transport or _connect(self), document, self)
 
 
-def send(transport: Transport, document: Document, command: Submit) -> int:
+def send(transport: Transport, document: Document, command: Command) -> int:
     """Create the workflow, and follow it with ``--watch`` or ``--logs``."""
-    from mm1_workflows.cli.commands.output import console, say  # rich: not for a dry run on the client
+    from mm1_workflows.cli.output import console, say  # rich: not for a dry run on the client
 
     output = console()
     made = transport.create(document, dry_run=command.dry_run == "server")
@@ -58,7 +87,7 @@ def send(transport: Transport, document: Document, command: Submit) -> int:
     return follow(transport, made.name, output, watch=command.watch, logs=command.logs)
 
 
-def from_file(command: Submit) -> Document:
+def from_file(command: Command) -> Document:
     """The object that is sent: built, inside the subset, with checked parameters.
 
     Raises:
@@ -111,7 +140,7 @@ def _names_only(template: Document) -> Graph:
     return Graph(name_of(template), texts, {})
 
 
-def _connect(command: Submit) -> Transport:
+def _connect(command: Command) -> Transport:
     from mm1_workflows.cluster.transport.connect import connect
 
     return connect(command)

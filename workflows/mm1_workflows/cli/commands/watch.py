@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from mm1_workflows.cli.commands.output import console
-from mm1_workflows.cli.tree.cluster import Watch
+from dataclasses import dataclass
+from typing import Annotated
+
+from cappa import Arg, command
+
+from mm1_workflows.cli.options import ClusterOptions, RunArg
+from mm1_workflows.cli.output import console
 from mm1_workflows.cluster.following.follow import follow
 from mm1_workflows.cluster.transport.connect import connect
 
 
-def watch(command: Watch) -> int:
-    """Follow a run; the exit code is its outcome class."""
-    transport = connect(command)
-    transport.get(command.name)
-    return follow(transport, command.name, console(), watch=True, logs=command.logs)
+@command(name="watch", help="Follow a run on a cluster to its end; Ctrl-C leaves it running.")
+@dataclass
+class Command(ClusterOptions):
+    """``mm1 watch``."""
+
+    name: RunArg
+    logs: Annotated[bool, Arg(long=True, help="Also show its logs.")] = False
+
+    def __call__(self) -> int:
+        """Follow a run; the exit code is its outcome class."""
+        transport = connect(self)
+        transport.get(self.name)
+        return follow(transport, self.name, console(), watch=True, logs=self.logs)

@@ -2,7 +2,7 @@
 
 Two ways exist: the Kubernetes API (:mod:`mm1_workflows.cluster.transport.kubernetes`) and Argo Server
 (:mod:`mm1_workflows.cluster.transport.argo_server`). Both create and read the same objects; only the Kubernetes API shows pods
-and JobSets. Errors are typed: what the caller can mend is 80, what may pass is 84.
+and JobSets. Errors are typed: 80 for what the caller has to fix, 84 for what may pass.
 """
 
 from __future__ import annotations

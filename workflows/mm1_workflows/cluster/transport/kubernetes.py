@@ -219,7 +219,7 @@ class KubernetesTransport:
         return f"cluster (namespace {self.namespace})"
 
     def _no_tls(self, reason: str) -> Mm1Error:
-        """TLS that failed: a certificate is the user's to mend, a connection that broke off may pass."""
+        """TLS that failed: a certificate has to be fixed by the user, a connection that broke may pass."""
         if "CERTIFICATE_VERIFY_FAILED" in reason or "WRONG_VERSION_NUMBER" in reason:
             return ConfigurationError(f"{self._where()}: {reason}; check the server and its authority in KUBECONFIG")
         return NetworkError(f"{self._where()}: cannot be reached: {reason}")

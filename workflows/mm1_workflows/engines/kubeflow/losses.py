@@ -65,7 +65,7 @@ KINDS: dict[str, str] = {
     "pod-network": "of several extended resources of a container only one is asked for: GPUs where there are any",
     "pull-policy": "the pull policy of images is the cluster's default, with the pull secrets of the account",
     "read-only-root": "the root file system of a step can be written to",
-    "retry": "every failure is repeated, also one that no repetition mends (the step then ends at once with the same outcome, "
+    "retry": "every failure is repeated, also one that retrying cannot fix (the step then ends at once with the same outcome, "
     "--once), and a pod that the cluster lost is not; waits between repetitions have no upper limit",
     "secrets": f"of a Secret whose keys all become environment variables only these do: {', '.join(STORE_KEYS)}",
     "security": "seccomp profile, dropped capabilities and no privilege escalation are what the Kubeflow API server sets by "

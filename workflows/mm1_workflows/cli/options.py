@@ -44,16 +44,13 @@ ParameterArg = Annotated[
 ProfileArg = Annotated[str, Arg(long=True, value_name="NAME|FILE", help="Profile that the workflow is built with.")]
 StoreArg = Annotated[str, Arg(long=True, value_name="URI", help="Object store: file:///folder, s3://bucket/prefix, a folder.")]
 FolderArg = Annotated[Path, Arg(long="--folder", value_name="FOLDER", help="Where local runs keep logs and artifacts.")]
-COMMANDS = "mm1_workflows.cli.commands"
-"""Where the functions are; they are imported when they run."""
-
 RunArg = Annotated[str, Arg(value_name="run", help="Name of the run (the workflow's name in the cluster).")]
 WatchArg = Annotated[bool, Arg(long=True, help="Follow it to the end: a table of its tasks.")]
 LogsArg = Annotated[bool, Arg(long=True, help="Follow it to the end: all logs, each line with its step.")]
 
 
 @dataclass(kw_only=True)
-class Cluster:
+class ClusterOptions:
     """Options of every command that speaks to a cluster."""
 
     namespace: Annotated[str, Arg(short="-n", long=True, value_name="NAME", help="Namespace [default: the context's].")] = ""
