@@ -53,7 +53,7 @@ lint: setup  ## Style, types, import rules, compiled files up to date
 	$(BIN)/lint-imports --no-cache
 	$(MAKE) --no-print-directory drift
 
-format: setup  ## Put the sources into the house's format
+format: setup  ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

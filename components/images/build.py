@@ -46,7 +46,7 @@ class BuildError(Exception):
 
 
 @dataclass(frozen=True)
-class Engine:
+class BuildEngine:
     """A program that builds images: buildah, podman or docker."""
 
     name: str
@@ -87,7 +87,7 @@ def size_of(text: str) -> int:
     return round(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit.upper()])
 
 
-def find_engine(wanted: str) -> Engine:
+def find_engine(wanted: str) -> BuildEngine:
     """The engine of that name, or the first that works here (docker's client without a server does not).
 
     Raises:
@@ -98,7 +98,7 @@ def find_engine(wanted: str) -> Engine:
     for name in [wanted] if wanted else ENGINES:
         check = [name, "info"] if name == "docker" else [name, "--version"]
         if shutil.which(name) and subprocess.run(check, capture_output=True).returncode == 0:
-            return Engine(name)
+            return BuildEngine(name)
     raise BuildError(f"{wanted or ', '.join(ENGINES)}: not installed or not running; install one, or choose with ENGINE=")
 
 
@@ -145,7 +145,7 @@ def write_sbom(name: str, keep_current: bool = False) -> Path:
     return path
 
 
-def build_command(engine: Engine, name: str, tag: str, base: str, extra: list[str]) -> list[str]:
+def build_command(engine: BuildEngine, name: str, tag: str, base: str, extra: list[str]) -> list[str]:
     """The command that builds an image."""
     base_image = ["--build-arg", f"BASE_IMAGE={base}"] if base else []
     labelling = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels().items()]

@@ -22,7 +22,7 @@ from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preemp
 from mm1_components.ranks.jobset.pods import REMEDY, needs_fix
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following import nodes, pending
-from mm1_workflows.cluster.following.nodes import Task
+from mm1_workflows.cluster.following.nodes import FollowedTask
 from mm1_workflows.cluster.following.outcome import ending_of
 from mm1_workflows.cluster.following.patience import Patience
 from mm1_workflows.cluster.following.pending import Training, Trainings
@@ -92,7 +92,7 @@ class Following:
                 return self._give_up(stuck)
             self._pass(self.poll_s)
 
-    def _look(self) -> tuple[Document, list[Task]]:
+    def _look(self) -> tuple[Document, list[FollowedTask]]:
         try:
             workflow = self.patience.ask(lambda: self.transport.get(self.name))
         except NotFound:
@@ -115,7 +115,7 @@ class Following:
         except NetworkError:
             return  # the last state stands; the next question for the workflow waits for the server
 
-    def _steady(self, tasks: Iterable[Task]) -> list[Task]:
+    def _steady(self, tasks: Iterable[FollowedTask]) -> list[FollowedTask]:
         """The tasks, with the first reason for as long as one waits for a correction.
 
         The kubelet alternates between pulling an image and backing off; only the former says what is wrong.
@@ -125,7 +125,7 @@ class Following:
         self.stuck = {task.name: self.stuck.get(task.name, (now, task.message)) for task in stuck}
         return [replace(task, message=self.stuck[task.name][1]) if task.name in self.stuck else task for task in tasks]
 
-    def _stuck_for_too_long(self, tasks: list[Task]) -> Task | None:
+    def _stuck_for_too_long(self, tasks: list[FollowedTask]) -> FollowedTask | None:
         """A task whose own pod has waited too long (a supervisor ends its training by itself)."""
         limit = time.monotonic() - self.image_s
         waiting = [task for task in tasks if task.phase == "Pending" and task.name in self.stuck]
@@ -141,7 +141,7 @@ class Following:
         if self.streams:
             self.streams.finish(self.display.log)
 
-    def _give_up(self, task: Task) -> Ending:
+    def _give_up(self, task: FollowedTask) -> Ending:
         """End a run that waits for a correction; its exit task has a while to run."""
         self.display.note(f"{task.name}: its pod could not start for {self.image_s:.0f} s; stopping the run")
         self.patience.ask(lambda: self.transport.shut_down(self.name, "Stop"))
@@ -206,7 +206,7 @@ def check_task(workflow: Document, task: str) -> None:
         raise ConfigurationError(f"run {nodes.name_of(workflow)} has no task {task!r}; {suggest(task, sorted(set(known)))}")
 
 
-def _explained(task: Task, reasons: dict[str, str]) -> Task:
+def _explained(task: FollowedTask, reasons: dict[str, str]) -> FollowedTask:
     """A supervisor that runs is not training that runs: say what it waits for."""
     reason = reasons.get(task.name, "") if task.phase == "Running" else ""
     return replace(task, message=reason) if reason else task

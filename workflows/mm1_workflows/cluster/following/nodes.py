@@ -42,7 +42,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Task:
+class FollowedTask:
     """A task of a run on a cluster."""
 
     name: str
@@ -106,7 +106,7 @@ def nodes_of(workflow: Document) -> dict[str, Node]:
     return status.get("nodes") or {}
 
 
-def tasks_of(workflow: Document) -> list[Task]:
+def tasks_of(workflow: Document) -> list[FollowedTask]:
     """All tasks: those of the DAG in its order, then those that run at the exit."""
     nodes = nodes_of(workflow)
     order = {name: number for number, name in enumerate(spec_tasks(workflow))}
@@ -115,10 +115,10 @@ def tasks_of(workflow: Document) -> list[Task]:
     tasks = [_task(node, nodes, workflow) for node in leaves]
     reached = {_stem(str(node.get("displayName"))) for node in nodes.values()}
     if not finished(workflow):
-        tasks += [Task(name, WAITING) for name in order if name not in reached]
+        tasks += [FollowedTask(name, WAITING) for name in order if name not in reached]
     last = datetime.max.replace(tzinfo=UTC)
 
-    def place(task: Task) -> tuple[Any, ...]:
+    def place(task: FollowedTask) -> tuple[Any, ...]:
         return task.at_exit, order.get(_stem(task.name), len(order)), task.started or last, _numbered(task.name)
 
     return sorted(tasks, key=place)
@@ -133,7 +133,7 @@ def spec_tasks(workflow: Document) -> list[str]:
     return [task["name"] for task in (body.get("dag") or {}).get("tasks") or []]
 
 
-def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> Task:
+def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> FollowedTask:
     if node["type"] == "Retry":
         attempts = tuple(_attempt(nodes[child], workflow) for child in _children(node, nodes))
     else:
@@ -141,7 +141,7 @@ def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> Task:
     last = nodes[_children(node, nodes)[-1]] if node["type"] == "Retry" and attempts else node
     phase = str(node.get("phase") or "Pending")
     message = str(last.get("message") or node.get("message") or "")
-    return Task(
+    return FollowedTask(
         name=str(node.get("displayName") or node["name"]),
         phase="Pending" if phase == "Running" and last.get("phase") == "Pending" else phase,
         started=moment(node.get("startedAt")),
@@ -204,7 +204,7 @@ def _numbered(name: str) -> tuple[int, str]:
     return (int(number) if number.isdigit() else -1, name)
 
 
-def attempts_of(workflow: Document) -> Iterator[tuple[Task, Attempt]]:
+def attempts_of(workflow: Document) -> Iterator[tuple[FollowedTask, Attempt]]:
     """Every pod of a run, with its task."""
     for task in tasks_of(workflow):
         for attempt in task.attempts:

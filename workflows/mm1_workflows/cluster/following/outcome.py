@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from mm1.errors import Ending, Outcome
 from mm1_components.ranks.jobset.pods import NOT_STARTED, needs_fix
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cluster.following.nodes import FAILED, Attempt, Task, finished, phase_of, status_of, tasks_of
+from mm1_workflows.cluster.following.nodes import FAILED, Attempt, FollowedTask, finished, phase_of, status_of, tasks_of
 
 DEADLINES = ("exceeded its deadline", "longer than the specified deadline", "DeadlineExceeded", "Max duration limit exceeded")
 REFUSED = ("invalid spec", "not found", "failed to resolve", "spec.templates", "forbidden", "invalid", "admission webhook")
@@ -33,7 +33,7 @@ def ending_of(workflow: Document) -> Ending | None:
     return Ending(outcome=_outside(reported), message=reported)
 
 
-def attempt_outcome(task: Task) -> Outcome:
+def attempt_outcome(task: FollowedTask) -> Outcome:
     """The outcome class of a failed task."""
     last = _last(task)
     message = last.message or task.message
@@ -63,12 +63,12 @@ def _outside(message: str) -> Outcome:
     return Outcome.CONFIGURATION if any(sign in message for sign in REFUSED) else Outcome.NETWORK
 
 
-def _failed(workflow: Document) -> Task | None:
+def _failed(workflow: Document) -> FollowedTask | None:
     """The task that the run failed at: the first to end of those that failed, one of the exit only when no other did."""
     failed = [task for task in tasks_of(workflow) if task.phase in FAILED]
     late = datetime.max.replace(tzinfo=UTC)
     return min(failed, key=lambda task: (task.at_exit, task.finished or late), default=None)
 
 
-def _last(task: Task) -> Attempt:
+def _last(task: FollowedTask) -> Attempt:
     return task.attempts[-1] if task.attempts else Attempt(pod="", phase=task.phase, message=task.message)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from mm1.errors import Ending, Outcome
 from mm1_components.ranks.jobset.pods import KILLED, TERMINATED
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cluster.following.nodes import FAILED, WAITING, Task, tasks_of
+from mm1_workflows.cluster.following.nodes import FAILED, WAITING, FollowedTask, tasks_of
 from mm1_workflows.cluster.following.outcome import attempt_outcome
 from mm1_workflows.display.view import State, TaskView, reason
 
@@ -27,7 +27,7 @@ STOPPED_CODES = (None, int(Outcome.PREEMPTED), KILLED, TERMINATED)
 """Exit codes of pods that end because the run is shut down."""
 
 
-def views_of(workflow: Document, tasks: Sequence[Task] | None = None) -> list[TaskView]:
+def views_of(workflow: Document, tasks: Sequence[FollowedTask] | None = None) -> list[TaskView]:
     """The tasks of a run.
 
     Args:
@@ -39,7 +39,7 @@ def views_of(workflow: Document, tasks: Sequence[Task] | None = None) -> list[Ta
     return [_view(task, now, shut_down) for task in (tasks_of(workflow) if tasks is None else tasks)]
 
 
-def _view(task: Task, now: datetime, shut_down: bool) -> TaskView:
+def _view(task: FollowedTask, now: datetime, shut_down: bool) -> TaskView:
     state = _state(task, shut_down)
     message = task.message
     if state in (State.FAILED, State.RETRYING):
@@ -58,7 +58,7 @@ def _view(task: Task, now: datetime, shut_down: bool) -> TaskView:
     )
 
 
-def _state(task: Task, shut_down: bool) -> State:
+def _state(task: FollowedTask, shut_down: bool) -> State:
     if task.phase == "Running" and task.attempts and task.attempts[-1].phase in FAILED:
         return State.RETRYING
     state = STATES.get(task.phase, State.WAITING)

@@ -10,7 +10,7 @@ from mm1.errors import ConfigurationError
 from mm1_workflows.cluster.transport.base import Transport
 
 
-class ClusterOptions(Protocol):
+class Connection(Protocol):
     """Which cluster, and where in it."""
 
     namespace: str
@@ -23,7 +23,7 @@ class ClusterOptions(Protocol):
     """File with the token for Argo Server; None: $ARGO_TOKEN."""
 
 
-def connect(options: ClusterOptions) -> Transport:
+def connect(options: Connection) -> Transport:
     """The Kubernetes API, or Argo Server when one is named.
 
     Raises:
