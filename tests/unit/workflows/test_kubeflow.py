@@ -203,7 +203,7 @@ def test_losses_are_declared_once_per_kind(tmp_path: Path, capsys: pytest.Captur
     for loss in losses.found(load.load(file).document):
         assert shown.count(f"{loss.kind}: ") == 1, loss
     assert cli.main(["compile", file, "--engine", "argo", "--to", str(tmp_path)]) == 0
-    assert "cannot say" not in capsys.readouterr().out
+    assert "cannot express" not in capsys.readouterr().out
 
 
 def plain() -> Document:
@@ -217,6 +217,19 @@ def plain() -> Document:
 def step_of(document: Document) -> dict[str, Any]:
     found: dict[str, Any] = document["spec"]["templates"][1]
     return found
+
+
+def test_a_container_without_arguments_is_compiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, arguments in (("without", {}), ("empty", {"args": None})):
+        document = plain()
+        step_of(document).pop("outputs")
+        container = step_of(document)["container"]
+        del container["args"]
+        container |= arguments
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(document))
+        assert cli.main(["compile", str(file), "--engine", "kubeflow", "--to", str(tmp_path / "out")]) == 0
+        assert capsys.readouterr().out.startswith("1 workflow for kubeflow: 1 of 1 file changed")
 
 
 LOST: dict[str, Callable[[Document], Any]] = {

@@ -74,6 +74,7 @@ BROKEN: list[tuple[str, Change]] = [
     ("P002", lambda d: pod(d)["container"].update(lifecycle={})),
     ("P002", lambda d: pod(d).update(name="under_score")),
     ("P002", lambda d: pod(d)["outputs"]["parameters"][0].update(valueFrom={"expression": "1"})),
+    ("P002", lambda d: pod(d)["outputs"]["parameters"][0]["valueFrom"].update(default="x")),
     ("P002", lambda d: pod(d)["inputs"].update(artifacts=[{"name": "x", "path": "/x"}])),
     ("P002", lambda d: pod(d)["retryStrategy"].update(expression="lastRetry.exitCode != 0")),
     ("P002", lambda d: d["spec"]["templates"].append({"name": "s", "suspend": {}})),

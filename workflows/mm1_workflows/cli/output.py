@@ -21,6 +21,12 @@ def say(shown: Console, text: str) -> None:
     shown.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def count(number: int, noun: str, of: int | None = None) -> str:
+    """A number and its noun: ``1 file``, ``2 files``, ``1 of 2 files``."""
+    total = number if of is None else of
+    return f"{number}{'' if of is None else f' of {of}'} {noun}{'s' * (total != 1)}"
+
+
 def table(*columns: str) -> Table:
     """A table without lines."""
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")

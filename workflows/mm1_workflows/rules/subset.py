@@ -100,8 +100,12 @@ def _io(name: str, body: dict[str, Any]) -> Iterator[Finding]:
     if outputs.get("result") or outputs.get("exitCode"):
         yield Finding("P002", f"template {name}", "only output parameters read from files are understood everywhere")
     for raw in outputs.get("parameters") or []:
-        if set(raw.get("valueFrom") or {}) != {"path"}:
+        source = set(raw.get("valueFrom") or {})
+        if "path" not in source:
             yield Finding("P002", f"template {name}", f"output {raw.get('name')} is not read from a file (valueFrom.path)")
+        elif more := sorted(source - {"path"}):
+            text = f"output {raw.get('name')} has valueFrom.{more[0]}, which other engines lack: always write the file"
+            yield Finding("P002", f"template {name}", text)
     strategy = body.get("retryStrategy") or {}
     yield from _unknown(strategy, RETRY_FIELDS, f"template {name}.retryStrategy")
     if strategy.get("expression") and retry_codes(strategy["expression"]) is None:

@@ -11,7 +11,7 @@ from cappa import Arg, command
 from mm1.errors import Outcome
 from mm1_workflows.authoring.load import Loaded
 from mm1_workflows.cli.options import FilesArg, ProfileArg
-from mm1_workflows.cli.output import console, say
+from mm1_workflows.cli.output import console, count, say
 from mm1_workflows.engines import yaml as compiler
 from mm1_workflows.engines.kubeflow import losses
 
@@ -54,8 +54,8 @@ class Command:
             path.unlink()
             say(output, f"removed {path}: its workflow file no longer exists")
         folders = ", ".join(sorted({str(file.path.parent) for file in files}))
-        subject = f"{len(targets)} workflows for {', '.join(engines)}"
-        say(output, f"{subject}: {len(changed)} of {len(files)} files changed in {folders}")
+        changes = count(len(changed), "file", of=len(files))
+        say(output, f"{count(len(targets), 'workflow')} for {', '.join(engines)}: {changes} changed in {folders}")
         if "kubeflow" in engines:
             for line in lost(loaded):
                 say(output, line)

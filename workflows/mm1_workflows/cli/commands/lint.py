@@ -13,7 +13,7 @@ from rich.console import Console
 from mm1.errors import Outcome
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import FilesArg, ProfileArg
-from mm1_workflows.cli.output import console, plain, say
+from mm1_workflows.cli.output import console, count, plain, say
 from mm1_workflows.engines.yaml import workflow_files
 from mm1_workflows.rules import policy
 from mm1_workflows.rules.finding import Finding
@@ -44,14 +44,14 @@ class Command:
             findings = [(str(self.values), finding) for finding in check_values_file(self.values, self.profile)]
         else:
             targets = self.files or workflow_files()
-            subject = f"{len(targets)} workflow{'s' * (len(targets) != 1)}"
+            subject = count(len(targets), "workflow")
             findings = [(target, finding) for target in targets for finding in _findings(target, self.profile)]
         for target, finding in findings:
             colour = "red" if finding.severity == "error" else "yellow"
             text = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
             output.print(text, soft_wrap=True)
         num_errors = sum(finding.severity == "error" for _, finding in findings)
-        say(output, f"{subject}: {num_errors} errors, {len(findings) - num_errors} warnings")
+        say(output, f"{subject}: {count(num_errors, 'error')}, {count(len(findings) - num_errors, 'warning')}")
         return int(Outcome.CONFIGURATION) if num_errors else 0
 
 

@@ -69,7 +69,7 @@ def _step(raw: Raw, body: Raw, before: frozenset[str], *, at_exit: bool = False)
     loop = raw.get("withItems") if raw.get("withItems") is not None else raw.get("withParam")
     return StepFacts(
         image=container["image"],
-        argv=tuple(_word(str(word), raw, body) for word in [*container["command"], *container["args"]]),
+        argv=tuple(_word(str(word), raw, body) for word in [*container["command"], *(container.get("args") or [])]),
         before=before,
         condition=_named(" ".join((raw.get("when") or "").replace("'", "").replace('"', "").split())),
         loop="" if loop is None else _named(loop) if isinstance(loop, str) and BRACES.search(loop) else _items(loop),

@@ -128,7 +128,7 @@ class _Reader:
 
     def _step(self, label: str, task: Raw, around: _Around, at_exit: bool) -> StepFacts:
         container, pod = self.executors[label]["container"], self.pods.get(label) or {}
-        argv = tuple(self._word(word, around) for word in [*container["command"], *container.get("args", [])])
+        argv = tuple(self._word(word, around) for word in [*container["command"], *(container.get("args") or [])])
         return StepFacts(
             image=container["image"],
             argv=argv[:-1] if argv[-1] == ONCE and task.get("retryPolicy") else argv,  # part of the loss `retry`
