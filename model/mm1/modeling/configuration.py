@@ -10,12 +10,13 @@ This file, like all of the room, imports nothing of the project, so that it trav
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-CONNECTOR_TYPES = ("average_pool", "attention_pool", "c_abstractor")
+ConnectorType = Literal["average_pool", "attention_pool", "c_abstractor"]
+CONNECTOR_TYPES: tuple[ConnectorType, ...] = get_args(ConnectorType)
 
 
 class MM1Config(PreTrainedConfig):
@@ -49,7 +50,7 @@ class MM1Config(PreTrainedConfig):
     text_config: Any = None
     image_token_id: int = 1
     image_tokens: int = 144
-    connector_type: Literal["average_pool", "attention_pool", "c_abstractor"] = "c_abstractor"
+    connector_type: ConnectorType = "c_abstractor"
     connector_hidden_size: int = 1024
     connector_depth: int = 3
     connector_mlp_depth: int = 2

@@ -13,6 +13,7 @@ Names of dimensions:
 """
 
 import math
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -157,16 +158,17 @@ def adaptive_average_pool(maps_NhwC: torch.Tensor, side: int) -> torch.Tensor:
     return F.adaptive_avg_pool2d(maps_NhwC.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
 
 
-_CONNECTORS: dict[str, type[nn.Module]] = {
-    "average_pool": AveragePoolConnector,
-    "attention_pool": AttentionPoolConnector,
-    "c_abstractor": CAbstractorConnector,
-}
-
-
 def build_connector(config: MM1Config) -> nn.Module:
     """Build the connector that the configuration names, called as `connector(patches_NPV, grid) -> features_NKD`."""
-    return _CONNECTORS[config.connector_type](config)
+    match config.connector_type:
+        case "average_pool":
+            return AveragePoolConnector(config)
+        case "attention_pool":
+            return AttentionPoolConnector(config)
+        case "c_abstractor":
+            return CAbstractorConnector(config)
+        case _:
+            assert_never(config.connector_type)
 
 
 @torch.no_grad()

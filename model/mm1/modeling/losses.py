@@ -71,15 +71,19 @@ def next_token_loss(
         The loss. A batch without a single target has loss 0 with gradients 0, so that ranks stay in step.
     """
     sequences, positions = (targets_BS != IGNORED_LABEL).nonzero(as_tuple=True)
-    logits_TW = _at_least_single(lm_head(hidden_BSD[sequences, positions]))
-    losses_T = F.cross_entropy(logits_TW, targets_BS[sequences, positions], reduction="none")
+    losses_T = position_losses(hidden_BSD[sequences, positions], targets_BS[sequences, positions], lm_head)
     normaliser = max(losses_T.numel(), 1) if num_items_in_batch is None else num_items_in_batch
     zeros_B = losses_T.new_zeros(targets_BS.shape[0])
     return TokenLoss(
         loss=losses_T.sum() / normaliser,
         sequence_loss=zeros_B.index_add(0, sequences, losses_T.detach()),
-        sequence_tokens=torch.bincount(sequences, minlength=targets_BS.shape[0]),
+        sequence_tokens=occurrences(sequences, targets_BS.shape[0]),
     )
+
+
+def position_losses(hidden_TD: torch.Tensor, targets_T: torch.Tensor, lm_head: nn.Module) -> torch.Tensor:
+    """Return the cross entropy losses_T of positions that all have a target."""
+    return F.cross_entropy(_at_least_single(lm_head(hidden_TD)), targets_T, reduction="none")
 
 
 def router_losses(
@@ -105,11 +109,16 @@ def router_losses(
         if kept is not None:
             logits_MX = logits_MX[kept]
         num_tokens, num_experts = logits_MX.shape
-        chosen_X = torch.bincount(logits_MX.detach().argmax(dim=-1), minlength=num_experts) / max(num_tokens, 1)
+        chosen_X = occurrences(logits_MX.detach().argmax(dim=-1), num_experts) / max(num_tokens, 1)
         mean_probability_X = logits_MX.softmax(dim=-1).sum(dim=0) / max(num_tokens, 1)
         balance.append(num_experts * (chosen_X * mean_probability_X).sum())
         z_loss.append(logits_MX.logsumexp(dim=-1).square().sum() / max(num_tokens, 1))
     return torch.stack(balance).mean(), torch.stack(z_loss).mean()
+
+
+def occurrences(indices: torch.Tensor, size: int) -> torch.Tensor:
+    """Count how often each of the indices 0 to size - 1 occurs; unlike `bincount`, a GPU is not waited for."""
+    return indices.new_zeros(size).index_add_(0, indices, torch.ones_like(indices))
 
 
 def _at_least_single(logits: torch.Tensor) -> torch.Tensor:

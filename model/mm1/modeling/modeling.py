@@ -294,8 +294,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
                 each other. Without it, positions that restart are read the same way.
             inputs_embeds: (B, S, D) instead of input_ids, images already in it.
             past_key_values: cache of the tokens before.
-            labels: (B, S), not shifted, -100 for positions that are not to be predicted. The loss never crosses
-                from one document to the next.
+            labels: (B, S), not shifted, -100 for positions that are not to be predicted; see `_add_losses`.
             use_cache: whether to fill a cache; by default not when labels or packed documents are given.
             logits_to_keep: number of last positions (0 for all), or indices, to compute logits for.
             image_features: (N, K, D) features of `get_image_features` instead of pixel_values.
@@ -304,60 +303,60 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             output_router_logits: whether to return the scores of the routers.
             **kwargs: passed on to the decoder.
 
-        Returns:
-            The output; its `loss` is token_loss plus the weighted router losses.
-
         Raises:
             ValueError: see `MM1Model.forward`.
         """
         return_dict = kwargs.pop("return_dict", None)
-        has_router_loss = labels is not None and self.config.is_moe
-        if labels is not None and use_cache is None:
-            use_cache = False
-        if has_router_loss or output_router_logits:
-            kwargs["output_router_logits"] = True
         if document_ids is None:
             document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
-        outputs = self.model(
-            input_ids=input_ids,
-            pixel_values=pixel_values,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            document_ids=document_ids,
-            inputs_embeds=inputs_embeds,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            image_features=image_features,
-            **kwargs,
-        )
-        hidden_BSD = outputs.last_hidden_state
-        result = MM1CausalLMOutputWithPast(
+        kwargs |= {"input_ids": input_ids, "pixel_values": pixel_values, "image_features": image_features}
+        kwargs |= {"inputs_embeds": inputs_embeds, "position_ids": position_ids, "document_ids": document_ids}
+        kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
+        kwargs["use_cache"] = False if use_cache is None and labels is not None else use_cache
+        if output_router_logits or (labels is not None and self.config.is_moe):
+            kwargs["output_router_logits"] = True
+        outputs = self.model(**kwargs)
+        result = self._output_of(outputs)
+        if return_logits or (return_logits is None and labels is None):
+            result.logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        if labels is not None:
+            self._add_losses(result, outputs.last_hidden_state, labels, document_ids, attention_mask, num_items_in_batch)
+        return result.to_tuple() if return_dict is False else result
+
+    def _output_of(self, outputs: MM1ModelOutputWithPast) -> MM1CausalLMOutputWithPast:
+        """Take over what the model without its output layer answers."""
+        return MM1CausalLMOutputWithPast(
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_features=outputs.image_features,
             router_logits=outputs.router_logits,
         )
-        if return_logits or (return_logits is None and labels is None):
-            result.logits = self.lm_head(slice_logits_to_keep(hidden_BSD, logits_to_keep))
-        if labels is not None:
-            targets_BS = next_token_targets(labels.to(hidden_BSD.device), document_ids)
-            token_loss = next_token_loss(hidden_BSD, targets_BS, self.lm_head, num_items_in_batch)
-            result.loss = result.token_loss = token_loss.loss
-            result.sequence_loss, result.sequence_tokens = token_loss.sequence_loss, token_loss.sequence_tokens
-        if has_router_loss:
-            self._add_router_losses(result, document_ids if document_ids is not None else attention_mask)
-        return result.to_tuple() if return_dict is False else result
 
-    def _add_router_losses(self, result: MM1CausalLMOutputWithPast, token_ids_BS: torch.Tensor | None) -> None:
-        if not result.router_logits:
+    def _add_losses(
+        self,
+        result: MM1CausalLMOutputWithPast,
+        hidden_BSD: torch.Tensor,
+        labels_BS: torch.Tensor,
+        document_ids_BS: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        num_items_in_batch: torch.Tensor | int | None,
+    ) -> None:
+        """Set `loss` (token_loss plus the weighted router losses) and its parts.
+
+        The loss never crosses from one document to the next; padding counts neither here nor for the routers.
+        """
+        targets_BS = next_token_targets(labels_BS.to(hidden_BSD.device), document_ids_BS)
+        token_loss = next_token_loss(hidden_BSD, targets_BS, self.lm_head, num_items_in_batch)
+        result.loss = result.token_loss = token_loss.loss
+        result.sequence_loss, result.sequence_tokens = token_loss.sequence_loss, token_loss.sequence_tokens
+        if not (self.config.is_moe and result.router_logits):
             return
+        token_ids_BS = document_ids_BS if document_ids_BS is not None else attention_mask
         token_mask_BS = None if token_ids_BS is None else token_ids_BS != 0
-        balance_loss, z_loss = router_losses(result.router_logits, token_mask_BS)
-        result.balance_loss, result.z_loss = balance_loss, z_loss
-        result.loss = (
-            result.loss + self.config.router_balance_loss_weight * balance_loss + self.config.router_z_loss_weight * z_loss
-        )
+        result.balance_loss, result.z_loss = router_losses(result.router_logits, token_mask_BS)
+        balance_weight, z_weight = self.config.router_balance_loss_weight, self.config.router_z_loss_weight
+        result.loss = result.loss + balance_weight * result.balance_loss + z_weight * result.z_loss
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **model_kwargs: Any
