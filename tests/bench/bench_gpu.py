@@ -42,23 +42,23 @@ def measure(recipe: str, overrides: tuple[str, ...], device: str, warm_up: int =
 
     from mm1.config.resolve import resolve
     from mm1.recipes import registry
-    from mm1.train.flops import sizes_of_run, step_flops
+    from mm1.train.flops import count_flops
     from tests.support.synthetic import release, synthetic_batch, training_step, work_of
 
     config = resolve(registry.get(recipe), [*ONE_GPU, *overrides])
     step = training_step(config, device)
-    layout, sequence = step.engine.layout, config.sequence
-    batch = synthetic_batch(step.engine.model.config, sequence, layout.micro_batch, DOCUMENTS)
+    batch_plan, sequence = step.engine.batch_plan, config.sequence
+    batch = synthetic_batch(step.engine.model.config, sequence, batch_plan.micro_batch, DOCUMENTS)
     found = []
     for _ in range(warm_up + steps):
         started = time.perf_counter()
-        step([dict(batch)] * layout.accumulation, rate_factor=1.0)
+        step([dict(batch)] * batch_plan.accumulation, rate_factor=1.0)
         if device == "cuda":
             torch.cuda.synchronize()
         found.append(time.perf_counter() - started)
-    flops = step_flops(sizes_of_run(config), work_of(batch, DOCUMENTS, sequence)).total * layout.accumulation
+    flops = count_flops(step.engine.model.config).step(work_of(batch, DOCUMENTS, sequence)).total * batch_plan.accumulation
     release(step)
-    return Measured(statistics.median(found[warm_up:]), layout.global_batch * sequence.length, flops)
+    return Measured(statistics.median(found[warm_up:]), batch_plan.global_batch * sequence.length, flops)
 
 
 def main() -> None:

@@ -26,10 +26,10 @@ from mm1.train.callback import Callback  # noqa: E402
 from mm1.train.callbacks.metrics import Devices, Metrics  # noqa: E402
 from mm1.train.callbacks.progress import ProgressLines  # noqa: E402
 from mm1.train.callbacks.wandb import Wandb  # noqa: E402
-from mm1.train.flops import sizes_of_model  # noqa: E402
+from mm1.train.flops import count_flops  # noqa: E402
 from mm1.train.loop import Progress  # noqa: E402
 from mm1.train.step import StepResult  # noqa: E402
-from tests.support.tiny_model import tiny_model  # noqa: E402
+from tests.support.tiny_model import tiny_config  # noqa: E402
 
 STEP_S, BLOCK, PAIRS, WANTED = 0.1, 20, 15, 0.01
 SOURCES = ("captions", "interleaved", "text")
@@ -91,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        devices = Devices(sizes_of_model(tiny_model().config), number=1, peak=1e12)
+        devices = Devices(number=1, peak=1e12, flops=count_flops(tiny_config()))
         metrics = Metrics(folder, LocalStore(folder / "store"), "bench", 100, 1e-3, devices)
         config: dict[str, Any] = {"recipe": "bench"}
         wandb = Wandb("offline", folder, metrics.store, "bench", config, metrics.path)

@@ -139,13 +139,13 @@ def check_training(config: RunConfig, device: str, documents: int, steps: int) -
     """Optimiser steps on one batch: finite, trained on all of it, and the loss falls."""
     step = training_step(config, device)
     assert step.engine.device.type == torch.device(device).type
-    layout = step.engine.layout
+    batch_plan = step.engine.batch_plan
     batches = [
-        synthetic_batch(step.engine.model.config, config.sequence, layout.micro_batch, documents, seed)
-        for seed in range(layout.accumulation)
+        synthetic_batch(step.engine.model.config, config.sequence, batch_plan.micro_batch, documents, seed)
+        for seed in range(batch_plan.accumulation)
     ]
     results = [step([dict(batch) for batch in batches], rate_factor=1.0) for _ in range(steps)]
-    assert results[0].tokens == layout.global_batch * config.sequence.length
+    assert results[0].tokens == batch_plan.global_batch * config.sequence.length
     assert all(0 < result.grad_norm < float("inf") for result in results)
     assert results[-1].loss < results[0].loss
     release(step)

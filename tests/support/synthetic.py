@@ -15,10 +15,10 @@ from mm1.data.load.collate import PixelNorm
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
+from mm1.train.batch_plan import plan_batch
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.engine import Engine
 from mm1.train.flops import Work
-from mm1.train.layout import plan_layout
 from mm1.train.model import model_config
 from mm1.train.optim import num_decoder_parameters
 from mm1.train.schedule import learning_rate_law
@@ -113,12 +113,12 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
     one_process()
     torch.manual_seed(config.train.seed)
     with torch.device(device):
-        model = MM1ForConditionalGeneration(model_config(config)).train()
+        model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
-    layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size=1)
-    engine = Engine(model, peak_lr, config.optim, config.train, layout)
+    batch_plan = plan_batch(config.train.global_batch, config.train.micro_batch, world_size=1)
+    engine = Engine(model, peak_lr, config.optim, config.train, batch_plan)
     return TrainStep(
         engine, ["synthetic"], PixelNorm([0.5] * 3, [0.5] * 3), model.config.num_experts_per_tok if model.config.is_moe else 0
     )

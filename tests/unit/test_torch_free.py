@@ -47,7 +47,7 @@ def test_light_modules_import_without_torch():
     assert run.returncode == 0, run.stderr[-2000:]
 
 
-@pytest.mark.parametrize("command", [["--help"], ["recipes"]])
+@pytest.mark.parametrize("command", [["--help"], ["recipes"], ["plan", "--help"]])
 def test_command_line_runs_without_torch(command):
     start = "import sys; from mm1_workflows.cli import main; sys.argv = ['mm1', *sys.argv[2:]]; main()"
     code = BLOCKER.replace("sys.argv[1:]", "sys.argv[1:2]") + start

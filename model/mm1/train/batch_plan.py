@@ -14,8 +14,8 @@ BUCKET_ELEMENTS = 50_000_000
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A batch's way over the processes: ``global_batch = world_size * accumulation * micro_batch`` sequences."""
+class BatchPlan:
+    """The parts of a global batch: ``global_batch = world_size * accumulation * micro_batch`` sequences."""
 
     global_batch: int
     world_size: int
@@ -30,8 +30,8 @@ class Layout:
         return self.world_size * self.accumulation
 
 
-def plan_layout(global_batch: int, max_micro_batch: int, world_size: int) -> Layout:
-    """The layout with the fewest micro-batches.
+def plan_batch(global_batch: int, max_micro_batch: int, world_size: int) -> BatchPlan:
+    """Spread a global batch in the fewest micro-batches.
 
     Args:
         global_batch: sequences of a step.
@@ -49,4 +49,4 @@ def plan_layout(global_batch: int, max_micro_batch: int, world_size: int) -> Lay
         )
     share = global_batch // world_size
     micro_batch = next(size for size in range(min(share, max_micro_batch), 0, -1) if share % size == 0)
-    return Layout(global_batch, world_size, micro_batch, share // micro_batch)
+    return BatchPlan(global_batch, world_size, micro_batch, share // micro_batch)

@@ -22,6 +22,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 from mm1.store.open import open_store
+from mm1.train.batch_plan import BatchPlan, plan_batch
 from mm1.train.callback import Callback
 from mm1.train.callbacks.history import RecordHistory
 from mm1.train.callbacks.metrics import Devices, Metrics
@@ -33,9 +34,7 @@ from mm1.train.callbacks.wandb import Wandb
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob, TrainResult
 from mm1.train.engine import Engine, all_agree
-from mm1.train.flops import sizes_of_model
 from mm1.train.history import History
-from mm1.train.layout import Layout, plan_layout
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
@@ -66,7 +65,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     mix = load(job.data, DataMix)
     if trouble := check_epochs(mix, config.train.steps * config.train.global_batch):
         raise ConfigurationError(f"train.steps: {trouble}")
-    layout = plan_layout(config.train.global_batch, config.train.micro_batch, world_size)
+    layout = plan_batch(config.train.global_batch, config.train.micro_batch, world_size)
     former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:
         return former
@@ -88,7 +87,7 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     norm = PixelNorm(processor.image_processor.image_mean, processor.image_processor.image_std)
     model_files = former.model if former is not None else None
     checkpoints = Checkpoints(job, store, model, processor, engine, loader, history, rank, model_files)
-    devices = Devices.here(sizes_of_model(model.config), world_size)
+    devices = Devices.here(model.config, world_size)
     metrics = Metrics(Path(job.folder), store, job.key, config.train.checkpoint_every, peak_lr, devices) if rank == 0 else None
     watchers = [metrics, *_watchers(job, store, metrics.path)] if metrics else []
     speed = ProgressLines(config.log.progress_every_s, metrics)
@@ -165,7 +164,7 @@ def _watchers(job: TrainJob, store: Store, metrics: Path) -> list[Callback]:
 
 
 def _engine(
-    model: MM1ForConditionalGeneration, peak_lr: float, config: RunConfig, layout: Layout, former: Checkpoint | None
+    model: MM1ForConditionalGeneration, peak_lr: float, config: RunConfig, layout: BatchPlan, former: Checkpoint | None
 ) -> tuple[Engine, dict[str, torch.Tensor] | None]:
     """The engine, and float32 weights for its masters where the checkpoint has none beside the model's."""
     masters = None
@@ -197,10 +196,10 @@ def _loader(job: TrainJob, mix: DataMix, engine: Engine, rank: int, state: Train
         store,
         mix,
         raw,
-        micro_batch=engine.layout.micro_batch,
-        global_batch=engine.layout.global_batch,
+        micro_batch=engine.batch_plan.micro_batch,
+        global_batch=engine.batch_plan.global_batch,
         rank=rank,
-        world_size=engine.layout.world_size,
+        world_size=engine.batch_plan.world_size,
         start_sequence=former["sequence"],
         num_workers=job.config.train.loader_workers,
         cursors=former["cursors"],

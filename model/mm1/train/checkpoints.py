@@ -166,7 +166,7 @@ class Checkpoints:
 
     def _write_state(self, state: OptimizerState, folder: Path) -> Files:
         """The files of all ranks, once they are there."""
-        world_size = self.engine.layout.world_size
+        world_size = self.engine.batch_plan.world_size
         own = put_rank_state(self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, folder)
         return {name: ref for files in self.engine.gather_aside(own) for name, ref in files.items()}
 
@@ -183,11 +183,11 @@ class Checkpoints:
             config=job.config.model_dump(mode="json"),
             step=progress.step,
             total_steps=progress.total_steps,
-            sequences_seen=progress.step * self.engine.layout.global_batch,
+            sequences_seen=progress.step * self.engine.batch_plan.global_batch,
             tokens_seen=progress.tokens,
             images_seen=progress.images,
             skipped=tuple(progress.skipped),
-            world_size=self.engine.layout.world_size,
+            world_size=self.engine.batch_plan.world_size,
             num_parameters=self.engine.num_parameters,
             model=files,
             trainer=trainer,

@@ -27,11 +27,11 @@ from torch import nn
 
 from mm1.checkpoint.pieces import StateReader
 from mm1.errors import ConfigurationError
+from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan
 from mm1.train.config import OptimConfig, TrainConfig
-from mm1.train.layout import BUCKET_ELEMENTS, Layout
+from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
-from mm1.train.weights import whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -99,16 +99,16 @@ class Engine:
         peak_lr: peak learning rate.
         optim: optimiser settings.
         train: precision, ZeRO stage, expert-parallel size.
-        layout: micro-batch and accumulation of this world.
+        batch_plan: micro-batch and accumulation of this world.
 
     Raises:
         ConfigurationError: the processes or the experts cannot be shared as wanted.
     """
 
-    def __init__(self, model: nn.Module, peak_lr: float, optim: OptimConfig, train: TrainConfig, layout: Layout) -> None:
+    def __init__(self, model: nn.Module, peak_lr: float, optim: OptimConfig, train: TrainConfig, batch_plan: BatchPlan) -> None:
         deepspeed = _import_deepspeed()
-        _check_expert_parallel(model, train.expert_parallel, layout.world_size)
-        self.layout = layout
+        _check_expert_parallel(model, train.expert_parallel, batch_plan.world_size)
+        self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -125,7 +125,7 @@ class Engine:
             model=model,
             optimizer=self._optimizer,
             dist_init_required=False,
-            config=_settings(train, layout, self.clip if self.stage else 0.0),
+            config=_settings(train, batch_plan, self.clip if self.stage else 0.0),
         )
         for name, buffer in exact.items():
             # DeepSpeed rounds buffers to bfloat16 with the weights; rotary frequencies must stay float32.
@@ -135,7 +135,7 @@ class Engine:
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
-        self._aside = dist.new_group(backend="gloo") if layout.world_size > 1 else None
+        self._aside = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Called by DeepSpeed once the layers of the model are those that are trained."""
@@ -176,7 +176,7 @@ class Engine:
 
     def reduce(self, values: list[float]) -> list[float]:
         """Sum numbers over the processes, in float64."""
-        if self.layout.world_size == 1:
+        if self.batch_plan.world_size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
@@ -191,9 +191,9 @@ class Engine:
         return self._gather(value, self._aside)
 
     def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
-        if self.layout.world_size == 1:
+        if self.batch_plan.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.layout.world_size
+        values: list[Any] = [None] * self.batch_plan.world_size
         dist.all_gather_object(values, value, group=group)
         return values
 
@@ -202,8 +202,8 @@ class Engine:
     def state(self) -> OptimizerState:
         """This rank's part of the optimiser, as views of what will change in the next step."""
         found = read_state(self._slots(), keep_masters=self._keeps_masters)
-        if self.stage == 0 and self.layout.world_size > 1:  # every rank has all of it: each gives a share
-            own = sorted(found.numbers)[dist.get_rank() :: self.layout.world_size]
+        if self.stage == 0 and self.batch_plan.world_size > 1:  # every rank has all of it: each gives a share
+            own = sorted(found.numbers)[dist.get_rank() :: self.batch_plan.world_size]
             found = found.only(set(own))
         return found
 
@@ -265,7 +265,7 @@ def _expert_group(size: int) -> dist.ProcessGroup | None:
     return group
 
 
-def _settings(train: TrainConfig, layout: Layout, clip: float) -> dict[str, Any]:
+def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[str, Any]:
     bfloat16 = train.dtype == "bfloat16" and train.zero_stage > 0
     zero: dict[str, Any] = {"stage": train.zero_stage, "overlap_comm": torch.cuda.is_available()}
     zero |= {"reduce_bucket_size": BUCKET_ELEMENTS, "stage3_prefetch_bucket_size": BUCKET_ELEMENTS}
@@ -278,8 +278,8 @@ def _settings(train: TrainConfig, layout: Layout, clip: float) -> dict[str, Any]
         "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
     }
     return {
-        "train_micro_batch_size_per_gpu": layout.micro_batch,
-        "gradient_accumulation_steps": layout.accumulation,
+        "train_micro_batch_size_per_gpu": batch_plan.micro_batch,
+        "gradient_accumulation_steps": batch_plan.accumulation,
         "gradient_clipping": clip,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

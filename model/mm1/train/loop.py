@@ -53,7 +53,7 @@ class Loop:
     def _run(self) -> None:
         for callback in self.callbacks:
             callback.on_start(self.progress)
-        accumulation = self.step.engine.layout.accumulation
+        accumulation = self.step.engine.batch_plan.accumulation
         while not self.progress.done:
             micro_batches = list(islice(self.batches, accumulation))
             if self.progress.batch in self.skip:

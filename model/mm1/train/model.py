@@ -20,13 +20,21 @@ from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeC
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
-from mm1.modeling.configuration import MM1Config
+from mm1.modeling.configuration import ConnectorType, MM1Config
 from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import adopt_language, build_from_parts
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.store.base import Store
-from mm1.train.config import ConnectorConfig, DecoderConfig, RunConfig, TrainConfig, VisionConfig
+from mm1.train.config import (
+    ConnectorConfig,
+    DecoderConfig,
+    ModelConfig,
+    RunConfig,
+    SequenceConfig,
+    TrainConfig,
+    VisionConfig,
+)
 from mm1.train.init_weights import unit_decoder
 from mm1.train.model_origin import LANGUAGE_ONLY, check_patches
 from mm1.train.upcycle import upcycle
@@ -80,17 +88,16 @@ def build_model(
     return model.train(), processor
 
 
-def model_config(config: RunConfig) -> MM1Config:
-    """The configuration of a fresh model of a recipe, from its numbers alone: to count it, to plan it, to try its shapes.
+def model_config(model: ModelConfig, sequence: SequenceConfig | None) -> MM1Config:
+    """The configuration of a fresh model, from a recipe's numbers alone: to count it, to plan it, to try its shapes.
 
     Raises:
         ConfigurationError: a number stands elsewhere: a part in `init`, the vocabulary or the images in a mixture.
     """
-    vision, connector, decoder = config.model.vision, config.model.connector, config.model.decoder
-    sequence = config.sequence
+    vision, connector, decoder = model.vision, model.connector, model.decoder
     if vision is None or connector is None or decoder is None or not decoder.vocab_size or sequence is None:
         raise ConfigurationError(
-            f"recipe {config.recipe} leaves shapes to init or mixture: set model.vision, model.connector, model.decoder with "
+            "the recipe leaves shapes to init or mixture: set model.vision, model.connector, model.decoder with "
             "model.decoder.vocab_size, and sequence"
         )
     return MM1Config(
@@ -165,8 +172,9 @@ def _vision_fields(vision: VisionConfig, image_size_px: int) -> dict[str, Any]:
 
 
 def _connector_fields(connector: ConnectorConfig) -> dict[str, Any]:
+    connector_type: ConnectorType = connector.type  # a name that one of the two does not know is a type error
     return {
-        "connector_type": connector.type,
+        "connector_type": connector_type,
         "connector_hidden_size": connector.hidden_size,
         "connector_depth": connector.depth,
         "connector_mlp_depth": connector.mlp_depth,

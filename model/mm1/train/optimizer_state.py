@@ -27,7 +27,7 @@ from torch import nn
 
 from mm1.checkpoint.pieces import MASTER, StatePiece, StateReader
 from mm1.errors import CheckpointError
-from mm1.train.weights import LOCAL_EXPERTS, ROUTER
+from mm1.train.gather_weights import LOCAL_EXPERTS, ROUTER
 
 MOMENTUM = "momentum_buffer"
 """Muon's only state."""

@@ -43,7 +43,7 @@ class Run:
         started_after = self.progress.step
         self.loop.run()
         manifest = self.checkpoints.finish(self.progress)
-        speed, layout = self.speed, self.engine.layout
+        speed, batch_plan = self.speed, self.engine.batch_plan
         return TrainResult(
             manifest=manifest,
             steps=self.progress.step,
@@ -54,9 +54,9 @@ class Run:
             padding_share=1 - speed.tokens / max(speed.positions, 1),
             losses=self.history.mean_losses(max(1, round(FINAL_LOSS_SHARE * self.progress.total_steps))),
             facts={
-                "processes": layout.world_size,
-                "micro_batch": layout.micro_batch,
-                "accumulation": layout.accumulation,
+                "processes": batch_plan.world_size,
+                "micro_batch": batch_plan.micro_batch,
+                "accumulation": batch_plan.accumulation,
                 "num_parameters": self.engine.num_parameters,
                 "trained_parameters": self.engine.num_trained,
                 "peak_lr": self.history.peak_lr,

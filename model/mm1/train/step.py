@@ -79,7 +79,7 @@ class TrainStep:
             int((next_token_targets(batch["labels"], batch["document_ids"]) != IGNORED_LABEL).sum()) for batch in micro_batches
         )
         (total_predicted,) = engine.reduce([float(predicted)])
-        normaliser = max(total_predicted, 1.0) / engine.layout.micro_batches
+        normaliser = max(total_predicted, 1.0) / engine.batch_plan.micro_batches
         pairs = sum(seen_pairs(batch["document_ids"]) for batch in micro_batches)  # before a GPU has them: no waiting for it
         figures = _Figures(len(self.sources), self.experts_per_token, pairs)
         for number, batch in enumerate(micro_batches):
@@ -98,7 +98,7 @@ class TrainStep:
         engine.step(rate_factor)
         if not math.isfinite(engine.grad_norm):
             raise DivergedError(f"the gradient's norm is {engine.grad_norm}: a smaller optim.lr or optim.clip may help")
-        return figures.result(self.sources, engine.grad_norm, engine.layout.micro_batches)
+        return figures.result(self.sources, engine.grad_norm, engine.batch_plan.micro_batches)
 
 
 def seen_pairs(document_ids_BS: torch.Tensor) -> int:

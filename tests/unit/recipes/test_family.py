@@ -19,8 +19,9 @@ FAMILY = ("mm1_1b", "mm1_3b", "mm1_7b", "mm1_30b", "mm1_3b_moe", "mm1_7b_moe")
 
 
 def empty_model(name: str) -> MM1ForConditionalGeneration:
+    config = registry.get(name)
     with torch.device("meta"):
-        return MM1ForConditionalGeneration(model_config(registry.get(name)))
+        return MM1ForConditionalGeneration(model_config(config.model, config.sequence))
 
 
 def count(module: torch.nn.Module) -> int:
@@ -70,9 +71,10 @@ def test_numbers_of_the_papers_fine_tuning():
 
 def test_a_model_whose_shapes_stand_elsewhere_is_refused():
     with pytest.raises(ConfigurationError, match=r"model\.decoder\.vocab_size, and sequence"):
-        model_config(registry.get("mm1_tiny"))
+        model_config(registry.get("mm1_tiny").model, None)
     with pytest.raises(ConfigurationError, match="cannot be divided into"):
-        model_config(resolve(registry.get("mm1_1b"), ["model.vision.patch_size_px=16"]))
+        config = resolve(registry.get("mm1_1b"), ["model.vision.patch_size_px=16"])
+        model_config(config.model, config.sequence)
 
 
 def test_a_text_base_of_the_family_is_its_recipe_with_two_overrides():

@@ -9,7 +9,7 @@ import torch
 
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
-from mm1.train.flops import full_work, sizes_of_run, step_flops
+from mm1.train.flops import count_flops, full_work
 from mm1.train.model import model_config
 from mm1.train.optim import num_decoder_parameters
 from mm1.train.schedule import learning_rate_law
@@ -35,13 +35,13 @@ def row(name: str) -> str:
     config = registry.get(name)
     decoder = config.model.decoder
     with torch.device("meta"):
-        model = MM1ForConditionalGeneration(model_config(config))
+        model = MM1ForConditionalGeneration(model_config(config.model, config.sequence))
     encoder, connector, everything = (
         sum(parameter.numel() for parameter in part.parameters()) / 1e9
         for part in (model.model.vision_tower, model.model.connector, model)
     )
     parameters = num_decoder_parameters(model)
-    flops = step_flops(sizes_of_run(config), full_work(config.sequence, config.train.global_batch))
+    flops = count_flops(model.config).step(full_work(config.sequence, config.train.global_batch))
     shape = f"{decoder.num_layers} x {decoder.hidden_size}, {decoder.num_heads}, {decoder.ffn_size}"
     experts = f"{decoder.num_experts}, every {decoder.sparse_every} layers" if decoder.num_experts else ""
     language = everything - encoder - connector

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from torch import nn
 
+from mm1.errors import ConfigurationError
+from mm1.modeling.configuration import CONNECTOR_TYPES
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
-from mm1.train.flops import sizes_of_run
 from mm1.train.model import model_config
 from mm1.train.plan.activations import MicroBatch, activation_bytes, fullest
-from mm1.train.plan.shapes import is_sparse, num_experts_parameters, parameter_shapes
+from mm1.train.plan.blueprint import blueprint_of
+from mm1.train.plan.shapes import num_sparse_layers
+from tests.support.saved_tensors import saved_bytes
 from tests.support.synthetic import small_family, synthetic_batch, work_of
 
 SIZES = {
@@ -29,29 +31,6 @@ SIZES = {
 }
 
 
-def saved_bytes(model: nn.Module, batch: dict[str, torch.Tensor], autocast: bool, length: int) -> int:
-    """Bytes of the distinct tensors that autograd keeps, but parameters, their copies, and the mask that only a CPU needs."""
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    copies = {tuple(parameter.shape) for parameter in model.parameters()} if autocast else set()
-    copies |= {(*shape[:-2], shape[-1], shape[-2]) for shape in copies if len(shape) > 1}
-    kept = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        shape = tuple(tensor.shape)
-        if storage.data_ptr() not in parameters and shape not in copies and shape != (1, 1, length, length):
-            kept[storage.data_ptr()] = tensor
-        return tensor
-
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
-    ):
-        output = model(**batch, use_cache=False)
-    assert torch.isfinite(output.loss)
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-
-
 @pytest.mark.parametrize("recipe", ["mm1_3b", "mm1_3b_moe"])
 @pytest.mark.parametrize(
     ("precision", "checkpointing", "size"),
@@ -69,7 +48,7 @@ def saved_bytes(model: nn.Module, batch: dict[str, torch.Tensor], autocast: bool
 def test_activations_are_those_that_autograd_saves(recipe, checkpointing, precision, size):
     experts = ("model.decoder.num_experts=8",) if recipe == "mm1_3b_moe" else ()
     config = small_family(recipe, *SIZES[size], *experts)
-    model = MM1ForConditionalGeneration(model_config(config)).train()
+    model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
     if precision == "bfloat16":
         model = model.to(torch.bfloat16)
     if checkpointing:
@@ -77,42 +56,54 @@ def test_activations_are_those_that_autograd_saves(recipe, checkpointing, precis
     batch = synthetic_batch(model.config, config.sequence, 1, 1)
     work = work_of(batch, 1, config.sequence)
     del batch["source_ids"]
-    found = activation_bytes(
-        sizes_of_run(config), MicroBatch(work.tokens, work.predicted, work.images), precision, checkpointing
-    )
-    saved = saved_bytes(model, batch, precision == "autocast", config.sequence.length)
+    units = blueprint_of(config).unit_bytes(precision)
+    counted = activation_bytes(units, MicroBatch(work.tokens, work.predicted, work.images), checkpointing)
+    saved = saved_bytes(model, lambda: model(**batch, use_cache=False), precision == "autocast", config.sequence.length)
     # Beside what autograd saves, checkpointed blocks keep the rotation of positions, which is much of a small model.
     rotation = 2 * 16 * work.tokens * (2 if precision == "bfloat16" else 4) if checkpointing else 0
-    assert found.saved == pytest.approx(saved + rotation, rel=0.1 if precision == "autocast" else 0.04)
-    assert found.working > 0
+    assert counted.saved == pytest.approx(saved + rotation, rel=0.1 if precision == "autocast" else 0.04)
+    assert counted.working > 0
 
 
-@pytest.mark.parametrize("connector", ["average_pool", "attention_pool"])
-def test_the_other_connectors_are_counted_too(connector):
+@pytest.mark.parametrize("connector", CONNECTOR_TYPES)
+def test_every_connector_is_counted(connector):
     config = small_family("mm1_3b", f"model.connector.type={connector}", "model.connector.num_heads=4", *SIZES["small"])
-    config = config.model_copy(update={"train": config.train.model_copy(update={"gradient_checkpointing": False})})
-    model = MM1ForConditionalGeneration(model_config(config)).train()
-    assert {name: tuple(parameter.shape) for name, parameter in model.named_parameters()} == parameter_shapes(
-        sizes_of_run(config)
-    )
+    model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
     batch = synthetic_batch(model.config, config.sequence, 1, 1)
     work = work_of(batch, 1, config.sequence)
     del batch["source_ids"]
-    found = activation_bytes(sizes_of_run(config), MicroBatch(work.tokens, work.predicted, work.images), "float32", False)
-    assert found.saved == pytest.approx(saved_bytes(model, batch, False, config.sequence.length), rel=0.04)
+    units = blueprint_of(config).unit_bytes("float32")
+    counted = activation_bytes(units, MicroBatch(work.tokens, work.predicted, work.images), checkpointing=False)
+    saved = saved_bytes(model, lambda: model(**batch, use_cache=False), length=config.sequence.length)
+    assert counted.saved == pytest.approx(saved, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["mm1_1b", "mm1_30b", "mm1_7b_moe"])
-def test_names_and_shapes_are_those_of_the_model(name):
-    config = registry.get(name)
-    with torch.device("meta"):
-        model = MM1ForConditionalGeneration(model_config(config))
-    found = parameter_shapes(sizes_of_run(config))
-    assert found == {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    experts = sum(parameter.numel() for name, parameter in model.named_parameters() if ".mlp.experts." in name)
-    assert num_experts_parameters(found) == experts
-    decoder = config.model.decoder
-    assert sum(is_sparse(decoder, number) for number in range(decoder.num_layers)) == (8 if decoder.num_experts else 0)
+def test_deeper_models_keep_more_by_the_block():
+    shallow, deep = (
+        blueprint_of(small_family("mm1_3b_moe", "model.decoder.num_experts=4", f"model.decoder.num_layers={layers}"))
+        for layers in (2, 6)
+    )
+    batch = MicroBatch(tokens=64, predicted=64, images=0)
+    two, six = (activation_bytes(model.unit_bytes("bfloat16"), batch, False).saved for model in (shallow, deep))
+    blocks = sum(block.number * block.saved for block in shallow.unit_bytes("bfloat16").token.blocks)
+    scores = 4 * (4 + 4 + 1)  # float32: a router's scores of 4 experts without padding, their softmax, their logsumexp
+    assert six - two == pytest.approx(2 * 64 * (blocks + scores))
+    assert num_sparse_layers(deep.shapes) == 3
+
+
+def test_experts_on_other_processes_cost_the_rows_that_travel():
+    blueprint = blueprint_of(small_family("mm1_3b_moe", "model.decoder.num_experts=4"))
+    batch = MicroBatch(tokens=64, predicted=64, images=0)
+    own, shared = (activation_bytes(blueprint.unit_bytes("bfloat16"), batch, False, size).saved for size in (1, 2))
+    assert shared - own == 64 * 2 * 2 * 32 * 2  # tokens, experts of each, there and back, width, bytes; in one layer
+
+
+def test_layers_that_need_numbers_are_refused_by_name():
+    config = small_family("mm1_3b_moe", "model.decoder.num_experts=4", "model.decoder.expert_ffn_size=50")
+    with pytest.raises(
+        ConfigurationError, match=r"activations of the decoder cannot be counted.*expert_ffn_size are multiples of 8"
+    ):
+        blueprint_of(config).unit_bytes("bfloat16")
 
 
 def test_the_two_fullest_micro_batches():

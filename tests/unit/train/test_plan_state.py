@@ -6,10 +6,10 @@ import time
 import pytest
 import torch
 
-from mm1.train.flops import sizes_of_run
-from mm1.train.layout import BUCKET_ELEMENTS
+from mm1.train.batch_plan import BUCKET_ELEMENTS
+from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.memory import World, state_bytes
-from mm1.train.plan.shapes import num_experts_parameters, num_parameters, parameter_shapes
+from mm1.train.plan.shapes import num_experts_parameters, num_parameters
 from tests.support.synthetic import release, small_family, synthetic_batch, training_step
 from tests.support.tiny_runs import one_process
 
@@ -97,7 +97,7 @@ def warm():
 def test_bytes_by_kind_are_those_of_an_engine(warm, alone, recipe, overrides):
     experts = ("model.decoder.num_experts=4",) if recipe == "mm1_3b_moe" else ()
     config = small_family(recipe, *WIDER, *experts, *overrides)
-    state = state_bytes(parameter_shapes(sizes_of_run(config)), config, World(1))
+    state = state_bytes(blueprint_of(config).shapes, config, World(1))
     real = measured(config)
     for kind in ("weights", "gradients", "optimizer"):
         assert getattr(state, kind) == pytest.approx(real[kind], rel=0.1), kind
@@ -105,7 +105,7 @@ def test_bytes_by_kind_are_those_of_an_engine(warm, alone, recipe, overrides):
 
 def test_what_is_frozen_has_weights_only():
     config = small_family("mm1_3b", 'train.frozen=["vision_tower", "connector"]', "train.zero_stage=2")
-    shapes = parameter_shapes(sizes_of_run(config))
+    shapes = blueprint_of(config).shapes
     state = state_bytes(shapes, config, World(1))
     trained = num_parameters({name: shape for name, shape in shapes.items() if "language_model" in name or "lm_head" in name})
     assert (state.weights, state.gradients, state.optimizer) == (2 * num_parameters(shapes), 4 * trained, 12 * trained)
@@ -114,7 +114,7 @@ def test_what_is_frozen_has_weights_only():
 def spread(*overrides, processes=8, expert_parallel=1, recipe="mm1_3b_moe"):
     experts = ("model.decoder.num_experts=8",) if recipe == "mm1_3b_moe" else ()
     config = small_family(recipe, *experts, *overrides)
-    return state_bytes(parameter_shapes(sizes_of_run(config)), config, World(processes, expert_parallel))
+    return state_bytes(blueprint_of(config).shapes, config, World(processes, expert_parallel))
 
 
 def test_zero_spreads_more_with_each_stage():
@@ -128,7 +128,7 @@ def test_zero_spreads_more_with_each_stage():
 
 def test_shared_experts_are_divided_and_spread_over_fewer():
     shared, own = (spread("train.zero_stage=2", expert_parallel=size) for size in (4, 1))
-    shapes = parameter_shapes(sizes_of_run(small_family("mm1_3b_moe", "model.decoder.num_experts=8")))
+    shapes = blueprint_of(small_family("mm1_3b_moe", "model.decoder.num_experts=8")).shapes
     assert own.weights - shared.weights == 2 * num_experts_parameters(shapes) * 3 / 4
     assert shared.optimizer == pytest.approx(own.optimizer)
     assert shared.start < own.start

@@ -1,6 +1,5 @@
 """What a run shows: metrics.jsonl over resumes, progress lines, MFU, profiles."""
 
-import dataclasses
 import gzip
 import io
 import json
@@ -17,10 +16,10 @@ from mm1.train.build import build_run
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.profiler import Profiler
 from mm1.train.callbacks.progress import ProgressLines
-from mm1.train.flops import Work, sizes_of_model, step_flops
+from mm1.train.flops import Work, count_flops
 from mm1.train.progress import Progress
 from mm1.train.step import StepResult
-from tests.support.tiny_model import tiny_model
+from tests.support.tiny_model import tiny_config
 from tests.support.tiny_runs import job_of, small_run
 
 RESULT = StepResult(
@@ -47,7 +46,7 @@ def signals():
 
 @pytest.fixture
 def devices():
-    return Devices(sizes_of_model(tiny_model().config), number=2, peak=1e9)
+    return Devices(number=2, peak=1e9, flops=count_flops(tiny_config()))
 
 
 def build(config, mixture, folder, key):
@@ -141,9 +140,8 @@ def test_a_store_that_is_away_costs_no_row(tmp_path, devices, monkeypatch, caplo
 
 
 def test_mfu_is_of_the_work_that_was_done(devices):
-    flops = step_flops(devices.sizes, Work(tokens=90, pairs=900, predicted=40, images=2)).total
+    flops = devices.flops.step(Work(tokens=90, pairs=900, predicted=40, images=2)).total
     assert devices.mfu(RESULT, 0.5) == pytest.approx(flops / 0.5 / 2 / 1e9)
-    assert dataclasses.replace(devices, peak=None).mfu(RESULT, 0.5) is None
 
 
 def test_pairs_of_a_step_are_those_of_its_documents(alone, mixture, tmp_path):

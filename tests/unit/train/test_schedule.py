@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError
+from mm1.train.batch_plan import plan_batch
 from mm1.train.config import ScheduleConfig
-from mm1.train.layout import plan_layout
 from mm1.train.progress import Progress
 from mm1.train.schedule import learning_rate_law, rate_factor, warmup_steps
 
@@ -75,8 +75,8 @@ def test_a_run_in_tokens_ends_with_its_tokens_or_its_steps():
 def test_a_layout_keeps_the_global_batch_and_the_limit(global_batch, max_micro_batch, world_size):
     if global_batch % world_size:
         with pytest.raises(ConfigurationError, match=f"spread over {world_size} processes"):
-            plan_layout(global_batch, max_micro_batch, world_size)
+            plan_batch(global_batch, max_micro_batch, world_size)
         return
-    layout = plan_layout(global_batch, max_micro_batch, world_size)
-    assert layout.micro_batch * layout.accumulation * layout.world_size == global_batch
-    assert 1 <= layout.micro_batch <= max_micro_batch
+    batch_plan = plan_batch(global_batch, max_micro_batch, world_size)
+    assert batch_plan.micro_batch * batch_plan.accumulation * batch_plan.world_size == global_batch
+    assert 1 <= batch_plan.micro_batch <= max_micro_batch

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 
 from mm1.errors import Mm1Error
+from mm1.modeling.configuration import MM1Config
 from mm1.store.base import Store
 from mm1.train import run_files as kept
 from mm1.train.callback import Callback
-from mm1.train.flops import Sizes, Work, peak_flops, step_flops, utilisation
+from mm1.train.flops import UnitFlops, Work, count_flops, peak_flops, utilisation
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
@@ -42,25 +43,32 @@ FILE_NAME = "metrics.jsonl"
 class Devices:
     """What a step's arithmetic is set against."""
 
-    sizes: Sizes
-    """Of the model."""
     number: int
     """Devices of all processes."""
-    peak: float | None
-    """FLOP/s of each at best, in bfloat16 whatever the run's type; None = not known, as for CPUs."""
+    peak: float
+    """FLOP/s of each at best, in bfloat16 whatever the run's type."""
+    flops: UnitFlops
+    """Of the model."""
 
     @classmethod
-    def here(cls, sizes: Sizes, number: int) -> Devices:
-        """Devices like that of this process."""
-        name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-        return cls(sizes, number, peak_flops(name))
+    def here(cls, config: MM1Config, number: int) -> Devices | None:
+        """Devices like that of this process; None where its peak is not known, as for CPUs, or the model is not counted.
 
-    def mfu(self, result: StepResult, seconds: float) -> float | None:
-        """Share of the peak that a step's useful work took: documents and images as they are, no padding, nothing twice."""
-        if self.peak is None:
+        Args:
+            config: of the model that they train.
+            number: devices of all processes.
+        """
+        peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        try:
+            return None if peak is None else cls(number, peak, count_flops(config))
+        except RuntimeError as error:  # a decoder from a folder whose shapes depend on numbers: no reason not to train it
+            log.warning("no MFU: the model's arithmetic cannot be counted: %s", error)
             return None
+
+    def mfu(self, result: StepResult, seconds: float) -> float:
+        """Share of the peak that a step's useful work took: documents and images as they are, no padding, nothing twice."""
         work = Work(result.tokens, result.pairs, result.predicted_tokens, result.images)
-        return utilisation(step_flops(self.sizes, work).total, seconds, self.number, self.peak)
+        return utilisation(self.flops.step(work).total, seconds, self.number, self.peak)
 
 
 def peak_memory() -> int:
@@ -79,10 +87,10 @@ class Metrics(Callback):
         key: name of the work.
         every: steps between two checkpoints.
         peak_lr: peak learning rate.
-        devices: what MFU is counted with.
+        devices: what MFU is counted with; None where nothing is known of them.
     """
 
-    def __init__(self, folder: Path, store: Store, key: str, every: int, peak_lr: float, devices: Devices) -> None:
+    def __init__(self, folder: Path, store: Store, key: str, every: int, peak_lr: float, devices: Devices | None) -> None:
         self.path = folder / FILE_NAME
         self.store, self.key, self.every = store, key, every
         self.peak_lr, self.devices = peak_lr, devices
@@ -124,8 +132,8 @@ class Metrics(Callback):
         row |= {"lr": self.peak_lr * rate_factor, "grad_norm": result.grad_norm}
         row |= {"tokens": result.tokens, "images": result.images, "padding": 1 - result.tokens / max(result.positions, 1)}
         row["tokens_per_s"] = round(result.tokens / seconds, 1)
-        if (mfu := self.devices.mfu(result, seconds)) is not None:
-            row["mfu"] = mfu
+        if self.devices is not None:
+            row["mfu"] = self.devices.mfu(result, seconds)
         row |= {"memory_bytes": peak_memory(), "skipped": len(progress.skipped)}
         return row | {f"router/{name}": value for name, value in result.router.items()}
 

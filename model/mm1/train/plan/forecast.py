@@ -1,4 +1,4 @@
-"""What a run will need and how long it will take, and the layout that fits with the fewest costs. Torch-free.
+"""What a run will need and how long it will take, and the layout that fits with the fewest costs.
 
 RunConfig, GPUs -> forecast() -> Forecast: memory by kind, step time, GPU-hours
 RunConfig, GPUs -> propose() -> the overrides that fit, the quickest first
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
+from mm1.train.batch_plan import BatchPlan, plan_batch
 from mm1.train.config import RunConfig, TrainConfig
-from mm1.train.flops import sizes_of_run
-from mm1.train.layout import Layout, plan_layout
 from mm1.train.plan.activations import activation_bytes, fullest, precision_of
+from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.memory import StateBytes, World, state_bytes, weight_bytes
-from mm1.train.plan.shapes import num_parameters, parameter_shapes
+from mm1.train.plan.shapes import num_parameters
 from mm1.train.plan.speed import GPUS, GPUS_PER_NODE, Gpu, Speed, step_speed
 
 GIB = 2**30
@@ -62,7 +62,7 @@ class Forecast:
 
     config: RunConfig
     machine: Machine
-    layout: Layout
+    batch_plan: BatchPlan
     num_parameters: int
     memory_gib: dict[str, float]
     """Of one process on its GPU: weights, gradients, optimizer, activations, buffers."""
@@ -94,19 +94,20 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
     Raises:
         ConfigurationError: sizes stand elsewhere; the GPUs divide neither batch nor experts.
     """
-    sizes, sequence, train = sizes_of_run(config), config.sequence, config.train
-    assert sequence is not None, "sizes_of_run has looked"
-    shapes = parameter_shapes(sizes)
-    _check_experts(train, sizes.decoder.num_experts, machine.gpus)
-    layout = plan_layout(train.global_batch, train.micro_batch, machine.gpus)
-    state = state_bytes(shapes, config, World(machine.gpus, train.expert_parallel))
-    batches = fullest(sequence, layout.micro_batch)[config.stage == "text" :]
+    blueprint, sequence, train = blueprint_of(config), config.sequence, config.train
+    assert sequence is not None, "a blueprint has asked for it"
+    num_experts = blueprint.config.num_experts if blueprint.config.is_moe else 0
+    _check_experts(train, num_experts, machine.gpus)
+    batch_plan = plan_batch(train.global_batch, train.micro_batch, machine.gpus)
+    state = state_bytes(blueprint.shapes, config, World(machine.gpus, train.expert_parallel))
+    units = blueprint.unit_bytes(precision_of(train))
     activations = max(
-        activation_bytes(sizes, batch, precision_of(train), train.gradient_checkpointing, train.expert_parallel).peak
-        for batch in batches
+        activation_bytes(units, batch, train.gradient_checkpointing, train.expert_parallel).peak
+        for batch in fullest(sequence, batch_plan.micro_batch)[config.stage == "text" :]
     )
+    numel = num_parameters(blueprint.shapes)
     if precision_of(train) == "autocast":
-        activations += 2 * num_parameters(shapes)  # weights in bfloat16, for the step
+        activations += 2 * numel  # weights in bfloat16, for the step
     kinds = {
         "weights": state.weights,
         "gradients": state.gradients,
@@ -115,14 +116,14 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
         "buffers": state.buffers,
     }
     return Forecast(
-        config,
-        machine,
-        layout,
-        num_parameters(shapes),
-        {kind: found / GIB for kind, found in kinds.items()},
-        state.start / GIB,
-        _host_gib(config, num_parameters(shapes), state, machine.gpus),
-        step_speed(config, sequence, sizes, shapes, layout, machine.kind, machine.mfu),
+        config=config,
+        machine=machine,
+        batch_plan=batch_plan,
+        num_parameters=numel,
+        memory_gib={kind: size / GIB for kind, size in kinds.items()},
+        start_gib=state.start / GIB,
+        host_gib=_host_gib(config, numel, state, machine.gpus),
+        speed=step_speed(config, blueprint, batch_plan, machine.kind, machine.mfu),
     )
 
 
@@ -155,7 +156,7 @@ def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) ->
     Raises:
         ConfigurationError: none fits; the message says what would help.
     """
-    plan_layout(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
+    plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
     found = list(_layouts(config, machine, fixed))
     fitting = [candidate for candidate in found if candidate.fits]
     if fitting:

@@ -1,4 +1,4 @@
-"""Bytes of a training run's state in one process, by kind: weights, gradients, optimiser, buffers. Torch-free.
+"""Bytes of a training run's state in one process, by kind: weights, gradients, optimiser, buffers.
 
     {name: shape}, RunConfig, World -> StateBytes on the device, in the host's memory, and while the run starts
 
@@ -23,8 +23,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from mm1.train.batch_plan import BUCKET_ELEMENTS
 from mm1.train.config import RunConfig, TrainConfig
-from mm1.train.layout import BUCKET_ELEMENTS
 from mm1.train.muon import takes_muon
 from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 

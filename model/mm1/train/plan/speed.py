@@ -1,4 +1,4 @@
-"""How long a step takes: useful work at an assumed share of the peak, and what the network adds. Torch-free.
+"""How long a step takes: useful work at an assumed share of the peak, and what the network adds.
 
 Everything here is an assumption with a name, to plan with and to replace by a measurement (`make bench-gpu`, `--mfu`):
 
@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mm1.train.batch_plan import BatchPlan
 from mm1.train.config import RunConfig, SequenceConfig
-from mm1.train.flops import Sizes, StepFlops, Work, full_work, peak_flops, step_flops
-from mm1.train.layout import Layout
+from mm1.train.flops import StepFlops, Work, full_work, peak_flops
+from mm1.train.plan.blueprint import Blueprint
 from mm1.train.plan.memory import World, weight_bytes
-from mm1.train.plan.shapes import Shapes, is_sparse, num_experts_parameters, num_parameters
+from mm1.train.plan.shapes import num_experts_parameters, num_parameters, num_sparse_layers
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ class Speed:
         return self.tokens / self.step_s
 
 
-def assumed_mfu(config: RunConfig, sizes: Sizes) -> float:
+def assumed_mfu(config: RunConfig, has_experts: bool) -> float:
     """The share of the peak that a recipe is planned with."""
-    kind = "experts" if sizes.decoder.num_experts else "text" if config.stage == "text" else "images and text"
+    kind = "experts" if has_experts else "text" if config.stage == "text" else "images and text"
     return ASSUMED_MFU[kind] * (RECOMPUTED if config.train.gradient_checkpointing else 1)
 
 
@@ -97,55 +98,59 @@ def work_of_step(config: RunConfig, sequence: SequenceConfig) -> Work:
     return Work(work.tokens, work.pairs, work.tokens, 0) if config.stage == "text" else work
 
 
-def step_speed(
-    config: RunConfig, sequence: SequenceConfig, sizes: Sizes, shapes: Shapes, layout: Layout, gpu: Gpu, mfu: float = 0.0
-) -> Speed:
+def step_speed(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu, mfu: float = 0.0) -> Speed:
     """Forecast a step.
 
     Args:
-        config: the run.
-        sequence: what its sequences are made of.
-        sizes: of its model.
-        shapes: of its parameters.
-        layout: of its batch.
+        config: the run, with its sequence.
+        blueprint: of its model.
+        batch_plan: of its batch.
         gpu: kind of all GPUs.
         mfu: share of the peak while computing, 0 to 1; 0 = as assumed for its class.
     """
-    mfu = mfu or assumed_mfu(config, sizes)
-    flops = step_flops(sizes, work_of_step(config, sequence))
-    world = World(layout.world_size, config.train.expert_parallel)
-    available = layout.world_size * gpu.peak
+    assert config.sequence is not None, "a blueprint has asked for it"
+    mfu = mfu or assumed_mfu(config, blueprint.config.is_moe)
+    flops = blueprint.flops.step(work_of_step(config, config.sequence))
+    world = World(batch_plan.world_size, config.train.expert_parallel)
+    available = batch_plan.world_size * gpu.peak
     compute_s = flops.total / (available * mfu)
-    hidden_s, open_s = _network_seconds(config, sizes, shapes, layout, gpu)
+    hidden_s, open_s = _network_seconds(config, blueprint, batch_plan, gpu)
     behind_s = compute_s * 2 / 3 if config.train.zero_stage >= 2 else 0.0  # below, gradients are reduced after the last pass
     network_s = open_s + max(0.0, hidden_s - behind_s)
     offload_s = 0.0
     if config.train.offload == "optimizer":
-        spread = sum(world.local(name, shape) / world.sharing(name) for name, shape in shapes.items())
+        spread = sum(world.local(name, shape) / world.sharing(name) for name, shape in blueprint.shapes.items())
         offload_s = spread * (4 + 28 + 2 * weight_bytes(config.train)) / OFFLOAD_BYTES_PER_S
     step_s = compute_s + network_s + offload_s
-    tokens = layout.global_batch * sequence.length
+    tokens = batch_plan.global_batch * config.sequence.length
     return Speed(flops, mfu, compute_s, network_s, offload_s, tokens, flops.total / step_s / available)
 
 
-def _network_seconds(config: RunConfig, sizes: Sizes, shapes: Shapes, layout: Layout, gpu: Gpu) -> tuple[float, float]:
+def _network_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu) -> tuple[float, float]:
     """Seconds that can hide behind a pass, and that cannot."""
     train, size = config.train, weight_bytes(config.train)
-    experts = num_experts_parameters(shapes)
-    common, own = num_parameters(shapes) - experts, experts / train.expert_parallel
-    sharing = layout.world_size // train.expert_parallel
+    experts = num_experts_parameters(blueprint.shapes)
+    common, own = num_parameters(blueprint.shapes) - experts, experts / train.expert_parallel
+    sharing = batch_plan.world_size // train.expert_parallel
     # A ring over n passes (n - 1) / n of a tensor on for each gather or scatter. Who shares an expert is on other machines.
-    parts = ((common, layout.world_size, layout.world_size), (own, sharing, layout.world_size))
+    parts = ((common, batch_plan.world_size, batch_plan.world_size), (own, sharing, batch_plan.world_size))
     once = sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
     gathered = once * size if train.zero_stage in (1, 2) else 0.0
-    passes = layout.accumulation * (3 if train.zero_stage == 3 else 1)
+    passes = batch_plan.accumulation * (3 if train.zero_stage == 3 else 1)
     hidden = once * (size * passes if train.zero_stage >= 2 else 2 * 4)
-    sparse_layers = sum(is_sparse(sizes.decoder, number) for number in range(sizes.decoder.num_layers))
-    rows = layout.global_batch / layout.world_size * (config.sequence.length if config.sequence else 0)
-    rows *= sizes.decoder.experts_per_token * sparse_layers * (1 - 1 / train.expert_parallel)
+    return hidden, gathered + _exchange_seconds(config, blueprint, batch_plan, gpu)
+
+
+def _exchange_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu) -> float:
+    """Seconds in which rows of tokens go to experts on other processes and come back."""
+    model, train = blueprint.config, config.train
+    if not model.is_moe or config.sequence is None:
+        return 0.0
+    rows = batch_plan.global_batch / batch_plan.world_size * config.sequence.length
+    rows *= model.num_experts_per_tok * num_sparse_layers(blueprint.shapes) * (1 - 1 / train.expert_parallel)
     trips = 2 * (3 if train.gradient_checkpointing else 2)
-    sent = rows * trips * sizes.decoder.hidden_size * size / _bandwidth(gpu, train.expert_parallel)
-    return hidden, gathered + sent
+    sent = rows * trips * model.text_config.hidden_size * weight_bytes(train)
+    return sent / _bandwidth(gpu, train.expert_parallel)
 
 
 def _bandwidth(gpu: Gpu, processes: int) -> float:

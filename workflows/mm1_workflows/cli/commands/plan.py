@@ -108,7 +108,7 @@ def facts(found: Forecast) -> dict[str, Any]:
         "gpu": found.machine.gpu,
         "parameters": found.num_parameters,
         "train": {name: getattr(found.config.train, name) for name in FIELDS},
-        "accumulation": found.layout.accumulation,
+        "accumulation": found.batch_plan.accumulation,
         "memory_gib": {**found.memory_gib, "total": sum(found.memory_gib.values())},
         "start_gib": found.start_gib,
         "limit_gib": found.machine.limit_gib,
@@ -155,7 +155,7 @@ def _show(shown: Console, columns: dict[str, Forecast]) -> None:
 def _column(found: Forecast) -> dict[str, str]:
     train, speed = found.config.train, found.speed
     return {
-        "micro-batch x accumulation": f"{found.layout.micro_batch} x {found.layout.accumulation}",
+        "micro-batch x accumulation": f"{found.batch_plan.micro_batch} x {found.batch_plan.accumulation}",
         "ZeRO stage": str(train.zero_stage),
         "processes that share experts": str(train.expert_parallel),
         "activations recomputed": "yes" if train.gradient_checkpointing else "no",

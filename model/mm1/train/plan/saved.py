@@ -1,0 +1,236 @@
+"""What autograd saves for the backward pass, counted on an empty model.
+
+    MM1Config, precision -> empty model of fake tensors -> forward pass of each part under saved-tensor hooks -> UnitBytes
+
+Each part runs with one and with two units of what goes through it; the difference is what a unit takes, and weights, their
+copies under autocast and other constants drop out.
+
+As on CUDA, wherever this runs: attention is variable-length attention, which saves one number a head and token beside queries,
+keys, values and output; autocast computes norms in float32. (On a CPU packed attention keeps more, a mask of the squared
+length or a second output, and autocast's norms less.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+from transformers.modeling_utils import AttentionInterface
+
+from mm1.errors import ConfigurationError
+from mm1.modeling.configuration import MM1Config
+from mm1.modeling.losses import position_losses, router_losses
+from mm1.train.empty_model import empty_model, fold_blocks
+from mm1.train.plan.activations import BlockBytes, PartBytes, Precision, UnitBytes
+from mm1.train.plan.shapes import EXPERTS
+
+VARLEN = "mm1_counted_varlen"
+UNITS = 16
+"""Units of the smaller of two passes."""
+
+
+def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
+    """Count what each unit of work saves, everything trained.
+
+    Args:
+        config: of the model.
+        precision: how the run computes.
+
+    Raises:
+        ConfigurationError: a part of the model needs numbers to know its shapes.
+    """
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    text, product = config.text_config, 4 if precision == "float32" else 2
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast")
+    with FakeTensorMode(), _AsOnCuda(), autocast:
+        whole = empty_model(config, "cpu", dtype)
+        whole.model.language_model.set_attn_implementation(VARLEN)
+        blocks = fold_blocks(whole)
+        recorder = _Recorder(blocks)
+        routers = [number for block, number in blocks.items() if _has_experts(block)]
+        rows = 2 * product * config.num_experts_per_tok * text.hidden_size if routers else 0
+
+        def encode(images: int) -> None:
+            whole.get_image_features(torch.empty(images, 3, *config.image_size))
+
+        def decode(tokens: int) -> None:
+            index = torch.empty(tokens, dtype=torch.long)
+            outputs = whole.model.language_model(
+                inputs_embeds=whole.get_input_embeddings()(index[None]),
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),  # a stand-in, as with packed documents
+                use_cache=False,
+                **({"output_router_logits": True} if routers else {}),
+            )
+            if routers:  # their losses take a copy of the tokens that are no padding
+                scores = [scores for scores, number in zip(outputs.router_logits, routers, strict=True) for _ in range(number)]
+                router_losses(tuple(layer[index] for layer in scores), None)
+
+        def predict(positions: int) -> None:
+            index = torch.empty(positions, dtype=torch.long)
+            hidden = torch.empty(1, 1, text.hidden_size, dtype=dtype, requires_grad=True)
+            position_losses(hidden[index, index], index.clone(), whole.lm_head)
+
+        return UnitBytes(
+            image=recorder.per_unit("tower and connector", encode),
+            token=recorder.per_unit("decoder", decode, rows),
+            prediction=recorder.per_unit("output layer", predict),
+            logits=text.vocab_size * (4 if precision == "float32" else 6),
+        )
+
+
+def _has_experts(block: nn.Module) -> bool:
+    return any(EXPERTS in f".{name}" for name, _ in block.named_parameters())
+
+
+class _AsOnCuda(TorchFunctionMode):
+    """Lets operations on a CPU save what they would save on CUDA."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return _varlen(*args[:3]).transpose(1, 2)
+        if func is torch._grouped_mm:  # whose shapes torch computes for bfloat16 only
+            rows_RI, weight_XIO = args
+            return rows_RI @ weight_XIO[0]
+        if func is F.layer_norm and torch.is_autocast_enabled("cpu"):
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """(B, H, S, E) -> (B, S, H, E); which tokens see each other makes no difference to what is saved."""
+    if torch.is_autocast_enabled("cpu"):
+        query, key, value = (states.to(torch.bfloat16) for states in (query, key, value))
+    query_THE, key_THE, value_THE = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
+    ends = torch.empty(2, dtype=torch.int32)
+    lengths, grouped = (query.shape[2], key.shape[2]), key.shape[1] != query.shape[1]
+    output_THE: Any = varlen_attn(query_THE, key_THE, value_THE, ends, ends, *lengths, enable_gqa=grouped)
+    return output_THE.unflatten(0, (query.shape[0], query.shape[2]))
+
+
+def _varlen_forward(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> Any:
+    return _varlen(query, key, value), None
+
+
+AttentionInterface.register(VARLEN, _varlen_forward)
+
+
+class _Recorder:
+    """Runs parts of a model and counts what autograd saves of them.
+
+    Args:
+        blocks: the model's blocks, and how many each of them stands for.
+    """
+
+    def __init__(self, blocks: dict[nn.Module, int]) -> None:
+        self.blocks = blocks
+
+    def per_unit(self, part: str, forward: Callable[[int], None], exchanged: float = 0.0) -> PartBytes:
+        """Count one unit.
+
+        Args:
+            part: name of a part of the model.
+            forward: runs it with that many units.
+            exchanged: of blocks with experts, see `BlockBytes`.
+
+        Raises:
+            ConfigurationError: the part needs numbers to know its shapes.
+        """
+        try:
+            few, many = (_Pass(self.blocks, partial(forward, units)) for units in (UNITS, 2 * UNITS))
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise ConfigurationError(
+                f"the activations of the {part} cannot be counted: its shapes depend on numbers ({error.func}), as those of "
+                "experts do unless model.decoder.hidden_size and expert_ffn_size are multiples of 8"
+            ) from error
+
+        def of(size: Callable[..., int], *modules: nn.Module) -> float:
+            return (size(many, *modules) - size(few, *modules)) / UNITS
+
+        blocks = tuple(
+            BlockBytes(
+                number=self.blocks[block],
+                inputs=of(_Pass.inputs, block),
+                saved=of(_Pass.saved_in, block),
+                widest=max(of(_Pass.made_in, layer) for layer in block.children()),
+                exchanged=exchanged if _has_experts(block) else 0.0,
+            )
+            for block in many.blocks
+        )
+        return PartBytes(of(_Pass.outside), blocks)
+
+
+class _Pass:
+    """A forward pass, with the storages that autograd saved by the blocks and layers that were running.
+
+    Args:
+        blocks: the blocks, which are looked into together with their layers.
+        forward: the pass.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module], forward: Callable[[], None]) -> None:
+        self._first: dict[nn.Module, set[int]] = {}
+        self._given: dict[nn.Module, set[int]] = {}
+        self._saved: dict[nn.Module | None, set[int]] = defaultdict(set)
+        self._running: list[nn.Module | None] = [None]
+        self._storages: dict[int, torch.UntypedStorage] = {}  # referred to, so that no other one gets the same id
+        modules = [module for block in blocks for module in (block, *block.children())]
+        hooks = [module.register_forward_pre_hook(self._enter, with_kwargs=True) for module in modules]
+        hooks += [module.register_forward_hook(self._leave) for module in modules]
+        with torch.autograd.graph.saved_tensors_hooks(self._save, lambda tensor: tensor):
+            forward()
+        for hook in hooks:
+            hook.remove()
+        self.blocks = [block for block in blocks if block in self._given]
+        """Those that ran."""
+        # What a block is given beside its first argument, rotations say, all blocks share.
+        shared = (self._given[block] - self._first[block] for block in self.blocks)
+        self._outside = self._saved[None].union(*shared)
+
+    def outside(self) -> int:
+        """Bytes saved outside of blocks, or given to all of them."""
+        return self._size(self._outside)
+
+    def inputs(self, block: nn.Module) -> int:
+        """Bytes that a block is given for itself."""
+        return self._size(self._first[block] - self._outside)
+
+    def saved_in(self, block: nn.Module) -> int:
+        """Bytes that a block saves for itself."""
+        return self._size(self._saved[block] - self._outside)
+
+    def made_in(self, layer: nn.Module) -> int:
+        """Bytes that a layer saves of its own making."""
+        return self._size(self._saved[layer] - self._given[layer])
+
+    def _size(self, storages: set[int]) -> int:
+        return sum(self._storages[storage].nbytes() for storage in storages)
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._running.append(module)
+        self._first[module] = self._ids(args[:1])
+        self._given[module] = self._ids((args, kwargs))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._running.pop()
+
+    def _save(self, tensor: torch.Tensor) -> torch.Tensor:
+        ids = self._ids(tensor)
+        for module in self._running[1:] or self._running:
+            self._saved[module] |= ids
+        return tensor
+
+    def _ids(self, values: Any) -> set[int]:
+        storages = [tensor.untyped_storage() for tensor in tree_leaves(values) if isinstance(tensor, torch.Tensor)]
+        self._storages |= {storage._cdata: storage for storage in storages}
+        return {storage._cdata for storage in storages}
