@@ -4,7 +4,7 @@ One code path for one CPU process and many GPUs: processes find each other throu
 MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 3, float32, or bfloat16 with float32 masters;
 experts on every process, or shared by some (DeepSpeed's AutoEP puts a layer of its own in the place of transformers').
 
-    forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> step(rate factor)
+    forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> clip_gradients() -> step(rate factor)
     state() / load_state(): this rank's part of the optimiser by pieces of parameters, for any other world to take up
     weights(): the whole model's on rank 0, whatever is spread how
 
@@ -114,8 +114,6 @@ class Engine:
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self.clip = optim.clip
-        self.grad_norm = 0.0
-        """Norm of the whole gradient of the last step, before clipping."""
         self.names: list[list[str]] = []
         self.trained: list[nn.Parameter] = []
         self._peak_lr, self._optim = peak_lr, optim
@@ -157,30 +155,44 @@ class Engine:
         """Tell DeepSpeed that a micro-batch which is not the last of its step is done."""
         self._engine.step()
 
-    def step(self, rate_factor: float) -> None:
-        """Update the weights after the last micro-batch.
+    def clip_gradients(self) -> torch.Tensor:
+        """Clip the whole gradient after the last micro-batch, where ZeRO does not do it in its own step.
+
+        Returns:
+            Its norm before, on the device; 0 with ZeRO.
+        """
+        if self.stage:
+            return torch.zeros((), dtype=torch.float64, device=self.device)
+        norm = global_norm(self.trained)
+        if self.clip:
+            nn.utils.clip_grads_with_norm_(self.trained, self.clip, norm)
+        return norm.double()
+
+    def step(self, rate_factor: float) -> float | None:
+        """Update the weights after `clip_gradients`.
 
         Args:
             rate_factor: what every group's peak learning rate is multiplied by.
+
+        Returns:
+            Norm of the whole gradient before ZeRO clipped it (with Muon: of its updates); None without ZeRO.
         """
         for group in self._inner.param_groups:
             group["lr"] = group["peak_lr"] * rate_factor
-        if self.stage == 0:
-            norm = global_norm(self.trained)
-            if self.clip:
-                nn.utils.clip_grads_with_norm_(self.trained, self.clip, norm)
-            self.grad_norm = float(norm)
         self._engine.step()
-        if self.stage:
-            self.grad_norm = float(self._engine.get_global_grad_norm() or 0.0)
+        return float(self._engine.get_global_grad_norm() or 0.0) if self.stage else None
+
+    def all_sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over the processes, in place; nobody waits for the result."""
+        if self.batch_plan.world_size > 1:
+            dist.all_reduce(values)
+        return values
 
     def reduce(self, values: list[float]) -> list[float]:
-        """Sum numbers over the processes, in float64."""
+        """Sum numbers of the host over the processes, in float64."""
         if self.batch_plan.world_size == 1:
             return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return [float(value) for value in tensor]
+        return self.all_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
     def gather(self, value: Any) -> list[Any]:
         """A small plain value of every rank, on every rank."""

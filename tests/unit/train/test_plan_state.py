@@ -58,10 +58,11 @@ def measured(config):
         known = weights.keys() | storages(masters(engine)).keys()
         # Batch and last outputs are small, the bucket of stage 3 is huge; what is between them are gradients.
         gradients = sum(size for key, size in now.items() if key not in known and size < 2 * BUCKET_ELEMENTS)
-        update(rate_factor)
+        norm = update(rate_factor)
         state = [item for held in engine._inner.state.values() for item in held.values() if isinstance(item, torch.Tensor)]
         optimizer = {key: size for key, size in storages([*masters(engine), *state]).items() if key not in weights}
         found.update(weights=sum(weights.values()), gradients=gradients, optimizer=sum(optimizer.values()))
+        return norm
 
     engine.step = watch
     step([batch], 1.0)
