@@ -92,9 +92,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         devices = Devices(number=1, peak=1e12, flops=count_flops(tiny_config()))
-        metrics = Metrics(folder, LocalStore(folder / "store"), "bench", 100, 1e-3, devices)
+        metrics = Metrics(folder, LocalStore(folder / "store"), "bench", every=100, peak_lr=1e-3, devices=devices)
         config: dict[str, Any] = {"recipe": "bench"}
-        wandb = Wandb("offline", folder, metrics.store, "bench", config, metrics.path)
+        wandb = Wandb("offline", folder, metrics.store, "bench", config=config, metrics=metrics.path)
         callbacks = [metrics, wandb, ProgressLines(0.5, metrics, io.StringIO())]
         progress = Progress(10**9)
         for callback in callbacks:

@@ -118,7 +118,7 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     batch_plan = plan_batch(config.train.global_batch, config.train.micro_batch, world_size=1)
-    engine = Engine(model, peak_lr, config.optim, config.train, batch_plan)
+    engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=batch_plan)
     return TrainStep(
         engine, ["synthetic"], PixelNorm([0.5] * 3, [0.5] * 3), model.config.num_experts_per_tok if model.config.is_moe else 0
     )

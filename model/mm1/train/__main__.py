@@ -67,8 +67,9 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.checkpoint.resume import address
     from mm1.manifests import Checkpoint
     from mm1.store.open import open_store
-    from mm1.train.build import build_run, train_through
+    from mm1.train.build import build_run
     from mm1.train.engine import start_processes, stop_processes
+    from mm1.train.recovery import train_through
 
     rank, world_size = start_processes()
     built = build_run(job, rank, world_size)
@@ -77,7 +78,7 @@ def _train(job: TrainJob, folder: Path) -> None:
         log.info("this work is finished already")
         result = _finished(address(open_store(job.store), built), built)
     else:
-        result = train_through(built, job, rank, world_size)
+        result = train_through(built)
     facts = {"start_s": start_s, "threads": torch.get_num_threads(), "torch": torch.__version__}
     if rank == 0:
         result = result.model_copy(update={"facts": {**result.facts, **facts}})

@@ -1,22 +1,26 @@
 """Putting a run together: from a job to a loop that is ready to go, resumed where there is former work.
 
-TrainJob -> mixture, model, layout, engine, loader -> [state of the newest checkpoint] -> Loop with its callbacks
+TrainJob -> Start (mixture, batch plan, newest checkpoint)
+-> model -> engine, loader, history, [each with its state of that checkpoint] -> RunParts -> callbacks -> Loop -> Run
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mm1.checkpoint.read import TrainerState, load_model, load_state
-from mm1.checkpoint.resume import newest_checkpoint, skip_batch, skipped_batches
+from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
 from mm1.data.load.collate import PixelNorm
 from mm1.data.load.loader import MixtureLoader
 from mm1.data.load.statistics import check_epochs
-from mm1.errors import ConfigurationError, DivergedError
+from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
@@ -24,15 +28,10 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1.train.batch_plan import BatchPlan, plan_batch
 from mm1.train.callback import Callback
-from mm1.train.callbacks.history import RecordHistory
 from mm1.train.callbacks.metrics import Devices, Metrics
-from mm1.train.callbacks.preemption import Preemption
-from mm1.train.callbacks.profiler import Profiler
 from mm1.train.callbacks.progress import ProgressLines
-from mm1.train.callbacks.saving import Saving
-from mm1.train.callbacks.wandb import Wandb
 from mm1.train.checkpoints import Checkpoints
-from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.config import RunConfig, TrainJob
 from mm1.train.engine import Engine, all_agree
 from mm1.train.history import History
 from mm1.train.loop import Loop
@@ -40,19 +39,53 @@ from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.run import Run
+from mm1.train.run_callbacks import FACTORIES, CallbackFactory
+from mm1.train.run_parts import RunParts
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.step import TrainStep
 
 log = logging.getLogger(__name__)
 
 
-def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from."""
+
+    job: TrainJob
+    rank: int
+    """This process."""
+    store: Store
+    """Of the job."""
+    mix: DataMix
+    batch_plan: BatchPlan
+    former: Checkpoint | None
+    """The newest checkpoint of this work."""
+    state: TrainerState | None
+    """The trainer's state in it."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the job."""
+        return self.job.config
+
+    @property
+    def lacks_masters(self) -> bool:
+        """Whether float32 masters are wanted beside the model, and the checkpoint has its float32 weights in the model."""
+        if self.former is None or weights_dtype(self.config.train) == torch.float32:
+            return False
+        return self.former.config["train"]["zero_stage"] == 0
+
+
+def build_run(
+    job: TrainJob, rank: int, world_size: int, *, factories: Sequence[CallbackFactory] = FACTORIES
+) -> Run | Checkpoint:
     """Build a run.
 
     Args:
         job: what to do.
         rank: this process.
         world_size: number of processes.
+        factories: of the callbacks; see :mod:`mm1.train.run_callbacks`.
 
     Returns:
         The run, or the finished checkpoint when former work had come to its end already.
@@ -60,147 +93,141 @@ def build_run(job: TrainJob, rank: int, world_size: int) -> Run | Checkpoint:
     Raises:
         Mm1Error: configuration, data or checkpoints that do not fit.
     """
-    config, store = job.config, open_store(job.store)
-    scratch = Path(job.folder) / f"rank-{rank}"
+    store, train = open_store(job.store), job.config.train
     mix = load(job.data, DataMix)
-    if trouble := check_epochs(mix, config.train.steps * config.train.global_batch):
+    if trouble := check_epochs(mix, train.steps * train.global_batch):
         raise ConfigurationError(f"train.steps: {trouble}")
-    layout = plan_batch(config.train.global_batch, config.train.micro_batch, world_size)
+    batch_plan = plan_batch(train.global_batch, train.micro_batch, world_size)
     former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:
         return former
-    model, processor = _model(job, mix, store, former, scratch)
-    num_decoder = num_decoder_parameters(model)
-    peak_lr = learning_rate_law(num_decoder) if config.optim.lr == "law" else config.optim.lr
-    engine, masters = _engine(model, peak_lr, config, layout, former)
-    sources = [source.name for source in mix.sources]
-    history = History(peak_lr, sources)
-    progress = Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
     state = load_state(store, former) if former is not None else None
-    if former is not None and state is not None:
-        engine.load_state(state.optimizer, masters)
-        progress = Progress(**state.run["progress"])
-        if former.history is not None:
-            history.from_parquet(store.get_bytes(former.history), progress.step)
-        _tell(former, state, world_size, job.code)
-    loader = _loader(job, mix, engine, rank, state)
-    norm = PixelNorm(processor.image_processor.image_mean, processor.image_processor.image_std)
-    model_files = former.model if former is not None else None
-    checkpoints = Checkpoints(job, store, model, processor, engine, loader, history, rank, model_files)
-    devices = Devices.here(model.config, world_size)
-    metrics = Metrics(Path(job.folder), store, job.key, config.train.checkpoint_every, peak_lr, devices) if rank == 0 else None
-    watchers = [metrics, *_watchers(job, store, metrics.path)] if metrics else []
-    speed = ProgressLines(config.log.progress_every_s, metrics)
-    saving = [Saving(config.train.checkpoint_every, checkpoints), Preemption(engine, checkpoints)]
-    loop = Loop(
-        TrainStep(engine, sources, norm, model.config.num_experts_per_tok if model.config.is_moe else 0),
-        iter(loader),
-        lambda at: rate_factor(config.schedule, at.step, at.total_steps, at.tokens),
-        progress,
-        [RecordHistory(history), *watchers, speed, *saving],
-        skipped_batches(store, job.key),
+    parts = build_parts(Start(job, rank, store, mix, batch_plan, former, state))
+    callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
+    return Run(parts, build_loop(parts, callbacks), partial(build_run, job, rank, world_size, factories=factories))
+
+
+def build_parts(start: Start) -> RunParts:
+    """Build everything of a run but its loop."""
+    job, config = start.job, start.config
+    model, processor = build_trained_model(start)
+    peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
+    engine = build_engine(start, model, peak_lr)
+    history, progress = build_history(start, peak_lr)
+    loader = build_loader(start)
+    metrics = None
+    if start.rank == 0:
+        devices = Devices.here(model.config, start.batch_plan.world_size)
+        every = config.train.checkpoint_every
+        metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices)
+    return RunParts(
+        job=job,
+        rank=start.rank,
+        store=start.store,
+        model=model,
+        processor=processor,
+        engine=engine,
+        loader=loader,
+        history=history,
+        progress=progress,
+        checkpoints=Checkpoints(
+            job=job,
+            store=start.store,
+            model=model,
+            processor=processor,
+            engine=engine,
+            loader=loader,
+            history=history,
+            rank=start.rank,
+            model_files=start.former.model if start.former is not None else None,
+        ),
+        metrics=metrics,
+        speed=ProgressLines(config.log.progress_every_s, metrics),
     )
-    return Run(loop, engine, checkpoints, history, speed)
 
 
-def _model(
-    job: TrainJob, mix: DataMix, store: Store, former: Checkpoint | None, scratch: Path
-) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """The model to train, its frozen parts marked: of the checkpoint to go on from, or as the run begins with."""
-    config = job.config
-    if former is not None:
-        dtype = torch.float32 if _lacks_masters(config, former) else weights_dtype(config.train)
-        model, processor = load_model(store, former, scratch / "model", dtype, verify=False)
+def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
+    """Build the model, its frozen parts marked: of the checkpoint to go on from, or as the run begins with."""
+    job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.rank}"
+    if start.former is not None:
+        dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
+        model, processor = load_model(start.store, start.former, scratch / "model", dtype, verify=False)
         model.train()
     else:
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
         mix_store = open_store(split_uri(job.data)[0])
-        model, processor = build_model(config, mix, mix_store, init, job.vision, job.decoder, scratch)
+        model, processor = build_model(config, start.mix, mix_store, scratch, init=init, vision=job.vision, decoder=job.decoder)
     freeze(model, config.train.frozen)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, processor
 
 
-def train_through(run: Run, job: TrainJob, rank: int, world_size: int) -> TrainResult:
-    """Train to the end; a run that diverges goes back to its last checkpoint and leaves out the batch, once.
-
-    Args:
-        run: as built.
-        job: what it is.
-        rank: this process.
-        world_size: number of processes.
-
-    Raises:
-        DivergedError: it diverged again, or had before.
-    """
-    try:
-        return run.go()
-    except DivergedError as error:
-        batch, store = run.progress.batch, run.checkpoints.store
-        run.checkpoints.wait()
-        if skipped_batches(store, job.key):
-            raise DivergedError(f"{error}; it had diverged before, and going back did not help") from None
-        run.engine.gather(None)  # everybody has looked before anybody writes
-        if rank == 0:
-            skip_batch(store, job.key, batch)
-        run.engine.gather(None)
-        log.warning("%s; going back to the last checkpoint, and leaving out global batch %d", error, batch)
-    del run.loop, run.engine, run.checkpoints  # the memory of model and optimiser
-    again = build_run(job, rank, world_size)
-    assert isinstance(again, Run), "unfinished work"
-    return train_through(again, job, rank, world_size)
-
-
-def _watchers(job: TrainJob, store: Store, metrics: Path) -> list[Callback]:
-    """What rank 0 does for those who look at the run, beside the file of figures."""
-    config, folder = job.config, Path(job.folder)
-    found: list[Callback] = []
-    if config.log.wandb != "off":
-        found.append(Wandb(config.log.wandb, folder, store, job.key, config.model_dump(mode="json"), metrics))
-    if config.train.profile:
-        found.append(Profiler(*config.train.profiled, folder, store, job.key))
-    return found
-
-
-def _engine(
-    model: MM1ForConditionalGeneration, peak_lr: float, config: RunConfig, layout: BatchPlan, former: Checkpoint | None
-) -> tuple[Engine, dict[str, torch.Tensor] | None]:
-    """The engine, and float32 weights for its masters where the checkpoint has none beside the model's."""
+def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: float) -> Engine:
+    """Build the engine, with the optimiser's state of the checkpoint."""
     masters = None
-    if former is not None and _lacks_masters(config, former):
+    if start.lacks_masters:  # taken before the engine rounds the model's weights
         masters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    return Engine(model, peak_lr, config.optim, config.train, layout), masters
+    config = start.config
+    engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=start.batch_plan)
+    if start.state is not None:
+        engine.load_state(start.state.optimizer, masters)
+    return engine
 
 
-def _lacks_masters(config: RunConfig, former: Checkpoint) -> bool:
-    """Whether float32 masters are wanted beside the model, and the checkpoint has its float32 weights in the model."""
-    return weights_dtype(config.train) != torch.float32 and former.config["train"]["zero_stage"] == 0
-
-
-def _tell(former: Checkpoint, state: TrainerState, world_size: int, code: str) -> None:
+def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
+    """The rows of the run so far, and where it stands."""
+    config, former, state = start.config, start.former, start.state
+    history = History(peak_lr, [source.name for source in start.mix.sources])
+    if former is None or state is None:
+        return history, Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
+    progress = Progress(**state.run["progress"])
+    if former.history is not None:
+        history.from_parquet(start.store.get_bytes(former.history), progress.step)
     log.info("goes on after step %d of %d", former.step, former.total_steps)
-    if former.world_size != world_size:
-        log.info("it was saved by %d processes, and there are %d now", former.world_size, world_size)
-    if state.run.get("code", "") != code:
+    if former.world_size != start.batch_plan.world_size:
+        log.info("it was saved by %d processes, and there are %d now", former.world_size, start.batch_plan.world_size)
+    if state.run.get("code", "") != start.job.code:
         log.warning("the code has changed since that checkpoint was saved")
+    return history, progress
 
 
-def _loader(job: TrainJob, mix: DataMix, engine: Engine, rank: int, state: TrainerState | None) -> MixtureLoader:
-    store = open_store(split_uri(job.data)[0])
-    raw = load_digest(store, mix.raw)
+def build_loader(start: Start) -> MixtureLoader:
+    """Build the loader, from the run's position in the data on."""
+    store = open_store(split_uri(start.job.data)[0])
+    raw = load_digest(store, start.mix.raw)
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"data: its parent {mix.raw[:12]} is no RawData")
-    former: dict[str, Any] = state.run["loader"] if state else {"sequence": 0, "cursors": None}
+        raise ConfigurationError(f"data: its parent {start.mix.raw[:12]} is no RawData")
+    position: dict[str, Any] = start.state.run["loader"] if start.state is not None else {"sequence": 0, "cursors": None}
     return MixtureLoader(
         store,
-        mix,
+        start.mix,
         raw,
-        micro_batch=engine.batch_plan.micro_batch,
-        global_batch=engine.batch_plan.global_batch,
-        rank=rank,
-        world_size=engine.batch_plan.world_size,
-        start_sequence=former["sequence"],
-        num_workers=job.config.train.loader_workers,
-        cursors=former["cursors"],
+        micro_batch=start.batch_plan.micro_batch,
+        global_batch=start.batch_plan.global_batch,
+        rank=start.rank,
+        world_size=start.batch_plan.world_size,
+        start_sequence=position["sequence"],
+        num_workers=start.config.train.loader_workers,
+        cursors=position["cursors"],
+    )
+
+
+def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
+    """Build the loop of a run."""
+    schedule, model = parts.job.config.schedule, parts.model.config
+    images = parts.processor.image_processor
+    step = TrainStep(
+        parts.engine,
+        parts.history.sources,
+        PixelNorm(images.image_mean, images.image_std),
+        model.num_experts_per_tok if model.is_moe else 0,
+    )
+    return Loop(
+        step,
+        iter(parts.loader),
+        rate_factor=lambda at: rate_factor(schedule, at.step, at.total_steps, at.tokens),
+        progress=parts.progress,
+        callbacks=callbacks,
+        skip=skipped_batches(parts.store, parts.job.key),
     )

@@ -7,7 +7,7 @@ from mm1.train.step import StepResult
 
 
 class Callback:
-    """A side effect of training; each has one duty. Callbacks run on every rank, in the same order."""
+    """A side effect of training; each has one duty. :mod:`mm1.train.run_callbacks` says how to add one."""
 
     def on_start(self, progress: Progress) -> None:
         """Called once, before the first step of this process."""

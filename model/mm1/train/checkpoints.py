@@ -81,6 +81,7 @@ class Checkpoints:
 
     def __init__(
         self,
+        *,
         job: TrainJob,
         store: Store,
         model: MM1ForConditionalGeneration,

@@ -105,7 +105,9 @@ class Engine:
         ConfigurationError: the processes or the experts cannot be shared as wanted.
     """
 
-    def __init__(self, model: nn.Module, peak_lr: float, optim: OptimConfig, train: TrainConfig, batch_plan: BatchPlan) -> None:
+    def __init__(
+        self, model: nn.Module, *, peak_lr: float, optim: OptimConfig, train: TrainConfig, batch_plan: BatchPlan
+    ) -> None:
         deepspeed = _import_deepspeed()
         _check_expert_parallel(model, train.expert_parallel, batch_plan.world_size)
         self.batch_plan = batch_plan

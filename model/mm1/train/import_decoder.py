@@ -36,7 +36,7 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
     mix = load(job.data, DataMix)
     mix_store = open_store(split_uri(job.data)[0])
     config = with_fitting_patches(job.config, mix.image_size_px)
-    model, processor = build_model(config, mix, mix_store, None, job.vision, job.decoder, scratch)
+    model, processor = build_model(config, mix, mix_store, scratch, vision=job.vision, decoder=job.decoder)
     return publish(
         store,
         Checkpoint(

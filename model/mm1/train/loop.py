@@ -30,6 +30,7 @@ class Loop:
         self,
         step: TrainStep,
         batches: Iterator[Batch],
+        *,
         rate_factor: Callable[[Progress], float],
         progress: Progress,
         callbacks: Sequence[Callback],

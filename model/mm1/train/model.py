@@ -51,7 +51,14 @@ class Init:
 
 
 def build_model(
-    config: RunConfig, mix: DataMix, mix_store: Store, init: Init | None, vision: str, decoder: str, scratch: Path
+    config: RunConfig,
+    mix: DataMix,
+    mix_store: Store,
+    scratch: Path,
+    *,
+    init: Init | None = None,
+    vision: str = "",
+    decoder: str = "",
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Build the model that a run starts with, on the CPU, equal on every rank, in the type that its engine wants.
 
@@ -59,10 +66,10 @@ def build_model(
         config: the resolved run; sections of parts that come from elsewhere are None.
         mix: gives tokenizer, image size and image tokens.
         mix_store: where the tokenizer's files are.
+        scratch: local folder for files.
         init: checkpoint to start from.
         vision: folder of a tower, or empty.
         decoder: folder of a decoder, or empty.
-        scratch: local folder for files.
 
     Raises:
         ConfigurationError: parts that do not fit each other or the mixture.
@@ -72,12 +79,12 @@ def build_model(
     dtype = weights_dtype(config.train)
     try:
         if init is None:
-            model = _assemble(config, mix, tokenizer, vision, decoder, None, dtype=dtype)
+            model = _assemble(config, mix, tokenizer, vision=vision, decoder=decoder, source=None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
         source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype)
         _check_tokenizer(tokenizer, processor.tokenizer)
         if init.checkpoint.stage in LANGUAGE_ONLY or vision:
-            model = _assemble(config, mix, tokenizer, vision, "", source, dtype=dtype)
+            model = _assemble(config, mix, tokenizer, vision=vision, decoder="", source=source, dtype=dtype)
             processor = _processor(config, mix, tokenizer, vision)
         else:
             model = source
@@ -119,10 +126,11 @@ def _assemble(
     config: RunConfig,
     mix: DataMix,
     tokenizer: Any,
+    *,
     vision: str,
     decoder: str,
     source: MM1ForConditionalGeneration | None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype,
 ) -> MM1ForConditionalGeneration:
     parts = config.model
     fields: dict[str, Any] = {

@@ -36,7 +36,7 @@ def give_gradients(model: nn.Module, seed: int) -> None:
 
 def model_of(recipe, mixture, tmp_path):
     store, _, mix = mixture
-    return build_model(small_run(recipe), mix, store, None, "", "", tmp_path)[0]
+    return build_model(small_run(recipe), mix, store, tmp_path)[0]
 
 
 def test_muon_makes_the_updates_of_torchs_muon_with_adamw_sized_rates(alone):

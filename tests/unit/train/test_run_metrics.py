@@ -59,7 +59,7 @@ def rows_of(lines):
 
 def started(tmp_path, devices, every=2, step=0):
     store = LocalStore(tmp_path / "store")
-    metrics = Metrics(tmp_path, store, "key", every, 1e-3, devices)
+    metrics = Metrics(tmp_path, store, "key", every=every, peak_lr=1e-3, devices=devices)
     progress = Progress(10, step=step)
     metrics.on_start(progress)
     return store, metrics, progress
@@ -191,7 +191,7 @@ def test_a_profile_is_a_trace_of_the_steps_that_were_asked_for(alone, mixture, t
 @pytest.mark.parametrize(("first", "last", "found"), [(2, 99, "steps 2-3"), (1, 1, "steps 1-1"), (7, 8, "")])
 def test_a_profile_ends_with_the_run(tmp_path, caplog, first, last, found):
     progress = Progress(3)
-    profiler = Profiler(first, last, tmp_path, LocalStore(tmp_path / "store"), "key")
+    profiler = Profiler((first, last), tmp_path, LocalStore(tmp_path / "store"), "key")
     with caplog.at_level(logging.INFO):
         profiler.on_start(progress)
         for _ in range(3):
@@ -205,7 +205,7 @@ def test_a_profile_ends_with_the_run(tmp_path, caplog, first, last, found):
 
 
 def test_a_profile_of_steps_that_are_over_is_told_of(tmp_path, caplog):
-    Profiler(2, 3, tmp_path, LocalStore(tmp_path / "store"), "key").on_start(Progress(9, step=3))
+    Profiler((2, 3), tmp_path, LocalStore(tmp_path / "store"), "key").on_start(Progress(9, step=3))
     assert "no profile: steps 2-3 are done already" in caplog.text
 
 

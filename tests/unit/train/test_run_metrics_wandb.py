@@ -46,7 +46,7 @@ class Beside:
         self.store = LocalStore(folder / "store")
         self.metrics = folder / "metrics.jsonl"
         self.metrics.touch()
-        self.callback = Wandb(mode, folder, self.store, "work", {"recipe": "mm1_tiny"}, self.metrics)
+        self.callback = Wandb(mode, folder, self.store, "work", config={"recipe": "mm1_tiny"}, metrics=self.metrics)
         self.callback.on_start(self.progress)
 
     def do_steps(self, number):

@@ -69,11 +69,11 @@ def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
 
 def test_a_vocabulary_may_be_rounded_up_but_never_cuts_the_tokenizer(mixture, tmp_path):
     store, _, mix = mixture
-    model, processor = build_model(small_run("mm1_tiny", "model.decoder.vocab_size=512"), mix, store, None, "", "", tmp_path)
+    model, processor = build_model(small_run("mm1_tiny", "model.decoder.vocab_size=512"), mix, store, tmp_path)
     assert model.lm_head.weight.shape[0] == model.get_input_embeddings().weight.shape[0] == 512
     assert len(processor.tokenizer) < 512
     with pytest.raises(ConfigurationError, match=r"vocab_size=8, but .* set model\.decoder\.vocab_size=384"):
-        build_model(small_run("mm1_tiny", "model.decoder.vocab_size=8"), mix, store, None, "", "", tmp_path)
+        build_model(small_run("mm1_tiny", "model.decoder.vocab_size=8"), mix, store, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def text_base(mixture, tmp_path_factory):
     """A checkpoint of the text stage, untrained."""
     store, _, mix = mixture
     folder = tmp_path_factory.mktemp("base")
-    model, processor = build_model(small_run("mm1_tiny_lm"), mix, store, None, "", "", folder)
+    model, processor = build_model(small_run("mm1_tiny_lm"), mix, store, folder)
     return model, Init(checkpoint_of("text", put_model(store, model, processor, folder / "out")), store)
 
 
@@ -89,7 +89,7 @@ def test_a_text_base_gives_its_language_model_and_nothing_else(mixture, tmp_path
     store, _, mix = mixture
     base, init = text_base
     config = settle_parts(small_run("mm1_tiny", "train.seed=1"), init.checkpoint, "", "")
-    model, _ = build_model(config, mix, store, init, "", "", tmp_path)
+    model, _ = build_model(config, mix, store, tmp_path, init=init)
     for name, parameter in model.named_parameters():
         is_language = "language_model" in name or name == "lm_head.weight"
         assert is_language or parameter.std() == 0 or not torch.equal(parameter, base.get_parameter(name)), name
@@ -100,7 +100,7 @@ def test_an_upcycled_model_computes_what_the_dense_one_did(mixture, tmp_path, te
     store, _, mix = mixture
     base, init = text_base
     config = settle_parts(small_run("mm1_tiny_moe"), init.checkpoint, "", "")
-    sparse, _ = build_model(config, mix, store, init, "", "", tmp_path)
+    sparse, _ = build_model(config, mix, store, tmp_path, init=init)
     ids = torch.arange(4, 44).view(2, 20)
     with torch.no_grad():
         torch.testing.assert_close(sparse(ids).logits, base(ids).logits, rtol=1e-4, atol=1e-5)
@@ -115,7 +115,7 @@ def test_upcycling_to_experts_of_another_width_is_refused(mixture, tmp_path, tex
     _, init = text_base
     config = settle_parts(small_run("mm1_tiny_moe", "model.decoder.expert_ffn_size=32"), init.checkpoint, "", "")
     with pytest.raises(ConfigurationError, match="expert_ffn_size=32"):
-        build_model(config, mix, store, init, "", "", tmp_path)
+        build_model(config, mix, store, tmp_path, init=init)
 
 
 def test_real_parts_come_from_their_folders(mixture, tmp_path):
@@ -130,7 +130,7 @@ def test_real_parts_come_from_their_folders(mixture, tmp_path):
     decoder.save_pretrained(tmp_path / "qwen")
     config = settle_parts(small_run("mm1_tiny_lm"), None, str(tmp_path / "clip"), str(tmp_path / "qwen"))
     assert config.model.decoder is None and config.model.vision is None
-    model, processor = build_model(config, mix, store, None, str(tmp_path / "clip"), str(tmp_path / "qwen"), tmp_path)
+    model, processor = build_model(config, mix, store, tmp_path, vision=str(tmp_path / "clip"), decoder=str(tmp_path / "qwen"))
     vocabulary = len(processor.tokenizer)
     assert model.config.text_config.vocab_size == vocabulary > 200
     embedding = model.get_input_embeddings().weight
@@ -147,17 +147,17 @@ def test_data_of_another_tokenizer_are_refused(mixture, tmp_path, text_base):
     _, other = build_mix(store, tmp_path / "other", weights={"text": 1.0}, vocabulary=280)
     config = settle_parts(small_run("mm1_tiny"), init.checkpoint, "", "")
     with pytest.raises(ConfigurationError, match="its tokenizer is not the one"):
-        build_model(config, other, store, init, "", "", tmp_path)
+        build_model(config, other, store, tmp_path, init=init)
 
 
 def test_patches_that_do_not_fit_the_image_are_refused(mixture, tmp_path):
     store, _, mix = mixture
     with pytest.raises(ConfigurationError, match="cannot be divided into the tower"):
-        build_model(small_run("mm1_tiny", "model.vision.patch_size_px=5"), mix, store, None, "", "", tmp_path)
+        build_model(small_run("mm1_tiny", "model.vision.patch_size_px=5"), mix, store, tmp_path)
 
 
 def test_a_decoder_whose_heads_do_not_fit_is_one_clear_error(mixture, tmp_path):
     store, _, mix = mixture
     config = small_run("mm1_tiny", "model.vision.num_heads=5")
     with pytest.raises(ConfigurationError, match="the model cannot be built"):
-        build_model(config, mix, store, None, "", "", tmp_path)
+        build_model(config, mix, store, tmp_path)

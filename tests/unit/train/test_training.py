@@ -14,11 +14,12 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
 from mm1.manifests import Checkpoint, load, load_digest
 from mm1.train import build as build_module
-from mm1.train.build import build_run, train_through
+from mm1.train.build import build_run
 from mm1.train.callback import Callback
 from mm1.train.config import TrainJob
 from mm1.train.import_decoder import publish_imported
 from mm1.train.model_origin import settle_parts
+from mm1.train.recovery import train_through
 from tests.support.tiny_runs import job_of, small_run
 
 
@@ -278,7 +279,7 @@ def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, 
     config = small_run("mm1_tiny", "train.steps=7", "train.checkpoint_every=2")
     poison(monkeypatch, 4)
     job = job_of(config, store, data, tmp_path / "job", key=f"{tmp_path.name}-once")
-    result = train_through(build_run(job, 0, 1), job, 0, 1)
+    result = train_through(build_run(job, 0, 1))
     assert "going back to the last checkpoint, and leaving out global batch 4" in caplog.text
     checkpoint = load(result.manifest, Checkpoint)
     assert (checkpoint.step, checkpoint.skipped, result.resumed_from) == (7, (4,), 4)
@@ -295,7 +296,7 @@ def test_a_run_that_diverges_again_stops(alone, mixture, tmp_path, monkeypatch):
     poison(monkeypatch, 1, 3)
     job = job_of(small_run("mm1_tiny"), store, data, tmp_path / "job", key=f"{tmp_path.name}-twice")
     with pytest.raises(DivergedError, match="had diverged before, and going back did not help"):
-        train_through(build_run(job, 0, 1), job, 0, 1)
+        train_through(build_run(job, 0, 1))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(alone, mixture, tmp_path):

@@ -59,7 +59,7 @@ def imported(mixture, folders, tmp_path_factory):
 def build(mixture, folder, init, recipe, *overrides, vision=""):
     store, _, mix = mixture
     config = settle_parts(small_run(recipe, *overrides), init and init.checkpoint, vision, "")
-    return build_model(config, mix, store, init, vision, "", folder)
+    return build_model(config, mix, store, folder, init=init, vision=vision)
 
 
 def test_a_published_dense_decoder_becomes_experts_that_answer_the_same(mixture, folders, imported, tmp_path):

@@ -90,7 +90,9 @@ class Metrics(Callback):
         devices: what MFU is counted with; None where nothing is known of them.
     """
 
-    def __init__(self, folder: Path, store: Store, key: str, every: int, peak_lr: float, devices: Devices | None) -> None:
+    def __init__(
+        self, folder: Path, store: Store, key: str, *, every: int, peak_lr: float, devices: Devices | None = None
+    ) -> None:
         self.path = folder / FILE_NAME
         self.store, self.key, self.every = store, key, every
         self.peak_lr, self.devices = peak_lr, devices

@@ -25,18 +25,17 @@ NUM_OPERATORS = 15
 
 
 class Profiler(Callback):
-    """Profiles the steps from ``first`` to ``last``, both counted, as far as this process does them.
+    """Profiles some steps, as far as this process does them.
 
     Args:
-        first: first step, counted from 1.
-        last: last step.
+        steps: the first, counted from 1, and the last, both included.
         folder: of the job; gets the trace.
         store: keeps it.
         key: name of the work.
     """
 
-    def __init__(self, first: int, last: int, folder: Path, store: Store, key: str) -> None:
-        self.first, self.last = first, last
+    def __init__(self, steps: tuple[int, int], folder: Path, store: Store, key: str) -> None:
+        self.first, self.last = steps
         self.path = folder / FILE_NAME
         self.store, self.key = store, key
         self._profile: profile | None = None

@@ -59,7 +59,7 @@ class Wandb(Callback):
         metrics: file with the rows.
     """
 
-    def __init__(self, mode: str, folder: Path, store: Store, key: str, config: dict[str, Any], metrics: Path) -> None:
+    def __init__(self, mode: str, folder: Path, store: Store, key: str, *, config: dict[str, Any], metrics: Path) -> None:
         self.mode, self.folder = mode, folder / "wandb"
         self.store, self.key = store, key
         self.config, self.metrics = config, metrics

@@ -1,0 +1,43 @@
+"""What a run is put together from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mm1.data.load.loader import MixtureLoader
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
+from mm1.store.base import Store
+from mm1.train.callbacks.metrics import Metrics
+from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.checkpoints import Checkpoints
+from mm1.train.config import TrainJob
+from mm1.train.engine import Engine
+from mm1.train.history import History
+from mm1.train.progress import Progress
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """Everything of a run but its loop; callbacks are made from it."""
+
+    job: TrainJob
+    rank: int
+    """This process."""
+    store: Store
+    """Where checkpoints go, and what people look at."""
+    model: MM1ForConditionalGeneration
+    processor: MM1Processor
+    engine: Engine
+    """The model's optimiser."""
+    loader: MixtureLoader
+    history: History
+    """Rows of the run."""
+    progress: Progress
+    """How far it is, former processes included."""
+    checkpoints: Checkpoints
+    """Makes them."""
+    metrics: Metrics | None
+    """Makes the row of each step; on rank 0."""
+    speed: ProgressLines
+    """Measures it."""
