@@ -149,12 +149,12 @@ def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> st
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     from mm1.serve.app import create_app
+    from mm1.serve.chat import Chat
     from mm1.serve.config import ServeSettings
-    from mm1.serve.engine import ChatEngine
     from mm1.serve.load import load
     from mm1.serve.server import running
 
-    with running(create_app(ChatEngine(load(str(folder)).generator), ServeSettings())) as address:
+    with running(create_app(Chat(load(str(folder)).generator), ServeSettings())) as address:
         yield address
 
 

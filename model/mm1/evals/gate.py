@@ -22,7 +22,7 @@ _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class ScoreRule:
     """One condition on one score."""
 
     task: str
@@ -41,7 +41,7 @@ class Rule:
         return f"{self.score_name} {self.sign} {self.threshold:g}"
 
 
-def parse_rules(text: str) -> list[Rule]:
+def parse_rules(text: str) -> list[ScoreRule]:
     """Rules separated by spaces.
 
     Raises:
@@ -57,7 +57,7 @@ def parse_rules(text: str) -> list[Rule]:
         if not match:
             raise ConfigurationError(f"rules: {word!r} is not of the form task/shots/metric>=number")
         rules.append(
-            Rule(
+            ScoreRule(
                 task=match["task"],
                 shots=int(match["shots"]),
                 metric=match["metric"],
@@ -69,7 +69,7 @@ def parse_rules(text: str) -> list[Rule]:
     return rules
 
 
-def judge(rules: Sequence[Rule], reports: Sequence[EvalReport]) -> tuple[GateRule, ...]:
+def judge(rules: Sequence[ScoreRule], reports: Sequence[EvalReport]) -> tuple[GateRule, ...]:
     """The verdict on each rule.
 
     Where several reports hold a score, the last one counts: give the report of the checkpoint to deploy last.
@@ -83,7 +83,7 @@ def judge(rules: Sequence[Rule], reports: Sequence[EvalReport]) -> tuple[GateRul
     return tuple(_verdict(rule, scores) for rule in rules)
 
 
-def _verdict(rule: Rule, scores: dict[str, Score]) -> GateRule:
+def _verdict(rule: ScoreRule, scores: dict[str, Score]) -> GateRule:
     score = scores.get(rule.score_name)
     if score is None:
         known = ", ".join(sorted(scores)) or "none"

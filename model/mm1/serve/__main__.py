@@ -59,11 +59,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     listener = bind(arguments.host, arguments.port)  # before the model is loaded: a taken port shows at once
     from mm1.serve.app import create_app
-    from mm1.serve.engine import ChatEngine
+    from mm1.serve.chat import Chat
     from mm1.serve.load import load
 
     loaded = load(arguments.model, arguments.store)
-    app = create_app(ChatEngine(loaded.generator), settings, loaded.examples)
+    app = create_app(Chat(loaded.generator), settings, loaded.examples)
     # The server stops in good order on both signals and then raises them again, for handlers that were there before it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

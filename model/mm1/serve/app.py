@@ -1,6 +1,6 @@
 """The HTTP application: chat completions with images, list of models, health, and the chat page.
 
-    POST /v1/chat/completions   body -> checks -> conversation -> engine -> reply, whole or as server-sent events
+    POST /v1/chat/completions   body -> checks -> conversation -> answer -> reply, whole or as server-sent events
     GET  /v1/models, /healthz, /examples, /
 
 Endpoints are plain functions: they run in the framework's threads, so that the event loop stays free.
@@ -25,9 +25,9 @@ from mm1.errors import Mm1Error
 from mm1.generation.chat import Message
 from mm1.generation.config import Sampling
 from mm1.generation.prompt import Segment
+from mm1.serve.chat import Chat, PartialAnswer
 from mm1.serve.config import ServeSettings
-from mm1.serve.engine import ChatEngine, Progress
-from mm1.serve.images import Refused, image_from_uri
+from mm1.serve.images import BadRequest, image_from_uri
 from mm1.serve.limits import BodyLimit
 from mm1.serve.load import Example
 from mm1.serve.schema import ChatMessage, ChatRequest, Reply, TextContent, error_body, usage_of
@@ -35,11 +35,11 @@ from mm1.serve.schema import ChatMessage, ChatRequest, Reply, TextContent, error
 log = logging.getLogger(__name__)
 
 
-def create_app(engine: ChatEngine, settings: ServeSettings, examples: Sequence[Example] = ()) -> FastAPI:
+def create_app(chat: Chat, settings: ServeSettings, examples: Sequence[Example] = ()) -> FastAPI:
     """The application of one model.
 
     Args:
-        engine: answers conversations.
+        chat: answers conversations.
         settings: limits and the model's name.
         examples: what the chat page offers to try.
     """
@@ -50,7 +50,7 @@ def create_app(engine: ChatEngine, settings: ServeSettings, examples: Sequence[E
 
     @app.post("/v1/chat/completions", response_model=None)
     def chat_completions(body: ChatRequest) -> JSONResponse | StreamingResponse:
-        return _complete(engine, settings, body)
+        return _complete(chat, settings, body)
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -81,17 +81,17 @@ def _data_uri(image: bytes) -> str:
 # -- chat ---------------------------------------------------------------------------------------------------------------
 
 
-def _complete(engine: ChatEngine, settings: ServeSettings, body: ChatRequest) -> JSONResponse | StreamingResponse:
+def _complete(chat: Chat, settings: ServeSettings, body: ChatRequest) -> JSONResponse | StreamingResponse:
     if body.model not in (None, "", settings.model_name):
         message = f"there is no model {body.model!r}; this server has {settings.model_name!r}"
-        raise Refused(message, "model", "model_not_found", status=404)
+        raise BadRequest(message, "model", "model_not_found", status=404)
     max_new_tokens = body.max_completion_tokens or body.max_tokens or settings.default_max_tokens
     if max_new_tokens > settings.max_tokens:
-        raise Refused(f"max_tokens is {max_new_tokens}, but at most {settings.max_tokens} are generated", "max_tokens")
+        raise BadRequest(f"max_tokens is {max_new_tokens}, but at most {settings.max_tokens} are generated", "max_tokens")
     messages = _conversation(body.messages, settings)
-    request, num_prompt_tokens = engine.prepare(messages, max_new_tokens)
+    request, num_prompt_tokens = chat.prepare(messages, max_new_tokens)
     sampling = Sampling(temperature=body.temperature, top_p=body.top_p, seed=body.seed)
-    steps = engine.answer(request, max_new_tokens=max_new_tokens, stop=body.stops, sampling=sampling)
+    steps = chat.answer(request, max_new_tokens=max_new_tokens, stop=body.stops, sampling=sampling)
     # The first token is made before anything is sent, so that what is wrong with an image is still an error reply.
     steps = chain([next(steps)], steps)
     reply = Reply(settings.model_name)
@@ -103,7 +103,7 @@ def _complete(engine: ChatEngine, settings: ServeSettings, body: ChatRequest) ->
     return JSONResponse(reply.whole(last.text, str(last.finish_reason), usage))
 
 
-def _events(reply: Reply, steps: Iterator[Progress], num_prompt_tokens: int, include_usage: bool) -> Iterator[str]:
+def _events(reply: Reply, steps: Iterator[PartialAnswer], num_prompt_tokens: int, include_usage: bool) -> Iterator[str]:
     yield _event(reply.chunk({"role": "assistant", "content": ""}))
     shown = ""
     num_tokens = 0
@@ -138,7 +138,7 @@ def _conversation(messages: Sequence[ChatMessage], settings: ServeSettings) -> l
             num_images += 1
             param = f"messages.{row}.content.{column}.image_url"
             if num_images > settings.max_images:
-                raise Refused(f"at most {settings.max_images} images are taken in one request", param, "too_many_images")
+                raise BadRequest(f"at most {settings.max_images} images are taken in one request", param, "too_many_images")
             content.append(image_from_uri(part.image_url.url, param, settings))
         turns.append(Message(message.role, tuple(content)))
     return turns
@@ -148,8 +148,8 @@ def _conversation(messages: Sequence[ChatMessage], settings: ServeSettings) -> l
 
 
 def _add_error_replies(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    def refused(request: Request, error: Refused) -> JSONResponse:
+    @app.exception_handler(BadRequest)
+    def bad_request(request: Request, error: BadRequest) -> JSONResponse:
         return JSONResponse(error_body(str(error), param=error.param, code=error.code), status_code=error.status)
 
     @app.exception_handler(RequestValidationError)

@@ -15,7 +15,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<base64>;base64)?,", re.IGNORECASE)
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """A request that is not served; becomes an error reply."""
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:
@@ -27,24 +27,24 @@ def image_from_uri(uri: str, param: str, settings: ServeSettings) -> bytes:
     """The encoded image of a `data:` address.
 
     Raises:
-        Refused: another kind of address, not an image, or more pixels than allowed.
+        BadRequest: another kind of address, not an image, or more pixels than allowed.
     """
     match = _DATA_URI.match(uri)
     if not match:
         scheme = uri.partition(":")[0].lower() if ":" in uri[:16] else "unknown"
         if scheme in ("http", "https"):
-            raise Refused(
+            raise BadRequest(
                 "images are not fetched from the network: send the image itself as a data: address (data:image/png;base64,...)",
                 param,
                 "remote_image",
             )
-        raise Refused("image_url must be a data: address (data:image/png;base64,...)", param, "invalid_image_url")
+        raise BadRequest("image_url must be a data: address (data:image/png;base64,...)", param, "invalid_image_url")
     if not match["base64"]:
-        raise Refused("a data: address must be base64 encoded (data:image/png;base64,...)", param, "invalid_image_url")
+        raise BadRequest("a data: address must be base64 encoded (data:image/png;base64,...)", param, "invalid_image_url")
     try:
         data = base64.b64decode(uri[match.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise Refused("the image's base64 text is damaged", param, "invalid_image") from None
+        raise BadRequest("the image's base64 text is damaged", param, "invalid_image") from None
     check_image(data, param, settings)
     return data
 
@@ -53,17 +53,17 @@ def check_image(data: bytes, param: str, settings: ServeSettings) -> None:
     """Look at an image's head: format and size, without decoding it.
 
     Raises:
-        Refused: not an image that is read here, or more pixels than allowed.
+        BadRequest: not an image that is read here, or more pixels than allowed.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except Image.DecompressionBombError:
-        raise Refused("the image has far too many pixels", param, "image_too_large") from None
+        raise BadRequest("the image has far too many pixels", param, "image_too_large") from None
     except (OSError, ValueError, SyntaxError):
-        raise Refused(f"this is not an image that can be read ({', '.join(FORMATS)})", param, "invalid_image") from None
+        raise BadRequest(f"this is not an image that can be read ({', '.join(FORMATS)})", param, "invalid_image") from None
     if width * height > settings.max_image_pixels:
-        raise Refused(
+        raise BadRequest(
             f"the image has {width} x {height} pixels, more than the {settings.max_image_pixels} allowed: send a smaller one",
             param,
             "image_too_large",

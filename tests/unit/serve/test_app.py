@@ -16,8 +16,8 @@ from mm1.generation.chat import Message, chat_prompt
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
 from mm1.serve.app import create_app
+from mm1.serve.chat import Chat
 from mm1.serve.config import ServeSettings
-from mm1.serve.engine import ChatEngine
 from mm1.serve.load import Example
 from mm1.serve.server import address_of, bind, running
 from tests.support.tiny_mm1 import picture, tiny_mm1
@@ -34,7 +34,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def client(generator):
-    app = create_app(ChatEngine(generator), SETTINGS, [Example("what is this ?", picture(1))])
+    app = create_app(Chat(generator), SETTINGS, [Example("what is this ?", picture(1))])
     with running(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         yield client
 

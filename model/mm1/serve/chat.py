@@ -19,7 +19,7 @@ from mm1.generation.transcript import Transcript
 
 
 @dataclass(frozen=True)
-class Progress:
+class PartialAnswer:
     """An answer so far."""
 
     text: str
@@ -30,7 +30,7 @@ class Progress:
     """None while it goes on."""
 
 
-class ChatEngine:
+class Chat:
     """Answers conversations.
 
     Args:
@@ -55,7 +55,7 @@ class ChatEngine:
 
     def answer(
         self, request: Request, *, max_new_tokens: int, stop: Sequence[str] = (), sampling: Sampling | None = None
-    ) -> Iterator[Progress]:
+    ) -> Iterator[PartialAnswer]:
         """Answer a prepared conversation, step by step; the last step has a finish reason.
 
         Raises:
@@ -63,7 +63,7 @@ class ChatEngine:
         """
         transcripts = self._generator.stream(request, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
         while (transcript := self._next(transcripts)) is not None:
-            yield Progress(transcript.certain_text.strip(), len(transcript.tokens), transcript.finish_reason)
+            yield PartialAnswer(transcript.certain_text.strip(), len(transcript.tokens), transcript.finish_reason)
 
     def _next(self, transcripts: Iterator[Transcript]) -> Transcript | None:
         with self._lock:
