@@ -84,7 +84,7 @@ class DecoderConfig(Config):
     expert_ffn_size: int = Field(default=0, ge=0)
     """Inner width of one expert; 0 = that of the dense layer."""
     sparse_every: int = Field(default=2, ge=1)
-    """Every how manieth layer is sparse (MM1 3.4: 2 or 4)."""
+    """Every n-th layer is sparse (MM1 3.4: 2 or 4)."""
     balance_loss_weight: float = 0.01
     """Weight of the router's balance loss (MM1 3.4)."""
     z_loss_weight: float = 0.001
@@ -111,17 +111,17 @@ class OptimConfig(Config):
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) with N non-embedding parameters of the decoder (MM1 3.3)."""
     vision_lr_factor: float = Field(default=1.0, ge=0)
-    """Times the learning rate is that of the vision tower."""
+    """Learning-rate multiplier of the vision tower."""
     connector_lr_factor: float = Field(default=1.0, ge=0)
-    """Times the learning rate is that of the connector."""
+    """Learning-rate multiplier of the connector."""
     decoder_lr_factor: float = Field(default=1.0, ge=0)
-    """Times the learning rate is that of decoder, embeddings and output layer."""
+    """Learning-rate multiplier of decoder, embeddings and output layer."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates."""
     eps: float = 1e-8
     """AdamW's epsilon."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Times the learning rate gives the factor on the weights (MM1 3.3: 0.1 lr); not on norms and biases."""
+    """Weights shrink by this times the learning rate (MM1 3.3: 0.1 lr); norms and biases do not."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Muon's momentum."""
     clip: float = Field(default=1.0, ge=0)
@@ -172,7 +172,7 @@ class TrainConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Checkpoints to resume from that are kept; with more than one a damaged one costs only the steps after the one before."""
     frozen: tuple[str, ...] = ()
-    """Regular expressions; parameters whose name one of them is found in are not trained."""
+    """Regular expressions; a parameter whose name matches one anywhere is not trained."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     loader_workers: int = Field(default=0, ge=0)

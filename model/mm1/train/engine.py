@@ -215,11 +215,11 @@ class Engine:
 
     def state(self) -> OptimizerState:
         """This rank's part of the optimiser, as views of what will change in the next step."""
-        found = read_state(self._slots(), keep_masters=self._keeps_masters)
+        state = read_state(self._slots(), keep_masters=self._keeps_masters)
         if self.stage == 0 and self.batch_plan.world_size > 1:  # every rank has all of it: each gives a share
-            own = sorted(found.numbers)[dist.get_rank() :: self.batch_plan.world_size]
-            found = found.only(set(own))
-        return found
+            own = sorted(state.numbers)[dist.get_rank() :: self.batch_plan.world_size]
+            state = state.only(set(own))
+        return state
 
     def load_state(self, saved: StateReader, masters: Tensors | None = None) -> None:
         """Take up a saved state, whatever world and ZeRO stage it is of.

@@ -39,11 +39,11 @@ def whole_weights(
     Returns:
         State dict in transformers' names on the CPU; empty on processes that keep none.
     """
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for name, tensor in _one_by_one(model, gathered, expert_group):
         if keep:
-            found[name] = tensor.detach().cpu().clone()
-    return _joined(found)
+            weights[name] = tensor.detach().cpu().clone()
+    return _joined(weights)
 
 
 def _one_by_one(

@@ -8,7 +8,7 @@
 | `vision` folder besides       | folder               | recipe (fresh)     | as above          |
 | `decoder` folder (text stage) | recipe               | recipe             | folder            |
 
-What does not come from the recipe is taken out of the resolved configuration, so that it tells no untruth.
+What does not come from the recipe is taken out of the resolved configuration, so that the stored configuration is accurate.
 """
 
 from __future__ import annotations

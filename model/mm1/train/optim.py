@@ -39,10 +39,10 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         try:
-            found = any(re.search(pattern, name) for name in names)
+            matches = any(re.search(pattern, name) for name in names)
         except re.error as error:
             raise ConfigurationError(f"train.frozen: {pattern!r} is no regular expression: {error}") from None
-        if not found:
+        if not matches:
             raise ConfigurationError(f"train.frozen: no parameter has {pattern!r} in its name (for example {names[0]!r})")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(re.search(pattern, name) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at, in the store while the work is unfinished. Torch-free.
+"""Metrics, profiles and Weights & Biases files of an unfinished run, kept in the store. Torch-free.
 
 ::
 

@@ -26,7 +26,7 @@ import torch
 from mm1.errors import Mm1Error
 from mm1.modeling.configuration import MM1Config
 from mm1.store.base import Store
-from mm1.train import run_files as kept
+from mm1.train import run_files
 from mm1.train.callback import Callback
 from mm1.train.flops import UnitFlops, Work, count_flops, peak_flops, utilisation
 
@@ -104,7 +104,7 @@ class Metrics(Callback):
 
     def on_start(self, progress: Progress) -> None:
         """Take up the rows up to the checkpoint that the run goes on from."""
-        lines = kept.cut_rows(self.store, self.key, progress.step)
+        lines = run_files.cut_rows(self.store, self.key, progress.step)
         self.path.unlink(missing_ok=True)  # a new file: who reads the former one is not confused
         self._file = self.path.open("w", buffering=1)
         self._file.writelines(lines)
@@ -144,7 +144,7 @@ class Metrics(Callback):
         if not self._new:
             return
         try:
-            kept.put_rows(self.store, self.key, step, "".join(self._new))
+            run_files.put_rows(self.store, self.key, step, "".join(self._new))
         except (Mm1Error, OSError) as error:
             log.warning("the rows up to step %d wait for the next checkpoint, the store does not take them: %s", step, error)
         else:

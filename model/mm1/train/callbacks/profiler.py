@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mm1.errors import Mm1Error
 from mm1.store.base import Store
-from mm1.train import run_files as kept
+from mm1.train import run_files
 from mm1.train.callback import Callback
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Profiler(Callback):
         done.export_chrome_trace(str(self.path))
         where = str(self.path)
         try:
-            where = kept.put_file(self.store, self.key, FILE_NAME, self.path)
+            where = run_files.put_file(self.store, self.key, FILE_NAME, self.path)
         except (Mm1Error, OSError) as error:
             log.warning("the store does not take %s: %s", FILE_NAME, error)
         order = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm1.errors import Mm1Error
 from mm1.store.base import Store, digest_of
-from mm1.train import run_files as kept
+from mm1.train import run_files
 from mm1.train.callback import Callback
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Wandb(Callback):
     def _keep(self) -> None:
         for path in sorted(self.folder.glob("offline-run-*/*.wandb")):
             try:
-                kept.put_file(self.store, self.key, f"wandb/{path.parent.name}.wandb", path)
+                run_files.put_file(self.store, self.key, f"wandb/{path.parent.name}.wandb", path)
             except (Mm1Error, OSError) as error:
                 log.warning("the store does not take %s: %s", path.name, error)
 

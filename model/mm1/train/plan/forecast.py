@@ -157,15 +157,15 @@ def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) ->
         ConfigurationError: none fits; the message says what would help.
     """
     plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
-    found = list(_layouts(config, machine, fixed))
-    fitting = [candidate for candidate in found if candidate.fits]
+    candidates = list(_layouts(config, machine, fixed))
+    fitting = [candidate for candidate in candidates if candidate.fits]
     if fitting:
         return _cheapest(fitting)
-    if not found:
+    if not candidates:
         raise ConfigurationError(
             f"no layout of recipe {config.recipe} is allowed on {machine.gpus} GPUs with {', '.join(fixed)}"
         )
-    least = min(found, key=lambda candidate: candidate.total_gib)
+    least = min(candidates, key=lambda candidate: candidate.total_gib)
     raise ConfigurationError(
         f"nothing fits {machine.gpus} {machine.gpu} with {machine.limit_gib:.0f} GiB to use on each: with "
         f"{' '.join(overrides_of(least))} {config.recipe} still needs {least.total_gib:.0f}"
@@ -184,9 +184,9 @@ def smallest(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -
     return None
 
 
-def overrides_of(found: Forecast) -> list[str]:
-    """What to paste after ``-p overrides=`` or ``--set``."""
-    return _overrides({name: getattr(found.config.train, name) for name in FIELDS})
+def overrides_of(forecast: Forecast) -> list[str]:
+    """The layout's overrides, for ``-p overrides=`` or ``--set``."""
+    return _overrides({name: getattr(forecast.config.train, name) for name in FIELDS})
 
 
 def _overrides(values: Mapping[str, object]) -> list[str]:
@@ -194,12 +194,12 @@ def _overrides(values: Mapping[str, object]) -> list[str]:
 
 
 def _cheapest(fitting: list[Forecast]) -> Forecast:
-    quickest = min(found.speed.step_s for found in fitting)
-    return min((found for found in fitting if found.speed.step_s <= ABOUT_EQUAL * quickest), key=_costs)
+    quickest = min(candidate.speed.step_s for candidate in fitting)
+    return min((candidate for candidate in fitting if candidate.speed.step_s <= ABOUT_EQUAL * quickest), key=_costs)
 
 
-def _costs(found: Forecast) -> tuple[float, ...]:
-    train = found.config.train
+def _costs(candidate: Forecast) -> tuple[float, ...]:
+    train = candidate.config.train
     means = (train.offload != "none") + train.gradient_checkpointing + (train.expert_parallel > 1)
     return (means, train.zero_stage, train.expert_parallel, -train.micro_batch)
 
