@@ -182,7 +182,8 @@ class _Counter:
 def _counted(forward: Callable[[], torch.Tensor]) -> int:
     # Attention as plain products, which the counter looks into.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=_CORRECTED) as counter:
-        forward().sum().backward()
+        output = forward()
+        (output[0] if isinstance(output, tuple) else output).sum().backward()
     return counter.get_total_flops()
 
 

@@ -144,6 +144,18 @@ def test_mfu_is_of_the_work_that_was_done(devices):
     assert devices.mfu(RESULT, 0.5) == pytest.approx(flops / 0.5 / 2 / 1e9)
 
 
+def test_a_model_is_counted_where_the_devices_peak_is_known(monkeypatch, caplog):
+    config = tiny_config(moe=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Devices.here(config, number=4) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    assert Devices.here(config, number=4) == Devices(number=4, peak=989e12, flops=count_flops(config))
+    config.text_config.num_attention_heads = 3  # no multiple of the key-value heads: a decoder that does not run like this
+    assert Devices.here(config, number=4) is None
+    assert "no MFU: the model's arithmetic cannot be counted" in caplog.text
+
+
 def test_pairs_of_a_step_are_those_of_its_documents(alone, mixture, tmp_path):
     run = build(small_run("mm1_tiny"), mixture, tmp_path, f"{tmp_path.name}-pairs")
     batches = [next(run.loop.batches) for _ in range(2)]

@@ -2,8 +2,8 @@
 
     MM1Config, precision -> empty model of fake tensors -> forward pass of each part under saved-tensor hooks -> UnitBytes
 
-Each part runs with one and with two units of what goes through it; the difference is what a unit takes, and weights, their
-copies under autocast and other constants drop out.
+Each part runs twice, with some units of what goes through it and with twice as many. The difference gives what a unit takes:
+weights, their copies under autocast and other constants drop out.
 
 As on CUDA, wherever this runs: attention is variable-length attention, which saves one number a head and token beside queries,
 keys, values and output; autocast computes norms in float32. (On a CPU packed attention keeps more, a mask of the squared
@@ -83,7 +83,7 @@ def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
             image=recorder.per_unit("tower and connector", encode),
             token=recorder.per_unit("decoder", decode, rows),
             prediction=recorder.per_unit("output layer", predict),
-            logits=text.vocab_size * (4 if precision == "float32" else 6),
+            logits=text.vocab_size * (4 if precision == "float32" else 4 + product),  # gradients: in float32, then as products
         )
 
 
@@ -92,7 +92,7 @@ def _has_experts(block: nn.Module) -> bool:
 
 
 class _AsOnCuda(TorchFunctionMode):
-    """Lets operations on a CPU save what they would save on CUDA."""
+    """Lets operations on a CPU save what they save on CUDA."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
