@@ -150,7 +150,7 @@ def test_images_that_are_no_whole_number_of_patches_are_refused(mixture, tmp_pat
     tower = CLIPVisionModel(CLIPVisionConfig(**{**TOWER, "patch_size": patch_size, "image_size": 4 * patch_size}))
     tower.save_pretrained(tmp_path / "clip")
     with pytest.raises(
-        ConfigurationError, match=rf"patches of {patch_size}: make the mixture with image_size={2 * patch_size}"
+        ConfigurationError, match=rf"patches of {patch_size} pixels: make the mixture with image_size={4 * patch_size}"
     ):
         build(mixture, tmp_path, None, "mm1_tiny", vision=str(tmp_path / "clip"))
 
