@@ -53,7 +53,7 @@ def small_mix(root: Path, weights: dict[str, float] | None = None) -> tuple[Loca
 def job_of(config: RunConfig, store: LocalStore, data: str, folder: Path, key: str = "work") -> TrainJob:
     """A job without a start checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = settle_parts(config, None, "", "")
+    config = settle_parts(config, "", "", "")
     return TrainJob(config=config, data=data, store=store.uri, key=key, folder=str(folder), threads=1)
 
 

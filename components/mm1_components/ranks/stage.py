@@ -113,7 +113,7 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
     check_sequence(config.sequence, sequence_of(mix))
-    config = settle_parts(config, checkpoint, vision, decoder, split_overrides(inputs.overrides))
+    config = settle_parts(config, checkpoint.stage if checkpoint else "", vision, decoder, split_overrides(inputs.overrides))
     if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
         has_images = any(source.num_images and source.weight for source in mix.sources)
         model = model_json(open_store(split_uri(inputs.init)[0]), checkpoint)

@@ -53,6 +53,7 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
     return (
         check_recipe,
         check_parts,
+        check_parts_after,
         check_folders,
         check_mixture,
         check_fresh_tower,
@@ -64,7 +65,13 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
 def check_parts(recipe: str, overrides: str, seed: int, init: str, vision: str, decoder: str) -> None:
     """Without a checkpoint to start from, the recipe and the folders bring every part of the model."""
     if not init:
-        settle_parts(resolve_run(recipe, overrides, seed), None, vision, decoder, split_overrides(overrides))
+        settle_parts(resolve_run(recipe, overrides, seed), "", vision, decoder, split_overrides(overrides))
+
+
+def check_parts_after(recipe: str, overrides: str, seed: int, init: Made, vision: str, decoder: str) -> None:
+    """After another stage: no override of a part that its checkpoint brings."""
+    if before := _recipe_of(init):
+        settle_parts(resolve_run(recipe, overrides, seed), before.stage, vision, decoder, split_overrides(overrides))
 
 
 def check_folders(vision: str, decoder: str) -> None:
@@ -89,10 +96,8 @@ def check_fresh_tower(recipe: str, overrides: str, seed: int, init: str, vision:
 
 def check_tower_after(recipe: str, overrides: str, seed: int, init: Made, vision: str, data: Made) -> None:
     """The same after a stage that trains language alone, which brings no tower."""
-    if vision or init.step != "pretrain" or not init.known("recipe", "overrides", "seed"):
-        return
-    before = resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"])
-    if before.stage in LANGUAGE_ONLY:
+    before = _recipe_of(init)
+    if not vision and before and before.stage in LANGUAGE_ONLY:
         _check_recipe_tower(recipe, overrides, seed, data)
 
 
@@ -102,6 +107,13 @@ def check_tower_folder(vision: str, data: Made) -> None:
     tower = tower_sizes(Path(vision).expanduser()) if vision else None
     if sizes and tower:
         check_patches(sizes.image_size_px, *tower)
+
+
+def _recipe_of(init: Made) -> RunConfig | None:
+    """What the stage before trains, where that is known."""
+    if init.step not in ("pretrain", "sft") or not init.known("recipe", "overrides", "seed"):
+        return None
+    return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"])
 
 
 def _check_recipe_tower(recipe: str, overrides: str, seed: int, data: Made) -> None:

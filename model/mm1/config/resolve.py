@@ -108,10 +108,13 @@ def _value(text: str) -> Any:
 def _set(tree: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
     node: Any = tree
     for depth, key in enumerate(keys):
-        if not isinstance(node, dict) or key not in node:
-            known = sorted(node) if isinstance(node, dict) else []
-            where = ".".join(keys[:depth]) or "the configuration"
-            raise ConfigurationError(f"override {path}: {where} has no field {key!r}; {suggest(key, known)}")
+        where = ".".join(keys[:depth]) or "the configuration"
+        if node is None:
+            raise ConfigurationError(f"override {path}: this configuration has no {where}")
+        if not isinstance(node, dict):
+            raise ConfigurationError(f"override {path}: {where} is a value, and has no fields")
+        if key not in node:
+            raise ConfigurationError(f"override {path}: {where} has no field {key!r}; {suggest(key, sorted(node))}")
         if depth == len(keys) - 1:
             node[key] = value
         else:

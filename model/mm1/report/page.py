@@ -38,7 +38,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chat:
+class ChatView:
     """What was deployed, with the question that the served model answered."""
 
     digest: str
@@ -151,7 +151,7 @@ def _deployments(story: RunStory) -> list[tuple[str, Deployment]]:
     return [(found.digest, deployment) for found, deployment in story.of(Deployment)]
 
 
-def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) -> Chat:
+def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) -> ChatView:
     shown = None
     wanted = str(deployment.sample.get("image") or "")
     ref = next((ref for name, ref in deployment.images.items() if wanted in (ref.sha256, name)), None)
@@ -162,4 +162,4 @@ def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) ->
             log.warning("image of the chat question left out of the report: %s", error)
             shown = Picture(note="image not in the store")
     exported = story.get(deployment.exported, ExportedModel) if deployment.exported else None
-    return Chat(digest=digest, deployment=deployment, picture=shown, exported=exported)
+    return ChatView(digest=digest, deployment=deployment, picture=shown, exported=exported)

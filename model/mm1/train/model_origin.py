@@ -36,14 +36,12 @@ LANGUAGE_ONLY = ("text", "imported")
 """Stages whose checkpoints bring a language model alone; their tower and connector were never trained."""
 
 
-def settle_parts(
-    config: RunConfig, init: Checkpoint | None, vision: str, decoder: str, overrides: Sequence[str] = ()
-) -> RunConfig:
+def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Take out of the configuration what `init` or a folder brings.
 
     Args:
         config: the run with its overrides.
-        init: checkpoint to start from.
+        init_stage: stage of the checkpoint to start from, or empty.
         vision: folder of a tower, or empty.
         decoder: folder of a decoder, or empty.
         overrides: the ones that the user gave, to refuse those without effect.
@@ -51,17 +49,17 @@ def settle_parts(
     Raises:
         ConfigurationError: a part has no origin, two origins, or an override that could have no effect.
     """
-    if decoder and (init or config.stage != "text"):
+    if decoder and (init_stage or config.stage != "text"):
         raise ConfigurationError(
             "decoder: a folder goes into the text stage, without init; later stages take that checkpoint as init"
         )
-    whole = init is not None and init.stage not in LANGUAGE_ONLY
+    whole = init_stage not in ("", *LANGUAGE_ONLY)
     origins = {
         "vision": f"the folder {vision}" if vision else "init" if whole else "",
         "connector": "init" if whole and not vision else "",
-        "decoder": f"the folder {decoder}" if decoder else "init" if init else "",
+        "decoder": f"the folder {decoder}" if decoder else "init" if init_stage else "",
     }
-    upcycled = bool(init and config.model.decoder and config.model.decoder.num_experts)
+    upcycled = bool(init_stage and config.model.decoder and config.model.decoder.num_experts)
     effective = tuple(f"model.decoder.{field}=" for field in EXPERT_FIELDS) if upcycled else ()
     for part, origin in origins.items():
         given = [item.strip() for item in overrides if item.strip().startswith(f"model.{part}.")]

@@ -20,6 +20,7 @@ class Run(Config):
     steps: int = 10
     optim: Optim = Optim()
     frozen: tuple[str, ...] = ()
+    decay: Optim | None = None
 
 
 def test_override_reaches_a_nested_field_and_leaves_the_original():
@@ -35,7 +36,8 @@ def test_override_reaches_a_nested_field_and_leaves_the_original():
         ("optim.llr=1", ["optim", "llr", "did you mean", "lr"]),
         ("steps=many", ["steps", "integer", "many"]),
         ("steps", ["path=value"]),
-        ("steps.x=1", ["steps", "no field"]),
+        ("steps.x=1", ["steps is a value"]),
+        ("decay.x=1", ["has no decay"]),
     ],
 )
 def test_wrong_override_names_field_and_remedy(override, words):

@@ -23,35 +23,34 @@ def checkpoint_of(stage: str, model: dict | None = None) -> Checkpoint:
 @pytest.mark.parametrize(
     ("recipe", "stage", "vision", "fresh"),
     [
-        ("mm1_tiny", None, "", {"vision", "connector", "decoder"}),
+        ("mm1_tiny", "", "", {"vision", "connector", "decoder"}),
         ("mm1_tiny", "text", "", {"vision", "connector"}),
         ("mm1_tiny", "imported", "", {"vision", "connector"}),
         ("mm1_tiny", "pretrain", "", set()),
         ("mm1_tiny", "pretrain", "clip", {"connector"}),
-        ("mm1_tiny", None, "clip", {"connector", "decoder"}),
+        ("mm1_tiny", "", "clip", {"connector", "decoder"}),
         ("mm1_tiny_sft", "pretrain", "", set()),
         ("mm1_tiny_moe", "text", "", {"vision", "connector", "decoder"}),
     ],
 )
 def test_sections_are_kept_for_fresh_parts_only(recipe, stage, vision, fresh):
-    init = checkpoint_of(stage) if stage else None
-    config = settle_parts(registry.get(recipe), init, vision, "")
+    config = settle_parts(registry.get(recipe), stage, vision, "")
     assert {name for name in ModelConfig.model_fields if getattr(config.model, name) is not None} == fresh
 
 
 def test_parts_without_origin_and_overrides_without_effect_are_refused():
     with pytest.raises(ConfigurationError, match="give a checkpoint of the stage before as init"):
-        settle_parts(registry.get("mm1_tiny_sft"), None, "", "")
+        settle_parts(registry.get("mm1_tiny_sft"), "", "", "")
     with pytest.raises(ConfigurationError, match="the connector comes from init, so it has no effect"):
-        settle_parts(registry.get("mm1_tiny"), checkpoint_of("pretrain"), "", "", ["model.connector.depth=2"])
+        settle_parts(registry.get("mm1_tiny"), "pretrain", "", "", ["model.connector.depth=2"])
     moe, expert_fields = registry.get("mm1_tiny_moe"), ["model.decoder.num_experts=8", "model.decoder.sparse_every=1"]
-    assert settle_parts(moe, checkpoint_of("text"), "", "", expert_fields).model.decoder is not None
+    assert settle_parts(moe, "text", "", "", expert_fields).model.decoder is not None
     with pytest.raises(ConfigurationError, match=r"model.decoder.ffn_size=8: the decoder comes from init"):
-        settle_parts(moe, checkpoint_of("text"), "", "", [*expert_fields, "model.decoder.ffn_size=8"])
+        settle_parts(moe, "text", "", "", [*expert_fields, "model.decoder.ffn_size=8"])
     with pytest.raises(ConfigurationError, match=r"num_experts=8: the decoder comes from init"):
-        settle_parts(registry.get("mm1_tiny"), checkpoint_of("text"), "", "", ["model.decoder.num_experts=8"])
+        settle_parts(registry.get("mm1_tiny"), "text", "", "", ["model.decoder.num_experts=8"])
     with pytest.raises(ConfigurationError, match="goes into the text stage"):
-        settle_parts(registry.get("mm1_tiny"), None, "", "somewhere")
+        settle_parts(registry.get("mm1_tiny"), "", "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):
         check_against_mixture({"image_tokens": 16}, 4, True)
 
@@ -88,7 +87,7 @@ def text_base(mixture, tmp_path_factory):
 def test_a_text_base_gives_its_language_model_and_nothing_else(mixture, tmp_path, text_base):
     store, _, mix = mixture
     base, init = text_base
-    config = settle_parts(small_run("mm1_tiny", "train.seed=1"), init.checkpoint, "", "")
+    config = settle_parts(small_run("mm1_tiny", "train.seed=1"), init.checkpoint.stage, "", "")
     model, _ = build_model(config, mix, store, tmp_path, init=init)
     for name, parameter in model.named_parameters():
         is_language = "language_model" in name or name == "lm_head.weight"
@@ -99,7 +98,7 @@ def test_a_text_base_gives_its_language_model_and_nothing_else(mixture, tmp_path
 def test_an_upcycled_model_computes_what_the_dense_one_did(mixture, tmp_path, text_base):
     store, _, mix = mixture
     base, init = text_base
-    config = settle_parts(small_run("mm1_tiny_moe"), init.checkpoint, "", "")
+    config = settle_parts(small_run("mm1_tiny_moe"), init.checkpoint.stage, "", "")
     sparse, _ = build_model(config, mix, store, tmp_path, init=init)
     ids = torch.arange(4, 44).view(2, 20)
     with torch.no_grad():
@@ -113,7 +112,7 @@ def test_an_upcycled_model_computes_what_the_dense_one_did(mixture, tmp_path, te
 def test_upcycling_to_experts_of_another_width_is_refused(mixture, tmp_path, text_base):
     store, _, mix = mixture
     _, init = text_base
-    config = settle_parts(small_run("mm1_tiny_moe", "model.decoder.expert_ffn_size=32"), init.checkpoint, "", "")
+    config = settle_parts(small_run("mm1_tiny_moe", "model.decoder.expert_ffn_size=32"), init.checkpoint.stage, "", "")
     with pytest.raises(ConfigurationError, match="expert_ffn_size=32"):
         build_model(config, mix, store, tmp_path, init=init)
 
@@ -128,7 +127,7 @@ def test_real_parts_come_from_their_folders(mixture, tmp_path):
         Qwen3Config(**shape, num_hidden_layers=1, num_key_value_heads=2, head_dim=16, vocab_size=200, tie_word_embeddings=True)
     )
     decoder.save_pretrained(tmp_path / "qwen")
-    config = settle_parts(small_run("mm1_tiny_lm"), None, str(tmp_path / "clip"), str(tmp_path / "qwen"))
+    config = settle_parts(small_run("mm1_tiny_lm"), "", str(tmp_path / "clip"), str(tmp_path / "qwen"))
     assert config.model.decoder is None and config.model.vision is None
     model, processor = build_model(config, mix, store, tmp_path, vision=str(tmp_path / "clip"), decoder=str(tmp_path / "qwen"))
     vocabulary = len(processor.tokenizer)
@@ -145,7 +144,7 @@ def test_data_of_another_tokenizer_are_refused(mixture, tmp_path, text_base):
     store, _, _ = mixture
     _, init = text_base
     _, other = build_mix(store, tmp_path / "other", weights={"text": 1.0}, vocabulary=280)
-    config = settle_parts(small_run("mm1_tiny"), init.checkpoint, "", "")
+    config = settle_parts(small_run("mm1_tiny"), init.checkpoint.stage, "", "")
     with pytest.raises(ConfigurationError, match="its tokenizer is not the one"):
         build_model(config, other, store, tmp_path, init=init)
 

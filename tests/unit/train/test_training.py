@@ -323,7 +323,7 @@ def test_a_finished_checkpoint_is_a_model_that_loads(alone, mixture, tmp_path):
 def test_fine_tuning_goes_on_from_the_whole_model_of_its_init(alone, mixture, tmp_path):
     store = mixture[0]
     base = build(small_run("mm1_tiny_moe", "train.steps=2"), mixture, tmp_path, "base").go().manifest
-    config = settle_parts(small_run("mm1_tiny_sft", "train.steps=2"), load(base, Checkpoint), "", "")
+    config = settle_parts(small_run("mm1_tiny_sft", "train.steps=2"), load(base, Checkpoint).stage, "", "")
     job = TrainJob(config=config, data=mixture[1], init=base, store=store.uri, key="sft", folder=str(tmp_path / "sft"))
     run = build_run(job, 0, 1)
     start, _ = load_model(store, load(base, Checkpoint), tmp_path / "start")
@@ -342,7 +342,7 @@ def test_a_decoder_folder_is_published_without_training(mixture, tmp_path):
     shape = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 400, "head_dim": 16}
     decoder = Qwen3ForCausalLM(Qwen3Config(**shape, num_hidden_layers=1, num_key_value_heads=2))
     decoder.save_pretrained(tmp_path / "qwen")
-    config = settle_parts(small_run("mm1_tiny_lm"), None, "", str(tmp_path / "qwen"))
+    config = settle_parts(small_run("mm1_tiny_lm"), "", "", str(tmp_path / "qwen"))
     job = TrainJob(config=config, data=data, decoder=str(tmp_path / "qwen"), store=store.uri, key="x", folder=str(tmp_path))
     checkpoint = load(publish_imported(job, store, tmp_path / "scratch"), Checkpoint)
     assert (checkpoint.stage, checkpoint.step, checkpoint.config["model"]["decoder"]) == ("imported", 0, None)

@@ -51,14 +51,14 @@ def imported(mixture, folders, tmp_path_factory):
     store, data, _ = mixture
     scratch = tmp_path_factory.mktemp("import")
     decoder = str(folders / "qwen3")
-    config = settle_parts(small_run("mm1_tiny_lm"), None, "", decoder)
+    config = settle_parts(small_run("mm1_tiny_lm"), "", "", decoder)
     job = TrainJob(config=config, data=data, store=store.uri, key="import", folder=str(scratch), decoder=decoder)
     return Init(load(publish_imported(job, store, scratch), Checkpoint), store)
 
 
 def build(mixture, folder, init, recipe, *overrides, vision=""):
     store, _, mix = mixture
-    config = settle_parts(small_run(recipe, *overrides), init and init.checkpoint, vision, "")
+    config = settle_parts(small_run(recipe, *overrides), init.checkpoint.stage if init else "", vision, "")
     return build_model(config, mix, store, folder, init=init, vision=vision)
 
 
@@ -159,7 +159,7 @@ def test_a_decoder_is_imported_whatever_the_size_of_the_images(mixture, folders,
     store, data, mix = mixture
     decoder = str(folders / "qwen3")
     patch_size = mix.image_size_px // 2 + 1
-    config = settle_parts(small_run("mm1_tiny_lm", f"model.vision.patch_size_px={patch_size}"), None, "", decoder)
+    config = settle_parts(small_run("mm1_tiny_lm", f"model.vision.patch_size_px={patch_size}"), "", "", decoder)
     job = TrainJob(config=config, data=data, store=store.uri, key="odd", folder=str(tmp_path), decoder=decoder)
     checkpoint = load(publish_imported(job, store, tmp_path), Checkpoint)
     found = checkpoint.config["model"]["vision"]["patch_size_px"]

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PRETRAIN = str(ROOT / "workflows/pretrain.py")
 MANIFEST = "s3://b/store/manifests/" + "a" * 64 + ".json"
 WRONG = [
+    ("overrides=model.decoder.hidden_size=32", "the decoder comes from init, so it has no effect"),
     ("recipe=mm1_tny", "did you mean 'mm1_tiny'"),
     ("text_recipe=mm1_tiny_sft", "recipe mm1_tiny_sft is for stage sft"),
     ("overrides=train.stepz=20", "did you mean 'steps'"),
