@@ -9,12 +9,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mm1.errors import Outcome
 from mm1.manifests import Checkpoint, load
-from tests.integration.test_train_steps import RUN, STEPS, TIMEOUT_S, Trial, trainers_below
+from tests.integration.test_train_steps import RUN, STEPS, TIMEOUT_S, Trial
 from tests.support.tiny_runs import SMALL_PARTS, small_mix
+from tests.support.waiting import wait_for_end
+from tests.support.warm_python import WarmProcess
 
 pytestmark = pytest.mark.integration
 INJECTED = str(Path(__file__).parents[1] / "support" / "injected")
@@ -25,41 +28,35 @@ def data(tmp_path_factory) -> str:
     return small_mix(tmp_path_factory.mktemp("data"))[1]
 
 
-def ranks_of(trial: Trial) -> list[int]:
-    """The trainer processes of a trial, torchrun left out."""
-    found = []
-    for pid in trainers_below(trial.root / "work"):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"mm1.train" in command and b"torch.distributed.run" not in command:
-            found.append(pid)
-    return found
+def ranks_of(process: WarmProcess) -> list[int]:
+    """The trainer processes of a step: the children of its torchrun."""
+    return [rank.pid for torchrun in psutil.Process(process.pid).children() for rank in torchrun.children()]
 
 
-def test_a_killed_rank_ends_the_others_and_fewer_go_on(tmp_path, data):
-    trial = Trial(tmp_path, data)
+def test_a_killed_rank_ends_the_others_and_fewer_go_on(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
     run = (*RUN, "train.micro_batch=2")
     process = trial.start("--processes", "2", run=run)
-    trial.wait_for_step(process, 7)
-    ranks = ranks_of(trial)
+    trial.wait_for_checkpoint(process)
+    ranks = ranks_of(process)
     assert len(ranks) == 2
     killed = time.monotonic()
     os.kill(max(ranks), signal.SIGKILL)
     assert process.wait(TIMEOUT_S) == Outcome.NETWORK, trial.log[-3000:]
     assert time.monotonic() - killed < 60
-    assert ranks_of(trial) == []
+    wait_for_end(ranks, "the other rank")
     assert trial.finish("--processes", "1", run=run) == 0, trial.log[-3000:]
     assert "it was saved by 2 processes, and there are 1 now" in trial.log
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["resumed_from"] >= 5, metrics["steps"]) == (True, STEPS)
 
 
-def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, monkeypatch):
-    """128 sequences of 128 tokens at an inner width of 16,384: a GiB for each tensor that is kept."""
-    monkeypatch.setenv("PYTHONPATH", INJECTED)
-    monkeypatch.setenv("MM1_TEST_ROOM_MIB", "6500")
-    trial = Trial(tmp_path, data)
-    wide = (*SMALL_PARTS, "model.decoder.ffn_size=16384", "train.steps=1", "train.global_batch=128", "train.micro_batch=128")
-    assert trial.finish(run=(*wide, "train.checkpoint_every=1")) == 0, trial.log[-3000:]
+def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, warm_python):
+    """128 sequences of 64 tokens at an inner width of 8,192: 256 MiB for each tensor that is kept."""
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_ROOM_MIB": "3500"}
+    trial = Trial(tmp_path, data, warm_python)
+    wide = (*SMALL_PARTS, "model.decoder.ffn_size=8192", "train.steps=1", "train.global_batch=128", "train.micro_batch=128")
+    assert trial.finish(run=(*wide, "train.checkpoint_every=1"), env=env) == 0, trial.log[-3000:]
     assert "out of memory, micro_batch 128 -> 64" in trial.log
     record = trial.store.read_json("runs/manual/pretrain.json")
     assert record["facts"]["relaunched"][0].startswith("out of memory, micro_batch 128 -> 64")
@@ -79,10 +76,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(small_disk, data):
-    trial = Trial(small_disk / "trial", data)
+def test_a_full_disk_leaves_the_last_checkpoint_whole(small_disk, data, warm_python):
+    trial = Trial(small_disk / "trial", data, warm_python)
     process = trial.start()
-    trial.wait_for_step(process, 7)
+    trial.wait_for_checkpoint(process)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while True:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mm1.errors import Outcome
 from mm1.manifests import Checkpoint, load
 from mm1.store.local import LocalStore
 from tests.support.tiny_runs import SMALL_PARTS, small_mix
+from tests.support.waiting import wait_for_end, wait_until
+from tests.support.warm_python import WarmProcess, WarmPython
 
 pytestmark = pytest.mark.integration
 TIMEOUT_S = 240
@@ -36,26 +40,24 @@ class Trial:
 
     root: Path
     data: str
+    python: WarmPython
 
     @property
     def store(self) -> LocalStore:
         return LocalStore(self.root / "store")
 
-    def start(self, *arguments: str, step: str = "pretrain", recipe: str = "mm1_tiny", run=RUN) -> subprocess.Popen:
-        self.root.mkdir(parents=True, exist_ok=True)
+    def arguments(self, recipe: str = "mm1_tiny", run=RUN) -> list[str]:
         overrides = [item for override in run for item in ("--set", override)]
-        command = [sys.executable, "-m", f"mm1_components.{step}", "--data", self.data, "--recipe", recipe, *overrides]
-        places = [
-            "--store",
-            str(self.root / "store"),
-            "--work",
-            str(self.root / "work"),
-            "--progress",
-            str(self.root / "progress"),
-        ]
-        outputs = ["--out.manifest", str(self.root / "manifest"), "--artifact.metrics.json", str(self.root / "metrics.json")]
-        log = (self.root / "log.txt").open("a")
-        return subprocess.Popen([*command, *places, *outputs, *arguments], stdout=log, stderr=log)
+        paths = {"--store": "store", "--work": "work", "--progress": "progress"}
+        paths |= {"--out.manifest": "manifest", "--artifact.metrics.json": "metrics.json"}
+        options = [item for option, name in paths.items() for item in (option, str(self.root / name))]
+        return ["--data", self.data, "--recipe", recipe, *overrides, *options]
+
+    def start(self, *more: str, env: dict[str, str] | None = None, **keywords) -> WarmProcess:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "log.txt").open("a") as log:
+            arguments = [*self.arguments(**keywords), *more]
+            return self.python.start("mm1_components.pretrain", *arguments, stdout=log, stderr=log, env=env)
 
     def finish(self, *arguments: str, **keywords) -> int:
         return self.start(*arguments, **keywords).wait(TIMEOUT_S)
@@ -64,14 +66,20 @@ class Trial:
     def log(self) -> str:
         return (self.root / "log.txt").read_text()
 
-    def wait_for_step(self, process: subprocess.Popen, step: int) -> None:
-        deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline and process.poll() is None:
-            file = self.root / "progress"
-            if file.is_file() and int(file.read_text().split("/")[0] or 0) >= step:
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"step {step} was not reached:\n{self.log[-3000:]}")
+    def wait_for_step(self, process: WarmProcess, step: int) -> None:
+        progress = self.root / "progress"
+        self._wait(process, lambda: progress.is_file() and int(progress.read_text().split("/")[0] or 0) >= step)
+
+    def wait_for_checkpoint(self, process: WarmProcess) -> None:
+        """Checkpoints are written beside the training: they may be there only some steps later."""
+        self._wait(process, lambda: any(self.store.list("resume/")))
+
+    def _wait(self, process: WarmProcess, condition: Callable[[], bool]) -> None:
+        def holds() -> bool:
+            assert process.poll() is None, self.log[-3000:]
+            return condition()
+
+        wait_until(holds, "a step of the training", TIMEOUT_S)
 
     def digest(self) -> str:
         return (self.root / "manifest").read_text().rpartition("/")[2]
@@ -83,22 +91,21 @@ def data(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data) -> Trial:
-    trial = Trial(tmp_path_factory.mktemp("undisturbed"), data)
-    assert trial.finish() == 0, trial.log[-3000:]
-    return trial
+def undisturbed(made_once, data, warm_python) -> Trial:
+    """A run that starts as outside of tests, cold; on one core, so that its ranks have one thread as all others here."""
 
-
-def trainers_below(folder: Path) -> list[int]:
-    """Processes whose command line names a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    def train(folder: Path) -> None:
+        command = [sys.executable, "-m", "mm1_components.pretrain", *Trial(folder, data, warm_python).arguments()]
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {max(cores)})
         try:
-            if str(folder).encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        finally:
+            os.sched_setaffinity(0, cores)
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, output[-3000:]
+
+    return Trial(made_once("undisturbed", train), data, warm_python)
 
 
 def test_a_run_leaves_checkpoint_metrics_and_record(undisturbed):
@@ -113,23 +120,22 @@ def test_a_run_leaves_checkpoint_metrics_and_record(undisturbed):
     assert list(undisturbed.store.list("resume/")) == []
 
 
-def test_killed_and_started_again_gives_the_same_manifest(tmp_path, data, undisturbed):
-    trial = Trial(tmp_path, data)
+def test_killed_and_started_again_gives_the_same_manifest(tmp_path, data, warm_python, undisturbed):
+    trial = Trial(tmp_path, data, warm_python)
     process = trial.start()
     trial.wait_for_step(process, 12)
-    process.send_signal(signal.SIGKILL)
+    below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    assert len(below) >= 2
+    process.kill()
     process.wait()
-    deadline = time.monotonic() + 20
-    while trainers_below(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert trainers_below(tmp_path) == [], "the trainer outlived the step that started it"
+    wait_for_end(below, "the trainer, as the step that started it has ended")
     assert trial.finish() == 0, trial.log[-3000:]
     assert "goes on after step" in trial.log
     assert trial.digest() == undisturbed.digest()
 
 
-def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, undisturbed):
-    trial = Trial(tmp_path, data)
+def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, warm_python, undisturbed):
+    trial = Trial(tmp_path, data, warm_python)
     process = trial.start()
     trial.wait_for_step(process, 8)
     process.send_signal(signal.SIGTERM)
@@ -151,15 +157,15 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, undisturbed):
         (("--decoder", "tests"), {}, Outcome.CONFIGURATION, "goes into the text stage"),
     ],
 )
-def test_wrong_input_is_refused_before_training(tmp_path, data, arguments, keywords, code, says):
-    trial = Trial(tmp_path, data)
+def test_wrong_input_is_refused_before_training(tmp_path, data, warm_python, arguments, keywords, code, says):
+    trial = Trial(tmp_path, data, warm_python)
     assert trial.finish(*arguments, **keywords) == code
     assert says in trial.log
     assert not (tmp_path / "manifest").exists()
 
 
-def test_a_rank_that_fails_tells_its_class(tmp_path, data):
-    trial = Trial(tmp_path, data)
+def test_a_rank_that_fails_tells_its_class(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
     run = (*SMALL_PARTS, "train.steps=30", "train.global_batch=4", "train.micro_batch=4", "optim.lr=1e30", "optim.clip=0")
     assert trial.finish(run=run) == Outcome.DIVERGED, trial.log[-3000:]
     assert "a smaller optim.lr" in trial.log

@@ -8,7 +8,6 @@ when it begins to build the run. Nothing of the project knows of it.
 import os
 import resource
 import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -24,19 +23,17 @@ class _Failing(ModuleType):
         raise BY_OUTCOME[Outcome(int(os.environ["MM1_TEST_OUTCOME"]))]("told to fail")
 
 
-class _Limiting(MetaPathFinder):
-    """Sets the limit when the module that builds runs is looked for, and finds nothing itself."""
+def _limit(room_mib: int) -> None:
+    """Limit the address space; what a rank imports anyway does not count."""
+    import mm1.train.build  # noqa: F401
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "mm1.train.build":
-            import deepspeed  # noqa: F401  what a rank imports anyway does not count
-
-            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            room = int(os.environ["MM1_TEST_ROOM_MIB"]) << 20
-            resource.setrlimit(resource.RLIMIT_AS, (taken + room, taken + room))
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    room = room_mib << 20
+    resource.setrlimit(resource.RLIMIT_AS, (taken + room, taken + room))
 
 
-if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv and os.environ.get("MM1_TEST_ROOM_MIB"):
-    sys.meta_path.insert(0, _Limiting())
-if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv and os.environ.get("MM1_TEST_OUTCOME"):
-    sys.modules["mm1.train.build"] = _Failing("mm1.train.build")
+if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv:
+    if os.environ.get("MM1_TEST_ROOM_MIB"):
+        _limit(int(os.environ["MM1_TEST_ROOM_MIB"]))
+    if os.environ.get("MM1_TEST_OUTCOME"):
+        sys.modules["mm1.train.build"] = _Failing("mm1.train.build")

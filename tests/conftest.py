@@ -1,0 +1,50 @@
+"""What all tests share: one thread of torch for each process, a folder of the session, processes that start warm."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.warm_python import WarmPython
+
+# The models of tests are too small for two threads, which would only wait for each other while other tests use the cores.
+# OpenMP reads it when torch is loaded, here and in what a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def made_once(session_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Fills a folder for all tests of the session, whichever worker needs it first; from then on it is only read."""
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        path, done = session_folder / name, session_folder / f"{name}.done"
+        with (session_folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def warm_python(session_folder: Path) -> Iterator[WarmPython]:
+    """Starts ``python -m ...`` without the time that imports take."""
+    python = WarmPython(session_folder)
+    yield python
+    python.close()
