@@ -1,14 +1,11 @@
-"""Serving as people do it: export, contract test, the server as a process of its own, deploy and evaluate as steps."""
+"""Serving as people do it: contract test, the server as a process of its own, evaluate, gate and deploy as steps."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -16,15 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mm1.errors import CheckpointError, Outcome
 from mm1.manifests import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, load, publish, split_uri
 from mm1.modeling.export import export
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.processing import MM1Processor
+from mm1.serve import contract
 from mm1.serve.__main__ import main
-from mm1.serve.contract import check_contract
 from mm1.store.open import open_store
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
+from tests.support.serving import server
 from tests.support.tiny_mm1 import picture, tiny_mm1, write_benchmarks
 
 pytestmark = pytest.mark.integration
@@ -73,24 +74,40 @@ def run_step(place: Path, step: str, **inputs: object) -> tuple[int, dict[str, s
     return int(code), {path.name: path.read_text() for path in out.glob("*")}
 
 
-def test_the_contract_finds_a_difference(place, tmp_path):
+@pytest.fixture
+def quick_probe(monkeypatch) -> None:
+    """The contract's other side in this process, which has imported transformers; test_whole_chain starts the real one."""
+
+    def probe(folder: Path, request: Path, answer: Path, work: Path) -> None:
+        model = MM1ForConditionalGeneration.from_pretrained(folder).eval()
+        processor = MM1Processor.from_pretrained(folder)
+        answers = {}
+        for index, prompt in enumerate(json.loads(request.read_text())["prompts"]):
+            answers[f"{index}.logits"], answers[f"{index}.tokens"] = contract._ours(model, processor, prompt)
+        save_file(answers, answer)
+
+    monkeypatch.setattr(contract, "_probe", probe)
+
+
+def test_the_contract_finds_a_difference(quick_probe, tmp_path):
     model, processor = tiny_mm1()
     folder = export(model, processor, tmp_path / "exported")
     with torch.no_grad():
         model.lm_head.weight[7] += 1e-3
     with pytest.raises(CheckpointError, match=r"differ|otherwise"):
-        check_contract(model, processor, folder, tmp_path / "work")
+        contract.check_contract(model, processor, folder, tmp_path / "work")
 
 
+@pytest.mark.slow  # plain transformers are imported anew; what is imported by the model is checked by `make lint`
 def test_a_folder_that_plain_transformers_cannot_load_is_named(tmp_path):
     model, processor = tiny_mm1()
     folder = export(model, processor, tmp_path / "exported")
     (folder / "modeling.py").write_text("import mm1.errors")
     with pytest.raises(CheckpointError, match=r"does not load with plain transformers: .*mm1"):
-        check_contract(model, processor, folder, tmp_path / "work")
+        contract.check_contract(model, processor, folder, tmp_path / "work")
 
 
-def test_from_checkpoint_to_scores_decision_deployment_and_server(place, checkpoint, benchmarks):
+def test_from_checkpoint_to_scores_decision_and_deployment(quick_probe, place, checkpoint, benchmarks):
     code, outputs = run_step(
         place,
         "evaluate",
@@ -130,43 +147,21 @@ def test_from_checkpoint_to_scores_decision_deployment_and_server(place, checkpo
     assert code == 0 and refused["deployed"] == "false"
     assert "fail" in load(refused["manifest"], Deployment).reason
 
-    serve_and_ask(deployed["manifest"], deployment)
 
-
-def serve_and_ask(address: str, deployment: Deployment) -> None:
-    command = [sys.executable, "-m", "mm1.serve", "--model", address, "--port", "0", "--name", "tiny"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    try:
-        line = process.stdout.readline()
-        url = re.search(r"http://\S+", line)[0]
-        assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok", "model": "tiny"}
-        (example,) = httpx.get(f"{url}/examples", trust_env=False).json()
-        content = [{"type": "image_url", "image_url": {"url": example["image"]}}, {"type": "text", "text": example["question"]}]
-        body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8}
-        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False).json()
-        assert reply["choices"][0]["message"]["content"] == deployment.sample["answer"]
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    assert "Traceback" not in stderr and "stopped" in stderr
-
-
-def test_the_server_stops_in_good_order_while_somebody_listens(place, checkpoint):
-    command = [sys.executable, "-m", "mm1.serve", "--model", checkpoint, "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    url = re.search(r"http://\S+", process.stdout.readline())[0]
+def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_python, tmp_path):
+    log = tmp_path / "server.txt"
     body = {"messages": [{"role": "user", "content": "red ring"}], "stream": True, "max_tokens": 400}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False) as response:
-        lines = response.iter_lines()
-        next(lines)
-        process.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        for _ in lines:
-            pass
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0 and "Traceback" not in stderr, stderr
-    assert time.monotonic() - started < 30
+    with server(warm_python, log, "--model", checkpoint) as (url, process):
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            started = time.monotonic()
+            for _ in lines:
+                pass
+        assert process.wait(60) == 0
+        assert time.monotonic() - started < 30
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from typing import IO, Any
 from mm1_components.ranks.torchrun import PROCESS_SETTINGS
 
 ROOT = Path(__file__).parents[2]
-SERVER = "tests.support.warm_server"
+SERVER = "from tests.support.warm_server import main; main()"
 SETTINGS = PROCESS_SETTINGS | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 """Environment of the server, as far as libraries read it while they are loaded. CUDA does not survive a fork."""
 START_TIMEOUT_S = 240.0
@@ -149,7 +149,7 @@ class WarmPython:
         ours, theirs = socket.socketpair()
         with log.open("w") as output, ours, theirs:
             subprocess.Popen(
-                [sys.executable, "-m", SERVER, self._address, str(theirs.fileno())],
+                [sys.executable, "-c", SERVER, self._address, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

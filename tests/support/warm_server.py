@@ -1,4 +1,4 @@
-"""The server behind :mod:`tests.support.warm_python`: ``python -m tests.support.warm_server SOCKET READY``.
+"""The server behind :mod:`tests.support.warm_python`.
 
 It runs no operation of torch itself, so that no thread of a computation is lost in a fork.
 """
@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import os
-import runpy
 import selectors
 import signal
 import socket
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,14 +29,15 @@ from typing import IO, Any, NoReturn
 from mm1 import machine
 
 IMPORTED = (
-    *("torch.distributed.run", "deepspeed", "mm1.train.build", "mm1.evals.harness", "mm1.serve.app", "mm1.serve.contract"),
-    *("mm1.report.page", "mm1.world.write", "mm1_components.wrapper.execute", "mm1_workflows.cli.app"),
+    *("torch.distributed.run", "deepspeed", "distutils.ccompiler", "pyarrow.dataset", "feast", "dask.dataframe", "duckdb"),
+    *("mm1.train.build", "mm1.evals.harness", "mm1.serve.app", "mm1.serve.server", "mm1.serve.contract", "mm1.report.page"),
+    *("mm1_components.wrapper.execute", "mm1_workflows.cli.app", "hera.workflows"),
 )
 MAX_REQUEST_BYTES = 1 << 20
 
 
 def main() -> None:
-    """Import, say that it is done, serve."""
+    """Import, say that it is done, serve; the arguments are the socket's path and the descriptor to say it to."""
     address, ready = sys.argv[1:]
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     Path(address).unlink(missing_ok=True)  # of a server that was killed
@@ -168,7 +169,7 @@ def _run(module: str, added_path: str) -> int:
             sys.modules.pop("sitecustomize", None)  # that of the server
             if importlib.util.find_spec("sitecustomize"):
                 importlib.import_module("sitecustomize")
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        _run_as_main(module)
         return 0
     except SystemExit as end:
         if isinstance(end.code, int | None):
@@ -181,6 +182,20 @@ def _run(module: str, added_path: str) -> int:
     except BaseException:  # noqa: BLE001 - the interpreter itself is the next one
         traceback.print_exc()
         return 1
+
+
+def _run_as_main(name: str) -> None:
+    """What runpy does, in one frame: torchrun looks at its whole stack often, and those of runpy take long to look at."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    if spec is None:
+        sys.exit(f"{sys.executable}: No module named {name}")
+    module = types.ModuleType("__main__")
+    module.__file__, module.__spec__, module.__loader__, module.__package__ = spec.origin, spec, spec.loader, spec.parent
+    sys.modules["__main__"] = module
+    sys.argv[0] = str(spec.origin)
+    exec(spec.loader.get_code(spec.name), module.__dict__)
 
 
 def _leave(code: int) -> NoReturn:
@@ -213,7 +228,3 @@ def _text_stream(number: int, unbuffered: bool, line_buffering: bool, errors: st
     raw = io.FileIO(number, "w", closefd=False)
     buffered: Any = raw if unbuffered else io.BufferedWriter(raw)
     return io.TextIOWrapper(buffered, "utf-8", errors, line_buffering=line_buffering, write_through=unbuffered)
-
-
-if __name__ == "__main__":
-    main()
