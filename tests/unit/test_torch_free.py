@@ -38,6 +38,7 @@ def light_modules() -> list[str]:
     found += [name for name in modules_below("mm1.data", library / "data") if name.split(".")[-1] not in NEEDS_TORCH]
     found += [f"mm1.{path.parent.name}.config" for path in sorted(library.glob("*/config.py"))]
     found += ["mm1.evals.gate"]
+    found += ["mm1.train.callbacks.wandb"]  # a process of its own beside each run
     found += modules_below("mm1_components", ROOT / "components" / "mm1_components")
     return sorted(set(found))
 

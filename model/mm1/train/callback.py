@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mm1.train.progress import Progress
-from mm1.train.step import StepResult
+
+if TYPE_CHECKING:  # torch, which the process that feeds Weights & Biases beside a run does not need
+    from mm1.train.step import StepResult
 
 
 class Callback:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mm1.train.step import StepResult
+if TYPE_CHECKING:  # torch; whoever only looks at a run has no need of it
+    from mm1.train.step import StepResult
 
 
 @dataclass
