@@ -9,6 +9,9 @@ PROFILE ?= runs/images.yaml
 IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_IMAGE)" --tag "$(TAG)" --registry "$(REGISTRY)" \
 	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
 
+# Compiled modules are kept, whatever the environment says: without them torch and transformers take twice as long to import.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run serve test lint format compile architecture golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,12 @@ from tests.support.warm_python import WarmPython
 # The models of tests are too small for two threads, which would only wait for each other while other tests use the cores.
 # OpenMP reads it when torch is loaded, here and in what a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported to itself: DeepSpeed collects garbage dozens of times for an engine, a third of a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,6 @@ def test_the_contract_finds_a_difference(quick_probe, tmp_path):
         contract.check_contract(model, processor, folder, tmp_path / "work")
 
 
-@pytest.mark.slow  # plain transformers are imported anew; what is imported by the model is checked by `make lint`
 def test_a_folder_that_plain_transformers_cannot_load_is_named(tmp_path):
     model, processor = tiny_mm1()
     folder = export(model, processor, tmp_path / "exported")

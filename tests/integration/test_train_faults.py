@@ -53,7 +53,7 @@ def test_a_killed_rank_ends_the_others_and_fewer_go_on(tmp_path, data, warm_pyth
 
 def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, warm_python):
     """128 sequences of 64 tokens at an inner width of 8,192: 256 MiB for each tensor that is kept."""
-    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_ROOM_MIB": "3500"}
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_ROOM_MIB": "2500"}
     trial = Trial(tmp_path, data, warm_python)
     wide = (*SMALL_PARTS, "model.decoder.ffn_size=8192", "train.steps=1", "train.global_batch=128", "train.micro_batch=128")
     assert trial.finish(run=(*wide, "train.checkpoint_every=1"), env=env) == 0, trial.log[-3000:]

@@ -178,7 +178,6 @@ cli(["-c", sys.argv[1], "apply"])
 """
 
 
-@pytest.mark.slow
 def test_feast_apply_accepts_the_repository_and_answers_from_it(known, tmp_path):
     """The repository's own files, only its rows and registry moved: feast apply, then sqlite answers."""
     store, _, first, _ = known

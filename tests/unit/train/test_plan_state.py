@@ -68,7 +68,6 @@ def measured(config):
     step([batch], 1.0)
     engine.step = update
     release(step)
-    gc.unfreeze()
     return found
 
 
