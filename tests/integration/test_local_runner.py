@@ -25,6 +25,7 @@ from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.runner import Runner, RunResult
 from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, events, toy
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -78,15 +79,12 @@ def test_independent_tasks_run_side_by_side_within_the_cores(place: Path) -> Non
 
     def body(w: Workflow) -> None:
         for name in ("a", "b", "c"):
-            toy(name, say=name, seconds=0.8, folder=notes)
+            toy(name, say=name, company=2, folder=notes)
 
     result = run(build(body), place, cores=2)
     assert result.exit_code == 0
-    running = most = 0
-    for kind, _, _ in events(place / "notes"):
-        running += 1 if kind == "start" else -1
-        most = max(most, running)
-    assert most == 2
+    *_, last = sorted(item.started for item in result.instances)
+    assert last >= min(item.ended for item in result.instances)
 
 
 def test_a_false_condition_skips_the_task_and_what_follows(place: Path) -> None:
@@ -165,7 +163,7 @@ def test_after_a_failure_nothing_new_starts_and_the_exit_task_still_runs(place: 
 
     def body(w: Workflow) -> None:
         bad = toy("bad", fail=81, folder=notes)
-        slow = toy("slow", say="kept", seconds=1.0, folder=notes)
+        slow = toy("slow", say="kept", outlives="bad", folder=notes)
         later = toy("later", say=slow.get_parameter("text"), folder=notes)
         bad >> later
         slow >> later
@@ -259,13 +257,6 @@ def command(place: Path, file: Path, *more: str) -> list[str]:
     return [*words, "--store", str(place / "store"), "--folder", str(place / "runs"), *more]
 
 
-def wait_for(path: Path, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.is_file():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.05)
-
-
 def test_interrupt_stops_in_order_and_the_command_that_is_shown_continues(place: Path) -> None:
     notes = str(place / "notes")
 
@@ -277,7 +268,7 @@ def test_interrupt_stops_in_order_and_the_command_that_is_shown_continues(place:
     file = workflow_file(place, build(body, seconds="0.1"))
     words = command(place, file, "-p", "seconds=30")
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for(place / "store/runs/r/second.json")
+    wait_until((place / "store/runs/r/second.json").is_file, "the start of the task")
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -297,7 +288,7 @@ def test_a_second_run_in_the_same_folder_is_refused(place: Path) -> None:
     file = workflow_file(place, build(body))
     first = subprocess.Popen(command(place, file), stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        wait_for(place / "store/runs/r/long.json")
+        wait_until((place / "store/runs/r/long.json").is_file, "the start of the task")
         second = subprocess.run(command(place, file), capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == Outcome.CONFIGURATION
         assert "is in use" in second.stderr and str(first.pid) in second.stderr
@@ -312,7 +303,7 @@ def test_tasks_of_a_killed_runner_end_too(place: Path) -> None:
 
     file = workflow_file(place, build(body, seconds="0.1"))
     first = subprocess.Popen(command(place, file, "-p", "seconds=40"), stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(place / "store/runs/r/long.json")
+    wait_until((place / "store/runs/r/long.json").is_file, "the start of the task")
     first.kill()
     first.wait()
     again = subprocess.run(command(place, file), capture_output=True, text=True, timeout=30, check=False)

@@ -56,4 +56,4 @@ def events(folder: Path) -> list[tuple[str, str, float]]:
     """(start or end, task, time) in the order in which they happened."""
     file = folder / "events.txt"
     lines = [line.split() for line in file.read_text().splitlines()] if file.is_file() else []
-    return [(kind, task, float(when)) for kind, task, when in lines]
+    return [(kind, task, float(when)) for kind, task, when, *_ in lines]

@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import mm1_components.ingest as ingest_module
@@ -26,6 +24,7 @@ from mm1_components.wrapper.execute import execute
 from tests.support.mixtures import encoded_image
 from tests.support.raw_files import write_img2dataset, write_text
 from tests.support.s3_server import s3_server
+from tests.support.waiting import wait_for_end, wait_until
 
 SETTINGS = {"preset": "toy", "vocabulary": 400}
 PART = 40_000
@@ -192,13 +191,11 @@ def started(tmp_path, raw, *, stop, die):
 def test_killed_and_started_again_it_does_only_what_is_missing(raw, tmp_path):
     first = started(tmp_path, raw, stop=3, die=False)
     seen = [first.stdout.readline().split() for _ in range(4)]
-    time.sleep(1.0)
+    remembered = tmp_path / "store" / "cache" / "ingest_parts"
+    wait_until(lambda: len([*remembered.glob("*.json")]) == 3, "the other parts")
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    ended = time.monotonic() + 15
-    while any(psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie" for *_, pid in seen):
-        assert time.monotonic() < ended, "workers outlived ingest"
-        time.sleep(0.1)
+    wait_for_end({int(pid) for *_, pid in seen}, "the processes of ingest, as it has ended")
     assert not (tmp_path / "out").exists()
     again = started(tmp_path, raw, stop=-1, die=False)
     out, err = again.communicate(timeout=120)

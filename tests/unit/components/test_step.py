@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from mm1.store.open import open_store
 from mm1_components.wrapper.arguments import ManifestUri, Source, build_parser
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import execute
+from tests.support.waiting import wait_until
 
 CALLS = []
 
@@ -191,9 +191,7 @@ def test_signal_ends_it_orderly_with_87_and_no_scratch_left(tmp_path, number):
         [sys.executable, "-c", SCRIPT, "--store", str(tmp_path / "store"), "--run", "r1", str(sign)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(roots)},
     )
-    while not (sign.exists() and sign.read_text()):
-        assert child.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: sign.exists() and sign.read_text(), "the start of the step")
     child.send_signal(number)
     assert child.wait(10) == Outcome.PREEMPTED
     assert "run the same command again" in record(tmp_path)["message"]

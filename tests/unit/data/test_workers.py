@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import count, islice
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from mm1.data.load.workers import Workers
 from mm1.errors import DataError
+from tests.support.waiting import wait_for_end
 
 SLOT = 1 << 16
 
@@ -115,10 +115,7 @@ def test_nothing_is_left_of_a_parent_that_was_killed(idle):
     assert len(workers) == 2 and all(psutil.pid_exists(worker) for worker in workers)
     parent.kill()
     parent.wait()
-    ended = time.monotonic() + 20
-    while any(psutil.pid_exists(worker) and psutil.Process(worker).status() != "zombie" for worker in workers):
-        assert time.monotonic() < ended, "workers outlived their parent"
-        time.sleep(0.05)
+    wait_for_end(workers, "the workers, as their parent has ended")
     assert set(Path("/dev/shm").iterdir()) <= before
     parent.stdout.close()
     parent.stdin.close()

@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from mm1.train import run_files as kept
 from mm1.train.callbacks import wandb as callback_module
 from mm1.train.callbacks.wandb import Wandb, follow, run_id
 from mm1.train.progress import Progress
+from tests.support.waiting import wait_for_end, wait_until
 
 STAND_IN = """
 import json, os, sys
@@ -164,21 +164,17 @@ def test_of_a_quick_run_some_rows_are_handed_on_and_the_last(tmp_path):
 def test_it_ends_with_a_trainer_that_is_killed(tmp_path, stand_in):
     stand_in.noting()
     program = f"""
-import os, signal, sys, time
+import os, signal
 from pathlib import Path
+from tests.support.waiting import wait_until
 from tests.unit.train.test_run_metrics_wandb import Beside
 run = Beside(Path({str(tmp_path)!r}))
 run.do_steps(4)
-while not Path({str(tmp_path / "notes.jsonl")!r}).exists():
-    time.sleep(0.05)
+wait_until(Path({str(tmp_path / "notes.jsonl")!r}).exists, "the start of wandb")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False)
-    deadline = time.monotonic() + 20
-    while "finished" not in stand_in.notes()[-1] and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: "finished" in stand_in.notes()[-1], "the end of wandb's run")
     notes = stand_in.notes()
     assert [note["row"] for note in notes if "row" in note] == [1, 2, 3, 4]
-    while psutil.pid_exists(notes[0]["pid"]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(notes[0]["pid"])
+    wait_for_end([notes[0]["pid"]], "the process of wandb")

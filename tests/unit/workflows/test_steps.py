@@ -37,7 +37,8 @@ def test_a_step_becomes_one_template_with_all_its_inputs() -> None:
     template = read_template(templates["step-toy"])
     assert template.command == ("python", "-m", "tests.support.toy_steps")
     assert template.inputs == {
-        "say": "", "then": "", "seconds": "0.0", "fail": "0", "fail_times": "0", "folder": "", "count": "3", "task": None,
+        "say": "", "then": "", "seconds": "0.0", "fail": "0", "fail_times": "0", "folder": "", "count": "3", "company": "1",
+        "outlives": "", "task": None,
     }  # fmt: skip
     assert template.input_types["seconds"] == "number" and template.input_types["count"] == "integer"
     assert "--fail-times={{inputs.parameters.fail_times}}" in template.args
