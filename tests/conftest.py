@@ -8,14 +8,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.warm_python import WarmPython
+if TYPE_CHECKING:
+    from tests.support.warm_python import WarmPython
 
-# The models of tests are too small for two threads, which would only wait for each other while other tests use the cores.
-# OpenMP reads it when torch is loaded, here and in what a test starts.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "MM1_TEST_GPU" not in os.environ:
+    # The models of these tests are too small for two threads, which would only wait for each other while other tests use the
+    # cores. OpenMP reads it when torch is loaded, here and in what a test starts.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
@@ -52,6 +55,8 @@ def made_once(session_folder: Path) -> Callable[[str, Callable[[Path], None]], P
 @pytest.fixture(scope="session")
 def warm_python(session_folder: Path) -> Iterator[WarmPython]:
     """Starts ``python -m ...`` without the time that imports take."""
+    from tests.support.warm_python import WarmPython
+
     python = WarmPython(session_folder)
     yield python
     python.close()

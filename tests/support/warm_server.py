@@ -6,6 +6,7 @@ It runs no operation of torch itself, so that no thread of a computation is lost
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -34,6 +35,8 @@ IMPORTED = (
     *("mm1_components.wrapper.execute", "mm1_workflows.cli.app", "hera.workflows"),
 )
 MAX_REQUEST_BYTES = 1 << 20
+AT_EXIT: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [(logging.shutdown, (), {})]
+"""What the imported modules want to be done at the end of a process."""
 
 
 def main() -> None:
@@ -43,67 +46,77 @@ def main() -> None:
     Path(address).unlink(missing_ok=True)  # of a server that was killed
     listener.bind(address)
     listener.listen(64)
-    subprocess.Popen = _Popen  # type: ignore[misc] # before others import it by name
+    subprocess.Popen = _Popen  # before others import it by name
     machine.affinity = lambda: {0}  # ranks of one thread: for models this small, two would only wait for each other
+    register, atexit.register = atexit.register, _note_at_exit
     for module in IMPORTED:
         importlib.import_module(module)
+    atexit.register = register
     with socket.socket(fileno=int(ready)) as told:
         told.send(b"1")
     _serve(listener)
+
+
+def _note_at_exit(function: Any, *arguments: Any, **options: Any) -> Any:
+    """In the place of atexit.register while the server imports: it is for the children to do."""
+    AT_EXIT.append((function, arguments, options))
+    return function
 
 
 def _serve(listener: socket.socket) -> None:
     """Fork a child for each connection that asks for one, until nobody is connected."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    children: dict[int, tuple[int, socket.socket]] = {}  # descriptor of a child -> its process ID, and who asked for it
+    children: dict[Any, int] = {}  # connection -> process ID of the child that it has asked for and that is running
     while True:
         for key, _ in selector.select():
             if key.fileobj is listener:
                 selector.register(listener.accept()[0], selectors.EVENT_READ)
-            elif isinstance(key.fileobj, int):
-                selector.unregister(key.fd)
+            elif key.data is not None:  # a child has ended; its descriptor says for whom it ran
+                selector.unregister(key.fileobj)
                 os.close(key.fd)
-                pid, connection = children.pop(key.fd)
-                _tell(connection, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-            elif (pid := _answer(key.fileobj)) is not None:
-                descriptor = os.pidfd_open(pid)
-                children[descriptor] = pid, key.fileobj
-                selector.register(descriptor, selectors.EVENT_READ)
+                code = os.waitstatus_to_exitcode(os.waitpid(children.pop(key.data), 0)[1])
+                _tell(key.data, code)
+            elif request := _receive(key.fileobj):
+                children[key.fileobj] = pid = _fork(*request)
+                _tell(key.fileobj, pid)
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, data=key.fileobj)
             else:
                 selector.unregister(key.fileobj)
-                key.fileobj.close()
+                if pid := children.get(key.fileobj, 0):  # whoever has asked for it is gone
+                    os.kill(pid, signal.SIGKILL)
         if len(selector.get_map()) == 1:
             return
 
 
-def _answer(connection: Any) -> int | None:
-    """Start what a connection asks for; None when it was closed."""
+def _receive(connection: Any) -> tuple[dict[str, Any], list[int]] | None:
+    """What a connection asks for, and the standard streams that come with it; None when it was closed."""
     message, streams, *_ = socket.recv_fds(connection, MAX_REQUEST_BYTES, 3)
-    if not message:
-        return None
-    request = json.loads(message)
+    return (json.loads(message), streams) if message else None
+
+
+def _fork(request: dict[str, Any], streams: list[int]) -> int:
     pid = os.fork()
     if pid == 0:
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-        os.chdir(request["cwd"])
-        os.setsid()
-        _become(request["argv"], request["env"])
+        try:
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            os.chdir(request["cwd"])
+            os.setsid()
+            _become(request["argv"], request["env"])
+        finally:  # a second server must not come of it
+            os._exit(1)
     for stream in streams:
         os.close(stream)
-    _tell(connection, pid)
     return pid
 
 
 def _tell(connection: socket.socket, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it may be gone
         connection.send(str(number).encode())
-    except OSError:
-        return  # a test that is over already
 
 
-class _Popen(subprocess.Popen):  # type: ignore[type-arg]
+class _Popen(subprocess.Popen):
     """Goes on in the fork where the command is ``python -m``; other commands are executed as always."""
 
     def __init__(self, args: Any, *positional: Any, **options: Any) -> None:
@@ -138,8 +151,11 @@ def _become(argv: list[str], env: Mapping[str, str], kept: Sequence[int] = ()) -
     """Turn this process, which was just forked, into the one that ``python -m`` would start."""
     gc.freeze()  # what the parent holds is not for this process to close
     gc.enable()  # subprocess disables it around a fork
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False
+    atexit._clear()
+    for function, arguments, options in AT_EXIT:
+        atexit.register(function, *arguments, **options)
+    weakref.finalize._registry.clear()
+    weakref.finalize._registered_with_atexit = False
     first = 3
     for number in [*sorted(kept), os.sysconf("SC_OPEN_MAX")]:
         os.closerange(first, number)
@@ -150,9 +166,10 @@ def _become(argv: list[str], env: Mapping[str, str], kept: Sequence[int] = ()) -
     index = _module_index(argv)
     assert index is not None
     unbuffered = "-u" in argv[:index] or bool(env.get("PYTHONUNBUFFERED"))
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
-    sys.stdout = sys.__stdout__ = _text_stream(1, unbuffered, line_buffering=False, errors="strict")
-    sys.stderr = sys.__stderr__ = _text_stream(2, unbuffered, line_buffering=True, errors="backslashreplace")
+    stdin = io.BufferedReader(io.FileIO(0, closefd=False))
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(stdin, "utf-8", sys.__stdin__.errors)
+    sys.stdout = sys.__stdout__ = _text_stream(1, unbuffered, line_buffering=False, errors=sys.__stdout__.errors)
+    sys.stderr = sys.__stderr__ = _text_stream(2, unbuffered, line_buffering=not unbuffered, errors="backslashreplace")
     for handler in list(logging.root.handlers):
         logging.root.removeHandler(handler)
     logging.root.setLevel(logging.WARNING)
@@ -201,7 +218,7 @@ def _run_as_main(name: str) -> None:
 def _leave(code: int) -> NoReturn:
     """End as an interpreter does: threads, what is registered with atexit, streams."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
+        threading._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
