@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from mm1.checkpoint import stream
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.read import load_model, load_state
 from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint, skip_batch, skipped_batches
@@ -174,3 +175,12 @@ def test_files_written_in_one_pass_are_read_by_the_library(shapes):
         found = load_file(path)
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items())
+
+
+def test_tensors_longer_than_a_chunk_are_written_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "CHUNK_BYTES", 100)
+    tensors = {str(size): torch.arange(size, dtype=torch.int32) for size in (3, 24, 25, 26, 49, 50, 51, 200)}
+    path = tmp_path / "x.safetensors"
+    assert write_safetensors(path, tensors) == digest_of_file(path)
+    found = load_file(path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
