@@ -153,7 +153,7 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, warm_python, u
         ((), {"recipe": "mm1_tinny"}, Outcome.CONFIGURATION, "did you mean 'mm1_tiny'"),
         ((), {"run": ("train.stepz=1",)}, Outcome.CONFIGURATION, "did you mean 'steps'"),
         ((), {"run": ("train.global_batch=0",)}, Outcome.CONFIGURATION, "train.global_batch"),
-        ((), {"recipe": "mm1_tiny_sft", "run": ()}, Outcome.CONFIGURATION, "use the step sft"),
+        ((), {"recipe": "mm1_tiny_sft", "run": ()}, Outcome.CONFIGURATION, "is for stage sft, but step pretrain"),
         (("--decoder", "tests"), {}, Outcome.CONFIGURATION, "goes into the text stage"),
     ],
 )
