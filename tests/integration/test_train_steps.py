@@ -23,7 +23,7 @@ from tests.support.warm_python import WarmProcess, WarmPython
 
 pytestmark = pytest.mark.integration
 TIMEOUT_S = 240
-STEPS = 30
+STEPS = 40
 RUN = (
     *SMALL_PARTS,
     f"train.steps={STEPS}",

@@ -103,6 +103,7 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
                 os.dup2(stream, number)
             os.chdir(request["cwd"])
             os.setsid()
+            machine.die_with_parent()
             _become(request["argv"], request["env"])
         finally:  # a second server must not come of it
             os._exit(1)
