@@ -148,7 +148,7 @@ class WarmPython:
     def _start_server(self, log: Path) -> None:
         ours, theirs = socket.socketpair()
         with log.open("w") as output, ours, theirs:
-            subprocess.Popen(
+            subprocess.run(
                 [sys.executable, "-c", SERVER, self._address, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -157,6 +157,7 @@ class WarmPython:
                 env=os.environ | SETTINGS,
                 cwd=ROOT,
                 start_new_session=True,
+                check=True,
             )
             theirs.close()
             ours.settimeout(START_TIMEOUT_S)
