@@ -92,14 +92,15 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(made_once, data, warm_python) -> Trial:
-    """A run that starts as outside of tests, cold; on one core, so that its ranks have one thread as all others here."""
+    """A run that starts as outside of tests, cold; on one core and no GPU, as the warm ones that it is compared with."""
 
     def train(folder: Path) -> None:
         command = [sys.executable, "-m", "mm1_components.pretrain", *Trial(folder, data, warm_python).arguments()]
         cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {max(cores)})
         try:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
         finally:
             os.sched_setaffinity(0, cores)
         output, _ = process.communicate(timeout=TIMEOUT_S)
