@@ -204,6 +204,8 @@ OUT_OF_MEMORY_SIGNS = (
     "ALLOC_FAILED",
 )
 """Texts of errors in C++ and CUDA libraries that are not `MemoryError`."""
+OUT_OF_MEMORY_LINES = ("could not create a primitive",)
+"""Whole first lines of such errors: oneDNN says so when memory runs out, and with more words when it lacks an operation."""
 DEVICE_SIGNS = ("uncorrectable ECC", "ECC error", "hardware failure", "fell off the bus", "busy or unavailable")
 """Texts of CUDA errors that another device does not have."""
 PEER_SIGNS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo", "Timed out waiting")
@@ -259,9 +261,11 @@ def typed(error: BaseException) -> Mm1Error | None:
 
 def _typed_runtime_error(text: str) -> Mm1Error | None:
     """Torch and its backends tell their errors apart by the text only."""
-    first = text.splitlines()[0][:300] if text else ""
-    if any(sign.lower() in text.lower() for sign in OUT_OF_MEMORY_SIGNS):
+    first = text.splitlines()[0].strip()[:300] if text else ""
+    if first in OUT_OF_MEMORY_LINES or any(sign.lower() in text.lower() for sign in OUT_OF_MEMORY_SIGNS):
         return OutOfMemory(OUT_OF_MEMORY_HINT)
+    if "can't start new thread" in text:  # as fork does in the same place
+        return from_os_error(OSError(errno.EAGAIN, "no more threads or processes can be started"))
     if any(sign in text for sign in DEVICE_SIGNS):
         return HardwareError(f"a device reported a fault: {first}")
     if any(sign in text for sign in PEER_SIGNS):

@@ -27,6 +27,7 @@ OUT_OF_MEMORY = [
     RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("could not create a primitive"),
     OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
 ]
 
@@ -72,6 +73,8 @@ def test_errors_of_the_system_are_retried_only_if_they_may_pass(number: int, out
         (RuntimeError("Connection closed by peer [127.0.0.1]:29500"), Outcome.NETWORK),
         (RuntimeError("NCCL error: unhandled system error"), Outcome.NETWORK),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), Outcome.HARDWARE),
+        (RuntimeError("can't start new thread"), Outcome.NETWORK),
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), Outcome.UNHANDLED),
         (RuntimeError("CUDA error: device-side assert triggered"), Outcome.UNHANDLED),
         (Exception("I/O error: No space left on device (os error 28)"), Outcome.NETWORK),
         (ConnectionResetError("by peer"), Outcome.NETWORK),
