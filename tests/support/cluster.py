@@ -22,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from mm1_workflows.authoring import profiles
+
 ROOT = Path(__file__).resolve().parents[2]
 KUEUE = "kueue.x-k8s.io/v1beta2"
 BASE_IMAGE = "localhost/debian-python:3.11"
@@ -171,7 +173,7 @@ class Cluster:
             inject: let ranks do what :mod:`tests.support.injected.sitecustomize` is told by the environment.
             environment: of all pods.
         """
-        known = ROOT / "workflows" / "profiles" / f"{self.profile}.yaml"
+        known = profiles.FOLDER / f"{self.profile}.yaml"
         content = yaml.safe_load((known if known.is_file() else Path(self.profile)).read_text())
         paths = ["/opt/tests", *(["/opt/tests/tests/support/injected"] if inject else [])]
         content["environment"]["PYTHONPATH"] += "".join(f":{one}" for one in paths)
