@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from mm1.config.resolve import suggest
+from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri, Source
 from mm1_components.wrapper.declaration import Context, Step
@@ -111,11 +112,15 @@ def eval_config(
     from mm1.config.resolve import validate
     from mm1.evals.config import EvalConfig
 
-    if not all(word.isdigit() for word in shots.split()):
-        raise ConfigurationError(f"shots: expected numbers separated by spaces, for example '0 4 8', got {shots!r}")
+    try:
+        numbers = [parse_integer(word) for word in shots.split()]
+    except ValueError:
+        raise ConfigurationError(
+            f"shots: expected numbers separated by spaces, for example '0 4 8', got {quoted(shots)}"
+        ) from None
     tree = {
         "tasks": tasks.split(),
-        "shots": [int(word) for word in shots.split()],
+        "shots": numbers,
         "items": items,
         "controls": controls,
         "style": style,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from mm1.config.values import quoted
+
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_QUANTITY = re.compile(r"(?P<number>\d+(\.\d+)?|\.\d+)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?")
+_QUANTITY = re.compile(r"(?P<number>\d+(\.\d+)?|\.\d+)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d+)?", re.ASCII)
 _POWERS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
 
@@ -23,26 +26,26 @@ def quantity(text: str) -> float:
     """
     match = _QUANTITY.fullmatch(text)
     if not match:
-        raise ValueError(f"expected a quantity such as 500m, 2Gi or 1.5e9, got {text!r}")
+        raise ValueError(f"expected a quantity such as 500m, 2Gi or 1.5e9, got {quoted(text)}")
     suffix = match["suffix"] or ""
     factor = _POWERS.get(suffix) or _BINARY.get(suffix) or (float(f"1{suffix}") if suffix else 1.0)
     return float(match["number"]) * factor
 
 
 def _matching(pattern: str, what: str, limit: int) -> Callable[[str], str]:
-    expression = re.compile(pattern)
+    expression = re.compile(pattern, re.ASCII)
 
     def check(text: str) -> str:
         if not expression.fullmatch(text) or len(text) > limit:
-            raise ValueError(f"expected {what} of at most {limit} characters, got {text!r}")
+            raise ValueError(f"expected {what} of at most {limit} characters, got {quoted(text)}")
         return text
 
     return check
 
 
 def _positive(text: str) -> str:
-    if quantity(text) <= 0:
-        raise ValueError(f"expected a quantity above 0, got {text!r}")
+    if not 0 < quantity(text) < math.inf:
+        raise ValueError(f"expected a quantity above 0, got {quoted(text)}")
     return text
 
 

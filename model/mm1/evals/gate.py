@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mm1.config.values import parse_integer, parse_number, quoted
 from mm1.errors import ConfigurationError
 from mm1.manifests import EvalReport, GateRule, Score
 
 _RULE = re.compile(
-    r"(?P<task>[\w.-]+)/(?P<shots>\d+)/(?P<metric>[\w.-]+)(?:/(?P<control>none|shuffled))?"
-    r"\s*(?P<sign>>=|<=|>|<)\s*(?P<threshold>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)$"
+    r"(?P<task>[\w.-]+)/(?P<shots>[^/]+)/(?P<metric>[\w.-]+)(?:/(?P<control>none|shuffled))?(?P<sign>>=|<=|>|<)(?P<threshold>.+)"
 )
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
@@ -51,22 +51,24 @@ def parse_rules(text: str) -> list[ScoreRule]:
     words = re.sub(r"\s*(>=|<=|>|<)\s*", r"\1", text).split()
     if not words:
         raise ConfigurationError("rules: at least one rule is needed, for example captions/0/content_f1>=0.85")
-    rules = []
-    for word in words:
-        match = _RULE.match(word)
-        if not match:
-            raise ConfigurationError(f"rules: {word!r} is not of the form task/shots/metric>=number")
-        rules.append(
-            ScoreRule(
-                task=match["task"],
-                shots=int(match["shots"]),
-                metric=match["metric"],
-                control=match["control"] or "none",
-                sign=match["sign"],
-                threshold=float(match["threshold"]),
-            )
+    return [_parse_rule(word) for word in words]
+
+
+def _parse_rule(text: str) -> ScoreRule:
+    match = _RULE.fullmatch(text)
+    if not match:
+        raise ConfigurationError(f"rules: {quoted(text)} is not of the form task/shots/metric>=number")
+    try:
+        return ScoreRule(
+            task=match["task"],
+            shots=parse_integer(match["shots"]),
+            metric=match["metric"],
+            control=match["control"] or "none",
+            sign=match["sign"],
+            threshold=parse_number(match["threshold"]),
         )
-    return rules
+    except ValueError as error:
+        raise ConfigurationError(f"rules: {quoted(text)}: {error}") from None
 
 
 def judge(rules: Sequence[ScoreRule], reports: Sequence[EvalReport]) -> tuple[GateRule, ...]:

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Sequence
 
 from mm1.config.resolve import suggest
+from mm1.config.values import parse_integer, parse_number, quoted
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1_workflows.argo.document import Document, InputType, parameters_of, spec_of
@@ -52,7 +53,7 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
         if value is None:
             complaints.append(f"parameter {name!r} must be given: {parameter.description or parameter.type}")
         elif name in given and (complaint := mismatch(value, parameter.type)):
-            complaints.append(f"parameter {name}: expected {complaint}, got {value!r}")
+            complaints.append(f"parameter {name}: expected {complaint}, got {quoted(value)}")
         else:
             values[name] = _canonical(value, parameter.type)
     if complaints:
@@ -71,9 +72,9 @@ def mismatch(value: str, kind: InputType) -> str | None:
         return None if value in kind else f"one of {', '.join(kind)}"
     try:
         if kind == "integer":
-            int(value)
+            parse_integer(value, signed=True)
         elif kind == "number":
-            float(value)
+            parse_number(value)
     except ValueError:
         return TYPE_NAMES[kind]
     if kind == "boolean" and value.lower() not in ("true", "false"):

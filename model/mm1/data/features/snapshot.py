@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mm1.config.resolve import suggest
+from mm1.config.values import parse_number, quoted
 from mm1.data.features.columns import EVENT, VIEW_OF
 from mm1.data.features.rows import gather_rows, source_key
 from mm1.errors import ConfigurationError
 from mm1.manifests import RawData, digest_of_manifest
 from mm1.store.base import Store
 
-_THRESHOLD = re.compile(r"^(?P<feature>[a-z_]+)(?P<sign><=|>=|<|>)(?P<value>-?\d+(\.\d+)?([eE]-?\d+)?)$")
+_THRESHOLD = re.compile(r"(?P<feature>[a-z_]+)(?P<sign><=|>=|<|>)(?P<value>.+)")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -52,15 +53,19 @@ def parse_thresholds(text: str) -> list[Threshold]:
     Raises:
         ConfigurationError: not of this form, or no such feature.
     """
-    found = []
-    for word in text.split():
-        match = _THRESHOLD.match(word)
-        if not match:
-            raise ConfigurationError(f"thresholds: {word!r} is not of the form feature>=number, for example quality>=0.5")
-        if match["feature"] not in VIEW_OF:
-            raise ConfigurationError(f"thresholds: no feature {match['feature']!r}; {suggest(match['feature'], list(VIEW_OF))}")
-        found.append(Threshold(match["feature"], match["sign"], float(match["value"])))
-    return found
+    return [_parse_threshold(word) for word in text.split()]
+
+
+def _parse_threshold(text: str) -> Threshold:
+    match = _THRESHOLD.fullmatch(text)
+    if not match:
+        raise ConfigurationError(f"thresholds: {quoted(text)} is not of the form feature>=number, for example quality>=0.5")
+    if match["feature"] not in VIEW_OF:
+        raise ConfigurationError(f"thresholds: no feature {match['feature']!r}; {suggest(match['feature'], list(VIEW_OF))}")
+    try:
+        return Threshold(match["feature"], match["sign"], parse_number(match["value"]))
+    except ValueError as error:
+        raise ConfigurationError(f"thresholds: {quoted(text)}: {error}") from None
 
 
 def parse_time(text: str) -> datetime:

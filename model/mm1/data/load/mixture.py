@@ -13,6 +13,7 @@ from math import lcm
 
 import numpy as np
 
+from mm1.config.values import parse_number
 from mm1.errors import ConfigurationError
 
 MAX_PERIOD = 10_000
@@ -70,10 +71,10 @@ def parse_weights(text: str) -> dict[str, float]:
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = (part.strip() for part in item.partition("="))
         try:
-            weight = float(value)
+            weight = parse_number(value)
         except ValueError:
             weight = -1.0
-        if not separator or not name or not 0 <= weight < float("inf"):
+        if not separator or not name or weight < 0:
             raise ConfigurationError(
                 f"weights: {item!r} is not of the form source=share, for example captions=0.45, nor "
                 f"one of {', '.join(WEIGHT_PRESETS)}"

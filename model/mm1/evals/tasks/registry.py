@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mm1.config.resolve import suggest
+from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
 from mm1.evals.items import BenchmarkFolder
 from mm1.evals.tasks.base import Task
@@ -50,9 +51,12 @@ def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
     base, separator, shots = name.partition("@")
     if not separator:
         return base, None
-    if not all(part.isdigit() for part in shots.split(",")):
-        raise ConfigurationError(f"task {name!r}: expected numbers of demonstrations after @, for example {base}@0,4")
-    return base, tuple(int(part) for part in shots.split(","))
+    try:
+        return base, tuple(map(parse_integer, shots.split(",")))
+    except ValueError:
+        raise ConfigurationError(
+            f"task {quoted(name)}: expected numbers of demonstrations after @, for example vqa@0,4"
+        ) from None
 
 
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:

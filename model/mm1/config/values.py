@@ -1,0 +1,51 @@
+"""Reads values from a user's text: integers, numbers, lists, paths.
+
+Python's own readers take more than a user means: ``int("٣")``, ``"²".isdigit()``, ``float("nan")``, ``Path("")``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+
+MAX_DIGITS = 18
+"""Digits of an integer at most, so that it fits 64 bits."""
+
+_INTEGER = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
+_SIGNED = re.compile(rf"[-+]?{_INTEGER.pattern}")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 120
+
+
+def parse_integer(text: str, *, signed: bool = False) -> int:
+    """An integer in ASCII digits, such as ``20``.
+
+    Args:
+        text: what the user wrote.
+        signed: whether it may carry a sign.
+
+    Raises:
+        ValueError: it is none, or has more than 18 digits.
+    """
+    if not (_SIGNED if signed else _INTEGER).fullmatch(text):
+        raise ValueError(f"expected an integer, got {quoted(text)}")
+    return int(text)
+
+
+def parse_number(text: str) -> float:
+    """A finite number in ASCII digits, such as ``0.5``, ``.5`` or ``1e-3``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number, got {quoted(text)}")
+    return number
+
+
+def quoted(text: str) -> str:
+    """A value as messages cite it: in quotes, and shortened where it is long."""
+    return _REPR.repr(text)
