@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
-from mm1_components.wrapper.arguments import ManifestUri, Source
+from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import WORLD_SCHEME, raw_files
+from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, LocalFiles, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.items import Item
@@ -33,10 +33,10 @@ class Inputs(BaseModel):
     checkpoint: ManifestUri = Field(description="Checkpoint to deploy")
     decision: str = Field("pass", description="outcome of the gate; anything but pass deploys nothing and ends well")
     question: str = Field("", description="chat question put to the served model; empty: the first one of the task")
-    benchmarks: Source = Field("world:0", description="benchmark folder that the image of the question is taken from")
+    benchmarks: Benchmarks = Field("world:0", description="benchmark folder that the image of the question is taken from")
     split: str = Field("test", description="subfolder of benchmarks")
     question_task: str = Field("instruct", description="task whose first item gives image and question")
-    image: Source = Field("", description="image file of the question, in place of one from benchmarks")
+    image: LocalFiles = Field("", description="image file of the question, in place of one from benchmarks")
     max_tokens: int = Field(64, ge=1, description="tokens of the answer at most")
 
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 from mm1.config.resolve import suggest
 from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
-from mm1_components.wrapper.arguments import ManifestUri, Source
+from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import WORLD_SCHEME, raw_files
+from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -30,7 +30,7 @@ class Inputs(BaseModel):
     """What is scored, on what, and how."""
 
     checkpoint: ManifestUri = Field(description="Checkpoint to score")
-    benchmarks: Source = Field(
+    benchmarks: Benchmarks = Field(
         "world:0", description="folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/"
     )
     split: str = Field("test", description="subfolder of benchmarks; choose settings on dev only")
@@ -130,24 +130,35 @@ def eval_config(
     return validate(EvalConfig, tree, "evaluate")
 
 
-def check_tasks(tasks: str, benchmarks: str, split: str) -> None:
-    """The tasks are known, where the benchmark files are the toy world's or can be seen from here."""
-    from mm1.evals.items import BenchmarkFolder
-    from mm1.evals.tasks.registry import find_task, known_task, parse_name
+def check_tasks(tasks: str) -> None:
+    """The names of the tasks can be read."""
+    from mm1.evals.tasks.registry import parse_name
+
+    for name in tasks.split():
+        parse_name(name)
+
+
+def check_world(tasks: str, benchmarks: str, split: str) -> None:
+    """The toy world has the split and the tasks."""
+    from mm1.evals.tasks.registry import known_task
     from mm1.world.config import EVAL_SPLITS
 
-    if benchmarks.startswith(WORLD_SCHEME):
-        if split not in EVAL_SPLITS:
-            raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
-        for name in tasks.split():
-            known_task(name)
-    elif Path(benchmarks).expanduser().is_dir():
-        folder = BenchmarkFolder(Path(benchmarks).expanduser(), split)
-        for name in tasks.split():
-            find_task(name, folder)
-    else:
-        for name in tasks.split():
-            parse_name(name)
+    if not benchmarks.startswith(WORLD_SCHEME):
+        return
+    if split not in EVAL_SPLITS:
+        raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
+    for name in tasks.split():
+        known_task(name)
+
+
+def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
+    """The benchmark folder has the split and the tasks."""
+    from mm1.evals.items import BenchmarkFolder
+    from mm1.evals.tasks.registry import find_task
+
+    folder = BenchmarkFolder(benchmarks, split)
+    for name in tasks.split():
+        find_task(name, folder)
 
 
 def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
@@ -183,7 +194,7 @@ STEP = Step(
     summary="Score a checkpoint on benchmark files, few-shot",
     pool="eval",
     artifacts=("metrics.json", "summary.md"),
-    checks=(eval_config, check_tasks),
+    checks=(eval_config, check_tasks, check_world, check_folder),
     timeout_s=14_400,
 )
 

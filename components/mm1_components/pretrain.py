@@ -15,8 +15,9 @@ from mm1_components.ranks.stage import (
     RecipeField,
     training_step,
 )
-from mm1_components.wrapper.arguments import ManifestUri, Source
+from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.sources import LocalFiles
 
 
 class Inputs(BaseModel):
@@ -25,10 +26,10 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="DataMix to train on")
     recipe: RecipeField
     init: ManifestUri = Field("", description="Checkpoint whose weights to start from; empty = fresh weights")
-    vision: Source = Field(
+    vision: LocalFiles = Field(
         "", description="folder of a vision tower in Hugging Face layout; empty = that of the recipe or of init"
     )
-    decoder: Source = Field(
+    decoder: LocalFiles = Field(
         "", description="folder of a causal decoder in Hugging Face layout; in the text stage it is published without training"
     )
     overrides: OverridesField = ""

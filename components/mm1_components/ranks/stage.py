@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Protocol, cast
 
 from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
 from mm1.config.resolve import canonical_json
+from mm1.config.values import local_path
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.store.base import digest_of
 from mm1.store.open import open_store
@@ -148,9 +148,9 @@ def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str)
     """
     values = config.model_dump(mode="json", exclude={"log": True, "train": set(SPREADING)})
     addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init)]
-    folders = [folder_fingerprint(Path(folder).expanduser()) if folder else "" for folder in (vision, decoder)]
+    folders = [folder_fingerprint(local_path(folder)) if folder else "" for folder in (vision, decoder)]
     return digest_of(canonical_json({"config": values, "from": [*addresses, *folders]}).encode())
 
 
 def _absolute(folder: str) -> str:
-    return str(Path(folder).expanduser().absolute()) if folder else ""
+    return str(local_path(folder).absolute()) if folder else ""

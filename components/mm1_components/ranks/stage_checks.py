@@ -54,7 +54,8 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
         check_recipe,
         check_parts,
         check_parts_after,
-        check_folders,
+        check_vision_folder,
+        check_decoder_folder,
         check_mixture,
         check_fresh_tower,
         check_tower_after,
@@ -74,12 +75,19 @@ def check_parts_after(recipe: str, overrides: str, seed: int, init: Made, vision
         settle_parts(resolve_run(recipe, overrides, seed), before.stage, vision, decoder, split_overrides(overrides))
 
 
-def check_folders(vision: str, decoder: str) -> None:
-    """Folders that can be seen from here hold a model's configuration."""
-    for part, folder in (("vision", vision), ("decoder", decoder)):
-        path = Path(folder).expanduser()
-        if folder and path.exists() and not any((path / name).is_file() for name in FOLDER_FILES):
-            raise ConfigurationError(f"{part}: {folder} has no config.json: give a model's folder in Hugging Face layout")
+def check_vision_folder(vision: Path) -> None:
+    """The folder holds a model's configuration."""
+    _check_folder("vision", vision)
+
+
+def check_decoder_folder(decoder: Path) -> None:
+    """The folder holds a model's configuration."""
+    _check_folder("decoder", decoder)
+
+
+def _check_folder(part: str, folder: Path) -> None:
+    if not any((folder / name).is_file() for name in FOLDER_FILES):
+        raise ConfigurationError(f"{part}: {folder} has no config.json: give a model's folder in Hugging Face layout")
 
 
 def check_mixture(recipe: str, overrides: str, seed: int, data: Made) -> None:
@@ -101,10 +109,10 @@ def check_tower_after(recipe: str, overrides: str, seed: int, init: Made, vision
         _check_recipe_tower(recipe, overrides, seed, data)
 
 
-def check_tower_folder(vision: str, data: Made) -> None:
+def check_tower_folder(vision: Path, data: Made) -> None:
     """The patches of a given tower divide the mixture's images."""
     sizes = _mixture_sizes(data)
-    tower = tower_sizes(Path(vision).expanduser()) if vision else None
+    tower = tower_sizes(vision)
     if sizes and tower:
         check_patches(sizes.image_size_px, *tower)
 

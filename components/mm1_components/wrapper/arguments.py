@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
@@ -20,10 +20,6 @@ MANIFEST = "manifest"
 PLACEMENT = "placement"
 LAUNCHER_FLAG = "--launcher"
 
-Source = Annotated[str, Field(json_schema_extra={"role": SOURCE})]
-"""Raw files: a local file or folder, ``world:<seed>`` for the generated toy world, or empty for none."""
-SourcePlace = Annotated[str, Field(json_schema_extra={"role": SOURCE, "decisive": False})]
-"""Where raw files lie that another input names by content: no part of the cache key."""
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
 
@@ -54,9 +50,9 @@ def _is_place(info: FieldInfo) -> bool:
 
 def type_name(info: FieldInfo) -> str:
     """The type as a person reads it: text, integer, number, true|false, path, manifest."""
-    role = role_of(info)
+    role, extra = role_of(info), cast(dict[str, Any], info.json_schema_extra)
     if role and role != PLACEMENT:
-        return {"source": "path|world:<seed>", "manifest": "manifest"}[role]
+        return "|".join(extra["reads"]) if role == SOURCE else MANIFEST
     names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true|false"}
     return names.get(info.annotation, str(info.annotation).replace("typing.", "").replace("Literal", "one of "))
 

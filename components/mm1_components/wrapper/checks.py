@@ -9,14 +9,18 @@ A check is a function of some of the step's inputs, by name, that raises :class:
 
 It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
 :class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs; inside the step, where
-the manifest itself is there, such a check is left out, and ``run`` compares the manifest. Checks import no torch.
+the manifest itself is there, such a check is left out, and ``run`` compares the manifest. An input annotated ``Path`` gives
+the local file or folder that its address names; where there is none, or the step will run on another machine than this one,
+the check is left out. Checks import no torch.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -24,6 +28,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mm1.config.resolve import complaint_of
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
+from mm1_components.wrapper.sources import Kind, check_address, existing, kind_of, path_in, reads_of
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,11 @@ def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
     info = inputs.model_fields[name]
     kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
     try:
-        return TypeAdapter(kind).validate_python(text)
+        value = TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
         raise ConfigurationError(f"{name}: {complaint_of(error.errors(include_url=False)[0])}") from None
+    check_address(name, info, text)
+    return value
 
 
 def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
@@ -60,12 +67,15 @@ def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: the first complaint.
     """
+    for name, info in step.inputs.model_fields.items():
+        if reads_of(info) and name in values:
+            check_address(name, info, values[name])
     for error in complaints(step, values):
         raise error
 
 
 def complaints(
-    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, Made] | None = None
+    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, Made] | None = None, *, runs_here: bool = True
 ) -> Iterator[ConfigurationError]:
     """What the checks of a step say about the values that are known.
 
@@ -73,9 +83,11 @@ def complaints(
         step: the declaration.
         values: inputs that are known, with their types.
         made: inputs that another step will make.
+        runs_here: whether the step will see the files of this machine.
     """
+    paths = dict(_paths(step, values)) if runs_here else {}
     for check in step.checks:
-        arguments = _arguments(check, values, made or {})
+        arguments = _arguments(check, {"Path": paths, "Made": made or {}}, values)
         if arguments is None:
             continue
         try:
@@ -84,11 +96,21 @@ def complaints(
             yield error
 
 
-def _arguments(check: Callable[..., object], values: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any] | None:
+def _paths(step: Step[Any, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Inputs that name a file or folder of this machine which is there."""
+    for name, info in step.inputs.model_fields.items():
+        if name in values and path_in(info, values[name]) and kind_of(values[name]) is Kind.PATH:
+            with suppress(ConfigurationError):
+                yield name, existing(name, values[name])
+
+
+def _arguments(
+    check: Callable[..., object], annotated: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """What a check is called with; None when something of it is not known."""
     arguments = {}
     for name, parameter in inspect.signature(check).parameters.items():
-        source: Mapping[str, Any] = made if parameter.annotation in (Made, Made.__name__) else values
+        source = annotated.get(getattr(parameter.annotation, "__name__", parameter.annotation), values)
         if name not in source:
             return None
         arguments[name] = source[name]

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from mm1.config.values import quoted
+from mm1.errors import ConfigurationError
+from mm1.store.address import check_store, split_bucket
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -49,6 +51,15 @@ def _positive(text: str) -> str:
     return text
 
 
+def _bucket_store(text: str) -> str:
+    try:
+        split_bucket(text)
+        check_store(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 Quantity = Annotated[str, AfterValidator(_positive)]
 """An amount of a resource: 500m, 2Gi."""
 ObjectName = Annotated[str, AfterValidator(_matching(_SUBDOMAIN, "a name of lower-case letters, digits, '-' and '.'", 253))]
@@ -80,10 +91,5 @@ ImageName = Annotated[
     ),
 ]
 """An image with its registry, and a tag or a digest."""
-StoreAddress = Annotated[
-    str,
-    AfterValidator(
-        _matching(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+", "s3://bucket/prefix or file:///folder", 1024)
-    ),
-]
-"""Address of an object store."""
+StoreAddress = Annotated[str, AfterValidator(_bucket_store)]
+"""Address of a store that pods write to: in a bucket, since claims are mounted read-only."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mm1.config.values import quoted
 from mm1.errors import ConfigurationError
-from mm1_components.wrapper.arguments import Source, SourcePlace
 from mm1_components.wrapper.declaration import Context
-from mm1_components.wrapper.sources import raw_root
+from mm1_components.wrapper.sources import (
+    RealSource,
+    RealSourcePlace,
+    Source,
+    SourcePlace,
+    TokenizerAddress,
+    existing,
+    raw_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from mm1.manifests import Files, ManifestT, RawData
 
 TRAIN = "train"
+_ADDRESSES = TypeAdapter(list[str])
 SOURCES = ("captions", "synthetic", "interleaved", "text", "instructions")
 Remote = Literal["refuse", "fetch", "fetch-private"]
 RemoteField = Annotated[
@@ -29,7 +37,7 @@ RemoteField = Annotated[
 ]
 PresetField = Annotated[str, Field(description="filter preset: paper, obelics or toy")]
 TokenizerField = Annotated[
-    Source,
+    TokenizerAddress,
     Field(
         description="train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest"
     ),
@@ -51,7 +59,7 @@ class Sources(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     captions: Source = Field("", description=WHAT["captions"])
-    synthetic: Source = Field("", description=WHAT["synthetic"])
+    synthetic: RealSource = Field("", description=WHAT["synthetic"])
     interleaved: Source = Field("", description=WHAT["interleaved"])
     text: Source = Field("", description=WHAT["text"])
     instructions: Source = Field("", description=WHAT["instructions"])
@@ -63,7 +71,7 @@ class Places(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     captions: SourcePlace = Field("", description=WHAT["captions"])
-    synthetic: SourcePlace = Field("", description=WHAT["synthetic"])
+    synthetic: RealSourcePlace = Field("", description=WHAT["synthetic"])
     interleaved: SourcePlace = Field("", description=WHAT["interleaved"])
     text: SourcePlace = Field("", description=WHAT["text"])
     instructions: SourcePlace = Field("", description=WHAT["instructions"])
@@ -76,15 +84,11 @@ def check_preset(preset: str) -> None:
     preset_named(preset)
 
 
-def check_tokenizer(tokenizer: str) -> None:
-    """A folder that can be seen from here holds a tokenizer."""
+def check_tokenizer(tokenizer: Path) -> None:
+    """The folder holds a tokenizer."""
     from mm1.data.tokenizer import TOKENIZER_FILE
-    from mm1.manifests import MANIFEST_NAME
 
-    folder = Path(tokenizer).expanduser()
-    if tokenizer == TRAIN or MANIFEST_NAME.match(tokenizer) or not folder.exists():
-        return
-    if not (folder / TOKENIZER_FILE).is_file():
+    if not (tokenizer / TOKENIZER_FILE).is_file():
         raise ConfigurationError(f"tokenizer: {tokenizer} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
 
 
@@ -135,12 +139,12 @@ def manifests_of(context: Context, text: str, kind: type[ManifestT], name: str) 
         ConfigurationError: there are none.
     """
     try:
-        found = json.loads(text) if text.lstrip().startswith("[") else text.split()
-    except ValueError as error:
-        raise ConfigurationError(f"{name}: not a JSON list ({error})") from None
-    if not found:
+        addresses = _ADDRESSES.validate_json(text) if text.lstrip().startswith("[") else text.split()
+    except ValidationError:
+        raise ConfigurationError(f"{name}: expected a JSON list of addresses, got {quoted(text)}") from None
+    if not addresses:
         raise ConfigurationError(f"{name}: at least one {kind.__name__} is needed")
-    return [context.load(str(uri), kind) for uri in found]
+    return [context.load(uri, kind) for uri in addresses]
 
 
 def given_tokenizer(address: str, context: Context) -> tuple[Path | None, str | None]:
@@ -153,7 +157,7 @@ def given_tokenizer(address: str, context: Context) -> tuple[Path | None, str | 
         return None, None
     folder = context.work / "tokenizer"
     if not MANIFEST_NAME.match(address):
-        return adopt_folder(Path(address).expanduser(), folder), None
+        return adopt_folder(existing("tokenizer", address), folder), None
     store_uri, digest = split_uri(address)
     files = _tokenizer_files(context.load(address, Manifest), address)
     open_store(store_uri).get_folder(dict(files), context.work / "tokenizer-of-manifest")

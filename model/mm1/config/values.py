@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 import reprlib
+from pathlib import Path
 
+FILE_SCHEME = "file://"
 MAX_DIGITS = 18
 """Digits of an integer at most, so that it fits 64 bits."""
 
@@ -44,6 +46,21 @@ def parse_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"expected a number, got {quoted(text)}")
     return number
+
+
+def local_path(text: str) -> Path:
+    """The path that an address of this machine stands for: plain, with ``~``, or ``file:///folder``.
+
+    Raises:
+        ValueError: it stands for none, as an empty text does.
+    """
+    path = text.removeprefix(FILE_SCHEME)
+    if not path or "\0" in path or (path != text and not path.startswith("/")):
+        raise ValueError(f"expected a path or file:///folder, got {quoted(text)}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder for the ~ in {quoted(text)}") from None
 
 
 def quoted(text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mm1.config.values import quoted
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store, blob_key
 
@@ -48,7 +49,7 @@ class LocalStore(Store):
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"store {self.uri} cannot be made: {error.strerror}; name another place") from None
+            raise ConfigurationError(f"store {quoted(self.uri)} cannot be made: {error.strerror}; name another place") from None
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise ConfigurationError(f"store {self.uri} is not writable: check its owner and mode, or name another place")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote, urlparse
-
+from mm1.config.values import local_path
 from mm1.errors import ConfigurationError
+from mm1.store.address import BUCKET_SCHEME, check_store
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 
@@ -14,13 +13,14 @@ def open_store(uri: str) -> Store:
     """Open the store at ``file:///folder``, ``s3://bucket/prefix`` or a plain folder path.
 
     Raises:
-        ConfigurationError: the address has another scheme, or the folder is not writable.
+        ConfigurationError: it is no such address, or the folder is not writable.
     """
-    address = urlparse(uri)
-    if address.scheme in ("", "file"):
-        return LocalStore(Path(unquote(address.path) if address.scheme else uri).expanduser())
-    if address.scheme == "s3":
+    try:
+        check_store(uri)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"store: {error}") from None
+    if uri.startswith(BUCKET_SCHEME):
         from mm1.store.s3 import S3Store  # the client costs 0.2 s: only where a bucket is used
 
         return S3Store(uri)
-    raise ConfigurationError(f"store {uri!r}: unknown scheme {address.scheme!r}; use file:// or s3://")
+    return LocalStore(local_path(uri))

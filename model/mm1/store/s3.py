@@ -22,6 +22,7 @@ from minio.credentials import ChainedProvider, EnvAWSProvider, EnvMinioProvider,
 from minio.error import S3Error
 
 from mm1.errors import ConfigurationError, DataError, NetworkError
+from mm1.store.address import BUCKET_SCHEME, split_bucket
 from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
 from mm1.store.local import atomic_path
 
@@ -41,25 +42,24 @@ def _client() -> Minio:
     address = urlparse(endpoint if "://" in endpoint else f"https://{endpoint}")
     pool = urllib3.PoolManager(retries=RETRIES, timeout=urllib3.Timeout(connect=5, read=60), maxsize=16)
     providers: list[Any] = [EnvAWSProvider(), EnvMinioProvider(), IamAwsProvider()]
-    return Minio(
-        address.netloc,
-        secure=address.scheme == "https",
-        region=os.environ.get("AWS_REGION", "us-east-1"),
-        credentials=ChainedProvider(providers),
-        http_client=pool,
-    )
+    try:
+        return Minio(
+            address.netloc,
+            secure=address.scheme == "https",
+            region=os.environ.get("AWS_REGION", "us-east-1"),
+            credentials=ChainedProvider(providers),
+            http_client=pool,
+        )
+    except ValueError:
+        raise ConfigurationError("S3_ENDPOINT is not an address such as https://minio.example.org:9000") from None
 
 
 class S3Store(Store):
     """Objects in a bucket; blobs that are read as files are kept, verified, in a local cache folder."""
 
     def __init__(self, uri: str, cache: Path | None = None) -> None:
-        address = urlparse(uri)
-        if not address.netloc:
-            raise ConfigurationError(f"store {uri!r} names no bucket: write s3://bucket/prefix")
-        self.bucket = address.netloc
-        self.prefix = address.path.strip("/")
-        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self.bucket, self.prefix = split_bucket(uri)
+        self.uri = f"{BUCKET_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
         self.cache = cache or Path(tempfile.gettempdir()) / f"mm1-blobs-{os.getuid()}"
         self.block_folder = self.cache / "ranges"
         self._client: tuple[int, Minio] | None = None

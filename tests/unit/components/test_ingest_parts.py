@@ -13,14 +13,15 @@ import pytest
 import mm1_components.ingest as ingest_module
 from mm1.data.config import PRESETS
 from mm1.data.features.rows import read_rows
-from mm1.errors import Outcome
-from mm1.manifests import RawData, load
+from mm1.errors import ConfigurationError, Outcome
+from mm1.manifests import RawData, ShardedPart, load
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
 from mm1_components import ingest_collect, ingest_filter, ingest_merge, ingest_plan, ingest_shard
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
+from mm1_components.wrapper.raw_data import manifests_of
 from tests.support.mixtures import encoded_image
 from tests.support.raw_files import write_img2dataset, write_text
 from tests.support.s3_server import s3_server
@@ -211,3 +212,10 @@ def test_a_process_that_is_killed_ends_the_step_with_the_class_of_memory(raw, tm
     _, err = ended.communicate(timeout=120)
     assert ended.returncode == Outcome.OUT_OF_MEMORY
     assert "a process of ingest was killed" in err and "run the same command again" in err
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '[["a"]]', "[" * 100_000], ids=lambda text: text[:8])
+def test_a_list_of_parts_that_cannot_be_read(text):
+    with pytest.raises(ConfigurationError, match="parts: expected a JSON list of addresses") as caught:
+        manifests_of(None, text, ShardedPart, "parts")
+    assert len(str(caught.value)) < 250

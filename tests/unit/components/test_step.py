@@ -13,9 +13,10 @@ from mm1.errors import DataError, Outcome
 from mm1.manifests import Deployment
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
-from mm1_components.wrapper.arguments import ManifestUri, Source, build_parser
+from mm1_components.wrapper.arguments import ManifestUri, build_parser
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import execute
+from mm1_components.wrapper.sources import Source
 from tests.support.waiting import wait_until
 
 CALLS = []
@@ -167,7 +168,8 @@ def test_a_store_that_fails_at_the_last_record_is_retried(start, tmp_path, monke
 
 def test_help_explains_every_input():
     text = " ".join(build_parser(STEP).format_help().split())
-    assert "Number of things, in dozens. [integer; default: 3]" in text and "[path|world:<seed>; default: empty]" in text
+    assert "Number of things, in dozens. [integer; default: 3]" in text
+    assert "[path|s3://bucket/prefix|world:<seed>; default: empty]" in text
 
 
 SCRIPT = """

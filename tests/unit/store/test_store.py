@@ -93,7 +93,7 @@ def test_failed_write_leaves_nothing(tmp_path):
 def test_addresses_that_cannot_be_a_store(tmp_path):
     with pytest.raises(ConfigurationError, match="unknown scheme 'ftp'"):
         open_store("ftp://host/x")
-    with pytest.raises(ConfigurationError, match="names no bucket"):
+    with pytest.raises(ConfigurationError, match="expected s3://bucket/prefix"):
         open_store("s3:///x")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be made"):

@@ -105,7 +105,7 @@ def test_packaged_pipelines_have_names(capsys: pytest.CaptureFixture[str]) -> No
 
 
 VALUES = """
-store: {uri: s3://b/x}
+store: {uri: s3://bkt/x}
 schedules:
   retrain: {enabled: true, template: mm1-full, arguments: {items: many}, schedules: ["61 25 * * *"], timezone: Mars/Base}
   other: {template: mm1-ful, schedules: ["@daily"]}
@@ -130,6 +130,9 @@ def test_schedules_of_a_values_file_are_checked(tmp_path: Path, capsys: pytest.C
         assert words in output
     assert "schedules.good" not in output
     assert cli.main(["lint", "--values", str(ROOT / "charts/mm1/values.yaml")]) == 0
+    path.write_text(VALUES.replace("s3://bkt/x", "s3://B/x"))
+    assert cli.main(["lint", "--values", str(path)]) == 80
+    assert "schedules.good.arguments: parameter store: expected s3://bucket/prefix" in capsys.readouterr().out
     for text in ("schedules: [1]", "a: [", "- 1"):
         path.write_text(text)
         assert cli.main(["lint", "--values", str(path)]) == 80

@@ -24,7 +24,7 @@ from mm1_workflows.rules.values import check_braces, check_values
 
 ROOT = Path(__file__).resolve().parents[3]
 PRETRAIN = str(ROOT / "workflows/pretrain.py")
-MANIFEST = "s3://b/store/manifests/" + "a" * 64 + ".json"
+MANIFEST = "s3://bkt/store/manifests/" + "a" * 64 + ".json"
 WRONG = [
     ("overrides=model.decoder.hidden_size=32", "the decoder comes from init, so it has no effect"),
     ("recipe=mm1_tny", "did you mean 'mm1_tiny'"),
@@ -199,7 +199,7 @@ def test_a_check_runs_when_all_its_inputs_are_known() -> None:
     assert [str(error) for error in complaints(STEP, {"a": 2}, {"data": Made("mix", {"size": 1})})] == ["mix makes 1"]
     assert list(complaints(STEP, {"a": 2}, {"data": Made("mix")})) == []
     with pytest.raises(ConfigurationError, match="a=2"):
-        run_checks(STEP, {"a": 2, "b": 1, "data": "an address"})
+        run_checks(STEP, {"a": 2, "b": 1, "data": MANIFEST})
 
 
 @pytest.mark.parametrize("recipe", registry.names())

@@ -12,19 +12,20 @@ What a task gets from another one is not known; but which step makes it, and wit
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mm1.config.resolve import suggest
+from mm1.config.values import quoted
 from mm1.errors import ConfigurationError
-from mm1.manifests import MANIFEST_NAME
+from mm1.store.address import BUCKET_SCHEME, check_store
 from mm1_components.ranks.launcher import parse_launcher
-from mm1_components.wrapper.arguments import LAUNCHER_FLAG, MANIFEST, PLACEMENT, SOURCE, role_of
+from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, role_of
 from mm1_components.wrapper.checks import Made, complaints, field_value
 from mm1_components.wrapper.declaration import Step
-from mm1_components.wrapper.sources import BUCKET_SCHEME, WORLD_SCHEME
+from mm1_components.wrapper.sources import Kind, existing, kind_of, path_in, reads_of
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
@@ -93,14 +94,14 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
     tasks = {node.name: _Task(node, step) for node in nodes if (step := _step(node.template))}
     for task in tasks.values():
         _read(task, values)
-    if on_cluster and not values.get(STORE, BUCKET_SCHEME).startswith(BUCKET_SCHEME):
-        yield f"parameter {STORE}", f"no pod sees {values[STORE]!r}, a folder of this machine; give s3://bucket/prefix"
+    yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
     for task in tasks.values():
         yield from task.complaints
-        yield from ((task.label, text) for text in [*_pools(task), *_addresses(task, on_cluster)])
+        yield from ((task.label, text) for text in [*_pools(task), *_paths(task, on_cluster)])
         if not task.complaints:
             made = dict(_made(task, tasks))
-            yield from ((task.label, str(error)) for error in complaints(task.step, task.values, made))
+            errors = complaints(task.step, task.values, made, runs_here=not on_cluster)
+            yield from ((task.label, str(error)) for error in errors)
 
 
 def _step(template: Template) -> Step[Any, Any] | None:
@@ -178,31 +179,37 @@ def launcher_text(template: Template) -> str:
     return next((word.removeprefix(flag) for word in template.args if word.startswith(flag)), "")
 
 
-def _addresses(task: _Task, on_cluster: bool) -> Iterator[str]:
-    """Inputs that name raw files or manifests lead somewhere, from where the step will run."""
+def _store(address: str | None, on_cluster: bool) -> Iterator[str]:
+    """The store is one, and pods can write to it."""
+    if address is None:
+        return
+    try:
+        check_store(address)
+    except ConfigurationError as error:
+        yield str(error)
+        return
+    if on_cluster and not address.startswith(BUCKET_SCHEME):
+        yield f"no pod sees {quoted(address)}: pods write to a bucket, and mount claims read-only; give s3://bucket/prefix"
+
+
+def _paths(task: _Task, on_cluster: bool) -> Iterator[str]:
+    """Paths that inputs name can be seen from where the step will run."""
     for name, text in task.texts.items():
         info = task.step.inputs.model_fields[name]
-        role = role_of(info)
-        if not text or text == info.default or role not in (SOURCE, MANIFEST):
-            continue
-        match = MANIFEST_NAME.match(text)
-        address = match["store"] if match else text
-        if address.startswith(WORLD_SCHEME):
-            if not address.removeprefix(WORLD_SCHEME).isdigit():
-                yield f"{name}: expected world:<seed>, for example world:0, got {text!r}"
-        elif address.startswith(BUCKET_SCHEME) or (role == MANIFEST and not match):
-            continue  # a manifest's address is checked by its type
-        elif on_cluster and not any(_is_below(address, mount) for mount in task.node.template.mounts):
-            yield (
-                f"{name}: no pod sees {text!r}: put the data into a bucket (s3://...), or mount a claim there "
-                "(`volumes` of the profile)"
-            )
-        elif not on_cluster and not match and not Path(text).expanduser().exists():
-            yield f"{name}: no such file or folder: {text}"
+        path = path_in(info, text)
+        if path and on_cluster and not any(_is_below(path, mount) for mount in task.node.template.mounts):
+            in_bucket = Kind.BUCKET in reads_of(info) or kind_of(text) is Kind.MANIFEST
+            bucket = "put it into a bucket (s3://...), or " if in_bucket else ""
+            yield f"{name}: no pod sees {quoted(text)}: {bucket}mount a claim there (`volumes` of the profile)"
+        elif path and not on_cluster and kind_of(text) is Kind.PATH:
+            try:
+                existing(name, text)
+            except ConfigurationError as error:
+                yield str(error)
 
 
 def _is_below(path: str, mount: str) -> bool:
-    return f"{path.removeprefix('file://').rstrip('/')}/".startswith(f"{mount.rstrip('/')}/")
+    return f"{posixpath.normpath(path).rstrip('/')}/".startswith(f"{mount.rstrip('/')}/")
 
 
 def check_braces(given: Mapping[str, str]) -> None:

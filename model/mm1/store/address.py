@@ -1,0 +1,53 @@
+"""Addresses of stores and buckets, read without a client: the same rules before anything starts and in the step."""
+
+from __future__ import annotations
+
+import re
+
+from mm1.config.values import FILE_SCHEME, local_path, quoted
+from mm1.errors import ConfigurationError
+
+BUCKET_SCHEME = "s3://"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_NO_BUCKET = re.compile(r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9]+(\.[0-9]+){3}$")
+"""What S3 keeps out of names that are right letter by letter."""
+
+
+def scheme_of(address: str) -> str:
+    """The scheme with which an address begins, such as ``s3``; empty for a path."""
+    match = _SCHEME.match(address)
+    return match[1] if match else ""
+
+
+def split_bucket(address: str) -> tuple[str, str]:
+    """``s3://bucket/prefix`` as bucket and prefix; the prefix may be empty.
+
+    Raises:
+        ConfigurationError: S3 has no bucket of such a name.
+    """
+    bucket, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
+    if not address.startswith(BUCKET_SCHEME) or not _BUCKET.fullmatch(bucket) or _NO_BUCKET.search(bucket):
+        raise ConfigurationError(
+            "expected s3://bucket/prefix, with a bucket's name of 3 to 63 lower-case letters, digits, '-' and '.', "
+            f"got {quoted(address)}"
+        )
+    return bucket, prefix.strip("/")
+
+
+def check_store(address: str) -> None:
+    """Refuse what is not the address of a store.
+
+    Raises:
+        ConfigurationError: it is neither a folder nor a bucket, or manifests in it would have addresses with spaces.
+    """
+    if address.startswith(BUCKET_SCHEME):
+        if any(map(str.isspace, split_bucket(address)[1])):
+            raise ConfigurationError(f"expected s3://bucket/prefix without spaces, got {quoted(address)}")
+    elif scheme_of(address) not in ("", FILE_SCHEME.removesuffix("://")):
+        raise ConfigurationError(f"unknown scheme {scheme_of(address)!r} in {quoted(address)}; use file:// or s3://")
+    else:
+        try:
+            local_path(address)
+        except ValueError as error:
+            raise ConfigurationError(f"{error}; give a folder or s3://bucket/prefix") from None
