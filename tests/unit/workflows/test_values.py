@@ -164,6 +164,25 @@ def test_literals_are_checked_when_a_file_is_compiled(tmp_path: Path, capsys: py
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["argument", "default"])
+def test_the_choices_of_a_parameter_are_checked(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, default = tmp_path / "mine.py", "grene" if place == "default" else "red"
+    file.write_text(
+        "from hera.workflows import DAG, Parameter, Workflow\nfrom mm1_workflows import steps\n"
+        f"colour = Parameter(name='colour', value='{default}', enum=['red', 'green'])\n"
+        "with Workflow(generate_name='mine-', entrypoint='main', arguments=[colour]) as w:\n"
+        "    with DAG(name='main'):\n        steps.report(title='{{workflow.parameters.colour}}')\n"
+    )
+    given = [] if place == "default" else ["-p", "colour=grene"]
+    for start in (["submit", str(file), "--dry-run=client"], ["run", str(file), "--folder", str(tmp_path / "runs")]):
+        assert cli.main([*start, *given]) == 80
+        assert "parameter colour: unknown value 'grene'; did you mean 'green'?" in said(capsys)
+        assert cli.main([*start, "-p", "colour=blue"]) == 80
+        assert "known: green, red" in said(capsys)
+    assert cli.main(["submit", str(file), "--dry-run=client", "-p", "colour=green"]) == 0
+    assert cli.main(["lint", str(file)]) == (80 if place == "default" else 0)
+
+
 def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.hera(["submit", PRETRAIN, "-p", "thresholds=x", "--dry-run=client"]) == 80
     text = said(capsys)

@@ -13,9 +13,10 @@ Reading needs neither hera nor torch. What is outside the subset that all engine
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from types import MappingProxyType
 from typing import Any
 
 from mm1_components.wrapper.pools import POOL_LABEL
@@ -107,6 +108,8 @@ class WorkflowParameter:
     """Default; None = must be given."""
     description: str = ""
     type: InputType = "text"
+    choices: tuple[str, ...] = ()
+    """Values that it may have (Argo's `enum`); empty = any."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def graph_of(document: Document) -> Graph:
     tasks = [_task(raw, containers) for raw in bodies[spec["entrypoint"]]["dag"]["tasks"]]
     on_exit = _exit_task(spec, bodies, containers)
     types = parameter_types([*tasks, *([on_exit] if on_exit else [])])
-    parameters = {raw["name"]: _parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
+    parameters = {raw["name"]: read_parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
     return Graph(name_of(document), parameters, _ordered(tasks), on_exit)
 
 
@@ -194,9 +197,16 @@ def common_type(types: list[InputType]) -> InputType | None:
     return "manifest" if sorted(map(str, different)) == ["manifest", "source"] else None
 
 
-def _parameter(raw: dict[str, Any], types: dict[str, InputType]) -> WorkflowParameter:
+def read_parameter(raw: dict[str, Any], types: Mapping[str, InputType] = MappingProxyType({})) -> WorkflowParameter:
+    """A workflow parameter from its plain data.
+
+    Args:
+        raw: the parameter.
+        types: the inputs that it feeds -> their type.
+    """
     kind = common_type(list(types.values())) or "text"
-    return WorkflowParameter(raw["name"], text_of(raw.get("value")), raw.get("description", ""), kind)
+    choices = tuple(text_of(choice) or "" for choice in raw.get("enum") or [])
+    return WorkflowParameter(raw["name"], text_of(raw.get("value")), raw.get("description", ""), kind, choices)
 
 
 def _task(raw: dict[str, Any], containers: dict[str, Template]) -> TaskNode:

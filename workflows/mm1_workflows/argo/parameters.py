@@ -54,6 +54,8 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
             complaints.append(f"parameter {name!r} must be given: {parameter.description or parameter.type}")
         elif name in given and (complaint := mismatch(value, parameter.type)):
             complaints.append(f"parameter {name}: expected {complaint}, got {quoted(value)}")
+        elif complaint := unknown_choice(parameter, value):
+            complaints.append(f"parameter {name}: {complaint}")
         else:
             values[name] = _canonical(value, parameter.type)
     if complaints:
@@ -84,6 +86,13 @@ def mismatch(value: str, kind: InputType) -> str | None:
     return None
 
 
+def unknown_choice(parameter: WorkflowParameter, value: str) -> str:
+    """What is wrong with a value that is none of the parameter's choices, which Argo refuses too; empty for a right one."""
+    if not parameter.choices or value in parameter.choices:
+        return ""
+    return f"unknown value {quoted(value)}; {suggest(value, parameter.choices)}"
+
+
 def apply(document: Document, values: dict[str, str]) -> Document:
     """The same workflow with other parameter values."""
     changed = copy.deepcopy(document)
@@ -108,6 +117,7 @@ def listing(workflow: Graph) -> list[str]:
 
 
 def _shown(parameter: WorkflowParameter) -> str:
-    kind = "|".join(parameter.type) if isinstance(parameter.type, list) else parameter.type
+    choices = parameter.type if isinstance(parameter.type, list) else parameter.choices
+    kind = "|".join(choices) or parameter.type
     default = "required" if parameter.value is None else f"default {parameter.value!r}"
     return f"{kind}, {default}{'; ' + parameter.description if parameter.description else ''}"

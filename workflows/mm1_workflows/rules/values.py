@@ -29,7 +29,7 @@ from mm1_components.wrapper.sources import Kind, existing, kind_of, path_in, rea
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
-from mm1_workflows.argo.parameters import defaults_of
+from mm1_workflows.argo.parameters import defaults_of, unknown_choice
 from mm1_workflows.authoring.declarations import declaration
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
@@ -94,6 +94,9 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
     tasks = {node.name: _Task(node, step) for node in nodes if (step := _step(node.template))}
     for task in tasks.values():
         _read(task, values)
+    for name, parameter in workflow.parameters.items():
+        if name in values and (complaint := unknown_choice(parameter, values[name])):
+            yield f"parameter {name}", complaint
     yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
     for task in tasks.values():
         yield from task.complaints

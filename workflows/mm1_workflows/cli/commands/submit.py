@@ -12,7 +12,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.ranks.jobset.names import ARGO
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import TEMPLATE_LABEL, Document, name_of, parameters_of, spec_of
-from mm1_workflows.argo.graph import Graph, WorkflowParameter
+from mm1_workflows.argo.graph import Graph, read_parameter
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, complete_workflow
 from mm1_workflows.cluster.transport.base import Transport, with_key
@@ -136,7 +136,7 @@ def from_template(transport: Transport, name: str, given: list[str]) -> Document
 
 def _names_only(template: Document) -> Graph:
     declared = parameters_of(spec_of(template))
-    texts = {item["name"]: WorkflowParameter(item["name"], item.get("value"), item.get("description", "")) for item in declared}
+    texts = {item["name"]: read_parameter(item) for item in declared}
     return Graph(name_of(template), texts, {})
 
 
