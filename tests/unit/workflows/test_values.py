@@ -183,6 +183,37 @@ def test_the_choices_of_a_parameter_are_checked(place: str, tmp_path: Path, caps
     assert cli.main(["lint", str(file)]) == (80 if place == "default" else 0)
 
 
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [
+        ('shots="{{item}}", with_items=["0", "x y"]', "task evaluate: shots: expected numbers separated by spaces"),
+        ('shots="0 {{item}}", with_items=["4", "²"]', "task evaluate: shots: expected numbers"),
+        ("tasks='{{item}}', with_param='[\"captions\",\"captns\"]'", "did you mean 'captions'"),
+        ('benchmarks="{{item}}", with_items=["world:0", ""]', "benchmarks: expected path or world:<seed>, got ''"),
+        ('items="{{item}}", with_items=["4", "0"]', "items: expected at least 1, got '0'"),
+        ('tasks="{{item}}", with_param="{{workflow.parameters.names}}"', "did you mean 'captions'"),
+        ('tasks="{{item}}", with_items=["captions", "vqa@4"]', ""),
+        ('shots="{{item}}", with_items=[]', ""),
+    ],
+)
+def test_each_item_of_a_loop_is_checked(loop: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from hera.workflows import DAG, Parameter, Workflow\nfrom mm1_workflows import steps\n"
+        "names = Parameter(name='names', value='[\"vqa\", \"captns\"]')\n"
+        "with Workflow(generate_name='mine-', entrypoint='main', arguments=[names]) as w:\n"
+        f"    with DAG(name='main'):\n        steps.evaluate(checkpoint='{MANIFEST}', {loop})\n"
+    )
+    assert cli.main(["submit", str(file), "--dry-run=client"]) == (80 if words else 0)
+    assert words in said(capsys)
+    assert cli.main(["lint", str(file)]) == (80 if words else 0)
+    assert words in " ".join(capsys.readouterr().out.split())
+    if "workflow.parameters" in loop:
+        assert cli.main(["submit", str(file), "--dry-run=client", "-p", 'names=["vqa"]']) == 0
+        assert cli.main(["submit", str(file), "--dry-run=client", "-p", "names=vqa"]) == 80
+        assert "loops over 'vqa', which is not a JSON list of strings" in said(capsys)
+
+
 def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.hera(["submit", PRETRAIN, "-p", "thresholds=x", "--dry-run=client"]) == 80
     text = said(capsys)

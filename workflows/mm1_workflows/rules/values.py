@@ -12,9 +12,11 @@ What a task gets from another one is not known; but which step makes it, and wit
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from mm1.config.resolve import suggest
@@ -33,6 +35,7 @@ from mm1_workflows.argo.parameters import defaults_of, unknown_choice
 from mm1_workflows.authoring.declarations import declaration
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
+from mm1_workflows.rules.subset import is_string_list
 
 PARAMETER = "workflow.parameters."
 Complaint = tuple[str, str]
@@ -91,14 +94,12 @@ def value_complaints(workflow: Graph, values: Mapping[str, str], *, on_cluster: 
 
 def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) -> Iterator[Complaint]:
     nodes = [*workflow.tasks.values(), *([workflow.on_exit] if workflow.on_exit else [])]
-    tasks = {node.name: _Task(node, step) for node in nodes if (step := _step(node.template))}
-    for task in tasks.values():
-        _read(task, values)
+    tasks = {node.name: _read(node, step, values) for node in nodes if (step := _step(node.template))}
     for name, parameter in workflow.parameters.items():
         if name in values and (complaint := unknown_choice(parameter, values[name])):
             yield f"parameter {name}", complaint
     yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
-    for task in tasks.values():
+    for task in chain.from_iterable(_repeated(task, values) for task in tasks.values()):
         yield from task.complaints
         yield from ((task.label, text) for text in [*_pools(task), *_paths(task, on_cluster)])
         if not task.complaints:
@@ -115,13 +116,28 @@ def _step(template: Template) -> Step[Any, Any] | None:
         return None
 
 
-def _read(task: _Task, values: Mapping[str, str]) -> None:
-    """Take in what is known of a task's inputs."""
-    lookup = _lookup(values)
-    for name, default in task.node.template.inputs.items():
-        if name not in task.step.inputs.model_fields:
+def _repeated(task: _Task, values: Mapping[str, str]) -> Iterator[_Task]:
+    """A task once for each item of its loop, where the items are known; without a loop the task itself."""
+    try:
+        text = substitute(task.node.loop or "", _lookup(values))
+    except KeyError:
+        text = ""
+    if not text:
+        yield task
+    elif is_string_list(text):
+        yield from (_read(task.node, task.step, values, item) for item in json.loads(text))
+    else:
+        task.complaints.append((task.label, f"loops over {quoted(text)}, which is not a JSON list of strings"))
+        yield task
+
+
+def _read(node: TaskNode, step: Step[Any, Any], values: Mapping[str, str], item: str | None = None) -> _Task:
+    """A task with what is known of its inputs; of one in a loop, for an item of it."""
+    task, lookup = _Task(node, step), _lookup(values, item)
+    for name, default in node.template.inputs.items():
+        if name not in step.inputs.model_fields:
             continue
-        argument = task.node.arguments.get(name)
+        argument = node.arguments.get(name)
         try:
             text = substitute(argument, lookup) if argument is not None else default
         except KeyError:
@@ -129,16 +145,19 @@ def _read(task: _Task, values: Mapping[str, str]) -> None:
         if text is None:
             continue
         try:
-            task.values[name] = field_value(task.step.inputs, name, text)
+            task.values[name] = field_value(step.inputs, name, text)
             task.texts[name] = text
         except ConfigurationError as error:
             parameter = _parameter(argument)
             place = f"parameter {parameter}" if parameter else task.label
             task.complaints.append((place, str(error).removeprefix(f"{name}: ") if parameter else str(error)))
+    return task
 
 
-def _lookup(values: Mapping[str, str]) -> Callable[[str], str]:
+def _lookup(values: Mapping[str, str], item: str | None = None) -> Callable[[str], str]:
     def lookup(reference: str) -> str:
+        if reference == "item" and item is not None:
+            return item
         if not reference.startswith(PARAMETER):
             raise KeyError(reference)
         return values[reference.removeprefix(PARAMETER)]
