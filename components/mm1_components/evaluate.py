@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from mm1.config.resolve import suggest
-from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
@@ -111,16 +110,11 @@ def eval_config(
     """
     from mm1.config.resolve import validate
     from mm1.evals.config import EvalConfig
+    from mm1.evals.tasks.registry import parse_shots
 
-    try:
-        numbers = [parse_integer(word) for word in shots.split()]
-    except ValueError:
-        raise ConfigurationError(
-            f"shots: expected numbers separated by spaces, for example '0 4 8', got {quoted(shots)}"
-        ) from None
     tree = {
         "tasks": tasks.split(),
-        "shots": numbers,
+        "shots": parse_shots(shots),
         "items": items,
         "controls": controls,
         "style": style,
@@ -138,10 +132,10 @@ def check_tasks(tasks: str) -> None:
         parse_name(name)
 
 
-def check_world(tasks: str, benchmarks: str, split: str) -> None:
-    """The toy world has the split and the tasks."""
-    from mm1.evals.tasks.registry import known_task
-    from mm1.world.config import EVAL_SPLITS
+def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
+    """The toy world has the split, the tasks, and enough demonstrations of them."""
+    from mm1.evals.tasks.registry import known_task, parse_shots, shots_of
+    from mm1.world.config import EVAL_SPLITS, WorldConfig
 
     if not benchmarks.startswith(WORLD_SCHEME):
         return
@@ -149,6 +143,9 @@ def check_world(tasks: str, benchmarks: str, split: str) -> None:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
     for name in tasks.split():
         known_task(name)
+        base, numbers = shots_of(name, parse_shots(shots))
+        if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
+            raise ConfigurationError(f"shots: the toy world has {most} demonstrations of {base} at most, got {max(numbers)}")
 
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:

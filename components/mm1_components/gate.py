@@ -9,7 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.checks import AllMade
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 
@@ -28,10 +31,33 @@ class Inputs(BaseModel):
 
 
 def check_rules(rules: str) -> None:
-    """The rules can be read."""
+    """The rules can be read, and are about metrics that exist."""
     from mm1.evals.gate import parse_rules
+    from mm1.evals.tasks.registry import metrics_of
 
-    parse_rules(rules)
+    for rule in parse_rules(rules):
+        if rule.metric not in metrics_of(rule.task):
+            raise ConfigurationError(
+                f"rules: {rule.score_name}: unknown metric {rule.metric!r}; {suggest(rule.metric, metrics_of(rule.task))}"
+            )
+
+
+def check_measured(rules: str, reports: AllMade) -> None:
+    """The evaluations before ask for the scores: a rule about any other could never pass."""
+    from mm1.evals.gate import parse_rules
+    from mm1.evals.tasks.registry import asked
+
+    inputs = ("tasks", "shots", "controls")
+    if any(made.step != "evaluate" or not made.known(*inputs) for made in reports):
+        return
+    try:
+        scores = set().union(*(asked(*(made.inputs[name] for name in inputs)) for made in reports))
+    except ConfigurationError:
+        return  # the evaluation's own checks say it
+    for rule in parse_rules(rules):
+        score = f"{rule.task}/{rule.shots}" + ("" if rule.control == "none" else f"/{rule.control}")
+        if score not in scores:
+            raise ConfigurationError(f"rules: {rule.score_name} is not evaluated; {suggest(score, sorted(scores))}")
 
 
 class Outputs(BaseModel):
@@ -47,7 +73,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         ConfigurationError: a rule that cannot be read, no report, or an address that is not a report's.
     """
-    from mm1.errors import ConfigurationError
     from mm1.evals.gate import judge, parse_rules
     from mm1.manifests import EvalReport, GateDecision, split_uri
 
@@ -76,7 +101,7 @@ STEP = Step(
     run=run,
     summary="Decide by rules on its scores whether a checkpoint may be deployed",
     artifacts=("summary.md",),
-    checks=(check_rules,),
+    checks=(check_rules, check_measured),
     timeout_s=600,
 )
 

@@ -8,7 +8,8 @@ A check is a function of some of the step's inputs, by name, that raises :class:
     STEP = Step(..., checks=(check_recipe, check_sizes))
 
 It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
-:class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs; inside the step, where
+:class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs (:class:`AllMade`, where
+an input takes several); inside the step, where
 the manifest itself is there, such a check is left out, and ``run`` compares the manifest. An input annotated ``Path`` gives
 the local file or folder that its address names; where there is none, or the step will run on another machine than this one,
 the check is left out. Checks import no torch.
@@ -45,6 +46,10 @@ class Made:
         return all(name in self.inputs for name in names)
 
 
+class AllMade(tuple[Made, ...]):
+    """The makers of the manifests of an input that takes several."""
+
+
 def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
     """An input's value from its text, as the step will read it.
 
@@ -75,7 +80,7 @@ def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
 
 
 def complaints(
-    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, Made] | None = None, *, runs_here: bool = True
+    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, AllMade] | None = None, *, runs_here: bool = True
 ) -> Iterator[ConfigurationError]:
     """What the checks of a step say about the values that are known.
 
@@ -85,9 +90,14 @@ def complaints(
         made: inputs that another step will make.
         runs_here: whether the step will see the files of this machine.
     """
-    paths = dict(_paths(step, values)) if runs_here else {}
+    made = made or {}
+    annotated: dict[str, Mapping[str, Any]] = {
+        "Path": dict(_paths(step, values)) if runs_here else {},
+        "Made": {name: makers[0] for name, makers in made.items() if len(makers) == 1},
+        "AllMade": made,
+    }
     for check in step.checks:
-        arguments = _arguments(check, {"Path": paths, "Made": made or {}}, values)
+        arguments = _arguments(check, annotated, values)
         if arguments is None:
             continue
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mm1.world import language, streams
-from mm1.world.config import EVAL_SPLITS, WorldConfig
+from mm1.world.config import EVAL_SPLITS, EXAMPLES_PER_NAME, WorldConfig
 from mm1.world.instructions import INSTRUCTION_FORMS
 from mm1.world.pages import CONCEPT_KINDS, concepts
 from mm1.world.render import encoded_images
@@ -32,8 +32,6 @@ CAPTION_TASKS = ("captions", "captions_heldout")
 SPLITS = dict(zip(EVAL_SPLITS, ((Split.DEV, Split.DEV_DEMO), (Split.TEST, Split.TEST_DEMO)), strict=True))
 NUM_ANSWERS = 10
 """Answers to a question in VQAv2; here all are equal."""
-
-EXAMPLES_PER_NAME = 4
 
 QuestionRow = tuple[int, str, str, str, tuple[str, ...]]
 """Image id, question, answer, question type, choices (empty where any word may be the answer)."""

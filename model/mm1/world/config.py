@@ -16,6 +16,9 @@ from mm1.config.base import Config
 EVAL_SPLITS = ("dev", "test")
 """Splits of the benchmarks; settings are chosen on dev."""
 
+EXAMPLES_PER_NAME = 4
+"""Demonstrations of each of the two invented words that an item of the task `novel` asks about."""
+
 
 class WorldConfig(Config):
     """Size and seed of the toy world. The defaults suit one pre-training run of about 2 million tokens."""
@@ -70,6 +73,10 @@ class WorldConfig(Config):
         if self.synthetic_share + self.question_share > 1:
             raise ValueError("synthetic_share + question_share must not exceed 1: the rest are alt texts")
         return self
+
+    def demonstrations(self, task: str) -> int:
+        """How many demonstrations an item of a benchmark task can get at most."""
+        return {"text": 0, "novel": 2 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
 
     @classmethod
     def small(cls, seed: int = 0) -> Self:

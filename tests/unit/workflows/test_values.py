@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1_components import pretrain
-from mm1_components.wrapper.checks import Made, complaints, run_checks
+from mm1_components.wrapper.checks import AllMade, Made, complaints, run_checks
 from mm1_components.wrapper.declaration import Step
 from mm1_workflows import cli, steps
 from mm1_workflows.argo.document import Document
@@ -52,6 +52,19 @@ WRONG = [
     ("captions=world:x", "expected world:<seed>"),
     ("weights={{workflow.name}}", "a value cannot hold '{{'"),
 ]
+WRONG_IN_THE_WHOLE_CHAIN = [
+    ("rules=foo/0/accuracy>=0.5", "rules: foo/0/accuracy is not evaluated; known: "),
+    ("rules=captions/3/content_f1>=0.5", "rules: captions/3/content_f1 is not evaluated; did you mean 'captions/"),
+    ("rules=captions/0/content_f2>=0.5", "unknown metric 'content_f2'; did you mean 'content_f1'"),
+    ("rules=text/0/accuracy/shuffled<=0.5", "text/0/accuracy/shuffled is not evaluated"),
+    ("rules=vqa/8/accuracy/shuffled<=0.5", "vqa/8/accuracy/shuffled is not evaluated"),
+    ("tasks=captions vqa", "rules: vague/4/accuracy is not evaluated"),
+    ("shots=0", "rules: vague/4/accuracy is not evaluated"),
+    ("tasks=vqa@1000", "shots: the toy world has 512 demonstrations of vqa at most, got 1000"),
+    ("tasks=novel@12", "8 demonstrations of novel at most"),
+    ("tasks=text@4", "0 demonstrations of text at most"),
+    ("shots=0 1000", "512 demonstrations"),
+]
 ONLY_ON_A_CLUSTER = [
     ("captions=/home/me/data", "no pod sees '/home/me/data'"),
     ("vision=towers/clip", "no pod sees 'towers/clip'"),
@@ -75,6 +88,32 @@ def test_wrong_values_are_refused_alike_here_and_on_a_cluster(
     assert cli.main(here) == 80
     assert words in said(capsys)
     assert not (tmp_path / "runs").exists(), "nothing has started"
+
+
+@pytest.mark.parametrize(("value", "words"), WRONG_IN_THE_WHOLE_CHAIN)
+def test_rules_and_shots_that_cannot_hold(value: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["submit", "mm1:full", "-p", value, "--dry-run=client"]) == 80
+    assert words in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "rules=captions/00/cider>=0.1 vqa/4/accuracy/shuffled<=0.4 novel/8/accuracy/shuffled<=0.9",
+        "rules=instruct/0/accuracy>=0.5",
+        "shots=0 4 512",
+    ],
+)
+def test_rules_and_shots_that_can_hold(value: str) -> None:
+    assert cli.main(["submit", "mm1:full", "-p", value, "--dry-run=client"]) == 0
+
+
+def test_rules_about_tasks_of_a_folder(tmp_path: Path) -> None:
+    profile = tmp_path / "site.yaml"
+    profile.write_text("volumes: [{claim: data, mount_path: /data}]\n")
+    values = ["-p", "benchmarks=/data/x", "-p", "tasks=okvqa@2000 vqa", "-p", "rules=okvqa/2000/accuracy/shuffled<=0.5"]
+    submit = ["submit", "mm1:full", "--profile", str(profile), "--dry-run=client"]
+    assert cli.main([*submit, *values]) == 0
 
 
 @pytest.mark.parametrize(("value", "words"), ONLY_ON_A_CLUSTER)
@@ -246,8 +285,10 @@ STEP: Step = Step(
 def test_a_check_runs_when_all_its_inputs_are_known() -> None:
     assert [str(error) for error in complaints(STEP, {"a": 2, "b": 1})] == ["a=2 is above b=1"]
     assert list(complaints(STEP, {"a": 2})) == []
-    assert [str(error) for error in complaints(STEP, {"a": 2}, {"data": Made("mix", {"size": 1})})] == ["mix makes 1"]
-    assert list(complaints(STEP, {"a": 2}, {"data": Made("mix")})) == []
+    assert [str(error) for error in complaints(STEP, {"a": 2}, {"data": AllMade([Made("mix", {"size": 1})])})] == [
+        "mix makes 1"
+    ]
+    assert list(complaints(STEP, {"a": 2}, {"data": AllMade([Made("mix")])})) == []
     with pytest.raises(ConfigurationError, match="a=2"):
         run_checks(STEP, {"a": 2, "b": 1, "data": MANIFEST})
 

@@ -25,11 +25,11 @@ from mm1.errors import ConfigurationError
 from mm1.store.address import BUCKET_SCHEME, check_store
 from mm1_components.ranks.launcher import parse_launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, role_of
-from mm1_components.wrapper.checks import Made, complaints, field_value
+from mm1_components.wrapper.checks import AllMade, Made, complaints, field_value
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.sources import Kind, existing, kind_of, path_in, reads_of
 from mm1_workflows.argo.document import Document
-from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, substitute
+from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, references, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
 from mm1_workflows.argo.parameters import defaults_of, unknown_choice
 from mm1_workflows.authoring.declarations import declaration
@@ -171,13 +171,13 @@ def _parameter(argument: str | None) -> str:
     return match[1].removeprefix(PARAMETER) if match and match[1].startswith(PARAMETER) else ""
 
 
-def _made(task: _Task, tasks: Mapping[str, _Task]) -> Iterator[tuple[str, Made]]:
-    """Inputs that another task of the workflow makes."""
+def _made(task: _Task, tasks: Mapping[str, _Task]) -> Iterator[tuple[str, AllMade]]:
+    """Inputs that other tasks of the workflow make: one output, or several separated by spaces."""
     for name, argument in task.node.arguments.items():
-        match = REFERENCE.fullmatch(argument)
-        output = TASK_OUTPUT.match(match[1]) if match else None
-        if output and (maker := tasks.get(output["task"])):
-            yield name, Made(maker.step.name, maker.values)
+        outputs = [TASK_OUTPUT.match(reference) for reference in references(argument)]
+        makers = [tasks.get(output["task"]) if output else None for output in outputs]
+        if makers and all(makers) and not REFERENCE.sub("", argument).strip():
+            yield name, AllMade(Made(maker.step.name, maker.values) for maker in makers if maker)
 
 
 # -- where it runs ----------------------------------------------------------------------------------------------------

@@ -59,6 +59,55 @@ def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
         ) from None
 
 
+def parse_shots(text: str) -> tuple[int, ...]:
+    """Numbers of demonstrations, separated by spaces.
+
+    Raises:
+        ConfigurationError: something else.
+    """
+    try:
+        return tuple(map(parse_integer, text.split()))
+    except ValueError:
+        raise ConfigurationError(
+            f"shots: expected numbers separated by spaces, for example '0 4 8', got {quoted(text)}"
+        ) from None
+
+
+def shots_of(name: str, shots: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The name of a task without its shots, and the shots at which an evaluation asks it.
+
+    Args:
+        name: such as ``vqa`` or ``vqa@0,4``.
+        shots: the evaluation's, for tasks that do not fix their own.
+    """
+    base, own = parse_name(name)
+    fixed = TASKS[base].shots if base in TASKS else None
+    return base, next(numbers for numbers in (own, fixed, shots) if numbers is not None)
+
+
+def asked(tasks: str, shots: str, controls: bool) -> set[str]:
+    """What an evaluation asks: ``task/shots``, and ``task/shots/shuffled`` for an image-shuffled control.
+
+    Args:
+        tasks: names of tasks, separated by spaces.
+        shots: numbers of demonstrations, separated by spaces.
+        controls: whether controls are asked too.
+    """
+    scores = set()
+    for name in tasks.split():
+        base, numbers = shots_of(name, parse_shots(shots))
+        controlled = TASKS[base].control_shots if base in TASKS else None
+        scores |= {f"{base}/{number}" for number in numbers}
+        if controls:
+            scores |= {f"{base}/{number}/shuffled" for number in numbers if controlled is None or number in controlled}
+    return scores
+
+
+def metrics_of(name: str) -> list[str]:
+    """Metrics of a task; of one that a benchmark folder may have, those that files of any form give."""
+    return [*TASKS[name].metrics] if name in TASKS else sorted({*vqa.metrics, *captions.metrics, *text.metrics})
+
+
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:
     if name in folder.tasks:
         for suffix, like in (("_questions.json", vqa), (".json", captions), (".jsonl", text)):
