@@ -14,7 +14,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.checks import Made
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.raw_data import SOURCES
+from mm1_components.wrapper.raw_data import SOURCES, check_names
 
 
 class Inputs(BaseModel):
@@ -25,6 +25,11 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="RawData as it is now")
     sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
     min_samples: int = Field(1, description="new samples that make training again worth while", ge=1)
+
+
+def check_source_names(sources: str) -> None:
+    """The sources exist."""
+    check_names("sources", sources.split())
 
 
 def check_sources(sources: str, data: Made) -> None:
@@ -78,7 +83,7 @@ STEP = Step(
     summary="Say whether enough data came since the last mixture to train again.",
     artifacts=("summary.md",),
     cached=False,
-    checks=(check_sources,),
+    checks=(check_source_names, check_sources),
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.checks import Made
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.raw_data import SOURCES
+from mm1_components.wrapper.raw_data import SOURCES, check_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,10 +57,10 @@ class Inputs(BaseModel):
 
 
 def check_weights(weights: str) -> None:
-    """The weights can be read."""
+    """The weights can be read, and are of sources that exist."""
     from mm1.data.load.mixture import parse_weights
 
-    parse_weights(weights)
+    check_names("weights", parse_weights(weights))
 
 
 def check_sources(weights: str, data: Made) -> None:
@@ -70,7 +70,7 @@ def check_sources(weights: str, data: Made) -> None:
     if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
         return
     given = [name for name in SOURCES if data.inputs[name]]
-    missing = [name for name, weight in parse_weights(weights).items() if weight and name not in given]
+    missing = [name for name, weight in parse_weights(weights).items() if weight and name in SOURCES and name not in given]
     if missing:
         raise ConfigurationError(
             f"weights: {missing[0]!r} has a share, but this source is not given; given: {', '.join(given) or 'none'}"

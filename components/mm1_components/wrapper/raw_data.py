@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mm1.config.resolve import suggest
 from mm1.config.values import quoted
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
@@ -21,7 +22,7 @@ from mm1_components.wrapper.sources import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mm1.data.prepare.pipeline import Filtering
     from mm1.data.prepare.sources.raw import Fetch
@@ -90,6 +91,20 @@ def check_tokenizer(tokenizer: Path) -> None:
 
     if not (tokenizer / TOKENIZER_FILE).is_file():
         raise ConfigurationError(f"tokenizer: {tokenizer} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+
+
+def check_names(field: str, names: Iterable[str]) -> None:
+    """Names of sources are ones that ingest has.
+
+    Args:
+        field: input that names them, for the message.
+        names: the names.
+
+    Raises:
+        ConfigurationError: an unknown name.
+    """
+    if unknown := [name for name in names if name not in SOURCES]:
+        raise ConfigurationError(f"{field}: unknown source {quoted(unknown[0])}; {suggest(unknown[0], SOURCES)}")
 
 
 def check_given(captions: str, synthetic: str, interleaved: str, text: str, instructions: str) -> None:

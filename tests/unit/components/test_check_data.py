@@ -50,4 +50,6 @@ def test_it_asks_anew_each_time_and_waits_until_enough_came(data, tmp_path):
 
 def test_a_source_that_the_data_lack_is_refused(data, tmp_path, caplog):
     assert check(tmp_path, data[1], sources="captions videos")[0] is Outcome.CONFIGURATION
-    assert "no 'videos'" in caplog.text
+    assert "unknown source 'videos'" in caplog.text
+    assert check(tmp_path, data[1], sources="captions interleaved")[0] is Outcome.CONFIGURATION
+    assert "these data have no 'interleaved'" in caplog.text

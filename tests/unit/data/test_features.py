@@ -101,6 +101,14 @@ def test_times_are_utc_unless_they_say_otherwise():
         parse_time("yesterday")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1600-01-01", "2262-01-01"])
+def test_times_that_no_table_holds(text):
+    with pytest.raises(ConfigurationError, match="expected a year from 1970 to 2261"):
+        parse_time(text)
+    parse_time("1970-01-01T00:00:00+14:00")
+    parse_time("2261-12-31T23:59:59-14:00")
+
+
 def test_the_same_data_are_told_once(known):
     store, raw, *_ = known
     state = state_of(store)

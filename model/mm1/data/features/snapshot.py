@@ -30,6 +30,8 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+FIRST_YEAR, LAST_YEAR = 1970, 2261
+"""Feast's tables keep times as nanoseconds in 64 bits, which end in 2262."""
 
 
 class Threshold(NamedTuple):
@@ -72,14 +74,18 @@ def parse_time(text: str) -> datetime:
     """Read a point in time: ISO 8601; without a zone it is UTC, an empty text is now.
 
     Raises:
-        ConfigurationError: not a time.
+        ConfigurationError: not a time, or not one that nanoseconds in 64 bits reach.
     """
     if not text:
         return datetime.now(UTC)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"as_of: {text!r} is not a time in ISO 8601, for example 2026-01-31T12:00:00+00:00") from None
+        raise ConfigurationError(
+            f"as_of: {quoted(text)} is not a time in ISO 8601, for example 2026-01-31T12:00:00+00:00"
+        ) from None
+    if not FIRST_YEAR <= time.year <= LAST_YEAR:
+        raise ConfigurationError(f"as_of: expected a year from {FIRST_YEAR} to {LAST_YEAR}, got {quoted(text)}")
     return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
 
 
