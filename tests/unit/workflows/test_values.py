@@ -260,6 +260,12 @@ def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFi
     assert "task text-mix, task mix: thresholds" in text and text.count("thresholds:") == 1
 
 
+def test_what_follows_from_a_complaint_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["submit", "mm1:full", "-p", "tasks=captionz", "--dry-run=client"]) == 80
+    text = said(capsys)
+    assert "task evaluate-base: task 'captionz' is not known" in text and "gate" not in text
+
+
 # -- the checks of a step ---------------------------------------------------------------------------------------------
 
 

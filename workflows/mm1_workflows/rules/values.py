@@ -99,13 +99,14 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
         if name in values and (complaint := unknown_choice(parameter, values[name])):
             yield f"parameter {name}", complaint
     yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
-    for task in chain.from_iterable(_repeated(task, values) for task in tasks.values()):
+    for task in [*chain.from_iterable(_repeated(task, values) for task in tasks.values())]:
+        if not task.complaints:
+            errors = complaints(task.step, task.values, dict(_made(task, tasks)), runs_here=not on_cluster)
+            task.complaints += [(task.label, str(error)) for error in errors]
+        if task.complaints:
+            tasks.pop(task.node.name, None)  # what it makes is not known before it is put right
         yield from task.complaints
         yield from ((task.label, text) for text in [*_pools(task), *_paths(task, on_cluster)])
-        if not task.complaints:
-            made = dict(_made(task, tasks))
-            errors = complaints(task.step, task.values, made, runs_here=not on_cluster)
-            yield from ((task.label, str(error)) for error in errors)
 
 
 def _step(template: Template) -> Step[Any, Any] | None:
