@@ -43,6 +43,8 @@ def _client() -> Minio:
     pool = urllib3.PoolManager(retries=RETRIES, timeout=urllib3.Timeout(connect=5, read=60), maxsize=16)
     providers: list[Any] = [EnvAWSProvider(), EnvMinioProvider(), IamAwsProvider()]
     try:
+        if not address.hostname:
+            raise ValueError("no host")
         return Minio(
             address.netloc,
             secure=address.scheme == "https",

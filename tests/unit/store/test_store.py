@@ -100,6 +100,13 @@ def test_addresses_that_cannot_be_a_store(tmp_path):
         open_store(str(tmp_path / "file" / "store"))
 
 
+@pytest.mark.parametrize("endpoint", ["http://", "http://ho_st:x"])
+def test_an_endpoint_that_is_no_address_is_configuration(endpoint, monkeypatch):
+    monkeypatch.setenv("S3_ENDPOINT", endpoint)
+    with pytest.raises(ConfigurationError, match="S3_ENDPOINT is not an address"):
+        S3Store("s3://bkt/x").read("x")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_store_without_write_permission(tmp_path):
     (tmp_path / "store").mkdir(mode=0o500)
