@@ -50,7 +50,9 @@ class Inputs(BaseModel):
     image_size: int = Field(32, description="side of the square images that the model gets, in pixels", ge=4)
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
     long_documents: Literal["cut", "drop"] = Field("cut", description="what happens to documents longer than a sequence")
-    max_epochs: float = Field(0.0, description="how often training may go through a source at most; 0 = without bound", ge=0)
+    max_epochs: float = Field(
+        0.0, description="how often training may go through a source at most; 0 = without bound", ge=0, allow_inf_nan=False
+    )
     thresholds: str = Field("", description="what a shard must be to enter, for example quality>=0.5 duplicate_rate<=0.2")
     as_of: str = Field("", description="time whose knowledge of the shards counts (ISO 8601); empty = now")
     seed: int = Field(0, description="seed of the order of samples", ge=0)

@@ -43,7 +43,7 @@ def status_of(text: str) -> str:
     """An engine's word for how a run ended: Kubeflow hands over a JSON object, in Argo's words then; others are left alone."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     state = str(given.get("state", "")) if isinstance(given, dict) else text
     good = dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "Succeeded")

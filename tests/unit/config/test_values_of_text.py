@@ -10,7 +10,10 @@ from mm1.data.load.mixture import parse_weights
 from mm1.errors import ConfigurationError
 from mm1.evals.gate import parse_rules
 from mm1.evals.tasks.registry import parse_name
+from mm1_components import data_mix
 from mm1_components.evaluate import Inputs, eval_config
+from mm1_components.report import status_of
+from mm1_components.wrapper.checks import field_value
 
 NOT_INTEGERS = ["", " 5", "5\n", "²", "٣", "1_000", "1.0", "1e3", "0x10", "9" * 19, "9" * 5000]
 NOT_NUMBERS = ["", ".", "1,5", "٣", "1_0", "nan", "inf", "1e999", "1e", "0x1", "1 "]
@@ -63,6 +66,16 @@ def test_shots_are_integers_wherever_they_are_given(text: str) -> None:
         eval_config(**settings | {"shots": text})
     with pytest.raises(ConfigurationError, match="expected an integer"):
         parse_rules(f"vqa/{text}/accuracy>=0.5")
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_a_bound_of_epochs_is_finite(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="max_epochs"):
+        field_value(data_mix.Inputs, "max_epochs", value)
+
+
+def test_an_engine_s_word_for_the_end_may_be_anything() -> None:
+    assert status_of("[" * 100_000) == "[" * 100_000
 
 
 def test_a_long_value_is_shortened_in_messages() -> None:
