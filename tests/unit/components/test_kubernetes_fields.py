@@ -33,7 +33,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("pools.cpu.network.resources", {"vpc.amazonaws.com/efa": "four"}, "expected a quantity"),
     ("pools.cpu.network.environment", {"NCCL DEBUG": "INFO"}, "expected a name of an environment variable"),
-    ("pools.cpu.colour", "red", "unknown field"),
+    ("pools.cpu.memry", "2Gi", "unknown field; did you mean 'memory'"),
+    ("stor", "s3://bucket", "unknown field; did you mean 'store'"),
     ("queue", "Team_A", "expected a name of lower-case letters"),
     ("accounts.step", "", "expected a name of lower-case letters"),
     ("environment_secret", "My Secret", "expected a name of lower-case letters"),
@@ -65,6 +66,16 @@ def test_a_field_that_kubernetes_would_refuse_is_named(field: str, value: Any, w
     message = str(caught.value)
     assert words in message and message.startswith("profile ")
     assert field.split(".")[0] in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\xff\xfe", "not YAML"), (b"- 1", "expected one map, got a list of 1"), (b"a: [", "not YAML")]
+)
+def test_a_file_that_is_no_profile_is_named(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"profile .*site.yaml: {words}"):
+        profiles.read(str(path))
 
 
 @pytest.mark.parametrize(

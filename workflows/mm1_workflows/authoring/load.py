@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
+from mm1_workflows.argo import yaml_file
 from mm1_workflows.argo.document import Document
 from mm1_workflows.authoring import pipelines, profiles
 from mm1_workflows.authoring.python_file import executed
@@ -62,21 +61,11 @@ def load(target: str, profile: str = "default") -> Loaded:
 
 
 def _read_yaml(path: Path) -> Document:
-    try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"workflow file {path}: not YAML: {error}") from None
+    documents = yaml_file.read_documents(path, f"workflow file {path}")
     if len(documents) == 1 and isinstance(documents[0], dict):
         return documents[0]
-    content = ", ".join(map(_kind, documents)) or "nothing"
+    content = ", ".join(map(yaml_file.kind_of, documents)) or "nothing"
     raise ConfigurationError(f"workflow file {path}: expected one Argo object, got {content}")
-
-
-def _kind(document: Any) -> str:
-    """What a YAML document is, for a person."""
-    if isinstance(document, dict):
-        return str(document.get("kind") or "an object without a kind")
-    return f"a list of {len(document)}" if isinstance(document, list) else f"the text {str(document)[:40]!r}"
 
 
 def _workflow(module: ModuleType, name: str, file: str) -> Workflow:

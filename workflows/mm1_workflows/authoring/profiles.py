@@ -29,6 +29,7 @@ from mm1_components.wrapper.kubernetes_fields import (
     VariableName,
 )
 from mm1_components.wrapper.pools import ClaimMount, Pool
+from mm1_workflows.argo import yaml_file
 
 FOLDER = Path(__file__).parents[1] / "profiles"
 """The profiles that come with this package, and the table of node pools."""
@@ -178,12 +179,7 @@ def read(name: str) -> Profile:
             words = suggest(name, ["default", *known])
             raise ConfigurationError(f"unknown profile {name!r}: {words}; or name a YAML file")
         path = known[name]
-    try:
-        given = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise ConfigurationError(f"profile {name}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"profile {name}: not YAML: {error}") from None
+    given = yaml_file.read_map(path, f"profile {name}")
     base = default().model_dump(mode="json") | {"name": path.stem}
     return validate(Profile, _merged(base, given), f"profile {name}")
 
