@@ -17,6 +17,7 @@ from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1_workflows.argo import yaml_file
 from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.shape import check_shape, without_nulls
 from mm1_workflows.authoring import pipelines, profiles
 from mm1_workflows.authoring.python_file import executed
 
@@ -63,7 +64,9 @@ def load(target: str, profile: str = "default") -> Loaded:
 def _read_yaml(path: Path) -> Document:
     documents = yaml_file.read_documents(path, f"workflow file {path}")
     if len(documents) == 1 and isinstance(documents[0], dict):
-        return documents[0]
+        document: Document = without_nulls(documents[0])
+        check_shape(document, f"workflow file {path}: not a well-formed Argo object")
+        return document
     content = ", ".join(map(yaml_file.kind_of, documents)) or "nothing"
     raise ConfigurationError(f"workflow file {path}: expected one Argo object, got {content}")
 

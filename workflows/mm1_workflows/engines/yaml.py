@@ -164,7 +164,10 @@ def _text(loaded: Loaded, engine: Engine) -> str:
 def _pipeline(loaded: Loaded) -> str:
     from mm1_workflows.engines.kubeflow import parity, translate  # imports kfp, which takes seconds
 
-    text = translate.to_yaml(loaded.document)
+    try:
+        text = translate.to_yaml(loaded.document)
+    except ValueError as error:  # kfp refuses a name or a quantity
+        raise ConfigurationError(f"{loaded.target} cannot be said for Kubeflow: {error}") from error
     if differing := parity.differences(loaded.document, text):
         lines = "\n  ".join(differing)
         raise ConfigurationError(
