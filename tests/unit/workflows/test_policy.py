@@ -126,6 +126,17 @@ BROKEN: list[tuple[str, Change]] = [
     ("P020", lambda d: d["metadata"].update(generateName="Toy-")),
     ("P020", lambda d: d["metadata"].update(generateName="x" * 59)),
     ("P020", lambda d: d["metadata"].update(name="x" * 64)),
+    ("P020", lambda d: d["metadata"].pop("generateName")),
+    ("P020", lambda d: d["metadata"].update(namespace="Bad_NS")),
+    ("P020", lambda d: d["metadata"]["labels"].update({"bad label!": "x"})),
+    ("P020", lambda d: d["metadata"]["labels"].update({"team": "bad label!"})),
+    ("P020", lambda d: pod(d)["metadata"]["labels"].update({"team": "bad label!"})),
+    ("P020", lambda d: d["spec"].update(serviceAccountName="Bad_SA")),
+    ("P020", lambda d: pod(d).update(serviceAccountName="Bad_SA")),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "my param", "value": "1"})),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "a.b", "value": "1"})),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "word", "value": "1"})),
+    ("P020", lambda d: pod(d)["inputs"]["parameters"].append({"name": "my input", "value": "1"})),
     (
         "P020",
         lambda d: [item.update(template="Step-Toy") for item in [*tasks(d), *tasks(d, "at-exit")]] and rename(d, "Step-Toy"),
@@ -201,6 +212,10 @@ KEPT: list[tuple[str, Change]] = [
     ("P018", lambda d: pod(d)["retryStrategy"]["backoff"].update(cap="10m")),
     ("P020", lambda d: d["metadata"].update(generateName="x" * 58)),
     ("P020", lambda d: d["metadata"].update(name="x" * 63)),
+    ("P020", lambda d: d["metadata"].update(namespace="team-a", labels={"example.org/team": "A_1.b", "empty": ""})),
+    ("P020", lambda d: pod(d)["metadata"]["labels"].update(word="{{inputs.parameters.say}}")),
+    ("P020", lambda d: pod(d).update(serviceAccountName="mm1.step-1")),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "Under_score-1", "value": "1"})),
     ("P021", lambda d: scheduled(d, schedules=["0 3 * * SAT"], timezone="Europe/Berlin", concurrencyPolicy="Forbid")),
 ]
 SIDES = ("requests", "limits")
@@ -212,6 +227,12 @@ KEPT_TRAINING: list[tuple[str, Change]] = [
     ("P019", launch(grace_s=None)),
     ("P022", lambda d: argument(d, "pretrain", "recipe", "mm1_tiny_moe")),
 ]
+
+
+def test_a_name_is_counted_as_it_is_written(good: Document) -> None:
+    document = changed(good, lambda d: d["metadata"].update(generateName="x" * 59))
+    (finding,) = [found for found in policy.check(document, DEFAULT) if found.rule == "P020"]
+    assert "has 59 characters, at most 58" in finding.message
 
 
 def names(table: list[tuple[str, Change]]) -> list[str]:
