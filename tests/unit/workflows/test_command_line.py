@@ -62,6 +62,8 @@ def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> 
         (["submit", "x.py", "--dry-rn"], "unknown option --dry-rn; did you mean '--dry-run'?"),
         (["run", "x.py", "--run"], "expected NAME after it"),
         (["qqqqqq"], "unknown command 'qqqqqq'"),
+        (["compile", "--engine", "argoo"], "unknown value 'argoo' of --engine; did you mean 'argo'?"),
+        (["compile", "--engine", "zzz"], "unknown value 'zzz' of --engine; known: argo, kubeflow, template"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(
