@@ -74,6 +74,9 @@ def number() -> int:
         ("two.yaml", "kind: Workflow\n---\nb: 2", "expected one Argo object, got Workflow, an object without a kind"),
         ("list.yaml", "- a\n- b", "expected one Argo object, got a list of 2"),
         ("text.yaml", "just text", "expected one Argo object, got the text 'just text'"),
+        ("itself.yaml", "a: &a [*a]", "not YAML: Circular reference"),
+        ("pair.yaml", "? [a, b]\n: 1", "not YAML"),
+        ("deep.yaml", "[" * 5000, "not YAML"),
         ("blank.yaml", "---\n", "expected one Argo object, got nothing"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ def read_documents(path: Path, what: str) -> list[Any]:
         ConfigurationError: no such file, or not YAML.
     """
     try:
-        return [document for document in yaml.safe_load_all(path.read_text("utf-8")) if document is not None]
+        documents = [document for document in yaml.safe_load_all(path.read_text("utf-8")) if document is not None]
+        json.dumps(documents, default=str)  # refuses a list that holds itself, and keys that are no scalars
+        return documents
     except FileNotFoundError:
         raise ConfigurationError(f"{what}: no such file") from None
     except IsADirectoryError:
         raise ConfigurationError(f"{what}: expected a file, got a folder") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigurationError(f"{what}: not YAML: {error}") from None
 
 
