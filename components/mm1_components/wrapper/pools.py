@@ -6,6 +6,7 @@ ranks: all by the pool's name. Declarations and plain Kubernetes data only.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -59,7 +60,7 @@ class Pool(Config):
     """Model of the GPUs."""
     gpus: int = Field(default=0, ge=0)
     """GPUs of one task."""
-    cpus: float = Field(default=1, gt=0)
+    cpus: float = Field(default=1, gt=0, allow_inf_nan=False)
     """Cores; request = limit."""
     burst: bool = False
     """No upper limit of cores (pools without GPUs only): a task may use what nobody else does."""
@@ -106,11 +107,16 @@ class ClaimMount(Config):
     """Where it appears."""
 
     @property
+    def name(self) -> str:
+        """The volume's name: unlike the claim's it is at most 63 characters long, and a claim may appear at several places."""
+        return f"claim-{hashlib.sha256(self.mount_path.encode()).hexdigest()[:10]}"
+
+    @property
     def volume(self) -> dict[str, Any]:
         """The pod's volume."""
-        return {"name": f"claim-{self.claim}", "persistentVolumeClaim": {"claimName": self.claim, "readOnly": True}}
+        return {"name": self.name, "persistentVolumeClaim": {"claimName": self.claim, "readOnly": True}}
 
     @property
     def mount(self) -> dict[str, Any]:
         """The container's mount."""
-        return {"name": f"claim-{self.claim}", "mountPath": self.mount_path, "readOnly": True}
+        return {"name": self.name, "mountPath": self.mount_path, "readOnly": True}

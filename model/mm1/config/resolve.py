@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -29,6 +29,11 @@ EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "finite_number": "a finite number",
     "literal_error": "{expected}",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -62,16 +67,53 @@ def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        raise ConfigurationError(explain(error, what)) from None
+        raise ConfigurationError(_sentence(_complaints(error, cls), what)) from None
+
+
+def complaints(cls: type[BaseModel], tree: Any) -> list[tuple[str, str]]:
+    """The fields of plain data that do not fit ``cls``, and what is wrong with each."""
+    try:
+        cls.model_validate(tree)
+    except ValidationError as error:
+        return list(_complaints(error, cls))
+    return []
 
 
 def explain(error: ValidationError, what: str = "") -> str:
     """One sentence per wrong field: name, what was expected, what it got."""
-    parts = []
+    return _sentence(_complaints(error), what)
+
+
+def _complaints(error: ValidationError, cls: type[BaseModel] | None = None) -> Iterator[tuple[str, str]]:
     for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"])
-        parts.append(f"{name}: {complaint_of(item)}" if name else complaint_of(item))
+        complaint = complaint_of(item)
+        if item["type"] == "extra_forbidden" and cls is not None:
+            complaint += f"; {suggest(str(item['loc'][-1]), _fields_at(cls, item['loc'][:-1]))}"
+        yield ".".join(map(str, item["loc"])), complaint
+
+
+def _sentence(wrong: Iterable[tuple[str, str]], what: str) -> str:
+    parts = [f"{name}: {complaint}" if name else complaint for name, complaint in wrong]
     return (f"{what}: " if what else "") + "; ".join(parts)
+
+
+def _fields_at(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The names that fields have at a place in the data of a model."""
+    models = [cls]
+    for key in path:  # a key of a map, or a place in a list, leads to the same models
+        inner = [model for outer in models if key in (fields := _fields(outer)) for model in _models(fields[key])]
+        models = inner or models
+    return sorted({str(name) for model in models for name in _fields(model)})
+
+
+def _fields(model: type[BaseModel]) -> dict[str | int, Any]:
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def complaint_of(item: ErrorDetails) -> str:

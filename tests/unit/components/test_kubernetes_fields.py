@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("pools.cpu.network.resources", {"vpc.amazonaws.com/efa": "four"}, "expected a quantity"),
     ("pools.cpu.network.environment", {"NCCL DEBUG": "INFO"}, "expected a name of an environment variable"),
-    ("pools.cpu.colour", "red", "unknown field"),
     ("pools.cpu.memory", "٣Gi", "expected a quantity"),
     ("pools.cpu.memory", "1e400", "expected a quantity above 0"),
     ("images.cpu", "ghcr.é.io/x", "expected an image"),
+    ("pools.cpu.memry", "2Gi", "unknown field; did you mean 'memory'"),
+    ("stor", "s3://bucket", "unknown field; did you mean 'store'"),
     ("queue", "Team_A", "expected a name of lower-case letters"),
     ("accounts.step", "", "expected a name of lower-case letters"),
     ("environment_secret", "My Secret", "expected a name of lower-case letters"),
@@ -46,6 +48,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("images.cpu", "Registry/MM1:x y", "expected an image"),
     ("volumes", [{"claim": "Data", "mount_path": "/data"}], "expected a name of lower-case letters"),
     ("volumes", [{"claim": "data", "mount_path": "data"}], "expected an absolute path"),
+    ("volumes", [{"claim": "a", "mount_path": "/data"}, {"claim": "b", "mount_path": "/data/"}], "used by volumes.0 (a)"),
+    ("volumes", [{"claim": "a", "mount_path": "/"}], "used by every container"),
+    ("volumes", [{"claim": "a", "mount_path": "//tmp"}], "used by every container"),
+    ("pools.cpu.cpus", float("inf"), "expected a finite number"),
+    ("placement", {"trian": "cpu"}, "no kind of step 'trian'; did you mean 'train'"),
     ("retries.step", -1, "expected at least 0"),
     ("run_seconds", 0, "expected at least 1"),
     ("placement.train", "train-h200", "did you mean 'train-h100'"),
@@ -71,6 +78,16 @@ def test_a_field_that_kubernetes_would_refuse_is_named(field: str, value: Any, w
 
 
 @pytest.mark.parametrize(
+    ("content", "words"), [(b"\xff\xfe", "not YAML"), (b"- 1", "expected one map, got a list of 1"), (b"a: [", "not YAML")]
+)
+def test_a_file_that_is_no_profile_is_named(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"profile .*site.yaml: {words}"):
+        profiles.read(str(path))
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("pools.cpu.memory", "1500M"),
@@ -86,6 +103,16 @@ def test_a_field_that_kubernetes_would_refuse_is_named(field: str, value: Any, w
 )
 def test_fields_that_kubernetes_takes_pass(field: str, value: Any, tmp_path: Path) -> None:
     profile_of(field, value, tmp_path)
+
+
+@pytest.mark.parametrize("claims", [["a.b"], ["a" * 60], ["data", "data"]], ids=["dot", "long", "twice"])
+def test_every_claim_gets_a_volume_of_its_own(claims: list[str], tmp_path: Path) -> None:
+    mounts = [{"claim": claim, "mount_path": f"/data/{number}"} for number, claim in enumerate(claims)]
+    volumes = profile_of("volumes", mounts, tmp_path).volumes
+    assert [one.volume["persistentVolumeClaim"]["claimName"] for one in volumes] == claims
+    names = {one.volume["name"] for one in volumes}
+    assert names == {one.mount["name"] for one in volumes} and len(names) == len(claims)
+    assert all(re.fullmatch("[a-z0-9-]{1,63}", name) for name in names)
 
 
 def test_quantities() -> None:

@@ -62,6 +62,8 @@ def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> 
         (["submit", "x.py", "--dry-rn"], "unknown option --dry-rn; did you mean '--dry-run'?"),
         (["run", "x.py", "--run"], "expected NAME after it"),
         (["qqqqqq"], "unknown command 'qqqqqq'"),
+        (["compile", "--engine", "argoo"], "unknown value 'argoo' of --engine; did you mean 'argo'?"),
+        (["compile", "--engine", "zzz"], "unknown value 'zzz' of --engine; known: argo, kubeflow, template"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(
@@ -120,7 +122,7 @@ def test_schedules_of_a_values_file_are_checked(tmp_path: Path, capsys: pytest.C
     assert cli.main(["lint", "--values", str(path)]) == 80
     output = capsys.readouterr().out
     for words in (
-        "schedules.retrain.schedules: '61 25 * * *': minute '61'",
+        "schedules.retrain.schedules.0: '61 25 * * *': minute '61'",
         "schedules.retrain.timezone: unknown time zone",
         "parameter items: expected an integer, got 'many'",
         "schedules.other.template: no template 'mm1-ful'; did you mean 'mm1-full'",
@@ -133,6 +135,3 @@ def test_schedules_of_a_values_file_are_checked(tmp_path: Path, capsys: pytest.C
     path.write_text(VALUES.replace("s3://bkt/x", "s3://B/x"))
     assert cli.main(["lint", "--values", str(path)]) == 80
     assert "schedules.good.arguments: parameter store: expected s3://bucket/prefix" in capsys.readouterr().out
-    for text in ("schedules: [1]", "a: [", "- 1"):
-        path.write_text(text)
-        assert cli.main(["lint", "--values", str(path)]) == 80

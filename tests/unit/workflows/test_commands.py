@@ -250,6 +250,44 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["recipes", "mm1_tiyn"]) == 80
 
 
+TWO = """
+from hera.workflows import DAG, Workflow
+from mm1_workflows import steps
+
+def build(name="build-") -> Workflow:
+    with Workflow(generate_name=name, entrypoint="main") as w, DAG(name="main"):
+        steps.data_mix(data="s3://bucket/data")
+    return w
+
+def other() -> Workflow:
+    return build("other-")
+"""
+
+
+def test_each_workflow_of_a_file_is_written_to_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "two.py").write_text(TWO)
+    file, out = tmp_path / "a/two.py", tmp_path / "out"
+    assert cli.main(["compile", f"{file}:build", f"{file}:other", f"{file}:other", "--to", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["two-build.yaml", "two-other.yaml"]
+    capsys.readouterr()
+    assert cli.main(["compile", f"{file}:build", f"{tmp_path}/b/two.py:build", "--to", str(out)]) == 80
+    message = capsys.readouterr().err
+    assert "a/two.py:build and " in message and "b/two.py:build would both be written to two-build.yaml" in message
+
+
+def test_lint_goes_on_after_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in {"div.py": "1 / 0", "syntax.py": "def", "two.py": TWO, "spec.yaml": "kind: Workflow\nspec: 5"}.items():
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in ("div.py", "two.py:build", "syntax.py", "spec.yaml")]
+    assert cli.main(["lint", *files]) == 80
+    output, message = capsys.readouterr()
+    assert "two.py:build: warning P010" in output and "4 workflows: 3 errors, 1 warning" in output
+    assert all(words in message for words in ("div.py, line 1: ZeroDivisionError", "syntax.py, line 1: SyntaxError"))
+    assert "spec.yaml: not a well-formed Argo object: spec: expected a map, got 5" in message
+
+
 def test_compile_writes_checks_and_shows_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(Path(__file__).resolve().parents[3] / "workflows/evaluate_model.py")
     words = ["compile", file, "--to", str(tmp_path)]

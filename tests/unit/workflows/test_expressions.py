@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mm1.errors import RETRIED
 from mm1_workflows.argo.expressions import (
     RETRY_EXPRESSION,
+    is_duration,
     parse_condition,
     parse_depends,
     parse_duration,
@@ -42,6 +43,13 @@ def test_other_conditions_are_not_understood(text: str) -> None:
 @pytest.mark.parametrize(("text", "tasks"), [("", []), ("a", ["a"]), ("a && b-2&&c", ["a", "b-2", "c"])])
 def test_depends_is_a_conjunction(text: str, tasks: list[str]) -> None:
     assert parse_depends(text) == tasks
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"), [("90", True), (7, True), ("1h30m", True), ("1.5m", True), ("soon", False), ("²", False), ("1.5", False)]
+)
+def test_what_is_a_duration(text: str | int, fits: bool) -> None:
+    assert is_duration(text) == fits
 
 
 @pytest.mark.parametrize("text", ["a || b", "a.Failed", "(a && b)", "!a", "a &&"])

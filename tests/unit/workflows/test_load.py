@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from mm1.errors import ConfigurationError, Outcome
+from mm1_workflows import steps
 from mm1_workflows.argo.document import name_of
 from mm1_workflows.authoring.load import load
 from mm1_workflows.rules.reading import read_workflow
@@ -54,6 +55,13 @@ def number() -> int:
         ("broken.py", "x = 1\n1 / 0", r"broken\.py, line 2: ZeroDivisionError: division by zero"),
         ("exits.py", "import sys\n\nsys.exit(3)", r"exits\.py, line 3: sys\.exit\(3\) is called"),
         ("stops.py", "class Stop(BaseException): pass\nraise Stop", r"stops\.py, line 2: Stop$"),
+        ("generator.py", "raise GeneratorExit", r"generator\.py, line 1: GeneratorExit$"),
+        (
+            "mute.py",
+            "class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute",
+            r"mute\.py, line 4: Mute, whose __str__ raises ZeroDivisionError$",
+        ),
+        ("async.py", "from hera.workflows import Workflow\nasync def f() -> Workflow: ...", "expected a workflow, got none"),
         ("syntax.py", "x = 1\ndef", r"syntax\.py, line 2: SyntaxError: invalid syntax"),
         ("unknown.py", "from mm1_workflows import steps\nsteps.dance()", r"unknown\.py, line 2: no step 'dance'"),
         (
@@ -66,6 +74,9 @@ def number() -> int:
         ("two.yaml", "kind: Workflow\n---\nb: 2", "expected one Argo object, got Workflow, an object without a kind"),
         ("list.yaml", "- a\n- b", "expected one Argo object, got a list of 2"),
         ("text.yaml", "just text", "expected one Argo object, got the text 'just text'"),
+        ("itself.yaml", "a: &a [*a]", "not YAML: Circular reference"),
+        ("pair.yaml", "? [a, b]\n: 1", "not YAML"),
+        ("deep.yaml", "[" * 5000, "not YAML"),
         ("blank.yaml", "---\n", "expected one Argo object, got nothing"),
     ],
 )
@@ -76,6 +87,39 @@ def test_files_that_hold_no_workflow(tmp_path: Path, name: str, text: str | byte
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         load(str(path))
     assert caught.value.outcome == Outcome.CONFIGURATION
+
+
+PLAIN = """
+from hera.workflows import DAG, Container, Workflow
+
+with Workflow(generate_name="plain-", entrypoint="main") as w:
+    one = Container(name="one", image="image", command=["true"])
+    with DAG(name="main"):
+        one()
+"""
+
+
+def test_a_template_by_hand_gets_what_every_template_gets_whatever_was_loaded_before(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text(PLAIN)
+    code = (
+        "import sys; from mm1_workflows.authoring.load import load; "
+        f"spec = load({str(file)!r}).document['spec']; sys.exit('retryStrategy' not in spec['templates'][0])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_what_a_file_prints_is_not_part_of_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW + "print('made')\n")
+    load(str(file))
+    assert capsys.readouterr() == ("", "made\n")
+
+
+def test_a_step_that_does_not_exist_is_no_attribute() -> None:
+    assert hasattr(steps, "pretrain") and not hasattr(steps, "nope")
+    with pytest.raises(ConfigurationError, match="no step 'pretrian'; did you mean 'pretrain'"):
+        _ = steps.pretrian  # type: ignore[attr-defined]
 
 
 def test_an_interrupt_is_not_an_error_of_the_file(tmp_path: Path) -> None:
@@ -99,6 +143,9 @@ def test_one_of_several_workflows_is_named_after_a_colon(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match=r"expected one workflow, got 2; choose one as .*flow\.py:NAME \(w, other\)"):
         load(str(file))
     assert name_of(load(f"{file}:other").document) == "other"
+    file.write_text(file.read_text() + "same = w\n")
+    with pytest.raises(ConfigurationError, match=r"\(w, other\)"):
+        load(str(file))
     with pytest.raises(ConfigurationError, match="did you mean 'other'"):
         load(f"{file}:ohter")
 
@@ -107,6 +154,14 @@ def test_a_workflow_with_two_names_is_one(tmp_path: Path) -> None:
     file = tmp_path / "flow.py"
     file.write_text(FLOW + "same = w\n")
     assert name_of(load(str(file)).document) == "toy"
+
+
+@pytest.mark.parametrize("annotation", ["Workflow", "'Workflow'", '"Workflow"', "hera.workflows.Workflow"])
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_a_function_with_two_names_is_one(tmp_path: Path, future: str, annotation: str) -> None:
+    file = tmp_path / "flow.py"
+    file.write_text(future + "import hera.workflows\n" + MAKE.replace("-> Workflow", f"-> {annotation}") + "\nother = make\n")
+    assert name_of(load(str(file)).document) == "made"
 
 
 @pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])

@@ -78,6 +78,12 @@ BROKEN: list[tuple[str, Change]] = [
     ("P002", lambda d: pod(d)["inputs"].update(artifacts=[{"name": "x", "path": "/x"}])),
     ("P002", lambda d: pod(d)["retryStrategy"].update(expression="lastRetry.exitCode != 0")),
     ("P002", lambda d: d["spec"]["templates"].append({"name": "s", "suspend": {}})),
+    ("P002", lambda d: pod(d).update(activeDeadlineSeconds="{{workflow.parameters.count}}")),
+    ("P002", lambda d: pod(d)["retryStrategy"].update(limit="{{workflow.parameters.count}}")),
+    ("P002", lambda d: pod(d)["retryStrategy"]["backoff"].update(factor="²")),
+    ("P002", lambda d: pod(d)["retryStrategy"]["backoff"].update(duration="soon")),
+    ("P002", lambda d: pod(d).update(podSpecPatch="{no json")),
+    ("P002", lambda d: pod(d).update(podSpecPatch="terminationGracePeriodSeconds: long")),
     ("P003", lambda d: task(d, "b").update(depends="a || c")),
     ("P003", lambda d: task(d, "b").update(depends="a && nobody")),
     ("P003", lambda d: task(d, "a").update(depends="c")),
@@ -93,7 +99,7 @@ BROKEN: list[tuple[str, Change]] = [
     ("P006", lambda d: task(d, "c").update(depends="a && b")),
     ("P007", lambda d: argument(d, "a", "say", "{{item}}")),
     ("P007", lambda d: task(d, "c").update(withParam="[1, 2]")),
-    ("P007", lambda d: task(d, "c").update(withParam=None, withItems=[{"x": 1}])),
+    ("P007", lambda d: task(d, "c").update(withItems=[{"x": 1}])),
     ("P008", lambda d: d["spec"].update(onExit="nobody")),
     ("P008", lambda d: part(d, "at-exit")["dag"]["tasks"].append(task(d, "a"))),
     ("P008", lambda d: part(d, "at-exit")["dag"]["tasks"][0].update(when=WHEN)),
@@ -120,6 +126,17 @@ BROKEN: list[tuple[str, Change]] = [
     ("P020", lambda d: d["metadata"].update(generateName="Toy-")),
     ("P020", lambda d: d["metadata"].update(generateName="x" * 59)),
     ("P020", lambda d: d["metadata"].update(name="x" * 64)),
+    ("P020", lambda d: d["metadata"].pop("generateName")),
+    ("P020", lambda d: d["metadata"].update(namespace="Bad_NS")),
+    ("P020", lambda d: d["metadata"]["labels"].update({"bad label!": "x"})),
+    ("P020", lambda d: d["metadata"]["labels"].update({"team": "bad label!"})),
+    ("P020", lambda d: pod(d)["metadata"]["labels"].update({"team": "bad label!"})),
+    ("P020", lambda d: d["spec"].update(serviceAccountName="Bad_SA")),
+    ("P020", lambda d: pod(d).update(serviceAccountName="Bad_SA")),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "my param", "value": "1"})),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "a.b", "value": "1"})),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "word", "value": "1"})),
+    ("P020", lambda d: pod(d)["inputs"]["parameters"].append({"name": "my input", "value": "1"})),
     (
         "P020",
         lambda d: [item.update(template="Step-Toy") for item in [*tasks(d), *tasks(d, "at-exit")]] and rename(d, "Step-Toy"),
@@ -171,11 +188,13 @@ BROKEN_TRAINING: list[tuple[str, Change]] = [
 KEPT: list[tuple[str, Change]] = [
     ("P001", lambda d: d.update(kind="WorkflowTemplate")),
     ("P002", lambda d: pod(d).update(serviceAccountName="other", priorityClassName="low")),
+    ("P002", lambda d: pod(d).update(activeDeadlineSeconds="60", podSpecPatch="terminationGracePeriodSeconds: 60")),
+    ("P002", lambda d: pod(d)["retryStrategy"].update(limit="3", backoff={"duration": "90", "factor": "2", "cap": "1h30m"})),
     ("P003", lambda d: task(d, "c").update(depends="a  &&  b", when=WHEN)),
     ("P004", lambda d: task(d, "c").update(depends="b && a", when=WHEN)),
     ("P005", lambda d: argument(d, "a", "say", "{{ workflow.parameters.word }} of {{workflow.name}}")),
     ("P006", lambda d: task(d, "c").update(depends="a && b", when=WHEN.replace("yes", "'yes'"))),
-    ("P007", lambda d: task(d, "c").update(withParam=None, withItems=["1", "2"])),
+    ("P007", lambda d: task(d, "c").update(withItems=["1", "2"])),
     ("P008", lambda d: part(d, "at-exit")["dag"]["tasks"][0].update(name="other-name")),
     ("P009", lambda d: pod(d)["container"].update(command=["/opt/mm1/bin/python", "-m"])),
     ("P010", lambda d: pod(d)["container"].update(image=DIGEST)),
@@ -184,7 +203,7 @@ KEPT: list[tuple[str, Change]] = [
     ("P012", lambda d: pod(d)["retryStrategy"].update(limit=0, expression="asInt(lastRetry.exitCode) in [84, 85, 87]")),
     ("P013", lambda d: pod(d)["container"]["securityContext"].update(seccompProfile={"type": "Localhost"})),
     ("P014", lambda d: pod(d)["container"].update(env=[{"name": "TOKENIZERS_PARALLELISM", "value": "false"}])),
-    ("P014", lambda d: pod(d)["container"].update(env=[{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "x"}}}])),
+    ("P014", lambda d: pod(d)["container"].update(env=[{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": SECRET_KEY}}])),
     ("P014", lambda d: pod(d)["container"]["args"].append("--environment-secret-name=mm1-store")),
     ("P015", lambda d: pod(d)["container"]["resources"]["requests"].update(cpu="100m")),
     ("P015", lambda d: [pod(d)["container"]["resources"][side].update({"nvidia.com/gpu": "1"}) for side in SIDES]),
@@ -193,9 +212,14 @@ KEPT: list[tuple[str, Change]] = [
     ("P018", lambda d: pod(d)["retryStrategy"]["backoff"].update(cap="10m")),
     ("P020", lambda d: d["metadata"].update(generateName="x" * 58)),
     ("P020", lambda d: d["metadata"].update(name="x" * 63)),
+    ("P020", lambda d: d["metadata"].update(namespace="team-a", labels={"example.org/team": "A_1.b", "empty": ""})),
+    ("P020", lambda d: pod(d)["metadata"]["labels"].update(word="{{inputs.parameters.say}}")),
+    ("P020", lambda d: pod(d).update(serviceAccountName="mm1.step-1")),
+    ("P020", lambda d: d["spec"]["arguments"]["parameters"].append({"name": "Under_score-1", "value": "1"})),
     ("P021", lambda d: scheduled(d, schedules=["0 3 * * SAT"], timezone="Europe/Berlin", concurrencyPolicy="Forbid")),
 ]
 SIDES = ("requests", "limits")
+SECRET_KEY = {"name": "store", "key": "TOKEN"}
 KEPT_TRAINING: list[tuple[str, Change]] = [
     ("P010", launch(images={"cpu": DIGEST, "trainer": DIGEST})),
     ("P014", launch(environment={"NCCL_DEBUG": "INFO"})),
@@ -203,6 +227,12 @@ KEPT_TRAINING: list[tuple[str, Change]] = [
     ("P019", launch(grace_s=None)),
     ("P022", lambda d: argument(d, "pretrain", "recipe", "mm1_tiny_moe")),
 ]
+
+
+def test_a_name_is_counted_as_it_is_written(good: Document) -> None:
+    document = changed(good, lambda d: d["metadata"].update(generateName="x" * 59))
+    (finding,) = [found for found in policy.check(document, DEFAULT) if found.rule == "P020"]
+    assert "has 59 characters, at most 58" in finding.message
 
 
 def names(table: list[tuple[str, Change]]) -> list[str]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from hera.workflows import DAG, ExistingVolume, Parameter, Workflow
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
@@ -18,7 +16,6 @@ from mm1_components.wrapper.declaration import Step
 from mm1_workflows import cli, steps
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.parameters import defaults_of
-from mm1_workflows.rules.cron import cron_complaint, schedule_complaints
 from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, check_values
 
@@ -305,64 +302,6 @@ def test_every_recipe_passes_the_checks_of_its_step(recipe: str) -> None:
     stage = registry.get(recipe).stage
     step = steps.declaration("sft" if stage == "sft" else "pretrain")
     assert list(complaints(step, {"recipe": recipe, "overrides": "", "seed": 0})) == []
-
-
-# -- schedules --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["0 3 * * 6", "*/15 * * * *", "0 0,12 1-15 jan,JUL mon-fri", "5/10 ? * ? SUN", "@daily", "@every 1h30m", "0 0 29 2 *"],
-)
-def test_schedules_that_argo_reads(text: str) -> None:
-    assert cron_complaint(text) == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("61 25 * * *", "minute '61': expected 0 to 59"),
-        ("0 24 * * *", "hour '24'"),
-        ("0 0 0 * *", "day of the month '0': expected 1 to 31"),
-        ("0 0 * 13 *", "month '13'"),
-        ("0 0 * * 7", "day of the week '7': expected 0 to 6 or sun to sat"),
-        ("0 0 * * funday", "day of the week"),
-        ("0 0 * *", "expected 5 fields"),
-        ("0 0 * * * *", "expected 5 fields"),
-        ("*/0 * * * *", "a step of 0"),
-        ("30-10 * * * *", "ends before it begins"),
-        ("1,,2 * * * *", "minute"),
-        ("@fortnightly", "unknown descriptor"),
-        ("@every soon", "unknown descriptor"),
-        ("", "expected 5 fields"),
-    ],
-)
-def test_schedules_that_argo_refuses(text: str, words: str) -> None:
-    assert words in cron_complaint(text)
-
-
-@given(st.lists(st.text(alphabet="0123456789*/-,?abcjanmo@ ", max_size=6), min_size=1, max_size=6))
-def test_any_text_gets_an_answer(values: list[str]) -> None:
-    assert isinstance(cron_complaint(" ".join(values)), str)
-
-
-def test_fields_of_a_schedule() -> None:
-    assert list(schedule_complaints({"schedules": ["0 3 * * 6"], "timezone": "Europe/Berlin", "workflowSpec": {}})) == []
-    wrong = {
-        "schedule": "x",
-        "timezone": "Mars/Base",
-        "concurrencyPolicy": "Sometimes",
-        "foo": 1,
-        "startingDeadlineSeconds": -1,
-    }
-    assert [where for where, _ in schedule_complaints(wrong)] == [
-        "foo",
-        "schedules",
-        "timezone",
-        "concurrencyPolicy",
-        "startingDeadlineSeconds",
-    ]
-    assert [where for where, _ in schedule_complaints({})] == ["schedules"]
 
 
 def test_braces_are_refused_and_named() -> None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import yaml
+
+from mm1.errors import ConfigurationError
+
 Document = dict[str, Any]
 InputType = str | list[str]
 INPUTS_ANNOTATION = "mm1.dev/inputs"
@@ -50,10 +54,31 @@ def inputs_of(body: dict[str, Any]) -> list[dict[str, Any]]:
     return (body.get("inputs") or {}).get("parameters") or []
 
 
+def pod_patch(body: dict[str, Any]) -> dict[str, Any]:
+    """What a template's ``podSpecPatch``, which is JSON or YAML, changes of its pods.
+
+    Raises:
+        ConfigurationError: it is neither, or no map.
+    """
+    try:
+        patch = yaml.safe_load(body.get("podSpecPatch") or "{}")
+    except (yaml.YAMLError, ValueError):
+        patch = None
+    if not isinstance(patch, dict):
+        raise ConfigurationError(f"expected a map as JSON or YAML, got {body['podSpecPatch']!r}")
+    return patch
+
+
 def grace_of(body: dict[str, Any], default_s: float = 30.0) -> float:
-    """Seconds between SIGTERM and SIGKILL; Kubernetes' own default when the template says nothing."""
-    patch = json.loads(body.get("podSpecPatch") or "{}")
-    return float(patch.get("terminationGracePeriodSeconds", default_s))
+    """Seconds between SIGTERM and SIGKILL; Kubernetes' own default when the template says nothing.
+
+    Raises:
+        ConfigurationError: the pod's patch cannot be read.
+    """
+    seconds = pod_patch(body).get("terminationGracePeriodSeconds", default_s)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ConfigurationError(f"terminationGracePeriodSeconds: expected a number, got {seconds!r}")
+    return float(seconds)
 
 
 def arguments_of(raw: dict[str, Any]) -> dict[str, str]:

@@ -19,8 +19,8 @@ TASK_OUTPUT = re.compile(r"^tasks\.(?P<task>[A-Za-z0-9][-A-Za-z0-9]*)\.outputs\.
 _CONDITION = re.compile(
     r"^\s*\{\{\s*(?P<left>[^{}]+?)\s*\}\}\s*(?P<operator>==|!=)\s*(?P<quote>['\"]?)(?P<literal>[-\w.]+)(?P=quote)\s*$"
 )
-_RETRY = re.compile(r"asInt\(lastRetry\.exitCode\) in \[(?P<codes>[\d, ]+)\]")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
+_RETRY = re.compile(r"asInt\(lastRetry\.exitCode\) in \[(?P<codes> *\d{1,3} *(, *\d{1,3} *)*)\]", re.ASCII)
+_DURATION = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(h|ms|m|s)", re.ASCII)
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 RETRY_CODES = tuple(sorted(int(outcome) for outcome in RETRIED))
@@ -77,14 +77,24 @@ def parse_depends(text: str) -> list[str] | None:
     return words if all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9]*", word) for word in words) else None
 
 
-def parse_duration(value: str | int | None, default_s: float = 0.0) -> float:
-    """``90``, ``90s``, ``1h30m`` in seconds."""
-    if value is None or value == "":
+def parse_duration(value: str | float | None, default_s: float = 0.0) -> float:
+    """``90``, ``90s``, ``1h30m`` in seconds; 0 for what :func:`is_duration` denies."""
+    text = "" if value is None else str(value)
+    if text == "":
         return default_s
-    text = str(value)
-    if text.replace(".", "", 1).isdigit():
+    if is_number(text):
         return float(text)
     return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(text))
+
+
+def is_duration(value: str | float) -> bool:
+    """Whether a value is a duration as Argo has it: seconds, or numbers with units."""
+    return is_number(value) or re.fullmatch(f"({_DURATION.pattern})+", str(value), re.ASCII) is not None
+
+
+def is_number(value: str | float) -> bool:
+    """Whether a value is a whole number of at least 0, which may be written as text."""
+    return re.fullmatch(r"\d{1,18}", str(value), re.ASCII) is not None
 
 
 def retry_codes(expression: str | None) -> frozenset[int] | None:

@@ -12,6 +12,10 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
 
 
+class UnknownStepError(ConfigurationError, AttributeError):
+    """There is no such step; an AttributeError too, so that ``hasattr(steps, name)`` has an answer."""
+
+
 def names() -> list[str]:
     """The names of all steps, without importing them."""
     return sorted(module.name for module in pkgutil.iter_modules(mm1_components.__path__) if not module.ispkg)
@@ -21,10 +25,10 @@ def declaration(name: str) -> Step[Any, Any]:
     """The declaration of a step.
 
     Raises:
-        ConfigurationError: there is no such step; the message has the nearest name.
+        UnknownStepError: there is no such step; the message has the nearest name.
     """
     known = names()
     if name not in known:
-        raise ConfigurationError(f"no step {name!r}; {suggest(name, known)}")
+        raise UnknownStepError(f"no step {name!r}; {suggest(name, known)}")
     step: Step[Any, Any] = importlib.import_module(f"mm1_components.{name}").STEP
     return step

@@ -86,7 +86,7 @@ def _place(template: Container, pool: Pool, profile: Profile) -> None:
             EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit=pool.scratch),
             EmptyDirVolume(name="shm", mount_path="/dev/shm", medium="Memory", size_limit=pool.shared_memory),
             *(
-                ExistingVolume(name=f"claim-{one.claim}", claim_name=one.claim, mount_path=one.mount_path, read_only=True)
+                ExistingVolume(name=one.name, claim_name=one.claim, mount_path=one.mount_path, read_only=True)
                 for one in profile.volumes
             ),
         ]

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
+from mm1_workflows.argo import yaml_file
 from mm1_workflows.argo.document import Document
+from mm1_workflows.argo.shape import check_shape, without_nulls
 from mm1_workflows.authoring import pipelines, profiles
 from mm1_workflows.authoring.python_file import executed
 
@@ -57,41 +57,34 @@ def load(target: str, profile: str = "default") -> Loaded:
         return Loaded(target, _read_yaml(path), chosen)
     if path.suffix != ".py":
         raise ConfigurationError(f"workflow file {file}: expected a Python file or a YAML file")
+    from mm1_workflows.authoring import hooks  # noqa: F401 - what every template gets, also one of a file without steps
+
     with profiles.using(chosen), executed(path) as module:
         return Loaded(target, _workflow(module, name, file).to_dict(), chosen)
 
 
 def _read_yaml(path: Path) -> Document:
-    try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"workflow file {path}: not YAML: {error}") from None
+    documents = yaml_file.read_documents(path, f"workflow file {path}")
     if len(documents) == 1 and isinstance(documents[0], dict):
-        return documents[0]
-    content = ", ".join(map(_kind, documents)) or "nothing"
+        document: Document = without_nulls(documents[0])
+        check_shape(document, f"workflow file {path}: not a well-formed Argo object")
+        return document
+    content = ", ".join(map(yaml_file.kind_of, documents)) or "nothing"
     raise ConfigurationError(f"workflow file {path}: expected one Argo object, got {content}")
-
-
-def _kind(document: Any) -> str:
-    """What a YAML document is, for a person."""
-    if isinstance(document, dict):
-        return str(document.get("kind") or "an object without a kind")
-    return f"a list of {len(document)}" if isinstance(document, list) else f"the text {str(document)[:40]!r}"
 
 
 def _workflow(module: ModuleType, name: str, file: str) -> Workflow:
     """The workflow of a module that a target means."""
     from hera.workflows import Workflow
 
-    workflows = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
-    functions = {key: value for key, value in vars(module).items() if _returns_workflow(value, module)}
+    workflows = _different(module, lambda value: isinstance(value, Workflow))
+    functions = _different(module, lambda value: _returns_workflow(value, module))
     if name:
         value = vars(module).get(name)
         if value is None:
             raise ConfigurationError(f"no workflow {name!r}; {suggest(name, [*workflows, *functions])}")
         return _made(name, value)
-    different = {id(value): key for key, value in workflows.items()}
-    names = list(different.values()) or list(functions)
+    names = workflows or functions
     if len(names) == 1:
         return _made(names[0], vars(module)[names[0]])
     if names:
@@ -100,6 +93,15 @@ def _workflow(module: ModuleType, name: str, file: str) -> Workflow:
         "expected a workflow, got none: write `with Workflow(...) as w:` or a function of no arguments annotated `-> Workflow` "
         "(modules that workflow files import are named with an underscore)"
     )
+
+
+def _different(module: ModuleType, wanted: Callable[[Any], bool]) -> list[str]:
+    """The names of a kind of value in a module; of several names for one value the first."""
+    names: dict[int, str] = {}
+    for name, value in vars(module).items():
+        if wanted(value):
+            names.setdefault(id(value), name)
+    return list(names.values())
 
 
 def _made(name: str, value: Any) -> Workflow:
@@ -120,11 +122,13 @@ def _made(name: str, value: Any) -> Workflow:
 
 def _returns_workflow(value: Any, module: ModuleType) -> bool:
     """Whether a value is a function of this module that is annotated ``-> Workflow`` and needs no arguments."""
-    if not inspect.isfunction(value) or value.__module__ != module.__name__ or _required(value):
+    if not inspect.isfunction(value) or inspect.iscoroutinefunction(value):
+        return False
+    if value.__module__ != module.__name__ or _required(value):
         return False
     annotation = value.__annotations__.get("return")
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return text.rpartition(".")[2] in ("Workflow", "WorkflowTemplate", "CronWorkflow")
+    return text.strip("'\"").rpartition(".")[2] in ("Workflow", "WorkflowTemplate", "CronWorkflow")
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

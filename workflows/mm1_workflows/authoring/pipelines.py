@@ -14,6 +14,9 @@ PREFIX = "mm1:"
 _PACKAGE = Path(__file__).parents[1]
 FOLDER = next(folder for folder in (_PACKAGE / "pipelines", _PACKAGE.parent) if folder.is_dir())
 """Where their files are."""
+_PLACES = (FOLDER / "values.yaml", FOLDER.parent / "charts/mm1/values.yaml")
+CHART_VALUES = next((path for path in _PLACES if path.is_file()), _PLACES[0])
+"""The values of the chart, in a checkout and in an installed wheel; an image has none."""
 
 
 def names() -> list[str]:

@@ -7,6 +7,7 @@ reading a profile imports neither hera nor torch.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,10 +30,16 @@ from mm1_components.wrapper.kubernetes_fields import (
     VariableName,
 )
 from mm1_components.wrapper.pools import ClaimMount, Pool
+from mm1_workflows.argo import yaml_file
 
 FOLDER = Path(__file__).parents[1] / "profiles"
 """The profiles that come with this package, and the table of node pools."""
 POOLS = FOLDER / "pools.yaml"
+
+PLACEMENT = {"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"}
+"""Kinds of steps, and the pools that they run on by default."""
+TAKEN = ("/", "/dev", "/dev/shm", "/proc", "/sys", "/tmp")
+"""Paths in a container where no claim can be mounted."""
 
 
 class Accounts(Config):
@@ -68,7 +75,7 @@ class Profile(Config):
     """Image name -> image; with its digest from the first release on."""
     pools: dict[LabelValue, Pool] = Field(default={})
     """Pool name -> resources and placement; the table of ``pools.yaml``, and what a site adds."""
-    placement: dict[str, str] = Field(default={"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"})
+    placement: dict[str, str] = Field(default=PLACEMENT)
     """Kind of step -> pool that it runs on."""
     store: StoreAddress = "s3://mm1/store"
     """Address of the object store; the default of every workflow's parameter `store`."""
@@ -92,11 +99,19 @@ class Profile(Config):
     @model_validator(mode="after")
     def _check(self) -> Profile:
         for kind, name in self.placement.items():
+            if kind not in PLACEMENT:
+                raise ValueError(f"placement.{kind}: no kind of step {kind!r}; {suggest(kind, list(PLACEMENT))}")
             if name not in self.pools:
                 raise ValueError(f"placement.{kind}: no pool {name!r}; {suggest(name, list(self.pools))}")
         for name, pool in self.pools.items():
             if pool.image not in self.images:
                 raise ValueError(f"pools.{name}.image: no image {pool.image!r}; {suggest(pool.image, list(self.images))}")
+        taken = dict.fromkeys(TAKEN, "by every container")
+        for number, one in enumerate(self.volumes):
+            path = posixpath.normpath(f"/{one.mount_path.lstrip('/')}")
+            if path in taken:
+                raise ValueError(f"volumes.{number}.mount_path: {one.mount_path!r} is used {taken[path]}; choose another path")
+            taken[path] = f"by volumes.{number} ({one.claim})"
         return self
 
     def placed(self, kind: str) -> str:
@@ -178,12 +193,7 @@ def read(name: str) -> Profile:
             words = suggest(name, ["default", *known])
             raise ConfigurationError(f"unknown profile {name!r}: {words}; or name a YAML file")
         path = known[name]
-    try:
-        given = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise ConfigurationError(f"profile {name}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"profile {name}: not YAML: {error}") from None
+    given = yaml_file.read_map(path, f"profile {name}")
     base = default().model_dump(mode="json") | {"name": path.stem}
     return validate(Profile, _merged(base, given), f"profile {name}")
 

@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ from mm1_workflows.authoring import shadowing
 
 @contextmanager
 def executed(path: Path) -> Iterator[ModuleType]:
-    """Execute a Python file; inside the block its functions may still be called.
+    """Execute a Python file; inside the block its functions may still be called. What it prints goes to stderr.
 
     Args:
         path: the file.
@@ -31,7 +31,7 @@ def executed(path: Path) -> Iterator[ModuleType]:
         ConfigurationError: the file fails, or the block does; the message names the file and, where it is known, the line.
     """
     path = path.absolute()
-    with _errors_named(path), _importable(path.parent), _module(path) as module:
+    with redirect_stdout(sys.stderr), _errors_named(path), _importable(path.parent), _module(path) as module:
         yield module
 
 
@@ -81,7 +81,7 @@ def _lies_in(folder: Path, module: ModuleType) -> bool:
 def _errors_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # also sys.exit(): the file's author reads the message, whatever the file does wrong
         kind = BY_OUTCOME.get(error.outcome, ConfigurationError) if isinstance(error, Mm1Error) else ConfigurationError
@@ -106,11 +106,14 @@ def _short(path: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception as second:  # noqa: BLE001 - the error may be of a class of the file, and so may its __str__
+        return f"{type(error).__name__}, whose __str__ raises {type(second).__name__}"
     if explanation := shadowing.explain(error):
         return explanation
     if isinstance(error, Mm1Error):
-        return str(error)
+        return text
     if isinstance(error, SystemExit):
         return f"sys.exit({error.code!r}) is called: a workflow file only defines workflows"
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}".removesuffix(": ")

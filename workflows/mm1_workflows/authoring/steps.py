@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Callable[..., Task]:
     """The step of that name.
 
     Raises:
-        ConfigurationError: there is no such step.
+        UnknownStepError: there is no such step.
     """
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""A step of the build: the pipelines, which lie beside this package in the repository, go into the wheel inside it.
+"""A step of the build: the pipelines and the chart's values, which lie outside this package, go into the wheel inside it.
 
 Named as `build_py` in pyproject.toml; setuptools loads this file alone.
 """
@@ -13,13 +13,13 @@ PIPELINES = "mm1_workflows/pipelines"
 
 
 class BuildWithPipelines(build_py):
-    """Copies ``workflows/*.py`` to ``mm1_workflows/pipelines``."""
+    """Copies ``workflows/*.py`` and ``charts/mm1/values.yaml`` to ``mm1_workflows/pipelines``."""
 
     def run(self) -> None:
-        """Build the packages, then add the pipelines; an editable installation reads them where they are."""
+        """Build the packages, then add the files; an editable installation reads them where they are."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / PIPELINES
             target.mkdir(parents=True, exist_ok=True)
-            for path in sorted(Path("workflows").glob("*.py")):
+            for path in [*sorted(Path("workflows").glob("*.py")), Path("charts/mm1/values.yaml")]:
                 self.copy_file(str(path), str(target / path.name))

@@ -17,14 +17,18 @@ _COMMAND = re.compile(r"Invalid command '(?P<given>[^']*)'")
 _OPTION = re.compile(r"Unrecognized arguments: (?P<given>--?[^ =,]+)")
 _MISSING = re.compile(r"Option '(?P<name>[^']*)' requires an argument")
 
+_CHOICE = re.compile(
+    r"Invalid value for '(?P<option>[^']*)'.*Invalid choice: '(?P<given>[^']*)' \(choose from (?P<known>[^)]*)\)", re.S
+)
+
 
 class CommandOutput(cappa.Output):
     """cappa's output with suggestions."""
 
     def exit(self, e: Any, help: Any = None, short_help: Any = None) -> None:
         """Print why a command line is refused."""
-        if isinstance(e.message, str) and e.command is not None:
-            e.message = better_message(e.message, e.command.arguments)
+        if isinstance(e.message, str):
+            e.message = better_message(e.message, e.command.arguments if e.command else ())
         super().exit(e, help=help, short_help=short_help)
 
 
@@ -48,6 +52,10 @@ def better_message(message: str, arguments: Sequence[Any]) -> str:
     if match := _OPTION.match(message):
         options = [name for argument in arguments for name in _options(argument)]
         return f"unknown option {match['given']}{_nearest(match['given'], options)}"
+    if match := _CHOICE.match(message):
+        known = re.findall(r"'([^']*)'", match["known"])
+        remark = _nearest(match["given"], known) or f"; known: {', '.join(known)}"
+        return f"unknown value {match['given']!r} of {match['option']}{remark}"
     if match := _MISSING.match(message):
         argument = next((item for item in arguments if getattr(item, "value_name", None) == match["name"]), None)
         if argument is not None and not _options(argument):

@@ -100,10 +100,20 @@ def compile_all(
         engines: whose YAML.
         profile: name or file of the profile.
         folder: where the files go instead of the engine's own folder; for one engine only.
+
+    Raises:
+        ConfigurationError: a workflow cannot be compiled, or two would be written to the same file.
     """
     if folder is not None and len(engines) != 1:
         raise ConfigurationError("a folder (--to) is for one engine: choose one with --engine")
-    loaded = [load(target, profile) for target in targets]
+    loaded = [load(target, profile) for target in dict.fromkeys(targets)]
+    sources: dict[str, str] = {}
+    for one in loaded:
+        other = sources.setdefault(_stem(one.target), one.target)
+        if other != one.target:
+            raise ConfigurationError(
+                f"{other} and {one.target} would both be written to {_stem(other)}.yaml; compile one of them"
+            )
     files = [
         Compiled((folder or folder_of(engine, one.profile.name)) / f"{_stem(one.target)}.yaml", _text(one, engine), one.target)
         for one in loaded
@@ -164,7 +174,10 @@ def _text(loaded: Loaded, engine: Engine) -> str:
 def _pipeline(loaded: Loaded) -> str:
     from mm1_workflows.engines.kubeflow import parity, translate  # imports kfp, which takes seconds
 
-    text = translate.to_yaml(loaded.document)
+    try:
+        text = translate.to_yaml(loaded.document)
+    except ValueError as error:  # kfp refuses a name or a quantity
+        raise ConfigurationError(f"{loaded.target} cannot be said for Kubeflow: {error}") from error
     if differing := parity.differences(loaded.document, text):
         lines = "\n  ".join(differing)
         raise ConfigurationError(
@@ -174,7 +187,9 @@ def _pipeline(loaded: Loaded) -> str:
 
 
 def _stem(target: str) -> str:
-    return Path(target.partition(":")[0]).stem
+    """The name of what is written: that of the file, with that of the workflow in it where the target names one."""
+    file, _, name = target.partition(":")
+    return f"{Path(file).stem}-{name}" if name else Path(file).stem
 
 
 def _names_first(value: Any) -> Any:

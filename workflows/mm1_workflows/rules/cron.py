@@ -6,9 +6,13 @@ import difflib
 import re
 import zoneinfo
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from mm1.config.resolve import suggest
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from mm1.config.base import Config
+from mm1.config.resolve import complaints
 from mm1_workflows.argo.document import Document
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
@@ -24,59 +28,98 @@ FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 )
 """Name, lowest and highest number, and names that stand for numbers from the lowest on."""
 DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
-POLICIES = ("Allow", "Forbid", "Replace")
-SPEC_FIELDS = (
-    "concurrencyPolicy",
-    "failedJobsHistoryLimit",
-    "schedule",
-    "schedules",
-    "startingDeadlineSeconds",
-    "stopStrategy",
-    "successfulJobsHistoryLimit",
-    "suspend",
-    "timezone",
-    "when",
-    "workflowMetadata",
-    "workflowSpec",
-)
-COUNTS = ("failedJobsHistoryLimit", "startingDeadlineSeconds", "successfulJobsHistoryLimit")
-_EVERY = re.compile(r"@every ((\d+(\.\d+)?)(h|m|s|ms))+")
-_PART = re.compile(r"(?P<range>\*|\?|(?P<first>\w+)(-(?P<last>\w+))?)(/(?P<step>\d+))?")
+NO_TIME = 'schedules: expected at least one cron expression, for example "0 3 * * 6"'
+_EVERY = re.compile(r"@every ((\d+(\.\d+)?)(h|m|s|ms))+", re.ASCII)
+_PART = re.compile(r"(?P<range>\*|\?|(?P<first>\w{1,9})(-(?P<last>\w{1,9}))?)(/(?P<step>\d{1,9}))?", re.ASCII)
+_ZONE = re.compile(r"(CRON_)?TZ=(?P<zone>\S*)(\s+|$)")
+
+
+def _cron(text: str) -> str:
+    if complaint := cron_complaint(text):
+        raise ValueError(f"{text!r}: {complaint}")
+    return text
+
+
+def _zone(name: str) -> str:
+    if name and (complaint := zone_complaint(name)):
+        raise ValueError(complaint)
+    return name
+
+
+Count = Annotated[int, Field(ge=0)]
+TimeZone = Annotated[str, AfterValidator(_zone)]
+CronExpression = Annotated[str, AfterValidator(_cron)]
+
+
+class CronFields(Config, strict=True, alias_generator=to_camel):
+    """When workflows start: what a CronWorkflow and a schedule in the chart's values have in common."""
+
+    schedules: list[CronExpression] = Field(default=[])
+    """Cron expressions; a workflow starts at each of their times."""
+    timezone: TimeZone = ""
+    """Time zone of the expressions; empty = that of the controller."""
+    concurrency_policy: Literal["Allow", "Forbid", "Replace"] = "Allow"
+    """What happens when a former workflow still runs."""
+    starting_deadline_seconds: Count | None = None
+    """How late a missed start may be made up for."""
+    successful_jobs_history_limit: Count | None = None
+    """Finished workflows that are kept."""
+    failed_jobs_history_limit: Count | None = None
+    """Failed workflows that are kept."""
+    suspend: bool = False
+    """Whether no workflows start for now."""
+
+    @model_validator(mode="after")
+    def _one_zone(self) -> Self:
+        for text in self.schedules:
+            if self.timezone and _ZONE.match(text):
+                raise ValueError(f"{text!r} names a time zone beside timezone {self.timezone!r}: leave one of them out")
+        return self
+
+
+class CronSpec(CronFields):
+    """The spec of a CronWorkflow."""
+
+    schedule: CronExpression | None = None
+    """One expression, as older versions of Argo have it."""
+    stop_strategy: dict[str, Any] | None = None
+    """When no more workflows start."""
+    when: str = ""
+    """Whether a workflow starts, as an expression."""
+    workflow_metadata: dict[str, Any] | None = None
+    """Labels and annotations of the workflows."""
+    workflow_spec: dict[str, Any]
+    """The workflows."""
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if not (self.schedules or self.schedule):
+            raise ValueError(NO_TIME)
+        return self
 
 
 def valid_schedule(document: Document, profile: Profile) -> Iterator[Finding]:
     """P021."""
     if document.get("kind") == "CronWorkflow":
-        for where, complaint in schedule_complaints(document.get("spec") or {}):
-            yield Finding("P021", f"spec.{where}", complaint)
+        for where, complaint in complaints(CronSpec, document.get("spec")):
+            yield Finding("P021", f"spec.{where}".rstrip("."), complaint)
 
 
-def schedule_complaints(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What Argo would refuse of a CronWorkflow's spec: field and complaint."""
-    for name in spec:
-        if name not in SPEC_FIELDS:
-            yield name, f"unknown field; {suggest(name, SPEC_FIELDS)}"
-    schedules = spec.get("schedules") or ([spec["schedule"]] if spec.get("schedule") else [])
-    if not schedules:
-        yield "schedules", 'expected at least one cron expression, for example "0 3 * * 6"'
-    for schedule in schedules if isinstance(schedules, list) else [schedules]:
-        if complaint := cron_complaint(str(schedule)):
-            yield "schedules", f"{schedule!r}: {complaint}"
-    zone = spec.get("timezone")
-    if zone and str(zone) not in zoneinfo.available_timezones():
-        near = difflib.get_close_matches(str(zone), zoneinfo.available_timezones(), n=1)
-        yield "timezone", f"unknown time zone {zone!r}; {f'did you mean {near[0]!r}?' if near else 'for example Europe/Berlin'}"
-    policy = spec.get("concurrencyPolicy")
-    if policy and policy not in POLICIES:
-        yield "concurrencyPolicy", f"expected one of {', '.join(POLICIES)}, got {policy!r}"
-    for name in COUNTS:
-        value = spec.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            yield name, f"expected a number of 0 or more, got {value!r}"
+def zone_complaint(name: str) -> str:
+    """What is wrong with the name of a time zone; empty when it is known."""
+    zones = zoneinfo.available_timezones() - {"localtime"}  # a file of this machine, which may differ on another
+    if name in zones:
+        return ""
+    near = difflib.get_close_matches(name, zones, n=1)
+    return f"unknown time zone {name!r}; {f'did you mean {near[0]!r}?' if near else 'for example Europe/Berlin'}"
 
 
 def cron_complaint(text: str) -> str:
     """What is wrong with a cron expression; empty when Argo can read it."""
+    if match := _ZONE.match(text):
+        if complaint := zone_complaint(match["zone"]):
+            return complaint
+        text = text[match.end() :].strip()
     if text.startswith("@"):
         if text in DESCRIPTORS or _EVERY.fullmatch(text):
             return ""

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Annotated, Any
 
-from mm1_workflows.argo.document import Document, spec_of
+from pydantic import AfterValidator, BaseModel, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.alias_generators import to_camel
+
+from mm1.config.resolve import complaints
+from mm1_components.wrapper.kubernetes_fields import LabelKey, LabelValue, ObjectName
+from mm1_workflows.argo.document import Document, inputs_of, parameters_of, spec_of
+from mm1_workflows.argo.expressions import references
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
 
@@ -17,7 +24,39 @@ MAX_CRON_NAME = 52
 """The controller adds a dash and the time of the run, ten digits, to the name of a CronWorkflow."""
 RANDOM_SUFFIX = 5
 """Characters that the API server adds to `generateName`."""
+PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+")
 RULE = "lower-case letters, digits and '-', and begin and end with a letter or digit"
+
+
+def _label(text: str) -> str:
+    if len(text) > MAX_LABEL or not DNS_LABEL.fullmatch(text):
+        raise ValueError(f"expected a name of {RULE}, of at most {MAX_LABEL} characters, got {text!r}")
+    return text
+
+
+def _unless_reference(text: str, check: ValidatorFunctionWrapHandler) -> str:
+    return text if references(text) else str(check(text))
+
+
+_Reference = WrapValidator(_unless_reference)
+"""Argo puts values into the fields of a template before it makes a pod."""
+
+
+class _Metadata(BaseModel):
+    labels: dict[LabelKey, LabelValue] = {}
+    annotations: dict[LabelKey, str] = {}
+    namespace: Annotated[str, AfterValidator(_label)] | None = None
+
+
+class _PodMetadata(BaseModel):
+    labels: dict[LabelKey, Annotated[LabelValue, _Reference]] = {}
+    annotations: dict[LabelKey, str] = {}
+
+
+class _Pod(BaseModel, alias_generator=to_camel):
+    metadata: _PodMetadata = _PodMetadata()
+    pod_metadata: _PodMetadata = _PodMetadata()
+    service_account_name: Annotated[ObjectName, _Reference] | None = None
 
 
 def valid_names(document: Document, profile: Profile) -> Iterator[Finding]:
@@ -28,25 +67,51 @@ def valid_names(document: Document, profile: Profile) -> Iterator[Finding]:
 
 def name_complaints(document: Document) -> Iterator[tuple[str, str]]:
     """What Kubernetes or Argo would refuse of the names in a workflow: where and complaint."""
-    metadata = document.get("metadata") or {}
-    name, stem = metadata.get("name"), metadata.get("generateName")
-    if name is not None:
-        limit = MAX_CRON_NAME if document.get("kind") == "CronWorkflow" else MAX_LABEL
-        yield from (("metadata.name", complaint) for complaint in _object_name(str(name), limit))
-    elif stem is not None:
-        # the suffix makes a valid end of any stem
-        for complaint in _object_name(f"{stem}x", MAX_LABEL - RANDOM_SUFFIX + 1):
-            yield "metadata.generateName", complaint.replace(f"'{stem}x'", repr(stem))
-    for body in spec_of(document).get("templates") or []:
+    metadata, spec = document.get("metadata") or {}, spec_of(document)
+    yield from _own_name(metadata, MAX_CRON_NAME if document.get("kind") == "CronWorkflow" else MAX_LABEL)
+    yield from _fields("metadata", _Metadata, metadata)
+    yield from _fields("spec", _Pod, spec)
+    yield from _parameter_names("parameter", parameters_of(spec))
+    for body in spec.get("templates") or []:
         own = str(body.get("name", ""))
+        where = f"template {own}"
         if not DNS_LABEL.fullmatch(own):
-            yield f"template {own}", f"pods are named after templates, so the name must consist of {RULE}"
+            yield where, f"pods are named after templates, so the name must consist of {RULE}"
         elif len(own) > MAX_LABEL:
-            yield f"template {own}", f"the name has {len(own)} characters, at most {MAX_LABEL} are allowed"
+            yield where, f"the name has {len(own)} characters, at most {MAX_LABEL} are allowed"
+        yield from _fields(where, _Pod, body)
+        yield from _parameter_names(f"{where}: input", inputs_of(body))
+        yield from _parameter_names(f"{where}: output", (body.get("outputs") or {}).get("parameters") or [])
+        yield from _parameter_names(f"{where}: artifact", (body.get("outputs") or {}).get("artifacts") or [])
 
 
-def _object_name(name: str, limit: int) -> Iterator[str]:
-    if not DNS_SUBDOMAIN.fullmatch(name):
+def _own_name(metadata: dict[str, Any], limit: int) -> Iterator[tuple[str, str]]:
+    name, stem = metadata.get("name"), metadata.get("generateName")
+    if name:
+        yield from (("metadata.name", complaint) for complaint in _object_name(name, name, limit))
+    elif stem:
+        # the suffix makes a valid end of any stem
+        yield from (("metadata.generateName", text) for text in _object_name(stem, f"{stem}x", MAX_LABEL - RANDOM_SUFFIX))
+    else:
+        yield "metadata", "expected a name, or a generateName to which the cluster adds a suffix"
+
+
+def _object_name(name: str, whole: str, limit: int) -> Iterator[str]:
+    if not DNS_SUBDOMAIN.fullmatch(whole):
         yield f"{name!r} is no DNS-1123 name: it must consist of {RULE}"
     if len(name) > limit:
         yield f"{name!r} has {len(name)} characters, at most {limit} are allowed here"
+
+
+def _parameter_names(what: str, parameters: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    names = [parameter["name"] for parameter in parameters]
+    for name in dict.fromkeys(names):
+        if not PARAMETER_NAME.fullmatch(name):
+            yield f"{what} {name}", "the name must consist of letters, digits, '-' and '_'"
+        elif names.count(name) > 1:
+            yield f"{what} {name}", "the name is given twice"
+
+
+def _fields(where: str, cls: type[BaseModel], tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for field, complaint in complaints(cls, tree):
+        yield f"{where}.{field.removesuffix('.[key]')}", complaint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mm1.errors import ConfigurationError
 from mm1_workflows.argo.document import Document, name_of
 from mm1_workflows.argo.graph import Graph, graph_of
 from mm1_workflows.rules import subset
@@ -19,10 +18,7 @@ def read_workflow(document: Document) -> Graph:
         ConfigurationError: it is not a well-formed Argo object.
         PolicyError: it is outside the subset that all engines understand.
     """
-    try:
-        findings = subset.check(document)
-    except (AttributeError, KeyError, TypeError) as error:  # a YAML file with, say, a string where a list belongs
-        raise ConfigurationError(f"not a well-formed Argo object ({type(error).__name__}: {error})") from error
+    findings = subset.check(document)
     if findings:
         raise PolicyError(name_of(document), findings)
     return graph_of(document)

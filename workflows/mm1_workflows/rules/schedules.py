@@ -4,50 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import AfterValidator, Field
 
-from mm1.config.resolve import suggest
+from mm1.config.base import Config
+from mm1.config.resolve import complaints, suggest, validate
 from mm1.errors import ConfigurationError
-from mm1_workflows.argo import parameters
+from mm1_workflows.argo import parameters, yaml_file
 from mm1_workflows.argo.document import name_of, text_of
 from mm1_workflows.argo.graph import Graph
 from mm1_workflows.authoring import pipelines
 from mm1_workflows.authoring.load import load
-from mm1_workflows.rules.cron import SPEC_FIELDS, schedule_complaints
+from mm1_workflows.rules.cron import NO_TIME, CronFields, TimeZone
 from mm1_workflows.rules.finding import Finding
+from mm1_workflows.rules.names import DNS_LABEL
 from mm1_workflows.rules.reading import read_workflow
-from mm1_workflows.rules.values import value_complaints
+from mm1_workflows.rules.values import check_braces, value_complaints
 
-OWN_FIELDS = ("enabled", "suspend", "template", "arguments")
-"""Fields of a schedule that the chart itself reads."""
+MAX_NAME = 40
+"""Characters of a schedule's name, as in ``values.schema.json``; its CronWorkflow is called ``mm1-<name>``."""
+
+
+def _argument(value: Any) -> Any:
+    if not isinstance(value, str | int):
+        raise ValueError(f"expected text, an integer, true or false, got {value!r}")
+    return value
+
+
+class Schedule(CronFields):
+    """A schedule of the chart's values; ``values.schema.json`` has the same fields."""
+
+    enabled: bool = False
+    """Whether its CronWorkflow is made."""
+    template: str = ""
+    """The workflow template that runs."""
+    arguments: dict[str, Annotated[Any, AfterValidator(_argument)]] = Field(default={})
+    """Its parameters."""
+    timezone: Annotated[TimeZone, Field(min_length=1)] = "Etc/UTC"
+    """Time zone of the expressions."""
+
+
+class _Store(Config, strict=True, extra="ignore"):
+    uri: str = ""
+
+
+class _Values(Config, strict=True, extra="ignore"):
+    store: _Store = _Store()
+    schedules: dict[str, dict[str, Any]] = Field(default={})
 
 
 def check_values_file(path: Path, profile: str) -> Iterator[Finding]:
-    """What is wrong with the schedules of a values file.
+    """What is wrong with the schedules of a values file, laid over the values of the chart as Helm does.
 
     Args:
         path: the file.
         profile: name or file of the profile that the chart's templates were made for.
 
     Raises:
-        ConfigurationError: no such file, not YAML, or not values of a chart.
+        ConfigurationError: no such file, not YAML, or not values of this chart.
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigurationError(f"values {path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"values {path}: not YAML: {error}") from None
-    values = {} if values is None else values
-    if not isinstance(values, dict) or not isinstance(values.get("schedules") or {}, dict):
-        raise ConfigurationError(f"values {path}: expected a map, with a map of names under schedules")
-    schedules = values.get("schedules") or {}
-    templates = _templates(profile) if schedules else {}
-    store = str((values.get("store") or {}).get("uri") or "")
-    for name, schedule in schedules.items():
-        yield from _check(f"schedules.{name}", schedule or {}, templates, store)
+    given = yaml_file.read_map(path, f"values {path}")
+    defaults = yaml_file.read_map(pipelines.CHART_VALUES, "values of the chart") if pipelines.CHART_VALUES.is_file() else {}
+    for name in given:
+        if defaults and name not in (known := [*defaults, "global"]):
+            raise ConfigurationError(f"values {path}: {name}: unknown field; {suggest(str(name), known)}")
+    values = validate(_Values, merged(defaults, given), f"values {path}")
+    templates = _templates(profile) if values.schedules else {}
+    for name, schedule in values.schedules.items():
+        if len(name) > MAX_NAME or not DNS_LABEL.fullmatch(name):
+            complaint = f"expected a name of lower-case letters, digits and '-' of at most {MAX_NAME} characters"
+            yield Finding("P021", f"schedules.{name}", complaint)
+        yield from _check(f"schedules.{name}", schedule, templates, values.store.uri)
+
+
+def merged(base: Any, given: Any) -> Any:
+    """Values laid over others as Helm does: maps are merged, null takes a name away, everything else is replaced."""
+    if not isinstance(given, dict):
+        return given
+    below = base if isinstance(base, dict) else {}
+    return {name: merged(below.get(name), value) for name, value in (below | given).items() if value is not None}
 
 
 def _templates(profile: str) -> dict[str, Graph]:
@@ -57,19 +93,26 @@ def _templates(profile: str) -> dict[str, Graph]:
 
 
 def _check(where: str, schedule: dict[str, Any], templates: Mapping[str, Graph], store: str) -> Iterator[Finding]:
-    fields = {name: value for name, value in schedule.items() if name not in OWN_FIELDS}
-    for name, complaint in schedule_complaints({field: value for field, value in fields.items() if field in SPEC_FIELDS}):
-        yield Finding("P021", f"{where}.{name}", complaint)
-    template = schedule.get("template")
-    workflow = templates.get(str(template))
-    if workflow is None:
-        yield Finding("P005", f"{where}.template", f"no template {template!r}; {suggest(str(template), list(templates))}")
+    wrong = complaints(Schedule, schedule)
+    yield from (Finding("P021", f"{where}.{name}".rstrip("."), complaint) for name, complaint in wrong)
+    enabled, template, arguments = schedule.get("enabled"), schedule.get("template", ""), schedule.get("arguments", {})
+    if enabled and not schedule.get("schedules"):
+        yield Finding("P021", where, NO_TIME)
+    if any(name.partition(".")[0] in ("template", "arguments") for name, _ in wrong) or not (enabled or template):
         return
-    given = {name: text_of(value) or "" for name, value in (schedule.get("arguments") or {}).items()}
+    if template not in templates:
+        yield Finding("P005", f"{where}.template", f"no template {template!r}; {suggest(template, list(templates))}")
+        return
+    for complaint in _argument_complaints(templates[template], arguments, store):
+        yield Finding("P022", f"{where}.arguments", complaint)
+
+
+def _argument_complaints(workflow: Graph, arguments: Mapping[str, Any], store: str) -> Iterator[str]:
+    given = {name: text_of(value) or "" for name, value in arguments.items()}
     try:
-        known = parameters.check(workflow, given | ({"store": store} if store else {}))
+        check_braces(given)
+        known = parameters.check(workflow, given | ({"store": store} if store and "store" not in given else {}))
     except ConfigurationError as error:
-        yield Finding("P022", f"{where}.arguments", str(error).partition("\nparameters of ")[0])
+        yield str(error).partition("\nparameters of ")[0]
         return
-    for place, complaint in value_complaints(workflow, known, on_cluster=True):
-        yield Finding("P022", f"{where}.arguments", f"{place}: {complaint}")
+    yield from (f"{place}: {complaint}" for place, complaint in value_complaints(workflow, known, on_cluster=True))

@@ -13,8 +13,28 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from mm1_workflows.argo.document import Document, arguments_of, exit_template_name, inputs_of, loop_of, parameters_of, spec_of
-from mm1_workflows.argo.expressions import TASK_OUTPUT, parse_condition, parse_depends, references, retry_codes, task_outputs
+from mm1.errors import ConfigurationError
+from mm1_workflows.argo.document import (
+    Document,
+    arguments_of,
+    exit_template_name,
+    grace_of,
+    inputs_of,
+    loop_of,
+    parameters_of,
+    spec_of,
+)
+from mm1_workflows.argo.expressions import (
+    TASK_OUTPUT,
+    is_duration,
+    is_number,
+    parse_condition,
+    parse_depends,
+    references,
+    retry_codes,
+    task_outputs,
+)
+from mm1_workflows.argo.shape import check_shape
 from mm1_workflows.rules.finding import Finding
 
 KINDS = ("Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow")
@@ -33,7 +53,12 @@ GLOBALS = ("workflow.name",)
 
 
 def check(document: Document) -> list[Finding]:
-    """All violations of the subset's rules, in the order of the document."""
+    """All violations of the subset's rules, in the order of the document.
+
+    Raises:
+        ConfigurationError: it is not a well-formed Argo object.
+    """
+    check_shape(document)
     if document.get("kind") not in KINDS:
         return [Finding("P001", "kind", f"{document.get('kind')!r} is not a workflow; one of {', '.join(KINDS)} is")]
     spec = spec_of(document)
@@ -51,6 +76,7 @@ def check(document: Document) -> list[Finding]:
             # a template that other tasks use as well has no status while they run
             at_exit = body["name"] == exit_only
             found += _container(body, known | ({"workflow.status"} if at_exit else set()))
+            found += _mounts(body, spec.get("volumes") or [])
     return found
 
 
@@ -77,6 +103,8 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
         else:
             yield from _unknown(body["container"], CONTAINER_FIELDS, f"template {name}.container")
             yield from _io(name, body)
+            yield from _retry(name, body.get("retryStrategy") or {})
+            yield from _numbers(name, body)
 
 
 def _dag_body(name: str, body: dict[str, Any], used: bool) -> Iterator[Finding]:
@@ -106,10 +134,32 @@ def _io(name: str, body: dict[str, Any]) -> Iterator[Finding]:
         elif more := sorted(source - {"path"}):
             text = f"output {raw.get('name')} has valueFrom.{more[0]}, which other engines lack: always write the file"
             yield Finding("P002", f"template {name}", text)
-    strategy = body.get("retryStrategy") or {}
+
+
+def _retry(name: str, strategy: dict[str, Any]) -> Iterator[Finding]:
     yield from _unknown(strategy, RETRY_FIELDS, f"template {name}.retryStrategy")
     if strategy.get("expression") and retry_codes(strategy["expression"]) is None:
         yield Finding("P002", f"template {name}", "a retry expression lists exit codes: asInt(lastRetry.exitCode) in [84, 85]")
+
+
+def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
+    """Where Argo takes a number or a reference to one, other engines take the number only."""
+    strategy = body.get("retryStrategy") or {}
+    backoff = strategy.get("backoff") or {}
+    for field, value in {
+        "activeDeadlineSeconds": body.get("activeDeadlineSeconds", 0),
+        "retryStrategy.limit": strategy.get("limit", 0),
+        "retryStrategy.backoff.factor": backoff.get("factor", 0),
+    }.items():
+        if not is_number(value):
+            yield Finding("P002", f"template {name}.{field}", f"expected a whole number, got {value!r}")
+    for field in ("duration", "cap"):
+        if not is_duration(value := backoff.get(field) or 0):
+            yield Finding("P002", f"template {name}.retryStrategy.backoff.{field}", f"expected 90, 90s or 1h30m, got {value!r}")
+    try:
+        grace_of(body)
+    except ConfigurationError as error:
+        yield Finding("P002", f"template {name}.podSpecPatch", str(error))
 
 
 def _unknown(body: dict[str, Any], fields: set[str], where: str) -> Iterator[Finding]:
@@ -250,3 +300,10 @@ def _container(body: dict[str, Any], known: set[str]) -> Iterator[Finding]:
         for reference in references(text):
             if reference not in known | inputs:
                 yield Finding("P005", where, f"nothing is called {{{{{reference}}}}}")
+
+
+def _mounts(body: dict[str, Any], volumes: list[dict[str, Any]]) -> Iterator[Finding]:
+    names = {volume["name"] for volume in [*volumes, *(body.get("volumes") or [])]}
+    for mount in body["container"].get("volumeMounts") or []:
+        if mount["name"] not in names:
+            yield Finding("P005", f"template {body['name']}", f"mounts {mount['name']!r}, which is no volume")

@@ -10,7 +10,7 @@ from typing import Annotated
 from cappa import Arg, command
 from rich.console import Console
 
-from mm1.errors import Outcome
+from mm1.errors import BY_OUTCOME, Mm1Error, Outcome
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import FilesArg, ProfileArg
 from mm1_workflows.cli.output import console, count, plain, say
@@ -33,8 +33,13 @@ class Command:
     explain: Annotated[str, Arg(long=True, value_name="RULE", help="Explain a rule (for example P007), or `all`.")] = ""
 
     def __call__(self) -> int:
-        """Print findings; the exit code is 80 when one is an error."""
+        """Print findings; the exit code is 80 when one is an error, and that of the worst file that cannot be judged at all.
+
+        Raises:
+            Mm1Error: such files; the message has all of them.
+        """
         output = console()
+        broken: list[Mm1Error] = []
         if self.explain:
             return _explain(output, self.explain)
         if self.values:
@@ -45,13 +50,23 @@ class Command:
         else:
             targets = self.files or workflow_files()
             subject = count(len(targets), "workflow")
-            findings = [(target, finding) for target in targets for finding in _findings(target, self.profile)]
+            findings = []
+            for target in targets:
+                try:
+                    findings += [(target, finding) for finding in _findings(target, self.profile)]
+                except Mm1Error as error:
+                    broken.append(error)
         for target, finding in findings:
             colour = "red" if finding.severity == "error" else "yellow"
             text = f"{plain(target)}: [{colour}]{finding.severity}[/{colour}] {plain(finding)}"
             output.print(text, soft_wrap=True)
         num_errors = sum(finding.severity == "error" for _, finding in findings)
-        say(output, f"{subject}: {count(num_errors, 'error')}, {count(len(findings) - num_errors, 'warning')}")
+        num_warnings = len(findings) - num_errors
+        if findings or not broken:
+            say(output, f"{subject}: {count(num_errors + len(broken), 'error')}, {count(num_warnings, 'warning')}")
+        if broken:
+            worst = max(int(error.outcome) for error in broken)
+            raise BY_OUTCOME[Outcome(worst)]("\n".join(map(str, broken)))
         return int(Outcome.CONFIGURATION) if num_errors else 0
 
 

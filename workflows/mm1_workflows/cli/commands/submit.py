@@ -13,6 +13,7 @@ from mm1_components.ranks.jobset.names import ARGO
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import TEMPLATE_LABEL, Document, name_of, parameters_of, spec_of
 from mm1_workflows.argo.graph import Graph, read_parameter
+from mm1_workflows.argo.shape import without_nulls
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, complete_workflow
 from mm1_workflows.cluster.transport.base import Transport, with_key
@@ -111,7 +112,7 @@ def from_template(transport: Transport, name: str, given: list[str]) -> Document
     """
     from mm1_workflows.rules.finding import PolicyError
 
-    template = transport.template(name)
+    template = without_nulls(transport.template(name))
     try:
         workflow = read_workflow(template)
     except PolicyError:  # somebody else's template may use more of Argo than we read: names are checked, types are not

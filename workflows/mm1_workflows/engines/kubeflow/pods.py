@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_workflows.argo.document import text_of
 from mm1_workflows.argo.expressions import references
 from mm1_workflows.argo.graph import Template
 from mm1_workflows.engines.kubeflow.losses import STORE_KEYS, accelerator_of
@@ -128,7 +129,7 @@ def _volumes(task: Any, body: Body) -> None:
         if "emptyDir" in volume:
             scratch = volume["emptyDir"] or {}
             kubernetes.empty_dir_mount(
-                task, mount["name"], path, medium=scratch.get("medium"), size_limit=scratch.get("sizeLimit")
+                task, mount["name"], path, medium=scratch.get("medium"), size_limit=text_of(scratch.get("sizeLimit"))
             )
         elif claim := volume.get("persistentVolumeClaim"):
             kubernetes.mount_pvc(task, claim["claimName"], path, sub_path=mount.get("subPath") or "")

@@ -68,8 +68,8 @@ def _step(raw: Raw, body: Raw, before: frozenset[str], *, at_exit: bool = False)
     container = body["container"]
     loop = raw.get("withItems") if raw.get("withItems") is not None else raw.get("withParam")
     return StepFacts(
-        image=container["image"],
-        argv=tuple(_word(str(word), raw, body) for word in [*container["command"], *(container.get("args") or [])]),
+        image=container.get("image", ""),
+        argv=tuple(_word(str(word), raw, body) for word in [*(container.get("command") or []), *(container.get("args") or [])]),
         before=before,
         condition=_named(" ".join((raw.get("when") or "").replace("'", "").replace('"', "").split())),
         loop="" if loop is None else _named(loop) if isinstance(loop, str) and BRACES.search(loop) else _items(loop),
@@ -150,7 +150,7 @@ def _mounts(body: Raw) -> Pairs:
     volumes = {one["name"]: one for one in body.get("volumes") or []}
     found = set()
     for mount in body["container"].get("volumeMounts") or []:
-        volume, path = volumes[mount["name"]], mount["mountPath"]
+        volume, path = volumes.get(mount["name"], {}), mount["mountPath"]
         if "emptyDir" in volume:
             scratch = volume["emptyDir"] or {}
             found.add((path, "emptyDir", scratch.get("medium", ""), scratch.get("sizeLimit", "")))

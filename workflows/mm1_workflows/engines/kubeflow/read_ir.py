@@ -128,10 +128,10 @@ class _Reader:
 
     def _step(self, label: str, task: Raw, around: _Around, at_exit: bool) -> StepFacts:
         container, pod = self.executors[label]["container"], self.pods.get(label) or {}
-        argv = tuple(self._word(word, around) for word in [*container["command"], *(container.get("args") or [])])
+        argv = tuple(self._word(word, around) for word in [*container.get("command", []), *(container.get("args") or [])])
         return StepFacts(
             image=container["image"],
-            argv=argv[:-1] if argv[-1] == ONCE and task.get("retryPolicy") else argv,  # part of the loss `retry`
+            argv=argv[:-1] if argv[-1:] == (ONCE,) and task.get("retryPolicy") else argv,  # part of the loss `retry`
             before=around.before,
             condition=around.condition,
             loop=around.loop,
