@@ -9,7 +9,8 @@ A check is a function of some of the step's inputs, by name, that raises :class:
 
 It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
 :class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs; inside the step, where
-the manifest itself is there, such a check is left out, and ``run`` compares the manifest. Checks import no torch.
+the manifest itself is there, such a check is left out, and ``run`` compares the manifest. A parameter with a default may be an
+input that the step does not have, and ``launcher`` is how it starts ranks (empty: on this machine). Checks import no torch.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def complaints(
         made: inputs that another step will make.
     """
     for check in step.checks:
-        arguments = _arguments(check, values, made or {})
+        arguments = _arguments(check, step, values, made or {})
         if arguments is None:
             continue
         try:
@@ -84,12 +85,15 @@ def complaints(
             yield error
 
 
-def _arguments(check: Callable[..., object], values: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any] | None:
+def _arguments(
+    check: Callable[..., object], step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, Made]
+) -> dict[str, Any] | None:
     """What a check is called with; None when something of it is not known."""
     arguments = {}
     for name, parameter in inspect.signature(check).parameters.items():
         source: Mapping[str, Any] = made if parameter.annotation in (Made, Made.__name__) else values
-        if name not in source:
+        if name in source:
+            arguments[name] = source[name]
+        elif name in step.inputs.model_fields or parameter.default is parameter.empty:
             return None
-        arguments[name] = source[name]
     return arguments

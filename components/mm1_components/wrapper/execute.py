@@ -79,7 +79,8 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
 def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, record: Record) -> None:
     inputs = validate(step.inputs, input_values(step, arguments), f"{step.name} inputs")
     values = inputs.model_dump(mode="json")
-    run_checks(step, values)
+    launcher = (arguments.launcher or "") if step.distributed else ""
+    run_checks(step, values | {"launcher": launcher})
     code = code_digest(step.module)
     decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
     if step.state:
@@ -103,7 +104,7 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
             work=work,
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=arguments.progress,
-            launcher=(arguments.launcher or "") if step.distributed else "",
+            launcher=launcher,
         )
         try:
             result = step.run(inputs, context)

@@ -18,6 +18,7 @@ from mm1_components.wrapper.declaration import Step
 from mm1_workflows import cli, steps
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.parameters import defaults_of
+from mm1_workflows.authoring.load import load
 from mm1_workflows.rules.cron import cron_complaint, schedule_complaints
 from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, check_values
@@ -46,6 +47,10 @@ WRONG = [
     ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
     ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
     ("sequence_length=5", "parameter sequence_length: expected at least 8, got '5'"),
+    ("processes=3", "train.global_batch=16 sequences cannot be spread over 3 processes: start 1, 2, 4, 8, 16 of them"),
+    ("nodes=3", "train.global_batch=16 sequences cannot be spread over"),
+    ("overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=3", "does not divide the"),
+    ("text_overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=2", "the model has no experts: leave it at 1"),
     ("nodes=0", "parameter nodes: expected at least 1, got '0'"),
     ("items=-1", "parameter items: expected at least 1, got '-1'"),
     ("pool=nope", "pool 'nope' is unknown in this profile"),
@@ -115,6 +120,29 @@ def test_a_tower_that_does_not_fit_the_images_names_its_own_size(
     arguments = ["run", PRETRAIN, "-p", f"vision={tmp_path}", "--folder", str(tmp_path / "runs")]
     assert cli.main(arguments) == 80
     assert "image_size=224, the tower's own size" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "layout", [[], ["-p", "processes=2"], ["-p", "nodes=4", "-p", "processes=4"], ["-p", "nodes=2", "-p", "pool=train-h100"]]
+)
+def test_processes_that_divide_the_batch_pass(layout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, *layout, "--dry-run=client"]) == 0
+
+
+def test_the_ranks_of_a_node_are_the_gpus_of_its_pool(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", "nodes=4", "--dry-run=client"]) == 80
+    assert "cannot be spread over 32 processes" in said(capsys)
+
+
+def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_and_no_processes() -> None:
+    workflow = read_workflow(load(PRETRAIN).document)
+    sizes = {"sequence_length": "4096", "max_images": "16", "image_tokens": "144", "image_size": "378"}
+    values = defaults_of(workflow) | sizes | {"recipe": "mm1_3b", "processes": "32"}
+    check_values(workflow, values | {"decoder": "s3://models/qwen3"}, on_cluster=True)
+    with pytest.raises(ConfigurationError, match=r"task text-base: .*patches of 8 pixels"):
+        check_values(workflow, values, on_cluster=True)
+    with pytest.raises(ConfigurationError, match=r"task text-base: .*spread over 32 processes"):
+        check_values(workflow, values, on_cluster=True)
 
 
 def mounted(path: str, *, claim: bool) -> Document:

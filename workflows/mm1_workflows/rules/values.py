@@ -99,8 +99,9 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
         yield from task.complaints
         yield from ((task.label, text) for text in [*_pools(task), *_addresses(task, on_cluster)])
         if not task.complaints:
-            made = dict(_made(task, tasks))
-            yield from ((task.label, str(error)) for error in complaints(task.step, task.values, made))
+            launcher = launcher_text(task.node.template) if on_cluster else ""
+            known = task.values | ({} if on_cluster and not launcher else {"launcher": launcher})
+            yield from ((task.label, str(error)) for error in complaints(task.step, known, dict(_made(task, tasks))))
 
 
 def _step(template: Template) -> Step[Any, Any] | None:
