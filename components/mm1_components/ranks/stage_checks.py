@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mm1.config.resolve import resolve
+from mm1.config.resolve import path_of, resolve
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.batch_plan import check_experts, plan_layout
@@ -27,9 +27,12 @@ def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
         seed: of fresh weights.
 
     Raises:
-        ConfigurationError: unknown recipe, or an override that does not fit.
+        ConfigurationError: unknown recipe, or an override that does not fit or has no effect.
     """
-    return resolve(registry.get(recipe), [*split_overrides(overrides), f"train.seed={seed}"])
+    given = split_overrides(overrides)
+    if any(path_of(override) == "train.seed" for override in given):
+        raise ConfigurationError(f"override train.seed has no effect: give the input seed, for example seed={seed}")
+    return resolve(registry.get(recipe), [*given, f"train.seed={seed}"])
 
 
 def split_overrides(text: str) -> list[str]:

@@ -16,13 +16,15 @@ input that the step does not have, and ``launcher`` is how it starts ranks (empt
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mm1.config.resolve import complaint_of
+from mm1.config.base import INT64_MAX
+from mm1.config.resolve import SHORT, complaint_of
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
 
@@ -50,9 +52,19 @@ def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
     info = inputs.model_fields[name]
     kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
     try:
-        return TypeAdapter(kind).validate_python(text)
+        value = TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
         raise ConfigurationError(f"{name}: {complaint_of(error.errors(include_url=False)[0])}") from None
+    _check_number(name, value)
+    return value
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Of 64 bits where it is whole, and finite."""
+    if isinstance(value, int) and abs(value) > INT64_MAX:
+        raise ConfigurationError(f"{name}: expected at most {INT64_MAX}, got {SHORT.repr(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{name}: expected a finite number, got {value}")
 
 
 def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
@@ -61,6 +73,8 @@ def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: the first complaint.
     """
+    for name, value in values.items():
+        _check_number(name, value)
     for error in complaints(step, values):
         raise error
 

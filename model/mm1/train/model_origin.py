@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mm1.config.resolve import validate
+from mm1.config.resolve import path_of, validate
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
 from mm1.store.base import Store
@@ -61,12 +61,13 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         "decoder": f"the folder {decoder}" if decoder else "init" if init_stage else "",
     }
     upcycled = bool(init_stage and config.model.decoder and config.model.decoder.num_experts)
-    effective = tuple(f"model.decoder.{field}=" for field in EXPERT_FIELDS) if upcycled else ()
+    effective = tuple(f"model.decoder.{field}" for field in EXPERT_FIELDS) if upcycled else ()
     for part, origin in origins.items():
-        given = [item.strip() for item in overrides if item.strip().startswith(f"model.{part}.")]
-        if origin and (useless := [item for item in given if not item.startswith(effective or ("=",))]):
-            raise ConfigurationError(f"override {useless[0]}: the {part} comes from {origin}, so it has no effect")
+        useless = [item for item in overrides if _reaches(path_of(item), part) and path_of(item) not in effective]
+        if origin and useless:
+            raise ConfigurationError(f"override {useless[0].strip()}: the {part} comes from {origin}, so it has no effect")
     kept = {part: getattr(config.model, part) for part, origin in origins.items() if not origin}
+    check_connector(ModelConfig(**kept))
     if upcycled:
         kept["decoder"] = config.model.decoder  # what a dense decoder is upcycled to
     if missing := [part for part, section in kept.items() if section is None]:
@@ -74,6 +75,24 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
             f"recipe {config.recipe} brings no {' and no '.join(missing)}: give a checkpoint of the stage before as init"
         )
     return config.model_copy(update={"model": ModelConfig(**kept)})
+
+
+def _reaches(path: str, part: str) -> bool:
+    """Whether an override changes a part of the model: a field of it, or all of it."""
+    return path == "model" or f"{path}.".startswith(f"model.{part}.")
+
+
+def check_connector(model: ModelConfig) -> None:
+    """Refuse a connector that does not go with the decoder of the same recipe.
+
+    Raises:
+        ConfigurationError: its heads do not divide the decoder's width.
+    """
+    connector, decoder = model.connector, model.decoder
+    if connector and decoder and connector.type == "attention_pool" and decoder.hidden_size % connector.num_heads:
+        raise ConfigurationError(
+            f"model.connector.num_heads={connector.num_heads} does not divide model.decoder.hidden_size={decoder.hidden_size}"
+        )
 
 
 def model_json(store: Store, checkpoint: Checkpoint) -> dict[str, Any]:

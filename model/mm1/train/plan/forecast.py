@@ -147,6 +147,7 @@ def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) ->
     Raises:
         ConfigurationError: none fits; the message says what would help.
     """
+    blueprint_of(config)  # sizes that stand elsewhere, or do not go together
     plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
     candidates = list(_layouts(config, machine, fixed))
     fitting = [candidate for candidate in candidates if candidate.fits]
