@@ -141,9 +141,13 @@ def check_layout(
     recipe: str, overrides: str, seed: int, nodes: int, processes: int, pool: str, launcher: str, decoder: str = ""
 ) -> None:
     """The processes divide the batch; a decoder that is published without training needs none."""
-    if not decoder:
-        layout = Layout(nodes=nodes, processes=processes, pool=pool)
-        plan_layout(resolve_run(recipe, overrides, seed).train, layout.world_size(launcher))
+    if decoder:
+        return
+    try:
+        world_size = Layout(nodes=nodes, processes=processes, pool=pool).world_size(launcher)
+    except ConfigurationError:
+        return  # what is wrong with pool or launcher is said where they are read
+    plan_layout(resolve_run(recipe, overrides, seed).train, world_size)
 
 
 def _stage_of(init: Made) -> str:

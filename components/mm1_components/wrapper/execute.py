@@ -58,6 +58,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
     store: Store | None = None
     with _stop_on_signals():
         try:
+            records.check_run_name(arguments.run)
             store = open_store(arguments.store)
             if arguments.once and (former := records.former_final_outcome(store, record)):
                 return former
