@@ -147,15 +147,16 @@ def test_the_ranks_of_a_node_are_the_gpus_of_its_pool(capsys: pytest.CaptureFixt
     assert "cannot be spread over 32 processes" in said(capsys)
 
 
-def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_and_no_processes() -> None:
+def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_and_no_processes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
     workflow = read_workflow(load(PRETRAIN).document)
     sizes = {"sequence_length": "4096", "max_images": "16", "image_tokens": "144", "image_size": "378"}
     values = defaults_of(workflow) | sizes | {"recipe": "mm1_3b", "processes": "32"}
-    check_values(workflow, values | {"decoder": "s3://models/qwen3"}, on_cluster=True)
-    with pytest.raises(ConfigurationError, match=r"task text-base: .*patches of 8 pixels"):
-        check_values(workflow, values, on_cluster=True)
-    with pytest.raises(ConfigurationError, match=r"task text-base: .*spread over 32 processes"):
-        check_values(workflow, values, on_cluster=True)
+    check_values(workflow, values | {"decoder": str(tmp_path)}, on_cluster=False)
+    with pytest.raises(ConfigurationError) as caught:
+        check_values(workflow, values, on_cluster=False)
+    assert "task text-base: data: images of 378 pixels cannot be divided" in str(caught.value)
+    assert "task text-base: train.global_batch=16 sequences cannot be spread over 32 processes" in str(caught.value)
 
 
 def mounted(path: str, *, claim: bool) -> Document:
