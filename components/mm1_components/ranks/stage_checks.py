@@ -32,7 +32,7 @@ def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
     given = split_overrides(overrides)
     if any(path_of(override) == "train.seed" for override in given):
         raise ConfigurationError(f"override train.seed has no effect: give the input seed, for example seed={seed}")
-    return resolve(registry.get(recipe), [*given, f"train.seed={seed}"])
+    return resolve(resolve(registry.get(recipe), given), [f"train.seed={seed}"])
 
 
 def split_overrides(text: str) -> list[str]:
@@ -154,7 +154,10 @@ def _stage_of(init: Made) -> str:
     """The stage of the checkpoint to start from, where that is known."""
     if init.step not in ("pretrain", "sft") or not init.known("recipe", "overrides", "seed"):
         return ""
-    return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).stage
+    try:
+        return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).stage
+    except ConfigurationError:
+        return ""  # what is wrong is said of the task that makes it
 
 
 def _mixture_sizes(data: Made) -> SequenceConfig | None:

@@ -32,6 +32,7 @@ EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "text",
+    "tuple_type": "a list",
     "literal_error": "{expected}",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",

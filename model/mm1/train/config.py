@@ -31,7 +31,8 @@ DecayRate = Annotated[float, Field(ge=0, lt=1)]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 """Both of pixels in 0..1."""
-MAX_LR = 1000.0
+MAX_LR = 1e30
+"""float32 holds it, times any factor; such a rate is good for trying what a run that diverges does."""
 
 
 class VisionConfig(Config):

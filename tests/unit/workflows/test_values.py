@@ -58,9 +58,11 @@ WRONG = [
         "text_overrides=model.connector.type=attention_pool model.connector.num_heads=7",
         "does not divide model.decoder.hidden_size=96",
     ),
-    ("overrides=optim.lr=NaN", "optim.lr: expected law, or a number from 0 to 1000, got nan"),
+    ("overrides=optim.lr=NaN", "optim.lr: expected law, or a number from 0 to 1e+30, got nan"),
     ("overrides=train.seed=5", "override train.seed has no effect: give the input seed"),
     ("overrides=model={}", "override model={}: the decoder comes from init, so it has no effect"),
+    ("overrides=train={}", "train.steps: is required"),
+    ('overrides=train.frozen=["x"]', "train.frozen: expected a list, got '[x]'"),
     (f"seed={10**30}", "parameter seed: expected at most 9223372036854775807"),
     (f"items={10**30}", "parameter items: expected at most 9223372036854775807"),
     ("vocabulary=100000000", "parameter vocabulary: expected at most 16777216"),
@@ -210,6 +212,12 @@ def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFi
     assert cli.hera(["submit", PRETRAIN, "-p", "thresholds=x", "--dry-run=client"]) == 80
     text = said(capsys)
     assert "task text-mix, task mix: thresholds" in text and text.count("thresholds:") == 1
+
+
+def test_what_is_wrong_in_one_stage_is_not_said_of_the_next() -> None:
+    workflow = read_workflow(load(str(ROOT / "workflows/full.py")).document)
+    with pytest.raises(ConfigurationError, match=r"^task pretrain: optim\.lr: .* got -1$"):
+        check_values(workflow, defaults_of(workflow) | {"overrides": "optim.lr=-1"}, on_cluster=True)
 
 
 # -- the checks of a step ---------------------------------------------------------------------------------------------
