@@ -36,7 +36,7 @@ class Inputs(BaseModel):
     processes: ProcessesField = 0
     nodes: NodesField = 1
     pool: PoolField = ""
-    seed: int = Field(0, description="seed of fresh weights")
+    seed: int = Field(0, ge=0, description="seed of fresh weights")
 
 
 STEP = training_step("pretrain", Inputs, ("text", "pretrain"), "Train a recipe on a mixture: the text base, or image and text")

@@ -6,10 +6,9 @@ after a failure too (as the exit task), and is never taken from the cache.
 
 from __future__ import annotations
 
-import json
-
 from pydantic import BaseModel, Field
 
+from mm1.config.resolve import read_value
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -41,10 +40,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def status_of(text: str) -> str:
     """An engine's word for how a run ended: Kubeflow hands over a JSON object, in Argo's words then; others are left alone."""
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    given = read_value(text)
     state = str(given.get("state", "")) if isinstance(given, dict) else text
     good = dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "Succeeded")
     return {**good, "FAILED": "Failed", "CANCELED": "Stopped"}.get(state, state)

@@ -26,7 +26,7 @@ class Inputs(BaseModel):
     processes: ProcessesField = 0
     nodes: NodesField = 1
     pool: PoolField = ""
-    seed: int = Field(0, description="seed of the run")
+    seed: int = Field(0, ge=0, description="seed of the run")
 
 
 STEP = training_step("sft", Inputs, ("sft",), "Fine-tune a checkpoint on instructions")

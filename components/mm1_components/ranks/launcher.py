@@ -11,8 +11,9 @@ import json
 from pydantic import Field
 
 from mm1.config.base import Config
-from mm1.config.resolve import validate
+from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
+from mm1.machine import num_gpus
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import ClaimMount, Pool
 
@@ -60,6 +61,36 @@ class Layout(Config):
     """Pool of nodes; empty = the launcher's."""
     grace_s: int = Field(default=600, ge=1)
     """Seconds between a request to stop and the end by force."""
+
+    def ranks_per_node(self, gpus: int) -> int:
+        """Ranks of one node that has so many GPUs."""
+        return self.processes or gpus or 1
+
+    def world_size(self, launcher: str) -> int:
+        """Ranks of all nodes.
+
+        Args:
+            launcher: how they are started on a cluster, as JSON; empty = on this machine, with its GPUs.
+
+        Raises:
+            ConfigurationError: the launcher cannot be read, or does not know the pool.
+        """
+        if not launcher:
+            return self.nodes * self.ranks_per_node(num_gpus())
+        return self.nodes * self.ranks_per_node(self.pool_of(parse_launcher(launcher)).gpus)
+
+    def pool_of(self, launcher: Launcher) -> Pool:
+        """The pool that ranks are started in.
+
+        Raises:
+            ConfigurationError: the launcher knows none of that name.
+        """
+        name = self.pool or launcher.pool
+        if name not in launcher.pools:
+            raise ConfigurationError(
+                f"pool {name!r} is unknown in this profile, or has no GPUs; {suggest(name, list(launcher.pools))}"
+            )
+        return launcher.pools[name]
 
 
 def parse_launcher(text: str) -> Launcher:

@@ -21,10 +21,9 @@ from mm1.train.model_origin import (
     check_sequence,
     model_json,
     sequence_of,
-    settle_parts,
 )
 from mm1_components.ranks.launcher import Layout
-from mm1_components.ranks.stage_checks import checks_of, resolve_run, split_overrides
+from mm1_components.ranks.stage_checks import checks_of, resolve_run, settle
 from mm1_components.ranks.stage_results import take_over, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import Placement
@@ -113,7 +112,7 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
     check_sequence(config.sequence, sequence_of(mix))
-    config = settle_parts(config, checkpoint.stage if checkpoint else "", vision, decoder, split_overrides(inputs.overrides))
+    config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
     if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
         has_images = any(source.num_images and source.weight for source in mix.sources)
         model = model_json(open_store(split_uri(inputs.init)[0]), checkpoint)

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 from mm1.errors import OutOfMemory
-from mm1.machine import num_gpus
 from mm1.store.local import atomic_path
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import Layout, parse_launcher
@@ -59,7 +58,7 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
         from mm1.train.import_decoder import publish_decoder  # torch and transformers
 
         return publish_decoder(job)
-    processes = layout.nodes * (layout.processes or num_gpus() or 1)
+    processes = layout.world_size(launcher="")
     relaunched: list[str] = []
     while True:
         try:

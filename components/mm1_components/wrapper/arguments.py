@@ -7,6 +7,7 @@ Every input is an option with its type, unit and default in ``--help``; what eng
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -124,5 +125,5 @@ def input_values(step: Step[Any, Any], arguments: argparse.Namespace) -> dict[st
     values = {name: value for name in step.inputs.model_fields if (value := getattr(arguments, f"input.{name}")) is not None}
     extra = getattr(arguments, "set", [])
     if extra:
-        values["overrides"] = " ".join([values.get("overrides", ""), *extra]).strip()
+        values["overrides"] = f"{values.get('overrides', '')} {shlex.join(extra)}".strip()
     return values

@@ -9,15 +9,16 @@ A check is a function of some of the step's inputs, by name, that raises :class:
 
 It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
 :class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs (:class:`AllMade`, where
-an input takes several); inside the step, where
-the manifest itself is there, such a check is left out, and ``run`` compares the manifest. An input annotated ``Path`` gives
-the local file or folder that its address names; where there is none, or the step will run on another machine than this one,
-the check is left out. Checks import no torch.
+an input takes several); inside the step, where the manifest itself is there, such a check is left out, and ``run`` compares the
+manifest. An input annotated ``Path`` gives the local file or folder that its address names; where there is none, or the step
+will run on another machine than this one, the check is left out. A parameter with a default may be an input that the step does
+not have, and ``launcher`` is how it starts ranks (empty: on this machine). Checks import no torch.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mm1.config.resolve import complaint_of
+from mm1.config.base import INT64_MAX
+from mm1.config.resolve import SHORT, complaint_of
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.sources import Kind, check_address, existing, kind_of, path_in, reads_of
@@ -62,8 +64,17 @@ def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
         value = TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
         raise ConfigurationError(f"{name}: {complaint_of(error.errors(include_url=False)[0])}") from None
+    _check_number(name, value)
     check_address(name, info, text)
     return value
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Of 64 bits where it is whole, and finite."""
+    if isinstance(value, int) and abs(value) > INT64_MAX:
+        raise ConfigurationError(f"{name}: expected at most {INT64_MAX}, got {SHORT.repr(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{name}: expected a finite number, got {value}")
 
 
 def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
@@ -72,9 +83,11 @@ def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: the first complaint.
     """
-    for name, info in step.inputs.model_fields.items():
-        if reads_of(info) and name in values:
-            check_address(name, info, values[name])
+    for name, value in values.items():
+        _check_number(name, value)
+        info = step.inputs.model_fields.get(name)
+        if info is not None and reads_of(info):
+            check_address(name, info, value)
     for error in complaints(step, values):
         raise error
 
@@ -97,7 +110,7 @@ def complaints(
         "AllMade": made,
     }
     for check in step.checks:
-        arguments = _arguments(check, annotated, values)
+        arguments = _arguments(check, step, annotated, values)
         if arguments is None:
             continue
         try:
@@ -115,13 +128,17 @@ def _paths(step: Step[Any, Any], values: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def _arguments(
-    check: Callable[..., object], annotated: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]
+    check: Callable[..., object],
+    step: Step[Any, Any],
+    annotated: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """What a check is called with; None when something of it is not known."""
     arguments = {}
     for name, parameter in inspect.signature(check).parameters.items():
         source = annotated.get(getattr(parameter.annotation, "__name__", parameter.annotation), values)
-        if name not in source:
+        if name in source:
+            arguments[name] = source[name]
+        elif name in step.inputs.model_fields or parameter.default is parameter.empty:
             return None
-        arguments[name] = source[name]
     return arguments

@@ -58,6 +58,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
     store: Store | None = None
     with _stop_on_signals():
         try:
+            records.check_run_name(arguments.run)
             store = open_store(arguments.store)
             if arguments.once and (former := records.former_final_outcome(store, record)):
                 return former
@@ -79,7 +80,8 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
 def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, record: Record) -> None:
     inputs = validate(step.inputs, input_values(step, arguments), f"{step.name} inputs")
     values = inputs.model_dump(mode="json")
-    run_checks(step, values)
+    launcher = (arguments.launcher or "") if step.distributed else ""
+    run_checks(step, values | {"launcher": launcher})
     code = code_digest(step.module)
     decisive = {name: value for name, value in values.items() if name not in placement_fields(step.inputs)}
     if step.state:
@@ -103,7 +105,7 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
             work=work,
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=arguments.progress,
-            launcher=(arguments.launcher or "") if step.distributed else "",
+            launcher=launcher,
         )
         try:
             result = step.run(inputs, context)

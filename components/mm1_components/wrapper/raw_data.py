@@ -44,7 +44,7 @@ TokenizerField = Annotated[
     ),
 ]
 PartBytesField = Annotated[int, Field(description="raw bytes of a part, about; a larger file is a part of its own", ge=1)]
-VocabularyField = Annotated[int, Field(description="tokens of a trained tokenizer", ge=260)]
+VocabularyField = Annotated[int, Field(description="tokens of a trained tokenizer", ge=260, le=2**24)]
 WHAT = {
     "captions": "image-caption pairs: img2dataset tars, parquet or files",
     "synthetic": "pairs with rewritten captions, in the same formats",

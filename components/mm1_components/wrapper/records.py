@@ -5,20 +5,32 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mm1.errors import Ending, Mm1Error, Outcome
+from mm1.errors import ConfigurationError, Ending, Mm1Error, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
 
 log = logging.getLogger("mm1")
 
 RECORD_VERSION = 1
+RUN_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,62}")
 Record = dict[str, Any]
+
+
+def check_run_name(run: str) -> None:
+    """Refuse names that records, logs and outputs cannot be filed under.
+
+    Raises:
+        ConfigurationError: as said.
+    """
+    if not RUN_NAME.fullmatch(run):
+        raise ConfigurationError(f"run name {run!r}: letters, digits, dash, dot and underscore only, at most 63")
 
 
 def new_record(run: str, task: str, step: str) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -22,10 +23,12 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 WITHOUT_VALUE = {"missing": "is required", "extra_forbidden": "unknown field"}
 EXPECTED = {
     "int_parsing": "an integer",
+    "int_parsing_size": "an integer",
     "int_from_float": "an integer",
     "int_type": "an integer",
     "float_parsing": "a number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "text",
@@ -33,14 +36,17 @@ EXPECTED = {
     "tuple_type": "a list",
     "dict_type": "a map",
     "model_type": "a map",
-    "finite_number": "a finite number",
     "literal_error": "{expected}",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
     "less_than": "less than {lt}",
+    "multiple_of": "a multiple of {multiple_of}",
 }
 """Type of one of pydantic's errors -> what the field expects."""
+SHORT = reprlib.Repr()
+"""Repeats what a user gave, however long or deep that is."""
+SHORT.maxstring = SHORT.maxother = 200
 
 
 def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
@@ -55,11 +61,29 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
     """
     tree = config.model_dump(mode="json")
     for override in overrides:
-        path, separator, text = override.partition("=")
-        if not separator or not path:
-            raise ConfigurationError(f"override {override!r} is not of the form path=value, for example train.steps=20")
-        _set(tree, path.strip().split("."), _value(text.strip()), path)
+        path, text = path_of(override), override.partition("=")[2]
+        _set(tree, path.split("."), read_value(text.strip()), path)
     return validate(type(config), tree)
+
+
+def path_of(override: str) -> str:
+    """The field that an override names.
+
+    Raises:
+        ConfigurationError: it is not of the form path=value.
+    """
+    path, separator, _ = override.partition("=")
+    if not separator or not path.strip():
+        raise ConfigurationError(f"override {SHORT.repr(override)} is not of the form path=value, for example train.steps=20")
+    return path.strip()
+
+
+def read_value(text: str) -> Any:
+    """What a user means by a text: JSON where it is JSON that can be read, else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, thousands of brackets
+        return text
 
 
 def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
@@ -125,7 +149,7 @@ def complaint_of(item: ErrorDetails) -> str:
         return WITHOUT_VALUE[item["type"]]
     text = EXPECTED.get(item["type"])
     words = f"expected {text.format(**context)}" if text else f"{item['msg'][:1].lower()}{item['msg'][1:]}"
-    return f"{words}, got {item['input']!r}"
+    return f"{words}, got {SHORT.repr(item['input'])}"
 
 
 def canonical_json(value: Any) -> str:
@@ -138,13 +162,6 @@ def suggest(name: str, known: Sequence[str]) -> str:
     """A remark for an unknown name: the nearest known one, or the list."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, path: str) -> None:

@@ -32,8 +32,14 @@ def parse_integer(text: str, *, signed: bool = False) -> int:
         ValueError: it is none, or has more than 18 digits.
     """
     if not (_SIGNED if signed else _INTEGER).fullmatch(text):
-        raise ValueError(f"expected an integer, got {quoted(text)}")
+        raise ValueError(f"expected {integer_name(text)}, got {quoted(text)}")
     return int(text)
+
+
+def integer_name(text: str) -> str:
+    """What was expected in place of a text that is no integer; the limit is named only where it is the reason."""
+    is_long = re.fullmatch(r"[-+]?[0-9]+", text) is not None
+    return f"an integer of at most {MAX_DIGITS} digits" if is_long else "an integer"
 
 
 def parse_number(text: str) -> float:

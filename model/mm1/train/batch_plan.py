@@ -1,4 +1,4 @@
-"""How a global batch is spread: sequences -> processes -> micro-batches.
+"""How a global batch is spread: sequences -> processes -> micro-batches. Torch-free.
 
 The global batch is fixed, so that a run is the same run on any number of processes; micro-batch and accumulation follow.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mm1.errors import ConfigurationError
+from mm1.train.config import TrainConfig
 
 BUCKET_ELEMENTS = 50_000_000
 """Of gradients that are reduced, and weights that are fetched, at a time; DeepSpeed's ten times more take 1 to 2 GB."""
@@ -50,3 +51,29 @@ def plan_batch(global_batch: int, max_micro_batch: int, world_size: int) -> Batc
     share = global_batch // world_size
     micro_batch = next(size for size in range(min(share, max_micro_batch), 0, -1) if share % size == 0)
     return BatchPlan(global_batch, world_size, micro_batch, share // micro_batch)
+
+
+def plan_layout(train: TrainConfig, world_size: int) -> BatchPlan:
+    """Spread the global batch and the experts of a run.
+
+    Raises:
+        ConfigurationError: the processes do not divide the batch, or the groups that share experts the processes.
+    """
+    _check_divides(train.expert_parallel, world_size, "processes")
+    return plan_batch(train.global_batch, train.micro_batch, world_size)
+
+
+def check_experts(expert_parallel: int, num_experts: int) -> None:
+    """Refuse processes that share experts which a model does not have, or which do not come out even.
+
+    Raises:
+        ConfigurationError: as said.
+    """
+    if expert_parallel > 1 and not num_experts:
+        raise ConfigurationError(f"train.expert_parallel={expert_parallel}, but the model has no experts: leave it at 1")
+    _check_divides(expert_parallel, num_experts, "experts")
+
+
+def _check_divides(expert_parallel: int, number: int, what: str) -> None:
+    if number % expert_parallel:
+        raise ConfigurationError(f"train.expert_parallel={expert_parallel} does not divide the {number} {what}")

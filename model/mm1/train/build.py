@@ -26,7 +26,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1.train.batch_plan import BatchPlan, plan_batch
+from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
@@ -97,7 +97,7 @@ def build_run(
     mix = load(job.data, DataMix)
     if trouble := check_epochs(mix, train.steps * train.global_batch):
         raise ConfigurationError(f"train.steps: {trouble}")
-    batch_plan = plan_batch(train.global_batch, train.micro_batch, world_size)
+    batch_plan = plan_layout(train, world_size)
     former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
     if former is not None and not former.trainer:
         return former

@@ -26,8 +26,7 @@ from torch import distributed as dist
 from torch import nn
 
 from mm1.checkpoint.pieces import StateReader
-from mm1.errors import ConfigurationError
-from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan
+from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
@@ -102,14 +101,16 @@ class Engine:
         batch_plan: micro-batch and accumulation of this world.
 
     Raises:
-        ConfigurationError: the processes or the experts cannot be shared as wanted.
+        ConfigurationError: the experts cannot be shared as wanted.
     """
 
     def __init__(
         self, model: nn.Module, *, peak_lr: float, optim: OptimConfig, train: TrainConfig, batch_plan: BatchPlan
     ) -> None:
         deepspeed = _import_deepspeed()
-        _check_expert_parallel(model, train.expert_parallel, batch_plan.world_size)
+        if train.expert_parallel > 1:
+            config: Any = model.config
+            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0)
         self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
@@ -257,17 +258,6 @@ class Engine:
             return nullcontext()
         gathered: AbstractContextManager[None] = _import_deepspeed().zero.GatheredParameters([parameter])
         return gathered
-
-
-def _check_expert_parallel(model: nn.Module, size: int, world_size: int) -> None:
-    if size == 1:
-        return
-    config: Any = model.config
-    if not config.is_moe:
-        raise ConfigurationError(f"train.expert_parallel={size}, but the model has no experts: leave it at 1")
-    for what, number in (("processes", world_size), ("experts", config.num_experts)):
-        if number % size:
-            raise ConfigurationError(f"train.expert_parallel={size} does not divide the {number} {what}")
 
 
 def _expert_group(size: int) -> dist.ProcessGroup | None:

@@ -8,8 +8,9 @@ from mm1.checkpoint.write import put_model
 from mm1.manifests import Checkpoint, DataMix, load, publish, split_uri
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.config import TrainJob, TrainResult
 from mm1.train.model import build_model
+from mm1.train.model_origin import fit_tower
 
 
 def publish_decoder(job: TrainJob) -> TrainResult:
@@ -35,7 +36,7 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
     """
     mix = load(job.data, DataMix)
     mix_store = open_store(split_uri(job.data)[0])
-    config = with_fitting_patches(job.config, mix.image_size_px)
+    config = fit_tower(job.config, mix.image_size_px, job.decoder)
     model, processor = build_model(config, mix, mix_store, scratch, vision=job.vision, decoder=job.decoder)
     return publish(
         store,
@@ -54,13 +55,3 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
             model=put_model(store, model, processor, scratch / "model"),
         ),
     )
-
-
-def with_fitting_patches(config: RunConfig, image_size_px: int) -> RunConfig:
-    """Let the patches of the recipe's tower divide the images: no later stage keeps this tower, so its size is no decision."""
-    vision = config.model.vision
-    if vision is None or image_size_px % vision.patch_size_px == 0:
-        return config
-    patch_size_px = max(size for size in range(1, vision.patch_size_px) if image_size_px % size == 0)
-    model = config.model.model_copy(update={"vision": vision.model_copy(update={"patch_size_px": patch_size_px})})
-    return config.model_copy(update={"model": model})

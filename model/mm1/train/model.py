@@ -36,7 +36,7 @@ from mm1.train.config import (
     VisionConfig,
 )
 from mm1.train.init_weights import unit_decoder
-from mm1.train.model_origin import LANGUAGE_ONLY, check_patches
+from mm1.train.model_origin import LANGUAGE_ONLY, check_connector, check_patches
 from mm1.train.upcycle import upcycle
 
 DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default
@@ -107,6 +107,7 @@ def model_config(model: ModelConfig, sequence: SequenceConfig | None) -> MM1Conf
             "the recipe leaves shapes to init or mixture: set model.vision, model.connector, model.decoder with "
             "model.decoder.vocab_size, and sequence"
         )
+    check_connector(model)
     return MM1Config(
         vision_config=_vision_fields(vision, sequence.image_size_px),
         text_config=_decoder_shape(decoder, decoder.vocab_size, {"eos_token_id": None, "pad_token_id": None}),

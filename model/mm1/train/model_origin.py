@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mm1.config.resolve import path_of, validate
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
 from mm1.store.base import Store
@@ -60,12 +61,13 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         "decoder": f"the folder {decoder}" if decoder else "init" if init_stage else "",
     }
     upcycled = bool(init_stage and config.model.decoder and config.model.decoder.num_experts)
-    effective = tuple(f"model.decoder.{field}=" for field in EXPERT_FIELDS) if upcycled else ()
+    effective = tuple(f"model.decoder.{field}" for field in EXPERT_FIELDS) if upcycled else ()
     for part, origin in origins.items():
-        given = [item.strip() for item in overrides if item.strip().startswith(f"model.{part}.")]
-        if origin and (useless := [item for item in given if not item.startswith(effective or ("=",))]):
-            raise ConfigurationError(f"override {useless[0]}: the {part} comes from {origin}, so it has no effect")
+        useless = [item for item in overrides if _reaches(path_of(item), part) and path_of(item) not in effective]
+        if origin and useless:
+            raise ConfigurationError(f"override {useless[0].strip()}: the {part} comes from {origin}, so it has no effect")
     kept = {part: getattr(config.model, part) for part, origin in origins.items() if not origin}
+    check_connector(ModelConfig(**kept))
     if upcycled:
         kept["decoder"] = config.model.decoder  # what a dense decoder is upcycled to
     if missing := [part for part, section in kept.items() if section is None]:
@@ -73,6 +75,24 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
             f"recipe {config.recipe} brings no {' and no '.join(missing)}: give a checkpoint of the stage before as init"
         )
     return config.model_copy(update={"model": ModelConfig(**kept)})
+
+
+def _reaches(path: str, part: str) -> bool:
+    """Whether an override changes a part of the model: a field of it, or all of it."""
+    return path == "model" or f"{path}.".startswith(f"model.{part}.")
+
+
+def check_connector(model: ModelConfig) -> None:
+    """Refuse a connector that does not go with the decoder of the same recipe.
+
+    Raises:
+        ConfigurationError: its heads do not divide the decoder's width.
+    """
+    connector, decoder = model.connector, model.decoder
+    if connector and decoder and connector.type == "attention_pool" and decoder.hidden_size % connector.num_heads:
+        raise ConfigurationError(
+            f"model.connector.num_heads={connector.num_heads} does not divide model.decoder.hidden_size={decoder.hidden_size}"
+        )
 
 
 def model_json(store: Store, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -96,12 +116,21 @@ def check_against_mixture(model: dict[str, Any], image_tokens: int, has_images: 
 
 def sequence_of(mix: DataMix) -> SequenceConfig:
     """What the sequences of a mixture are made of."""
-    return SequenceConfig(
+    return sequence_sizes(
         length=mix.sequence_length,
         max_images=mix.max_images,
         image_size_px=mix.image_size_px,
         image_tokens=mix.image_tokens,
     )
+
+
+def sequence_sizes(**sizes: int) -> SequenceConfig:
+    """The sizes of a mixture, as far as a model can be trained on them.
+
+    Raises:
+        ConfigurationError: a size of which no model can be made.
+    """
+    return validate(SequenceConfig, sizes, "data")
 
 
 def check_sequence(expected: SequenceConfig | None, mixture: SequenceConfig) -> None:
@@ -143,6 +172,29 @@ def check_patches(image_size_px: int, patch_size_px: int, own_size_px: int | Non
     )
 
 
+def fit_tower(config: RunConfig, image_size_px: int, decoder: str) -> RunConfig:
+    """Let the patches of the recipe's tower divide the mixture's images.
+
+    Args:
+        config: with its parts settled; a tower that comes from elsewhere is left alone.
+        image_size_px: side of the mixture's images.
+        decoder: folder of a decoder that is published without training, or empty. No later stage keeps the tower beside it,
+            so the size of its patches is no decision, and is changed.
+
+    Raises:
+        ConfigurationError: the patches of a tower that is trained do not divide the images.
+    """
+    vision = config.model.vision
+    if vision is None:
+        return config
+    if not decoder:
+        check_patches(image_size_px, vision.patch_size_px, None)
+        return config
+    patch_size_px = max(size for size in range(1, vision.patch_size_px + 1) if image_size_px % size == 0)
+    model = config.model.model_copy(update={"vision": vision.model_copy(update={"patch_size_px": patch_size_px})})
+    return config.model_copy(update={"model": model})
+
+
 def tower_sizes(folder: Path) -> tuple[int, int] | None:
     """Patch size and image size of a vision tower's folder, in pixels; None where its configuration does not say."""
     keys = ("patch_size", "image_size")
@@ -151,10 +203,15 @@ def tower_sizes(folder: Path) -> tuple[int, int] | None:
             continue
         try:
             tree = json.loads(path.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        for section in (tree, tree.get("vision_config"), (tree.get("model_cfg") or {}).get("vision_cfg")):
-            patch, image = (section.get(key) for key in keys) if isinstance(section, dict) else (None, None)
+        sections = (tree, _section(tree, "vision_config"), _section(_section(tree, "model_cfg"), "vision_cfg"))
+        for section in sections:
+            patch, image = (_section(section, key) for key in keys)
             if isinstance(patch, int) and isinstance(image, int) and patch > 0:
                 return patch, image
     return None
+
+
+def _section(tree: Any, key: str) -> Any:
+    return tree.get(key) if isinstance(tree, dict) else None

@@ -13,7 +13,9 @@ from mm1.errors import DataError, Outcome
 from mm1.manifests import Deployment
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
-from mm1_components.wrapper.arguments import ManifestUri, build_parser
+from mm1_components import sft
+from mm1_components.ranks.stage_checks import resolve_run
+from mm1_components.wrapper.arguments import ManifestUri, build_parser, input_values
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import execute
 from mm1_components.wrapper.sources import Source
@@ -164,6 +166,19 @@ def test_a_store_that_fails_at_the_last_record_is_retried(start, tmp_path, monke
     monkeypatch.undo()
     assert start() is Outcome.DONE
     assert record(tmp_path)["cache_hit"] and len(CALLS) == 1
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "", "..", "a/b", "a\n", "x" * 64])
+def test_a_run_is_a_name_and_no_path(start, tmp_path, name):
+    assert start(run=name) is Outcome.CONFIGURATION
+    assert not CALLS and list(tmp_path.rglob("*.json")) == []
+
+
+def test_overrides_of_the_command_line_keep_their_quotes():
+    given = ["--data=x", "--init=x", "--recipe=mm1_tiny_sft", "--overrides=train.steps=7", "--set=optim.lr=1e-3"]
+    arguments = build_parser(sft.STEP).parse_args([*given, "--set", 'train.frozen=["connector", "it\'s"]'])
+    config = resolve_run("mm1_tiny_sft", input_values(sft.STEP, arguments)["overrides"], 0)
+    assert (config.train.steps, config.train.frozen, config.optim.lr) == (7, ("connector", "it's"), 1e-3)
 
 
 def test_help_explains_every_input():

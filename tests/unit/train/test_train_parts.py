@@ -61,8 +61,8 @@ def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
     check_sequence(None, sequence_of(mix))
     check_sequence(SequenceConfig(length=mix.sequence_length, **made), sequence_of(mix))
     for field in ("length", *made):
-        wanted = SequenceConfig(**{"length": mix.sequence_length, **made, field: 4095})
-        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4095: make the mixture with"):
+        wanted = SequenceConfig(**{"length": mix.sequence_length, **made, field: 4096})
+        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4096: make the mixture with"):
             check_sequence(wanted, sequence_of(mix))
 
 
@@ -155,8 +155,8 @@ def test_patches_that_do_not_fit_the_image_are_refused(mixture, tmp_path):
         build_model(small_run("mm1_tiny", "model.vision.patch_size_px=5"), mix, store, tmp_path)
 
 
-def test_a_decoder_whose_heads_do_not_fit_is_one_clear_error(mixture, tmp_path):
+def test_a_connector_whose_heads_do_not_fit_is_one_clear_error(mixture, tmp_path):
     store, _, mix = mixture
-    config = small_run("mm1_tiny", "model.vision.num_heads=5")
+    config = small_run("mm1_tiny", "model.connector.type=attention_pool", "model.connector.num_heads=7")
     with pytest.raises(ConfigurationError, match="the model cannot be built"):
         build_model(config, mix, store, tmp_path)

@@ -14,6 +14,7 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
 from mm1.manifests import Checkpoint, load, load_digest
 from mm1.train import build as build_module
+from mm1.train.batch_plan import check_experts
 from mm1.train.build import build_run
 from mm1.train.callback import Callback
 from mm1.train.config import TrainJob
@@ -145,8 +146,9 @@ def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
     shared = ("optim.name=adamw", "train.zero_stage=1", "train.expert_parallel=2")
     with pytest.raises(ConfigurationError, match="expert_parallel=2 does not divide the 1 processes"):
         build(small_run("mm1_tiny_moe", *shared), mixture, tmp_path)
-    with pytest.raises(ConfigurationError, match="the model has no experts: leave it at 1"):
-        build(small_run("mm1_tiny", *shared), mixture, tmp_path)
+    for num_experts, says in ((0, "the model has no experts: leave it at 1"), (3, "does not divide the 3 experts")):
+        with pytest.raises(ConfigurationError, match=says):
+            check_experts(2, num_experts)
 
 
 def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):

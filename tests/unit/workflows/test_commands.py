@@ -250,13 +250,13 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["recipes", "mm1_tiyn"]) == 80
 
 
-TWO = """
+TWO = f"""
 from hera.workflows import DAG, Workflow
 from mm1_workflows import steps
 
 def build(name="build-") -> Workflow:
     with Workflow(generate_name=name, entrypoint="main") as w, DAG(name="main"):
-        steps.data_mix(data="s3://bucket/data")
+        steps.data_mix(data="s3://bucket/manifests/{ZERO}.json")
     return w
 
 def other() -> Workflow:

@@ -102,6 +102,9 @@ def test_what_does_not_fit_is_refused_with_what_would_help():
         propose(config, Machine(64, "a100-40"), ["offload"])
     with pytest.raises(ConfigurationError, match=r"train\.global_batch=512 sequences cannot be spread over 3 processes"):
         propose(config, Machine(3))
+    pooled = resolve(config, ["model.connector.type=attention_pool", "model.connector.num_heads=7"])
+    with pytest.raises(ConfigurationError, match=r"num_heads=7 does not divide model\.decoder\.hidden_size=6144"):
+        propose(pooled, Machine(64))
     with pytest.raises(ConfigurationError, match="gpu 'b1' is not known: take a100-40"):
         Machine(8, "b1")
 

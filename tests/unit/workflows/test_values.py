@@ -16,6 +16,7 @@ from mm1_components.wrapper.declaration import Step
 from mm1_workflows import cli, steps
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.parameters import defaults_of
+from mm1_workflows.authoring.load import load
 from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, check_values
 
@@ -44,6 +45,25 @@ WRONG = [
     ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
     ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
     ("sequence_length=5", "parameter sequence_length: expected at least 8, got '5'"),
+    ("processes=3", "train.global_batch=16 sequences cannot be spread over 3 processes: start 1, 2, 4, 8, 16 of them"),
+    ("nodes=3", "train.global_batch=16 sequences cannot be spread over"),
+    ("overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=3", "does not divide the"),
+    ("text_overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=2", "the model has no experts: leave it at 1"),
+    ("image_tokens=5", "data: image_tokens: expected a square number such as 64 or 144, got 5"),
+    ("text_overrides=model.decoder.num_kv_heads=2", "num_kv_heads=2 does not divide num_heads=3"),
+    ("text_overrides='train.frozen=[\"(\"]'", "train.frozen: '(' is no regular expression"),
+    (
+        "text_overrides=model.connector.type=attention_pool model.connector.num_heads=7",
+        "does not divide model.decoder.hidden_size=96",
+    ),
+    ("overrides=optim.lr=NaN", "optim.lr: expected law, or a number from 0 to 1e+30, got nan"),
+    ("overrides=train.seed=5", "override train.seed has no effect: give the input seed"),
+    ("overrides=model={}", "override model={}: the decoder comes from init, so it has no effect"),
+    ("overrides=train={}", "train.steps: is required"),
+    ('overrides=train.frozen=["x"]', "train.frozen: expected a list, got '[x]'"),
+    (f"seed={10**30}", "parameter seed: expected an integer of at most 18 digits"),
+    (f"items={10**30}", "parameter items: expected an integer of at most 18 digits"),
+    ("vocabulary=100000000", "parameter vocabulary: expected at most 16777216"),
     ("nodes=0", "parameter nodes: expected at least 1, got '0'"),
     ("items=-1", "parameter items: expected at least 1, got '-1'"),
     ("pool=nope", "pool 'nope' is unknown in this profile"),
@@ -154,6 +174,30 @@ def test_a_tower_that_does_not_fit_the_images_names_its_own_size(
     assert "image_size=224, the tower's own size" in said(capsys)
 
 
+@pytest.mark.parametrize(
+    "layout", [[], ["-p", "processes=2"], ["-p", "nodes=4", "-p", "processes=4"], ["-p", "nodes=2", "-p", "pool=train-h100"]]
+)
+def test_processes_that_divide_the_batch_pass(layout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, *layout, "--dry-run=client"]) == 0
+
+
+def test_the_ranks_of_a_node_are_the_gpus_of_its_pool(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.hera(["submit", PRETRAIN, "-p", "nodes=4", "--dry-run=client"]) == 80
+    assert "cannot be spread over 32 processes" in said(capsys)
+
+
+def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_and_no_processes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    workflow = read_workflow(load(PRETRAIN).document)
+    sizes = {"sequence_length": "4096", "max_images": "16", "image_tokens": "144", "image_size": "378"}
+    values = defaults_of(workflow) | sizes | {"recipe": "mm1_3b", "processes": "32"}
+    check_values(workflow, values | {"decoder": str(tmp_path)}, on_cluster=False)
+    with pytest.raises(ConfigurationError) as caught:
+        check_values(workflow, values, on_cluster=False)
+    assert "task text-base: data: images of 378 pixels cannot be divided" in str(caught.value)
+    assert "task text-base: train.global_batch=16 sequences cannot be spread over 32 processes" in str(caught.value)
+
+
 def mounted(path: str, *, claim: bool) -> Document:
     with (
         Workflow(generate_name="x-", entrypoint="main", arguments=[Parameter(name="captions", value=path)]) as w,
@@ -261,6 +305,12 @@ def test_what_follows_from_a_complaint_is_not_said(capsys: pytest.CaptureFixture
     assert cli.main(["submit", "mm1:full", "-p", "tasks=captionz", "--dry-run=client"]) == 80
     text = said(capsys)
     assert "task evaluate-base: task 'captionz' is not known" in text and "gate" not in text
+
+
+def test_what_is_wrong_in_one_stage_is_not_said_of_the_next() -> None:
+    workflow = read_workflow(load(str(ROOT / "workflows/full.py")).document)
+    with pytest.raises(ConfigurationError, match=r"^task pretrain: optim\.lr: .* got -1$"):
+        check_values(workflow, defaults_of(workflow) | {"overrides": "optim.lr=-1"}, on_cluster=True)
 
 
 # -- the checks of a step ---------------------------------------------------------------------------------------------

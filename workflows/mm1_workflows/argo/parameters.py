@@ -9,7 +9,7 @@ import copy
 from collections.abc import Sequence
 
 from mm1.config.resolve import suggest
-from mm1.config.values import parse_integer, parse_number, quoted
+from mm1.config.values import integer_name, parse_integer, parse_number, quoted
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1_workflows.argo.document import Document, InputType, parameters_of, spec_of
@@ -78,7 +78,7 @@ def mismatch(value: str, kind: InputType) -> str | None:
         elif kind == "number":
             parse_number(value)
     except ValueError:
-        return TYPE_NAMES[kind]
+        return integer_name(value) if kind == "integer" else TYPE_NAMES[kind]
     if kind == "boolean" and value.lower() not in ("true", "false"):
         return TYPE_NAMES[kind]
     if kind == "manifest" and value and not MANIFEST_NAME.match(value):

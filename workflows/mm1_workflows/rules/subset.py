@@ -7,12 +7,12 @@ exit task that gets the status only. Works on plain data, so YAML and built Hera
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from mm1.config.resolve import read_value
 from mm1.errors import ConfigurationError
 from mm1_workflows.argo.document import (
     Document,
@@ -255,10 +255,7 @@ def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
 
 def is_string_list(text: str) -> bool:
     """Whether a text is a JSON list of strings."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return False
+    value = read_value(text)
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 

@@ -101,7 +101,9 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
     yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
     for task in [*chain.from_iterable(_repeated(task, values) for task in tasks.values())]:
         if not task.complaints:
-            errors = complaints(task.step, task.values, dict(_made(task, tasks)), runs_here=not on_cluster)
+            launcher = launcher_text(task.node.template) if on_cluster else ""
+            known = task.values | ({} if on_cluster and not launcher else {"launcher": launcher})
+            errors = complaints(task.step, known, dict(_made(task, tasks)), runs_here=not on_cluster)
             task.complaints += [(task.label, str(error)) for error in errors]
         if task.complaints:
             tasks.pop(task.node.name, None)  # what it makes is not known before it is put right

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mm1.config.resolve import suggest
-from mm1.errors import ConfigurationError, Outcome
+from mm1.errors import Outcome
 from mm1.train.config import TrainJob
 from mm1_components.ranks.jobset.names import (
     ATTEMPT_ANNOTATION,
@@ -91,10 +90,7 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
     Raises:
         ConfigurationError: the layout names a pool that the launcher does not know.
     """
-    pool_name = layout.pool or launcher.pool
-    if pool_name not in launcher.pools:
-        raise ConfigurationError(f"pool {pool_name!r} has no GPUs or is unknown; {suggest(pool_name, list(launcher.pools))}")
-    pool = launcher.pools[pool_name]
+    pool_name, pool = layout.pool or launcher.pool, layout.pool_of(launcher)
     labels = gang.labels | ({QUEUE_LABEL: launcher.queue} if launcher.queue else {})
     metadata: dict[str, Any] = {
         "name": gang.name,
@@ -200,7 +196,6 @@ def _pod(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Po
 
 
 def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Pool) -> dict[str, Any]:
-    processes = layout.processes or pool.gpus or 1
     # Kubernetes replaces $(NAME) in arguments; a regular expression in the configuration may look like that.
     config = job.model_dump_json().replace("$(", "$$(")
     master = f"{gang.name}-{REPLICATED_JOB}-0-0.{gang.name}"
@@ -211,7 +206,7 @@ def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, po
         "command": ["python", "-m", "mm1_components.ranks.node"],
         "args": [
             f"--nodes={layout.nodes}",
-            f"--processes={processes}",
+            f"--processes={layout.ranks_per_node(pool.gpus)}",
             f"--master={master}:{PORT}",
             f"--grace-s={max(1, launcher.grace_s - 15)}",
             f"--job={config}",

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
-from mm1.train.batch_plan import BatchPlan, plan_batch
-from mm1.train.config import RunConfig, TrainConfig
+from mm1.train.batch_plan import BatchPlan, check_experts, plan_batch, plan_layout
+from mm1.train.config import RunConfig
 from mm1.train.plan.activations import activation_bytes, fullest, precision_of
 from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.memory import StateBytes, World, state_bytes, weight_bytes
@@ -97,8 +97,8 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
     blueprint, sequence, train = blueprint_of(config), config.sequence, config.train
     assert sequence is not None, "a blueprint has asked for it"
     num_experts = blueprint.config.num_experts if blueprint.config.is_moe else 0
-    _check_experts(train, num_experts, machine.gpus)
-    batch_plan = plan_batch(train.global_batch, train.micro_batch, machine.gpus)
+    check_experts(train.expert_parallel, num_experts)
+    batch_plan = plan_layout(train, machine.gpus)
     state = state_bytes(blueprint.shapes, config, World(machine.gpus, train.expert_parallel))
     units = blueprint.unit_bytes(precision_of(train))
     activations = max(
@@ -136,15 +136,6 @@ def _host_gib(config: RunConfig, numel: int, state: StateBytes, gpus: int) -> di
     return {"start": start / GIB, "training": training / GIB}
 
 
-def _check_experts(train: TrainConfig, num_experts: int, gpus: int) -> None:
-    size = train.expert_parallel
-    if size > 1 and not num_experts:
-        raise ConfigurationError(f"train.expert_parallel={size}, but the model has no experts: leave it at 1")
-    for what, number in (("GPUs", gpus), ("experts", num_experts)):
-        if size > 1 and number % size:
-            raise ConfigurationError(f"train.expert_parallel={size} does not divide the {number} {what}")
-
-
 def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -> Forecast:
     """The quickest layout that fits; among about equal ones that with the fewest means, then with the largest micro-batch.
 
@@ -156,6 +147,7 @@ def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) ->
     Raises:
         ConfigurationError: none fits; the message says what would help.
     """
+    blueprint_of(config)  # sizes that stand elsewhere, or do not go together
     plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
     candidates = list(_layouts(config, machine, fixed))
     fitting = [candidate for candidate in candidates if candidate.fits]

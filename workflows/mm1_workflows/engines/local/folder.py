@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,20 +19,19 @@ from typing import Any
 
 from mm1.errors import ConfigurationError, from_os_error
 from mm1.store.local import atomic_path
+from mm1_components.wrapper.records import check_run_name
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 ORPHANS_WAIT_S = 90.0
-RUN_NAME = re.compile(r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$")
 
 
 class RunFolder:
     """Where a local run keeps its logs, outputs and artifacts."""
 
     def __init__(self, base: Path, run: str) -> None:
-        if not RUN_NAME.match(run):
-            raise ConfigurationError(f"run name {run!r}: letters, digits, dash, dot and underscore only, at most 63")
+        check_run_name(run)
         self.run = run
         self.path = base / run
         self.lock_handle = -1
