@@ -58,9 +58,13 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
     """The last row of a checkpoint's history: losses and gradient norm."""
     if checkpoint.history is None:
         return {}
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(store.local_path(checkpoint.history))
+    try:
+        table = parquet.read_table(store.local_path(checkpoint.history))
+    except (Mm1Error, pa.ArrowException, OSError):
+        return {}  # as below: the rest can still be compared
     if not table.num_rows:
         return {}
     last = table.slice(table.num_rows - 1).to_pylist()[0]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,22 @@ def test_store_without_write_permission(tmp_path):
     (tmp_path / "store").mkdir(mode=0o500)
     with pytest.raises(ConfigurationError, match="not writable"):
         LocalStore(tmp_path / "store")
+
+
+def test_a_folder_that_may_not_be_read_is_not_listed_as_empty(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path / "store")
+    store.write("runs/r/task.json", b"{}")
+    assert list(store.list("runs/")) == ["runs/r/task.json"] and list(store.list("cache/")) == []
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "r":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(PermissionError):
+        list(store.list("runs/"))
 
 
 def test_server_that_is_not_there_is_a_network_error_without_secrets(monkeypatch, tmp_path):

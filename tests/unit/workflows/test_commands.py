@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.lineage import records
 from mm1.lineage.gc import find_garbage
 from mm1.manifests import (
@@ -212,6 +213,57 @@ def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())
     with pytest.raises(ConfigurationError, match="live is running"):
         find_garbage(store, keep=1, keep_runs=[])
+
+
+WHOLE = {"run": "bad", "task": "mix", "state": "done"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "5", "null", "{}", "[" * 5000, '{"task": 5}',
+        json.dumps(WHOLE | {"started": "2026-01-01T00:00:00"}),
+        json.dumps(WHOLE | {"started": "soon"}),
+        json.dumps(WHOLE | {"seconds": float("nan")}),
+        json.dumps(WHOLE | {"inputs": ["x"] * 5000}),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_named_and_stops_no_listing_but_every_removal(
+    store: Store, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    record(store, "good", "ingest", raw(store, "good"))
+    record(store, "half", "ingest", raw(store, "half"))
+    for key in ("runs/bad/mix.json", "runs/half/mix.json"):
+        store.write(key, content.encode())
+    age(store, 2)
+    assert cli.main(["runs", "--store", store.uri]) == 0
+    listing = said(capsys)
+    assert "good" in listing and "half" in listing and "bad" not in listing
+    warnings = [item.getMessage() for item in caplog.records]
+    assert len(warnings) == 2 and all("delete it to forget this task" in text and len(text) < 500 for text in warnings)
+    before = sorted(store.list(""))
+    for words in (["runs", "bad"], ["compare", "good", "half"], ["lineage", "half"], ["gc", "--keep", "0", "--yes"]):
+        assert cli.main([*words, "--store", store.uri]) == 81, words
+        complaint = capsys.readouterr().err
+        assert "/mix.json" in complaint and "restore it" in complaint and "pydantic" not in complaint, words
+    assert sorted(store.list("")) == before
+
+
+@pytest.mark.parametrize("key", ["manifests", "cache", "resume"])
+def test_gc_refuses_while_what_keeps_others_is_damaged(store: Store, key: str) -> None:
+    manifest = raw(store, "old")
+    record(store, "r", "ingest", manifest)
+    damaged = {
+        "manifests": f"manifests/{digest_of_manifest(manifest)}.json",
+        "cache": "cache/ingest/r-ingest.json",
+        "resume": "resume/work.json",
+    }[key]
+    store.write(damaged, b"{")
+    age(store, 2)
+    with pytest.raises(DataError, match=f"nothing is removed.*{damaged} is damaged; restore it"):
+        find_garbage(store, keep=1)
+    store.delete(damaged)
+    assert find_garbage(store, keep=1)
 
 
 def test_serve_finds_the_newest_deployment(store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
-from mm1.lineage.records import TaskRecord, all_runs, read_run
+from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration
 from mm1.store.open import open_store
 from mm1_workflows.cli.options import ClusterOptions, StoreArg
@@ -58,7 +58,8 @@ class Command(ClusterOptions):
         if self.state and self.state not in STATES:
             raise ConfigurationError(f"--state {self.state!r}: one of {', '.join(STATES)}")
         since = parse_since(self.since)
-        chosen = [run for run in all_runs(store) if self.state in ("", run.state) and (since is None or run.started >= since)]
+        runs = readable_runs(store)
+        chosen = [run for run in runs if self.state in ("", run.state) and (since is None or run.started >= since)]
         if not chosen:
             say(output, f"no runs in {store.uri}")
             return 0

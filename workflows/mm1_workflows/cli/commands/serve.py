@@ -10,7 +10,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
-from mm1.lineage.records import all_runs
+from mm1.lineage.records import readable_runs
 from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_workflows.cli.options import StoreArg
@@ -42,7 +42,7 @@ def newest_deployment(store: Store) -> str:
     Raises:
         ConfigurationError: there is none.
     """
-    for run in all_runs(store):
+    for run in readable_runs(store):
         for record in reversed(run.tasks.values()):
             if record.step == "deploy" and str(record.outputs.get("deployed")).lower() == "true":
                 return record.manifest
