@@ -50,9 +50,11 @@ def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age
         min_age_s: younger objects stay.
 
     Raises:
-        ConfigurationError: a run to keep does not exist, or a step is running.
+        ConfigurationError: `keep` is negative, a run to keep does not exist, or a step is running.
         DataError: something that keeps others is damaged, so that it is not known what it keeps.
     """
+    if keep < 0:
+        raise ConfigurationError(f"keep: expected an integer of at least 0, got {keep}")
     runs = all_runs(store)
     if damaged := [problem for run in runs for problem in run.damaged]:
         raise DataError(f"{UNKNOWN}: {damaged[0]}")

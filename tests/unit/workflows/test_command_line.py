@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cappa import collect
+from cappa.subcommand import FinalSubcommand
 
 from mm1.errors import BY_OUTCOME, Outcome
 from mm1_workflows import cli
+from mm1_workflows.cli import root
 from mm1_workflows.cli.app import FAILURES
 from mm1_workflows.cli.options import complete_workflow
 
@@ -71,6 +75,41 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one(
         cli.main(words)
     assert ended.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["gc", "--keep"], "of at least 0"),
+        (["runs", "--limit"], "of at least 1"),
+        (["run", "x.py", "--cores"], "of at least 0"),
+        (["data", "show", "x", "--sequences"], "of at least 1"),
+        (["data", "show", "x", "--first"], "of at least 0"),
+        (["plan", "--recipe", "mm1_3b", "--gpus"], "of at least 1"),
+        (["stop", "x", "--timeout"], "of at least 0"),
+        (["serve", "--port"], "from 0 to 65535"),
+    ],
+)
+def test_every_count_has_bounds(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    *most, option = words
+    for value in ("-1", "²", "1_0", "1.5", "", " 1", "9" * 20, "x"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*most, f"{option}={value}"] if value else [*words, value])
+        assert ended.value.code == 2
+        assert f"'{option}': expected an integer {expected}, got '{value}'" in capsys.readouterr().err.replace(" \n", " ")
+
+
+def test_no_option_is_a_number_without_bounds() -> None:
+    def check(command: Any) -> None:
+        for argument in command.arguments:
+            if isinstance(argument, FinalSubcommand):
+                for nested in argument.options.values():
+                    check(nested)
+            elif argument.type_view.is_subclass_of(int) and not argument.type_view.is_subclass_of(bool):
+                with pytest.raises(ValueError, match="expected an integer"):
+                    argument.parse("-1")
+
+    check(collect(root.mm1([])))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from mm1.manifests import (
     publish,
     split_uri,
 )
-from mm1.store.base import Store
+from mm1.store.base import Store, blob_key
 from mm1.store.open import open_store
 from mm1_workflows import cli
 from mm1_workflows.cli import setup_checks
@@ -128,11 +128,18 @@ def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.Ca
 def test_compared_checkpoints_show_their_last_losses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     mixture = mix(store, raw(store, "x"))
     for run, steps in (("a", 20), ("b", 40)):
-        record(store, run, "pretrain", make_checkpoint(store, "pretrain", "mm1_tiny", steps, (), mixture))
+        checkpoint = make_checkpoint(store, "pretrain", "mm1_tiny", steps, (), mixture)
+        record(store, run, "pretrain", checkpoint)
     assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
     lines = [line for line in said(capsys).splitlines() if "pretrain." in line]
     assert any("pretrain.step" in line and "20" in line and "40" in line for line in lines)
     assert all(any(name in line for line in lines) for name in ("pretrain.loss", "pretrain.loss/text", "pretrain.grad_norm"))
+    history = checkpoint.history
+    assert history is not None
+    for damage in (lambda: store.write(blob_key(history), b"no parquet"), lambda: store.delete(blob_key(history))):
+        damage()
+        assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
+        assert "pretrain.step" in said(capsys)
 
 
 def test_lineage_goes_back_to_the_raw_data(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +215,9 @@ def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     age(store, 2)
     assert find_garbage(store, keep=1, keep_runs=[]).keys
     assert find_garbage(store, keep=1, keep_runs=["old"]).keys == []
+    assert [len(find_garbage(store, keep=keep).runs) for keep in (0, 1, 2, 3)] == [2, 1, 0, 0]
+    with pytest.raises(ConfigurationError, match="keep: expected an integer of at least 0, got -1"):
+        find_garbage(store, keep=-1)
     with pytest.raises(ConfigurationError, match="no run gone"):
         find_garbage(store, keep=1, keep_runs=["gone"])
     record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +25,26 @@ def complete_workflow(partial: str) -> list[Completion]:
         for item in matches
         if item.is_dir() or item.suffix in WORKFLOW_SUFFIXES
     ]
+
+
+def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: str = "N") -> Arg[int]:
+    """An option that is a whole number within bounds; others are refused like a wrong word, with exit 2.
+
+    Args:
+        help: what it is.
+        least: the lowest number that makes sense.
+        most: the highest.
+        value_name: how the help calls the number.
+    """
+
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
+        if number is None or not least <= number <= most:
+            bounds = f"of at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+            raise ValueError(f"expected an integer {bounds}, got {text!r}")
+        return number
+
+    return Arg(long=True, value_name=value_name, help=help, parse=parse)
 
 
 FileArg = Annotated[

@@ -16,7 +16,7 @@ from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
 from mm1_workflows.cli.commands.data_score import DataScore
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import StoreArg, count_option
 from mm1_workflows.cli.output import console, plain, say, table
 
 
@@ -62,20 +62,14 @@ class DataShow:
 
     uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
     store: StoreArg = "runs/store"
-    sequences: Annotated[int, Arg(long=True, value_name="N", help="Sequences (of RawData: documents of each source).")] = 8
-    first: Annotated[int, Arg(long=True, value_name="I", help="Number of the first sequence.")] = 0
+    sequences: Annotated[int, count_option("Sequences (of RawData: documents of each source).", least=1)] = 8
+    first: Annotated[int, count_option("Number of the first sequence.", least=0, value_name="I")] = 0
     output: Annotated[Path, Arg(long=True, value_name="FILE", help="Where the page goes.")] = Path("runs/data.html")
 
     def __call__(self) -> int:
-        """Write the page.
-
-        Raises:
-        ConfigurationError: a number that is negative.
-        """
+        """Write the page."""
         from mm1.report.data_page import render_data
 
-        if self.sequences < 1 or self.first < 0:
-            raise ConfigurationError("--sequences must be at least 1 and --first at least 0")
         store, manifest = found(self.store, self.uri)
         html = render_data(store, manifest, first=self.first, sequences=self.sequences)
         with atomic_path(self.output) as temporary:

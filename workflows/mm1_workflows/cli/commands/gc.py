@@ -9,7 +9,7 @@ from cappa import Arg, command
 
 from mm1.lineage.gc import find_garbage, remove
 from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import StoreArg, count_option
 from mm1_workflows.cli.output import console, say
 
 KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
@@ -21,7 +21,7 @@ class Command:
     """``mm1 gc``."""
 
     store: StoreArg = "runs/store"
-    keep: Annotated[int, Arg(long=True, value_name="N", help="Keep the N newest runs.")] = 20
+    keep: Annotated[int, count_option("Keep the N newest runs.", least=0)] = 20
     keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Keep this run as well; may be repeated.")] = field(
         default_factory=list
     )

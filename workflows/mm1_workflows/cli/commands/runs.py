@@ -11,7 +11,7 @@ from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration
 from mm1.store.open import open_store
-from mm1_workflows.cli.options import ClusterOptions, StoreArg
+from mm1_workflows.cli.options import ClusterOptions, StoreArg, count_option
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
@@ -38,7 +38,7 @@ class Command(ClusterOptions):
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
     ] = ""
-    limit: Annotated[int, Arg(long=True, value_name="N", help="At most so many, newest first.")] = 20
+    limit: Annotated[int, count_option("At most so many, newest first.", least=1)] = 20
 
     def __call__(self) -> int:
         """List runs, or the tasks of one."""

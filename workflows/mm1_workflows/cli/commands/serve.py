@@ -13,7 +13,7 @@ from mm1.errors import ConfigurationError
 from mm1.lineage.records import readable_runs
 from mm1.store.base import Store
 from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import StoreArg, count_option
 
 
 @command(name="serve", help="Serve a model with an OpenAI-compatible API and a chat page.")
@@ -24,7 +24,7 @@ class Command:
     model: Annotated[str, Arg(value_name="uri", help="Manifest or folder of a model [default: the newest deployment].")] = ""
     store: StoreArg = "runs/store"
     host: Annotated[str, Arg(long=True, value_name="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Arg(long=True, value_name="N", help="Port to listen on.")] = 8000
+    port: Annotated[int, count_option("Port to listen on.", least=0, most=65535)] = 8000
 
     def __call__(self) -> int:
         """Replace this process by the server."""
