@@ -1,11 +1,8 @@
-"""The command line itself: wrong words, completion in a real bash, what is not there, classes and pages of errors."""
+"""The command line itself: wrong words, counts, what is not there, classes and pages of errors."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +14,8 @@ from mm1.errors import BY_OUTCOME, Outcome
 from mm1_workflows import cli
 from mm1_workflows.cli import root
 from mm1_workflows.cli.app import FAILURES
-from mm1_workflows.cli.options import complete_workflow
 
 ROOT = Path(__file__).resolve().parents[3]
-COMPLETE = r"""
-mm1 --completion generate > complete.bash && source complete.bash
-function=$(complete -p mm1 | sed 's/.*-F \([^ ]*\).*/\1/')
-candidates() {
-    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
-    $function mm1 "${COMP_WORDS[$COMP_CWORD]}" mm1; echo "${COMPREPLY[@]}"
-}
-candidates mm1 ru
-candidates mm1 data s
-candidates mm1 submit --prof
-candidates mm1 run pip
-"""
-
-
-def test_completion_in_a_real_bash(tmp_path: Path) -> None:
-    (tmp_path / "pipeline.py").write_text("")
-    (tmp_path / "pip.txt").write_text("")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SHELL": "/bin/bash"}
-    environment |= {"COLUMNS": "80", "HF_TOKEN": "a-secret-of-the-environment"}
-    command = ["bash", "--norc", "-c", COMPLETE]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    lines = [sorted(line.split()) for line in ended.stdout.splitlines()]
-    assert lines == [["run", "runs"], ["score", "show", "stats"], ["--profile"], ["pipeline.py"]], ended.stdout + ended.stderr
-    assert "a-secret-of-the-environment" not in ended.stdout + ended.stderr + (tmp_path / "complete.bash").read_text()
-
-
-def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> None:
-    for name in ("a.py", "a.yaml", "a.txt", ".hidden.py"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "alpha").mkdir()
-    assert [item.value for item in complete_workflow(f"{tmp_path}/a")] == [
-        f"{tmp_path}/{name}" for name in ("a.py", "a.yaml", "alpha/")
-    ]
-    assert complete_workflow(f"{tmp_path}/nowhere/x") == []
 
 
 @pytest.mark.parametrize(

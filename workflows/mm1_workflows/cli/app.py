@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
 from mm1_workflows.authoring import shadowing
-from mm1_workflows.cli import root
+from mm1_workflows.cli import completion, root
 from mm1_workflows.cli.command_errors import output_for
 from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
 
@@ -38,6 +38,12 @@ def hera(argv: list[str] | None = None) -> int:
 
 def _invoke(commands: Callable[[], type[Any]], words: list[str], distribution: str, version: str) -> int:
     with outliving_readers():
+        if words[:1] == [completion.REQUEST]:
+            completion.respond(commands)
+            return 0
+        if script := completion.script(words, distribution):
+            sys.stdout.write(script)
+            return 0
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         text = version.format(_version(distribution, words))
