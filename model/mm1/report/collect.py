@@ -20,7 +20,7 @@ from mm1.errors import Mm1Error
 from mm1.lineage.records import TaskRecord, read_record
 from mm1.manifests import MANIFEST_NAME, Manifest, ReportPage, load_digest
 from mm1.store.base import BlobRef, Store
-from mm1.store.open import open_store
+from mm1.store.open import find_store
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _follow(story: RunStory, uri: str, producers: dict[str, str]) -> None:
     if match is None:
         return
     try:
-        store = story.store if match["store"] == story.store.uri else open_store(match["store"])
+        store = story.store if match["store"] == story.store.uri else find_store(match["store"])
     except Mm1Error as error:
         story.problems.append(f"manifest {match['digest'][:12]} could not be read: {error}")
         return

@@ -51,6 +51,13 @@ class LocalStore(Store):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = f"file://{self.root}"
+
+    def make(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            ConfigurationError: it cannot be made, or is not writable.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -276,6 +276,36 @@ def test_gc_refuses_while_what_keeps_others_is_damaged(store: Store, key: str) -
     assert find_garbage(store, keep=1)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "runs",
+        "runs r",
+        "gc",
+        "gc --yes",
+        "compare a b",
+        "lineage x",
+        "data stats x",
+        "data show x",
+        "serve",
+        "data score {scores}",
+    ],
+)
+def test_commands_that_read_make_no_store(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores.csv"
+    scores.write_text(f"shard,quality\n{ZERO},1\n")
+    monkeypatch.chdir(tmp_path)
+    command = words.format(scores=scores).split()
+    assert cli.main([*command, "--store", "typo"]) == 80
+    assert f"store file://{tmp_path}/typo: no such folder" in capsys.readouterr().err
+    if words != "data score {scores}":
+        assert cli.main(command) == (0 if command[0] == "gc" or command == ["runs"] else 80)
+        assert "no such folder" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [scores]
+
+
 def test_serve_finds_the_newest_deployment(store: Store) -> None:
     with pytest.raises(ConfigurationError, match="no run has deployed"):
         serve.newest_deployment(store)

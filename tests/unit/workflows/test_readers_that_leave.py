@@ -56,6 +56,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def test_commands_that_print_are_well(tmp_path: Path) -> None:
     file = workflow(tmp_path, "true")
+    (tmp_path / "store").mkdir()
     running = {}
     for name, words in PRINTING.items():
         (tmp_path / name).mkdir()

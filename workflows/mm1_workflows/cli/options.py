@@ -10,9 +10,21 @@ from typing import Annotated
 
 from cappa import Arg, Completion
 
+from mm1.store.base import Store
+from mm1.store.open import find_store
 from mm1_workflows.authoring import pipelines
 
+DEFAULT_STORE = "runs/store"
 WORKFLOW_SUFFIXES = (".py", ".yaml", ".yml", ".json")
+
+
+def existing_store(uri: str) -> Store:
+    """The store that a command looks into; the default one may not be there yet, and is not made for that.
+
+    Raises:
+        ConfigurationError: there is no such store.
+    """
+    return find_store(uri, or_none_yet=uri == DEFAULT_STORE)
 
 
 class PathCompletion(Completion):

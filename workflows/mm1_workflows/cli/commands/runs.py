@@ -10,8 +10,7 @@ from cappa import Arg, command
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import ClusterOptions, StoreArg, count_option
+from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
@@ -28,7 +27,7 @@ class Command(ClusterOptions):
     """``mm1 runs``."""
 
     run: Annotated[str, Arg(value_name="run", help="One run: its tasks [default: all runs].")] = ""
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     cluster: Annotated[
         bool, Arg(long=True, help="The runs of a cluster's namespace, as Argo knows them, not those of the store.")
     ] = False
@@ -51,7 +50,7 @@ class Command(ClusterOptions):
         if self.server or self.context or self.namespace:
             raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
         output = console()
-        store = open_store(self.store)
+        store = existing_store(self.store)
         if self.run:
             output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
             return 0
