@@ -12,8 +12,8 @@ from cappa.subcommand import FinalSubcommand
 
 from mm1.errors import BY_OUTCOME, Outcome
 from mm1_workflows import cli
-from mm1_workflows.cli import root
-from mm1_workflows.cli.app import FAILURES
+from mm1_workflows.cli import pages, root
+from mm1_workflows.cli.pages import FAILURES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -91,7 +91,18 @@ def test_an_error_names_its_class_and_the_page_that_explains_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "nothing.py"]) == 80
+    assert f"configuration, exit 80: {ROOT / FAILURES}#80-configuration" in capsys.readouterr().err
+    monkeypatch.setattr(pages, "CHECKOUT", tmp_path)
+    assert cli.main(["run", "nothing.py"]) == 80
+    assert "exit 80: see 'When a run fails', '80 configuration', in the documentation of MM1" in capsys.readouterr().err
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["run", "nothing.py"]) == 80
     assert f"configuration, exit 80: {FAILURES}#80-configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("path", "title"), pages.TITLES.items())
+def test_pages_have_the_titles_that_messages_say(path: str, title: str) -> None:
+    assert (ROOT / path).read_text().startswith(f"# {title}\n")
 
 
 @pytest.mark.parametrize("outcome", sorted(BY_OUTCOME))

@@ -18,10 +18,8 @@ from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
 from mm1_workflows.authoring import shadowing
 from mm1_workflows.cli import completion, root
 from mm1_workflows.cli.command_errors import output_for
+from mm1_workflows.cli.pages import FAILURES, page
 from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
-
-FAILURES = "docs/how-to/failures.md"
-"""The page that explains each outcome class."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,6 +76,6 @@ def _complain(error: Mm1Error) -> int:
     outcome = error.outcome
     if outcome is not Outcome.UNHANDLED:
         code, label = int(outcome), outcome.label
-        page = f"{FAILURES}#{code}-{label.replace(' ', '-')}"
-        console.print(f"{label}, exit {code}: {page}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        explained = page(FAILURES, f"{code} {label}")
+        console.print(f"{label}, exit {code}: {explained}", style="dim", markup=False, highlight=False, soft_wrap=True)
     return int(outcome)
