@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from mm1.config.resolve import canonical_json, explain
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store, digest_of
-from mm1.store.open import open_store
+from mm1.store.open import find_store
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = re.compile(r"^(?P<store>.+)/manifests/(?P<digest>[0-9a-f]{64})\.json$")
@@ -389,7 +389,7 @@ def load(uri: str, kind: type[ManifestT], store: Store | None = None) -> Manifes
         DataError: it is not there, damaged, or of another schema version.
     """
     address, digest = split_uri(uri)
-    manifest = load_digest(store or open_store(address), digest)
+    manifest = load_digest(store or find_store(address), digest)
     if not isinstance(manifest, kind):
         raise ConfigurationError(f"{uri} is a {type(manifest).__name__}, but a {kind.__name__} is wanted here")
     return manifest

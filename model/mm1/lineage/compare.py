@@ -8,7 +8,7 @@ from mm1.errors import Mm1Error
 from mm1.lineage.records import RunRecords
 from mm1.manifests import Checkpoint, DataMix, EvalReport, RawData, load_digest, split_uri
 from mm1.store.base import Store
-from mm1.store.open import open_store
+from mm1.store.open import find_store
 
 Facts = dict[str, Any]
 """Name -> value, of one run."""
@@ -58,9 +58,13 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
     """The last row of a checkpoint's history: losses and gradient norm."""
     if checkpoint.history is None:
         return {}
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(store.local_path(checkpoint.history))
+    try:
+        table = parquet.read_table(store.local_path(checkpoint.history))
+    except (Mm1Error, pa.ArrowException, OSError):
+        return {}  # as below: the rest can still be compared
     if not table.num_rows:
         return {}
     last = table.slice(table.num_rows - 1).to_pylist()[0]
@@ -83,7 +87,7 @@ def scores(store: Store, run: RunRecords) -> Facts:
 def _load(store: Store, uri: str) -> object:
     try:
         address, digest = split_uri(uri)
-        return load_digest(store if address == store.uri else open_store(address), digest)
+        return load_digest(store if address == store.uri else find_store(address), digest)
     except Mm1Error:
         return None  # collected, or in a store that is out of reach: the rest can still be compared
 

@@ -8,22 +8,24 @@ them).
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.lineage.records import RunRecords, all_runs
 from mm1.manifests import manifest_key
-from mm1.store.base import Store, blob_key
+from mm1.store.base import Store, blob_key, digest_of
 
 MIN_AGE_S = 3600.0
 RUNNING_FOR = timedelta(days=1)
 UNFINISHED_FOR_S = 30 * 24 * 3600.0
 """How long unfinished training may still be taken up: its checkpoints, and what it left to look at."""
 UNFINISHED = ("resume/", "watch/")
+UNKNOWN = "nothing is removed while it is not known what is still needed"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -48,9 +50,14 @@ def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age
         min_age_s: younger objects stay.
 
     Raises:
-        ConfigurationError: a run to keep does not exist, or a step is running.
+        ConfigurationError: `keep` is negative, a run to keep does not exist, or a step is running.
+        DataError: something that keeps others is damaged, so that it is not known what it keeps.
     """
+    if keep < 0:
+        raise ConfigurationError(f"keep: expected an integer of at least 0, got {keep}")
     runs = all_runs(store)
+    if damaged := [problem for run in runs for problem in run.damaged]:
+        raise DataError(f"{UNKNOWN}: {damaged[0]}")
     missing = set(keep_runs) - {run.name for run in runs}
     if missing:
         raise ConfigurationError(f"store {store.uri} has no run {', '.join(sorted(missing))}")
@@ -96,13 +103,13 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
     for key in store.list("cache/"):
         if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
             keys.add(key)
-            queue.append(store.read(key))
+            queue.append(_whole(store, key))
     now = time.time()
     for prefix in UNFINISHED:
         for key in store.list(prefix):
             if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
-                queue += [store.read(key)] if prefix == "resume/" else []
+                queue += [_whole(store, key)] if prefix == "resume/" else []
     queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
@@ -110,5 +117,21 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
             keys.add(blob_key(digest))
             if manifest not in keys and store.exists(manifest):
                 keys.add(manifest)
-                queue.append(store.read(manifest))
+                queue.append(_whole(store, manifest, digest))
     return keys
+
+
+def _whole(store: Store, key: str, digest: str = "") -> bytes:
+    """The content of a JSON object that names others; one that is damaged may have named more.
+
+    Raises:
+        DataError: it does not have its digest, or is not JSON.
+    """
+    data = store.read(key)
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        digest = "none"
+    if digest and digest_of(data) != digest:
+        raise DataError(f"{UNKNOWN}: {store.uri}/{key} is damaged; restore it, or delete it to give up what it names")
+    return data

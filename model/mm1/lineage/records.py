@@ -5,17 +5,22 @@ The step wrapper writes one record per task, at ``runs/<run>/<task>.json``.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from mm1.config.resolve import suggest
-from mm1.errors import ConfigurationError, Ending, Outcome
+from mm1.config.resolve import explain, suggest
+from mm1.errors import ConfigurationError, DataError, Ending, Outcome
 from mm1.store.base import Store, digest_of
 
+log = logging.getLogger("mm1")
+
+LONGEST_REASON = 200
+"""Characters of what is wrong with a record: it quotes the wrong value."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -29,9 +34,9 @@ class TaskRecord(BaseModel):
     step: str = ""
     state: str = "running"
     """running, done or failed; a process that was killed leaves ``running``."""
-    started: datetime | None = None
-    ended: datetime | None = None
-    seconds: float | None = None
+    started: AwareDatetime | None = None
+    ended: AwareDatetime | None = None
+    seconds: FiniteFloat | None = None
     outcome: int | None = None
     message: str = ""
     attempts: int = 1
@@ -72,6 +77,8 @@ class RunRecords:
     name: str
     tasks: dict[str, TaskRecord]
     """Task -> record, in the order in which they started."""
+    damaged: tuple[str, ...] = ()
+    """Of each record that cannot be read: the file, what is wrong, and the remedy."""
 
     @property
     def started(self) -> datetime:
@@ -117,22 +124,58 @@ def run_names(store: Store) -> list[str]:
     return sorted({key.split("/")[1] for key in store.list("runs/") if key.count("/") == 2 and key.endswith(".json")})
 
 
+def read_record(store: Store, key: str) -> TaskRecord:
+    """One record.
+
+    Raises:
+        DataError: it is damaged, or gone.
+    """
+    remedy = "restore it, or delete it to forget this task"
+    try:
+        return TaskRecord.model_validate(store.read_json(key))
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from None
+    except ValidationError as error:
+        raise DataError(f"{store.uri}/{key} is no run record: {explain(error)[:LONGEST_REASON]}; {remedy}") from None
+
+
 def read_run(store: Store, name: str) -> RunRecords:
     """The records of a run.
 
     Raises:
         ConfigurationError: there is no such run.
+        DataError: a record is damaged.
     """
-    values = [store.read_json(key) for key in store.list(f"runs/{name}/") if key.endswith(".json")]
-    records = [TaskRecord.model_validate(value) for value in values if value and "task" in value]
-    if not records:
+    run = _read(store, name)
+    if run.damaged:
+        raise DataError(run.damaged[0])
+    if not run.tasks:
         known = run_names(store)
         hint = suggest(name, known) if known else "there are no runs yet"
         raise ConfigurationError(f"store {store.uri} has no run {name!r}; {hint}")
-    records.sort(key=lambda record: record.started or EPOCH)
-    return RunRecords(name, {record.task: record for record in records})
+    return run
 
 
 def all_runs(store: Store) -> list[RunRecords]:
-    """All runs, newest first."""
-    return sorted((read_run(store, name) for name in run_names(store)), key=lambda run: run.started, reverse=True)
+    """All runs, newest first, with what of them can be read."""
+    return sorted((_read(store, name) for name in run_names(store)), key=lambda run: run.started, reverse=True)
+
+
+def readable_runs(store: Store) -> list[RunRecords]:
+    """All runs, newest first, but for those of which nothing can be read; damaged records are named in warnings."""
+    runs = all_runs(store)
+    for problem in (problem for run in runs for problem in run.damaged):
+        log.warning("left out: %s", problem)
+    return [run for run in runs if run.tasks]
+
+
+def _read(store: Store, name: str) -> RunRecords:
+    records, damaged = [], []
+    for key in store.list(f"runs/{name}/"):
+        if key.endswith(".json"):
+            try:
+                records.append(read_record(store, key))
+            except DataError as error:
+                damaged.append(str(error))
+    records.sort(key=lambda record: record.started or EPOCH)
+    return RunRecords(name, {record.task: record for record in records}, tuple(damaged))

@@ -16,13 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from mm1.errors import Mm1Error
-from mm1.lineage.records import TaskRecord
+from mm1.lineage.records import TaskRecord, read_record
 from mm1.manifests import MANIFEST_NAME, Manifest, ReportPage, load_digest
 from mm1.store.base import BlobRef, Store
-from mm1.store.open import open_store
+from mm1.store.open import find_store
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +150,8 @@ def _records(story: RunStory) -> Iterator[TaskRecord]:
         if not key.endswith(".json"):
             continue
         try:
-            yield TaskRecord.model_validate(story.store.read_json(key))
-        except (ValidationError, Mm1Error) as error:
+            yield read_record(story.store, key)
+        except Mm1Error as error:
             story.problems.append(f"run record {key} could not be read: {str(error).splitlines()[0]}")
 
 
@@ -163,7 +161,7 @@ def _follow(story: RunStory, uri: str, producers: dict[str, str]) -> None:
     if match is None:
         return
     try:
-        store = story.store if match["store"] == story.store.uri else open_store(match["store"])
+        store = story.store if match["store"] == story.store.uri else find_store(match["store"])
     except Mm1Error as error:
         story.problems.append(f"manifest {match['digest'][:12]} could not be read: {error}")
         return

@@ -15,7 +15,7 @@ from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, 
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
-from mm1.store.open import open_store
+from mm1.store.open import find_store
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load(model: str, store: str = "") -> LoadedModel:
         raise ConfigurationError(
             f"model {model!r} is neither a folder nor a manifest's address (<store>/manifests/<sha256>.json)"
         )
-    opened = open_store(address)
+    opened = find_store(address)
     return _from_manifest(opened, load_digest(opened, digest))
 
 

@@ -195,5 +195,5 @@ class Store(ABC):
             return None
         try:
             return json.loads(self.read(key))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.uri}/{key} is not JSON: {error}") from None

@@ -38,6 +38,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _raise_unless_gone(error: OSError) -> None:
+    """A folder that may not be read is no empty folder: what `mm1 gc` does not see there would look unused."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        raise error
+
+
 class LocalStore(Store):
     """Objects are files below a folder; a write is a rename, so a reader sees all of an object or nothing."""
 
@@ -46,6 +52,13 @@ class LocalStore(Store):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = f"file://{self.root}"
+
+    def make(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            ConfigurationError: it cannot be made, or is not writable.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -118,9 +131,9 @@ class LocalStore(Store):
     def list(self, prefix: str) -> Iterator[str]:
         """See :meth:`Store.list`."""
         folder = self._path(prefix) if prefix.endswith("/") or not prefix else self._path(prefix).parent
-        names = (path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
-        shown = (name for name in names if not Path(name).name.startswith(".") and not name.startswith(f"{SCRATCH}/"))
-        yield from sorted(name for name in shown if name.startswith(prefix))
+        paths = (Path(parent, name) for parent, _, files in os.walk(folder, onerror=_raise_unless_gone) for name in files)
+        names = (path.relative_to(self.root).as_posix() for path in paths if not path.name.startswith(".") and path.is_file())
+        yield from sorted(name for name in names if name.startswith(prefix) and not name.startswith(f"{SCRATCH}/"))
 
     def delete(self, key: str) -> None:
         """See :meth:`Store.delete`."""

@@ -74,10 +74,11 @@ def build_model(
     Raises:
         ConfigurationError: parts that do not fit each other or the mixture.
     """
-    tokenizer = AutoTokenizer.from_pretrained(mix_store.get_folder(mix.tokenizer, scratch / "tokenizer"), local_files_only=True)
+    tokenizer_folder = mix_store.get_folder(mix.tokenizer, scratch / "tokenizer")
     torch.manual_seed(config.train.seed)
     dtype = weights_dtype(config.train)
     try:
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
         if init is None:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder=decoder, source=None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
@@ -91,6 +92,8 @@ def build_model(
         if config.model.decoder is not None:
             model = upcycle(model, config.model.decoder)
     except (ValueError, OSError, StrictDataclassError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, of any class: transformers' have no number
         raise ConfigurationError(f"the model cannot be built: {' '.join(str(error).split())}") from None
     return model.train(), processor
 

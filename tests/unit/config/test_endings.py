@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import shutil
+import socket
+import ssl
+from datetime import timedelta
+from urllib.error import URLError
 
 import duckdb
 import numpy as np
@@ -12,9 +18,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
+from torch.distributed import DistBackendError, DistNetworkError, DistStoreError, TCPStore
 
-from mm1.errors import BY_OUTCOME, EXPLAINS, DataError, Ending, Mm1Error, Outcome, cause, typed
+from mm1.errors import BY_OUTCOME, EXPLAINS, ConfigurationError, DataError, Ending, Mm1Error, Outcome, cause, typed
 
 OUT_OF_MEMORY = [
     MemoryError(),
@@ -99,6 +107,103 @@ def test_a_model_that_does_not_validate_is_80() -> None:
     assert typed(ValueError("a plain one")) is None
 
 
+def _raised_from(cause: BaseException, error: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+class _Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+DUPLICATE_GPU = "NCCL error in: ProcessGroupNCCL.cpp:94, invalid usage. Last error: Duplicate GPU detected: rank 1 and rank 0"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (DistNetworkError("The client socket has timed out after 500ms while trying to connect"), Outcome.NETWORK),
+        (DistNetworkError("The server socket has failed to listen: EADDRINUSE"), Outcome.NETWORK),
+        (DistStoreError("wait timeout after 50ms, keys: /x"), Outcome.NETWORK),
+        (DistBackendError("NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error"), Outcome.NETWORK),
+        (DistBackendError(DUPLICATE_GPU), Outcome.CONFIGURATION),
+        (DistBackendError("NCCL error: Cuda failure 'out of memory'"), Outcome.OUT_OF_MEMORY),
+        (RuntimeError("expected a name, got 'igloo'"), Outcome.UNHANDLED),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:992)"), Outcome.NETWORK),
+        (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed (EOF)"), Outcome.NETWORK),
+        (ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"), Outcome.CONFIGURATION),
+        (ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"), Outcome.CONFIGURATION),
+        (URLError(ssl.SSLCertVerificationError(1, "certificate verify failed")), Outcome.CONFIGURATION),
+        (URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")), Outcome.NETWORK),
+        (socket.herror(1, "Unknown host"), Outcome.NETWORK),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), Outcome.NETWORK),
+        (UnidentifiedImageError("cannot identify image file 'a.jpg'"), Outcome.DATA),
+        (shutil.SameFileError("'a' and 'a' are the same file"), Outcome.CONFIGURATION),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]), Outcome.NETWORK),
+        (shutil.Error([("a", "b", "[Errno 13] Permission denied: 'b'")]), Outcome.CONFIGURATION),
+        (io.UnsupportedOperation("not writable"), Outcome.UNHANDLED),
+        (OSError("Can't load tokenizer for '/a'."), Outcome.UNHANDLED),
+        (OSError(), Outcome.UNHANDLED),
+        (_Speechless(), Outcome.UNHANDLED),
+    ],
+    ids=lambda value: value.name if isinstance(value, Outcome) else type(value).__name__,
+)
+def test_exceptions_of_libraries_whose_numbers_and_classes_say_something_else(error: Exception, outcome: Outcome) -> None:
+    ending = Ending.of(error)
+    assert ending.outcome is outcome and ending.message.strip(": ")
+    assert "owner and mode" not in ending.message or isinstance(error, shutil.Error)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), ConnectionError()])
+def test_a_connection_that_says_nothing_is_named_by_its_class(error: OSError) -> None:
+    assert Ending.of(error) == Ending(outcome=Outcome.NETWORK, message=type(error).__name__)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (_raised_from(NO_SPACE, RuntimeError("a worker failed")), Outcome.NETWORK),
+        (_raised_from(_raised_from(DataError("shard"), KeyError("x")), ValueError("y")), Outcome.DATA),
+        (_raised_from(KeyError("x"), DataError("shard")), Outcome.DATA),
+        (_raised_from(NO_SPACE, SystemExit(3)), Outcome.UNHANDLED),
+        (ExceptionGroup("", [ConfigurationError("bad")]), Outcome.CONFIGURATION),
+        (ExceptionGroup("", [NO_SPACE, ExceptionGroup("", [NO_SPACE])]), Outcome.NETWORK),
+        (ExceptionGroup("", [ConnectionResetError(), DataError("shard")]), Outcome.DATA),
+        (ExceptionGroup("", [ConnectionResetError(), KeyError("a bug")]), Outcome.UNHANDLED),
+        (BaseExceptionGroup("", [KeyboardInterrupt()]), Outcome.UNHANDLED),
+        (_raised_from(ExceptionGroup("", [MemoryError()]), RuntimeError("workers failed")), Outcome.OUT_OF_MEMORY),
+    ],
+)
+def test_causes_and_groups_are_looked_into(error: BaseException, outcome: Outcome) -> None:
+    assert Ending.of(error).outcome is outcome
+
+
+def test_what_an_exception_was_raised_while_handling_is_not_its_cause() -> None:
+    error = KeyError("a bug in the handler")
+    error.__context__ = NO_SPACE
+    assert typed(error) is None
+
+
+def test_a_circle_of_causes_has_an_end() -> None:
+    first, second = KeyError("a"), KeyError("b")
+    first.__cause__, second.__cause__ = ExceptionGroup("", [second]), first
+    assert typed(first) is None
+
+
+def test_real_errors_of_the_rendezvous_are_retried() -> None:
+    store = TCPStore("127.0.0.1", 0, 2, True, wait_for_workers=False)
+    for meet in (
+        lambda: store.wait(["nobody"], timedelta(milliseconds=20)),
+        lambda: TCPStore("127.0.0.1", store.port, 2, True, wait_for_workers=False),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            meet()
+        ending = Ending.of(caught.value)
+        assert ending.outcome is Outcome.NETWORK and "\n" not in ending.message
+
+
 @given(st.sampled_from(list(Outcome)), st.text(), st.text(max_size=20))
 def test_an_ending_survives_its_json(outcome: Outcome, message: str, where: str) -> None:
     ending = Ending(outcome=outcome, message=message, where=where)
@@ -132,6 +237,8 @@ def test_the_cause_is_named_and_not_its_consequences() -> None:
     lost, drained = Ending(outcome=Outcome.NETWORK, where="node 0"), Ending(outcome=Outcome.PREEMPTED, where="node 1")
     diverged = Ending(outcome=Outcome.DIVERGED, where="node 2")
     assert cause([lost, drained, diverged]) is diverged
+    bug = Ending.of(KeyError("only this rank came here"))
+    assert cause([lost, bug]) is bug, "its peers lose it"
     assert cause([lost, drained]) is drained, "who lost a drained node is a consequence"
     assert cause([lost, drained], stops_others=True) is lost, "torchrun stops the ranks that are left"
     assert cause([lost, Ending(outcome=Outcome.NETWORK, where="node 5")]) is lost

@@ -2,13 +2,14 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from mm1.errors import CheckpointError, ConfigurationError, DataError, NetworkError
 from mm1.store.base import BlobRef, blob_key, digest_of
 from mm1.store.local import LocalStore, atomic_path
-from mm1.store.open import open_store
+from mm1.store.open import find_store, open_store
 from mm1.store.s3 import S3Store
 from tests.support.s3_server import s3_server
 
@@ -111,7 +112,32 @@ def test_an_endpoint_that_is_no_address_is_configuration(endpoint, monkeypatch):
 def test_store_without_write_permission(tmp_path):
     (tmp_path / "store").mkdir(mode=0o500)
     with pytest.raises(ConfigurationError, match="not writable"):
-        LocalStore(tmp_path / "store")
+        open_store(str(tmp_path / "store"))
+
+
+def test_a_folder_that_may_not_be_read_is_not_listed_as_empty(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path / "store")
+    store.write("runs/r/task.json", b"{}")
+    assert list(store.list("runs/")) == ["runs/r/task.json"] and list(store.list("cache/")) == []
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "r":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(PermissionError):
+        list(store.list("runs/"))
+
+
+def test_reading_makes_no_folder(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"store file://.*/typo: no such folder; check the address"):
+        find_store(str(tmp_path / "typo"))
+    empty = find_store(str(tmp_path / "typo"), or_none_yet=True)
+    assert list(empty.list("")) == [] and not empty.exists("a") and list(tmp_path.iterdir()) == []
+    empty.write("a", b"1")
+    assert find_store(str(tmp_path / "typo")).read("a") == b"1"
 
 
 def test_server_that_is_not_there_is_a_network_error_without_secrets(monkeypatch, tmp_path):

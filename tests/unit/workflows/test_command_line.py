@@ -1,55 +1,21 @@
-"""The command line itself: wrong words, completion in a real bash, what is not there, classes and pages of errors."""
+"""The command line itself: wrong words, counts, what is not there, classes and pages of errors."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cappa import collect
+from cappa.subcommand import FinalSubcommand
 
 from mm1.errors import BY_OUTCOME, Outcome
 from mm1_workflows import cli
-from mm1_workflows.cli.app import FAILURES
-from mm1_workflows.cli.options import complete_workflow
+from mm1_workflows.cli import pages, root
+from mm1_workflows.cli.pages import FAILURES
 
 ROOT = Path(__file__).resolve().parents[3]
-COMPLETE = r"""
-mm1 --completion generate > complete.bash && source complete.bash
-function=$(complete -p mm1 | sed 's/.*-F \([^ ]*\).*/\1/')
-candidates() {
-    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
-    $function mm1 "${COMP_WORDS[$COMP_CWORD]}" mm1; echo "${COMPREPLY[@]}"
-}
-candidates mm1 ru
-candidates mm1 data s
-candidates mm1 submit --prof
-candidates mm1 run pip
-"""
-
-
-def test_completion_in_a_real_bash(tmp_path: Path) -> None:
-    (tmp_path / "pipeline.py").write_text("")
-    (tmp_path / "pip.txt").write_text("")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SHELL": "/bin/bash"}
-    environment |= {"COLUMNS": "80", "HF_TOKEN": "a-secret-of-the-environment"}
-    command = ["bash", "--norc", "-c", COMPLETE]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    lines = [sorted(line.split()) for line in ended.stdout.splitlines()]
-    assert lines == [["run", "runs"], ["score", "show", "stats"], ["--profile"], ["pipeline.py"]], ended.stdout + ended.stderr
-    assert "a-secret-of-the-environment" not in ended.stdout + ended.stderr + (tmp_path / "complete.bash").read_text()
-
-
-def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> None:
-    for name in ("a.py", "a.yaml", "a.txt", ".hidden.py"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "alpha").mkdir()
-    assert [item.value for item in complete_workflow(f"{tmp_path}/a")] == [
-        f"{tmp_path}/{name}" for name in ("a.py", "a.yaml", "alpha/")
-    ]
-    assert complete_workflow(f"{tmp_path}/nowhere/x") == []
 
 
 @pytest.mark.parametrize(
@@ -76,6 +42,41 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one(
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["gc", "--keep"], "of at least 0"),
+        (["runs", "--limit"], "of at least 1"),
+        (["run", "x.py", "--cores"], "of at least 0"),
+        (["data", "show", "x", "--sequences"], "of at least 1"),
+        (["data", "show", "x", "--first"], "of at least 0"),
+        (["plan", "--recipe", "mm1_3b", "--gpus"], "of at least 1"),
+        (["stop", "x", "--timeout"], "of at least 0"),
+        (["serve", "--port"], "from 0 to 65535"),
+    ],
+)
+def test_every_count_has_bounds(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    *most, option = words
+    for value in ("-1", "²", "1_0", "1.5", "", " 1", "9" * 20, "x"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*most, f"{option}={value}"] if value else [*words, value])
+        assert ended.value.code == 2
+        assert f"'{option}': expected an integer {expected}, got '{value}'" in capsys.readouterr().err.replace(" \n", " ")
+
+
+def test_no_option_is_a_number_without_bounds() -> None:
+    def check(command: Any) -> None:
+        for argument in command.arguments:
+            if isinstance(argument, FinalSubcommand):
+                for nested in argument.options.values():
+                    check(nested)
+            elif argument.type_view.is_subclass_of(int) and not argument.type_view.is_subclass_of(bool):
+                with pytest.raises(ValueError, match="expected an integer"):
+                    argument.parse("-1")
+
+    check(collect(root.mm1([])))
+
+
+@pytest.mark.parametrize(
     "words", [["lint"], ["compile"], ["compile", "--check"], ["lint", "mm1:nothing"], ["lint", "nothing.py"]]
 )
 def test_what_is_not_there_is_no_success(
@@ -92,7 +93,18 @@ def test_an_error_names_its_class_and_the_page_that_explains_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "nothing.py"]) == 80
+    assert f"configuration, exit 80: {ROOT / FAILURES}#80-configuration" in capsys.readouterr().err
+    monkeypatch.setattr(pages, "CHECKOUT", tmp_path)
+    assert cli.main(["run", "nothing.py"]) == 80
+    assert "exit 80: see 'When a run fails', '80 configuration', in the documentation of MM1" in capsys.readouterr().err
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["run", "nothing.py"]) == 80
     assert f"configuration, exit 80: {FAILURES}#80-configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("path", "title"), pages.TITLES.items())
+def test_pages_have_the_titles_that_messages_say(path: str, title: str) -> None:
+    assert (ROOT / path).read_text().startswith(f"# {title}\n")
 
 
 @pytest.mark.parametrize("outcome", sorted(BY_OUTCOME))

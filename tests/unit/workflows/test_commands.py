@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.lineage import records
 from mm1.lineage.gc import find_garbage
 from mm1.manifests import (
@@ -26,7 +27,7 @@ from mm1.manifests import (
     publish,
     split_uri,
 )
-from mm1.store.base import Store
+from mm1.store.base import Store, blob_key
 from mm1.store.open import open_store
 from mm1_workflows import cli
 from mm1_workflows.cli import setup_checks
@@ -127,11 +128,18 @@ def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.Ca
 def test_compared_checkpoints_show_their_last_losses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     mixture = mix(store, raw(store, "x"))
     for run, steps in (("a", 20), ("b", 40)):
-        record(store, run, "pretrain", make_checkpoint(store, "pretrain", "mm1_tiny", steps, (), mixture))
+        checkpoint = make_checkpoint(store, "pretrain", "mm1_tiny", steps, (), mixture)
+        record(store, run, "pretrain", checkpoint)
     assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
     lines = [line for line in said(capsys).splitlines() if "pretrain." in line]
     assert any("pretrain.step" in line and "20" in line and "40" in line for line in lines)
     assert all(any(name in line for line in lines) for name in ("pretrain.loss", "pretrain.loss/text", "pretrain.grad_norm"))
+    history = checkpoint.history
+    assert history is not None
+    for damage in (lambda: store.write(blob_key(history), b"no parquet"), lambda: store.delete(blob_key(history))):
+        damage()
+        assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
+        assert "pretrain.step" in said(capsys)
 
 
 def test_lineage_goes_back_to_the_raw_data(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,11 +215,95 @@ def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     age(store, 2)
     assert find_garbage(store, keep=1, keep_runs=[]).keys
     assert find_garbage(store, keep=1, keep_runs=["old"]).keys == []
+    assert [len(find_garbage(store, keep=keep).runs) for keep in (0, 1, 2, 3)] == [2, 1, 0, 0]
+    with pytest.raises(ConfigurationError, match="keep: expected an integer of at least 0, got -1"):
+        find_garbage(store, keep=-1)
     with pytest.raises(ConfigurationError, match="no run gone"):
         find_garbage(store, keep=1, keep_runs=["gone"])
     record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())
     with pytest.raises(ConfigurationError, match="live is running"):
         find_garbage(store, keep=1, keep_runs=[])
+
+
+WHOLE = {"run": "bad", "task": "mix", "state": "done"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "5", "null", "{}", "[" * 5000, '{"task": 5}',
+        json.dumps(WHOLE | {"started": "2026-01-01T00:00:00"}),
+        json.dumps(WHOLE | {"started": "soon"}),
+        json.dumps(WHOLE | {"seconds": float("nan")}),
+        json.dumps(WHOLE | {"inputs": ["x"] * 5000}),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_named_and_stops_no_listing_but_every_removal(
+    store: Store, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    record(store, "good", "ingest", raw(store, "good"))
+    record(store, "half", "ingest", raw(store, "half"))
+    for key in ("runs/bad/mix.json", "runs/half/mix.json"):
+        store.write(key, content.encode())
+    age(store, 2)
+    assert cli.main(["runs", "--store", store.uri]) == 0
+    listing = said(capsys)
+    assert "good" in listing and "half" in listing and "bad" not in listing
+    warnings = [item.getMessage() for item in caplog.records]
+    assert len(warnings) == 2 and all("delete it to forget this task" in text and len(text) < 500 for text in warnings)
+    before = sorted(store.list(""))
+    for words in (["runs", "bad"], ["compare", "good", "half"], ["lineage", "half"], ["gc", "--keep", "0", "--yes"]):
+        assert cli.main([*words, "--store", store.uri]) == 81, words
+        complaint = capsys.readouterr().err
+        assert "/mix.json" in complaint and "restore it" in complaint and "pydantic" not in complaint, words
+    assert sorted(store.list("")) == before
+
+
+@pytest.mark.parametrize("key", ["manifests", "cache", "resume"])
+def test_gc_refuses_while_what_keeps_others_is_damaged(store: Store, key: str) -> None:
+    manifest = raw(store, "old")
+    record(store, "r", "ingest", manifest)
+    damaged = {
+        "manifests": f"manifests/{digest_of_manifest(manifest)}.json",
+        "cache": "cache/ingest/r-ingest.json",
+        "resume": "resume/work.json",
+    }[key]
+    store.write(damaged, b"{")
+    age(store, 2)
+    with pytest.raises(DataError, match=f"nothing is removed.*{damaged} is damaged; restore it"):
+        find_garbage(store, keep=1)
+    store.delete(damaged)
+    assert find_garbage(store, keep=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "runs",
+        "runs r",
+        "gc",
+        "gc --yes",
+        "compare a b",
+        "lineage x",
+        "data stats x",
+        "data show x",
+        "serve",
+        "data score {scores}",
+    ],
+)
+def test_commands_that_read_make_no_store(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores.csv"
+    scores.write_text(f"shard,quality\n{ZERO},1\n")
+    monkeypatch.chdir(tmp_path)
+    command = words.format(scores=scores).split()
+    assert cli.main([*command, "--store", "typo"]) == 80
+    assert f"store file://{tmp_path}/typo: no such folder" in capsys.readouterr().err
+    if words != "data score {scores}":
+        assert cli.main(command) == (0 if command[0] == "gc" or command == ["runs"] else 80)
+        assert "no such folder" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [scores]
 
 
 def test_serve_finds_the_newest_deployment(store: Store) -> None:

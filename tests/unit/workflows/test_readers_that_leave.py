@@ -1,4 +1,4 @@
-"""Commands whose reader goes away (``| head -1``): output stops, the work goes on, and the exit code is that of the work."""
+"""Commands whose reader goes away (``| head -1``), is missing (``>&-``) or lacks a character: the exit code is the work's."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def test_commands_that_print_are_well(tmp_path: Path) -> None:
     file = workflow(tmp_path, "true")
+    (tmp_path / "store").mkdir()
     running = {}
     for name, words in PRINTING.items():
         (tmp_path / name).mkdir()
@@ -79,3 +80,39 @@ def test_a_run_outlives_its_reader(tmp_path: Path, environment: dict[str, str]) 
     for name in ("good", "bad"):
         assert (tmp_path / name / "two").is_file()
         assert (tmp_path / name / "errors.txt").read_text() == ""
+
+
+def test_a_run_needs_no_output_at_all(tmp_path: Path) -> None:
+    running = {}
+    for number, closed in enumerate((">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-")):
+        for second, code in (("true", 0), (f"exit {int(Outcome.DATA)}", int(Outcome.DATA))):
+            folder = tmp_path / f"{number}-{code}"
+            folder.mkdir()
+            words = (
+                f"run {shlex.quote(str(workflow(folder, f'echo said; {second}')))} --run r --folder runs --store store {closed}"
+            )
+            command = f"{shlex.quote(sys.executable)} -m mm1_workflows.cli {words}"
+            running[folder, code] = subprocess.Popen(["bash", "-c", command], cwd=folder, stdout=subprocess.DEVNULL)
+    for (folder, code), process in running.items():
+        assert process.wait(timeout=60) == code
+        assert (folder / "two").is_file() and (folder / "runs/r/two/log.txt").read_text() == "said\n"
+
+
+def test_characters_that_the_output_lacks_are_escaped(tmp_path: Path) -> None:
+    file = workflow(tmp_path, "true")
+    document = yaml.safe_load(file.read_text())
+    document["spec"]["arguments"] = {"parameters": [{"name": "question", "value": "où?", "description": "été"}]}
+    file.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "mm1_workflows.cli"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+    def run(*words: str | bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*command, *words], cwd=tmp_path, env=ascii_only, capture_output=True, check=False, timeout=60)
+
+    listed = run("run", file, "--list")
+    assert listed.returncode == 0 and b"\\xe9t\\xe9" in listed.stdout
+    printed = run("submit", file, "--dry-run=client")
+    assert printed.returncode == 0
+    assert yaml.safe_load(printed.stdout)["spec"]["arguments"]["parameters"][0]["value"] == "où?"
+    refused = run("submit", file, "--dry-run=client", "-p", b"question=\xff")
+    assert refused.returncode == 80 and b"parameter 'question' is not valid UTF-8" in refused.stderr

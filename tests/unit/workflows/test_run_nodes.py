@@ -94,5 +94,12 @@ def test_since_is_a_time_back_or_a_date() -> None:
     assert parse_since("7d", now) == datetime(2026, 11, 17, 12, tzinfo=UTC)
     assert parse_since("2026-11-01") == datetime(2026, 11, 1, tzinfo=UTC)
     assert parse_since("") is None
+    assert parse_since("0m", now) == now
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "²d", "٣d", "99999999999999d", "999999999d", "-1d", "d", "7", " 7d", "2026-13-01"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="12h"):
-        parse_since("yesterday")
+        parse_since(text)

@@ -27,13 +27,15 @@ def parse(given: Sequence[str]) -> dict[str, str]:
     """``["seed=1"]`` as a dictionary.
 
     Raises:
-        ConfigurationError: a word has no ``=``, or a name is given twice.
+        ConfigurationError: a word has no ``=`` or is not UTF-8, or a name is given twice.
     """
     values: dict[str, str] = {}
     for word in given:
         name, separator, value = word.partition("=")
         if not separator or not name:
             raise ConfigurationError(f"parameter {word!r} is not of the form name=value, for example seed=1")
+        if any("\ud800" <= character <= "\udfff" for character in word):  # how Python keeps bytes of arguments
+            raise ConfigurationError(f"parameter {name!r} is not valid UTF-8: {value!r}")
         if name in values:
             raise ConfigurationError(f"parameter {name!r} is given twice: {values[name]!r} and {value!r}")
         values[name] = value

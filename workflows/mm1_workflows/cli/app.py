@@ -16,12 +16,10 @@ from rich.console import Console
 
 from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
 from mm1_workflows.authoring import shadowing
-from mm1_workflows.cli import root
+from mm1_workflows.cli import completion, root
 from mm1_workflows.cli.command_errors import output_for
+from mm1_workflows.cli.pages import FAILURES, page
 from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
-
-FAILURES = "docs/how-to/failures.md"
-"""The page that explains each outcome class."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,6 +36,12 @@ def hera(argv: list[str] | None = None) -> int:
 
 def _invoke(commands: Callable[[], type[Any]], words: list[str], distribution: str, version: str) -> int:
     with outliving_readers():
+        if words[:1] == [completion.REQUEST]:
+            completion.respond(commands)
+            return 0
+        if script := completion.script(words, distribution):
+            sys.stdout.write(script)
+            return 0
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         text = version.format(_version(distribution, words))
@@ -72,6 +76,6 @@ def _complain(error: Mm1Error) -> int:
     outcome = error.outcome
     if outcome is not Outcome.UNHANDLED:
         code, label = int(outcome), outcome.label
-        page = f"{FAILURES}#{code}-{label.replace(' ', '-')}"
-        console.print(f"{label}, exit {code}: {page}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        explained = page(FAILURES, f"{code} {label}")
+        console.print(f"{label}, exit {code}: {explained}", style="dim", markup=False, highlight=False, soft_wrap=True)
     return int(outcome)

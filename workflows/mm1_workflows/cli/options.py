@@ -2,27 +2,79 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cappa import Arg, Completion
 
+from mm1.store.base import Store
+from mm1.store.open import find_store
+from mm1_workflows.authoring import pipelines
+
+DEFAULT_STORE = "runs/store"
 WORKFLOW_SUFFIXES = (".py", ".yaml", ".yml", ".json")
 
 
-def complete_workflow(partial: str) -> list[Completion]:
-    """Candidates of the shell for a workflow: files that may be one, and folders."""
-    path = Path(partial)
-    folder, stem = (path, "") if partial.endswith("/") or not partial else (path.parent, path.name)
-    if not folder.is_dir():
+def existing_store(uri: str) -> Store:
+    """The store that a command looks into; the default one may not be there yet, and is not made for that.
+
+    Raises:
+        ConfigurationError: there is no such store.
+    """
+    return find_store(uri, or_none_yet=uri == DEFAULT_STORE)
+
+
+class PathCompletion(Completion):
+    """A candidate that is a file or a folder."""
+
+
+def complete_path(partial: str, suffixes: tuple[str, ...] = ("",)) -> list[Completion]:
+    """Candidates of the shell for a path: folders, and files that end in one of the suffixes.
+
+    Args:
+        partial: what is typed of it.
+        suffixes: with the dot; an empty one for any file.
+    """
+    stem = partial.rpartition("/")[2]
+    prefix = partial[: len(partial) - len(stem)]
+    base = Path(prefix or ".").expanduser()
+    if not base.is_dir():
         return []
-    matches = sorted(item for item in folder.iterdir() if item.name.startswith(stem) and not item.name.startswith("."))
+    matches = sorted(item for item in base.iterdir() if item.name.startswith(stem) and (stem or item.name[0] != "."))
     return [
-        Completion(f"{item}/" if item.is_dir() else str(item))
+        PathCompletion(f"{prefix}{item.name}{'/' if item.is_dir() else ''}")
         for item in matches
-        if item.is_dir() or item.suffix in WORKFLOW_SUFFIXES
+        if item.is_dir() or item.name.endswith(suffixes)
     ]
+
+
+def complete_workflow(partial: str) -> list[Completion]:
+    """Candidates of the shell for a workflow: files that may be one, folders, and packaged pipelines."""
+    packaged = [f"{pipelines.PREFIX}{name}" for name in pipelines.names()]
+    return [*complete_path(partial, WORKFLOW_SUFFIXES), *(Completion(name) for name in packaged if name.startswith(partial))]
+
+
+def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: str = "N") -> Arg[int]:
+    """An option that is a whole number within bounds; others are refused like a wrong word, with exit 2.
+
+    Args:
+        help: what it is.
+        least: the lowest number that makes sense.
+        most: the highest.
+        value_name: how the help calls the number.
+    """
+
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
+        if number is None or not least <= number <= most:
+            bounds = f"of at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+            raise ValueError(f"expected an integer {bounds}, got {text!r}")
+        return number
+
+    return Arg(long=True, value_name=value_name, help=help, parse=parse)
 
 
 FileArg = Annotated[

@@ -1,15 +1,20 @@
-"""Standard output and error whose reader may go away, as in ``mm1 run ... | head``.
+"""Standard output and error whose reader may go away (``| head``), is not there (``>&-``), or lacks a character (ASCII).
 
 The work goes on to its exit code without a reader; a command that does nothing but print asks to end with it.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO, cast
+
+LAST_STANDARD = 2
+"""The number of standard error."""
 
 
 class ReaderLeft(Exception):
@@ -52,15 +57,37 @@ class Pipe:
 
 @contextmanager
 def outliving_readers() -> Iterator[None]:
-    """Within this, a reader of standard output or error that goes away is no error."""
+    """Within this, a reader of standard output or error that goes away or is missing is no error, nor is any character."""
     former = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, Pipe(stream)) for stream in former)
+    if None in (sys.stdin, *former):
+        _open_closed_descriptors()
+    sys.stdout, sys.stderr = (cast(TextIO, Pipe(_tolerant(stream))) for stream in former)
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = former
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            sys.stdout, sys.stderr = former
+
+
+def _open_closed_descriptors() -> None:
+    """Give closed ones of the standard descriptors to the null device: else the next file that is opened gets their number."""
+    handle = 0
+    while handle <= LAST_STANDARD:
+        handle = os.open(os.devnull, os.O_RDWR)
+        os.set_inheritable(handle, handle <= LAST_STANDARD)
+    os.close(handle)
+
+
+def _tolerant(stream: TextIO | None) -> TextIO:
+    """The stream, writing characters that its encoding lacks as escapes; the null device for a missing one."""
+    if stream is None:
+        return Path(os.devnull).open("w")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 def end_with_reader() -> None:

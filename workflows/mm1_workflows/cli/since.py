@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from mm1.errors import ConfigurationError
@@ -17,11 +18,10 @@ def parse_since(text: str, now: datetime | None = None) -> datetime | None:
     """
     if not text:
         return None
-    amount, unit = text[:-1], text[-1]
-    if unit in UNITS and amount.isdigit():
-        return (now or datetime.now(UTC)) - timedelta(**{UNITS[unit]: int(amount)})
     try:
+        if match := re.fullmatch(r"([0-9]{1,9})([mhd])", text):
+            return (now or datetime.now(UTC)) - timedelta(**{UNITS[match[2]]: int(match[1])})
         given = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigurationError(f"--since {text!r}: expected a time like 90m, 12h or 7d, or a date like 2026-11-24") from None
     return given if given.tzinfo else given.replace(tzinfo=UTC)

@@ -46,9 +46,9 @@ class Compiled:
     """The workflow file that it is made from."""
 
 
-def to_yaml(document: Document) -> str:
+def to_yaml(document: Document, *, allow_unicode: bool = True) -> str:
     """A workflow's plain data as YAML, names first."""
-    return yaml.dump(_names_first(document), Dumper=_DUMPER, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(_names_first(document), Dumper=_DUMPER, sort_keys=False, width=120, allow_unicode=allow_unicode)
 
 
 def compiled(target: str, profile: str = DEFAULT, engine: Engine = "argo") -> str:

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from mm1.lineage.compare import Facts, compare_runs
 from mm1.lineage.records import read_run
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, plain, say, table
 
 
@@ -22,13 +21,13 @@ class Command:
 
     first: Annotated[str, Arg(value_name="run-a", help="A run.")]
     second: Annotated[str, Arg(value_name="run-b", help="Another run.")]
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     all: Annotated[bool, Arg(long=True, help="Also what is equal.")] = False
 
     def __call__(self) -> int:
         """Print inputs, facts, losses and scores of two runs."""
         shown = console()
-        store = open_store(self.store)
+        store = existing_store(self.store)
         first, second = (read_run(store, name) for name in (self.first, self.second))
         differing = 0
         for title, (left, right) in compare_runs(store, first, second).items():

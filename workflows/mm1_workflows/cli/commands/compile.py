@@ -12,6 +12,7 @@ from mm1.errors import Outcome
 from mm1_workflows.authoring.load import Loaded
 from mm1_workflows.cli.options import FilesArg, ProfileArg
 from mm1_workflows.cli.output import console, count, say
+from mm1_workflows.cli.pages import KUBEFLOW, page
 from mm1_workflows.engines import yaml as compiler
 from mm1_workflows.engines.kubeflow import losses
 
@@ -65,7 +66,7 @@ class Command:
 def lost(loaded: list[Loaded]) -> list[str]:
     """What Kubeflow cannot express of these workflows, each kind once."""
     kinds = sorted({loss for workflow in loaded for loss in losses.found(workflow.document)})
-    return ["Kubeflow cannot express (docs/how-to/kubeflow.md):", *(f"  {kind}" for kind in kinds)] if kinds else []
+    return [f"Kubeflow cannot express ({page(KUBEFLOW)}):", *(f"  {kind}" for kind in kinds)] if kinds else []
 
 
 def _engines(command: Command) -> tuple[compiler.Engine, ...]:

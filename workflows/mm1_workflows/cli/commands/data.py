@@ -14,9 +14,8 @@ from mm1.lineage.graph import ancestors, resolve
 from mm1.manifests import MANIFEST_NAME, DataMix, RawData, digest_of_manifest, load_digest
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
-from mm1.store.open import open_store
 from mm1_workflows.cli.commands.data_score import DataScore
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, plain, say, table
 
 
@@ -26,7 +25,7 @@ class DataStats:
     """``mm1 data stats``."""
 
     uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     json: Annotated[bool, Arg(long=True, help="As JSON.")] = False
 
     def __call__(self) -> int:
@@ -61,21 +60,15 @@ class DataShow:
     """``mm1 data show``."""
 
     uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
-    store: StoreArg = "runs/store"
-    sequences: Annotated[int, Arg(long=True, value_name="N", help="Sequences (of RawData: documents of each source).")] = 8
-    first: Annotated[int, Arg(long=True, value_name="I", help="Number of the first sequence.")] = 0
+    store: StoreArg = DEFAULT_STORE
+    sequences: Annotated[int, count_option("Sequences (of RawData: documents of each source).", least=1)] = 8
+    first: Annotated[int, count_option("Number of the first sequence.", least=0, value_name="I")] = 0
     output: Annotated[Path, Arg(long=True, value_name="FILE", help="Where the page goes.")] = Path("runs/data.html")
 
     def __call__(self) -> int:
-        """Write the page.
-
-        Raises:
-        ConfigurationError: a number that is negative.
-        """
+        """Write the page."""
         from mm1.report.data_page import render_data
 
-        if self.sequences < 1 or self.first < 0:
-            raise ConfigurationError("--sequences must be at least 1 and --first at least 0")
         store, manifest = found(self.store, self.uri)
         html = render_data(store, manifest, first=self.first, sequences=self.sequences)
         with atomic_path(self.output) as temporary:
@@ -91,7 +84,7 @@ def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
         ConfigurationError: nothing of that name, or no data.
     """
     match = MANIFEST_NAME.match(uri)
-    store = open_store(match["store"] if match else store_uri)
+    store = existing_store(match["store"] if match else store_uri)
     if match:
         manifests = [load_digest(store, match["digest"])]
     else:

@@ -9,8 +9,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, DataError
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, say
 
 COLUMNS = ("shard", "quality")
@@ -22,7 +21,7 @@ class DataScore:
     """``mm1 data score``."""
 
     scores: Annotated[Path, Arg(value_name="file", help="CSV or parquet: shard (SHA-256 of its tar), quality.")]
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     at: Annotated[str, Arg(long=True, value_name="TIME", help="When they became known, ISO 8601 [default: now].")] = ""
 
     def __call__(self) -> int:
@@ -31,7 +30,7 @@ class DataScore:
         from mm1.data.features.snapshot import parse_time
 
         scores = read_scores(self.scores)
-        store = open_store(self.store)
+        store = existing_store(self.store)
         at = parse_time(self.at)
         key = push_scores(store, scores, at)
         say(console(), f"{len(scores)} scores as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")

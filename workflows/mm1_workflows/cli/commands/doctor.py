@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cappa import command
 
 from mm1.errors import Outcome
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg
 from mm1_workflows.cli.output import console, say
 from mm1_workflows.cli.setup_checks import all_checks
 
@@ -17,7 +17,7 @@ from mm1_workflows.cli.setup_checks import all_checks
 class Command:
     """``mm1 doctor``."""
 
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
 
     def __call__(self) -> int:
         """Print all checks; the exit code is 80 when something has to be fixed."""

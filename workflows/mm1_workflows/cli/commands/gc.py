@@ -8,8 +8,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.lineage.gc import find_garbage, remove
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say
 
 KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
@@ -20,8 +19,8 @@ KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
 class Command:
     """``mm1 gc``."""
 
-    store: StoreArg = "runs/store"
-    keep: Annotated[int, Arg(long=True, value_name="N", help="Keep the N newest runs.")] = 20
+    store: StoreArg = DEFAULT_STORE
+    keep: Annotated[int, count_option("Keep the N newest runs.", least=0)] = 20
     keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Keep this run as well; may be repeated.")] = field(
         default_factory=list
     )
@@ -30,7 +29,7 @@ class Command:
     def __call__(self) -> int:
         """List what nothing needs; with --yes remove it."""
         output = console()
-        store = open_store(self.store)
+        store = existing_store(self.store)
         garbage = find_garbage(store, self.keep, self.keep_run)
         counts = {kind: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind in KINDS}
         summary = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"

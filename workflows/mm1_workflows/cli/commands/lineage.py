@@ -13,8 +13,7 @@ from rich.tree import Tree
 from mm1.lineage.graph import Lineage, ancestors, describe, resolve, to_dot
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.local import atomic_path
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, say
 
 
@@ -24,7 +23,7 @@ class Command:
     """``mm1 lineage``."""
 
     uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a manifest, or a run.")]
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also draw it into an HTML file.")] = None
     dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write it for Graphviz.")] = None
 
@@ -32,7 +31,7 @@ class Command:
         """Print the tree of ancestors; optionally draw it."""
         output = console()
         match = MANIFEST_NAME.match(self.uri)
-        store = open_store(match["store"] if match else self.store)
+        store = existing_store(match["store"] if match else self.store)
         digests = [match["digest"]] if match else resolve(store, self.uri)
         whole: Lineage = {}
         for digest in digests:

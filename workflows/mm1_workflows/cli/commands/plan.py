@@ -12,6 +12,7 @@ from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1_components import data_mix, ingest
+from mm1_workflows.cli.options import count_option
 
 
 @command(name="plan", help="Forecast memory and time of a training run; propose a layout.")
@@ -20,7 +21,7 @@ class Command:
     """``mm1 plan``."""
 
     recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.")]
-    gpus: Annotated[int, Arg(long=True, value_name="N", help="GPUs, one process on each.")] = 8
+    gpus: Annotated[int, count_option("GPUs, one process on each.", least=1)] = 8
     gpu: Annotated[str, Arg(long=True, value_name="KIND", help="a100-40, a100-80, h100, h200 or l40s.")] = "h100"
     set: Annotated[
         list[str],

@@ -14,6 +14,7 @@ from mm1.train.config import RunConfig
 from mm1.train.plan.forecast import FIELDS, Forecast, Machine, forecast, overrides_of, propose
 from mm1_workflows.authoring.profiles import pools_table
 from mm1_workflows.cli.output import console, say
+from mm1_workflows.cli.pages import PLAN, page
 
 HOST_UNITS = {"Gi": 1.0, "Ti": 1024.0}
 
@@ -144,5 +145,5 @@ def _tell_assumptions(shown: Console, found: Forecast) -> None:
     say(
         shown,
         f"\nassumed: full sequences; MFU {found.speed.mfu:.0%} while computing ({given});\n"
-        "networks of common cloud machines (docs/reference/plan.md)",
+        f"networks of common cloud machines ({page(PLAN)})",
     )

@@ -18,7 +18,7 @@ from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
 from mm1_workflows.authoring.load import load
-from mm1_workflows.cli.options import FileArg, FolderArg, ParameterArg, ProfileArg, StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, FileArg, FolderArg, ParameterArg, ProfileArg, StoreArg, count_option
 from mm1_workflows.cli.output import console, say
 from mm1_workflows.display.screen import choose
 from mm1_workflows.display.view import State
@@ -39,10 +39,10 @@ class Command:
     file: FileArg
     parameters: ParameterArg = field(default_factory=list)
     run: Annotated[str, Arg(long="--run", value_name="NAME", help="Name of the run; the same name continues it.")] = ""
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     folder: FolderArg = Path("runs")
     profile: ProfileArg = "default"
-    cores: Annotated[int, Arg(long=True, value_name="N", help="Cores that tasks may share [default: all].")] = 0
+    cores: Annotated[int, count_option("Cores that tasks may share [default: all].", least=0)] = 0
     list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters, and run nothing.")] = False
     no_cache: Annotated[bool, Arg(long=True, help="Do the work of every step even if its outcome is known.")] = False
 

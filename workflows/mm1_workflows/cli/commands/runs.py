@@ -8,10 +8,9 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
-from mm1.lineage.records import TaskRecord, all_runs, read_run
+from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import ClusterOptions, StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
@@ -28,7 +27,7 @@ class Command(ClusterOptions):
     """``mm1 runs``."""
 
     run: Annotated[str, Arg(value_name="run", help="One run: its tasks [default: all runs].")] = ""
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     cluster: Annotated[
         bool, Arg(long=True, help="The runs of a cluster's namespace, as Argo knows them, not those of the store.")
     ] = False
@@ -38,7 +37,7 @@ class Command(ClusterOptions):
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
     ] = ""
-    limit: Annotated[int, Arg(long=True, value_name="N", help="At most so many, newest first.")] = 20
+    limit: Annotated[int, count_option("At most so many, newest first.", least=1)] = 20
 
     def __call__(self) -> int:
         """List runs, or the tasks of one."""
@@ -51,14 +50,15 @@ class Command(ClusterOptions):
         if self.server or self.context or self.namespace:
             raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
         output = console()
-        store = open_store(self.store)
+        store = existing_store(self.store)
         if self.run:
             output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
             return 0
         if self.state and self.state not in STATES:
             raise ConfigurationError(f"--state {self.state!r}: one of {', '.join(STATES)}")
         since = parse_since(self.since)
-        chosen = [run for run in all_runs(store) if self.state in ("", run.state) and (since is None or run.started >= since)]
+        runs = readable_runs(store)
+        chosen = [run for run in runs if self.state in ("", run.state) and (since is None or run.started >= since)]
         if not chosen:
             say(output, f"no runs in {store.uri}")
             return 0

@@ -10,10 +10,9 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
-from mm1.lineage.records import all_runs
+from mm1.lineage.records import readable_runs
 from mm1.store.base import Store
-from mm1.store.open import open_store
-from mm1_workflows.cli.options import StoreArg
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
 
 
 @command(name="serve", help="Serve a model with an OpenAI-compatible API and a chat page.")
@@ -22,13 +21,13 @@ class Command:
     """``mm1 serve``."""
 
     model: Annotated[str, Arg(value_name="uri", help="Manifest or folder of a model [default: the newest deployment].")] = ""
-    store: StoreArg = "runs/store"
+    store: StoreArg = DEFAULT_STORE
     host: Annotated[str, Arg(long=True, value_name="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Arg(long=True, value_name="N", help="Port to listen on.")] = 8000
+    port: Annotated[int, count_option("Port to listen on.", least=0, most=65535)] = 8000
 
     def __call__(self) -> int:
         """Replace this process by the server."""
-        store = open_store(self.store)
+        store = existing_store(self.store)
         model = self.model or newest_deployment(store)
         argv = [sys.executable, "-m", "mm1.serve", "--model", model, "--store", store.uri]
         argv += ["--host", self.host, "--port", str(self.port)]
@@ -42,7 +41,7 @@ def newest_deployment(store: Store) -> str:
     Raises:
         ConfigurationError: there is none.
     """
-    for run in all_runs(store):
+    for run in readable_runs(store):
         for record in reversed(run.tasks.values()):
             if record.step == "deploy" and str(record.outputs.get("deployed")).lower() == "true":
                 return record.manifest

@@ -16,7 +16,7 @@ from cappa import Arg, command
 from mm1.errors import NetworkError
 from mm1_components.ranks.jobset.names import JOBSET, RUN_LABEL
 from mm1_workflows.argo.document import WORKFLOW_LABEL
-from mm1_workflows.cli.options import ClusterOptions, RunArg
+from mm1_workflows.cli.options import ClusterOptions, RunArg, count_option
 from mm1_workflows.cli.output import console, say
 from mm1_workflows.cluster.following.nodes import finished
 from mm1_workflows.cluster.following.patience import Patience
@@ -33,7 +33,7 @@ class Command(ClusterOptions):
 
     name: RunArg
     now: Annotated[bool, Arg(long=True, help="Without its exit task (the report).")] = False
-    timeout: Annotated[int, Arg(long=True, value_name="SECONDS", help="How long its pods may take to end.")] = 300
+    timeout: Annotated[int, count_option("How long its pods may take to end.", least=0, value_name="SECONDS")] = 300
 
     def __call__(self) -> int:
         """Stop a run, wait for its end, and remove what it leaves."""

@@ -64,7 +64,7 @@ class Command(ClusterOptions):
         if self.idempotency_key:
             document = with_key(document, self.idempotency_key)
         if self.dry_run == "client":
-            sys.stdout.write(to_yaml(document))
+            sys.stdout.write(to_yaml(document, allow_unicode=sys.stdout.encoding.lower().startswith("utf")))
             return 0
         return send(transport or _connect(self), document, self)
 

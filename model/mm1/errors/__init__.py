@@ -1,0 +1,39 @@
+"""Errors, the outcome classes they stand for, and how something ended."""
+
+from mm1.errors.ending import Ending, cause
+from mm1.errors.outcomes import (
+    BY_OUTCOME,
+    EXPLAINS,
+    RETRIED,
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DivergedError,
+    HardwareError,
+    Mm1Error,
+    NetworkError,
+    Outcome,
+    OutOfMemory,
+    Preempted,
+)
+from mm1.errors.recognize import from_os_error, typed
+
+__all__ = [
+    "BY_OUTCOME",
+    "EXPLAINS",
+    "RETRIED",
+    "CheckpointError",
+    "ConfigurationError",
+    "DataError",
+    "DivergedError",
+    "Ending",
+    "HardwareError",
+    "Mm1Error",
+    "NetworkError",
+    "OutOfMemory",
+    "Outcome",
+    "Preempted",
+    "cause",
+    "from_os_error",
+    "typed",
+]

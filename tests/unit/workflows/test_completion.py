@@ -1,0 +1,157 @@
+"""Completion as a person meets it: in a real bash on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mm1_workflows.cli import completion
+from mm1_workflows.cli.options import complete_path, complete_workflow
+
+SHOW = b"\x14"
+"""Ctrl-T, with which the shell below shows its line."""
+CLEAR = b"\x15"
+SETUP = r"""
+PS1=; bind 'set show-all-if-ambiguous on'; bind 'set completion-query-items 0'; bind 'set page-completions off'
+bind 'set enable-bracketed-paste off'; bind -x '"\C-t": printf "<%s>\n" "$READLINE_LINE"'
+mm1 --completion generate > complete.bash && source complete.bash; echo "<"ready">"
+"""
+
+
+class Terminal:
+    """A bash on a terminal, with the completion of ``mm1``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pid, self.handle = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.environ |= {
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SHELL": "/bin/bash", "TERM": "dumb",
+                "HF_TOKEN": "a-secret", "INPUTRC": os.devnull,
+            }  # fmt: skip
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        self.answer(SETUP.encode(), "<ready>")
+
+    def answer(self, keys: bytes, end: str) -> str:
+        """What is on the screen after some keys, up to this."""
+        os.write(self.handle, keys)
+        output = ""
+        while not re.search(end, output):
+            output += os.read(self.handle, 4096).decode()
+        return output
+
+    def complete(self, line: str) -> tuple[str, list[str]]:
+        """The line after Tab, and the words that are listed below it."""
+        output = self.answer(line.encode() + b"\t" + SHOW, r"<.*>\r\n")
+        listing, completed = re.split(r"<(.*)>\r\n", output)[:2]
+        os.write(self.handle, CLEAR)
+        return completed, listing.split("\n", 1)[1].split() if "\n" in listing else []
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    folder = tmp_path_factory.mktemp("completion")
+    for name in ("pipeline.py", "pip.txt", "my flow.py", "workflows/a.py", "workflows/b.yaml", "o'clock/x.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    terminal = Terminal(folder)
+    yield terminal
+    os.close(terminal.handle)
+    os.waitpid(terminal.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("mm1 comp", "mm1 comp"),
+        ("mm1 compi", "mm1 compile "),
+        ("mm1 submit --prof", "mm1 submit --profile "),
+        ("mm1 compile --engine kub", "mm1 compile --engine kubeflow "),
+        ("mm1 run pip", "mm1 run pipeline.py "),
+        ("mm1 lint pip", "mm1 lint pipeline.py "),
+        ("mm1 lint pipeline.py pip", "mm1 lint pipeline.py pipeline.py "),
+        ("mm1 run workfl", "mm1 run workflows/"),
+        ("mm1 run my", r"mm1 run my\ flow.py "),
+        ("mm1 run 'my", "mm1 run 'my flow.py' "),
+        ("mm1 run o", r"mm1 run o\'clock/"),
+        (r"mm1 run o\'clock/", r"mm1 run o\'clock/x.py "),
+        ("mm1 run --store=work", "mm1 run --store=workflows/"),
+        ("mm1 lint --values pip", "mm1 lint --values pip"),
+        ("mm1 run mm1:pre", "mm1 run mm1:pretrain "),
+        ("mm1 lint m", "mm1 lint m"),
+        ("mm1 lint mm", "mm1 lint mm1:"),
+        ("mm1 run 'mm1:pre", "mm1 run 'mm1:pretrain' "),
+        ("cd /; A=1 mm1 run pip", "cd /; A=1 mm1 run pipeline.py "),
+        ("mm1 run pipeline.py pip", "mm1 run pipeline.py pip"),
+        ("mm1 nothing pip", "mm1 nothing pip"),
+        ("mm1 run nowhere/x", "mm1 run nowhere/x"),
+    ],
+)
+def test_a_line_is_completed(terminal: Terminal, line: str, completed: str) -> None:
+    after, listing = terminal.complete(line)
+    assert after == completed and not {"Usage:", "Error:", "Traceback"} & set(listing)
+
+
+@pytest.mark.parametrize(
+    ("line", "listing"),
+    [
+        ("mm1 r", ["run", "retry", "runs", "recipes"]),
+        ("mm1 data s", ["stats", "show", "score"]),
+        ("mm1 run workflows/", ["a.py", "b.yaml"]),
+        ("mm1 lint mm1:", ["deploy", "evaluate_model", "full", "ingest", "pretrain", "sft"]),
+        ("mm1 serve --store pip", ["pip.txt", "pipeline.py"]),
+    ],
+)
+def test_candidates_are_listed(terminal: Terminal, line: str, listing: list[str]) -> None:
+    assert sorted(terminal.complete(line)[1][: len(listing)]) == sorted(listing)
+
+
+def test_the_script_holds_nothing_of_the_environment(terminal: Terminal) -> None:
+    script = terminal.answer(b"cat complete.bash; echo '<'end'>'\n", "<end>")
+    assert "complete -o nosort -F _mm1_completion mm1" in script and "a-secret" not in script
+
+
+def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> None:
+    for name in ("a.py", "a.yaml", "a.txt", ".hidden.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "alpha").mkdir()
+    assert [item.value for item in complete_workflow(f"{tmp_path}/a")] == [
+        f"{tmp_path}/{name}" for name in ("a.py", "a.yaml", "alpha/")
+    ]
+    assert [item.value for item in complete_path(f"{tmp_path}/.h")] == [f"{tmp_path}/.hidden.py"]
+    assert complete_workflow(f"{tmp_path}/nowhere/x") == []
+
+
+def test_a_completion_that_fails_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def commands() -> type:
+        print("something that a module prints")
+        raise RuntimeError("no completion")
+
+    for line in ("mm1 r", "mm1", "", "mm1 'r"):
+        monkeypatch.setenv("COMPLETION_LINE", line)
+        completion.respond(commands)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "cut"),
+    [
+        ("mm1 run ", ["mm1", "run", ""], 0),
+        ("mm1  run x", ["mm1", "run", "x"], 0),
+        (r"mm1 a\ b", ["mm1", "a b"], 0),
+        ("mm1 'a b' \"c'd", ["mm1", "a b", "c'd"], 0),
+        ("mm1 mm1:pre", ["mm1", "mm1:pre"], 4),
+        ("mm1 'mm1:pre", ["mm1", "mm1:pre"], 0),
+        ("mm1 '' x", ["mm1", "", "x"], 0),
+        ("mm1 x\\", ["mm1", "x"], 0),
+        ("", [""], 0),
+    ],
+)
+def test_a_line_is_split_as_the_shell_does(line: str, words: list[str], cut: int) -> None:
+    assert completion.split(line, "=:") == (words, cut)

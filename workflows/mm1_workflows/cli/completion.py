@@ -1,0 +1,148 @@
+"""Completion: what a shell offers for the word that is being typed.
+
+``mm1 --completion generate`` prints a script for the shell of ``$SHELL``, and the script asks ``mm1 --completion=complete``.
+The answer to that is candidates or nothing: whatever goes wrong, nobody wants to read it in the middle of a command line.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from cappa import Completion, collect
+from cappa.subcommand import FinalSubcommand
+
+from mm1_workflows.cli.options import PathCompletion, complete_path
+
+REQUEST = "--completion=complete"
+BASH = r"""_PROGRAM_completion() {
+    local reply=()
+    mapfile -t reply < <(
+        COMPLETION_SHELL=bash COMPLETION_BREAKS="$COMP_WORDBREAKS" COMPLETION_LINE="${COMP_LINE:0:COMP_POINT}" \
+        "${1/#\~\//$HOME/}" --completion=complete 2>/dev/null
+    )
+    [[ ${reply[0]-} == paths ]] && compopt -o filenames
+    COMPREPLY=("${reply[@]:1}")
+}
+complete -o nosort -F _PROGRAM_completion PROGRAM
+"""
+"""The script for bash; Readline quotes paths and marks folders itself."""
+PATHS = re.compile(r"FILE|FOLDER|URI", re.IGNORECASE)
+"""Names of values that may be paths."""
+
+
+def script(argv: Sequence[str], program: str) -> str:
+    """The script that ``--completion generate`` prints for bash; empty for another command line, and for other shells."""
+    asked = " ".join(argv) in ("--completion generate", "--completion=generate")
+    return BASH.replace("PROGRAM", program) if asked and Path(os.environ.get("SHELL", "bash")).name == "bash" else ""
+
+
+def respond(commands: Callable[[], type[Any]]) -> None:
+    """Print the candidates for the command line in the environment, as a script reads them."""
+    bash = os.environ.get("COMPLETION_SHELL") == "bash"
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            argv, cut = split(os.environ.get("COMPLETION_LINE", ""), os.environ.get("COMPLETION_BREAKS", "") if bash else "")
+            answers = [item for item in candidates(commands(), argv[1:]) if "\n" not in str(item.value)]
+            lines = [f"{(item.value or '').replace(':', chr(92) + ':')}:{item.help or ''}" for item in answers]
+            if bash:
+                paths = any(isinstance(item, PathCompletion) for item in answers)
+                lines = ["paths" if paths else "words", *((item.value or "")[cut:] for item in answers)]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    except (Exception, SystemExit):  # noqa: BLE001 - no completion is worth a traceback in a prompt
+        return
+
+
+def split(line: str, breaks: str) -> tuple[list[str], int]:
+    """The words of a line without their quotes; the last one is what is being typed, perhaps empty or with a quote open.
+
+    Returns:
+        The words, and how much of the last one the shell takes for words of their own: up to the last of its ``breaks``.
+    """
+    argv, word, cut, quote, started = [], "", 0, "", False
+    characters = iter(line)
+    for character in characters:
+        if character == "\\" and quote != "'":
+            word += next(characters, "")
+        elif quote or character in "'\"":
+            quote, word = _in_quotes(character, quote, word)
+        elif character.isspace():
+            argv += [word] if started else []
+            word, cut, started = "", 0, False
+            continue
+        else:
+            word += character
+            cut = len(word) if character in breaks else cut
+        started = True
+    return [*argv, word], cut
+
+
+def _in_quotes(character: str, quote: str, word: str) -> tuple[str, str]:
+    if not quote:
+        return character, word
+    return ("", word) if character == quote else (quote, word + character)
+
+
+def candidates(root: type[Any], argv: Sequence[str]) -> list[Completion]:
+    """What the last of some words may become.
+
+    Args:
+        root: the class of the commands.
+        argv: without the program; the last one is what is typed of it.
+    """
+    *before, partial = argv
+    command: Any = collect(root)
+    arguments, waiting, options_end = deque(command.positional_arguments), None, False
+    for word in before:
+        if waiting is not None:
+            waiting = None
+        elif word == "--" and not options_end:
+            options_end = True
+        elif word.startswith("-") and word != "-" and not options_end:
+            waiting = _taker(command, word)
+        elif arguments and isinstance(arguments[0], FinalSubcommand):
+            if word not in arguments[0].options:
+                return []
+            command = arguments[0].options[word]
+            arguments = deque(command.positional_arguments)
+        elif arguments and arguments[0].num_args.n == 1:
+            arguments.popleft()
+    if waiting is not None:
+        return _values(waiting, partial)
+    if partial.startswith("-") and not options_end:
+        return _options(command, partial)
+    if arguments and isinstance(arguments[0], FinalSubcommand):
+        return [Completion(name) for name in arguments[0].names() if name.startswith(partial)]
+    return _values(arguments[0], partial) if arguments else []
+
+
+def _names(option: Any) -> list[str]:
+    return [name for names in (option.long, option.short) if names for name in names]
+
+
+def _taker(command: Any, word: str) -> Any:
+    """The option whose value is the next word; None for one that takes none, or has it already."""
+    option = next((option for option in command.options if word in _names(option)), None)
+    return option if option is not None and option.num_args.n != 0 else None
+
+
+def _options(command: Any, partial: str) -> list[Completion]:
+    name, equals, value = partial.partition("=")
+    if equals:
+        option = _taker(command, name)
+        given = _values(option, value) if option is not None else []
+        return [type(item)(f"{name}={item.value}", help=item.help) for item in given]
+    return [Completion(name) for option in command.options for name in _names(option) if name.startswith(partial)]
+
+
+def _values(argument: Any, partial: str) -> list[Completion]:
+    if argument.completion is None:
+        return complete_path(partial) if PATHS.search(str(argument.value_name)) else []
+    return [item for item in argument.completion(partial) if (item.value or "").startswith(partial)]
