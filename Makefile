@@ -13,7 +13,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile architecture golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
+.PHONY: help setup run serve test lint format compile architecture docs golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,11 +49,14 @@ bench: setup  ## Speeds, each beside what it is compared with, measured in turn
 bench-gpu: setup  ## Tokens/s and MFU of training steps on an NVIDIA GPU
 	$(BIN)/python tests/bench/bench_gpu.py
 
-lint: setup  ## Style, types, import rules, compiled files up to date
+lint: setup  ## Style, types, import rules, spelling, compiled files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	git ls-files -z '*.yaml' '*.yml' | xargs -0 $(BIN)/yamllint --strict
+	$(BIN)/shellcheck .ci/run
 	$(MAKE) --no-print-directory drift
 
 format: setup  ## Format the sources
@@ -66,6 +69,10 @@ compile: setup  ## Write workflows/compiled and the chart's templates from the w
 architecture: setup  ## Draw the packages and their imports: docs/architecture/packages.svg
 	$(BIN)/python docs/architecture/draw.py
 
+docs: setup  ## Build the site of the documentation, strictly: build/site
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements-docs.lock
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 drift: setup  ## Fail if a compiled file or the picture of the packages differs from the code
 	$(BIN)/mm1 compile --check
 	$(BIN)/python docs/architecture/draw.py --check
@@ -73,9 +80,10 @@ drift: setup  ## Fail if a compiled file or the picture of the packages differs 
 golden: setup  ## Write the golden files anew (resolved configurations, loss curves)
 	MM1_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -m golden tests
 
-lock: setup  ## Resolve requirements.in into requirements.lock
+lock: setup  ## Resolve the requirements into their locks
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-setup.in -o requirements-setup.lock
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in requirements-dev.in -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraints requirements.lock requirements-docs.in -o requirements-docs.lock
 	for image in cpu trainer; do $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--constraints requirements.lock components/images/$$image/requirements.in -o components/images/$$image/requirements.lock || exit 1; done
 

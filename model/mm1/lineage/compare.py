@@ -1,8 +1,10 @@
-"""Two runs side by side: inputs, what was made, scores, facts."""
+"""Runs side by side: inputs, what was made, scores, facts, losses step by step."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from mm1.errors import Mm1Error
 from mm1.lineage.records import RunRecords
@@ -14,14 +16,65 @@ Facts = dict[str, Any]
 """Name -> value, of one run."""
 
 
-def compare_runs(store: Store, first: RunRecords, second: RunRecords) -> dict[str, tuple[Facts, Facts]]:
-    """All that can be compared: section -> the facts of both runs."""
+def compare_runs(store: Store, runs: Sequence[RunRecords]) -> dict[str, list[Facts]]:
+    """All that can be compared: section -> the facts of each run."""
     return {
-        "inputs": (inputs(first), inputs(second)),
-        "made": (made(store, first), made(store, second)),
-        "scores": (scores(store, first), scores(store, second)),
-        "facts": (facts(first), facts(second)),
+        "inputs": [inputs(run) for run in runs],
+        "made": [made(store, run) for run in runs],
+        "scores": [scores(store, run) for run in runs],
+        "facts": [facts(run) for run in runs],
     }
+
+
+class LossDifference(NamedTuple):
+    """How far the losses of one task differ between two runs, over the steps that both have."""
+
+    task: str
+    run: str
+    num_steps: int
+    num_missing: int
+    """Steps that only one of the runs has."""
+    largest: float
+    """Largest relative difference; infinite where only one of two losses is a number."""
+    step: int | None
+    """Where it is; None without a difference."""
+
+    def within(self, tolerance: float) -> bool:
+        """Whether both runs have the same steps, and losses within a relative difference."""
+        return not self.num_missing and self.largest <= tolerance
+
+
+def compare_losses(store: Store, runs: Sequence[RunRecords]) -> Iterator[LossDifference]:
+    """The losses of each run beside the first one's, task by task and step by step."""
+    first, *others = (_losses(store, run) for run in runs)
+    for run, losses in zip(runs[1:], others, strict=True):
+        for task in dict.fromkeys([*first, *losses]):
+            left, right = first.get(task, {}), losses.get(task, {})
+            common = sorted(left.keys() & right.keys())
+            differences = {step: _relative(left[step], right[step]) for step in common}
+            largest = max(differences.values(), default=0.0)
+            step = next((step for step in common if differences[step] == largest > 0), None)
+            yield LossDifference(task, run.name, len(common), len(left.keys() ^ right.keys()), largest, step)
+
+
+def _losses(store: Store, run: RunRecords) -> dict[str, dict[int, float]]:
+    """Task -> step -> loss, of all tasks that trained."""
+    import pyarrow.parquet as parquet
+
+    losses = {}
+    for task, uri in run.manifests.items():
+        manifest = _load(store, uri)
+        if isinstance(manifest, Checkpoint) and manifest.history is not None:
+            table = parquet.read_table(store.local_path(manifest.history), columns=["step", "loss"]).to_pydict()
+            losses[task] = dict(zip(table["step"], table["loss"], strict=True))
+    return losses
+
+
+def _relative(left: float, right: float) -> float:
+    if left == right or (math.isnan(left) and math.isnan(right)):
+        return 0.0
+    difference = abs(left - right) / max(abs(left), abs(right))
+    return difference if math.isfinite(difference) else math.inf
 
 
 def inputs(run: RunRecords) -> Facts:

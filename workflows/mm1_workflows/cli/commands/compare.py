@@ -1,52 +1,98 @@
-"""``mm1 compare A B``: two runs side by side, what differs first."""
+"""``mm1 compare A B ...``: runs side by side, what differs first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 from cappa import Arg, command
+from rich.console import Console
 from rich.table import Table
 
-from mm1.lineage.compare import Facts, compare_runs
-from mm1.lineage.records import read_run
+from mm1.errors import ConfigurationError
+from mm1.lineage.compare import Facts, compare_losses, compare_runs
+from mm1.lineage.records import RunRecords, read_run
+from mm1.store.base import Store
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
-from mm1_workflows.cli.output import console, plain, say, table
+from mm1_workflows.cli.output import console, count, plain, say, table
+
+DIFFERENT = 1
+"""Exit code of ``--assert-equal`` for losses that differ, as of ``diff``."""
 
 
-@command(name="compare", help="Two runs side by side: parameters, losses, scores.")
+@command(name="compare", help="Two or more runs side by side: parameters, losses, scores.")
 @dataclass
 class Command:
     """``mm1 compare``."""
 
-    first: Annotated[str, Arg(value_name="run-a", help="A run.")]
-    second: Annotated[str, Arg(value_name="run-b", help="Another run.")]
+    runs: Annotated[list[str], Arg(value_name="run", help="Two or more runs; the first is what the others are compared with.")]
     store: StoreArg = DEFAULT_STORE
     all: Annotated[bool, Arg(long=True, help="Also what is equal.")] = False
+    losses: Annotated[bool, Arg(long=True, help="Only the losses, step by step.")] = False
+    assert_equal: Annotated[bool, Arg(long=True, help="With --losses: exit 1 unless they are equal.")] = False
+    tolerance: Annotated[float, Arg(long=True, value_name="X", help="Relative difference that counts as equal.")] = 0.0
 
     def __call__(self) -> int:
-        """Print inputs, facts, losses and scores of two runs."""
-        shown = console()
+        """Print inputs, facts, losses and scores of the runs.
+
+        Raises:
+            ConfigurationError: fewer than two runs, or ``--assert-equal`` without ``--losses``.
+        """
+        if len(self.runs) < 2:
+            raise ConfigurationError("expected at least two runs: mm1 compare RUN RUN ... (mm1 runs lists them)")
+        if self.assert_equal and not self.losses:
+            raise ConfigurationError("--assert-equal compares losses: add --losses")
         store = existing_store(self.store)
-        first, second = (read_run(store, name) for name in (self.first, self.second))
+        runs = [read_run(store, name) for name in self.runs]
+        return self._compare_losses(store, runs) if self.losses else self._compare(store, runs)
+
+    def _compare(self, store: Store, runs: list[RunRecords]) -> int:
+        output = console()
         differing = 0
-        for title, (left, right) in compare_runs(store, first, second).items():
-            names = [name for name in dict.fromkeys([*left, *right]) if self.all or left.get(name) != right.get(name)]
-            differing += len(names)
+        for title, facts in compare_runs(store, runs).items():
+            names = [name for name in dict.fromkeys(chain.from_iterable(facts)) if self.all or _differs(facts, name)]
+            differing += sum(_differs(facts, name) for name in names)
             if names:
-                shown.print(_section(title, names, left, right, self))
-                shown.print()
+                output.print(_section(title, names, facts, self.runs))
+                output.print()
         if not differing:
-            say(shown, f"{first.name} and {second.name} do not differ")
+            say(output, f"{' and '.join(run.name for run in runs)} do not differ")
         return 0
 
+    def _compare_losses(self, store: Store, runs: list[RunRecords]) -> int:
+        output = console()
+        listing = table("losses", "run", "steps", "largest relative difference", "at step", "steps of one run only")
+        differences = list(compare_losses(store, runs))
+        if not differences:
+            raise ConfigurationError(f"none of {', '.join(self.runs)} has trained: there are no losses to compare")
+        for difference in differences:
+            at = "" if difference.step is None else difference.step
+            listing.add_row(
+                *map(plain, (difference.task, difference.run, difference.num_steps, f"{difference.largest:.3g}", at)),
+                plain(difference.num_missing),
+            )
+        output.print(listing)
+        return self._verdict(output, sum(not difference.within(self.tolerance) for difference in differences))
 
-def _section(title: str, names: list[str], left: Facts, right: Facts, command: Command) -> Table:
-    listing = table(title, command.first, command.second, "change")
+    def _verdict(self, output: Console, differing: int) -> int:
+        if not self.assert_equal:
+            return 0
+        say(output, f"\n{count(differing, 'loss curve')} of {self.runs[0]} differ" if differing else "\nthe losses are equal")
+        return DIFFERENT if differing else 0
+
+
+def _differs(facts: list[Facts], name: str) -> bool:
+    return any(one.get(name) != facts[0].get(name) for one in facts[1:])
+
+
+def _section(title: str, names: list[str], facts: list[Facts], runs: list[str]) -> Table:
+    with_change = len(runs) == 2
+    listing = table(title, *runs, *(["change"] if with_change else []))
     for name in names:
-        old, new = left.get(name), right.get(name)
-        style = "" if old == new else "bold"
-        listing.add_row(*map(plain, (name, _text(old), _text(new), _change(old, new))), style=style)
+        values = [one.get(name) for one in facts]
+        change = [_change(*values)] if with_change else []
+        listing.add_row(*map(plain, (name, *map(_text, values), *change)), style="bold" if _differs(facts, name) else "")
     return listing
 
 

@@ -1,0 +1,95 @@
+"""The model that a person names: by a run, a task of it, or a manifest; and its files as a folder of one's own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from mm1.config.resolve import suggest
+from mm1.errors import ConfigurationError
+from mm1.lineage.graph import describe, resolve
+from mm1.lineage.records import read_run, run_names
+from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Files, Manifest, load_digest
+from mm1.store.base import Store
+from mm1.store.open import find_store
+
+
+class Model(NamedTuple):
+    """A model in a store."""
+
+    store: Store
+    files: Files
+    """A Hugging Face folder: configuration, safetensors, processor and tokenizer, code."""
+    description: str
+
+
+def find_model(store: Store, name: str, task: str = "") -> Model:
+    """The model that a name stands for.
+
+    Args:
+        store: where runs and digests are looked up.
+        name: a run, the address of a manifest, or a digest or its beginning. Of a run it is the model that was deployed, else
+            the checkpoint that was written last.
+        task: a task of the run, such as ``pretrain``.
+
+    Raises:
+        ConfigurationError: nothing of that name, or nothing with a model in it.
+    """
+    address = MANIFEST_NAME.match(name)
+    if address:
+        store = find_store(address["store"])
+        return _model(store, load_digest(store, address["digest"]), name)
+    if name not in run_names(store):
+        (digest,) = resolve(store, name)  # of a digest exactly one; a name that is nothing raises
+        return _model(store, load_digest(store, digest), name)
+    return _of_run(store, name, task)
+
+
+def export_model(model: Model, folder: Path) -> Path:
+    """Copy a model's files into a new folder, verified; it is there whole or not at all.
+
+    Raises:
+        ConfigurationError: the folder holds something already.
+        CheckpointError: a file does not match its digest.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} exists already: name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+        links = model.store.get_folder(model.files, Path(name) / "links")
+        copy = shutil.copytree(links, Path(name) / "copy")  # what the links lead to
+        copy.replace(folder)
+    return folder
+
+
+def _of_run(store: Store, run: str, task: str) -> Model:
+    manifests = read_run(store, run).manifests
+    if task and task not in manifests:
+        raise ConfigurationError(f"run {run!r} has no task {task!r} with a manifest; {suggest(task, list(manifests))}")
+    loaded = [load_digest(store, uri.rsplit("/", 1)[-1].removesuffix(".json")) for uri in manifests.values()]
+    if task:
+        return _model(store, loaded[list(manifests).index(task)], f"task {task!r} of run {run!r}")
+    deployed = [manifest for manifest in loaded if isinstance(manifest, Deployment) and manifest.deployed]
+    checkpoints = [manifest for manifest in loaded if isinstance(manifest, Checkpoint)]
+    if not deployed and not checkpoints:
+        raise ConfigurationError(f"run {run!r} has made no model: it has no checkpoint and no deployment (mm1 runs {run})")
+    return _model(store, (deployed or checkpoints)[-1], f"run {run!r}")
+
+
+def _model(store: Store, manifest: Manifest, name: str) -> Model:
+    match manifest:
+        case Deployment(exported=str(digest)):
+            exported = load_digest(store, digest)
+            return _model(store, exported, name)
+        case Deployment():
+            raise ConfigurationError(f"{name}: this deployment holds no model: {manifest.reason}")
+        case ExportedModel():
+            checkpoint = load_digest(store, manifest.checkpoint)
+            return Model(store, manifest.files, describe(checkpoint))
+        case Checkpoint():
+            return Model(store, manifest.model, describe(manifest))
+        case _:
+            kind = type(manifest).__name__
+            raise ConfigurationError(f"{name}: a {kind} holds no model; expected a Checkpoint, ExportedModel or Deployment")

@@ -1,0 +1,40 @@
+"""``mm1 export RUN --to FOLDER``: a model as a folder that Hugging Face transformers loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cappa import Arg, command
+
+from mm1.lineage.models import export_model, find_model
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
+from mm1_workflows.cli.output import console, say
+
+
+@command(name="export", help="Write a model out of the store, as a folder that Hugging Face transformers loads.")
+@dataclass
+class Command:
+    """``mm1 export``."""
+
+    model: Annotated[
+        str, Arg(value_name="run", help="A run; or a Checkpoint, ExportedModel or Deployment by address or digest.")
+    ]
+    to: Annotated[Path, Arg(long=True, value_name="FOLDER", help="A new folder.")]
+    task: Annotated[
+        str, Arg(long=True, value_name="TASK", help="Task of the run [default: deploy, else the last training].")
+    ] = ""
+    store: StoreArg = DEFAULT_STORE
+
+    def __call__(self) -> int:
+        """Write the folder."""
+        model = find_model(existing_store(self.store), self.model, self.task)
+        folder = export_model(model, self.to.expanduser())
+        lines = [
+            f"written: {folder} ({model.description})",
+            "load it: AutoModelForImageTextToText.from_pretrained(FOLDER, trust_remote_code=True)",
+        ]
+        for line in lines:
+            say(console(), line)
+        return 0
