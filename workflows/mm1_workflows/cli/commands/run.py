@@ -13,7 +13,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.text import duration
+from mm1.lineage.text import duration, scalars
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
@@ -123,7 +123,7 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
     else:
         hits = sum(item.state is State.CACHED for item in result.instances)
         cached = f" ({hits} of {len(result.instances)} steps cached)" if hits else ""
-        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_manifests(result)]
+        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result)]
     pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
     lines += [f"\nreport: {page}" for page in pages]
     if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
@@ -145,7 +145,10 @@ def _failure(failed: Instance, command: Command, name: str) -> list[str]:
     ]
 
 
-def _manifests(result: RunResult) -> list[str]:
-    made = {item.label: uri for item in result.instances if (uri := item.outputs.get("manifest"))}
-    width = max(map(len, made), default=0)
-    return [f"  {label:<{width}}  {uri}" for label, uri in made.items()]
+def _outputs(result: RunResult) -> list[str]:
+    """One line per step with outputs: the address of its manifest, then its scalars."""
+    lines = {
+        item.label: " ".join(filter(None, (item.outputs.get("manifest"), scalars(item.outputs)))) for item in result.instances
+    }
+    width = max(map(len, lines), default=0)
+    return [f"  {label:<{width}}  {text}" for label, text in lines.items() if text]
