@@ -47,6 +47,15 @@ def test_the_list_of_a_workflow_describes_every_parameter(file: Path, capsys: py
     assert all("; " in line for line in parameters.splitlines())
 
 
+def test_the_list_of_a_workflow_shows_the_store_that_a_run_would_use(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(ROOT / "workflows/ingest.py")
+    for given, store in ([], "runs/store"), (["--store", "s3://mine/mm1"], "s3://mine/mm1"):
+        assert cli.main(["run", file, "--list", *given]) == 0
+        assert f"default {store!r}; object store" in said(capsys)
+        assert cli.main(["run", file, *given, "-p", "sede=1"]) == 80
+        assert f"default {store!r}; object store" in capsys.readouterr().err
+
+
 def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     record(store, "old", "ingest")
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00", cache_hit=True)

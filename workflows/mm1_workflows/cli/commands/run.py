@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -49,14 +49,13 @@ class Command:
     def __call__(self) -> int:
         """Run a workflow; the exit code is the outcome class of the step that failed."""
         loaded = load(self.file, self.profile)
-        workflow = read_workflow(loaded.document)
+        workflow = _with_store(read_workflow(loaded.document), self.store)
         if self.list:
             say(console(), described(workflow))
             return 0
-        store_given = {} if any(word.startswith("store=") for word in self.parameters) else {"store": self.store}
         given = parameters.parse(self.parameters)
         check_braces(given)
-        values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
+        values = parameters.check(workflow, given)
         check_values(workflow, values, on_cluster=False)
         store = open_store(values.get("store", self.store))
         if "store" in values:
@@ -82,6 +81,14 @@ class Command:
             result = runner.run()
         say(output, _summary(result, self, name, workflow, time.monotonic() - started))
         return result.exit_code
+
+
+def _with_store(workflow: Graph, store: str) -> Graph:
+    """The workflow with the store of this machine as the default, in place of the profile's."""
+    if "store" not in workflow.parameters:
+        return workflow
+    parameter = replace(workflow.parameters["store"], value=store)
+    return replace(workflow, parameters=workflow.parameters | {"store": parameter})
 
 
 def described(workflow: Graph) -> str:
