@@ -77,7 +77,7 @@ drift: setup  ## Fail if a compiled file or the picture of the packages differs 
 	$(BIN)/mm1 compile --check
 	$(BIN)/python docs/architecture/draw.py --check
 
-golden: setup  ## Write the golden files anew (resolved configurations, loss curves)
+golden: setup  ## Write the golden files anew (resolved configurations, loss curves, texts of the commands)
 	MM1_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -m golden tests
 
 lock: setup  ## Resolve the requirements into their locks
