@@ -70,6 +70,13 @@ def versions() -> Iterator[str]:
             yield f"{field}: expected {VERSION!r} as in pyproject.toml, got {version!r}"
 
 
+def formats() -> Iterator[str]:
+    """The files that later versions have to read are committed."""
+    file = f"tests/golden/formats/{VERSION}.tar.xz"
+    if not run("git", "ls-files", file):
+        yield f"{file} is missing: run make golden and commit it"
+
+
 def wheel() -> Iterator[str]:
     """The wheel builds from the commit, and its packages import."""
     packages = ("mm1", "mm1_components", "mm1_workflows")
@@ -95,7 +102,7 @@ def docs() -> Iterator[str]:
     yield from ()
 
 
-CHECKS: tuple[Callable[[], Iterator[str]], ...] = (committed, changelog, tag, versions, wheel, docs)
+CHECKS: tuple[Callable[[], Iterator[str]], ...] = (committed, changelog, tag, versions, formats, wheel, docs)
 
 
 def main() -> int:
