@@ -1,4 +1,4 @@
-"""Pins: names in a store that keep manifests, and all that they were made from, from garbage collection.
+"""Pins: names in a store that protect manifests, and all that they were made from, from garbage collection.
 
 A pin is the object ``pins/<name>`` with one digest per line; :mod:`mm1.lineage.gc` keeps what it names.
 """
