@@ -16,7 +16,7 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, plain, say, table
 
 
-@command(name="pin", help="Protect a run or manifest, and all that it was made from, from mm1 gc; or list the pins.")
+@command(name="pin", help="Protect the manifests of a run, and all that they were made from, from mm1 gc; or list the pins.")
 @dataclass
 class Command:
     """``mm1 pin``."""

@@ -154,8 +154,9 @@ def _failure(failed: Instance, command: Command, name: str) -> list[str]:
 
 def _outputs(result: RunResult) -> list[str]:
     """One line per step with outputs: the address of its manifest, then its scalars."""
-    lines = {
-        item.label: " ".join(filter(None, (item.outputs.get("manifest"), scalars(item.outputs)))) for item in result.instances
-    }
-    width = max(map(len, lines), default=0)
-    return [f"  {label:<{width}}  {text}" for label, text in lines.items() if text]
+    outputs = {item.label: item.outputs for item in result.instances if item.outputs}
+    width = max(map(len, outputs), default=0)
+    return [
+        f"  {label:<{width}}  {' '.join(filter(None, (values.get('manifest'), scalars(values))))}"
+        for label, values in outputs.items()
+    ]
