@@ -3,7 +3,7 @@
     mm1 run mm1:pretrain -p recipe=mm1_tiny -p overrides="$(python examples/own_recipe.py)"
 
 Steps know recipes by their names in `mm1.recipes.registry`, because the cache knows a step by its inputs. A recipe that
-others shall use by name is a function in `model/mm1/recipes` (CONTRIBUTING.md says how).
+others use by name is a function in `model/mm1/recipes` (CONTRIBUTING.md says how).
 """
 
 import shlex
