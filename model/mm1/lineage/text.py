@@ -1,10 +1,10 @@
-"""Figures of runs as people write them."""
+"""Human-readable values of runs."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float | None) -> str:
-    """A duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
+    """Format a duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
     if seconds is None:
         return "–"
     if seconds < 10:
