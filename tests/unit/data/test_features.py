@@ -71,7 +71,7 @@ def test_thresholds_over_several_views_hold_together(known):
 
 
 def test_what_was_not_known_yet_does_not_enter(known):
-    with pytest.raises(ConfigurationError, match=r"captions: none of its \d+ shards .* \(0 were known then\)"):
+    with pytest.raises(ConfigurationError, match=r"captions: none of its \d+ shards .* \(0 were recorded by then\)"):
         chosen(known, "", -1)
 
 
@@ -120,9 +120,9 @@ def test_the_same_data_are_told_once(known):
 
 def test_scores_must_be_of_known_shards_and_in_range(known):
     store, _, first, _ = known
-    with pytest.raises(ConfigurationError, match="no shard"):
+    with pytest.raises(ConfigurationError, match="unknown shard"):
         push_scores(store, {"f" * 64: 0.5}, START)
-    with pytest.raises(ConfigurationError, match="between 0 and 1"):
+    with pytest.raises(ConfigurationError, match="from 0 to 1"):
         push_scores(store, {first: 1.5}, START)
 
 
