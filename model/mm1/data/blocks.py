@@ -18,7 +18,7 @@ from mm1.errors import DataError
 from mm1.store.base import BlobRef, Store, blob_key
 
 BLOCK_BYTES = 4 << 20
-FETCHED_AT_ONCE = 8
+MAX_CONCURRENT_FETCHES = 8
 """Concurrent range requests per process."""
 SLACK = 16
 """The cache's size is checked whenever a process has written 1/16 of its limit."""
@@ -30,10 +30,10 @@ class TarBytes(Protocol):
     def read(self, offset: int, size: int) -> bytes:
         """Read a byte range; fewer bytes at the end of the tar. Raises DataError or NetworkError."""
 
-    def ahead(self, offset: int, size: int) -> None:
+    def prefetch(self, offset: int, size: int) -> None:
         """Prefetch bytes that will be read soon."""
 
-    def forget(self, offset: int, size: int) -> bool:
+    def discard(self, offset: int, size: int) -> bool:
         """Drop cached copies of these bytes; True if reading them again may return different bytes."""
 
     def close(self) -> None:
@@ -62,10 +62,10 @@ class FileBytes:
         except OSError as error:
             raise DataError(str(error.strerror)) from None
 
-    def ahead(self, offset: int, size: int) -> None:
+    def prefetch(self, offset: int, size: int) -> None:
         """Do nothing: the kernel reads ahead."""
 
-    def forget(self, offset: int, size: int) -> bool:
+    def discard(self, offset: int, size: int) -> bool:
         """Never."""
         return False
 
@@ -115,7 +115,7 @@ class BlockCache:
         data = _read(path)
         return self._fetch(ref, number, path) if data is None else data
 
-    def ahead(self, ref: BlobRef, number: int) -> None:
+    def prefetch(self, ref: BlobRef, number: int) -> None:
         """Fetch a block in the background unless it is cached."""
         path = self.path(ref, number)
         with self._lock:
@@ -124,7 +124,7 @@ class BlockCache:
                 self._under_way[path] = future
                 future.add_done_callback(lambda _: self._under_way.pop(path, None))
 
-    def forget(self, ref: BlobRef, number: int) -> bool:
+    def discard(self, ref: BlobRef, number: int) -> bool:
         """Remove a possibly damaged block; True if it existed."""
         path = self.path(ref, number)
         existed = path.exists()
@@ -137,7 +137,7 @@ class BlockCache:
 
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None or self._threads[0] != os.getpid():  # threads do not survive a fork
-            self._threads = os.getpid(), ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="mm1-blocks")
+            self._threads = os.getpid(), ThreadPoolExecutor(MAX_CONCURRENT_FETCHES, thread_name_prefix="mm1-blocks")
         return self._threads[1]
 
     def _fetch(self, ref: BlobRef, number: int, path: Path) -> bytes:
@@ -197,19 +197,19 @@ class CachedBytes:
         """Read a byte range through the cache."""
         blocks = self._blocks(offset, size)
         for number in blocks[1:]:
-            self.cache.ahead(self.ref, number)
+            self.cache.prefetch(self.ref, number)
         data = b"".join(self.cache.block(self.ref, number) for number in blocks)
         start = offset - blocks.start * self.cache.block_bytes
         return data[start : start + size]
 
-    def ahead(self, offset: int, size: int) -> None:
+    def prefetch(self, offset: int, size: int) -> None:
         """Prefetch the blocks of a byte range."""
         for number in self._blocks(offset, size):
-            self.cache.ahead(self.ref, number)
+            self.cache.prefetch(self.ref, number)
 
-    def forget(self, offset: int, size: int) -> bool:
+    def discard(self, offset: int, size: int) -> bool:
         """Remove the cached blocks of a byte range."""
-        return any([self.cache.forget(self.ref, number) for number in self._blocks(offset, size)])
+        return any([self.cache.discard(self.ref, number) for number in self._blocks(offset, size)])
 
     def close(self) -> None:
         """Do nothing: no file is open."""

@@ -86,7 +86,7 @@ class FilterPreset(Config):
     """Also drop near duplicates."""
 
 
-_FURNITURE = ("logo", "button", "icon", "plugin", "widget")
+_DECORATIONS = ("logo", "button", "icon", "plugin", "widget")
 PRESETS: dict[str, FilterPreset] = {
     # MM1's own pipeline for interleaved pages, as far as it is published (2.1): no images under 100 or over 10,000 pixels, with
     # aspect ratios outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30 images. The paper
@@ -98,7 +98,7 @@ PRESETS: dict[str, FilterPreset] = {
             min_side_px=100,
             max_side_px=10_000,
             max_aspect_ratio=2.0,
-            address_words=_FURNITURE,
+            address_words=_DECORATIONS,
             max_repeats=10,
             once_per_document=True,
         ),
@@ -124,7 +124,7 @@ PRESETS: dict[str, FilterPreset] = {
             max_side_px=20_000,
             max_aspect_ratio=2.0,
             max_pixels=178_000_000,
-            address_words=_FURNITURE,
+            address_words=_DECORATIONS,
             max_repeats=10,
             once_per_document=True,
         ),

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from mm1.errors import DataError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-QUICK_COLOURS = ("YCbCr", "Gray", "RGB")
+SIMPLEJPEG_COLOURS = ("YCbCr", "Gray", "RGB")
 """JPEG colour spaces that simplejpeg converts to RGB."""
 JPEG_MAGIC = b"\xff\xd8\xff"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -64,10 +64,10 @@ def check_jpeg(data: bytes) -> tuple[int, int] | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    return (width, height) if colours in QUICK_COLOURS else None
+    return (width, height) if colours in SIMPLEJPEG_COLOURS else None
 
 
-def check_whole(data: bytes, image: Image.Image | None) -> Image.Image:
+def detect_damage(data: bytes, image: Image.Image | None) -> Image.Image:
     """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale).
 
     Args:
@@ -134,7 +134,7 @@ def _decode_jpeg_into(data: bytes, out_PP3: Pixels) -> bool:
     side_px = len(out_PP3)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in QUICK_COLOURS or height * width > MAX_PIXELS:
+        if colours not in SIMPLEJPEG_COLOURS or height * width > MAX_PIXELS:
             return False
         if height == width == side_px:
             simplejpeg.decode_jpeg(data, "RGB", buffer=out_PP3)

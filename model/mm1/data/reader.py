@@ -99,15 +99,15 @@ class ShardReader:
             try:
                 return self._parse(row, offset, size, with_images)
             except DataError:
-                if not self._tar.forget(offset, size):
+                if not self._tar.discard(offset, size):
                     raise
                 return self._parse(row, offset, size, with_images)
         except DataError as error:
             raise DataError(f"shard {self.name}, row {row} ({self.index.key(row)}): {error}") from None
 
-    def ahead(self, row: int) -> None:
+    def prefetch(self, row: int) -> None:
         """Prefetch a sample."""
-        self._tar.ahead(int(self.index.offset[row]), int(self.index.size[row]))
+        self._tar.prefetch(int(self.index.offset[row]), int(self.index.size[row]))
 
     def close(self) -> None:
         """Close the tar."""

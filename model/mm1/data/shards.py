@@ -36,7 +36,7 @@ from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
 from mm1.store.base import BlobRef, digest_of_file
 
-TOKENIZED_AT_ONCE = 2_000
+TOKENIZER_BATCH = 2_000
 """Number of samples tokenised per call."""
 SCHEMA = pa.schema(
     [
@@ -174,7 +174,7 @@ def write_index(
     waiting: list[Sample] = []
     for sample in read_samples(shard):
         waiting.append(sample)
-        if len(waiting) == TOKENIZED_AT_ONCE:
+        if len(waiting) == TOKENIZER_BATCH:
             parts += _count_tokens(waiting, tokenizer)
             waiting = []
     parts += _count_tokens(waiting, tokenizer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mm1.errors.outcomes import BY_OUTCOME, EXPLAINS, Mm1Error, Outcome
 from mm1.errors.recognize import text_of, typed
 
-LONGEST_ESCAPE = 12
+MAX_ESCAPE_LENGTH = 12
 """Maximum length in bytes of one character in JSON: two escaped surrogates."""
 
 
@@ -45,7 +45,7 @@ class Ending:
             text = json.dumps({"outcome": int(self.outcome), "message": message, "where": self.where})
             if max_bytes is None or (excess := len(text) - max_bytes) <= 0 or not message:
                 return text
-            message = message[: -max(1, excess // LONGEST_ESCAPE)]
+            message = message[: -max(1, excess // MAX_ESCAPE_LENGTH)]
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Ending | None:

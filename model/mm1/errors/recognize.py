@@ -51,7 +51,7 @@ ERRNO = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-NEVER_PASSES = {
+PERMANENT = {
     errno.EISDIR: "is a directory, expected a file",
     errno.EEXIST: "already exists",
     errno.ENOTEMPTY: "the directory is not empty",
@@ -99,11 +99,11 @@ def _typed(error: BaseException, above: frozenset[int]) -> Mm1Error | None:
     if isinstance(error, ExceptionGroup):
         members = [_typed(member, above) for member in error.exceptions]
         return min(members, key=lambda member: EXPLAINS.index(member.outcome if member else Outcome.UNHANDLED))
-    typed_error = _typed_alone(error)
+    typed_error = _typed_by_class(error)
     return _typed(error.__cause__, above) if typed_error is None and error.__cause__ is not None else typed_error
 
 
-def _typed_alone(error: Exception) -> Mm1Error | None:
+def _typed_by_class(error: Exception) -> Mm1Error | None:
     if isinstance(error, Mm1Error):
         return error
     names = {cls.__name__ for cls in type(error).__mro__}
@@ -173,6 +173,6 @@ def from_os_error(error: OSError) -> Mm1Error:
         return ConfigurationError(f"no such file or directory{where}")
     if error.errno in FORBIDDEN:
         return ConfigurationError(f"permission denied{where}: {error.strerror}; check owner and mode, or choose another path")
-    if error.errno in NEVER_PASSES:
-        return ConfigurationError(f"{NEVER_PASSES[error.errno]}{where}")
+    if error.errno in PERMANENT:
+        return ConfigurationError(f"{PERMANENT[error.errno]}{where}")
     return NetworkError(f"{error.strerror or error}{where}")

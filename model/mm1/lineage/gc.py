@@ -102,13 +102,13 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
     for key in store.list("cache/"):
         if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
             keys.add(key)
-            queue.append(_whole(store, key))
+            queue.append(_read_verified(store, key))
     now = time.time()
     for prefix in UNFINISHED:
         for key in store.list(prefix):
             if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
-                queue += [_whole(store, key)] if prefix == "resume/" else []
+                queue += [_read_verified(store, key)] if prefix == "resume/" else []
     queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
@@ -116,11 +116,11 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
             keys.add(blob_key(digest))
             if manifest not in keys and store.exists(manifest):
                 keys.add(manifest)
-                queue.append(_whole(store, manifest, digest))
+                queue.append(_read_verified(store, manifest, digest))
     return keys
 
 
-def _whole(store: Store, key: str, digest: str = "") -> bytes:
+def _read_verified(store: Store, key: str, digest: str = "") -> bytes:
     """Read a JSON object and verify it: a damaged one may have referenced more objects.
 
     Raises:

@@ -44,7 +44,7 @@ def find_model(store: Store, name: str, task: str = "") -> Model:
     if name not in run_names(store):
         (digest,) = resolve(store, name)  # a digest resolves to exactly one manifest; an unknown name raises
         return _model(store, load_digest(store, digest), name)
-    return _of_run(store, name, task)
+    return _model_of_run(store, name, task)
 
 
 def export_model(model: Model, folder: Path) -> Path:
@@ -64,7 +64,7 @@ def export_model(model: Model, folder: Path) -> Path:
     return folder
 
 
-def _of_run(store: Store, run: str, task: str) -> Model:
+def _model_of_run(store: Store, run: str, task: str) -> Model:
     manifests = read_run(store, run).manifests
     if task and task not in manifests:
         raise ConfigurationError(f"run {run!r} has no task {task!r} with a manifest; {suggest(task, list(manifests))}")

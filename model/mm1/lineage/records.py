@@ -19,7 +19,7 @@ from mm1.store.base import Store, digest_of
 
 log = logging.getLogger("mm1")
 
-LONGEST_REASON = 200
+MAX_REASON_LENGTH = 200
 """Maximum length of a validation error in a message, because it quotes the invalid value."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -136,7 +136,9 @@ def read_record(store: Store, key: str) -> TaskRecord:
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from None
     except ValidationError as error:
-        raise DataError(f"{store.uri}/{key} is not a valid run record: {explain(error)[:LONGEST_REASON]}; {remedy}") from None
+        raise DataError(
+            f"{store.uri}/{key} is not a valid run record: {explain(error)[:MAX_REASON_LENGTH]}; {remedy}"
+        ) from None
 
 
 def read_run(store: Store, name: str) -> RunRecords:

@@ -17,7 +17,7 @@ from mm1.report.album import Album
 from mm1.report.charts import source_slot
 from mm1.report.config import ReportConfig
 from mm1.report.page import environment
-from mm1.report.samples import SequenceView, loose_documents, sequence_of
+from mm1.report.samples import SequenceView, sequence_of, single_documents
 from mm1.store.base import Store
 
 EPOCH_SEQUENCES = 10_000
@@ -117,7 +117,7 @@ def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, se
         lead = "The first documents of each source."
         names = list(manifest.sources)
         few = config.model_copy(update={"documents_per_source": sequences})
-        samples = [loose_documents(store, manifest, name, album, few) for name in names]
+        samples = [single_documents(store, manifest, name, album, few) for name in names]
         cards = [("samples", f"{sum(source.num_samples for source in manifest.sources.values()):,}", "after filtering")]
     views: dict[str, Any] = {
         "title": "Mixture" if isinstance(manifest, DataMix) else "Data",

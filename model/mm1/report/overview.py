@@ -96,7 +96,7 @@ def elapsed(story: RunStory) -> float | None:
     return (max(ends) - min(starts)).total_seconds() if starts and ends else None
 
 
-def began(story: RunStory) -> datetime | None:
+def started(story: RunStory) -> datetime | None:
     """Start time of the run."""
     return min((record.started for record in story.tasks if record.started), default=None)
 

@@ -85,7 +85,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "verdict": overview.verdict(story, status),
         "cards": overview.cards(story, trained, reports, versus),
         "failures": overview.failures(story),
-        "began": overview.began(story),
+        "started": overview.started(story),
         "bars": overview.timeline(story),
         "task_graph": diagrams.task_graph(story),
         "mixtures": mixtures.mixtures(story),

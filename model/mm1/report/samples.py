@@ -103,7 +103,7 @@ def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[
     for stored, raw in story.of(RawData):
         for name in raw.sources:
             if name not in views:
-                views[name] = _guarded(name, partial(loose_documents, stored.store, raw, name, album, config))
+                views[name] = _guarded(name, partial(single_documents, stored.store, raw, name, album, config))
     return list(views.values())
 
 
@@ -156,7 +156,7 @@ def sequence_of(
     )
 
 
-def loose_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> SequenceView:
+def single_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> SequenceView:
     """The first complete documents of a source."""
     tokenizer = TextTokenizer.from_store(store, raw.tokenizer)
     documents = []

@@ -128,13 +128,13 @@ def comparison(story: RunStory, reports: list[Scored]) -> Comparison | None:
         if tuned.checkpoint is None or tuned.checkpoint.stage != "sft":
             continue
         for base in reports:
-            if base is not tuned and base.report.checkpoint in _line(story, tuned.report.checkpoint):
+            if base is not tuned and base.report.checkpoint in _ancestor_digests(story, tuned.report.checkpoint):
                 changes = _changes(base.report, tuned.report)
                 return Comparison(base=base, tuned=tuned, changes=changes) if changes else None
     return None
 
 
-def _line(story: RunStory, digest: str) -> set[str]:
+def _ancestor_digests(story: RunStory, digest: str) -> set[str]:
     """Digests of all ancestors of a checkpoint."""
     seen: set[str] = set()
     queue = [digest]

@@ -69,7 +69,7 @@ class WorldConfig(Config):
     """Number of (shape, colour) pairs, of 30, that do not occur in any training part."""
 
     @model_validator(mode="after")
-    def _shares_leave_room(self) -> Self:
+    def _check_shares(self) -> Self:
         if self.synthetic_share + self.question_share > 1:
             raise ValueError("synthetic_share + question_share must not exceed 1: the rest are alt texts")
         return self

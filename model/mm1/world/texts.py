@@ -25,7 +25,7 @@ TEXT_KINDS = {"binding": 0.64, "scene": 0.11, "facts": 0.06, "sums": 0.08, "copy
 NUM_THINGS = (2, 2, 2, 3, 3, 4, 5)
 """Number of things in a binding document, drawn from these: mostly few, so that their names recur soon."""
 
-MOST_SENTENCES = 12
+MAX_SENTENCES = 12
 """Maximum number of sentences in a binding document."""
 
 LINK_SHARE = 0.1
@@ -56,7 +56,7 @@ def binding(sampler: SceneSampler) -> str:
     things = bound_things(rng.choice(NUM_THINGS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
     link = f"{language.LINK} " if rng.random() < LINK_SHARE else ""
-    num_sentences = rng.randint(2 * len(things), MOST_SENTENCES)
+    num_sentences = rng.randint(2 * len(things), MAX_SENTENCES)
     order = [rng.randrange(len(things)) for _ in range(num_sentences)]
     return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
 

@@ -150,6 +150,6 @@ def gather_rows(store: Store, folder: Path) -> Path:
     return folder
 
 
-def state_of(store: Store) -> str:
+def fingerprint_of(store: Store) -> str:
     """A fingerprint of the feature rows: files are immutable, so their names are sufficient."""
     return digest_of("\n".join(store.list(FEATURES)).encode())

@@ -150,7 +150,7 @@ def historical_features(
         (shard, source) -> feature -> value; None if unknown.
     """
     rows = gather_rows(store, work / "rows")
-    with quick_feast():
+    with fast_feast_import():
         import pandas as pd
         from feast import FeatureStore, RepoConfig
 
@@ -182,7 +182,7 @@ def _number(value: Any) -> float | None:
 
 
 @contextmanager
-def quick_feast() -> Iterator[None]:
+def fast_feast_import() -> Iterator[None]:
     """Import feast in a third of the time.
 
     On import, Feast instruments a hundred classes with typeguard (useful only to its developers) and imports torch for one

@@ -127,7 +127,7 @@ class Collator:
             for document, start, stop in spans:
                 try:
                     images = self._decode(document, document.places(start, stop), pixels_NPP3[num_images:])
-                except _KnownDamage:
+                except _AlreadyReported:
                     continue
                 except DataError as error:
                     damaged.append(f"{document.name}: {error}")
@@ -153,13 +153,13 @@ class Collator:
                 if self.keep:
                     document.images[index] = out_NPP3[number].copy()
             elif isinstance(image, DataError):
-                raise _KnownDamage
+                raise _AlreadyReported
             else:
                 out_NPP3[number] = image
         return len(places)
 
 
-class _KnownDamage(Exception):
+class _AlreadyReported(Exception):
     """An image already known to be damaged."""
 
 

@@ -26,7 +26,7 @@ from mm1.data.load.collate import Batch, BatchShape, Collator, DocumentSpan, as_
 from mm1.data.load.documents import Document, build_documents
 from mm1.data.load.open_mix import OpenMix, open_mix
 from mm1.data.load.sequences import PlannedSequence, SampleSpan
-from mm1.data.load.workers import Bytes, Filled, Workers
+from mm1.data.load.workers import Bytes, FilledSlot, Workers
 from mm1.data.sample import Sample
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import DataMix, RawData
@@ -81,11 +81,11 @@ class MicroBatches:
         num_images, undecodable = self.collator.fill(self.shape.arrays(slot), rows, sources)
         return Prepared(num_images, len(missing), damaged + undecodable)
 
-    def ahead(self, task: PlainSequences) -> None:
+    def prefetch(self, task: PlainSequences) -> None:
         """Prefetch a task's samples if the store is remote."""
         for sequence in task:
             for span in _planned(sequence).spans:
-                self.opened.ahead(*_id(span))
+                self.opened.prefetch(*_id(span))
 
     def _load(self, sample_ids: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
         samples: dict[SampleId, Sample] = {}
@@ -211,25 +211,25 @@ class MixtureLoader:
                 planned = (self._opened.plan[number] for number in range(start, start + self.micro_batch))
                 yield [(source, [tuple(span) for span in spans]) for source, spans in planned]
 
-    def _from_thread(self) -> Generator[Filled, None, None]:
-        def prepare(task: PlainSequences) -> Filled:
+    def _from_thread(self) -> Generator[FilledSlot, None, None]:
+        def prepare(task: PlainSequences) -> FilledSlot:
             slot = np.empty(self._shape.num_bytes, np.uint8)
-            return Filled(slot, self._prepare(task, slot))
+            return FilledSlot(slot, self._prepare(task, slot))
 
         tasks = self._tasks()
         executor = ThreadPoolExecutor(1, thread_name_prefix="mm1-loader")
         try:
-            waiting: deque[Future[Filled]] = deque()
+            waiting: deque[Future[FilledSlot]] = deque()
             while True:
                 while len(waiting) <= self.limits.prefetch_batches:
                     task = next(tasks)
-                    self._prepare.ahead(task)
+                    self._prepare.prefetch(task)
                     waiting.append(executor.submit(prepare, task))
                 yield waiting.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _from_workers(self) -> Generator[Filled, None, None]:
+    def _from_workers(self) -> Generator[FilledSlot, None, None]:
         workers = Workers(self._prepare, self.num_workers, self._shape.num_bytes, self.limits.prefetch_batches)
         yield from workers.run(self._tasks())
 

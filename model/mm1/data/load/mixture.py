@@ -26,7 +26,7 @@ WEIGHT_PRESETS = {
 """Presets of weights: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
 SYNTHETIC, CAPTIONS = "synthetic", "captions"
 MAX_DENOMINATOR = 1_000
-MEANT = Fraction(1, 10**7)
+TOLERANCE = Fraction(1, 10**7)
 
 
 class Mixture:
@@ -40,7 +40,7 @@ class Mixture:
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
-        per_period = _whole_numbers(weights)
+        per_period = _sequences_per_period(weights)
         self.period = sum(per_period)
         self.shares = [Fraction(number, self.period) for number in per_period]
         self._sources = _earliest_deadline_first(per_period)
@@ -100,9 +100,9 @@ def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, floa
     return {**weights, CAPTIONS: captions * (1 - share), SYNTHETIC: captions * share}
 
 
-def _whole_numbers(weights: Sequence[float]) -> list[int]:
+def _sequences_per_period(weights: Sequence[float]) -> list[int]:
     """Number of sequences of each source in one period."""
-    exact = [_simple(weight) for weight in weights]
+    exact = [_simplest_fraction(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not sum(exact) > 0:
         raise ConfigurationError(f"weights {list(weights)} must not be negative or sum to zero")
     total = sum(exact)
@@ -117,11 +117,11 @@ def _whole_numbers(weights: Sequence[float]) -> list[int]:
     return rounded
 
 
-def _simple(weight: float) -> Fraction:
+def _simplest_fraction(weight: float) -> Fraction:
     """Convert a decimal to the fraction it stands for: 0.333333333 is a third."""
     exact = Fraction(str(weight))
     simple = exact.limit_denominator(MAX_DENOMINATOR)
-    return simple if abs(simple - exact) < MEANT * exact else exact
+    return simple if abs(simple - exact) < TOLERANCE * exact else exact
 
 
 def _earliest_deadline_first(per_period: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

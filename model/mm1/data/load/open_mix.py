@@ -47,9 +47,9 @@ class OpenMix:
             self._recent.popitem(last=False)[1].close()
         return reader.read(row)
 
-    def ahead(self, source: int, shard: int, row: int) -> None:
+    def prefetch(self, source: int, shard: int, row: int) -> None:
         """Prefetch a sample."""
-        self.readers[source][shard].ahead(row)
+        self.readers[source][shard].prefetch(row)
 
     def num_tokens(self, source: int, shard: int, row: int) -> int:
         """Number of tokens of a sample according to the index, including image tokens."""

@@ -91,7 +91,7 @@ def num_long_documents(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]
     return {f"{mix.sources[number].name}/long_documents": float(stream.num_long) for number, stream in streams.items()}
 
 
-def shares_of_sequences(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[int, float]:
+def sequence_shares(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[int, float]:
     """Convert token shares to sequence shares.
 
     A source with more tokens per sequence (or per document, if sequences mix sources) needs fewer sequences. The tokens are

@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 LEASED = 4
 """Number of slots that the consumer may hold at once; a trainer holds the micro-batches of one step."""
-PARENT_CHECKED_S = 5.0
-"""Interval of an idle worker's checks for its parent (normally its pipe closes at once, unless others hold it open), s."""
 
 
 class Prepare(Protocol):
@@ -43,11 +41,11 @@ class Prepare(Protocol):
     def __call__(self, task: Any, slot: Bytes) -> Any:
         """Fill a slot. The return value is sent through a pipe, so it should be small."""
 
-    def ahead(self, task: Any) -> None:
+    def prefetch(self, task: Any) -> None:
         """Prefetch data for an upcoming task. Called on a background thread."""
 
 
-class Filled(NamedTuple):
+class FilledSlot(NamedTuple):
     """A finished task."""
 
     slot: Bytes
@@ -94,7 +92,7 @@ class Workers:
             self._connections.append(parent_end)
             self._processes.append(process)
 
-    def run(self, tasks: Iterator[Any]) -> Generator[Filled, None, None]:
+    def run(self, tasks: Iterator[Any]) -> Generator[FilledSlot, None, None]:
         """Run tasks and yield results in the order of the tasks. Stops the workers at the end.
 
         Raises:
@@ -120,7 +118,7 @@ class Workers:
                     return
                 worker, slot = waiting.popleft()
                 result = self._receive(worker)
-                yield Filled(self._hand_over(slot), result)
+                yield FilledSlot(self._to_consumer(slot), result)
         finally:
             self.close()
 
@@ -136,7 +134,7 @@ class Workers:
     def _array(self, slot: int) -> Bytes:
         return np.frombuffer(self._memory, np.uint8, self._slot_bytes, slot * self._slot_bytes)
 
-    def _hand_over(self, slot: int) -> Bytes:
+    def _to_consumer(self, slot: int) -> Bytes:
         array = self._array(slot)
         if self._held >= self.leased:
             copy = array.copy()
@@ -144,10 +142,10 @@ class Workers:
             return copy
         with self._lock:
             self._held += 1
-        weakref.finalize(array, self._give_back, slot)
+        weakref.finalize(array, self._release, slot)
         return array
 
-    def _give_back(self, slot: int) -> None:
+    def _release(self, slot: int) -> None:
         with self._lock:
             self._held -= 1
         self._free[slot // self._per_worker].append(slot)
@@ -211,5 +209,5 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Any], prepare: Prep
             message = connection.recv()
         except (EOFError, OSError):
             os._exit(0)  # the parent has closed the pipe or exited
-        prepare.ahead(message[1])
+        prepare.prefetch(message[1])
         tasks.put(message)

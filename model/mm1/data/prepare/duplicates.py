@@ -24,7 +24,7 @@ from mm1.data.prepare.signatures import PERMUTATIONS
 DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
 MEMORY_LIMIT = "1GB"
 """Memory limit of the joins before they spill to disk."""
-PAIRS_AT_ONCE = 20_000
+PAIR_BATCH = 20_000
 WHOLE_SAMPLE = -1
 """Used instead of an image index: drop the whole sample."""
 SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string()), ("origin", pa.string())])
@@ -104,7 +104,7 @@ def find_drops(signatures: Sequence[Path], preset: FilterPreset, work: Path) -> 
 def _near(connection: Any, similarity: float, distance: int) -> list[Drop]:
     """Find pairs that share a band and have a large enough fraction of equal MinHash values."""
     drops: dict[tuple[int, int], Drop] = {}
-    reader = connection.sql(_PAIRS, params=[distance]).to_arrow_reader(PAIRS_AT_ONCE)
+    reader = connection.sql(_PAIRS, params=[distance]).to_arrow_reader(PAIR_BATCH)
     for batch in reader:
         earlier, later = (_matrix(batch.column(name)) for name in ("earlier", "later"))
         similar = (earlier == later).mean(axis=1) >= similarity

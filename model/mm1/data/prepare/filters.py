@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mm1.data.config import FilterPreset
-from mm1.data.images import check_jpeg, check_whole, difference_hash, open_image
+from mm1.data.images import check_jpeg, detect_damage, difference_hash, open_image
 from mm1.data.prepare.words import character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
     """Difference hash of each image, if near duplicates are to be found."""
 
 
-class _Seen(NamedTuple):
+class _ImageProperties(NamedTuple):
     """Properties of an image that passed."""
 
     size: tuple[int, int]
@@ -62,10 +62,10 @@ class Filters:
     def apply(self, sample: Sample) -> Kept | None:
         """Apply the filters to a sample; None if it is dropped. Documents may lose some of their images and texts."""
         digests = [blake2b(image, digest_size=16).digest() for image in sample.images]
-        verdicts = [self._judge_image(sample, index, digests) for index in range(len(sample.images))]
+        verdicts = [self._check_image(sample, index, digests) for index in range(len(sample.images))]
         faults = [verdict if isinstance(verdict, str) else "" for verdict in verdicts]
         kept = [index for index, fault in enumerate(faults) if not fault]
-        seen = [verdict for verdict in verdicts if isinstance(verdict, _Seen)]
+        seen = [verdict for verdict in verdicts if isinstance(verdict, _ImageProperties)]
         if sample.source != "interleaved":
             fault = next(filter(None, faults), "") or self._text_fault(sample)
         else:
@@ -88,7 +88,7 @@ class Filters:
 
     # -- images ---------------------------------------------------------------------------------------------------
 
-    def _judge_image(self, sample: Sample, index: int, digests: list[bytes]) -> str | _Seen:
+    def _check_image(self, sample: Sample, index: int, digests: list[bytes]) -> str | _ImageProperties:
         """Return the image's fault, or its properties if it passes."""
         rules, data = self.preset.image, sample.images[index]
         if not data:
@@ -98,9 +98,9 @@ class Filters:
             return f"image_address: {word} in {address[:80]}"
         if rules.once_per_document and digests[index] in digests[:index]:
             return "image_twice_in_document"
-        return self._judge_pixels(data)
+        return self._check_pixels(data)
 
-    def _judge_pixels(self, data: bytes) -> str | _Seen:
+    def _check_pixels(self, data: bytes) -> str | _ImageProperties:
         rules = self.preset.image
         try:
             quick = check_jpeg(data)
@@ -119,10 +119,10 @@ class Filters:
         if long > rules.max_aspect_ratio * short:
             return f"image_aspect_ratio: {width} x {height}"
         try:
-            small = check_whole(data, image)
+            small = detect_damage(data, image)
         except DataError as error:
             return f"unreadable_image: {error}"
-        return _Seen((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
+        return _ImageProperties((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
 
     # -- texts ----------------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ _SPECIAL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
 _DAMAGE = ("missing_image", "unreadable_image")
 
 
-class Filtering(NamedTuple):
+class FilterSettings(NamedTuple):
     """A mapper's settings, the same for all parts."""
 
     preset: str
@@ -82,7 +82,7 @@ def plan_parts(source: str, form: str, files: Sequence[RawFile], part_bytes: int
     return [RawPart(source=source, number=number, format=form, files=tuple(group)) for number, group in enumerate(groups)]
 
 
-def filter_part(store: Store, part: RawPart, root: RawRoot, how: Filtering, work: Path) -> FilteredPart:
+def filter_part(store: Store, part: RawPart, root: RawRoot, how: FilterSettings, work: Path) -> FilteredPart:
     """Filter the files of a part; store the remaining samples as tars, together with their signatures.
 
     Args:
@@ -166,7 +166,8 @@ def check_sources(parts: Sequence[FilteredPart]) -> None:
         if not num_read:
             raise DataError(f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples")
         if not any(part.tars for part in source_parts):
-            dropped, examples = add_up(part.dropped for part in source_parts), gather(part.examples for part in source_parts)
+            dropped = sum_counts(part.dropped for part in source_parts)
+            examples = merge_examples(part.examples for part in source_parts)
             most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
             why = "; ".join(f"{drop} {count} (for example {examples[drop][0]})" for drop, count in most)
             raise DataError(f"{source}: none of the {num_read} samples passed the filters: {why}")
@@ -311,15 +312,15 @@ def collect(merged: MergedParts, filtered: Sequence[FilteredPart], sharded: Sequ
             format=filtered_parts[0].format,
             preset=filtered_parts[0].preset,
             num_read=sum(part.num_read for part in filtered_parts),
-            dropped=add_up([*(part.dropped for part in filtered_parts), *(part.dropped for part in sharded_parts)]),
-            examples=gather([*(part.examples for part in filtered_parts), *(part.examples for part in sharded_parts)]),
+            dropped=sum_counts([*(part.dropped for part in filtered_parts), *(part.dropped for part in sharded_parts)]),
+            examples=merge_examples([*(part.examples for part in filtered_parts), *(part.examples for part in sharded_parts)]),
             shards=shards,
         )
     parents = (merged.tokenizer_from,) if merged.tokenizer_from else ()
     return RawData(parents=parents, sources=sources, tokenizer=merged.tokenizer)
 
 
-def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Sum counts by name, sorted by name."""
     total: Counter[str] = Counter()
     for each in counts:
@@ -327,7 +328,7 @@ def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def gather(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+def merge_examples(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
     """Collect the first few examples of each name, sorted by name."""
     gathered: dict[str, list[str]] = defaultdict(list)
     for each in examples:

@@ -55,9 +55,9 @@ def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read the pair of a caption file; its image and JSON are next to it."""
     stem = PurePosixPath(file.name).stem
     files = {"txt": file.path.read_bytes()}
-    if data := file.beside(f"{stem}.json", file.name):
+    if data := file.read_adjacent(f"{stem}.json", file.name):
         files["json"] = data
-    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.beside(f"{stem}.{suffix}", file.name))), b"")
+    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.read_adjacent(f"{stem}.{suffix}", file.name))), b"")
     yield _sample(file, file.name, files | {"img": image}, clean)
 
 

@@ -21,7 +21,7 @@ from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 from mm1.errors import DataError
 
 MAX_ENTRY_BYTES = 64 << 20
-ENTRIES_AT_ONCE = 64
+ENTRY_BATCH = 64
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -51,7 +51,7 @@ def _array(file: RawInput) -> Iterator[Any]:
         options = f"format='array', maximum_object_size={MAX_ENTRY_BYTES}"
         try:
             rows = connection.execute(f"SELECT json FROM read_json_objects(?, {options})", [str(file.path)])
-            while batch := rows.fetchmany(ENTRIES_AT_ONCE):
+            while batch := rows.fetchmany(ENTRY_BATCH):
                 for (text,) in batch:
                     yield json.loads(text)
         except (duckdb.Error, ValueError) as error:
@@ -72,7 +72,7 @@ def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
         num_places = len(names)
     if num_places != len(names):
         raise DataError(f"{origin}: {num_places} image placeholders ({IMAGE_TOKEN}), but {len(names)} images")
-    images = [file.beside(str(name), origin, ("", "images")) for name in names]
+    images = [file.read_adjacent(str(name), origin, ("", "images")) for name in names]
     meta: dict[str, Any] = {"origin": origin}
     if names:
         meta["addresses"] = [str(name) for name in names]

@@ -69,7 +69,7 @@ def _image(file: RawInput, origin: str, info: dict[str, Any]) -> bytes:
         except binascii.Error as error:
             raise DataError(f"{origin}: image_base64 is not base64 ({error})") from None
     name = info.get("image_name")
-    if name and (data := file.beside(str(name), origin, FOLDERS)):
+    if name and (data := file.read_adjacent(str(name), origin, FOLDERS)):
         return data
     url = info.get("raw_url")
-    return file.beside(str(url), origin) if url else b""
+    return file.read_adjacent(str(url), origin) if url else b""

@@ -46,6 +46,6 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
             parts.append(TextPart(clean(str(text))))
             continue
         parts.append(ImagePart(len(images)))
-        images.append(image_bytes(contents[position]) if contents is not None else file.beside(str(name), origin))
+        images.append(image_bytes(contents[position]) if contents is not None else file.read_adjacent(str(name), origin))
         addresses.append(str(name))
     return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from mm1.data.prepare.sources.raw import RawInput
 from mm1.errors import DataError
 
-ROWS_AT_ONCE = 32
+ROW_BATCH = 32
 
 
 def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
@@ -27,7 +27,7 @@ def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()
                 if name not in names:
                     raise DataError(f"{file.name}: no column {name!r}; its columns are {', '.join(names)}")
             columns = [name for name in (*needed, *optional) if name in names]
-            for batch in parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+            for batch in parquet.iter_batches(batch_size=ROW_BATCH, columns=columns):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file.name}: not a valid parquet file ({str(error).splitlines()[0]})") from None

@@ -43,7 +43,7 @@ class RawInput:
         """File and row, for messages."""
         return f"{self.name}:{row}"
 
-    def beside(self, name: str, origin: str, folders: Sequence[str] = ("",)) -> bytes:
+    def read_adjacent(self, name: str, origin: str, folders: Sequence[str] = ("",)) -> bytes:
         """Read an image named by a row, relative to the file or to folders next to it; empty if it does not exist.
 
         Raises:

@@ -29,7 +29,7 @@ class LastMix(NamedTuple):
     """As-of time: only shards available by then could be selected."""
 
 
-class News(NamedTuple):
+class NewData(NamedTuple):
     """Shards that became available after a given time."""
 
     shards: int
@@ -41,7 +41,7 @@ def mix_key(sources: Sequence[str]) -> str:
     return f"{MIXES}{'+'.join(sorted(sources))}.json"
 
 
-def remember_mix(store: Store, sources: Sequence[str], last: LastMix) -> None:
+def record_mix(store: Store, sources: Sequence[str], last: LastMix) -> None:
     """Record a mixture as the latest of its sources."""
     store.write_json(mix_key(sources), {"mix": last.digest, "as_of": last.as_of.isoformat()})
 
@@ -61,11 +61,11 @@ def last_mix(store: Store, sources: Sequence[str]) -> LastMix | None:
         raise DataError(f"{store.uri}/{mix_key(sources)} is damaged; delete it, the next mixture recreates it") from None
 
 
-def news_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> News:
+def new_data_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> NewData:
     """Count the shards and samples that the feature store first recorded after a given time; None = all."""
     rows = read_rows(store, "shard_stats", ["shard", EVENT]).group_by("shard").aggregate([(EVENT, "min")])
     fresh = rows if since is None else rows.filter(pc.greater(rows[f"{EVENT}_min"], since))
     names = set(fresh["shard"].to_pylist())
     num_samples = {shard.tar.sha256: shard.num_samples for name in sources for shard in raw.sources[name].shards}
     counts = [samples for shard, samples in num_samples.items() if shard in names]
-    return News(len(counts), sum(counts))
+    return NewData(len(counts), sum(counts))
