@@ -22,19 +22,19 @@ UNLIMITED_BYTES = 1 << 60
 
 
 def affinity() -> AbstractSet[int]:
-    """CPU cores that this process may be scheduled on."""
+    """Return the CPU cores that this process may be scheduled on."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores() -> int:
-    """Number of cores available to this process: its CPU affinity or the container's quota, whichever is less."""
+    """Return the number of cores available to this process: its CPU affinity or the container's quota, whichever is less."""
     allowed = len(affinity())
     quota_us, period_us = _cpu_quota()
     return min(allowed, max(1, quota_us // period_us)) if quota_us > 0 < period_us else allowed
 
 
 def memory_bytes() -> int:
-    """Memory available to this process: the machine's memory or the container's limit, whichever is less."""
+    """Return the memory available to this process: the machine's memory or the container's limit, whichever is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         text = _read(name)
@@ -44,12 +44,12 @@ def memory_bytes() -> int:
 
 
 def num_gpus() -> int:
-    """Number of NVIDIA GPUs visible to this process, without importing torch."""
+    """Return the number of NVIDIA GPUs visible to this process, without importing torch."""
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def oom_kills() -> int:
-    """Number of processes in this container killed by the kernel's OOM killer; 0 if not reported."""
+    """Return the number of processes in this container killed by the kernel's OOM killer; 0 if not reported."""
     for name in ("memory.events", "memory/memory.oom_control"):
         fields = _read(name).split()
         if "oom_kill" in fields:
@@ -86,7 +86,7 @@ def exit_with_parent(parent: int) -> None:
 
 
 def _cpu_quota() -> tuple[int, int]:
-    """CPU time available to the container per period, both in µs; zeros if unlimited."""
+    """Return the CPU time available to the container per period, both in µs; zeros if unlimited."""
     fields = _read("cpu.max").split() or [_read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")]
     return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(field.isdigit() for field in fields) else (0, 0)
 

@@ -348,12 +348,12 @@ ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 
 def digest_of_manifest(manifest: Manifest) -> str:
-    """SHA-256 of the manifest's canonical JSON."""
+    """Compute the SHA-256 of the manifest's canonical JSON."""
     return digest_of(canonical_json(manifest).encode())
 
 
 def manifest_key(digest: str) -> str:
-    """Object name of a manifest."""
+    """Return the object name of a manifest."""
     return f"manifests/{digest}.json"
 
 
@@ -411,7 +411,7 @@ def load_digest(store: Store, digest: str) -> Manifest:
 
 
 def blobs_of(value: Any) -> set[str]:
-    """Digests of all blobs referenced by a manifest or a part of one."""
+    """Collect the digests of all blobs referenced by a manifest or a part of one."""
     if isinstance(value, BlobRef):
         return {value.sha256}
     if isinstance(value, BaseModel):

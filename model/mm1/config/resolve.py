@@ -67,7 +67,7 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
 
 
 def path_of(override: str) -> str:
-    """The field named by an override.
+    """Return the field named by an override.
 
     Raises:
         ConfigurationError: it is not of the form path=value.
@@ -95,7 +95,7 @@ def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
 
 
 def complaints(cls: type[BaseModel], tree: Any) -> list[tuple[str, str]]:
-    """Fields of plain data that are invalid for ``cls``, each with its error."""
+    """List the fields of plain data that are invalid for ``cls``, each with its error."""
     try:
         cls.model_validate(tree)
     except ValidationError as error:
@@ -104,7 +104,7 @@ def complaints(cls: type[BaseModel], tree: Any) -> list[tuple[str, str]]:
 
 
 def explain(error: ValidationError, what: str = "") -> str:
-    """One sentence per invalid field: name, expected value, actual value."""
+    """Explain each invalid field in a sentence: name, expected value, actual value."""
     return _sentence(_complaints(error), what)
 
 
@@ -122,7 +122,7 @@ def _sentence(wrong: Iterable[tuple[str, str]], what: str) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Names of the fields at a path in a model's data."""
+    """List the names of the fields at a path in a model's data."""
     models = [cls]
     for key in path:  # a map key or a list index leads to the same models
         inner = [model for outer in models if key in (fields := _fields(outer)) for model in _models(fields[key])]
@@ -153,7 +153,7 @@ def complaint_of(item: ErrorDetails) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Canonical JSON for digests: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON for digests: sorted keys, no spaces, no NaN."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 

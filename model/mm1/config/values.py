@@ -37,7 +37,7 @@ def parse_integer(text: str, *, signed: bool = False) -> int:
 
 
 def integer_name(text: str) -> str:
-    """The expected kind of value, for error messages; the limit is mentioned only if the text exceeds it."""
+    """Describe the expected value for error messages; the limit is mentioned only if the text exceeds it."""
     is_long = re.fullmatch(r"[-+]?[0-9]+", text) is not None
     return f"an integer of at most {MAX_DIGITS} digits" if is_long else "an integer"
 

@@ -66,7 +66,7 @@ class FileBytes:
         """Do nothing: the kernel reads ahead."""
 
     def discard(self, offset: int, size: int) -> bool:
-        """Never."""
+        """Return False: a local file has no cached copies."""
         return False
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class BlockCache:
         return existed
 
     def path(self, ref: BlobRef, number: int) -> Path:
-        """Path of a block's file."""
+        """Return the path of a block's file."""
         return self.folder / ref.sha256 / f"{self.block_bytes}-{number}"
 
     def _executor(self) -> ThreadPoolExecutor:

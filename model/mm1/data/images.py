@@ -33,7 +33,7 @@ _MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "b
 
 
 def extension_of(data: bytes) -> str:
-    """File extension of an encoded image, based on its first bytes."""
+    """Detect the file extension of an encoded image from its first bytes."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((extension for magic, extension in _MAGIC if data.startswith(magic)), "img")

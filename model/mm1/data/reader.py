@@ -49,11 +49,11 @@ class ShardIndex:
         return len(self.offset)
 
     def key(self, row: int) -> str:
-        """A sample's key."""
+        """Return a sample's key."""
         return str(self._words["key"][row].as_py())
 
     def parts(self, row: int) -> list[int]:
-        """Number of tokens of each text part of a sample, -1 for an image."""
+        """Return the number of tokens of each text part of a sample, -1 for an image."""
         return list(self._words["parts"][row].as_py())
 
     @cached_property

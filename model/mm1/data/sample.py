@@ -63,7 +63,7 @@ class Sample:
         return str(self.meta.get("origin", self.key))
 
     def texts(self) -> Iterator[str]:
-        """Texts of all text parts, in order."""
+        """Yield the texts of all text parts, in order."""
         return (part.text for part in self.parts if isinstance(part, TextPart))
 
     def to_json(self) -> bytes:

@@ -25,7 +25,7 @@ def write_end(file: BinaryIO) -> None:
 
 
 def _template() -> bytes:
-    """Tarfile's header of an empty file, with a blank checksum."""
+    """Return Tarfile's header of an empty file, with a blank checksum."""
     header = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT))
     header[CHECKSUM] = b" " * 8
     return bytes(header)
@@ -81,7 +81,7 @@ def walk(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 
 def end_of(data: bytes) -> int:
-    """End position of the last file in a tar."""
+    """Return the end position of the last file in a tar."""
     end = 0
     for _, start, size in walk(data):
         end = start + BLOCK + size + -size % BLOCK

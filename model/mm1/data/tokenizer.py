@@ -124,7 +124,7 @@ class TextTokenizer:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def reserved_texts(self) -> tuple[str, ...]:
-        """Texts that would be parsed as special tokens; raw text must not contain them."""
+        """Return the texts that would be parsed as special tokens; raw text must not contain them."""
         added = self.tokenizer.get_added_tokens_decoder()
         return tuple(sorted(token.content for token in added.values() if token.special))
 

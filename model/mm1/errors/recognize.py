@@ -84,7 +84,7 @@ def typed(error: BaseException) -> Mm1Error | None:
 
 
 def text_of(error: BaseException) -> str:
-    """Message of an exception; its class name if the message is empty or formatting it fails."""
+    """Return the message of an exception; its class name if the message is empty or formatting it fails."""
     try:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - a library's __str__ may raise anything
@@ -92,7 +92,7 @@ def text_of(error: BaseException) -> str:
 
 
 def _typed(error: BaseException, above: frozenset[int]) -> Mm1Error | None:
-    """As :func:`typed`; a cycle back to one of the exceptions ``above`` ends the chain."""
+    """Implement :func:`typed`; a cycle back to one of the exceptions ``above`` ends the chain."""
     if id(error) in above or not isinstance(error, Exception):
         return None
     above |= {id(error)}
@@ -122,7 +122,7 @@ def _typed_by_class(error: Exception) -> Mm1Error | None:
 
 
 def _typed_runtime_error(names: set[str], text: str) -> Mm1Error | None:
-    """Torch has classes for some distributed errors; the others differ only in their messages."""
+    """Recognise RuntimeErrors, mostly by message: torch has classes only for some distributed errors."""
     first = text.splitlines()[0].strip()[:300] if text else ""
     if first in OUT_OF_MEMORY_LINES or any(sign.lower() in text.lower() for sign in OUT_OF_MEMORY_SIGNS):
         return OutOfMemory(OUT_OF_MEMORY_HINT)
@@ -138,7 +138,7 @@ def _typed_runtime_error(names: set[str], text: str) -> Mm1Error | None:
 
 
 def _typed_os_error(error: OSError, names: set[str], text: str) -> Mm1Error | None:
-    """Errors of the operating system; None for library exceptions that only subclass OSError."""
+    """Recognise errors of the operating system; None for library exceptions that only subclass OSError."""
     if names & {"SSLError", *CONNECTION_ERRORS} and CERTIFICATE_SIGNS.search(text):
         remedy = "check the address, or set SSL_CERT_FILE to the file of the certificate authority"
         return ConfigurationError(f"TLS certificate verification failed: {remedy} ({text})")

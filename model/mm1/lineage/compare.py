@@ -58,7 +58,7 @@ def compare_losses(store: Store, runs: Sequence[RunRecords]) -> Iterator[LossDif
 
 
 def _losses(store: Store, run: RunRecords) -> dict[str, dict[int, float]]:
-    """Task -> step -> loss, for all training tasks."""
+    """Collect task -> step -> loss, for all training tasks."""
     import pyarrow.parquet as parquet
 
     losses = {}
@@ -78,12 +78,12 @@ def _relative(left: float, right: float) -> float:
 
 
 def inputs(run: RunRecords) -> Facts:
-    """Inputs of all tasks; addresses of manifests are shortened to digests."""
+    """Collect the inputs of all tasks; addresses of manifests are shortened to digests."""
     return {f"{task}.{name}": _short(value) for task, record in run.tasks.items() for name, value in record.inputs.items()}
 
 
 def facts(run: RunRecords) -> Facts:
-    """Speeds, sizes and durations recorded by the tasks, and the tasks' own run times."""
+    """Collect the speeds, sizes and durations recorded by the tasks, and the tasks' own run times."""
     values: Facts = {}
     for task, record in run.tasks.items():
         values |= {f"{task}.{name}": value for name, value in record.facts.items() if not isinstance(value, dict | list)}
@@ -93,7 +93,7 @@ def facts(run: RunRecords) -> Facts:
 
 
 def results(store: Store, run: RunRecords) -> Facts:
-    """Sizes of the tasks' results, and the last losses."""
+    """Collect the sizes of the tasks' results, and the last losses."""
     values: Facts = {}
     for task, uri in run.manifests.items():
         manifest = _load(store, uri)
@@ -110,7 +110,7 @@ def results(store: Store, run: RunRecords) -> Facts:
 
 
 def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
-    """Last row of a checkpoint's history: losses and gradient norm."""
+    """Read the last row of a checkpoint's history: losses and gradient norm."""
     if checkpoint.history is None:
         return {}
     import pyarrow as pa
@@ -127,7 +127,7 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
 
 
 def scores(store: Store, run: RunRecords) -> Facts:
-    """All scores with standard errors."""
+    """Collect all scores with standard errors."""
     values: Facts = {}
     for task, uri in run.manifests.items():
         manifest = _load(store, uri)

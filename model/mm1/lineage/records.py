@@ -113,14 +113,14 @@ class RunRecords:
 
 
 def record_key(run: str, task: str) -> str:
-    """Object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
+    """Return the object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
     plain = re.sub(r"[^-\w.]+", "_", task)
     suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
     return f"runs/{run}/{plain[:120]}{suffix}.json"
 
 
 def run_names(store: Store) -> list[str]:
-    """Names of all runs with records."""
+    """List the names of all runs with records."""
     return sorted({key.split("/")[1] for key in store.list("runs/") if key.count("/") == 2 and key.endswith(".json")})
 
 
@@ -159,12 +159,12 @@ def read_run(store: Store, name: str) -> RunRecords:
 
 
 def all_runs(store: Store) -> list[RunRecords]:
-    """All runs, newest first, including those with damaged records."""
+    """Read all runs, newest first, including those with damaged records."""
     return sorted((_read(store, name) for name in run_names(store)), key=lambda run: run.started, reverse=True)
 
 
 def readable_runs(store: Store) -> list[RunRecords]:
-    """All runs with a readable record, newest first; damaged records are logged as warnings."""
+    """Read all runs with a readable record, newest first; damaged records are logged as warnings."""
     runs = all_runs(store)
     for problem in (problem for run in runs for problem in run.damaged):
         log.warning("skipped: %s", problem)

@@ -93,7 +93,7 @@ def pairs(comparison: Comparison, base: list[Example], tuned: list[Example], alb
 
 
 def picture(scored: Scored, digest: str, album: Album) -> Picture | None:
-    """The image of an example; None if it has none."""
+    """Load the image of an example; None if it has none."""
     if not digest:
         return None
     ref = next((ref for ref in scored.report.images.values() if ref.sha256 == digest), None)

@@ -47,7 +47,7 @@ STYLE = {
 
 
 def source_slot(name: str, others: Sequence[str] = ()) -> int:
-    """Colour index of a source, the same everywhere on the page."""
+    """Return the colour index of a source, the same everywhere on the page."""
     names = [*SOURCES, *(other for other in others if other not in SOURCES)]
     return names.index(name) % len(SERIES) if name in names else len(SERIES) - 1
 
@@ -158,7 +158,7 @@ def panels_figure(panels: Sequence[Panel], *, name: str) -> Markup:
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
-    """From 0 (unless all values are far above it) to a little above nearly all values, so an initial spike cannot dominate."""
+    """Choose limits from 0 (unless all values are far above it) to just above nearly all values, ignoring initial spikes."""
     finite = panel.values[np.isfinite(panel.values)]
     high = max(float(np.quantile(finite, 0.99)), float(np.nanmax(panel.smooth)))
     low = float(finite.min())

@@ -62,13 +62,13 @@ class RunStory:
     problems: list[str] = field(default_factory=list)
 
     def of(self, kind: type[ManifestT]) -> Iterator[tuple[StoredManifest, ManifestT]]:
-        """All manifests of a kind, with their locations."""
+        """Yield all manifests of a kind, with their locations."""
         for stored in self.manifests.values():
             if isinstance(stored.manifest, kind):
                 yield stored, stored.manifest
 
     def get(self, digest: str, kind: type[ManifestT]) -> ManifestT | None:
-        """The manifest with a digest, if it exists and is of that kind."""
+        """Return the manifest with a digest, if it exists and is of that kind."""
         stored = self.manifests.get(digest)
         return stored.manifest if stored and isinstance(stored.manifest, kind) else None
 
@@ -110,7 +110,7 @@ def artifact(story: RunStory, task: str, name: str) -> BlobRef | None:
 
 
 def manifest_uris(values: dict[str, Any]) -> list[str]:
-    """All addresses of manifests in inputs or outputs; a value may contain several, separated by spaces."""
+    """List all addresses of manifests in inputs or outputs; a value may contain several, separated by spaces."""
     addresses = (address for value in values.values() if isinstance(value, str) for address in value.split())
     return [address for address in addresses if MANIFEST_NAME.match(address)]
 

@@ -47,7 +47,7 @@ class Stage:
 
 
 def stages(story: RunStory, config: ReportConfig) -> list[Stage]:
-    """All training stages of a run, earliest first."""
+    """Describe all training stages of a run, earliest first."""
     checkpoints = list(story.of(Checkpoint))
     checkpoints.sort(key=lambda pair: _depth(story, pair[0].digest))
     return [_stage(story, stored, checkpoint, config) for stored, checkpoint in checkpoints]
@@ -98,7 +98,7 @@ def _files(story: RunStory, task: str) -> dict[str, str]:
 
 
 def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
-    """Steps (T,), losses by source (T,), and learning rate (T,) of a history; only ``loss`` if there are no losses by source.
+    """Extract steps, losses by source, and learning rate, each (T,), from a history; only ``loss`` if there are none by source.
 
     Raises:
         KeyError: the column ``step`` or all losses are missing.
@@ -124,7 +124,7 @@ def _figure(
 
 
 def _ends(steps: np.ndarray) -> tuple[slice, slice]:
-    """Slices of the first and the last twentieth of the steps, at least one step each."""
+    """Return slices of the first and the last twentieth of the steps, at least one step each."""
     share = max(1, steps.size // 20)
     return slice(0, share), slice(steps.size - share, None)
 

@@ -40,7 +40,7 @@ class Diagram:
 
 
 def task_graph(story: RunStory) -> Diagram | None:
-    """Graph of tasks and their dependencies; None if there are no tasks."""
+    """Draw the graph of tasks and their dependencies; None if there are no tasks."""
     records = {record.task: record for record in story.tasks}
     if not records:
         return None
@@ -57,7 +57,7 @@ def task_graph(story: RunStory) -> Diagram | None:
 
 
 def lineage_graph(manifests: Mapping[str, Manifest | None]) -> Diagram | None:
-    """Graph of manifests and their parents; None if there are none.
+    """Draw the graph of manifests and their parents; None if there are none.
 
     Args:
         manifests: digest -> manifest, None if unreadable; results come before their ancestors.

@@ -122,7 +122,7 @@ def _layers(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _chain(boxes: dict[str, Box], edge: tuple[str, str]) -> list[str]:
-    """Nodes along an edge, including new dummy nodes; adjacency is recorded in both directions."""
+    """List the nodes along an edge, including new dummy nodes; adjacency is recorded in both directions."""
     source, target = edge
     chain = [source]
     for layer in range(boxes[source].layer + 1, boxes[target].layer):
@@ -181,7 +181,7 @@ def _spread(row: list[Box], preferred: list[float], node_width: float, gap: floa
 
 
 def _path(chain: list[Box], node_height: float) -> str:
-    """A smooth path from the bottom of the first node to the top of the last one."""
+    """Draw a smooth path from the bottom of the first node to the top of the last one."""
     start = chain[0]
     parts = [f"M{start.x:g},{start.y + node_height:g}"]
     y = start.y + node_height

@@ -33,7 +33,7 @@ MEASURED = {"tokens_per_s": ("tokens/s", 1.0), "mfu": ("MFU, %", 100.0), "memory
 
 
 def measures(columns: Mapping[str, np.ndarray], rows: list[dict[str, Any]], config: ReportConfig, name: str) -> Markup | None:
-    """One figure with a small plot for each available column; None if there are none.
+    """Draw one figure with a small plot for each available column; None if there are none.
 
     Args:
         columns: columns of the history, each (T,), including ``step``.
@@ -62,12 +62,12 @@ def _panel(title: str, steps: np.ndarray, values: np.ndarray, config: ReportConf
 
 
 def thinned(number: int, most: int) -> np.ndarray:
-    """Indices of at most ``most`` evenly spaced points, including the first and the last."""
+    """Return the indices of at most ``most`` evenly spaced points, including the first and the last."""
     return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
 
 
 def smoothed(values: np.ndarray, width: float) -> np.ndarray:
-    """Centred Gaussian-weighted mean that skips gaps; same shape as ``values``.
+    """Compute the centred Gaussian-weighted mean that skips gaps; same shape as ``values``.
 
     Args:
         values: (T,), NaN for gaps.
@@ -82,7 +82,7 @@ def smoothed(values: np.ndarray, width: float) -> np.ndarray:
 
 
 def measured_rows(story: RunStory, task: str) -> list[dict[str, Any]]:
-    """Rows of a task's metrics.jsonl; none, with a remark on the page, if they cannot be read."""
+    """Read the rows of a task's metrics.jsonl; none, with a remark on the page, if they cannot be read."""
     try:
         ref = artifact(story, task, "metrics.jsonl")
         lines = story.store.get_bytes(ref).decode().splitlines() if ref else []

@@ -67,13 +67,13 @@ class Filtered:
 
 
 def mixtures(story: RunStory) -> list[MixtureView]:
-    """All mixtures of the run, those with the most sources first."""
+    """List all mixtures of the run, those with the most sources first."""
     views = [_mixture(stored.producer, stored.digest, mix) for stored, mix in story.of(DataMix)]
     return sorted(views, key=lambda mixture: -len(mixture.parts))
 
 
 def filters(story: RunStory) -> list[Filtered]:
-    """Samples read, dropped and kept for each source."""
+    """List the samples read, dropped and kept for each source."""
     return [
         Filtered(
             name=name,

@@ -60,7 +60,7 @@ REMEDIES = {
 
 
 def failures(story: RunStory) -> list[Failure]:
-    """Failed and unfinished tasks."""
+    """List the failed and unfinished tasks."""
     return [
         Failure(task=record.task, ending=record.ending, attempts=record.attempts, remedy=_remedy(record.ending))
         for record in story.tasks
@@ -90,7 +90,7 @@ def timeline(story: RunStory) -> list[Bar]:
 
 
 def elapsed(story: RunStory) -> float | None:
-    """Seconds from the first start to the last end."""
+    """Return the seconds from the first start to the last end."""
     starts = [record.started for record in story.tasks if record.started]
     ends = [record.ended for record in story.tasks if record.ended]
     return (max(ends) - min(starts)).total_seconds() if starts and ends else None
@@ -102,7 +102,7 @@ def started(story: RunStory) -> datetime | None:
 
 
 def cards(story: RunStory, trained: list[Stage], reports: list[Scored], versus: Comparison | None) -> list[Card]:
-    """Key figures of the run, as far as available."""
+    """List the key figures of the run, as far as available."""
     key_figures = [*_score_cards(reports), *_tuning_card(versus)]
     if trained:
         main = max(trained, key=lambda stage: stage.checkpoint.images_seen)
@@ -119,7 +119,7 @@ def cards(story: RunStory, trained: list[Stage], reports: list[Scored], versus: 
 
 
 def _score_cards(reports: list[Scored]) -> list[Card]:
-    """Cards for captions and for the task with the largest few-shot gain, both of the base model if there is one."""
+    """Create the cards for captions and for the task with the largest few-shot gain, both of the base model if there is one."""
     if not reports:
         return []
     base, score_cards = reports[0], []
@@ -164,12 +164,12 @@ def _gain(row: Row) -> float:
 
 
 def best_shots(row: Row) -> int:
-    """Number of demonstrations with the best score."""
+    """Return the number of demonstrations with the best score."""
     return max(row.cells, key=lambda shots: (row.cells[shots].score.value, -shots))
 
 
 def verdict(story: RunStory, status: str) -> tuple[str, str]:
-    """The run's outcome in a word or two, and its tone (good or bad)."""
+    """Return the run's outcome in a word or two, and its tone (good or bad)."""
     if failures(story) or status in ("Failed", "Error"):
         return "failed", "bad"
     decisions = [decision for _, decision in story.of(GateDecision)]

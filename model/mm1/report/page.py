@@ -108,7 +108,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
 
 
 def environment() -> Environment:
-    """Jinja2 environment with autoescaping and the page's filters."""
+    """Create the Jinja2 environment with autoescaping and the page's filters."""
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -126,7 +126,7 @@ def environment() -> Environment:
 
 
 def where(record: TaskRecord) -> dict[str, Any]:
-    """Location and circumstances of a task's run, for display."""
+    """Describe where and how a task ran."""
     host = {("host" if name == "name" else name): value for name, value in record.host.items()}
     times = {"started": record.started, "ended": record.ended, "attempts": record.attempts}
     return {"step": record.step} | times | host | {"cache key": record.cache_key[:16], "code": record.code[:16]}

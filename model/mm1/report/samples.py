@@ -91,7 +91,7 @@ class SequenceView:
 
 
 def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[SequenceView]:
-    """One sequence, or a few documents, of each source of the run."""
+    """Show one sequence, or a few documents, of each source of the run."""
     views: dict[str, SequenceView] = {}
     for stored, mix in sorted(story.of(DataMix), key=lambda pair: -len(pair[1].sources)):
         raw = story.get(mix.raw, RawData)
@@ -118,7 +118,7 @@ def _guarded(name: str, make: Callable[[], SequenceView]) -> SequenceView:
 def _sequence(
     store: Store, mix: DataMix, raw: RawData, number: int, album: Album, config: ReportConfig, mixture: str
 ) -> SequenceView:
-    """The first sequence of a source in a mixture."""
+    """Show the first sequence of a source in a mixture."""
     opened = open_mix(store, mix, raw)
     planned = (opened.plan[index] for index in range(SEARCHED_SEQUENCES))
     spans = next((sequence.spans for sequence in planned if sequence.source == number), [])
@@ -128,7 +128,7 @@ def _sequence(
 def sequence_of(
     opened: OpenMix, spans: Sequence[SampleSpan], name: str, album: Album, config: ReportConfig, mixture: str
 ) -> SequenceView:
-    """A packed sequence as the model gets it; damaged documents are marked."""
+    """Show a packed sequence as the model gets it; damaged documents are marked."""
     mix = opened.mix
     lengths = [
         _token_parts(opened.readers[span.source][span.shard].index.parts(span.row), mix.image_tokens, span) for span in spans
@@ -157,7 +157,7 @@ def sequence_of(
 
 
 def single_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> SequenceView:
-    """The first complete documents of a source."""
+    """Show the first complete documents of a source."""
     tokenizer = TextTokenizer.from_store(store, raw.tokenizer)
     documents = []
     for reader in open_shards(store, raw.sources[name].shards[:1]):
@@ -181,7 +181,7 @@ class _TokenPart:
 
 
 def _token_parts(parts: Sequence[int], image_tokens: int, span: SampleSpan | None) -> list[_TokenPart]:
-    """The parts of a document covered by a span. ``parts``: tokens of each text part, -1 for an image."""
+    """List the parts of a document covered by a span. ``parts``: tokens of each text part, -1 for an image."""
     covered, position = [], 0
     for number, count in enumerate(parts):
         length = image_tokens if count == IMAGE_PLACE else count
@@ -195,7 +195,7 @@ def _token_parts(parts: Sequence[int], image_tokens: int, span: SampleSpan | Non
 
 
 def _strip(token_parts: list[_TokenPart], span: SampleSpan, length: int) -> tuple[float, list[StripPart]]:
-    """A document's share of its sequence, and the shares of text and images within it."""
+    """Compute a document's share of its sequence, and the shares of text and images within it."""
     total = span.stop - span.start
     strip: list[StripPart] = []
     for is_image, group in groupby(token_parts, key=lambda token_part: token_part.is_image):

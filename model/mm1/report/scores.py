@@ -108,7 +108,7 @@ class Comparison:
 
 
 def distance(score: Score, baseline: Score) -> float:
-    """Difference ``score`` minus ``other`` in standard errors of the difference of independent means."""
+    """Compute ``score`` minus ``baseline`` in standard errors of the difference of independent means."""
     spread = math.hypot(score.stderr, baseline.stderr)
     if spread == 0:
         return 0.0 if score.value == baseline.value else math.copysign(math.inf, score.value - baseline.value)
@@ -116,7 +116,7 @@ def distance(score: Score, baseline: Score) -> float:
 
 
 def evaluations(story: RunStory) -> list[Scored]:
-    """All evaluation reports of the run, base models before tuned ones."""
+    """List all evaluation reports of the run, base models before tuned ones."""
     order = {stage: index for index, stage in enumerate(STAGES)}
     reports = [_scored(story, stored, report) for stored, report in story.of(EvalReport)]
     return sorted(reports, key=lambda scored: order.get(scored.checkpoint.stage if scored.checkpoint else "", len(order)))
@@ -135,7 +135,7 @@ def comparison(story: RunStory, reports: list[Scored]) -> Comparison | None:
 
 
 def _ancestor_digests(story: RunStory, digest: str) -> set[str]:
-    """Digests of all ancestors of a checkpoint."""
+    """Collect the digests of all ancestors of a checkpoint."""
     seen: set[str] = set()
     queue = [digest]
     while queue:
@@ -203,7 +203,7 @@ def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
 
 
 def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
-    """One plot per task evaluated with several numbers of demonstrations, in its main metric."""
+    """Draw one plot per task evaluated with several numbers of demonstrations, in its main metric."""
     best: dict[str, Row] = {}
     for row in rows:
         rank = PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED)

@@ -15,7 +15,7 @@ _NO_BUCKET = re.compile(r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9]+(\.[0-9]+
 
 
 def scheme_of(address: str) -> str:
-    """Scheme of an address, such as ``s3``; empty for a path."""
+    """Return the scheme of an address, such as ``s3``; empty for a path."""
     match = _SCHEME.match(address)
     return match[1] if match else ""
 

@@ -42,7 +42,7 @@ class BlobRef(BaseModel):
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 of bytes, in hexadecimal."""
+    """Compute the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -54,7 +54,7 @@ def digest_of_file(path: Path) -> BlobRef:
 
 
 def blob_key(ref: BlobRef | str) -> str:
-    """Object name of a blob."""
+    """Return the object name of a blob."""
     sha256 = ref if isinstance(ref, str) else ref.sha256
     return f"blobs/{sha256[:2]}/{sha256}"
 
@@ -91,7 +91,7 @@ class Store(ABC):
 
     @abstractmethod
     def modified(self, key: str) -> float:
-        """Time of an object's last write, s since 1970. Raises DataError if it does not exist."""
+        """Return the time of an object's last write, s since 1970. Raises DataError if it does not exist."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
@@ -103,7 +103,7 @@ class Store(ABC):
 
     @abstractmethod
     def local_path(self, ref: BlobRef) -> Path:
-        """A blob as a read-only local file (the local store's own file, or a verified cached copy)."""
+        """Provide a blob as a read-only local file (the local store's own file, or a verified cached copy)."""
 
     # -- blobs ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Store(ABC):
         self.write_file(key, path)
 
     def scratch(self) -> Path:
-        """Local folder for files to be passed to :meth:`take_file` or :meth:`take_blob`."""
+        """Return the local folder for files to be passed to :meth:`take_file` or :meth:`take_blob`."""
         return Path(tempfile.gettempdir())
 
     def clear_scratch(self, min_age_s: float) -> int:

@@ -94,7 +94,7 @@ class LocalStore(Store):
             self.write_file(key, path)
 
     def scratch(self) -> Path:
-        """The store's own scratch folder, which is never listed."""
+        """Return the store's own scratch folder, which is never listed."""
         return self.root / SCRATCH
 
     def clear_scratch(self, min_age_s: float) -> int:
@@ -124,7 +124,7 @@ class LocalStore(Store):
         return self._path(key).is_file()
 
     def modified(self, key: str) -> float:
-        """Modification time of an object."""
+        """Return the modification time of an object."""
         try:
             return self._path(key).stat().st_mtime
         except FileNotFoundError:
@@ -142,7 +142,7 @@ class LocalStore(Store):
         self._path(key).unlink(missing_ok=True)
 
     def local_path(self, ref: BlobRef) -> Path:
-        """The blob's own file; no copy is made."""
+        """Return the blob's own file; no copy is made."""
         path = self._path(blob_key(ref))
         if not path.is_file():
             raise DataError(f"{self.uri}/{blob_key(ref)} does not exist")

@@ -136,7 +136,7 @@ class S3Store(Store):
         return True
 
     def modified(self, key: str) -> float:
-        """Time of an object's last write."""
+        """Return the time of an object's last write."""
         stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         return stat.last_modified.timestamp() if stat.last_modified else time.time()
 

@@ -49,7 +49,7 @@ class ImageFolder:
         return len(self.scenes)
 
     def file_name(self, image_id: int) -> str:
-        """COCO file name of an image."""
+        """Return the COCO file name of an image."""
         return f"{image_id:012d}.jpg"
 
     def write(self, folder: Path, image_size_px: int, noise: np.random.Generator) -> None:
@@ -99,7 +99,7 @@ def _write_captions(folder: Path, name: str, images: ImageFolder, image_ids: lis
 
 
 def _about(images: ImageFolder, image_ids: list[int], sampler: SceneSampler, targets: list[Object | None]) -> list[QuestionRow]:
-    """One plain question per image, all kinds equally often; ``targets`` are the objects to ask about, or None for any."""
+    """Ask one plain question per image, all kinds equally often; ``targets`` are the objects to ask about, or None for any."""
     rows: list[QuestionRow] = []
     for number, (image_id, target) in enumerate(zip(image_ids, targets, strict=True)):
         scene = images.scenes[image_id - 1]
@@ -134,7 +134,7 @@ def _vague(images: ImageFolder, sampler: SceneSampler, count: int) -> list[Quest
 def _novel(
     images: ImageFolder, items: SceneSampler, demos: SceneSampler, count: int
 ) -> tuple[list[QuestionRow], list[QuestionRow]]:
-    """Episodes of two invented names: one question and four demonstrations per name, in mixed order."""
+    """Create episodes of two invented names: one question and four demonstrations per name, in mixed order."""
     questions: list[QuestionRow] = []
     demonstrations: list[QuestionRow] = []
     rng = items.rng

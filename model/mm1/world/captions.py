@@ -28,7 +28,7 @@ VAGUE_SHARE_OF_QUESTIONS = 0.1
 
 
 def _pair(sampler: SceneSampler, rng: Random, config: WorldConfig) -> tuple[Scene, str, str]:
-    """A scene, its caption and the caption's kind."""
+    """Draw a scene with its caption and the caption's kind."""
     draw = rng.random()
     if draw < config.synthetic_share:
         scene = sampler.any()
@@ -46,7 +46,7 @@ def _pair(sampler: SceneSampler, rng: Random, config: WorldConfig) -> tuple[Scen
 
 
 def _record(key: str, caption: str, kind: str, image: bytes, side: int) -> dict[str, object]:
-    """img2dataset's metadata of one pair."""
+    """Create img2dataset's metadata of one pair."""
     return {
         "caption": caption,
         "caption_kind": kind,

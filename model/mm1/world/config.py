@@ -75,12 +75,12 @@ class WorldConfig(Config):
         return self
 
     def demonstrations(self, task: str) -> int:
-        """Maximum number of demonstrations for an item of a benchmark task."""
+        """Return the maximum number of demonstrations for an item of a benchmark task."""
         return {"text": 0, "novel": 2 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
 
     @classmethod
     def small(cls, seed: int = 0) -> Self:
-        """A world with a few dozen samples per part, written in well under a second, for tests."""
+        """Return a world with a few dozen samples per part, written in well under a second, for tests."""
         return cls(
             seed=seed,
             num_captions=60,

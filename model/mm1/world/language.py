@@ -59,12 +59,12 @@ COMPARE_QUESTION = "which has more ?"
 
 
 def words_of(thing: Object) -> tuple[str, str, str]:
-    """Size, colour and shape of an object, as words."""
+    """Return the size, colour and shape of an object, as words."""
     return SIZES[thing.size], COLOURS[thing.colour], SHAPES[thing.shape]
 
 
 def phrase(thing: Object) -> str:
-    """Full description of an object: "big red circle"."""
+    """Return the full description of an object: "big red circle"."""
     return " ".join(words_of(thing))
 
 
@@ -74,23 +74,23 @@ def join(items: Sequence[str]) -> str:
 
 
 def caption(scene: Scene) -> str:
-    """Full caption of a scene, with objects in the order of their places."""
+    """Return the full caption of a scene, with objects in the order of their places."""
     return join([f"a {phrase(thing)}" for thing in scene.objects])
 
 
 def rich_caption(scene: Scene) -> str:
-    """The synthetic caption: the full caption, followed by a sentence about the tag."""
+    """Return the synthetic caption: the full caption, followed by a sentence about the tag."""
     return f"{CAPTION_TEMPLATE.format(caption=caption(scene))} tag {TAGS[scene.tag]} ."
 
 
 def partial_phrase(thing: Object, rng: Random) -> str:
-    """An object described by one or two of its attributes, in the order size, colour, shape."""
+    """Describe an object by one or two of its attributes, in the order size, colour, shape."""
     kept = sorted(rng.sample(range(3), rng.choice((1, 2))))
     return " ".join(words_of(thing)[index] for index in kept)
 
 
 def alt_text(scene: Scene, rng: Random, junk: float = 0.12) -> str:
-    """A noisy alt text: one or two objects with some attributes, possibly a prefix and the tag; or junk."""
+    """Draw a noisy alt text: one or two objects with some attributes, possibly a prefix and the tag; or junk."""
     if rng.random() < junk:
         return rng.choice(JUNK) + " ."
     named = rng.sample(scene.objects, min(len(scene.objects), rng.choice((1, 2))))
@@ -103,7 +103,7 @@ def alt_text(scene: Scene, rng: Random, junk: float = 0.12) -> str:
 
 
 def question(kind: str, scene: Scene, thing: Object) -> tuple[str, str]:
-    """A question of one kind about an object of a scene (or about the scene), with its answer.
+    """Ask a question of one kind about an object of a scene (or about the scene); returns question and answer.
 
     A question about the shape refers to the object by its place, which is unique.
     """
@@ -120,7 +120,7 @@ def question(kind: str, scene: Scene, thing: Object) -> tuple[str, str]:
 
 
 def vague_answer(kind: str, thing: Object) -> str:
-    """Answer to the vague question if the page means ``kind``."""
+    """Return the answer to the vague question if the page means ``kind``."""
     return words_of(thing)[("size", "colour", "shape").index(kind)]
 
 
@@ -130,15 +130,15 @@ def ask(question: str, answer: str) -> str:
 
 
 def num_words(text: str) -> int:
-    """Number of words in a text, which equals its number of tokens."""
+    """Return the number of words in a text, which equals its number of tokens."""
     return text.count(" ") + 1
 
 
 def home_of(animal: str) -> str:
-    """Home of an animal."""
+    """Return the home of an animal."""
     return HOMES[LIVES_IN[animal]]
 
 
 def food_of(animal: str) -> str:
-    """Food of an animal."""
+    """Return the food of an animal."""
     return FOODS[EATS[animal]]

@@ -43,7 +43,7 @@ _STYLES: tuple[Callable[[Object], str], ...] = (
 
 
 def concepts(kind: str, count: int, sampler: SceneSampler) -> list[Concept]:
-    """Distinct concepts of one kind, without held-out pairs; no more than the kind has."""
+    """Draw distinct concepts of one kind, without held-out pairs; no more than the kind has."""
     rng = sampler.rng
     if kind == "shape":
         return [{"shape": shape} for shape in rng.sample(range(NUM_SHAPES), min(count, NUM_SHAPES))]
@@ -115,7 +115,7 @@ _PAGES = {"novel": _novel, "style": _style, "quiz": _quiz, "story": _story}
 
 
 def page(sampler: SceneSampler, config: WorldConfig) -> tuple[str, list[Entry]]:
-    """One page of a random kind (:data:`PAGE_KINDS`): the kind and its entries, within ``tokens_per_document``."""
+    """Draw one page of a random kind (:data:`PAGE_KINDS`): the kind and its entries, within ``tokens_per_document``."""
     rng = sampler.rng
     kind = rng.choices(list(PAGE_KINDS), list(PAGE_KINDS.values()))[0]
     entries: list[Entry] = []

@@ -104,7 +104,7 @@ def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.
 
 
 def _coverage(start_N: Floats, bits: int, bit_px: float, side: int) -> Floats:
-    """Fraction of each of ``side`` pixels covered by each bit along one axis, (N, side, bits)."""
+    """Compute the fraction of each of ``side`` pixels covered by each bit along one axis, (N, side, bits)."""
     pixel = np.arange(side, dtype=np.float32)[None, :, None]
     left = start_N[:, None, None] + np.arange(bits, dtype=np.float32)[None, None, :] * np.float32(bit_px)
     overlap: Floats = np.clip(np.minimum(pixel + 1, left + np.float32(bit_px)) - np.maximum(pixel, left), 0, 1)

@@ -59,13 +59,13 @@ class Split(Enum):
 
 
 def split_class(scene: Scene) -> int:
-    """Class of a scene, 0 to 15, which determines its :class:`Split`."""
+    """Compute the class of a scene, 0 to 15, which determines its :class:`Split`."""
     flat = [value for thing in scene.objects for value in thing]
     return zlib.crc32(bytes([*flat, scene.tag, scene.background])) & 15
 
 
 def held_out_pairs(config: WorldConfig) -> frozenset[Pair]:
-    """The (shape, colour) pairs excluded from all training parts; they have no shape and no colour in common."""
+    """Select the (shape, colour) pairs excluded from all training parts; they have no shape and no colour in common."""
     rng = streams.choices(config.seed, "held-out pairs")
     shapes = rng.sample(range(NUM_SHAPES), config.held_out_pairs)
     colours = rng.sample(range(NUM_COLOURS), config.held_out_pairs)
@@ -100,7 +100,7 @@ class SceneSampler:
     def single(
         self, shape: int | None = None, colour: int | None = None, size: int | None = None, place: int | None = None
     ) -> Scene:
-        """One object; unspecified attributes are drawn uniformly."""
+        """Draw one object; unspecified attributes are drawn uniformly."""
         rng = self.rng
         if shape is None or colour is None:
             fits = self.pairs
@@ -112,7 +112,7 @@ class SceneSampler:
         return self.finish([Object(shape, colour, size, place)])
 
     def several(self, first: Pair | None = None, count: int | None = None) -> Scene:
-        """Two or three objects of different shapes; ``first`` fixes one of them."""
+        """Draw two or three objects of different shapes; ``first`` fixes one of them."""
         rng = self.rng
         count = count or rng.choice((2, 3))
         shapes = rng.sample(range(NUM_SHAPES), count)
@@ -127,11 +127,11 @@ class SceneSampler:
         return self.finish(objects)
 
     def any(self) -> Scene:
-        """One object or several, with equal probability."""
+        """Draw one object or several, with equal probability."""
         return self.single() if self.rng.random() < 0.5 else self.several()
 
     def held_out_scene(self) -> tuple[Scene, Pair]:
-        """A scene with exactly one held-out pair, and that pair."""
+        """Draw a scene with exactly one held-out pair, and that pair."""
         pair = self.rng.choice(self.held_out)
         scene = self.single(*pair) if self.rng.random() < 0.5 else self.several(first=pair)
         return scene, pair

@@ -36,7 +36,7 @@ def _sums(sampler: SceneSampler) -> TextItem:
 
 
 def _copy(sampler: SceneSampler) -> TextItem:
-    """Pieces of a ring of words; the question is which word follows one of them."""
+    """Write pieces of a ring of words; the question is which word follows one of them."""
     rng = sampler.rng
     ring = ring_of_words(rng)
     ring_pieces = pieces(ring, 3, rng)
@@ -45,7 +45,7 @@ def _copy(sampler: SceneSampler) -> TextItem:
 
 
 def _binding(sampler: SceneSampler) -> TextItem:
-    """Two things, each named four times in mixed order, followed by one of them again."""
+    """Name two things four times each in mixed order, followed by one of them again."""
     rng = sampler.rng
     things, names = bound_things(2, sampler), rng.sample(language.NONCE_WORDS, 2)
     order = [0, 1] * 4

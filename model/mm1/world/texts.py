@@ -41,7 +41,7 @@ NOTED_WORDS = ("shapes", "colours", "full", "describe", "detail", "list", "user"
 
 
 def bound_things(count: int, sampler: SceneSampler) -> list[str]:
-    """Different things to be named, all described in one of the :data:`THING_FORMS`."""
+    """Draw different things to be named, all described in one of the :data:`THING_FORMS`."""
     rng = sampler.rng
     form = rng.choices(list(THING_FORMS), list(THING_FORMS.values()))[0]
     if form == "bare":
@@ -51,7 +51,7 @@ def bound_things(count: int, sampler: SceneSampler) -> list[str]:
 
 
 def binding(sampler: SceneSampler) -> str:
-    """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
+    """Write things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
     rng = sampler.rng
     things = bound_things(rng.choice(NUM_THINGS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
@@ -62,7 +62,7 @@ def binding(sampler: SceneSampler) -> str:
 
 
 def scene_question(sampler: SceneSampler) -> tuple[str, str, str]:
-    """A scene in words, a question about it, and the answer."""
+    """Draw a scene in words, with a question about it and the answer."""
     rng = sampler.rng
     scene = sampler.several()
     description = " ".join(f"a {language.phrase(thing)} is at the {PLACES[thing.place]} ." for thing in scene.objects)
@@ -76,7 +76,7 @@ def _scene(sampler: SceneSampler) -> str:
 
 
 def facts_about(animal: str) -> tuple[tuple[str, str], ...]:
-    """Facts about an animal, as beginnings and endings of sentences: two statements and two questions."""
+    """State facts about an animal as beginnings and endings of sentences: two statements and two questions."""
     home, food = language.home_of(animal), language.food_of(animal)
     return (
         (f"the {animal} lives in the", home),
@@ -99,12 +99,12 @@ def _sums(sampler: SceneSampler) -> str:
 
 
 def ring_of_words(rng: Random) -> list[str]:
-    """Distinct words, each followed by the next one in this document, and the last by the first."""
+    """Draw distinct words, each followed by the next one in this document, and the last by the first."""
     return rng.sample(RING_WORDS, rng.randint(4, 10))
 
 
 def pieces(ring: list[str], count: int, rng: Random) -> list[str]:
-    """The whole ring, followed by ``count`` pieces of two to six words with random starts."""
+    """Write the whole ring, followed by ``count`` pieces of two to six words with random starts."""
     result = [" ".join([*ring, ring[0]])]
     for _ in range(count):
         start = rng.randrange(len(ring))

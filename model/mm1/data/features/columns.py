@@ -54,7 +54,7 @@ VIEW_OF = {column: view for view, table in COLUMNS.items() for column in table.c
 
 
 def schema_of(view: str) -> pa.Schema:
-    """Schema of a view's parquet files."""
+    """Return the schema of a view's parquet files."""
     table = COLUMNS[view]
     time = pa.timestamp("us", tz="UTC")
     fields = [(table.entity, pa.string()), (EVENT, time), (CREATED, time), *((name, pa.float64()) for name in table.columns)]

@@ -37,7 +37,7 @@ class NewData(NamedTuple):
 
 
 def mix_key(sources: Sequence[str]) -> str:
-    """Object name of the pointer to the latest mixture of a set of sources."""
+    """Return the object name of the pointer to the latest mixture of a set of sources."""
     return f"{MIXES}{'+'.join(sorted(sources))}.json"
 
 

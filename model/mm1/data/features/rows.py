@@ -28,7 +28,7 @@ FEATURES = "features/"
 
 
 def row_key(view: str, name: str) -> str:
-    """Object name of a file of rows."""
+    """Return the object name of a file of rows."""
     return f"{FEATURES}{view}/{name}.parquet"
 
 
@@ -96,7 +96,7 @@ def push_scores(store: Store, scores: Mapping[str, float], at: datetime) -> str:
 
 
 def source_key(raw_digest: str, name: str) -> str:
-    """Key of a source of a RawData manifest."""
+    """Return the key of a source of a RawData manifest."""
     return f"{raw_digest}/{name}"
 
 
@@ -113,7 +113,7 @@ def write_rows(store: Store, view: str, name: str, rows: Iterable[Mapping[str, A
 
 
 def known_shards(store: Store) -> set[str]:
-    """Shards recorded in the feature store."""
+    """List the shards recorded in the feature store."""
     return set(read_rows(store, "shard_stats", ["shard"])["shard"].to_pylist())
 
 
@@ -135,7 +135,7 @@ def read_rows(store: Store, view: str, columns: list[str] | None = None) -> pa.T
 
 
 def row_keys(store: Store, view: str) -> list[str]:
-    """Objects with rows of a view."""
+    """List the objects with rows of a view."""
     return [key for key in store.list(f"{FEATURES}{view}/") if key.endswith(".parquet")]
 
 
@@ -151,5 +151,5 @@ def gather_rows(store: Store, folder: Path) -> Path:
 
 
 def fingerprint_of(store: Store) -> str:
-    """A fingerprint of the feature rows: files are immutable, so their names are sufficient."""
+    """Compute a fingerprint of the feature rows: files are immutable, so their names are sufficient."""
     return digest_of("\n".join(store.list(FEATURES)).encode())

@@ -37,7 +37,7 @@ class Document:
     """K images in order: encoded, decoded (P, P, 3) if documents are kept, or the error."""
 
     def places(self, start: int, stop: int) -> range:
-        """Indices of the images that begin between two tokens."""
+        """Find the indices of the images that start between two tokens."""
         first, after = np.searchsorted(self.image_starts, (start, stop))
         return range(int(first), int(after))
 

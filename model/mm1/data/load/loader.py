@@ -196,7 +196,7 @@ class MixtureLoader:
             filled.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Position to resume from: the first sequence of the global batch that is not yet fully consumed, and its cursors."""
+        """Return the position to resume from: the start of the first global batch not yet fully consumed, and its cursors."""
         sequence = self._next_sequence()
         return {"sequence": sequence, "cursors": self._opened.plan.cursors(sequence)}
 

@@ -54,7 +54,7 @@ class Mixture:
         return source, periods * int(self._before[-1, source]) + int(self._before[position, source])
 
     def counts(self, num_sequences: int) -> list[int]:
-        """Number of sequences of each source among the first ``num_sequences``."""
+        """Return the number of sequences of each source among the first ``num_sequences``."""
         periods, position = divmod(num_sequences, self.period)
         return [int(count) for count in periods * self._before[-1] + self._before[position]]
 
@@ -101,7 +101,7 @@ def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, floa
 
 
 def _sequences_per_period(weights: Sequence[float]) -> list[int]:
-    """Number of sequences of each source in one period."""
+    """Compute the number of sequences of each source in one period."""
     exact = [_simplest_fraction(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not sum(exact) > 0:
         raise ConfigurationError(f"weights {list(weights)} must not be negative or sum to zero")

@@ -52,12 +52,12 @@ class OpenMix:
         self.readers[source][shard].prefetch(row)
 
     def num_tokens(self, source: int, shard: int, row: int) -> int:
-        """Number of tokens of a sample according to the index, including image tokens."""
+        """Return the number of tokens of a sample according to the index, including image tokens."""
         index = self.readers[source][shard].index
         return int(index.num_text_tokens[row]) + int(index.num_images[row]) * self.mix.image_tokens
 
     def decoded_bytes(self) -> int:
-        """Approximate memory for all decoded samples of the mixture."""
+        """Estimate the memory for all decoded samples of the mixture."""
         image_bytes = 3 * self.mix.image_size_px**2
         tokens = sum(source.num_text_tokens + source.num_images * self.mix.image_tokens for source in self.mix.sources)
         images = sum(source.num_images for source in self.mix.sources)
@@ -113,7 +113,7 @@ def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> Mixt
 
 
 def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> SourceStream:
-    """Packed sequences of a single source."""
+    """Create the packed sequences of a single source."""
     name = mix.sources[number].name
     return SourceStream(
         name,
@@ -126,12 +126,12 @@ def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> S
 
 
 def limits_of(mix: DataMix) -> PackingLimits:
-    """Limits on the mixture's sequences."""
+    """Return the limits on the mixture's sequences."""
     return PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
 
 
 def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
-    """Shards of a source that are part of a mixture.
+    """List the shards of a source that are part of a mixture.
 
     Raises:
         DataError: the data lack the source, or a shard named by the mixture.

@@ -39,11 +39,11 @@ class SampleOrder:
         self._windows = lru_cache(maxsize=2)(self._cut)
 
     def num_windows(self, epoch: int) -> int:
-        """Number of windows in an epoch."""
+        """Return the number of windows in an epoch."""
         return len(self._windows(epoch))
 
     def rows(self, epoch: int, window: int) -> Rows:
-        """Samples of a window, in order.
+        """List the samples of a window, in order.
 
         Returns:
             Shard indices and row indices (samples,).
@@ -117,11 +117,11 @@ class MixedOrder:
         self._first_shard = np.cumsum([0, *(len(order.num_samples) for order in self.orders)])
 
     def num_windows(self, epoch: int) -> int:
-        """Number of windows in an epoch: sources repeat independently, so there is a single endless epoch."""
+        """Return the number of windows in an epoch: sources repeat independently, so there is a single endless epoch."""
         return sys.maxsize
 
     def rows(self, epoch: int, window: int) -> Rows:
-        """Samples of a window, in order; see :meth:`SampleOrder.rows`."""
+        """List the samples of a window, in order; see :meth:`SampleOrder.rows`."""
         start = window * self.window_samples
         before = self.mixture.counts(start)
         sources = np.fromiter((self.mixture.locate(start + position)[0] for position in range(self.window_samples)), np.int64)

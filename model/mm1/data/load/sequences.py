@@ -103,11 +103,11 @@ class SourceStream:
         self._window = None
 
     def cursor(self, number: int) -> Cursor:
-        """Cursor to the window that contains a sequence."""
+        """Return the cursor to the window that contains a sequence."""
         return self._find(number).cursor
 
     def sequence(self, number: int) -> list[SampleSpan]:
-        """Spans of the source's sequence ``number``."""
+        """List the spans of the source's sequence ``number``."""
         window = self._find(number)
         rows = window.sequence(number - window.cursor.first)
         return [
@@ -151,7 +151,7 @@ class SourceStream:
         return _PackedWindow(cursor, table, self.limits)
 
     def _lengths(self, index: ShardIndex) -> tuple[Lengths, Lengths]:
-        """Tokens (including image tokens) and images of a shard's documents."""
+        """Return the tokens (including image tokens) and images of a shard's documents."""
         images = index.num_images.astype(np.int64)
         return index.num_text_tokens + images * self.limits.image_tokens, images
 
@@ -184,7 +184,7 @@ class _PackedWindow:
         return index < len(self.groups)
 
     def sequence(self, index: int) -> list[list[int]]:
-        """Shard, row, start, stop and number of images of each span."""
+        """Return shard, row, start, stop and number of images of each span."""
         rows: list[list[int]] = self._table[self.groups[index]].tolist()
         return rows
 
@@ -217,7 +217,7 @@ class MixturePlan:
         return stream is not None and stream.is_cut(span)
 
     def cursors(self, number: int) -> dict[str, list[int]]:
-        """Cursor of each source at sequence ``number``: plain data for a checkpoint."""
+        """Return the cursor of each source at sequence ``number``: plain data for a checkpoint."""
         with self._lock:
             counts = self.mixture.counts(number) if self.mixture else [number]
             places = zip(self.streams, counts, strict=True)

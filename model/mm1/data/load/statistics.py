@@ -57,7 +57,7 @@ class MixStatistics:
     by_source: dict[str, Tally] = field(default_factory=dict)
 
     def figures(self) -> dict[str, float]:
-        """Total and per-source statistics; per source also its share of all tokens, and its documents begun per sequence."""
+        """Return total and per-source statistics, the latter with the share of all tokens and documents begun per sequence."""
         figures = {"sequences": float(self.total.sequences)} | self.total.figures(self.sequence_length)
         for name, tally in self.by_source.items():
             figures |= {f"{name}/{figure}": value for figure, value in tally.figures(self.sequence_length).items()}
@@ -86,7 +86,7 @@ def measure(plan: MixturePlan, mix: DataMix, num_sequences: int = MEASURED_SEQUE
 
 
 def num_long_documents(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[str, float]:
-    """``<source>/long_documents``: number of documents that do not fit into one sequence."""
+    """Count documents that do not fit into one sequence: ``<source>/long_documents`` -> number."""
     streams = {number: source_stream(mix, number, shard_indexes) for number, shard_indexes in indexes.items()}
     return {f"{mix.sources[number].name}/long_documents": float(stream.num_long) for number, stream in streams.items()}
 
@@ -111,13 +111,13 @@ def sequence_shares(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -
 
 
 def _first_sequences(stream: SourceStream) -> list[list[SampleSpan]]:
-    """Sequences of the first epoch, a few thousand at most."""
+    """List the sequences of the first epoch, a few thousand at most."""
     numbers = takewhile(lambda number: number < MEASURED_SEQUENCES and stream.cursor(number).epoch == 0, count())
     return [stream.sequence(number) for number in numbers]
 
 
 def epochs_of(mix: DataMix, num_sequences: int) -> dict[str, float]:
-    """Epochs over each source after a number of sequences, based on the measured packing."""
+    """Estimate the epochs over each source after a number of sequences, based on the measured packing."""
     epochs = {}
     for source in mix.sources:
         if source.weight:
@@ -129,12 +129,12 @@ def epochs_of(mix: DataMix, num_sequences: int) -> dict[str, float]:
 
 
 def sequences_until(mix: DataMix, max_epochs: float) -> int:
-    """Number of sequences after which the first source reaches ``max_epochs``."""
+    """Return the number of sequences after which the first source reaches ``max_epochs``."""
     return math.floor(max_epochs / max(*epochs_of(mix, 1).values(), 1e-12))
 
 
 def check_epochs(mix: DataMix, num_sequences: int) -> str:
-    """Error message for taking too many sequences of a mixture; empty if the number is allowed."""
+    """Return an error message for taking too many sequences of a mixture; empty if the number is allowed."""
     if mix.max_sequences is None or num_sequences <= mix.max_sequences:
         return ""
     name, epochs = max(epochs_of(mix, num_sequences).items(), key=lambda item: item[1])

@@ -115,7 +115,7 @@ def _near(connection: Any, similarity: float, distance: int) -> list[Drop]:
 
 
 def _matrix(column: Any) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """MinHash values as a matrix (pairs, permutations)."""
+    """Return the MinHash values as a matrix (pairs, permutations)."""
     return np.frombuffer(b"".join(column.to_pylist()), np.uint32).reshape(-1, PERMUTATIONS)
 
 

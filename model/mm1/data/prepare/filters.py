@@ -161,7 +161,7 @@ class Filters:
 
 
 def document_fault(document: Sample, preset: FilterPreset) -> str:
-    """Fault of an interleaved document as a whole; empty if it passes."""
+    """Return the fault of an interleaved document as a whole; empty if it passes."""
     if not document.images:
         return "no_images"
     if len(document.images) > preset.max_document_images:
@@ -173,7 +173,7 @@ def document_fault(document: Sample, preset: FilterPreset) -> str:
 
 
 def text_fault(document: Sample, preset: FilterPreset) -> str:
-    """Fault of a document's text, all nodes together; empty if it passes."""
+    """Return the fault of a document's text, all nodes together; empty if it passes."""
     rules, text = preset.text, "\n".join(document.texts())
     words = text.split()
     if not rules.min_document_words <= len(words) <= rules.max_document_words:

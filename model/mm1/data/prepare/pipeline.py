@@ -174,7 +174,7 @@ def check_sources(parts: Sequence[FilteredPart]) -> None:
 
 
 def training_texts(store: Store, parts: Iterable[FilteredPart], limit: int = MAX_TRAINING_CHARACTERS) -> Iterator[str]:
-    """Texts for training a tokenizer: up to a limit of characters from every source, without special tokens."""
+    """Yield the texts for training a tokenizer: up to a limit of characters from every source, without special tokens."""
     room: dict[str, int] = defaultdict(lambda: limit)
     for part in parts:
         for tar in part.tars:

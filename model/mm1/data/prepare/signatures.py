@@ -83,7 +83,7 @@ class Signatures:
 
 
 def exact_digest(kept: Kept) -> bytes:
-    """Digest of images and texts together, in order: one image with two captions counts as two samples."""
+    """Compute the digest of images and texts together, in order: one image with two captions counts as two samples."""
     digest = blake2b(digest_size=16)
     for part in kept.sample.parts:
         digest.update(kept.digests[part.image] if isinstance(part, ImagePart) else part.text.encode())

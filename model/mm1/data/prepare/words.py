@@ -24,19 +24,19 @@ ENGLISH_SHARE = 0.2
 
 
 def stop_word_share(words: list[str]) -> float:
-    """Fraction of words that are English stop words, ignoring leading and trailing punctuation."""
+    """Compute the fraction of words that are English stop words, ignoring leading and trailing punctuation."""
     stripped = [word.strip(".,;:!?\"'()[]").lower() for word in words]
     return sum(word in STOP_WORDS for word in stripped) / max(1, len(words))
 
 
 def letter_share(text: str) -> float:
-    """Fraction of letters among the non-space characters."""
+    """Compute the fraction of letters among the non-space characters."""
     visible = [character for character in text if not character.isspace()]
     return sum(map(str.isalpha, visible)) / max(1, len(visible))
 
 
 def character_repetition(text: str) -> float:
-    """Fraction of character 10-grams covered by the most frequent ones, as many as the square root of the number of kinds."""
+    """Compute the fraction of character 10-grams covered by the sqrt(n) most frequent of the n distinct ones."""
     counts = Counter(map("".join, zip(*(islice(text, start, None) for start in range(CHARACTERS)), strict=False)))
     total = sum(counts.values())
     if not total:
@@ -46,7 +46,7 @@ def character_repetition(text: str) -> float:
 
 
 def word_repetition(words: list[str]) -> float:
-    """Fraction of word 5-grams that occur more than once."""
+    """Compute the fraction of word 5-grams that occur more than once."""
     counts = Counter(zip(*(islice(words, start, None) for start in range(WORDS)), strict=False))
     total = sum(counts.values())
     return sum(count for count in counts.values() if count > 1) / total if total else 0.0

@@ -34,7 +34,7 @@ def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()
 
 
 def columns_of(file: RawInput) -> list[str]:
-    """Column names of a parquet file.
+    """Read the column names of a parquet file.
 
     Raises:
         DataError: not parquet.
@@ -46,6 +46,6 @@ def columns_of(file: RawInput) -> list[str]:
 
 
 def image_bytes(value: Any) -> bytes:
-    """Image in a cell: bytes, or the structure written by Hugging Face datasets; empty if there is none."""
+    """Extract the image in a cell: bytes, or the structure written by Hugging Face datasets; empty if there is none."""
     value = value.get("bytes") if isinstance(value, dict) else value
     return value if isinstance(value, bytes) else b""

@@ -40,7 +40,7 @@ class RawInput:
         return self.root.local(self.name)
 
     def origin(self, row: object) -> str:
-        """File and row, for messages."""
+        """Format file and row, for messages."""
         return f"{self.name}:{row}"
 
     def read_adjacent(self, name: str, origin: str, folders: Sequence[str] = ("",)) -> bytes:

@@ -27,7 +27,7 @@ class RawRoot(ABC):
 
     @abstractmethod
     def local(self, name: str) -> Path:
-        """Path of a file on the local disk."""
+        """Return the path of a file on the local disk."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -61,7 +61,7 @@ class LocalRoot(RawRoot):
         ]
 
     def local(self, name: str) -> Path:
-        """Path of a file."""
+        """Return the path of a file."""
         return self.folder / name
 
     def read(self, name: str) -> bytes | None:
