@@ -55,7 +55,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         ConfigurationError: the data have no such source.
     """
-    from mm1.data.features.news import last_mix, news_since
+    from mm1.data.features.new_data import last_mix, new_data_since
     from mm1.manifests import RawData
 
     raw = context.load(inputs.data, RawData)
@@ -63,7 +63,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if missing := [name for name in sources if name not in raw.sources]:
         raise ConfigurationError(f"sources: these data have no {missing[0]!r}, only {', '.join(raw.sources)}")
     last = last_mix(context.store, sources)
-    news = news_since(context.store, raw, sources, last.as_of if last else None)
+    news = new_data_since(context.store, raw, sources, last.as_of if last else None)
     decision: Literal["retrain", "wait"] = "retrain" if news.samples >= inputs.min_samples else "wait"
     since = (
         f"the mixture {last.digest[:12]} as of {last.as_of.isoformat(timespec='seconds')}" if last else "ever (no mixture yet)"

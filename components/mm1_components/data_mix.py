@@ -102,10 +102,10 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
-    from mm1.data.features.news import LastMix, remember_mix
+    from mm1.data.features.new_data import LastMix, record_mix
     from mm1.data.features.snapshot import parse_time
     from mm1.data.load.open_mix import limits_of, make_plan, open_indexes
-    from mm1.data.load.statistics import measure, num_long_documents, sequences_until, shares_of_sequences
+    from mm1.data.load.statistics import measure, num_long_documents, sequence_shares, sequences_until
     from mm1.manifests import RawData, manifest_key, split_uri
 
     raw = context.load(inputs.data, RawData)
@@ -119,14 +119,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     limits_of(mix).check()
     indexes = {number: open_indexes(context.store, raw, source) for number, source in enumerate(mix.sources)}
     if mix.weights_by == "token":
-        mix = _with_shares(mix, shares_of_sequences(mix, indexes))
+        mix = _with_shares(mix, sequence_shares(mix, indexes))
     figures = measure(make_plan(mix, indexes), mix).figures() | num_long_documents(mix, indexes)
     mix = mix.model_copy(update={"packing": figures})
     if mix.max_epochs:
         mix = mix.model_copy(update={"max_sequences": sequences_until(mix, mix.max_epochs)})
     context.artifact("summary.md").write_text(_summary(mix, raw, indexes))
     uri = context.publish(mix)
-    remember_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
+    record_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
     return Outputs(manifest=uri)
 
 
@@ -200,9 +200,9 @@ def _with_shares(mix: DataMix, shares: dict[int, float]) -> DataMix:
 
 def _feature_state(inputs: Inputs, store: Store) -> str:
     """The choice of shards depends on the rows of the feature store, too."""
-    from mm1.data.features.rows import state_of
+    from mm1.data.features.rows import fingerprint_of
 
-    return state_of(store) if inputs.thresholds or inputs.as_of else ""
+    return fingerprint_of(store) if inputs.thresholds or inputs.as_of else ""
 
 
 def _summary(mix: DataMix, raw: RawData, indexes: dict[int, list[ShardIndex]]) -> str:

@@ -1,6 +1,6 @@
-"""This process and its machine: cores, memory, GPUs, and an end together with the parent process. Torch-free.
+"""This process and its machine: cores, memory, GPUs, and exiting with the parent process. Torch-free.
 
-Inside a container the limits of its cgroup count (version 2, then 1), not what the node has.
+Inside a container, the limits of its cgroup (version 2, then 1) apply instead of the node's resources.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ CGROUP = Path("/sys/fs/cgroup")
 PR_SET_PDEATHSIG = 1
 PARENT_CHECK_S = 1.0
 UNLIMITED_BYTES = 1 << 60
-"""A memory limit of cgroup v1 from here on means that there is none."""
+"""Values of a cgroup v1 memory limit from here on mean "no limit"."""
 
 
 def affinity() -> AbstractSet[int]:
-    """Cores that the system lets this process run on."""
+    """Return the CPU cores that this process may be scheduled on."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores() -> int:
-    """Cores that this process may use: its affinity, or the container's quota where that is less."""
+    """Return the number of cores available to this process: its CPU affinity or the container's quota, whichever is less."""
     allowed = len(affinity())
     quota_us, period_us = _cpu_quota()
     return min(allowed, max(1, quota_us // period_us)) if quota_us > 0 < period_us else allowed
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or the container's limit where that is less."""
+    """Return the memory available to this process: the machine's memory or the container's limit, whichever is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         text = _read(name)
@@ -44,12 +44,12 @@ def memory_bytes() -> int:
 
 
 def num_gpus() -> int:
-    """NVIDIA GPUs that this process sees, without loading torch."""
+    """Return the number of NVIDIA GPUs visible to this process, without importing torch."""
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def oom_kills() -> int:
-    """Processes of this container that the kernel has killed because memory ran out; 0 where it does not say."""
+    """Return the number of processes in this container killed by the kernel's OOM killer; 0 if not reported."""
     for name in ("memory.events", "memory/memory.oom_control"):
         fields = _read(name).split()
         if "oom_kill" in fields:
@@ -58,20 +58,20 @@ def oom_kills() -> int:
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-"""Loaded here: between fork and exec nothing may be loaded."""
+"""Loaded at import time, because nothing can be loaded safely between fork and exec."""
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Let the kernel send a signal to this process when its parent ends, however it ends (Linux; elsewhere nothing happens).
+    """Have the kernel signal this process when its parent exits for any reason (Linux only; a no-op elsewhere).
 
-    Safe between fork and exec. The parent is the *thread* that started this process.
+    Safe between fork and exec. "Parent" means the *thread* that started this process.
     """
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def exit_with_parent(parent: int) -> None:
-    """Exit when the parent process is gone, on any system and whichever thread started this process.
+    """Exit when the parent process is gone, on any system and regardless of which thread started this process.
 
     Args:
         parent: process ID of the parent, taken before the fork.
@@ -86,7 +86,7 @@ def exit_with_parent(parent: int) -> None:
 
 
 def _cpu_quota() -> tuple[int, int]:
-    """CPU time that the container may use per period, both in µs; zeros without a limit."""
+    """Return the CPU time available to the container per period, both in µs; zeros if unlimited."""
     fields = _read("cpu.max").split() or [_read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")]
     return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(field.isdigit() for field in fields) else (0, 0)
 

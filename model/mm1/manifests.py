@@ -1,16 +1,16 @@
-r"""Manifests: the typed records that steps hand to each other.
+r"""Manifests: typed records passed between steps.
 
-A manifest holds *content* only: what was made, from which parents, with which configuration, how much of it, and the digests
-of its blobs. Addresses, times, hosts, attempts and cache hits are *provenance* and live in run records
-(``<store>/runs/<run>/<task>.json``). The canonical JSON of a manifest gives its digest, so that the same work has the same
-digest on every engine. Between steps travels its address, ``<store>/manifests/<sha256>.json``.
+A manifest holds *content* only: the kind of result, its parents, its configuration, its size, and the digests of its blobs.
+Addresses, times, hosts, attempts and cache hits are *provenance* and are kept in run records
+(``<store>/runs/<run>/<task>.json``). The digest of a manifest is taken of its canonical JSON, so the same work has the same
+digest on every engine. Steps pass each other its address, ``<store>/manifests/<sha256>.json``.
 
 Lineage::
 
     RawData -> DataMix -> Checkpoint -> Checkpoint (SFT) -> EvalReport -> GateDecision
                                     \-> ExportedModel -> Deployment
 
-Within ingest, by many machines: ``RawPart -> FilteredPart -> MergedParts -> ShardedPart -> RawData``.
+Within ingest, on many machines: ``RawPart -> FilteredPart -> MergedParts -> ShardedPart -> RawData``.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Files = dict[str, BlobRef]
 
 
 class Record(BaseModel):
-    """Base of manifests and of their parts: frozen and closed."""
+    """Base class of manifests and their parts: frozen, without extra fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
 
 class Manifest(Record):
-    """What every manifest has."""
+    """Fields common to all manifests."""
 
     schema_version: Literal[1] = 1
     parents: tuple[Digest, ...] = ()
-    """Digests of the manifests that this one was made from, in the order of their roles."""
+    """Digests of the parent manifests, in the order of their roles."""
 
 
 class Shard(Record):
@@ -56,34 +56,34 @@ class Shard(Record):
     num_samples: int
     num_images: int
     num_text_tokens: int
-    """Text tokens with the end-of-document tokens, without image tokens."""
+    """Text tokens including the end-of-document tokens, without image tokens."""
     features: dict[str, float] = {}
-    """What is known about its quality: the columns of :mod:`mm1.data.features.definitions` that follow from its content."""
+    """Quality measures: the columns of :mod:`mm1.data.features.definitions` that can be computed from the content."""
 
 
 class RawFile(Record):
-    """A raw file as it was found."""
+    """A raw file at the time of listing."""
 
     name: str
-    """Relative to the source's address, with slashes."""
+    """Relative to the source's address, with forward slashes."""
     num_bytes: int
     version: str
-    """Changes with its content: an object's ETag, or time and size of a local file."""
+    """Changes with the content: an object's ETag, or the modification time and size of a local file."""
 
 
 class RawPart(Manifest):
-    """What one mapper of ingest reads: some raw files of one source."""
+    """Input of one ingest mapper: some raw files of one source."""
 
     kind: Literal["RawPart"] = "RawPart"
     source: str
     number: int
-    """Place of the part among those of its source; begins the keys of its samples."""
+    """Index of the part within its source; prefix of its sample keys."""
     format: str
     files: tuple[RawFile, ...]
 
 
 class FilteredPart(Manifest):
-    """A part's samples that passed the filters which need to see nothing else; parents: the RawPart."""
+    """A part's samples that passed the filters which need no other part; parents: the RawPart."""
 
     kind: Literal["FilteredPart"] = "FilteredPart"
     source: str
@@ -94,133 +94,133 @@ class FilteredPart(Manifest):
     dropped: dict[str, int] = {}
     """Filter -> samples (or images of documents) dropped by it."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> a few of its victims: raw file, row, reason."""
+    """Filter -> examples of dropped samples: raw file, row, reason."""
     tars: tuple[BlobRef, ...]
-    """Webdataset tars without an index, in order."""
+    """Ordered webdataset tars without an index."""
     signatures: BlobRef
-    """Parquet with a row per sample: what duplicates are found by (:mod:`mm1.data.prepare.duplicates`)."""
+    """Parquet with one row per sample, used for deduplication (:mod:`mm1.data.prepare.duplicates`)."""
 
 
 class MergedParts(Manifest):
-    """What can be known only of all parts together: duplicates and the tokenizer; parents: the FilteredParts in order."""
+    """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts in order."""
 
     kind: Literal["MergedParts"] = "MergedParts"
     parts: dict[Digest, Digest]
     """RawPart -> FilteredPart."""
     tokenizer_from: Digest | None = None
-    """The manifest that the tokenizer was taken over from."""
+    """The manifest that the tokenizer was reused from."""
     drops: dict[str, BlobRef] = {}
-    """Digest of a FilteredPart -> parquet of its samples and images that go, and why; parts that lose nothing are left out."""
+    """Digest of a FilteredPart -> parquet of its dropped samples and images, with reasons; parts without drops are omitted."""
     tokenizer: Files
 
 
 class ShardedPart(Manifest):
-    """A part's final shards; parents: MergedParts, FilteredPart."""
+    """Final shards of a part; parents: MergedParts, FilteredPart."""
 
     kind: Literal["ShardedPart"] = "ShardedPart"
     source: str
     number: int
     dropped: dict[str, int] = {}
-    """What the merge dropped: filter -> samples (or images of documents)."""
+    """Dropped by the merge: filter -> samples (or images of documents)."""
     examples: dict[str, tuple[str, ...]] = {}
     shards: tuple[Shard, ...]
 
 
 class SourceData(Record):
-    """The shards of one source and what its filters dropped."""
+    """Shards of one source and the counts of what its filters dropped."""
 
     format: str
-    """Format read: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
+    """Input format: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
     preset: str
-    """Filter preset used."""
+    """Name of the filter preset."""
     num_read: int
-    """Samples found in the raw files."""
+    """Samples in the raw files."""
     dropped: dict[str, int] = {}
     """Filter -> samples (or images) dropped by it."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> a few of its victims: raw file, row, reason."""
+    """Filter -> examples of dropped samples: raw file, row, reason."""
     shards: tuple[Shard, ...]
 
     @property
     def num_samples(self) -> int:
-        """Samples in all shards."""
+        """Total samples in all shards."""
         return sum(shard.num_samples for shard in self.shards)
 
     @property
     def num_images(self) -> int:
-        """Images in all shards."""
+        """Total images in all shards."""
         return sum(shard.num_images for shard in self.shards)
 
     @property
     def num_text_tokens(self) -> int:
-        """Text tokens in all shards."""
+        """Total text tokens in all shards."""
         return sum(shard.num_text_tokens for shard in self.shards)
 
 
 class RawData(Manifest):
-    """Filtered, sharded data: the outcome of ingest."""
+    """Filtered, sharded data: the output of ingest."""
 
     kind: Literal["RawData"] = "RawData"
     sources: dict[str, SourceData]
     tokenizer: Files
-    """The tokenizer's Hugging Face folder, with which tokens were counted."""
+    """Hugging Face folder of the tokenizer used to count tokens."""
 
 
 class MixSource(Record):
-    """A source's part in a mixture."""
+    """One source in a mixture."""
 
     name: str
     weight: float = Field(ge=0)
-    """Share that was asked for, of sequences or of tokens, normalised over all sources."""
+    """Requested share of sequences or tokens, normalised over all sources."""
     sequence_share: float | None = None
-    """Share of sequences (of documents, where sequences hold several sources) that gives the weight; None = the weight."""
+    """Share of sequences (of documents, if sequences mix sources) that results in the weight; None = the weight itself."""
     shards: BlobRef | None = None
-    """Digests of the tars that enter, one a line; None = all shards of the source in the parent."""
+    """Digests of the selected tars, one per line; None = all shards of the source in the parent."""
     num_samples: int
     num_images: int
     num_text_tokens: int
 
     @property
     def share(self) -> float:
-        """Share of sequences; where sequences hold documents of several sources, of documents."""
+        """Share of sequences, or of documents if sequences mix sources."""
         return self.weight if self.sequence_share is None else self.sequence_share
 
 
 class DataMix(Manifest):
-    """A frozen, deterministic, endless order of packed sequences (MM1 2.2: 45/45/10)."""
+    """A frozen, deterministic, endless sequence of packed sequences (MM1 2.2: 45/45/10)."""
 
     kind: Literal["DataMix"] = "DataMix"
     raw: Digest
-    """The RawData that the sources' shards are in."""
+    """The RawData that contains the sources' shards."""
     sources: tuple[MixSource, ...]
     order_seed: int
     sequence_length: int
     """Tokens per packed sequence."""
     max_images: int
-    """Images per packed sequence at most."""
+    """Maximum images per packed sequence."""
     image_tokens: int
-    """Tokens that stand for one image."""
+    """Tokens per image."""
     image_size_px: int
-    """Side of the square images that the model gets."""
+    """Side of the model's square input images, pixels."""
     weights_by: Literal["sequence", "token"] = "sequence"
-    """What the weights are shares of."""
+    """Unit of the weights."""
     one_source: bool = True
-    """Whether a sequence holds documents of one source only (MM1 2.2)."""
+    """Whether all documents of a sequence come from one source (MM1 2.2)."""
     long_documents: Literal["cut", "drop"] = "cut"
-    """What happens to documents longer than a sequence."""
+    """How documents longer than a sequence are handled."""
     max_epochs: float = 0.0
-    """How often a source may be repeated; 0 = without bound."""
+    """Maximum number of epochs over a source; 0 = unlimited."""
     max_sequences: int | None = None
-    """Sequences after which the first source has been repeated ``max_epochs`` times."""
+    """Number of sequences after which the first source reaches ``max_epochs``."""
     snapshot: dict[str, str] = {}
-    """How the shards were chosen: ``as_of`` and thresholds of the feature store, as they were given."""
+    """How the shards were selected: ``as_of`` and thresholds of the feature store, as given by the user."""
     packing: dict[str, float]
-    """Measured over the first sequences: fill, images and documents per sequence, share of dropped documents."""
+    """Measured over the first sequences: fill, images and documents per sequence, fraction of dropped documents."""
     tokenizer: Files
 
 
 class Checkpoint(Manifest):
-    """A model, with the state to go on training where it is unfinished work."""
+    """A model; unfinished training also has the state to resume from."""
 
     kind: Literal["Checkpoint"] = "Checkpoint"
     stage: str
@@ -232,44 +232,44 @@ class Checkpoint(Manifest):
     total_steps: int
     sequences_seen: int
     tokens_seen: int
-    """Tokens of all sequences, padding left out."""
+    """Tokens of all sequences, excluding padding."""
     images_seen: int
     skipped: tuple[int, ...] = ()
-    """Global batches (by number) left out because the loss or the gradient was not finite."""
+    """Indices of global batches skipped because the loss or the gradient was not finite."""
     world_size: int
     num_parameters: int
     model: Files
-    """Hugging Face folder: config, safetensors, processor and tokenizer files."""
+    """Hugging Face folder: configuration, safetensors, processor and tokenizer files."""
     trainer: Files = {}
-    """Optimiser and scheduler state, one file per rank; empty in a finished checkpoint."""
+    """Optimizer and scheduler state, one file per rank; empty in a finished checkpoint."""
     history: BlobRef | None = None
-    """Parquet of what is the same in every repetition: step, lr, loss, loss per source, gradient norm."""
+    """Parquet of the reproducible metrics: step, lr, loss, loss per source, gradient norm."""
 
 
 class Score(Record):
-    """One figure of an evaluation."""
+    """One metric of an evaluation."""
 
     task: str
     split: str
     metric: str
     shots: int
     control: Literal["none", "shuffled"] = "none"
-    """shuffled: every query image swapped with another item's."""
+    """shuffled: every query image is swapped with another item's."""
     value: float
     stderr: float
-    """Standard error over the items (not over training seeds)."""
+    """Standard error over items (not over training seeds)."""
     num_items: int
     chance: float | None = None
-    """What guessing gives, where it is known."""
+    """Score of random guessing, if known."""
 
 
 class EvalReport(Manifest):
-    """Few-shot scores of a checkpoint."""
+    """Few-shot evaluation of a checkpoint."""
 
     kind: Literal["EvalReport"] = "EvalReport"
     checkpoint: Digest
     benchmarks: Digest
-    """Digest over the names and contents of the benchmark files used."""
+    """Digest of the names and contents of the benchmark files."""
     config: dict[str, Any]
     scores: tuple[Score, ...]
     examples: BlobRef
@@ -278,7 +278,7 @@ class EvalReport(Manifest):
 
 
 class GateRule(Record):
-    """One rule of the gate with its verdict."""
+    """One gate rule and its result."""
 
     rule: str
     """For example ``captions/0/content_f1 >= 0.85``."""
@@ -289,7 +289,7 @@ class GateRule(Record):
 
 
 class GateDecision(Manifest):
-    """Whether a checkpoint may be deployed."""
+    """Decision whether a checkpoint may be deployed."""
 
     kind: Literal["GateDecision"] = "GateDecision"
     checkpoint: Digest
@@ -298,24 +298,24 @@ class GateDecision(Manifest):
 
 
 class ExportedModel(Manifest):
-    """A folder that plain transformers loads (safetensors only)."""
+    """A folder that transformers loads without extra code (safetensors only)."""
 
     kind: Literal["ExportedModel"] = "ExportedModel"
     checkpoint: Digest
     files: Files
     contract: dict[str, float]
-    """Measured by the contract test: largest difference of logits against the trainer's model, and the like."""
+    """Results of the contract test, such as the largest difference of logits from the trainer's model."""
 
 
 class Deployment(Manifest):
-    """The outcome of deploy: a model that may be served, or the reason why not."""
+    """Output of deploy: a model ready to be served, or the reason for its rejection."""
 
     kind: Literal["Deployment"] = "Deployment"
     deployed: bool
     reason: str
     exported: Digest | None = None
     sample: dict[str, Any] = {}
-    """The chat question that the server answered: question, answer, image (digest)."""
+    """The chat question used to test the server: question, answer, image (digest)."""
     images: Files = {}
 
 
@@ -348,55 +348,55 @@ ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 
 def digest_of_manifest(manifest: Manifest) -> str:
-    """SHA-256 of the manifest's canonical JSON."""
+    """Compute the SHA-256 of the manifest's canonical JSON."""
     return digest_of(canonical_json(manifest).encode())
 
 
 def manifest_key(digest: str) -> str:
-    """The object's name of a manifest."""
+    """Return the object name of a manifest."""
     return f"manifests/{digest}.json"
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """A manifest's address -> (store address, digest).
+    """Split a manifest's address into (store address, digest).
 
     Raises:
-        ConfigurationError: it is not the address of a manifest.
+        ConfigurationError: not the address of a manifest.
     """
     match = MANIFEST_NAME.match(uri)
     if not match:
-        raise ConfigurationError(f"{uri!r} is not a manifest's address (<store>/manifests/<sha256>.json)")
+        raise ConfigurationError(f"expected a manifest's address (<store>/manifests/<sha256>.json), got {uri!r}")
     return match["store"], match["digest"]
 
 
 def publish(store: Store, manifest: Manifest) -> str:
-    """Write a manifest (its blobs are in the store already) and give its address."""
+    """Write a manifest, whose blobs must already be in the store, and return its address."""
     digest = digest_of_manifest(manifest)
     store.write(manifest_key(digest), canonical_json(manifest).encode())
     return f"{store.uri}/{manifest_key(digest)}"
 
 
 def load(uri: str, kind: type[ManifestT], store: Store | None = None) -> ManifestT:
-    """Read a manifest and verify it: digest, schema version, kind.
+    """Read a manifest and verify its digest, schema version and kind.
 
     Args:
         uri: the manifest's address.
-        kind: the class that it must be of.
-        store: the store to read from; by default the one in the address.
+        kind: the expected class.
+        store: the store to read from; the one in the address by default.
 
     Raises:
         ConfigurationError: not a manifest's address, or of another kind.
-        DataError: it is not there, damaged, or of another schema version.
+        DataError: missing, damaged, or of another schema version.
     """
     address, digest = split_uri(uri)
     manifest = load_digest(store or find_store(address), digest)
     if not isinstance(manifest, kind):
-        raise ConfigurationError(f"{uri} is a {type(manifest).__name__}, but a {kind.__name__} is wanted here")
+        raise ConfigurationError(f"{uri}: expected a {kind.__name__}, got a {type(manifest).__name__}")
     return manifest
 
 
 def load_digest(store: Store, digest: str) -> Manifest:
-    """Read and verify the manifest of a digest, of whatever kind."""
+    """Read and verify a manifest of any kind by its digest."""
     data = store.read(manifest_key(digest))
     if digest_of(data) != digest:
         raise DataError(f"{store.uri}/{manifest_key(digest)} does not match its digest: damaged")
@@ -411,7 +411,7 @@ def load_digest(store: Store, digest: str) -> Manifest:
 
 
 def blobs_of(value: Any) -> set[str]:
-    """Digests of all blobs that a manifest (or a part of one) refers to."""
+    """Collect the digests of all blobs referenced by a manifest or a part of one."""
     if isinstance(value, BlobRef):
         return {value.sha256}
     if isinstance(value, BaseModel):

@@ -24,7 +24,7 @@ from mm1_components.wrapper.sources import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mm1.data.prepare.pipeline import Filtering
+    from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.prepare.sources.raw import Fetch
     from mm1.data.prepare.sources.roots import RawRoot
     from mm1.manifests import Files, ManifestT, RawData
@@ -130,13 +130,13 @@ def root_of(inputs: Sources | Places, source: str, work: Path) -> RawRoot:
     return raw_root(address, source, work)
 
 
-def filtering(preset: str, tokenizer: Path | None, remote: Remote) -> Filtering:
+def filtering(preset: str, tokenizer: Path | None, remote: Remote) -> FilterSettings:
     """What a mapper filters by."""
-    from mm1.data.prepare.pipeline import Filtering
+    from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
 
     reserved = TextTokenizer.from_folder(tokenizer).reserved_texts() if tokenizer else SPECIAL_TOKENS
-    return Filtering(preset, tuple(reserved), _fetch(remote))
+    return FilterSettings(preset, tuple(reserved), _fetch(remote))
 
 
 def _fetch(remote: Remote) -> Fetch | None:

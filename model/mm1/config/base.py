@@ -1,7 +1,7 @@
 """The base class of every configuration section.
 
-Sections are pydantic models, frozen and closed: an unknown field is an error, not a surprise. Each room keeps its sections in
-its own ``config.py``; this room holds only the machinery (:mod:`mm1.config.resolve`).
+Sections are frozen pydantic models that forbid unknown fields. Each package keeps its sections in its own ``config.py``;
+this package holds only the machinery (:mod:`mm1.config.resolve`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
 INT64_MAX = 2**63 - 1
-"""The largest whole number that torch, numpy and a file's header can hold."""
+"""Largest integer that torch, numpy and file headers can hold."""
 
 
 class Config(BaseModel):
-    """A section of configuration: immutable, closed, every field documented with its unit.
+    """A configuration section: immutable, without extra fields, every field documented with its unit.
 
-    Numbers are numbers: finite, of 64 bits where they are whole, and neither true nor false.
+    Numbers must be finite, integers must fit 64 bits, and booleans are not accepted as numbers.
     """
 
     model_config = ConfigDict(
@@ -27,7 +27,7 @@ class Config(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_booleans_as_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         kind = cls.model_fields[info.field_name or ""].annotation
         items = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(item, bool) for item in items) and not _holds(kind, bool):
@@ -38,7 +38,7 @@ class Config(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _of_64_bits(cls, value: Any) -> Any:
+    def _fit_64_bits(cls, value: Any) -> Any:
         if isinstance(value, int) and value > INT64_MAX:
             raise PydanticKnownError("less_than_equal", {"le": INT64_MAX})
         if isinstance(value, int) and value < -INT64_MAX:
@@ -47,7 +47,7 @@ class Config(BaseModel):
 
 
 def _holds(annotation: Any, kind: type) -> bool:
-    """Whether a type is of a kind, or made of some that are."""
-    if annotation in (Any, kind) or type(annotation) is kind:  # the last one: a choice of a Literal
+    """Whether a type annotation is ``kind`` or contains it."""
+    if annotation in (Any, kind) or type(annotation) is kind:  # the last case: a value of a Literal
         return True
     return any(_holds(part, kind) for part in get_args(annotation))

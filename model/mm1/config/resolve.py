@@ -1,7 +1,7 @@
-"""Overrides onto a configuration, and its canonical text.
+"""Configuration overrides and canonical JSON.
 
-``resolve(config, ["train.steps=20", "optim.lr=1e-3"])`` gives a new, validated configuration; the dotted path names the
-field, the value is read as JSON where it is JSON and as a plain string where it is not. What does not fit is one
+``resolve(config, ["train.steps=20", "optim.lr=1e-3"])`` returns a new, validated configuration. The dotted path names the
+field; the value is parsed as JSON, or kept as a plain string if it is not JSON. Invalid overrides raise one
 :class:`~mm1.errors.ConfigurationError` that names the field, the value and what is allowed.
 """
 
@@ -43,9 +43,9 @@ EXPECTED = {
     "less_than": "less than {lt}",
     "multiple_of": "a multiple of {multiple_of}",
 }
-"""Type of one of pydantic's errors -> what the field expects."""
+"""Type of a pydantic error -> what the field expects."""
 SHORT = reprlib.Repr()
-"""Repeats what a user gave, however long or deep that is."""
+"""Abbreviates user input in messages, however long or deeply nested it is."""
 SHORT.maxstring = SHORT.maxother = 200
 
 
@@ -57,7 +57,7 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
         overrides: for example ``["train.steps=20"]``.
 
     Raises:
-        ConfigurationError: an override has no ``=``, names no field, or its value does not fit.
+        ConfigurationError: an override has no ``=``, names an unknown field, or has an invalid value.
     """
     tree = config.model_dump(mode="json")
     for override in overrides:
@@ -67,27 +67,27 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
 
 
 def path_of(override: str) -> str:
-    """The field that an override names.
+    """Return the field named by an override.
 
     Raises:
         ConfigurationError: it is not of the form path=value.
     """
     path, separator, _ = override.partition("=")
     if not separator or not path.strip():
-        raise ConfigurationError(f"override {SHORT.repr(override)} is not of the form path=value, for example train.steps=20")
+        raise ConfigurationError(f"override {SHORT.repr(override)} is not in the form path=value, e.g. train.steps=20")
     return path.strip()
 
 
 def read_value(text: str) -> Any:
-    """What a user means by a text: JSON where it is JSON that can be read, else the text itself."""
+    """Parse a user's value: as JSON if possible, otherwise as the text itself."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError):  # not JSON, or a number of thousands of digits, thousands of brackets
         return text
 
 
 def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
-    """Build ``cls`` from plain data, with pydantic's complaint turned into one clear message."""
+    """Build ``cls`` from plain data and turn pydantic's errors into one readable message."""
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
@@ -95,7 +95,7 @@ def validate(cls: type[ModelT], tree: Any, what: str = "") -> ModelT:
 
 
 def complaints(cls: type[BaseModel], tree: Any) -> list[tuple[str, str]]:
-    """The fields of plain data that do not fit ``cls``, and what is wrong with each."""
+    """List the fields of plain data that are invalid for ``cls``, each with its error."""
     try:
         cls.model_validate(tree)
     except ValidationError as error:
@@ -104,7 +104,7 @@ def complaints(cls: type[BaseModel], tree: Any) -> list[tuple[str, str]]:
 
 
 def explain(error: ValidationError, what: str = "") -> str:
-    """One sentence per wrong field: name, what was expected, what it got."""
+    """Explain each invalid field in a sentence: name, expected value, actual value."""
     return _sentence(_complaints(error), what)
 
 
@@ -122,9 +122,9 @@ def _sentence(wrong: Iterable[tuple[str, str]], what: str) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The names that fields have at a place in the data of a model."""
+    """List the names of the fields at a path in a model's data."""
     models = [cls]
-    for key in path:  # a key of a map, or a place in a list, leads to the same models
+    for key in path:  # a map key or a list index leads to the same models
         inner = [model for outer in models if key in (fields := _fields(outer)) for model in _models(fields[key])]
         models = inner or models
     return sorted({str(name) for model in models for name in _fields(model)})
@@ -141,25 +141,25 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def complaint_of(item: ErrorDetails) -> str:
-    """One of pydantic's errors in plain words: ``expected an integer, got 'x'``."""
+    """Rephrase a pydantic error: ``expected an integer, got 'x'``."""
     context = item.get("ctx") or {}
     if item["type"] == "value_error":
-        return str(context["error"])  # raised by a validator of ours
+        return str(context["error"])  # raised by one of our validators
     if item["type"] in WITHOUT_VALUE:
         return WITHOUT_VALUE[item["type"]]
     text = EXPECTED.get(item["type"])
-    words = f"expected {text.format(**context)}" if text else f"{item['msg'][:1].lower()}{item['msg'][1:]}"
-    return f"{words}, got {SHORT.repr(item['input'])}"
+    message = f"expected {text.format(**context)}" if text else f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+    return f"{message}, got {SHORT.repr(item['input'])}"
 
 
 def canonical_json(value: Any) -> str:
-    """The one text that a value has: sorted keys, no spaces, no NaN; digests are taken of it."""
+    """Return the canonical JSON for digests: sorted keys, no spaces, no NaN."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """A remark for an unknown name: the nearest known one, or the list."""
+    """Suggest the nearest known name for an unknown one, or list all known names."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
@@ -171,7 +171,7 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
         if node is None:
             raise ConfigurationError(f"override {path}: this configuration has no {where}")
         if not isinstance(node, dict):
-            raise ConfigurationError(f"override {path}: {where} is a value, and has no fields")
+            raise ConfigurationError(f"override {path}: {where} is a value without fields")
         if key not in node:
             raise ConfigurationError(f"override {path}: {where} has no field {key!r}; {suggest(key, sorted(node))}")
         if depth == len(keys) - 1:

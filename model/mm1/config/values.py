@@ -1,6 +1,6 @@
-"""Reads values from a user's text: integers, numbers, lists, paths.
+"""Parsers for user input: integers, numbers, lists, paths.
 
-Python's own readers take more than a user means: ``int("٣")``, ``"²".isdigit()``, ``float("nan")``, ``Path("")``.
+Python's own parsers accept too much: ``int("٣")``, ``"²".isdigit()``, ``float("nan")``, ``Path("")``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 FILE_SCHEME = "file://"
 MAX_DIGITS = 18
-"""Digits of an integer at most, so that it fits 64 bits."""
+"""Maximum number of digits of an integer, so that it fits 64 bits."""
 
 _INTEGER = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _SIGNED = re.compile(rf"[-+]?{_INTEGER.pattern}")
@@ -22,14 +22,14 @@ _REPR.maxstring = _REPR.maxother = 120
 
 
 def parse_integer(text: str, *, signed: bool = False) -> int:
-    """An integer in ASCII digits, such as ``20``.
+    """Parse an integer in ASCII digits, such as ``20``.
 
     Args:
-        text: what the user wrote.
-        signed: whether it may carry a sign.
+        text: the user's input.
+        signed: whether a sign is allowed.
 
     Raises:
-        ValueError: it is none, or has more than 18 digits.
+        ValueError: not an integer, or more than 18 digits.
     """
     if not (_SIGNED if signed else _INTEGER).fullmatch(text):
         raise ValueError(f"expected {integer_name(text)}, got {quoted(text)}")
@@ -37,16 +37,16 @@ def parse_integer(text: str, *, signed: bool = False) -> int:
 
 
 def integer_name(text: str) -> str:
-    """What was expected in place of a text that is no integer; the limit is named only where it is the reason."""
+    """Describe the expected value for error messages; the limit is mentioned only if the text exceeds it."""
     is_long = re.fullmatch(r"[-+]?[0-9]+", text) is not None
     return f"an integer of at most {MAX_DIGITS} digits" if is_long else "an integer"
 
 
 def parse_number(text: str) -> float:
-    """A finite number in ASCII digits, such as ``0.5``, ``.5`` or ``1e-3``.
+    """Parse a finite number in ASCII digits, such as ``0.5``, ``.5`` or ``1e-3``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a finite number.
     """
     number = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(number):
@@ -55,10 +55,10 @@ def parse_number(text: str) -> float:
 
 
 def local_path(text: str) -> Path:
-    """The path that an address of this machine stands for: plain, with ``~``, or ``file:///folder``.
+    """Convert a local address to a path: plain, with ``~``, or ``file:///folder``.
 
     Raises:
-        ValueError: it stands for none, as an empty text does.
+        ValueError: not a local path, for example an empty text.
     """
     path = text.removeprefix(FILE_SCHEME)
     if not path or "\0" in path or (path != text and not path.startswith("/")):
@@ -66,9 +66,9 @@ def local_path(text: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"there is no home folder for the ~ in {quoted(text)}") from None
+        raise ValueError(f"cannot expand ~ in {quoted(text)}: no home directory") from None
 
 
 def quoted(text: str) -> str:
-    """A value as messages cite it: in quotes, and shortened where it is long."""
+    """Quote a value for a message, abbreviated if it is long."""
     return _REPR.repr(text)

@@ -1,6 +1,6 @@
-"""Where the bytes of a tar come from: a local file, or ranges of an object, kept in a cache of limited size.
+"""Byte access to tars: a local file, or ranges of an object in a size-limited cache.
 
-(offset, size) -> blocks of 4 MiB -> in the cache folder? -> read, else fetched by a range request, written, read
+(offset, size) -> blocks of 4 MiB -> in the cache folder? -> read, otherwise fetched by a range request, written, read
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from mm1.errors import DataError
 from mm1.store.base import BlobRef, Store, blob_key
 
 BLOCK_BYTES = 4 << 20
-FETCHED_AT_ONCE = 8
-"""Range requests at a time, of each process."""
+MAX_CONCURRENT_FETCHES = 8
+"""Concurrent range requests per process."""
 SLACK = 16
-"""The cache's size is looked at after each 1/16 of its limit that a process has written."""
+"""The cache's size is checked whenever a process has written 1/16 of its limit."""
 
 
 class TarBytes(Protocol):
     """Random access to the bytes of a tar."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Some bytes; fewer where the tar ends. Raises DataError or NetworkError."""
+        """Read a byte range; fewer bytes at the end of the tar. Raises DataError or NetworkError."""
 
-    def ahead(self, offset: int, size: int) -> None:
-        """These bytes will be read soon."""
+    def prefetch(self, offset: int, size: int) -> None:
+        """Prefetch bytes that will be read soon."""
 
-    def forget(self, offset: int, size: int) -> bool:
-        """Whether reading these bytes again may give others (a damaged copy was dropped)."""
+    def discard(self, offset: int, size: int) -> bool:
+        """Drop cached copies of these bytes; True if reading them again may return different bytes."""
 
     def close(self) -> None:
-        """Give back what is open."""
+        """Close open files."""
 
 
 class FileBytes:
-    """A tar that is a local file.
+    """A tar in a local file.
 
     Args:
-        path: gives it; called when the first byte is wanted.
+        path: returns the path; called on the first read.
     """
 
     def __init__(self, path: Callable[[], Path]) -> None:
@@ -56,17 +56,17 @@ class FileBytes:
         return self._path().open("rb")
 
     def read(self, offset: int, size: int) -> bytes:
-        """See :meth:`TarBytes.read`."""
+        """Read a byte range of the file."""
         try:
             return os.pread(self._file.fileno(), size, offset)
         except OSError as error:
             raise DataError(str(error.strerror)) from None
 
-    def ahead(self, offset: int, size: int) -> None:
-        """Nothing: the kernel reads ahead."""
+    def prefetch(self, offset: int, size: int) -> None:
+        """Do nothing: the kernel reads ahead."""
 
-    def forget(self, offset: int, size: int) -> bool:
-        """Never."""
+    def discard(self, offset: int, size: int) -> bool:
+        """Return False: a local file has no cached copies."""
         return False
 
     def close(self) -> None:
@@ -76,13 +76,13 @@ class FileBytes:
 
 
 class BlockCache:
-    """Blocks of objects in a folder, the least recently used ones removed; processes may share it.
+    """Blocks of objects in a folder, with least-recently-used eviction; can be shared by processes.
 
     Args:
-        store: where the objects are.
-        folder: where the blocks go.
-        limit_bytes: size of the folder at most, about.
-        block_bytes: size of a block.
+        store: the store with the objects.
+        folder: folder for the blocks.
+        limit_bytes: approximate maximum size of the folder.
+        block_bytes: block size.
     """
 
     def __init__(self, store: Store, folder: Path, limit_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
@@ -90,18 +90,18 @@ class BlockCache:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.block_bytes = min(block_bytes, max(1 << 16, limit_bytes // SLACK))
-        self._written = limit_bytes  # the first block that is written looks at what is there
+        self._written = limit_bytes  # the first write checks the size of the existing cache
         self._lock = threading.Lock()
         self._under_way: dict[Path, Any] = {}
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def block(self, ref: BlobRef, number: int) -> bytes:
-        """A block of an object.
+        """Return a block of an object.
 
         Raises:
-            DataError: there is no such object.
-            NetworkError: the store cannot be reached.
+            DataError: the object does not exist.
+            NetworkError: the store is unreachable.
         """
         path = self.path(ref, number)
         if (data := _read(path)) is not None:
@@ -109,14 +109,14 @@ class BlockCache:
         with self._lock:
             future = self._under_way.get(path)
         if future:
-            found: bytes = future.result()
-            return found
-        # it may have arrived between the two looks
+            block: bytes = future.result()
+            return block
+        # another thread may have written the block in the meantime
         data = _read(path)
         return self._fetch(ref, number, path) if data is None else data
 
-    def ahead(self, ref: BlobRef, number: int) -> None:
-        """Fetch a block in the background, unless it is there."""
+    def prefetch(self, ref: BlobRef, number: int) -> None:
+        """Fetch a block in the background unless it is cached."""
         path = self.path(ref, number)
         with self._lock:
             if path not in self._under_way and not path.exists():
@@ -124,20 +124,20 @@ class BlockCache:
                 self._under_way[path] = future
                 future.add_done_callback(lambda _: self._under_way.pop(path, None))
 
-    def forget(self, ref: BlobRef, number: int) -> bool:
-        """Remove a block that may be damaged; whether there was one."""
+    def discard(self, ref: BlobRef, number: int) -> bool:
+        """Remove a possibly damaged block; True if it existed."""
         path = self.path(ref, number)
         existed = path.exists()
         path.unlink(missing_ok=True)
         return existed
 
     def path(self, ref: BlobRef, number: int) -> Path:
-        """File of a block."""
+        """Return the path of a block's file."""
         return self.folder / ref.sha256 / f"{self.block_bytes}-{number}"
 
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None or self._threads[0] != os.getpid():  # threads do not survive a fork
-            self._threads = os.getpid(), ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="mm1-blocks")
+            self._threads = os.getpid(), ThreadPoolExecutor(MAX_CONCURRENT_FETCHES, thread_name_prefix="mm1-blocks")
         return self._threads[1]
 
     def _fetch(self, ref: BlobRef, number: int, path: Path) -> bytes:
@@ -151,21 +151,21 @@ class BlockCache:
         Path(name).replace(path)
         return data
 
-    def _make_room(self, wanted: int) -> None:
+    def _make_room(self, num_bytes: int) -> None:
         with self._lock:
-            self._written += wanted
+            self._written += num_bytes
             if self._written < self.limit_bytes // SLACK:
                 return
             self._written = 0
-        found = []
+        blocks = []
         for path in self.folder.glob("*/*"):
             try:
                 stat = path.stat()
-            except FileNotFoundError:  # another process makes room, too
+            except FileNotFoundError:  # removed by another process
                 continue
-            found.append((stat.st_mtime, stat.st_size, path))
-        excess = sum(size for _, size, _ in found) + wanted - (self.limit_bytes - 2 * self.limit_bytes // SLACK)
-        for _, size, path in sorted(found):
+            blocks.append((stat.st_mtime, stat.st_size, path))
+        excess = sum(size for _, size, _ in blocks) + num_bytes - (self.limit_bytes - 2 * self.limit_bytes // SLACK)
+        for _, size, path in sorted(blocks):
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)
@@ -175,17 +175,17 @@ class BlockCache:
 def _read(path: Path) -> bytes | None:
     try:
         data = path.read_bytes()
-        os.utime(path)  # used now, removed late
+        os.utime(path)  # mark as recently used
     except FileNotFoundError:
         return None
     return data
 
 
 class CachedBytes:
-    """A tar that is an object of a store, read by ranges through a cache.
+    """A tar in a store's object, read by ranges through a cache.
 
     Args:
-        cache: keeps its blocks.
+        cache: the cache for its blocks.
         ref: the object.
     """
 
@@ -194,25 +194,25 @@ class CachedBytes:
         self.ref = ref
 
     def read(self, offset: int, size: int) -> bytes:
-        """See :meth:`TarBytes.read`."""
+        """Read a byte range through the cache."""
         blocks = self._blocks(offset, size)
         for number in blocks[1:]:
-            self.cache.ahead(self.ref, number)
+            self.cache.prefetch(self.ref, number)
         data = b"".join(self.cache.block(self.ref, number) for number in blocks)
         start = offset - blocks.start * self.cache.block_bytes
         return data[start : start + size]
 
-    def ahead(self, offset: int, size: int) -> None:
-        """See :meth:`TarBytes.ahead`."""
+    def prefetch(self, offset: int, size: int) -> None:
+        """Prefetch the blocks of a byte range."""
         for number in self._blocks(offset, size):
-            self.cache.ahead(self.ref, number)
+            self.cache.prefetch(self.ref, number)
 
-    def forget(self, offset: int, size: int) -> bool:
-        """See :meth:`TarBytes.forget`."""
-        return any([self.cache.forget(self.ref, number) for number in self._blocks(offset, size)])
+    def discard(self, offset: int, size: int) -> bool:
+        """Remove the cached blocks of a byte range."""
+        return any([self.cache.discard(self.ref, number) for number in self._blocks(offset, size)])
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def _blocks(self, offset: int, size: int) -> range:
         last = min(offset + size, self.ref.num_bytes) - 1

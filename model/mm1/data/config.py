@@ -1,4 +1,4 @@
-"""Settings of the data room: filter presets, sizes of shards, limits of the loader. Torch-free."""
+"""Data configuration: filter presets, shard sizes, loader limits. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,69 +8,69 @@ from mm1.errors import ConfigurationError
 
 
 class ImageRules(Config):
-    """What an image must be to stay."""
+    """Requirements on images."""
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
-    """Encodings that stay, by Pillow's names."""
+    """Allowed encodings, by Pillow's names."""
     min_side_px: int
-    """Shorter side at least, in pixels."""
+    """Minimum length of the shorter side, in pixels."""
     max_side_px: int
-    """Longer side at most, in pixels."""
+    """Maximum length of the longer side, in pixels."""
     max_aspect_ratio: float
-    """Longer side divided by shorter side at most."""
+    """Maximum aspect ratio (longer side divided by shorter side)."""
     max_pixels: int = 120_000_000
-    """Pixels at most; larger ones are never decoded (a small file can hold a huge image)."""
+    """Maximum number of pixels; larger images are never decoded (a small file can hold a huge image)."""
     address_words: tuple[str, ...] = ()
-    """An image whose address contains one of these words is furniture of a page."""
+    """An image is considered page decoration if its address contains one of these words."""
     max_repeats: int | None = None
-    """An image that occurs more often than this in a source is furniture: all its occurrences are dropped."""
+    """An image that occurs more often than this in a source is page decoration; all its occurrences are dropped."""
     once_per_document: bool = False
-    """Keep only the first copy of an image in a document."""
+    """Keep only the first occurrence of an image in a document."""
 
 
 class TextRules(Config):
-    """What the text of a sample must be for it to stay. Words are what stands between spaces.
+    """Requirements on the text of a sample. Words are separated by whitespace.
 
-    Ratios are those of :mod:`mm1.data.prepare.words`; 0 and 1 switch a limit off.
+    Ratios are defined in :mod:`mm1.data.prepare.words`; 0 and 1 disable a limit.
     """
 
     min_caption_words: int = 1
-    """Words of a caption at least."""
+    """Minimum number of words in a caption."""
     max_caption_words: int
-    """Words of a caption at most."""
+    """Maximum number of words in a caption."""
     min_caption_letters: float = 0.0
-    """Share of letters among the characters of a caption, spaces left out, at least."""
+    """Minimum fraction of letters among a caption's non-space characters."""
     min_document_words: int
-    """Words of a document at least."""
+    """Minimum number of words in a document."""
     max_document_words: int
-    """Words of a document at most."""
+    """Maximum number of words in a document."""
     min_node_words: int
-    """Words of one text node of an interleaved document at least; a shorter node is dropped, the document stays."""
+    """Minimum number of words in a text node of an interleaved document; shorter nodes are dropped, the document is kept."""
     max_node_words: int
-    """Words of one text node at most."""
+    """Maximum number of words in a text node."""
     min_node_stop_words: float = 0.0
-    """Share of English stop words of a node at least."""
+    """Minimum fraction of English stop words in a node."""
     min_document_stop_words: float = 0.0
-    """Share of English stop words of a document at least."""
+    """Minimum fraction of English stop words in a document."""
     max_node_character_repetition: float = 1.0
-    """Share of repeated 10-character stretches of a node at most."""
+    """Maximum fraction of repeated character 10-grams in a node."""
     max_document_character_repetition: float = 1.0
-    """The same of a document."""
+    """Maximum fraction of repeated character 10-grams in a document."""
     max_node_word_repetition: float = 1.0
-    """Share of 5-word stretches that occur more than once in a node at most."""
+    """Maximum fraction of repeated word 5-grams in a node."""
     max_document_word_repetition: float = 1.0
-    """The same of a document."""
+    """Maximum fraction of repeated word 5-grams in a document."""
 
 
 class NearDuplicates(Config):
-    """When two samples are the same but for trifles: their texts are alike, and their images, where they have any."""
+    """Definition of near duplicates: samples with similar texts and, if they have images, similar images."""
 
     similarity: float = 0.8
-    """Jaccard similarity of the texts' word shingles at least, as MinHash estimates it."""
+    """Minimum Jaccard similarity of the texts' word shingles, estimated by MinHash."""
     shingle_words: int = 5
-    """Words of a shingle; a shorter text is one shingle."""
+    """Number of words in a shingle; a shorter text is a single shingle."""
     image_distance: int = 4
-    """Differing bits of the images' 64-bit difference hashes at most."""
+    """Maximum number of differing bits between the images' 64-bit difference hashes."""
 
 
 class FilterPreset(Config):
@@ -79,26 +79,26 @@ class FilterPreset(Config):
     image: ImageRules
     text: TextRules
     max_document_images: int
-    """Images of a document at most; documents without any are dropped always."""
+    """Maximum number of images in a document; documents without images are always dropped."""
     drop_duplicates: bool = True
-    """Drop a sample whose images and texts together occurred before in its source."""
+    """Drop exact duplicates: samples whose images and texts occurred before in their source."""
     near_duplicates: NearDuplicates | None = None
-    """Drop near duplicates, too."""
+    """Also drop near duplicates."""
 
 
-_FURNITURE = ("logo", "button", "icon", "plugin", "widget")
+_DECORATIONS = ("logo", "button", "icon", "plugin", "widget")
 PRESETS: dict[str, FilterPreset] = {
-    # MM1's own pipeline for interleaved pages, as far as it is known (2.1): images under 100 or over 10,000 pixels,
-    # outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30 images. Of the text it is known
-    # that length, quality and duplicates were filtered in the manner of GPT-3 and CCNet, not by which numbers: the limits on
-    # stop words and repetition of a document are those of OBELICS, word counts and those of captions are ours. Models that
-    # judge language, profanity or quality are not part of it (quality scores may come later: mm1 data score).
+    # MM1's own pipeline for interleaved pages, as far as it is published (2.1): no images under 100 or over 10,000 pixels, with
+    # aspect ratios outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30 images. The paper
+    # says that text was filtered by length, quality and duplicates in the manner of GPT-3 and CCNet, but gives no numbers: the
+    # limits on stop words and repetition in documents are those of OBELICS, word counts and caption limits are our own. Models
+    # that score language, profanity or quality are not included (quality scores can be added later: mm1 data score).
     "paper": FilterPreset(
         image=ImageRules(
             min_side_px=100,
             max_side_px=10_000,
             max_aspect_ratio=2.0,
-            address_words=_FURNITURE,
+            address_words=_DECORATIONS,
             max_repeats=10,
             once_per_document=True,
         ),
@@ -116,15 +116,15 @@ PRESETS: dict[str, FilterPreset] = {
         max_document_images=30,
         near_duplicates=NearDuplicates(),
     ),
-    # OBELICS, from its published configuration (MM1 2.1 names it as the public part of the interleaved data); its language
-    # and perplexity limits need models and are left out.
+    # OBELICS, from its published configuration (MM1 2.1 names it as the public part of the interleaved data). Its language
+    # and perplexity limits need models and are omitted.
     "obelics": FilterPreset(
         image=ImageRules(
             min_side_px=150,
             max_side_px=20_000,
             max_aspect_ratio=2.0,
             max_pixels=178_000_000,
-            address_words=_FURNITURE,
+            address_words=_DECORATIONS,
             max_repeats=10,
             once_per_document=True,
         ),
@@ -160,35 +160,35 @@ PRESETS: dict[str, FilterPreset] = {
 
 
 def preset_named(name: str) -> FilterPreset:
-    """The filter preset of a name.
+    """Look up a filter preset.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: unknown name.
     """
     if name not in PRESETS:
-        raise ConfigurationError(f"preset: no filter preset {name!r}; {suggest(name, list(PRESETS))}")
+        raise ConfigurationError(f"preset: unknown filter preset {name!r}; {suggest(name, list(PRESETS))}")
     return PRESETS[name]
 
 
 class ShardLimits(Config):
-    """When a new shard is begun."""
+    """Limits at which a new shard is started."""
 
     max_bytes: int = 64_000_000
-    """Bytes of a tar, about."""
+    """Approximate maximum size of a tar, in bytes."""
     max_samples: int = 10_000
-    """Samples of a tar at most."""
+    """Maximum number of samples in a tar."""
 
 
 class LoaderLimits(Config):
-    """How the loader spends memory and what it puts up with."""
+    """Limits on the loader's memory and on damaged samples."""
 
     cache_bytes: int = 1_000_000_000
-    """Decoded samples are kept in memory when all images of the mixture together take no more than this."""
+    """Decoded samples are kept in memory if all images of the mixture together fit in this size."""
     cache_disk_bytes: int = 20_000_000_000
-    """Of a store in a bucket, blocks of shards are kept on this machine up to this size."""
+    """Maximum size of this machine's cache of shard blocks, for stores in a bucket."""
     prefetch_batches: int = 2
-    """Micro-batches prepared ahead, by each worker."""
+    """Prefetched micro-batches per worker."""
     max_damaged_share: float = 0.01
-    """Share of damaged samples among those read beyond which the run ends."""
+    """Maximum fraction of damaged samples among those read; the run fails beyond it."""
     min_read_samples: int = 200
-    """The share is judged after this many samples (a single damaged one among the first few is no catastrophe)."""
+    """Number of samples after which the fraction is checked (one damaged sample among the first few is tolerated)."""

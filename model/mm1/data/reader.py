@@ -1,4 +1,4 @@
-"""Reading MM1 shards: the index of a tar, and random access to its samples (:mod:`mm1.data.shards` describes the format)."""
+"""Reading of MM1 shards: a tar's index, and random access to its samples (:mod:`mm1.data.shards` describes the format)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mm1.errors import DataError
 from mm1.store.base import BlobRef
 
 TAR_SHA256 = b"mm1.tar.sha256"
-"""Metadata of an index that names its tar."""
+"""Metadata key of an index that identifies its tar."""
 NUMBERS = ("offset", "size", "crc32", "num_images", "num_text_tokens")
 
 
 class ShardIndex:
-    """A shard's index: its numbers in memory, one array per column; keys and parts are read when they are asked for."""
+    """A shard's index: numeric columns are in memory as arrays; keys and parts are read on demand."""
 
     def __init__(self, path: Path, name: str, tar: BlobRef | None = None) -> None:
         """Read an index.
@@ -31,10 +31,10 @@ class ShardIndex:
         Args:
             path: the parquet file.
             name: the shard's name, for messages.
-            tar: the tar that it must be of.
+            tar: the expected tar.
 
         Raises:
-            DataError: the file is damaged, lacks a column, or is the index of another tar.
+            DataError: the file is damaged, lacks a column, or belongs to another tar.
         """
         self.name = name
         self._path = path
@@ -49,11 +49,11 @@ class ShardIndex:
         return len(self.offset)
 
     def key(self, row: int) -> str:
-        """A sample's key."""
+        """Return a sample's key."""
         return str(self._words["key"][row].as_py())
 
     def parts(self, row: int) -> list[int]:
-        """Tokens of each text part of a sample, -1 for an image."""
+        """Return the number of tokens of each text part of a sample, -1 for an image."""
         return list(self._words["parts"][row].as_py())
 
     @cached_property
@@ -65,15 +65,13 @@ class ShardIndex:
             return pq.read_table(self._path, columns=columns).select(columns)
         except (pa.ArrowException, KeyError, OSError) as error:
             why = str(error).splitlines()[0]
-            raise DataError(
-                f"the index of shard {self.name} cannot be read ({why}): make the shard again with ingest"
-            ) from None
+            raise DataError(f"cannot read the index of shard {self.name} ({why}): recreate the shard with ingest") from None
 
     def _check(self, tar: BlobRef, metadata: dict[bytes, bytes]) -> None:
         if metadata.get(TAR_SHA256, tar.sha256.encode()) != tar.sha256.encode():
-            raise DataError(f"the index of shard {self.name} is that of another tar: make the shard again with ingest")
+            raise DataError(f"the index of shard {self.name} belongs to another tar: recreate the shard with ingest")
         if len(self) and int((self.offset + self.size).max()) > tar.num_bytes:
-            raise DataError(f"the index of shard {self.name} reaches beyond its tar: make the shard again with ingest")
+            raise DataError(f"the index of shard {self.name} extends beyond its tar: recreate the shard with ingest")
 
 
 class ShardReader:
@@ -81,8 +79,8 @@ class ShardReader:
 
     Args:
         name: the shard's name, for messages.
-        tar: its bytes.
-        index: its index.
+        tar: access to the tar's bytes.
+        index: the tar's index.
     """
 
     def __init__(self, name: str, tar: TarBytes, index: ShardIndex) -> None:
@@ -94,22 +92,22 @@ class ShardReader:
         """Read a sample.
 
         Raises:
-            DataError: the tar does not hold it where the index says.
+            DataError: the tar and its index do not match.
         """
         offset, size = int(self.index.offset[row]), int(self.index.size[row])
         try:
             try:
                 return self._parse(row, offset, size, with_images)
             except DataError:
-                if not self._tar.forget(offset, size):
+                if not self._tar.discard(offset, size):
                     raise
                 return self._parse(row, offset, size, with_images)
         except DataError as error:
             raise DataError(f"shard {self.name}, row {row} ({self.index.key(row)}): {error}") from None
 
-    def ahead(self, row: int) -> None:
-        """A sample will be read soon."""
-        self._tar.ahead(int(self.index.offset[row]), int(self.index.size[row]))
+    def prefetch(self, row: int) -> None:
+        """Prefetch a sample."""
+        self._tar.prefetch(int(self.index.offset[row]), int(self.index.size[row]))
 
     def close(self) -> None:
         """Close the tar."""
@@ -118,23 +116,23 @@ class ShardReader:
     def _parse(self, row: int, offset: int, size: int, with_images: bool) -> Sample:
         data = self._tar.read(offset, size)
         if len(data) != size:
-            raise DataError("the tar ends before it")
+            raise DataError("the tar ends before this sample")
         if zlib.crc32(data) != int(self.index.crc32[row]):
-            raise DataError("the index does not match its tar, or the bytes are damaged: their checksum differs")
+            raise DataError("checksum mismatch: the tar is damaged or does not match its index")
         return parse_sample(data, with_images=with_images)
 
 
 def parse_sample(data: bytes, *, with_images: bool = True) -> Sample:
-    """A sample from the bytes of its members.
+    """Parse a sample from the bytes of its tar members.
 
     Raises:
-        DataError: the bytes are not those members.
+        DataError: malformed members.
     """
-    found = members(data)
-    name, text = next(found, ("", b""))
+    files = members(data)
+    name, text = next(files, ("", b""))
     key, dot, suffix = name.partition(".")
     if not dot or suffix != "json":
-        raise DataError(f"{name!r} stands where a sample should begin")
+        raise DataError(f"expected the JSON of a sample, got {name!r}")
     if not with_images:
         return Sample.from_json(key, text)
-    return Sample.from_json(key, text, [content for _, content in found])
+    return Sample.from_json(key, text, [content for _, content in files])

@@ -1,18 +1,18 @@
-"""MM1 shards: ordinary webdataset tars, each with an index (parquet) for random access.
+"""MM1 shards: standard webdataset tars, each with a parquet index for random access.
 
     samples -> ShardWriter -> captions-00000.tar, ... -> write_index (counts tokens) -> captions-00000.index.parquet
 
-A tar holds, sample by sample, ``<key>.json`` and then its images; stock webdataset reads it. Equal samples give equal bytes:
-sorted JSON keys, times and owners zero, fixed modes. The index has a row per sample:
+For each sample, a tar contains ``<key>.json`` followed by its images; stock webdataset can read it. Equal samples give equal
+bytes: JSON keys are sorted, times and owners are zero, modes are fixed. The index has one row per sample:
 
 =================  ===========  ===============================================================================
 key                string
 offset             int64        bytes from the tar's start to the sample's first header
-size               int64        bytes of all its members with their headers and padding
-crc32              uint32       of those bytes
+size               int64        bytes of all its members, including headers and padding
+crc32              uint32       checksum of those bytes
 num_images         int32
-num_text_tokens    int32        with the end-of-document token, without image tokens
-parts              list<int32>  tokens of each text part, -1 for an image; what long documents are cut by
+num_text_tokens    int32        including the end-of-document token, without image tokens
+parts              list<int32>  tokens of each text part, -1 for an image; used to split long documents
 =================  ===========  ===============================================================================
 """
 
@@ -36,8 +36,8 @@ from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
 from mm1.store.base import BlobRef, digest_of_file
 
-TOKENIZED_AT_ONCE = 2_000
-"""Samples whose texts are tokenised in one call."""
+TOKENIZER_BATCH = 2_000
+"""Number of samples tokenised per call."""
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
 
 @dataclass
 class WrittenShard:
-    """A tar that was written and not indexed yet."""
+    """A finished tar without an index."""
 
     path: Path
     keys: list[str] = field(default_factory=list)
@@ -64,12 +64,12 @@ class WrittenShard:
 
 
 class ShardWriter:
-    """Writes samples into numbered tars of limited size; a context manager.
+    """Context manager that writes samples to numbered tars of limited size.
 
     Args:
-        folder: where the tars go.
-        prefix: beginning of their names, for example the source's name.
-        limits: when a new tar is begun.
+        folder: output folder.
+        prefix: prefix of their names, for example the source's name.
+        limits: limits at which a new tar is started.
     """
 
     def __init__(self, folder: Path, prefix: str, limits: ShardLimits | None = None) -> None:
@@ -106,7 +106,7 @@ class ShardWriter:
         return sum(len(shard.keys) for shard in self.shards)
 
     def close(self) -> None:
-        """End the tar that is open."""
+        """Close the current tar."""
         if self._file is not None:
             write_end(self._file)
             self._file.close()
@@ -125,10 +125,10 @@ class ShardWriter:
 
 
 def scan_tar(path: Path) -> WrittenShard:
-    """Find the samples of a tar that was written here before.
+    """Find the samples in a tar written by :class:`ShardWriter`.
 
     Raises:
-        DataError: it is none.
+        DataError: not such a tar.
     """
     shard = WrittenShard(path)
     data = path.read_bytes()
@@ -150,7 +150,7 @@ def scan_tar(path: Path) -> WrittenShard:
 
 
 def read_samples(shard: WrittenShard, *, with_images: bool = False) -> Iterator[Sample]:
-    """Read a written tar again from its start."""
+    """Read back a tar from its start."""
     with shard.path.open("rb") as file:
         for offset, size in zip(shard.offsets, shard.sizes, strict=True):
             yield parse_sample(os.pread(file.fileno(), size, offset), with_images=with_images)
@@ -159,22 +159,22 @@ def read_samples(shard: WrittenShard, *, with_images: bool = False) -> Iterator[
 def write_index(
     shard: WrittenShard, tokenizer: TextTokenizer, tar: BlobRef | None = None, path: Path | None = None
 ) -> tuple[Path, int]:
-    """Count the tokens of a tar's samples and write its index beside it.
+    """Count the tokens of a tar's samples and write its index.
 
     Args:
         shard: the tar.
-        tokenizer: what tokens are counted with.
-        tar: the tar's digest and size, where they are known already.
-        path: where the index goes; by default beside the tar.
+        tokenizer: the tokenizer for counting tokens.
+        tar: the tar's digest and size, if already known.
+        path: path of the index; next to the tar by default.
 
     Returns:
-        The index file, and the number of text tokens in the shard (with the end-of-document tokens).
+        The index file, and the number of text tokens in the shard (including end-of-document tokens).
     """
     parts: list[list[int]] = []
     waiting: list[Sample] = []
     for sample in read_samples(shard):
         waiting.append(sample)
-        if len(waiting) == TOKENIZED_AT_ONCE:
+        if len(waiting) == TOKENIZER_BATCH:
             parts += _count_tokens(waiting, tokenizer)
             waiting = []
     parts += _count_tokens(waiting, tokenizer)

@@ -1,10 +1,10 @@
-"""Tokenizers: train a byte-level BPE, take over a Hugging Face folder, encode text. Neither torch nor transformers.
+"""Tokenizers: train a byte-level BPE, adopt a Hugging Face folder, encode text. Needs neither torch nor transformers.
 
     texts -> train_bpe -> folder (tokenizer.json, tokenizer_config.json) -> TextTokenizer.from_folder -> ids
-    somebody's folder -> adopt_folder (adds the image and chat tokens where they are missing) -> folder -> ...
+    external folder -> adopt_folder (adds missing image and chat tokens) -> folder -> ...
 
-The trained BPE puts a space before each text (``add_prefix_space``), so that a word has one token wherever it stands; its
-special tokens are ``<|endoftext|>`` (0: end of document, padding), ``<image>`` (1), ``<|im_start|>`` (2), ``<|im_end|>`` (3).
+The trained BPE adds a space before each text (``add_prefix_space``), so a word has the same token at any position. Its special
+tokens are ``<|endoftext|>`` (0: end of document, padding), ``<image>`` (1), ``<|im_start|>`` (2), ``<|im_end|>`` (3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IMAGE_TOKEN = "<image>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (EOS_TOKEN, IMAGE_TOKEN, TURN_START, TURN_END)
 MIN_VOCABULARY = 256 + len(SPECIAL_TOKENS)
-"""All bytes and the special tokens."""
+"""Number of byte values plus special tokens."""
 TOKENIZER_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
@@ -37,7 +37,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
 )
-"""Files of a Hugging Face folder that belong to its tokenizer."""
+"""Tokenizer files in a Hugging Face folder."""
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -53,19 +53,19 @@ CHAT_TEMPLATE = (
 
 
 class TextTokenizer:
-    """A tokenizer with the ids that the data room needs.
+    """A tokenizer with the special token IDs for data preparation and loading.
 
     Attributes:
-        eos_id: ends a document; also the padding.
-        image_id: stands at the places of images.
-        vocabulary_size: number of ids.
+        eos_id: end-of-document token, also used for padding.
+        image_id: image placeholder token.
+        vocabulary_size: number of token IDs.
     """
 
     def __init__(self, tokenizer: Tokenizer, eos_token: str) -> None:
         """Wrap a tokenizer.
 
         Raises:
-            ConfigurationError: it lacks the end-of-document or the image token.
+            ConfigurationError: the end-of-document or image token is missing.
         """
         self.tokenizer = tokenizer
         self.eos_id = self._id(eos_token)
@@ -74,18 +74,18 @@ class TextTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> TextTokenizer:
-        """Read a Hugging Face folder.
+        """Load a Hugging Face folder.
 
         Raises:
-            ConfigurationError: it holds no fast tokenizer, or the tokenizer lacks a token.
+            ConfigurationError: no fast tokenizer in the folder, or a required token is missing.
         """
         if not (folder / TOKENIZER_FILE).is_file():
-            raise ConfigurationError(f"tokenizer: {folder} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+            raise ConfigurationError(f"tokenizer: no {TOKENIZER_FILE} (Hugging Face fast tokenizer) in {folder}")
         return cls._parse((folder / TOKENIZER_FILE).read_text(), _read_config(folder), str(folder))
 
     @classmethod
     def from_store(cls, store: Store, files: Mapping[str, BlobRef]) -> TextTokenizer:
-        """Read a tokenizer folder that lies in a store."""
+        """Load a tokenizer folder from a store."""
         if TOKENIZER_FILE not in files:
             raise DataError(f"the manifest's tokenizer has no {TOKENIZER_FILE}")
         config = json.loads(store.get_bytes(files[CONFIG_FILE])) if CONFIG_FILE in files else {}
@@ -95,47 +95,47 @@ class TextTokenizer:
     def _parse(cls, text: str, config: dict[str, Any], where: str) -> TextTokenizer:
         try:
             tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception for whatever is wrong in the file
-            raise ConfigurationError(f"tokenizer: {where} cannot be read: {error}") from None
+        except Exception as error:  # noqa: BLE001 - the library raises plain Exception for any error in the file
+            raise ConfigurationError(f"tokenizer: cannot read {where}: {error}") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return cls(tokenizer, eos_token_of(config, where))
 
     def _id(self, token: str) -> int:
-        found = self.tokenizer.token_to_id(token)
-        if found is None:
-            raise ConfigurationError(f"tokenizer: it has no token {token!r}")
-        return int(found)
+        token_id = self.tokenizer.token_to_id(token)
+        if token_id is None:
+            raise ConfigurationError(f"tokenizer: token {token!r} is missing from the vocabulary")
+        return int(token_id)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts, each on its own, nothing added."""
+        """Encode each text separately, without adding special tokens."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def pieces(self, text: str) -> list[str]:
-        """The stretches of a text that its tokens stand for (a token of part of a character stands for all of it)."""
-        found, end = [], 0
+        """Split a text into the pieces of its tokens (a token for part of a character counts as the whole character)."""
+        pieces, end = [], 0
         for _, stop in self.tokenizer.encode(text, add_special_tokens=False).offsets:
-            found.append(text[end:stop])
+            pieces.append(text[end:stop])
             end = max(end, stop)
-        return [piece for piece in found if piece]
+        return [piece for piece in pieces if piece]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens shown."""
+        """Decode IDs, including special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def reserved_texts(self) -> tuple[str, ...]:
-        """Texts that would be read as special tokens; raw text must not contain them."""
+        """Return the texts that would be parsed as special tokens; raw text must not contain them."""
         added = self.tokenizer.get_added_tokens_decoder()
         return tuple(sorted(token.content for token in added.values() if token.special))
 
 
 def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
-    """Train a byte-level BPE and write its Hugging Face folder; equal texts give equal bytes.
+    """Train a byte-level BPE and write its Hugging Face folder; the same texts give the same bytes.
 
     Args:
-        texts: what to learn from.
-        folder: is made.
-        vocabulary: ids in all, at least 260 (bytes and special tokens).
+        texts: training texts.
+        folder: output folder, created here.
+        vocabulary: total number of tokens, at least 260 (bytes and special tokens).
 
     Returns:
         The folder.
@@ -144,7 +144,7 @@ def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
         ConfigurationError: the vocabulary is too small.
     """
     if vocabulary < MIN_VOCABULARY:
-        raise ConfigurationError(f"vocabulary: {vocabulary} is too small; a byte-level BPE needs {MIN_VOCABULARY} or more")
+        raise ConfigurationError(f"vocabulary: expected at least {MIN_VOCABULARY} for a byte-level BPE, got {vocabulary}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -163,20 +163,20 @@ def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
 
 
 def adopt_folder(source: Path, folder: Path) -> Path:
-    """Copy a Hugging Face tokenizer and add the image and chat tokens that it lacks.
+    """Copy a Hugging Face tokenizer and add missing image and chat tokens.
 
     Args:
-        source: somebody's folder; other files in it (weights) are left where they are.
-        folder: is made.
+        source: the external folder; its other files (weights) are not copied.
+        folder: output folder, created here.
 
     Returns:
         The copy.
 
     Raises:
-        ConfigurationError: no fast tokenizer there, or it names no end-of-text token.
+        ConfigurationError: no fast tokenizer in the folder, or no end-of-text token is configured.
     """
     if not (source / TOKENIZER_FILE).is_file():
-        raise ConfigurationError(f"tokenizer: {source} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+        raise ConfigurationError(f"tokenizer: no {TOKENIZER_FILE} (Hugging Face fast tokenizer) in {source}")
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
@@ -185,10 +185,10 @@ def adopt_folder(source: Path, folder: Path) -> Path:
     eos_token = eos_token_of(config, str(source))
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    except Exception as error:  # noqa: BLE001 - the library raises plain Exception for whatever is wrong in the file
-        raise ConfigurationError(f"tokenizer: {source}/{TOKENIZER_FILE} cannot be read: {error}") from None
+    except Exception as error:  # noqa: BLE001 - the library raises plain Exception for any error in the file
+        raise ConfigurationError(f"tokenizer: cannot read {source}/{TOKENIZER_FILE}: {error}") from None
     if tokenizer.token_to_id(eos_token) is None:
-        raise ConfigurationError(f"tokenizer: {source} names {eos_token!r} as end of text, but has no such token")
+        raise ConfigurationError(f"tokenizer: the eos_token {eos_token!r} of {source} is not in its vocabulary")
     missing = [token for token in SPECIAL_TOKENS[1:] if tokenizer.token_to_id(token) is None]
     if missing:
         tokenizer.add_special_tokens(missing)
@@ -199,15 +199,15 @@ def adopt_folder(source: Path, folder: Path) -> Path:
 
 
 def eos_token_of(config: Mapping[str, Any], where: str) -> str:
-    """The end-of-text token that a ``tokenizer_config.json`` names.
+    """Read the end-of-text token from a ``tokenizer_config.json``.
 
     Raises:
-        ConfigurationError: it names none.
+        ConfigurationError: it is not set.
     """
     token = config.get("eos_token")
     token = token.get("content") if isinstance(token, dict) else token
     if not token:
-        raise ConfigurationError(f"tokenizer: {where} names no eos_token in {CONFIG_FILE}")
+        raise ConfigurationError(f"tokenizer: no eos_token in the {CONFIG_FILE} of {where}")
     return str(token)
 
 
@@ -226,7 +226,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text())) if path.is_file() else {}
     except ValueError as error:
-        raise ConfigurationError(f"tokenizer: {path} is not JSON: {error}") from None
+        raise ConfigurationError(f"tokenizer: {path} is not valid JSON: {error}") from None
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Errors, the outcome classes they stand for, and how something ended."""
+"""Exceptions, their outcome classes, and records of how processes ended."""
 
 from mm1.errors.ending import Ending, cause
 from mm1.errors.outcomes import (

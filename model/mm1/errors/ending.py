@@ -1,4 +1,4 @@
-"""How something ended, in one shape for ranks, nodes, tasks and runs; and which of several endings explains the others."""
+"""One record of how a rank, node, task or run ended, and the choice of the root cause among several."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mm1.errors.outcomes import BY_OUTCOME, EXPLAINS, Mm1Error, Outcome
 from mm1.errors.recognize import text_of, typed
 
-LONGEST_ESCAPE = 12
-"""Bytes of one character in JSON at most: two surrogates."""
+MAX_ESCAPE_LENGTH = 12
+"""Maximum length in bytes of one character in JSON: two escaped surrogates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,34 +22,34 @@ class Ending:
     where: str = ""
     """For example ``rank 3``, ``node 1``, or a task's name."""
     host: str = ""
-    """The machine that it ran on, where it is known."""
+    """The machine it ran on, if known."""
 
     @classmethod
     def of(cls, error: BaseException, where: str = "") -> Ending:
-        """The ending that an exception stands for; one without an outcome class is :attr:`Outcome.UNHANDLED`."""
-        known = typed(error)
-        if known is None:
+        """Make an ending from an exception; exceptions without an outcome class become :attr:`Outcome.UNHANDLED`."""
+        typed_error = typed(error)
+        if typed_error is None:
             return cls(outcome=Outcome.UNHANDLED, message=f"{type(error).__name__}: {text_of(error)}", where=where)
-        return cls(outcome=known.outcome, message=str(known), where=where)
+        return cls(outcome=typed_error.outcome, message=str(typed_error), where=where)
 
     @property
     def error(self) -> Mm1Error:
-        """The error to raise for it, with its place in the message."""
+        """The exception to raise for this ending; the message names the rank, node or task."""
         text = f"{self.where}: {self.message}" if self.where else self.message
         return BY_OUTCOME.get(self.outcome, Mm1Error)(text)
 
     def to_json(self, max_bytes: int | None = None) -> str:
-        """Text for the process that waits for this one; a message that makes it longer than this is cut."""
+        """Serialize for the parent process; the message is truncated to keep the text within ``max_bytes``."""
         message = self.message
         while True:
             text = json.dumps({"outcome": int(self.outcome), "message": message, "where": self.where})
             if max_bytes is None or (excess := len(text) - max_bytes) <= 0 or not message:
                 return text
-            message = message[: -max(1, excess // LONGEST_ESCAPE)]
+            message = message[: -max(1, excess // MAX_ESCAPE_LENGTH)]
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Ending | None:
-        """What :meth:`to_json` wrote; None for anything else."""
+        """Parse the output of :meth:`to_json`; None for anything else."""
         try:
             record = json.loads(text)
             outcome = Outcome.from_exit_code(int(record["outcome"]))
@@ -59,12 +59,12 @@ class Ending:
 
 
 def cause(endings: Iterable[Ending], *, stops_others: bool = False) -> Ending | None:
-    """The ending that explains the others; the first one of equals, None when there are none.
+    """Find the ending that explains the others: the first of several equal ones, None if there are none.
 
     Args:
-        endings: of processes that worked together.
-        stops_others: whether the launcher stops all others when one fails, as torchrun does on one machine: then PREEMPTED is
-            a consequence of anything else. Among nodes nobody does that: there a preempted node explains lost connections.
+        endings: endings of processes that worked together.
+        stops_others: whether the launcher stops all processes when one fails, like torchrun on one machine. PREEMPTED is then
+            a consequence of any other failure. Nodes do not stop each other, so a preempted node explains lost connections.
     """
     order = [outcome for outcome in EXPLAINS if not stops_others or outcome is not Outcome.PREEMPTED]
     ranks = {outcome: number for number, outcome in enumerate(order)}

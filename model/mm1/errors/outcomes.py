@@ -1,9 +1,9 @@
-"""Errors and the outcome classes they stand for.
+"""Exceptions and their outcome classes.
 
-Every failure that a person or an engine can act on is an :class:`Mm1Error` of one of nine outcome classes. The class decides
-the exit code of the process, and with it who acts: a rank tells its pod, the pod its JobSet, the supervisor, the engine's
-retry rule, and in the end the exit code of the command line. 64 and 65 belong to Argo, 1 is an unhandled exception, 2 is
-argument parsing; none of them is used here.
+Every failure that a person or an engine can act on is an :class:`Mm1Error` with one of nine outcome classes. The class sets
+the exit code of the process, which decides who acts: the exit code passes from rank to pod, JobSet, supervisor, the engine's
+retry rule, and finally the command line. 64 and 65 are reserved by Argo, 1 is an unhandled exception, and 2 an argument
+error; none of them is used here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 
 class Outcome(IntEnum):
-    """How a step ended; the value is the exit code of its process."""
+    """Outcome of a step; the value is the exit code of its process."""
 
     DONE = 0
     UNHANDLED = 1
@@ -28,17 +28,17 @@ class Outcome(IntEnum):
 
     @property
     def retried(self) -> bool:
-        """Whether running the same step again can help without anybody changing anything."""
+        """Whether running the same step again can succeed without any change."""
         return self in RETRIED
 
     @property
     def label(self) -> str:
-        """The class as people read it, for example ``out of memory``."""
+        """Human-readable name, for example ``out of memory``."""
         return self.name.lower().replace("_", " ")
 
     @classmethod
     def from_exit_code(cls, code: int) -> Outcome:
-        """The outcome that an exit code stands for; codes that are not ours are :attr:`UNHANDLED`."""
+        """Convert an exit code to an outcome; unknown codes become :attr:`UNHANDLED`."""
         return cls(code) if code in cls._value2member_map_ else cls.UNHANDLED
 
 
@@ -46,55 +46,55 @@ RETRIED = frozenset({Outcome.NETWORK, Outcome.HARDWARE, Outcome.CHECKPOINT, Outc
 
 
 class Mm1Error(Exception):
-    """Base of all errors with an outcome class. The message names the field or file and the remedy."""
+    """Base of all exceptions with an outcome class. The message names the field or file and the remedy."""
 
     outcome: ClassVar[Outcome] = Outcome.UNHANDLED
 
 
 class ConfigurationError(Mm1Error):
-    """A parameter, recipe, path or combination is wrong; nobody retries it (exit 80)."""
+    """Invalid parameter, recipe, path or combination; not retried (exit code 80)."""
 
     outcome = Outcome.CONFIGURATION
 
 
 class DataError(Mm1Error):
-    """Data are missing, or corrupt beyond the limit; the message names the file (exit 81)."""
+    """Data are missing, or corrupt beyond the limit; the message names the file (exit code 81)."""
 
     outcome = Outcome.DATA
 
 
 class DivergedError(Mm1Error):
-    """The loss is not finite or has left its course (exit 82)."""
+    """The loss is not finite or has diverged (exit code 82)."""
 
     outcome = Outcome.DIVERGED
 
 
 class OutOfMemory(Mm1Error):
-    """Not enough memory for the micro-batch; it can be halved (exit 83)."""
+    """Not enough memory for the micro-batch, which can be halved (exit code 83)."""
 
     outcome = Outcome.OUT_OF_MEMORY
 
 
 class NetworkError(Mm1Error):
-    """Network, rendezvous, store or disk failed in a way that may pass (exit 84)."""
+    """Possibly transient failure of the network, rendezvous, store or disk (exit code 84)."""
 
     outcome = Outcome.NETWORK
 
 
 class HardwareError(Mm1Error):
-    """A device reported a fault; run elsewhere (exit 85)."""
+    """A device reported a fault; run on another one (exit code 85)."""
 
     outcome = Outcome.HARDWARE
 
 
 class CheckpointError(Mm1Error):
-    """A checkpoint does not match its digests; the previous one is used (exit 86)."""
+    """A checkpoint does not match its digests; the previous one is used (exit code 86)."""
 
     outcome = Outcome.CHECKPOINT
 
 
 class Preempted(Mm1Error):
-    """The process was asked to stop and saved what it had; start it again to continue (exit 87)."""
+    """The process was asked to stop and saved its state; start it again to continue (exit code 87)."""
 
     outcome = Outcome.PREEMPTED
 
@@ -125,9 +125,9 @@ EXPLAINS = (
     Outcome.PREEMPTED,
     Outcome.NETWORK,
 )
-"""Of processes that worked together, the failure that explains the others first.
+"""Outcomes of processes that worked together, the likeliest root cause first.
 
-Who loses a peer ends with NETWORK, whatever ended the peer, so that it comes last. An unhandled exception comes before it: with
-the opposite order a bug on one rank would be told, and tried again, as a lost connection of all others. This holds because
-:func:`~mm1.errors.typed` knows the errors by which ranks notice that a peer is gone.
+A rank that loses a peer ends with NETWORK, whatever happened to the peer, so NETWORK comes last. An unhandled exception
+comes before it. In the opposite order, a bug on one rank would be reported and retried as a lost connection of all others.
+This works because :func:`~mm1.errors.typed` recognises the errors that ranks raise when a peer is gone.
 """

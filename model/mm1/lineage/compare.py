@@ -1,4 +1,4 @@
-"""Runs side by side: inputs, what was made, scores, facts, losses step by step."""
+"""Comparison of runs: inputs, results, scores, facts, and losses step by step."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mm1.store.base import Store
 from mm1.store.open import find_store
 
 Facts = dict[str, Any]
-"""Name -> value, of one run."""
+"""Name -> value, for one run."""
 
 
 def compare_runs(store: Store, runs: Sequence[RunRecords]) -> dict[str, list[Facts]]:
-    """All that can be compared: section -> the facts of each run."""
+    """Compare runs by section: section -> the facts of each run."""
     return {
         "inputs": [inputs(run) for run in runs],
-        "made": [made(store, run) for run in runs],
+        "made": [results(store, run) for run in runs],
         "scores": [scores(store, run) for run in runs],
         "facts": [facts(run) for run in runs],
     }
 
 
 class LossDifference(NamedTuple):
-    """How far the losses of one task differ between two runs, over the steps that both have."""
+    """Difference of one task's losses between two runs, over the steps that both have."""
 
     task: str
     run: str
@@ -35,17 +35,17 @@ class LossDifference(NamedTuple):
     num_missing: int
     """Steps that only one of the runs has."""
     largest: float
-    """Largest relative difference; infinite where only one of two losses is a number."""
+    """Largest relative difference; infinite if only one of the two losses is a number."""
     step: int | None
-    """Where it is; None without a difference."""
+    """Step of the largest difference; None if there is no difference."""
 
     def within(self, tolerance: float) -> bool:
-        """Whether both runs have the same steps, and losses within a relative difference."""
+        """Whether both runs have the same steps and their losses agree within a relative tolerance."""
         return not self.num_missing and self.largest <= tolerance
 
 
 def compare_losses(store: Store, runs: Sequence[RunRecords]) -> Iterator[LossDifference]:
-    """The losses of each run beside the first one's, task by task and step by step."""
+    """Compare the losses of each run with those of the first one, task by task and step by step."""
     first, *others = (_losses(store, run) for run in runs)
     for run, losses in zip(runs[1:], others, strict=True):
         for task in dict.fromkeys([*first, *losses]):
@@ -58,7 +58,7 @@ def compare_losses(store: Store, runs: Sequence[RunRecords]) -> Iterator[LossDif
 
 
 def _losses(store: Store, run: RunRecords) -> dict[str, dict[int, float]]:
-    """Task -> step -> loss, of all tasks that trained."""
+    """Collect task -> step -> loss, for all training tasks."""
     import pyarrow.parquet as parquet
 
     losses = {}
@@ -78,37 +78,39 @@ def _relative(left: float, right: float) -> float:
 
 
 def inputs(run: RunRecords) -> Facts:
-    """Inputs of all tasks, addresses of manifests as digests."""
+    """Collect the inputs of all tasks; addresses of manifests are shortened to digests."""
     return {f"{task}.{name}": _short(value) for task, record in run.tasks.items() for name, value in record.inputs.items()}
 
 
 def facts(run: RunRecords) -> Facts:
-    """Speeds, sizes and durations that the tasks noted, and their own times."""
-    found: Facts = {}
+    """Collect the speeds, sizes and durations recorded by the tasks, and the tasks' own run times."""
+    values: Facts = {}
     for task, record in run.tasks.items():
-        found |= {f"{task}.{name}": value for name, value in record.facts.items() if not isinstance(value, dict | list)}
+        values |= {f"{task}.{name}": value for name, value in record.facts.items() if not isinstance(value, dict | list)}
         if not record.cache_hit and record.seconds is not None:
-            found[f"{task}.seconds"] = record.seconds
-    return found
+            values[f"{task}.seconds"] = record.seconds
+    return values
 
 
-def made(store: Store, run: RunRecords) -> Facts:
-    """Counts of what the tasks made, and the last losses."""
-    found: Facts = {}
+def results(store: Store, run: RunRecords) -> Facts:
+    """Collect the sizes of the tasks' results, and the last losses."""
+    values: Facts = {}
     for task, uri in run.manifests.items():
         manifest = _load(store, uri)
         if isinstance(manifest, RawData):
-            found |= {f"{task}.{name}.samples": source.num_samples for name, source in manifest.sources.items()}
+            values |= {f"{task}.{name}.samples": source.num_samples for name, source in manifest.sources.items()}
         elif isinstance(manifest, DataMix):
-            found |= {f"{task}.{name}": value for name, value in manifest.packing.items()}
+            values |= {f"{task}.{name}": value for name, value in manifest.packing.items()}
         elif isinstance(manifest, Checkpoint):
-            found |= {f"{task}.{name}": getattr(manifest, name) for name in ("recipe", "step", "tokens_seen", "num_parameters")}
-            found |= {f"{task}.{name}": value for name, value in last_losses(store, manifest).items()}
-    return found
+            values |= {
+                f"{task}.{name}": getattr(manifest, name) for name in ("recipe", "step", "tokens_seen", "num_parameters")
+            }
+            values |= {f"{task}.{name}": value for name, value in last_losses(store, manifest).items()}
+    return values
 
 
 def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
-    """The last row of a checkpoint's history: losses and gradient norm."""
+    """Read the last row of a checkpoint's history: losses and gradient norm."""
     if checkpoint.history is None:
         return {}
     import pyarrow as pa
@@ -117,7 +119,7 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
     try:
         table = parquet.read_table(store.local_path(checkpoint.history))
     except (Mm1Error, pa.ArrowException, OSError):
-        return {}  # as below: the rest can still be compared
+        return {}  # missing or damaged: the rest can still be compared
     if not table.num_rows:
         return {}
     last = table.slice(table.num_rows - 1).to_pylist()[0]
@@ -125,16 +127,16 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
 
 
 def scores(store: Store, run: RunRecords) -> Facts:
-    """All scores, with standard errors."""
-    found: Facts = {}
+    """Collect all scores with standard errors."""
+    values: Facts = {}
     for task, uri in run.manifests.items():
         manifest = _load(store, uri)
         if isinstance(manifest, EvalReport):
             for score in manifest.scores:
                 control = "" if score.control == "none" else f" ({score.control})"
                 name = f"{task}: {score.task}/{score.shots}/{score.metric}{control}"
-                found[name] = f"{score.value:.3f} ± {score.stderr:.3f}"
-    return found
+                values[name] = f"{score.value:.3f} ± {score.stderr:.3f}"
+    return values
 
 
 def _load(store: Store, uri: str) -> object:
@@ -142,7 +144,7 @@ def _load(store: Store, uri: str) -> object:
         address, digest = split_uri(uri)
         return load_digest(store if address == store.uri else find_store(address), digest)
     except Mm1Error:
-        return None  # collected, or in a store that is out of reach: the rest can still be compared
+        return None  # garbage-collected, or in an unreachable store: the rest can still be compared
 
 
 def _short(value: Any) -> Any:

@@ -1,9 +1,8 @@
-"""Garbage collection of a store: what nothing needs any more.
+"""Garbage collection of a store: removal of everything that is no longer referenced.
 
-Kept is what can be reached from the records of kept runs, from pins and from resume pointers of work that was not finished in
-the last month: any digest that one of these objects names keeps the manifest and the blob of that digest, and so on from there.
-Everything else goes, except what is younger than an hour (a running step writes blobs before it writes the manifest that names
-them).
+The roots are the records of kept runs, pins, and resume pointers of work unfinished in the last month. Any digest mentioned in
+one of these objects keeps the manifest and the blob with that digest, and so on recursively. Everything else is removed, except
+objects younger than an hour (a running step writes blobs before the manifest that references them).
 """
 
 from __future__ import annotations
@@ -23,35 +22,35 @@ from mm1.store.base import Store, blob_key, digest_of
 MIN_AGE_S = 3600.0
 RUNNING_FOR = timedelta(days=1)
 UNFINISHED_FOR_S = 30 * 24 * 3600.0
-"""How long unfinished training may still be taken up: its checkpoints, and what it left to look at."""
+"""How long unfinished training can be resumed; until then its checkpoints and progress files are kept."""
 UNFINISHED = ("resume/", "watch/")
-UNKNOWN = "nothing is removed while it is not known what is still needed"
+UNKNOWN = "cannot determine what is still in use, so nothing is removed"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass
 class Garbage:
-    """What would be removed."""
+    """Objects to be removed."""
 
     keys: list[str] = field(default_factory=list)
-    """In the order of removal: pointers first, then manifests, then blobs; a crash leaves nothing that points to nothing."""
+    """In order of removal: pointers, then manifests, then blobs, so that a crash leaves no dangling references."""
     num_kept: int = 0
     runs: list[str] = field(default_factory=list)
-    """Runs whose records go."""
+    """Runs whose records are removed."""
 
 
 def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age_s: float = MIN_AGE_S) -> Garbage:
-    """Work out what nothing needs.
+    """Find all unreferenced objects.
 
     Args:
         store: the store.
-        keep: how many of the newest runs are kept.
-        keep_runs: runs that are kept as well.
-        min_age_s: younger objects stay.
+        keep: number of most recent runs to keep.
+        keep_runs: additional runs to keep.
+        min_age_s: younger objects are kept.
 
     Raises:
         ConfigurationError: `keep` is negative, a run to keep does not exist, or a step is running.
-        DataError: something that keeps others is damaged, so that it is not known what it keeps.
+        DataError: an object that references others is damaged, so its references are unknown.
     """
     if keep < 0:
         raise ConfigurationError(f"keep: expected an integer of at least 0, got {keep}")
@@ -76,19 +75,19 @@ def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age
 
 
 def remove(store: Store, garbage: Garbage) -> None:
-    """Remove what nothing needs, and scratch files that killed writers left."""
+    """Remove unreferenced objects, and scratch files of killed writers."""
     for key in garbage.keys:
         store.delete(key)
     store.clear_scratch(MIN_AGE_S)
 
 
 def _refuse_while_running(store: Store, runs: list[RunRecords]) -> None:
-    """A running step may rely on an old blob that it did not have to write again."""
+    """Refuse to run while a step is running: it may rely on an old blob that it did not have to write again."""
     since = datetime.now(UTC) - RUNNING_FOR
     running = [run.name for run in runs if run.state == "running" and run.started > since]
     if running:
         raise ConfigurationError(
-            f"store {store.uri}: {', '.join(running)} is running (or was killed within a day): let it end, or continue it"
+            f"store {store.uri}: {', '.join(running)} is running (or was killed within a day): wait until it ends, or resume it"
         )
 
 
@@ -103,13 +102,13 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
     for key in store.list("cache/"):
         if any(part.removesuffix(".json") in work for part in key.split("/")[1:]):
             keys.add(key)
-            queue.append(_whole(store, key))
+            queue.append(_read_verified(store, key))
     now = time.time()
     for prefix in UNFINISHED:
         for key in store.list(prefix):
             if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
-                queue += [_whole(store, key)] if prefix == "resume/" else []
+                queue += [_read_verified(store, key)] if prefix == "resume/" else []
     queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
@@ -117,15 +116,15 @@ def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:
             keys.add(blob_key(digest))
             if manifest not in keys and store.exists(manifest):
                 keys.add(manifest)
-                queue.append(_whole(store, manifest, digest))
+                queue.append(_read_verified(store, manifest, digest))
     return keys
 
 
-def _whole(store: Store, key: str, digest: str = "") -> bytes:
-    """The content of a JSON object that names others; one that is damaged may have named more.
+def _read_verified(store: Store, key: str, digest: str = "") -> bytes:
+    """Read a JSON object and verify it: a damaged one may have referenced more objects.
 
     Raises:
-        DataError: it does not have its digest, or is not JSON.
+        DataError: it does not match its digest, or is not valid JSON.
     """
     data = store.read(key)
     try:
@@ -133,5 +132,5 @@ def _whole(store: Store, key: str, digest: str = "") -> bytes:
     except (ValueError, RecursionError):
         digest = "none"
     if digest and digest_of(data) != digest:
-        raise DataError(f"{UNKNOWN}: {store.uri}/{key} is damaged; restore it, or delete it to give up what it names")
+        raise DataError(f"{UNKNOWN}: {store.uri}/{key} is damaged; restore it, or delete it to give up what it references")
     return data

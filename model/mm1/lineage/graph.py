@@ -1,4 +1,4 @@
-"""What manifests were made from: the graph of parents, back to the raw data."""
+"""The graph of manifests and their parents, back to the raw data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lineage = dict[str, Manifest]
 
 
 def ancestors(store: Store, digest: str) -> Lineage:
-    """A manifest and all it was made from, nearest first."""
+    """Load a manifest and all its ancestors, nearest first."""
     result: Lineage = {}
     queue = [digest]
     while queue:
@@ -37,28 +37,28 @@ def ancestors(store: Store, digest: str) -> Lineage:
 
 
 def resolve(store: Store, word: str) -> list[str]:
-    """Digests that a digest, its beginning, or a run's name stands for.
+    """Resolve a digest, a prefix of one, or a run's name to digests.
 
     Raises:
-        ConfigurationError: nothing, or several manifests.
+        ConfigurationError: no match, or an ambiguous prefix.
     """
     if re.fullmatch(r"[0-9a-f]{6,64}", word):
         names = [key.removeprefix("manifests/").removesuffix(".json") for key in store.list(f"manifests/{word}")]
         if len(names) == 1:
             return names
         if names:
-            raise ConfigurationError(f"{word} stands for {len(names)} manifests: write more of the digest")
+            raise ConfigurationError(f"{word} matches {len(names)} manifests: use a longer prefix")
     uris = read_run(store, word).manifests.values()
     made = [match["digest"] for uri in uris if (match := MANIFEST_NAME.match(uri))]
     if not made:
-        raise ConfigurationError(f"run {word!r} has made no manifest yet")
-    # only what nothing else of the run was made from: the rest appears below it
+        raise ConfigurationError(f"run {word!r} has no manifests yet")
+    # only the run's final results: everything else is among their ancestors
     parents = {parent for digest in made for manifest in ancestors(store, digest).values() for parent in manifest.parents}
     return list(dict.fromkeys(digest for digest in made if digest not in parents))
 
 
 def describe(manifest: Manifest) -> str:
-    """A few words that tell manifests of one kind apart."""
+    """Describe a manifest in a few words, to tell it from others of its kind."""
     match manifest:
         case RawData():
             return ", ".join(f"{name} {source.num_samples:,} samples" for name, source in manifest.sources.items())
@@ -77,7 +77,7 @@ def describe(manifest: Manifest) -> str:
 
 
 def to_dot(lineage: Lineage) -> str:
-    """The graph in the language of Graphviz."""
+    """Convert the graph to Graphviz's DOT language."""
     lines = ["digraph lineage {", "  rankdir=LR;", "  node [shape=box, style=rounded, fontname=sans];"]
     for digest, manifest in lineage.items():
         label = "\\n".join(json.dumps(text)[1:-1] for text in (type(manifest).__name__, digest[:12], describe(manifest)))

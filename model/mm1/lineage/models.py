@@ -1,4 +1,4 @@
-"""The model that a person names: by a run, a task of it, or a manifest; and its files as a folder of one's own."""
+"""Finding a model by run, task or manifest, and exporting its files to a folder."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ class Model(NamedTuple):
 
     store: Store
     files: Files
-    """A Hugging Face folder: configuration, safetensors, processor and tokenizer, code."""
+    """Hugging Face folder: configuration, safetensors, processor, tokenizer and code."""
     description: str
 
 
 def find_model(store: Store, name: str, task: str = "") -> Model:
-    """The model that a name stands for.
+    """Find a model by name.
 
     Args:
-        store: where runs and digests are looked up.
-        name: a run, the address of a manifest, or a digest or its beginning. Of a run it is the model that was deployed, else
-            the checkpoint that was written last.
+        store: the store to search.
+        name: a run, the address of a manifest, or a digest or a prefix of one. For a run, the deployed model is used, otherwise
+            the latest checkpoint.
         task: a task of the run, such as ``pretrain``.
 
     Raises:
-        ConfigurationError: nothing of that name, or nothing with a model in it.
+        ConfigurationError: no match, or a match without a model.
     """
     address = MANIFEST_NAME.match(name)
     if address:
         store = find_store(address["store"])
         return _model(store, load_digest(store, address["digest"]), name)
     if name not in run_names(store):
-        (digest,) = resolve(store, name)  # of a digest exactly one; a name that is nothing raises
+        (digest,) = resolve(store, name)  # a digest resolves to exactly one manifest; an unknown name raises
         return _model(store, load_digest(store, digest), name)
-    return _of_run(store, name, task)
+    return _model_of_run(store, name, task)
 
 
 def export_model(model: Model, folder: Path) -> Path:
-    """Copy a model's files into a new folder, verified; it is there whole or not at all.
+    """Copy a model's files to a new folder and verify them; the copy is atomic.
 
     Raises:
-        ConfigurationError: the folder holds something already.
+        ConfigurationError: the folder is not empty.
         CheckpointError: a file does not match its digest.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} exists already: name a new folder")
+        raise ConfigurationError(f"{folder} already exists: choose a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
         links = model.store.get_folder(model.files, Path(name) / "links")
-        copy = shutil.copytree(links, Path(name) / "copy")  # what the links lead to
+        copy = shutil.copytree(links, Path(name) / "copy")  # follows the links
         copy.replace(folder)
     return folder
 
 
-def _of_run(store: Store, run: str, task: str) -> Model:
+def _model_of_run(store: Store, run: str, task: str) -> Model:
     manifests = read_run(store, run).manifests
     if task and task not in manifests:
         raise ConfigurationError(f"run {run!r} has no task {task!r} with a manifest; {suggest(task, list(manifests))}")
@@ -74,7 +74,7 @@ def _of_run(store: Store, run: str, task: str) -> Model:
     deployed = [manifest for manifest in loaded if isinstance(manifest, Deployment) and manifest.deployed]
     checkpoints = [manifest for manifest in loaded if isinstance(manifest, Checkpoint)]
     if not deployed and not checkpoints:
-        raise ConfigurationError(f"run {run!r} has made no model: it has no checkpoint and no deployment (mm1 runs {run})")
+        raise ConfigurationError(f"run {run!r} has no model: it has neither a checkpoint nor a deployment (see mm1 runs {run})")
     return _model(store, (deployed or checkpoints)[-1], f"run {run!r}")
 
 
@@ -84,7 +84,7 @@ def _model(store: Store, manifest: Manifest, name: str) -> Model:
             exported = load_digest(store, digest)
             return _model(store, exported, name)
         case Deployment():
-            raise ConfigurationError(f"{name}: this deployment holds no model: {manifest.reason}")
+            raise ConfigurationError(f"{name}: the deployment has no model: {manifest.reason}")
         case ExportedModel():
             checkpoint = load_digest(store, manifest.checkpoint)
             return Model(store, manifest.files, describe(checkpoint))
@@ -92,4 +92,4 @@ def _model(store: Store, manifest: Manifest, name: str) -> Model:
             return Model(store, manifest.model, describe(manifest))
         case _:
             kind = type(manifest).__name__
-            raise ConfigurationError(f"{name}: a {kind} holds no model; expected a Checkpoint, ExportedModel or Deployment")
+            raise ConfigurationError(f"{name}: expected a Checkpoint, ExportedModel or Deployment, got a {kind}")

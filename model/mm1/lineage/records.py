@@ -1,4 +1,4 @@
-"""Run records in a store: which runs there are, their tasks, times and outcomes.
+"""Run records in a store: runs, their tasks, times and outcomes.
 
 The step wrapper writes one record per task, at ``runs/<run>/<task>.json``.
 """
@@ -19,13 +19,13 @@ from mm1.store.base import Store, digest_of
 
 log = logging.getLogger("mm1")
 
-LONGEST_REASON = 200
-"""Characters of what is wrong with a record: it quotes the wrong value."""
+MAX_REASON_LENGTH = 200
+"""Maximum length of a validation error in a message, because it quotes the invalid value."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class TaskRecord(BaseModel):
-    """One task's run record, as the step wrapper writes it; fields of later versions are ignored."""
+    """Run record of one task, written by the step wrapper; fields of later versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -33,7 +33,7 @@ class TaskRecord(BaseModel):
     task: str
     step: str = ""
     state: str = "running"
-    """running, done or failed; a process that was killed leaves ``running``."""
+    """running, done or failed; a killed process leaves ``running``."""
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None
     seconds: FiniteFloat | None = None
@@ -51,14 +51,14 @@ class TaskRecord(BaseModel):
 
     @property
     def status(self) -> str:
-        """State as a person reads it: done, cached, failed or unfinished."""
+        """Human-readable state: done, cached, failed or unfinished."""
         if self.state == "done":
             return "cached" if self.cache_hit else "done"
         return "failed" if self.state == "failed" else "unfinished"
 
     @property
     def ending(self) -> Ending | None:
-        """How it failed; None for one that did not, or that has not ended."""
+        """How the task failed; None if it succeeded or is still running."""
         if self.state != "failed":
             return None
         outcome = Outcome.from_exit_code(1 if self.outcome is None else self.outcome)
@@ -66,7 +66,7 @@ class TaskRecord(BaseModel):
 
     @property
     def manifest(self) -> str:
-        """Address of the manifest that it made; empty without one."""
+        """Address of the task's manifest; empty if there is none."""
         return str(self.outputs.get("manifest") or "")
 
 
@@ -76,29 +76,29 @@ class RunRecords:
 
     name: str
     tasks: dict[str, TaskRecord]
-    """Task -> record, in the order in which they started."""
+    """Task -> record, in the order of start times."""
     damaged: tuple[str, ...] = ()
-    """Of each record that cannot be read: the file, what is wrong, and the remedy."""
+    """For each unreadable record: the file, the error, and the remedy."""
 
     @property
     def started(self) -> datetime:
-        """When its first task (of the latest attempt) started."""
+        """Start time of the first task (of the latest attempt)."""
         return min((record.started or EPOCH for record in self.tasks.values()), default=EPOCH)
 
     @property
     def state(self) -> str:
-        """``running`` while any task is, else ``failed`` when any has, else ``done``."""
+        """``running`` if any task is, otherwise ``failed`` if any has failed, otherwise ``done``."""
         states = {record.state for record in self.tasks.values()}
         return next((state for state in ("running", "failed") if state in states), "done")
 
     @property
     def seconds(self) -> float:
-        """Work of all tasks, s."""
+        """Total work of all tasks, s."""
         return sum(record.seconds or 0.0 for record in self.tasks.values())
 
     @property
     def cache_hits(self) -> int:
-        """Tasks whose outcome was known."""
+        """Number of tasks whose results came from the cache."""
         return sum(record.cache_hit for record in self.tasks.values())
 
     @property
@@ -108,64 +108,66 @@ class RunRecords:
 
     @property
     def manifests(self) -> dict[str, str]:
-        """Task -> address of the manifest that it made."""
+        """Task -> address of its manifest."""
         return {task: record.manifest for task, record in self.tasks.items() if record.manifest}
 
 
 def record_key(run: str, task: str) -> str:
-    """The object's name of a run record; characters that no file name may have (of a loop's item) are replaced."""
+    """Return the object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
     plain = re.sub(r"[^-\w.]+", "_", task)
     suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
     return f"runs/{run}/{plain[:120]}{suffix}.json"
 
 
 def run_names(store: Store) -> list[str]:
-    """Names of all runs that left records."""
+    """List the names of all runs with records."""
     return sorted({key.split("/")[1] for key in store.list("runs/") if key.count("/") == 2 and key.endswith(".json")})
 
 
 def read_record(store: Store, key: str) -> TaskRecord:
-    """One record.
+    """Read one record.
 
     Raises:
-        DataError: it is damaged, or gone.
+        DataError: damaged or missing.
     """
-    remedy = "restore it, or delete it to forget this task"
+    remedy = "restore it, or delete it to discard the task's record"
     try:
         return TaskRecord.model_validate(store.read_json(key))
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from None
     except ValidationError as error:
-        raise DataError(f"{store.uri}/{key} is no run record: {explain(error)[:LONGEST_REASON]}; {remedy}") from None
+        raise DataError(
+            f"{store.uri}/{key} is not a valid run record: {explain(error)[:MAX_REASON_LENGTH]}; {remedy}"
+        ) from None
 
 
 def read_run(store: Store, name: str) -> RunRecords:
-    """The records of a run.
+    """Read the records of a run.
 
     Raises:
-        ConfigurationError: there is no such run.
+        ConfigurationError: the run does not exist.
         DataError: a record is damaged.
     """
     run = _read(store, name)
     if run.damaged:
         raise DataError(run.damaged[0])
     if not run.tasks:
-        known = run_names(store)
-        hint = suggest(name, known) if known else "there are no runs yet"
+        names = run_names(store)
+        hint = suggest(name, names) if names else "there are no runs yet"
         raise ConfigurationError(f"store {store.uri} has no run {name!r}; {hint}")
     return run
 
 
 def all_runs(store: Store) -> list[RunRecords]:
-    """All runs, newest first, with what of them can be read."""
+    """Read all runs, newest first, including those with damaged records."""
     return sorted((_read(store, name) for name in run_names(store)), key=lambda run: run.started, reverse=True)
 
 
 def readable_runs(store: Store) -> list[RunRecords]:
-    """All runs, newest first, but for those of which nothing can be read; damaged records are named in warnings."""
+    """Read all runs with a readable record, newest first; damaged records are logged as warnings."""
     runs = all_runs(store)
     for problem in (problem for run in runs for problem in run.damaged):
-        log.warning("left out: %s", problem)
+        log.warning("skipped: %s", problem)
     return [run for run in runs if run.tasks]
 
 

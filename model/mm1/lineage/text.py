@@ -1,4 +1,4 @@
-"""Figures and results of runs as people write them."""
+"""Human-readable figures and results of runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADDRESS = re.compile(r"/manifests/[0-9a-f]{64}\.json")
 
 
 def duration(seconds: float | None) -> str:
-    """A duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
+    """Format a duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
     if seconds is None:
         return "–"
     if seconds < 10:

@@ -1,7 +1,7 @@
-"""Pictures inside the page: encoded bytes in, ``data:`` addresses out, within a budget of bytes.
+"""Images embedded in the page: encoded bytes in, ``data:`` URIs out, within a size budget.
 
-Small pictures go in as they are (the very bytes that the model's loader decodes); large ones are scaled down. What cannot be
-decoded gives no address, and the template writes so in its place.
+Small images are embedded unchanged (the same bytes that the model's loader decodes); large ones are scaled down. An image that
+cannot be decoded has no URI, and the template shows a note instead.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ log = logging.getLogger(__name__)
 
 MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
 PIXELATED_BELOW_PX = 96
-"""A smaller picture is shown enlarged, with its pixels kept sharp."""
+"""Smaller images are enlarged with sharp pixels, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture as the template needs it."""
+    """An image for the templates."""
 
     uri: str = ""
-    """``data:`` address; empty when it cannot be shown."""
+    """``data:`` URI; empty if the image cannot be shown."""
     width: int = 0
-    """Pixels of the original."""
+    """Original size in pixels."""
     height: int = 0
     note: str = ""
-    """Why it cannot be shown."""
+    """Reason why the image cannot be shown."""
 
     @property
     def small(self) -> bool:
-        """Whether it is to be enlarged with sharp pixels."""
+        """Whether to enlarge it with sharp pixels."""
         return 0 < max(self.width, self.height) < PIXELATED_BELOW_PX
 
 
 @dataclass(kw_only=True)
 class Album:
-    """Makes pictures and keeps count of their bytes."""
+    """Creates pictures and tracks their total size."""
 
     config: ReportConfig
     used_bytes: int = 0
     _made: dict[str, Picture] = field(default_factory=dict)
 
     def picture(self, data: bytes) -> Picture:
-        """A picture of encoded image bytes; never fails."""
+        """Convert encoded image bytes to a picture; never fails."""
         digest = digest_of(data)
         if digest not in self._made:
             self._made[digest] = self._make(data)
         made = self._made[digest]
-        if made.uri:  # the page repeats the bytes at each place, so each place counts
+        if made.uri:  # the bytes are repeated at each occurrence, so each one counts
             if self.used_bytes + len(made.uri) * 3 // 4 > self.config.image_budget_bytes:
-                return Picture(width=made.width, height=made.height, note="left out to keep the page small")
+                return Picture(width=made.width, height=made.height, note="omitted to keep the page small")
             self.used_bytes += len(made.uri) * 3 // 4
         return made
 
@@ -70,7 +70,7 @@ class Album:
                 if kind not in MIME or max(width, height) > self.config.image_px:
                     data, kind = self._scaled(image), "JPEG"
         except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            log.warning("a picture was left out of the report: %s", error)
+            log.warning("an image was omitted from the report: %s", error)
             return Picture(note="unreadable image")
         encoded = base64.b64encode(data).decode()
         return Picture(uri=f"data:{MIME[kind]};base64,{encoded}", width=width, height=height)

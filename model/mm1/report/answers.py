@@ -1,7 +1,7 @@
-"""Questions with the model's answers: a choice of right and wrong ones from an evaluation's examples.
+"""Questions with the model's answers: a selection of right and wrong ones from an evaluation's examples.
 
-Examples are JSON lines: task, shots, question, answer, prediction, correct, image (digest of one of the report's images), and
-where they are known the metric's value and the demonstrations.
+Examples are JSON lines: task, shots, question, answer, prediction, correct, image (digest of one of the report's images),
+and, if available, the metric's value and the demonstrations.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from mm1.report.scores import Comparison, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedItem:
-    """One question as it was asked, and what came back."""
+class Example:
+    """One evaluated question with the model's answer."""
 
     task: str
     shots: int
@@ -30,88 +30,86 @@ class AskedItem:
     prediction: str
     right: bool
     credit: float | None
-    """What the task's metric gives for it, where that lies between wrong (0) and right (1)."""
+    """The task metric's value, if it is between wrong (0) and right (1)."""
     metric: str
     image: str
-    """Digest of the image; empty where none was shown."""
+    """Digest of the image; empty if there was none."""
     demonstrations: str
     """Answers of the demonstrations before the question, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownAnswer:
-    """An answer with its picture."""
+class ExampleView:
+    """An example with its image."""
 
-    answer: AskedItem
+    answer: Example
     picture: Picture | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The same question to base and tuned model."""
+    """The same question answered by the base and the tuned model."""
 
-    base: AskedItem
-    tuned: AskedItem
+    base: Example
+    tuned: Example
     picture: Picture | None
 
 
-def read_answers(story: RunStory, scored: Scored) -> list[AskedItem]:
-    """All examples of a report; none, with a remark on the page, when they cannot be read."""
+def read_answers(story: RunStory, scored: Scored) -> list[Example]:
+    """Read all examples of an evaluation; none, with a remark on the page, if they cannot be read."""
     try:
-        lines = scored.found.store.get_bytes(scored.report.examples).decode().splitlines()
+        lines = scored.stored.store.get_bytes(scored.report.examples).decode().splitlines()
         return [_answer(json.loads(line)) for line in lines if line.strip()]
     except (Mm1Error, ValueError, AttributeError) as error:
-        story.problems.append(f"examples of evaluation {scored.digest[:12]} could not be read: {error}")
+        story.problems.append(f"examples of evaluation {scored.digest[:12]} cannot be read: {error}")
         return []
 
 
-def choose(scored: Scored, answers: list[AskedItem], album: Album, config: ReportConfig) -> dict[str, list[ShownAnswer]]:
-    """By task, a few answers: right and wrong ones in turn, while there are both."""
-    chosen: dict[str, list[ShownAnswer]] = {}
+def choose(scored: Scored, answers: list[Example], album: Album, config: ReportConfig) -> dict[str, list[ExampleView]]:
+    """Choose a few answers per task, right and wrong ones, as far as there are both."""
+    chosen: dict[str, list[ExampleView]] = {}
     for task in dict.fromkeys(answer.task for answer in answers):
         mine = _by_shots_in_turn([answer for answer in answers if answer.task == task])
         right = [answer for answer in mine if answer.right]
         wrong = [answer for answer in mine if not answer.right]
         picked = sorted(_alternate(right, wrong, config.examples_per_task), key=lambda answer: not answer.right)
-        chosen[task] = [ShownAnswer(answer=answer, picture=picture(scored, answer.image, album)) for answer in picked]
+        chosen[task] = [ExampleView(answer=answer, picture=picture(scored, answer.image, album)) for answer in picked]
     return chosen
 
 
-def pairs(
-    comparison: Comparison, base: list[AskedItem], tuned: list[AskedItem], album: Album, config: ReportConfig
-) -> list[Pair]:
-    """Questions that base and tuned model were both asked; where tuning changed the verdict first."""
-    asked = {(answer.task, answer.shots, answer.question, answer.image): answer for answer in base}
-    found = [
-        (former, answer)
+def pairs(comparison: Comparison, base: list[Example], tuned: list[Example], album: Album, config: ReportConfig) -> list[Pair]:
+    """Match questions answered by both base and tuned model; changed verdicts come first."""
+    base_answers = {(answer.task, answer.shots, answer.question, answer.image): answer for answer in base}
+    matches = [
+        (before, answer)
         for answer in tuned
-        if (former := asked.get((answer.task, answer.shots, answer.question, answer.image)))
+        if (before := base_answers.get((answer.task, answer.shots, answer.question, answer.image)))
     ]
-    found.sort(key=lambda pair: (not pair[1].task.startswith("instruct"), pair[0].right == pair[1].right))
+    matches.sort(key=lambda pair: (not pair[1].task.startswith("instruct"), pair[0].right == pair[1].right))
     return [
-        Pair(base=former, tuned=answer, picture=picture(comparison.tuned, answer.image, album))
-        for former, answer in found[: config.examples_per_task]
+        Pair(base=before, tuned=answer, picture=picture(comparison.tuned, answer.image, album))
+        for before, answer in matches[: config.examples_per_task]
     ]
 
 
 def picture(scored: Scored, digest: str, album: Album) -> Picture | None:
-    """The image of an example; None where there was none."""
+    """Load the image of an example; None if it has none."""
     if not digest:
         return None
     ref = next((ref for ref in scored.report.images.values() if ref.sha256 == digest), None)
     if ref is None:
         return Picture(note="image not in the report")
     try:
-        return album.picture(scored.found.store.get_bytes(ref))
+        return album.picture(scored.stored.store.get_bytes(ref))
     except Mm1Error:
         return Picture(note="image not in the store")
 
 
-def _answer(line: dict[str, Any]) -> AskedItem:
+def _answer(line: dict[str, Any]) -> Example:
     expected = line.get("answer", "")
     value = line.get("value", line.get("correct"))
-    shown = [str(item.get("answer", "")) for item in line.get("demonstrations") or [] if isinstance(item, dict)]
-    return AskedItem(
+    demonstrations = [str(item.get("answer", "")) for item in line.get("demonstrations") or [] if isinstance(item, dict)]
+    return Example(
         task=str(line.get("task", "")),
         shots=int(line.get("shots") or 0),
         question=str(line.get("question") or ""),
@@ -121,12 +119,12 @@ def _answer(line: dict[str, Any]) -> AskedItem:
         credit=float(value) if isinstance(value, int | float) and 0 < value < 1 else None,
         metric=str(line.get("metric") or "credit"),
         image=str(line.get("image") or ""),
-        demonstrations=", ".join(shown),
+        demonstrations=", ".join(demonstrations),
     )
 
 
-def _by_shots_in_turn(answers: list[AskedItem]) -> list[AskedItem]:
-    """Answers with few and with many demonstrations in turn, otherwise in their order."""
+def _by_shots_in_turn(answers: list[Example]) -> list[Example]:
+    """Alternate between few-shot and many-shot answers, otherwise preserving their order."""
     seen: Counter[int] = Counter()
     rounds = []
     for answer in answers:
@@ -135,8 +133,8 @@ def _by_shots_in_turn(answers: list[AskedItem]) -> list[AskedItem]:
     return [answer for _, answer in sorted(rounds, key=lambda pair: pair[0])]
 
 
-def _alternate(right: list[AskedItem], wrong: list[AskedItem], count: int) -> Iterator[AskedItem]:
-    """Half right, half wrong; what one side lacks the other fills."""
+def _alternate(right: list[Example], wrong: list[Example], count: int) -> Iterator[Example]:
+    """Select half right and half wrong answers; a shortage of one is filled with the other."""
     take_wrong = min(len(wrong), max(count // 2, count - len(right)))
     yield from right[: count - take_wrong]
     yield from wrong[:take_wrong]

@@ -1,7 +1,7 @@
 """Matplotlib figures as inline SVG that follows the page's light and dark theme.
 
-Figures are drawn with stand-in colours; in the finished SVG each stand-in becomes a CSS variable of the page, and text stays
-text in the page's font. No figure is global (no pyplot), so that a report can be made in any thread.
+Figures are drawn with placeholder colours that become CSS variables in the SVG, and text remains text in the page's font.
+No global state is used (no pyplot), so reports can be created in any thread.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ STYLE = {
 
 
 def source_slot(name: str, others: Sequence[str] = ()) -> int:
-    """Number of the colour that stands for a source, the same in the whole page."""
-    known = [*SOURCES, *(other for other in others if other not in SOURCES)]
-    return known.index(name) % len(SERIES) if name in known else len(SERIES) - 1
+    """Return the colour index of a source, the same everywhere on the page."""
+    names = [*SOURCES, *(other for other in others if other not in SOURCES)]
+    return names.index(name) % len(SERIES) if name in names else len(SERIES) - 1
 
 
 def loss_figure(
@@ -59,17 +59,17 @@ def loss_figure(
     *,
     name: str,
 ) -> Markup:
-    """Loss against step, one curve per source, with the learning rate below.
+    """Plot loss against step, one curve per source, with the learning rate below.
 
     Args:
         steps: step of each point, (T,).
-        losses: source -> (raw, smoothed), each (T,), with NaN where a step had nothing of the source.
+        losses: source -> (raw, smoothed), each (T,); NaN for steps without tokens of the source.
         rate: learning rate, (T,), or None.
-        name: what the figure shows, for screen readers; also keeps its ids apart from those of other figures.
+        name: name for screen readers; also makes the element IDs unique across figures.
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.6, 3.7 if rate is not None else 2.9))
-        # Fixed margins: matplotlib's own layout engines measure all texts twice and cost more than the drawing.
+        # Fixed margins: matplotlib's layout engines measure all texts twice and take longer than the drawing.
         label = max(map(len, losses), default=0) + len(" 0.00")
         figure.subplots_adjust(left=0.095, right=0.975 - 0.0142 * label, top=0.985, bottom=0.125, hspace=0.12)
         if rate is not None:
@@ -93,7 +93,7 @@ def loss_figure(
 
 
 def _frame_losses(axes: Axes, steps: np.ndarray, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Limits that a first spike does not spoil, and each curve's name at its end."""
+    """Set limits that ignore an initial spike, and label each curve at its end."""
     smooth = {source: values[np.isfinite(values)] for source, (_, values) in losses.items()}
     smooth = {source: values for source, values in smooth.items() if values.size}
     if not smooth:
@@ -104,10 +104,10 @@ def _frame_losses(axes: Axes, steps: np.ndarray, losses: Mapping[str, tuple[np.n
     axes.set_ylabel("loss per token, nats")
     axes.set_xlim(float(steps.min()), float(steps.max()))
     places = spread_out({source: float(values[-1]) for source, values in smooth.items()}, (axes.get_ylim()[1] - low) * 0.085)
-    for source, place in places.items():
+    for source, position in places.items():
         axes.annotate(
             f"{source} {smooth[source][-1]:.2f}",
-            (1.0, place),
+            (1.0, position),
             xycoords=("axes fraction", "data"),
             xytext=(5, 0),
             textcoords="offset points",
@@ -118,18 +118,18 @@ def _frame_losses(axes: Axes, steps: np.ndarray, losses: Mapping[str, tuple[np.n
         )
 
 
-def spread_out(wishes: Mapping[str, float], distance: float) -> dict[str, float]:
-    """Places for labels, at least ``distance`` apart, in the order of their wishes."""
+def spread_out(preferred: Mapping[str, float], distance: float) -> dict[str, float]:
+    """Spread label positions at least ``distance`` apart, preserving their order."""
     placed: dict[str, float] = {}
-    for name in sorted(wishes, key=lambda name: wishes[name]):
+    for name in sorted(preferred, key=lambda name: preferred[name]):
         floor = max(placed.values(), default=-np.inf) + distance
-        placed[name] = max(wishes[name], floor)
+        placed[name] = max(preferred[name], floor)
     return placed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A small plot of one measure."""
+    """A small plot of one metric."""
 
     title: str
     steps: np.ndarray
@@ -138,14 +138,14 @@ class Panel:
 
 
 def panels_figure(panels: Sequence[Panel], *, name: str) -> Markup:
-    """Small plots against the step, two in a row: thin as measured, thick smoothed."""
+    """Plot metrics against the step, two panels per row: thin raw values, thick smoothed ones."""
     rows = (len(panels) + 1) // 2
     with mpl.rc_context({**STYLE, "svg.hashsalt": f"measures {name}", "font.size": 9}):
         figure = Figure(figsize=(5.6, 1.22 * rows + 0.3))
         height = figure.get_figheight()
         figure.subplots_adjust(left=0.095, right=0.975, top=1 - 0.25 / height, bottom=0.28 / height, hspace=0.62, wspace=0.3)
-        for place, panel in enumerate(panels):
-            axes = figure.add_subplot(rows, 2, place + 1)
+        for index, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, 2, index + 1)
             axes.plot(panel.steps, panel.values, color=SERIES[0], linewidth=0.6, alpha=0.35)
             axes.plot(panel.steps, panel.smooth, color=SERIES[0], linewidth=1.5)
             axes.set_ylim(*_limits(panel))
@@ -158,10 +158,10 @@ def panels_figure(panels: Sequence[Panel], *, name: str) -> Markup:
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
-    """From 0, unless all lies far above it, to a little above nearly all values: a first spike must not flatten the rest."""
-    known = panel.values[np.isfinite(panel.values)]
-    high = max(float(np.quantile(known, 0.99)), float(np.nanmax(panel.smooth)))
-    low = float(known.min())
+    """Choose limits from 0 (unless all values are far above it) to just above nearly all values, ignoring initial spikes."""
+    finite = panel.values[np.isfinite(panel.values)]
+    high = max(float(np.quantile(finite, 0.99)), float(np.nanmax(panel.smooth)))
+    low = float(finite.min())
     low = low if low > 0.8 * high > 0 else min(0.0, low)
     room = 0.08 * (high - low or abs(high) or 1.0)
     return low - (room if low > 0 else 0.0), high + room
@@ -176,7 +176,7 @@ def shots_figure(
     chance: float | None,
     name: str,
 ) -> Markup:
-    """Score of one task against the number of demonstrations, with what guessing and a wrong image give."""
+    """Plot the score of one task against the number of demonstrations, with chance level and wrong-image control."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": name, "font.size": 9}):
         figure = Figure(figsize=(2.1, 1.6))
         figure.subplots_adjust(left=0.145, right=0.99, top=0.99, bottom=0.13)
@@ -184,11 +184,11 @@ def shots_figure(
         places = {shot: index for index, shot in enumerate(shots)}
         if chance is not None:
             axes.axhline(chance, zorder=1, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        known = [shot for shot in shots if shot in shuffled]
-        if known:
+        shuffled_shots = [shot for shot in shots if shot in shuffled]
+        if shuffled_shots:
             axes.plot(
-                [places[shot] for shot in known],
-                [shuffled[shot] for shot in known],
+                [places[shot] for shot in shuffled_shots],
+                [shuffled[shot] for shot in shuffled_shots],
                 color=SERIES[1],
                 marker="x",
                 markersize=5,
@@ -216,7 +216,7 @@ def shots_figure(
 
 
 def inline_svg(figure: Figure, label: str) -> Markup:
-    """A figure as an SVG element to stand in the page."""
+    """Convert a figure to an inline SVG element."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
@@ -229,8 +229,6 @@ def inline_svg(figure: Figure, label: str) -> Markup:
     for color, variable in VARIABLES.items():
         body = body.replace(color, f"var(--{variable})")
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
-    body = re.sub(
-        r'<g id="[^"]*"', "<g", body
-    )  # names of groups; nothing refers to them, and they repeat from figure to figure
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # group IDs: unused, and not unique across figures
     body = re.sub(r"\n\s*", "\n", body)
     return Markup('<svg class="chart" role="img" aria-label="{}" {}>').format(escape(label), Markup(box)) + Markup(body)

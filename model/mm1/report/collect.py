@@ -1,12 +1,12 @@
-r"""Reads what is known of a run: its records, and the manifests that its tasks took and gave.
+r"""Collects the data of a run: its records, and the manifests its tasks consumed and produced.
 
 ::
 
-    <store>/runs/<run>/*.json --> TaskRecord ... --> edges (who used whose manifest)
+    <store>/runs/<run>/*.json --> TaskRecord ... --> edges (which task used whose manifest)
                                        \-> manifest addresses --> manifests and all their ancestors, each with its store
 
-Nothing here fails because a part is missing: a report of a broken run is the one that is needed most. What could not be read
-is kept as a sentence and shown on the page.
+Missing or damaged parts never cause a failure: the report of a broken run is the one that is needed most. Problems are
+recorded as sentences and shown on the page.
 """
 
 from __future__ import annotations
@@ -34,52 +34,52 @@ class Edge:
     source: str
     target: str
     by_value: bool = False
-    """True: a plain value was passed (a decision), not a manifest."""
+    """True if a plain value was passed (a decision) instead of a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A manifest with the place it was found in."""
+class StoredManifest:
+    """A manifest and its location."""
 
     digest: str
     store: Store
     manifest: Manifest | None
-    """None: it could not be read."""
+    """None if it cannot be read."""
     producer: str = ""
-    """The task of this run that gave it; empty for what came from elsewhere."""
+    """The task of this run that produced it; empty for manifests from elsewhere."""
 
 
 @dataclass(kw_only=True)
 class RunStory:
-    """All that a report is made from."""
+    """All data for a report."""
 
     run: str
     store: Store
     tasks: list[TaskRecord] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
-    found: dict[str, Found] = field(default_factory=dict)
-    """Digest -> manifest, in the order of the tasks; ancestors after those that name them."""
+    manifests: dict[str, StoredManifest] = field(default_factory=dict)
+    """Digest -> manifest, in the order of the tasks, each followed by its ancestors."""
     problems: list[str] = field(default_factory=list)
 
-    def of(self, kind: type[ManifestT]) -> Iterator[tuple[Found, ManifestT]]:
-        """All manifests of a kind, each with its place."""
-        for found in self.found.values():
-            if isinstance(found.manifest, kind):
-                yield found, found.manifest
+    def of(self, kind: type[ManifestT]) -> Iterator[tuple[StoredManifest, ManifestT]]:
+        """Yield all manifests of a kind, with their locations."""
+        for stored in self.manifests.values():
+            if isinstance(stored.manifest, kind):
+                yield stored, stored.manifest
 
     def get(self, digest: str, kind: type[ManifestT]) -> ManifestT | None:
-        """The manifest of a digest, if it is there and of that kind."""
-        found = self.found.get(digest)
-        return found.manifest if found and isinstance(found.manifest, kind) else None
+        """Return the manifest with a digest, if it exists and is of that kind."""
+        stored = self.manifests.get(digest)
+        return stored.manifest if stored and isinstance(stored.manifest, kind) else None
 
 
 def collect(store: Store, run: str, *, leave_out: str = "") -> RunStory:
-    """Read a run.
+    """Collect the data of a run.
 
     Args:
-        store: the store that holds the run's records.
+        store: the store with the run's records.
         run: the run's name.
-        leave_out: a task not to speak of (the report's own).
+        leave_out: a task to ignore (the report's own).
     """
     story = RunStory(run=run, store=store)
     story.tasks = [record for record in _records(story) if record.task != leave_out]
@@ -94,36 +94,36 @@ def collect(store: Store, run: str, *, leave_out: str = "") -> RunStory:
 
 
 def artifact(story: RunStory, task: str, name: str) -> BlobRef | None:
-    """A file that a task left for people; of a cached task the one of the execution that it stands for.
+    """Find an artifact of a task; a cached task has the artifacts of its original execution.
 
     Raises:
         Mm1Error: the cache entry is damaged.
-        ValueError: what stands for it is no reference.
+        ValueError: the artifact's entry is not a valid reference.
     """
     record = next((record for record in story.tasks if record.task == task), None)
     if record is None:
         return None
-    found = record.artifacts
+    artifacts = record.artifacts
     if record.cache_hit:
-        found = (story.store.read_json(f"cache/{record.step}/{record.cache_key}.json") or {}).get("artifacts", {})
-    return BlobRef.model_validate(found[name]) if name in found else None
+        artifacts = (story.store.read_json(f"cache/{record.step}/{record.cache_key}.json") or {}).get("artifacts", {})
+    return BlobRef.model_validate(artifacts[name]) if name in artifacts else None
 
 
 def manifest_uris(values: dict[str, Any]) -> list[str]:
-    """All addresses of manifests among inputs or outputs; one text may hold several, separated by spaces."""
-    words = (word for value in values.values() if isinstance(value, str) for word in value.split())
-    return [word for word in words if MANIFEST_NAME.match(word)]
+    """List all addresses of manifests in inputs or outputs; a value may contain several, separated by spaces."""
+    addresses = (address for value in values.values() if isinstance(value, str) for address in value.split())
+    return [address for address in addresses if MANIFEST_NAME.match(address)]
 
 
 def find_edges(tasks: list[TaskRecord]) -> list[Edge]:
-    """Who used whose output: by manifest digest, or by a plain value passed under the same name (``decision``)."""
+    """Find dependencies between tasks: by manifest digest, or by a plain value of the same name (``decision``)."""
     edges: dict[tuple[str, str], Edge] = {}
     for target in tasks:
-        wanted = _digests(target.inputs)
+        consumed = _digests(target.inputs)
         for source in tasks:
             if source.task == target.task or not _before(source, target):
                 continue
-            if wanted & _digests(source.outputs):
+            if consumed & _digests(source.outputs):
                 edges[source.task, target.task] = Edge(source=source.task, target=target.task)
             elif _shared_values(source, target):
                 edges[source.task, target.task] = Edge(source=source.task, target=target.task, by_value=True)
@@ -152,28 +152,30 @@ def _records(story: RunStory) -> Iterator[TaskRecord]:
         try:
             yield read_record(story.store, key)
         except Mm1Error as error:
-            story.problems.append(f"run record {key} could not be read: {str(error).splitlines()[0]}")
+            story.problems.append(f"run record {key} cannot be read: {str(error).splitlines()[0]}")
 
 
 def _follow(story: RunStory, uri: str, producers: dict[str, str]) -> None:
-    """Note a manifest and, nearest first, all that it was made from."""
+    """Record a manifest and all its ancestors, nearest first."""
     match = MANIFEST_NAME.match(uri)
     if match is None:
         return
     try:
         store = story.store if match["store"] == story.store.uri else find_store(match["store"])
     except Mm1Error as error:
-        story.problems.append(f"manifest {match['digest'][:12]} could not be read: {error}")
+        story.problems.append(f"manifest {match['digest'][:12]} cannot be read: {error}")
         return
     queue = [match["digest"]]
     while queue:
         digest = queue.pop(0)
-        if digest in story.found:
+        if digest in story.manifests:
             continue
         manifest = _read(story, store, digest)
         if isinstance(manifest, ReportPage):
             continue
-        story.found[digest] = Found(digest=digest, store=store, manifest=manifest, producer=producers.get(digest, ""))
+        story.manifests[digest] = StoredManifest(
+            digest=digest, store=store, manifest=manifest, producer=producers.get(digest, "")
+        )
         queue.extend(manifest.parents if manifest else ())
 
 
@@ -181,6 +183,6 @@ def _read(story: RunStory, store: Store, digest: str) -> Manifest | None:
     try:
         return load_digest(store, digest)
     except Mm1Error as error:
-        log.warning("manifest %s left out of the report: %s", digest[:12], error)
-        story.problems.append(f"manifest {digest[:12]} could not be read: {error}")
+        log.warning("manifest %s omitted from the report: %s", digest[:12], error)
+        story.problems.append(f"manifest {digest[:12]} cannot be read: {error}")
         return None

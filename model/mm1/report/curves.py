@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mm1.errors import Mm1Error
 from mm1.manifests import Checkpoint
 from mm1.report.charts import loss_figure, source_slot
-from mm1.report.collect import Found, RunStory
+from mm1.report.collect import RunStory, StoredManifest
 from mm1.report.config import ReportConfig
 from mm1.report.measures import measured_rows, measures, smoothed, thinned
 
@@ -26,7 +26,7 @@ NOT_A_SOURCE = {"balance", "z", "router", "aux", "scale", "total"}
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One training stage as the page shows it."""
+    """One training stage, as shown on the page."""
 
     title: str
     task: str
@@ -41,45 +41,45 @@ class Stage:
     """Source -> colour."""
     note: str = ""
     measures: Markup | None = None
-    """Gradient norm, padding, speed and the like."""
+    """Plots of gradient norm, padding, speed and other metrics."""
     files: dict[str, str] = field(default_factory=dict)
-    """Name -> address of a profile and the like."""
+    """Name -> address of a file, such as a profile."""
 
 
 def stages(story: RunStory, config: ReportConfig) -> list[Stage]:
-    """All training stages of a run, earliest first."""
-    found = list(story.of(Checkpoint))
-    found.sort(key=lambda pair: _depth(story, pair[0].digest))
-    return [_stage(story, where, checkpoint, config) for where, checkpoint in found]
+    """Describe all training stages of a run, earliest first."""
+    checkpoints = list(story.of(Checkpoint))
+    checkpoints.sort(key=lambda pair: _depth(story, pair[0].digest))
+    return [_stage(story, stored, checkpoint, config) for stored, checkpoint in checkpoints]
 
 
 def _depth(story: RunStory, digest: str) -> int:
-    found = story.found.get(digest)
-    parents = found.manifest.parents if found and found.manifest else ()
+    stored = story.manifests.get(digest)
+    parents = stored.manifest.parents if stored and stored.manifest else ()
     return 1 + max((_depth(story, parent) for parent in parents), default=0)
 
 
-def _stage(story: RunStory, found: Found, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
+def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
     title = {"text": "Text base", "pretrain": "Pre-training", "sft": "Instruction tuning", "imported": "Imported model"}
     figure, around, first, last, note = None, None, {}, {}, ""
     if checkpoint.history is not None:
         try:
-            table = pq.read_table(io.BytesIO(found.store.get_bytes(checkpoint.history)))
+            table = pq.read_table(io.BytesIO(stored.store.get_bytes(checkpoint.history)))
             columns = _columns(table)
             steps, losses, rate = history_columns(table)
             first, last = ({name: _mean(values[part]) for name, values in losses.items()} for part in _ends(steps))
-            name = f"{checkpoint.stage} {found.digest[:6]}"
+            name = f"{checkpoint.stage} {stored.digest[:6]}"
             figure = _figure(steps, losses, rate, config, name)
-            around = measures(columns, measured_rows(story, found.producer), config, name)
+            around = measures(columns, measured_rows(story, stored.producer), config, name)
         except (Mm1Error, pa.ArrowException, KeyError, ValueError) as error:
-            log.warning("history of checkpoint %s: %s", found.digest[:12], error)
-            note = f"The history could not be read: {error}"
+            log.warning("history of checkpoint %s: %s", stored.digest[:12], error)
+            note = f"The history cannot be read: {error}"
     elif checkpoint.stage != "imported":
         note = "This checkpoint has no history."
     return Stage(
         title=title.get(checkpoint.stage, checkpoint.stage),
-        task=found.producer,
-        digest=found.digest,
+        task=stored.producer,
+        digest=stored.digest,
         checkpoint=checkpoint,
         figure=figure,
         first=first,
@@ -87,7 +87,7 @@ def _stage(story: RunStory, found: Found, checkpoint: Checkpoint, config: Report
         slots={name: source_slot(name, list(last)) for name in last},
         note=note,
         measures=around,
-        files=_files(story, found.producer),
+        files=_files(story, stored.producer),
     )
 
 
@@ -98,10 +98,10 @@ def _files(story: RunStory, task: str) -> dict[str, str]:
 
 
 def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
-    """Steps (T,), losses by source (T,), learning rate (T,) of a history; ``loss`` alone where no source is told apart.
+    """Extract steps, losses by source, and learning rate, each (T,), from a history; only ``loss`` if there are none by source.
 
     Raises:
-        KeyError: there is no column ``step``, or no loss.
+        KeyError: the column ``step`` or all losses are missing.
     """
     columns = _columns(table)
     losses = {}
@@ -124,7 +124,7 @@ def _figure(
 
 
 def _ends(steps: np.ndarray) -> tuple[slice, slice]:
-    """The first and the last twentieth of the steps, at least one."""
+    """Return slices of the first and the last twentieth of the steps, at least one step each."""
     share = max(1, steps.size // 20)
     return slice(0, share), slice(steps.size - share, None)
 

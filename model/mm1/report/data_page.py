@@ -1,6 +1,6 @@
-"""A page about data alone: figures of a mixture (or of filtered data), and samples as the model gets them.
+"""A page about data alone: statistics of a mixture (or of filtered data), and samples as the model gets them.
 
-DataMix or RawData -> figures (also for the terminal) -> tables, packed sequences -> one self-contained HTML page
+DataMix or RawData -> statistics (also for the terminal) -> tables, packed sequences -> one self-contained HTML page
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from mm1.report.album import Album
 from mm1.report.charts import source_slot
 from mm1.report.config import ReportConfig
 from mm1.report.page import environment
-from mm1.report.samples import ShownSequence, loose_documents, sequence_of
+from mm1.report.samples import SequenceView, sequence_of, single_documents
 from mm1.store.base import Store
 
 EPOCH_SEQUENCES = 10_000
-"""Sequences that epochs are given for."""
+"""Number of sequences that the epochs refer to."""
 
 
 @dataclass(frozen=True)
 class FigureTable:
-    """A table of figures."""
+    """A table of statistics."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
     dots: bool = False
-    """Whether the first column names sources."""
+    """Whether the first column contains source names."""
 
 
 def raw_of(store: Store, mix: DataMix) -> RawData:
-    """The data that a mixture was made from.
+    """Load the RawData of a mixture.
 
     Raises:
-        ConfigurationError: its parent is something else.
+        ConfigurationError: the mixture's parent is not RawData.
     """
     raw = load_digest(store, mix.raw)
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"the mixture's parent {mix.raw[:12]} is no RawData")
+        raise ConfigurationError(f"the mixture's parent {mix.raw[:12]} is not RawData")
     return raw
 
 
 def figures(store: Store, manifest: DataMix | RawData) -> list[FigureTable]:
-    """Tables about a mixture and the data that it was made from, or about data alone."""
+    """Create tables about a mixture and its data, or about data alone."""
     if isinstance(manifest, DataMix):
         return [_mixture(manifest), *_data(raw_of(store, manifest))]
     return _data(manifest)
@@ -68,26 +68,26 @@ def _mixture(mix: DataMix) -> FigureTable:
         "epochs/10k",
     )
     table = FigureTable("Mixture", columns, dots=True)
-    epochs, found = epochs_of(mix, EPOCH_SEQUENCES), mix.packing
+    epochs, packing = epochs_of(mix, EPOCH_SEQUENCES), mix.packing
     for source in mix.sources:
         prefix = f"{source.name}/"
-        shares = (f"{source.weight:.3f}", f"{source.share:.3f}", f"{found.get(prefix + 'token_share', 0):.3f}")
-        table.rows.append((source.name, *shares, *_packing(found, prefix), f"{epochs.get(source.name, 0):.2f}"))
-    table.rows.append(("all", "1.000", "1.000", "1.000", *_packing(found, ""), ""))
+        shares = (f"{source.weight:.3f}", f"{source.share:.3f}", f"{packing.get(prefix + 'token_share', 0):.3f}")
+        table.rows.append((source.name, *shares, *_packing(packing, prefix), f"{epochs.get(source.name, 0):.2f}"))
+    table.rows.append(("all", "1.000", "1.000", "1.000", *_packing(packing, ""), ""))
     return table
 
 
-def _packing(found: dict[str, float], prefix: str) -> tuple[str, ...]:
+def _packing(packing: dict[str, float], prefix: str) -> tuple[str, ...]:
     names = ("fill", "tokens_per_sequence", "images_per_sequence", "documents_per_sequence", "cut_share")
     forms = ("{:.3f}", "{:,.1f}", "{:.2f}", "{:.2f}", "{:.1%}")
-    return tuple(form.format(found.get(prefix + name, 0)) for name, form in zip(names, forms, strict=True))
+    return tuple(form.format(packing.get(prefix + name, 0)) for name, form in zip(names, forms, strict=True))
 
 
 def _data(raw: RawData) -> list[FigureTable]:
     kept = FigureTable(
         "Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
     )
-    dropped = FigureTable("Dropped by filters", ("filter", "source", "dropped", "for example"))
+    dropped = FigureTable("Dropped by filters", ("filter", "source", "dropped", "example"))
     for name, source in raw.sources.items():
         megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
         counts = (source.num_read, source.num_samples, source.num_images, source.num_text_tokens, len(source.shards))
@@ -98,34 +98,34 @@ def _data(raw: RawData) -> list[FigureTable]:
 
 
 def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, sequences: int = 8) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        store: where the manifest and its blobs are.
-        manifest: a mixture, whose packed sequences are shown, or data, whose documents are.
-        first: number of the first sequence.
-        sequences: how many.
+        store: the store with the manifest and its blobs.
+        manifest: a mixture (its packed sequences are shown) or data (their documents are shown).
+        first: index of the first sequence.
+        sequences: number of sequences.
     """
     config = ReportConfig(show_tokens=True, documents_per_source=64, image_budget_bytes=12_000_000)
     album = Album(config=config)
     if isinstance(manifest, DataMix):
         lead = "Packed sequences in the order of training."
         names = [source.name for source in manifest.sources]
-        shown = _sequences(store, manifest, album, config, first, sequences)
+        samples = _sequences(store, manifest, album, config, first, sequences)
         cards = _cards(manifest)
     else:
         lead = "The first documents of each source."
         names = list(manifest.sources)
         few = config.model_copy(update={"documents_per_source": sequences})
-        shown = [loose_documents(store, manifest, name, album, few) for name in names]
-        cards = [("samples", f"{sum(source.num_samples for source in manifest.sources.values()):,}", "after the filters")]
+        samples = [single_documents(store, manifest, name, album, few) for name in names]
+        cards = [("samples", f"{sum(source.num_samples for source in manifest.sources.values()):,}", "after filtering")]
     views: dict[str, Any] = {
         "title": "Mixture" if isinstance(manifest, DataMix) else "Data",
         "lead": lead,
         "digest": digest_of_manifest(manifest),
         "cards": cards,
         "tables": figures(store, manifest),
-        "samples": shown,
+        "samples": samples,
         "slots": {name: source_slot(name, names) for name in names},
     }
     return environment().get_template("data.html.j2").render(views)
@@ -133,31 +133,31 @@ def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, se
 
 def _sequences(
     store: Store, mix: DataMix, album: Album, config: ReportConfig, first: int, count: int
-) -> Sequence[ShownSequence]:
+) -> Sequence[SequenceView]:
     opened = open_mix(store, mix, raw_of(store, mix))
-    shown = []
+    views = []
     for number in range(first, first + count):
         planned = opened.plan[number]
         name = mix.sources[planned.source].name
-        shown.append(sequence_of(opened, planned.spans, name, album, config, f"this mixture, number {number:,}"))
-    return shown
+        views.append(sequence_of(opened, planned.spans, name, album, config, f"this mixture, number {number:,}"))
+    return views
 
 
 def _cards(mix: DataMix) -> list[tuple[str, str, str]]:
-    found = mix.packing
-    bound = f"{mix.max_sequences:,}" if mix.max_sequences is not None else "without end"
+    packing = mix.packing
+    bound = f"{mix.max_sequences:,}" if mix.max_sequences is not None else "unlimited"
     return [
-        ("fill", f"{found.get('fill', 0):.1%}", f"of {mix.sequence_length:,} tokens a sequence"),
-        ("images", f"{found.get('images_per_sequence', 0):.1f}", f"a sequence, at most {mix.max_images}"),
+        ("fill", f"{packing.get('fill', 0):.1%}", f"of {mix.sequence_length:,} tokens per sequence"),
+        ("images", f"{packing.get('images_per_sequence', 0):.1f}", f"per sequence, at most {mix.max_images}"),
         (
             "documents",
-            f"{found.get('documents_per_sequence', 0):.1f}",
-            "a sequence" if mix.one_source else "a sequence, sources mixed",
+            f"{packing.get('documents_per_sequence', 0):.1f}",
+            "per sequence" if mix.one_source else "per sequence, sources mixed",
         ),
         (
             "sequences",
             bound,
             f"at most {mix.max_epochs:g} epochs of a source" if mix.max_epochs else "sources repeat as needed",
         ),
-        ("chosen", mix.snapshot.get("thresholds", "all shards"), mix.snapshot.get("as_of", "")),
+        ("selection", mix.snapshot.get("thresholds", "all shards"), mix.snapshot.get("as_of", "")),
     ]

@@ -1,4 +1,4 @@
-"""The two graphs of the page: tasks with times, and the lineage of what they made."""
+"""The page's two graphs: tasks with times, and the lineage of their results."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mm1.report.collect import RunStory
 from mm1.report.graph import Box, Drawing, layered
 
 TITLE_PX = 7.4
-"""Width of a letter of a node's title, about."""
+"""Approximate width of a character in a node's title, in px."""
 MARKS = {"done": "✓", "cached": "↺", "failed": "✗", "unfinished": "…"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """A node as the template draws it."""
+    """A node for the templates."""
 
     box: Box
     title: str
@@ -30,17 +30,17 @@ class NodeView:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagram:
-    """A laid-out graph with its texts."""
+    """A laid-out graph with its labels."""
 
     label: str
     layout: Drawing
     nodes: list[NodeView]
     dashed: set[tuple[str, str]]
-    """Edges drawn dashed: a plain value was passed."""
+    """Dashed edges: a plain value was passed."""
 
 
 def task_graph(story: RunStory) -> Diagram | None:
-    """Tasks and who used whose output; None when nothing ran."""
+    """Draw the graph of tasks and their dependencies; None if there are no tasks."""
     records = {record.task: record for record in story.tasks}
     if not records:
         return None
@@ -57,10 +57,10 @@ def task_graph(story: RunStory) -> Diagram | None:
 
 
 def lineage_graph(manifests: Mapping[str, Manifest | None]) -> Diagram | None:
-    """Manifests and what they were made from; None when there is none.
+    """Draw the graph of manifests and their parents; None if there are none.
 
     Args:
-        manifests: digest -> manifest, None where it cannot be read; results before what they were made from.
+        manifests: digest -> manifest, None if unreadable; results come before their ancestors.
     """
     if not manifests:
         return None

@@ -1,8 +1,8 @@
-"""Draws a small directed graph in layers: names and edges in, coordinates out.
+"""Layered layout of a small directed graph: names and edges in, coordinates out.
 
-The usual four steps (Sugiyama): layers by longest path, invisible nodes where an edge jumps over a layer, order within a layer
-by the mean place of the neighbours, then coordinates. Enough for the tens of nodes of a pipeline; the template turns the result
-into SVG, so that names are escaped and colours follow the page's theme.
+The usual four steps (Sugiyama): layers by longest path, dummy nodes for edges that skip a layer, ordering within a layer by
+the mean position of the neighbours, then coordinates. This is sufficient for pipelines with tens of nodes. The template
+renders the result as SVG, so names are escaped and colours follow the page's theme.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MARGIN = 4.0
 
 @dataclass(kw_only=True)
 class Box:
-    """A node on the canvas; an invisible one bends a long edge around its layer's nodes."""
+    """A node on the canvas; a dummy node routes a long edge around the nodes of its layer."""
 
     name: str
     layer: int
     x: float = 0.0
     """Centre, in px."""
     y: float = 0.0
-    """Upper border, in px."""
+    """Top edge, in px."""
     hidden: bool = False
     above: list[str] = field(default_factory=list)
     below: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A drawn graph."""
+    """A graph with coordinates."""
 
     width: float
     height: float
@@ -60,23 +60,23 @@ def layered(
     gap: float = 22.0,
     layer_gap: float = 34.0,
 ) -> Drawing:
-    """Lay a graph out from top to bottom.
+    """Lay out a graph from top to bottom.
 
     Args:
-        names: nodes, in the order in which they are to stand where edges leave it open.
-        edges: pairs (from, to); edges that would close a circle, and those of unknown nodes, are left out.
+        names: nodes, in their preferred order.
+        edges: pairs (from, to); edges that would close a cycle or refer to unknown nodes are ignored.
         node_width: width of a node, in px.
         node_height: height of a node, in px.
-        gap: least distance between two nodes of a layer, in px.
+        gap: minimum distance between two nodes of a layer, in px.
         layer_gap: distance between two layers, in px.
     """
-    wanted = _acyclic(names, edges)
-    layer_of = _layers(names, wanted)
+    acyclic = _acyclic(names, edges)
+    layer_of = _layers(names, acyclic)
     boxes = {name: Box(name=name, layer=layer_of[name]) for name in names}
-    chains = [_chain(boxes, edge) for edge in wanted]
+    chains = [_chain(boxes, edge) for edge in acyclic]
     rows = [[box for box in boxes.values() if box.layer == layer] for layer in range(max(layer_of.values(), default=-1) + 1)]
     _order(rows, boxes)
-    _place(rows, boxes, node_width, gap)
+    _assign_positions(rows, boxes, node_width, gap)
     for box in boxes.values():
         box.y = MARGIN + box.layer * (node_height + layer_gap)
     lines = [
@@ -94,7 +94,7 @@ def layered(
 
 
 def _acyclic(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Edges between known nodes, without those that lead back to where one came from."""
+    """Remove edges of unknown nodes and edges that would close a cycle."""
     below: dict[str, list[str]] = {name: [] for name in names}
     kept: list[tuple[str, str]] = []
     for source, target in dict.fromkeys(edges):
@@ -122,7 +122,7 @@ def _layers(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _chain(boxes: dict[str, Box], edge: tuple[str, str]) -> list[str]:
-    """The nodes that an edge passes, invisible ones made on its way; neighbours noted in both directions."""
+    """List the nodes along an edge, including new dummy nodes; adjacency is recorded in both directions."""
     source, target = edge
     chain = [source]
     for layer in range(boxes[source].layer + 1, boxes[target].layer):
@@ -137,7 +137,7 @@ def _chain(boxes: dict[str, Box], edge: tuple[str, str]) -> list[str]:
 
 
 def _order(rows: list[list[Box]], boxes: dict[str, Box]) -> None:
-    """Sort each row by the mean place of its neighbours, downwards and upwards in turn."""
+    """Sort each row by the mean position of its neighbours, alternating between downwards and upwards."""
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
         places = {box.name: index / max(len(row) - 1, 1) for row in rows for index, box in enumerate(row)}
@@ -146,8 +146,8 @@ def _order(rows: list[list[Box]], boxes: dict[str, Box]) -> None:
             places |= {box.name: index / max(len(row) - 1, 1) for index, box in enumerate(row)}
 
 
-def _place(rows: list[list[Box]], boxes: dict[str, Box], node_width: float, gap: float) -> None:
-    """Centre each node under its neighbours, as far as the nodes of its row leave room."""
+def _assign_positions(rows: list[list[Box]], boxes: dict[str, Box], node_width: float, gap: float) -> None:
+    """Centre each node below its neighbours, as far as there is room in its row."""
     for row in rows:
         total = sum(_width(box, node_width) for box in row) + gap * (len(row) - 1)
         left = -total / 2
@@ -157,22 +157,22 @@ def _place(rows: list[list[Box]], boxes: dict[str, Box], node_width: float, gap:
     for sweep in range(SWEEPS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             sides = [box.above if sweep % 2 == 0 else box.below for box in row]
-            wishes = [_mean([boxes[name].x for name in side], box.x) for side, box in zip(sides, row, strict=True)]
-            _spread(row, wishes, node_width, gap)
+            preferred = [_mean([boxes[name].x for name in side], box.x) for side, box in zip(sides, row, strict=True)]
+            _spread(row, preferred, node_width, gap)
     left = min((box.x - _width(box, node_width) / 2 for box in boxes.values()), default=0.0)
     for box in boxes.values():
         box.x = round(box.x - left + MARGIN, 1)
 
 
-def _spread(row: list[Box], wishes: list[float], node_width: float, gap: float) -> None:
-    """Give each node the place it wishes for, pushing neighbours apart evenly (order is kept)."""
+def _spread(row: list[Box], preferred: list[float], node_width: float, gap: float) -> None:
+    """Move each node to its preferred position, pushing neighbours apart evenly (order is preserved)."""
     offsets = [0.0]
-    for one, other in pairwise(row):
-        offsets.append(offsets[-1] + (_width(one, node_width) + _width(other, node_width)) / 2 + gap)
-    # With the offsets taken off, "no overlap" reads "not decreasing": pool neighbours that break it (isotonic regression).
+    for left, right in pairwise(row):
+        offsets.append(offsets[-1] + (_width(left, node_width) + _width(right, node_width)) / 2 + gap)
+    # Minus the offsets, "no overlap" becomes "non-decreasing": pool adjacent violators (isotonic regression).
     groups: list[list[float]] = []
-    for wish, offset in zip(wishes, offsets, strict=True):
-        groups.append([wish - offset])
+    for target, offset in zip(preferred, offsets, strict=True):
+        groups.append([target - offset])
         while len(groups) > 1 and _mean(groups[-2], 0.0) > _mean(groups[-1], 0.0):
             groups[-2:] = [groups[-2] + groups[-1]]
     level = [_mean(group, 0.0) for group in groups for _ in group]
@@ -181,7 +181,7 @@ def _spread(row: list[Box], wishes: list[float], node_width: float, gap: float) 
 
 
 def _path(chain: list[Box], node_height: float) -> str:
-    """A smooth path from the lower border of the first node to the upper border of the last."""
+    """Draw a smooth path from the bottom of the first node to the top of the last one."""
     start = chain[0]
     parts = [f"M{start.x:g},{start.y + node_height:g}"]
     y = start.y + node_height

@@ -1,4 +1,4 @@
-"""A page with the lineage of manifests alone: ``mm1 lineage --html``."""
+"""A page with only the lineage of manifests: ``mm1 lineage --html``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mm1.report.page import environment
 
 
 def render_lineage(digests: Sequence[str], lineage: Lineage) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        digests: the manifests that it is about.
-        lineage: these and all that they were made from.
+        digests: the manifests of interest.
+        lineage: these manifests and all their ancestors.
     """
     views = {
         "title": f"Lineage of {', '.join(digest[:12] for digest in digests)}",

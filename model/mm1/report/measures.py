@@ -1,7 +1,7 @@
-"""What a training run was like beside its loss: small plots from the history, and from the rows that the trainer measured.
+"""Training metrics other than the loss: small plots from the history and from the trainer's measurements.
 
-The history (part of the checkpoint) has what repeats: gradient norm, padding, routers. Times are in ``metrics.jsonl``, an
-artifact of the training task: speed, MFU, memory.
+The history (part of the checkpoint) contains the reproducible metrics: gradient norm, padding, routers. Speed, MFU and
+memory are in ``metrics.jsonl``, an artifact of the training task.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 HISTORY = {
     "grad_norm": ("gradient norm", 1.0),
     "padding": ("padding, %", 100.0),
-    "router/load_max": ("fullest expert, 1 = even", 1.0),
-    "router/entropy": ("router entropy, 1 = even", 1.0),
+    "router/load_max": ("max expert load, 1 = balanced", 1.0),
+    "router/entropy": ("router entropy, 1 = balanced", 1.0),
     "router/dropped": ("dropped by routers, %", 100.0),
 }
 """Column -> title and factor."""
@@ -33,13 +33,13 @@ MEASURED = {"tokens_per_s": ("tokens/s", 1.0), "mfu": ("MFU, %", 100.0), "memory
 
 
 def measures(columns: Mapping[str, np.ndarray], rows: list[dict[str, Any]], config: ReportConfig, name: str) -> Markup | None:
-    """One figure with a small plot of each column that there is; None without any.
+    """Draw one figure with a small plot for each available column; None if there are none.
 
     Args:
-        columns: of the history, each (T,), ``step`` among them.
-        rows: of metrics.jsonl.
+        columns: columns of the history, each (T,), including ``step``.
+        rows: rows of metrics.jsonl.
         config: limits of the page.
-        name: what the figure shows.
+        name: name of the figure.
     """
     columns = dict(columns)
     if "positions" in columns and "tokens" in columns:
@@ -47,9 +47,9 @@ def measures(columns: Mapping[str, np.ndarray], rows: list[dict[str, Any]], conf
     steps = np.array([row["step"] for row in rows], dtype=float)
     measured = {column: np.array([row.get(column, np.nan) for row in rows], dtype=float) for column in MEASURED}
     panels = []
-    for titles, found, at in ((HISTORY, columns, columns["step"]), (MEASURED, measured, steps)):
+    for titles, data, at in ((HISTORY, columns, columns["step"]), (MEASURED, measured, steps)):
         for column, (title, factor) in titles.items():
-            values = found.get(column)
+            values = data.get(column)
             if values is not None and np.isfinite(values).sum() > 1:
                 panels.append(_panel(title, at, factor * values, config))
     return panels_figure(panels, name=name) if panels else None
@@ -62,27 +62,27 @@ def _panel(title: str, steps: np.ndarray, values: np.ndarray, config: ReportConf
 
 
 def thinned(number: int, most: int) -> np.ndarray:
-    """Positions of at most so many points, evenly spread, the first and the last among them."""
+    """Return the indices of at most ``most`` evenly spaced points, including the first and the last."""
     return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
 
 
 def smoothed(values: np.ndarray, width: float) -> np.ndarray:
-    """Centred mean with Gaussian weights that passes over gaps; same shape as ``values``.
+    """Compute the centred Gaussian-weighted mean that skips gaps; same shape as ``values``.
 
     Args:
-        values: (T,), NaN where there is nothing.
+        values: (T,), NaN for gaps.
         width: standard deviation of the weights, in steps.
     """
     reach = max(1, round(3 * width))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    known = np.isfinite(values)
-    total = np.convolve(np.where(known, values, 0.0), weights, mode="full")[reach:-reach]
-    weight = np.convolve(known.astype(float), weights, mode="full")[reach:-reach]
+    finite = np.isfinite(values)
+    total = np.convolve(np.where(finite, values, 0.0), weights, mode="full")[reach:-reach]
+    weight = np.convolve(finite.astype(float), weights, mode="full")[reach:-reach]
     return np.divide(total, weight, out=np.full(values.shape, np.nan), where=weight > 1e-9)
 
 
 def measured_rows(story: RunStory, task: str) -> list[dict[str, Any]]:
-    """Rows of a task's metrics.jsonl; none, with a remark on the page, when they cannot be read."""
+    """Read the rows of a task's metrics.jsonl; none, with a remark on the page, if they cannot be read."""
     try:
         ref = artifact(story, task, "metrics.jsonl")
         lines = story.store.get_bytes(ref).decode().splitlines() if ref else []
@@ -90,5 +90,5 @@ def measured_rows(story: RunStory, task: str) -> list[dict[str, Any]]:
         return [row for row in rows if isinstance(row["step"], int)]
     except (Mm1Error, ValueError, KeyError, TypeError) as error:
         log.warning("metrics.jsonl of %s: %s", task, error)
-        story.problems.append(f"metrics.jsonl of task {task} could not be read: {error}")
+        story.problems.append(f"metrics.jsonl of task {task} cannot be read: {error}")
         return []

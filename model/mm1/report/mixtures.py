@@ -1,4 +1,4 @@
-"""What a mixture is made of, and what the filters dropped on the way."""
+"""Composition of mixtures, and counts of samples dropped by filters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NAMES = {
     "cut_share": "cut docs",
     "sequences": "measured sequences",
 }
-"""Packing figures in the page's order and words; what else a mixture measured comes after them."""
+"""Labels of the packing statistics, in the page's order; further statistics come after them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A source's part in a mixture."""
+    """A source in a mixture."""
 
     source: MixSource
     share: float
@@ -30,7 +30,7 @@ class Part:
     slot: int
     """Colour."""
     packing: dict[str, str]
-    """Figures of this source's sequences, by name."""
+    """Statistics of this source's sequences, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,37 +43,37 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureView:
-    """One mixture as the page shows it."""
+    """A mixture for the templates."""
 
     task: str
     digest: str
     mix: DataMix
     parts: list[Part]
     packing: list[Figure]
-    """Figures of all sequences."""
+    """Statistics over all sequences."""
     columns: list[str]
-    """Names of the figures that the sources have."""
+    """Names of the per-source statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filtered:
-    """What the filters did to one source."""
+    """Effect of the filters on one source."""
 
     name: str
     slot: int
     data: SourceData
     dropped: list[tuple[str, int]]
-    """Filter -> dropped, most first."""
+    """Filter -> number of dropped samples, largest first."""
 
 
 def mixtures(story: RunStory) -> list[MixtureView]:
-    """All mixtures of the run; those with more sources first."""
-    found = [_mixture(where.producer, where.digest, mix) for where, mix in story.of(DataMix)]
-    return sorted(found, key=lambda mixture: -len(mixture.parts))
+    """List all mixtures of the run, those with the most sources first."""
+    views = [_mixture(stored.producer, stored.digest, mix) for stored, mix in story.of(DataMix)]
+    return sorted(views, key=lambda mixture: -len(mixture.parts))
 
 
 def filters(story: RunStory) -> list[Filtered]:
-    """What was read, dropped and kept of each source."""
+    """List the samples read, dropped and kept for each source."""
     return [
         Filtered(
             name=name,
@@ -102,7 +102,7 @@ def _mixture(task: str, digest: str, mix: DataMix) -> MixtureView:
         )
         for source in mix.sources
     ]
-    several = sum(source.weight > 0 for source in mix.sources) > 1  # of a single source, its figures are those of all
+    several = sum(source.weight > 0 for source in mix.sources) > 1  # with a single source, its statistics equal the totals
     return MixtureView(
         task=task,
         digest=digest,
@@ -114,8 +114,8 @@ def _mixture(task: str, digest: str, mix: DataMix) -> MixtureView:
 
 
 def _figure(name: str, value: float) -> Figure:
-    """A packing figure in words: shares as percent, the rest as a plain number."""
-    words = NAMES.get(name, name.replace("_", " "))
+    """Format a packing statistic: fractions as percentages, others as plain numbers."""
+    label = NAMES.get(name, name.replace("_", " "))
     if any(word in name for word in SHARES) and 0 <= value <= 1:
-        return Figure(name=words.removesuffix(" share"), text=f"{value:.1%}")
-    return Figure(name=words, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}")
+        return Figure(name=label.removesuffix(" share"), text=f"{value:.1%}")
+    return Figure(name=label, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}")

@@ -1,4 +1,4 @@
-"""The head of the page: what was run, how it ended, and the figures that one wants first."""
+"""The top of the page: the run's outcome, failures, timeline and key figures."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ class Card:
     name: str
     note: str = ""
     tone: str = ""
-    """good, bad or nothing."""
+    """good, bad or empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A task that failed or did not end, and what to do about it."""
+    """A task that failed or did not finish, and the remedy."""
 
     task: str
     ending: Ending | None
-    """None for a task that did not end."""
+    """None for a task that did not finish."""
     attempts: int
     remedy: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A task's place in the run's time."""
+    """A task's bar in the timeline."""
 
     record: TaskRecord
     left: float
-    """Percent of the run's time before it."""
+    """Start of the bar, in percent of the run's duration."""
     width: float
-    """Percent of the run's time in it."""
+    """Length of the bar, in percent of the run's duration."""
 
 
 REMEDIES = {
-    Outcome.CONFIGURATION: "An input or a recipe is wrong: fix what the message names, then run the same command again.",
-    Outcome.DATA: "Data are missing or damaged: repair or replace the file that the message names, then run again.",
-    Outcome.DIVERGED: "Training left its course: a smaller learning rate or more warm-up usually helps.",
-    Outcome.OUT_OF_MEMORY: "Choose a smaller micro-batch (the global batch stays the same) and run again.",
-    Outcome.NETWORK: "This may pass: run the same command again; finished tasks come from the cache.",
-    Outcome.HARDWARE: "Run again on another machine; finished tasks come from the cache.",
-    Outcome.CHECKPOINT: "A checkpoint does not match its digest: run again, the one before it is used.",
-    Outcome.PREEMPTED: "It was stopped and saved what it had: run the same command again to continue.",
+    Outcome.CONFIGURATION: "An input or a recipe is invalid: fix it as the message says, then run the same command again.",
+    Outcome.DATA: "Data are missing or damaged: restore or replace the file named in the message, then run again.",
+    Outcome.DIVERGED: "Training diverged: a lower learning rate or a longer warm-up usually helps.",
+    Outcome.OUT_OF_MEMORY: "Set a smaller micro-batch (the global batch stays the same) and run again.",
+    Outcome.NETWORK: "This may be transient: run the same command again; finished tasks are cached.",
+    Outcome.HARDWARE: "Run again on another machine; finished tasks are cached.",
+    Outcome.CHECKPOINT: "A checkpoint does not match its digest: run again to use the previous one.",
+    Outcome.PREEMPTED: "The task was stopped and saved its state: run the same command again to resume.",
 }
 
 
 def failures(story: RunStory) -> list[Failure]:
-    """Failed tasks, and those that did not end."""
+    """List the failed and unfinished tasks."""
     return [
         Failure(task=record.task, ending=record.ending, attempts=record.attempts, remedy=_remedy(record.ending))
         for record in story.tasks
@@ -70,12 +70,12 @@ def failures(story: RunStory) -> list[Failure]:
 
 def _remedy(ending: Ending | None) -> str:
     if ending is None:
-        return "The process is still running, or was killed; run again to continue."
-    return REMEDIES.get(ending.outcome, "This is a fault of the program: its log has the trace.")
+        return "The process is still running, or was killed; run the same command again to resume."
+    return REMEDIES.get(ending.outcome, "This is a bug: see the traceback in the task's log.")
 
 
 def timeline(story: RunStory) -> list[Bar]:
-    """Each task's start and length within the run."""
+    """Start and duration of each task within the run."""
     timed = [record for record in story.tasks if record.started]
     starts = [record.started.timestamp() for record in timed if record.started]
     if not starts:
@@ -90,62 +90,60 @@ def timeline(story: RunStory) -> list[Bar]:
 
 
 def elapsed(story: RunStory) -> float | None:
-    """Seconds from the first start to the last end."""
+    """Return the seconds from the first start to the last end."""
     starts = [record.started for record in story.tasks if record.started]
     ends = [record.ended for record in story.tasks if record.ended]
     return (max(ends) - min(starts)).total_seconds() if starts and ends else None
 
 
-def began(story: RunStory) -> datetime | None:
-    """When the run began."""
+def started(story: RunStory) -> datetime | None:
+    """Start time of the run."""
     return min((record.started for record in story.tasks if record.started), default=None)
 
 
 def cards(story: RunStory, trained: list[Stage], reports: list[Scored], versus: Comparison | None) -> list[Card]:
-    """Key figures, as far as the run has them."""
-    found = [*_score_cards(reports), *_tuning_card(versus)]
+    """List the key figures of the run, as far as available."""
+    key_figures = [*_score_cards(reports), *_tuning_card(versus)]
     if trained:
         main = max(trained, key=lambda stage: stage.checkpoint.images_seen)
         checkpoint = main.checkpoint
-        found.append(Card(value=short(checkpoint.num_parameters), name="parameters", note=checkpoint.recipe))
+        key_figures.append(Card(value=short(checkpoint.num_parameters), name="parameters", note=checkpoint.recipe))
         seen = sum(stage.checkpoint.tokens_seen for stage in trained)
         images = sum(stage.checkpoint.images_seen for stage in trained)
-        found.append(Card(value=short(seen), name="tokens seen", note=f"and {short(images)} images"))
+        key_figures.append(Card(value=short(seen), name="tokens seen", note=f"and {short(images)} images"))
     if (seconds := elapsed(story)) is not None:
         hits = sum(record.cache_hit for record in story.tasks)
         note = f"{len(story.tasks)} tasks" + (f", {hits} from the cache" if hits else "")
-        found.append(Card(value=duration(seconds), name="run time", note=note))
-    return found
+        key_figures.append(Card(value=duration(seconds), name="run time", note=note))
+    return key_figures
 
 
 def _score_cards(reports: list[Scored]) -> list[Card]:
-    """Seeing (captions), learning from examples (the task that gains most), both from the base model where there is one."""
+    """Create the cards for captions and for the task with the largest few-shot gain, both of the base model if there is one."""
     if not reports:
         return []
-    base, found = reports[0], []
+    base, score_cards = reports[0], []
     captions = next((row for row in base.rows if row.task == "captions" and row.bounded), None)
     if captions:
         cell = captions.cells[min(captions.cells)]
         note = f"{captions.metric.replace('_', ' ')}, {min(captions.cells)} shots"
         if cell.shuffled:
             note += f"; wrong image {cell.shuffled.value:.2f}"
-        found.append(Card(value=f"{cell.score.value:.2f}", name="captions", note=note))
+        score_cards.append(Card(value=f"{cell.score.value:.2f}", name="captions", note=note))
     gains = [row for row in base.rows if row.bounded and _gain(row) > 0]
     if gains:
         best = max(gains, key=_gain)
         first, last = min(best.cells), best_shots(best)
         value = f"{best.cells[first].score.value:.2f} → {best.cells[last].score.value:.2f}"
-        found.append(Card(value=value, name=best.task.replace("_", " "), note=f"{first} → {last} shots"))
+        score_cards.append(Card(value=value, name=best.task.replace("_", " "), note=f"{first} → {last} shots"))
     gap = min(base.gaps, key=lambda gap: gap.shots, default=None)
     if gap:
-        found.append(_gap_card(gap))
-    return found
+        score_cards.append(_gap_card(gap))
+    return score_cards
 
 
 def _gap_card(gap: Gap) -> Card:
-    return Card(
-        value=f"{gap.unseen.value:.2f}", name="new combinations", note=f"{gap.task}; {gap.seen.value:.2f} on known ones"
-    )
+    return Card(value=f"{gap.unseen.value:.2f}", name="new combinations", note=f"{gap.task}; {gap.seen.value:.2f} on seen ones")
 
 
 def _tuning_card(versus: Comparison | None) -> list[Card]:
@@ -166,22 +164,22 @@ def _gain(row: Row) -> float:
 
 
 def best_shots(row: Row) -> int:
-    """The number of demonstrations with the best score."""
+    """Return the number of demonstrations with the best score."""
     return max(row.cells, key=lambda shots: (row.cells[shots].score.value, -shots))
 
 
 def verdict(story: RunStory, status: str) -> tuple[str, str]:
-    """One word on the run's end and its tone: failed, passed the gate, refused by the gate, done."""
+    """Return the run's outcome in a word or two, and its tone (good or bad)."""
     if failures(story) or status in ("Failed", "Error"):
         return "failed", "bad"
     decisions = [decision for _, decision in story.of(GateDecision)]
     if decisions:
-        return ("gate passed", "good") if all(item.decision == "pass" for item in decisions) else ("gate refused", "bad")
+        return ("gate passed", "good") if all(item.decision == "pass" for item in decisions) else ("gate failed", "bad")
     return ("done", "good") if story.tasks else ("nothing ran", "bad")
 
 
 def short(value: float) -> str:
-    """A count as a person says it: 502.7k, 1.43M, 3.1B."""
+    """Abbreviate a count: 502.7k, 1.43M, 3.1B."""
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -189,5 +187,5 @@ def short(value: float) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A difference with its sign, a true minus sign included."""
+    """Format a difference with its sign, using a true minus sign."""
     return f"{value:+.{digits}f}".replace("-", "−")

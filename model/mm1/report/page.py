@@ -5,8 +5,8 @@
     store, run -> collect -> RunStory -> views (overview, diagrams, mixtures, samples, curves, scores, answers)
                -> Jinja2 -> HTML
 
-Every text that comes from data is escaped by Jinja2; pictures are ``data:`` addresses and plots are inline SVG, and the page
-forbids itself all requests (Content-Security-Policy), so it opens from a file, an artifact store or a mail just the same.
+Jinja2 escapes all text from data; images are ``data:`` URIs and plots are inline SVG. The page's Content-Security-Policy
+forbids all requests, so it opens the same way from a file, an artifact store or an e-mail.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, kw_only=True)
 class ChatView:
-    """What was deployed, with the question that the served model answered."""
+    """A deployment, with the question that the served model answered."""
 
     digest: str
     deployment: Deployment
@@ -50,33 +50,33 @@ class ChatView:
 def render_run(
     store: Store, run: str, *, title: str = "", status: str = "", leave_out: str = "", config: ReportConfig | None = None
 ) -> tuple[str, ReportPage]:
-    """Make the report of a run.
+    """Create the report of a run.
 
     Args:
-        store: the store that holds the run's records and the page.
+        store: the store with the run's records; the page is written to it.
         run: the run's name.
-        title: heading; by default the run's name.
-        status: how the engine says that the run ended (``Succeeded``, ``Failed``), for failures that left no record.
-        leave_out: a task not to speak of (the report's own).
+        title: heading; the run's name by default.
+        status: the run's status according to the engine (``Succeeded``, ``Failed``), for failures without a record.
+        leave_out: a task to ignore (the report's own).
         config: limits of the page.
 
     Returns:
-        The HTML, and its manifest (the page is in the store, the manifest is not published yet).
+        The HTML and its manifest (the page is in the store, the manifest is not published yet).
     """
     story = collect(store, run, leave_out=leave_out)
     html = render(story, title=title or run, status=status, config=config or ReportConfig())
-    parents = tuple(sorted(digest for digest, found in story.found.items() if found.producer and found.manifest))
+    parents = tuple(sorted(digest for digest, stored in story.manifests.items() if stored.producer and stored.manifest))
     return html, ReportPage(title=title or run, page=store.put_bytes(html.encode()), parents=parents)
 
 
 def render(story: RunStory, *, title: str, status: str, config: ReportConfig) -> str:
-    """The page of a run that was read already."""
+    """Render the page of a collected run."""
     album = Album(config=config)
     trained = curves.stages(story, config)
     reports = scores.evaluations(story)
     versus = scores.comparison(story, reports)
-    asked = {report.digest: answers.read_answers(story, report) for report in reports}
-    shown = samples.source_samples(story, album, config)
+    examples = {report.digest: answers.read_answers(story, report) for report in reports}
+    sample_views = samples.source_samples(story, album, config)
     chats = [_chat(story, digest, deployment, album) for digest, deployment in _deployments(story)]
     views: dict[str, Any] = {
         "title": title,
@@ -85,7 +85,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "verdict": overview.verdict(story, status),
         "cards": overview.cards(story, trained, reports, versus),
         "failures": overview.failures(story),
-        "began": overview.began(story),
+        "started": overview.started(story),
         "bars": overview.timeline(story),
         "task_graph": diagrams.task_graph(story),
         "mixtures": mixtures.mixtures(story),
@@ -93,20 +93,22 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "trained": trained,
         "reports": reports,
         "versus": versus,
-        "pairs": answers.pairs(versus, asked[versus.base.digest], asked[versus.tuned.digest], album, config) if versus else [],
+        "pairs": (
+            answers.pairs(versus, examples[versus.base.digest], examples[versus.tuned.digest], album, config) if versus else []
+        ),
         "chats": chats,
-        "decisions": [(found.digest, decision) for found, decision in story.of(GateDecision)],
-        "examples": [(report, answers.choose(report, asked[report.digest], album, config)) for report in reports],
-        "samples": shown,
-        "lead": "Of each source one packed sequence, as the mixture makes it.",
-        "slots": {source.name: source_slot(source.name, [other.name for other in shown]) for source in shown},
-        "lineage": diagrams.lineage_graph({digest: found.manifest for digest, found in story.found.items()}),
+        "decisions": [(stored.digest, decision) for stored, decision in story.of(GateDecision)],
+        "examples": [(report, answers.choose(report, examples[report.digest], album, config)) for report in reports],
+        "samples": sample_views,
+        "lead": "One packed sequence per source, as produced by the mixture.",
+        "slots": {source.name: source_slot(source.name, [other.name for other in sample_views]) for source in sample_views},
+        "lineage": diagrams.lineage_graph({digest: stored.manifest for digest, stored in story.manifests.items()}),
     }
     return environment().get_template("page.html.j2").render(views)
 
 
 def environment() -> Environment:
-    """Jinja2 with escaping on and the page's filters."""
+    """Create the Jinja2 environment with autoescaping and the page's filters."""
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -124,14 +126,14 @@ def environment() -> Environment:
 
 
 def where(record: TaskRecord) -> dict[str, Any]:
-    """Where and how a task ran, in words."""
+    """Describe where and how a task ran."""
     host = {("host" if name == "name" else name): value for name, value in record.host.items()}
     times = {"started": record.started, "ended": record.ended, "attempts": record.attempts}
     return {"step": record.step} | times | host | {"cache key": record.cache_key[:16], "code": record.code[:16]}
 
 
 def plain(value: Any) -> str:
-    """A value of a record on one line."""
+    """Format a value of a record on one line."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
@@ -148,18 +150,18 @@ def plain(value: Any) -> str:
 
 
 def _deployments(story: RunStory) -> list[tuple[str, Deployment]]:
-    return [(found.digest, deployment) for found, deployment in story.of(Deployment)]
+    return [(stored.digest, deployment) for stored, deployment in story.of(Deployment)]
 
 
 def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) -> ChatView:
-    shown = None
-    wanted = str(deployment.sample.get("image") or "")
-    ref = next((ref for name, ref in deployment.images.items() if wanted in (ref.sha256, name)), None)
+    picture = None
+    image = str(deployment.sample.get("image") or "")
+    ref = next((ref for name, ref in deployment.images.items() if image in (ref.sha256, name)), None)
     if ref is not None:
         try:
-            shown = album.picture(story.found[digest].store.get_bytes(ref))
+            picture = album.picture(story.manifests[digest].store.get_bytes(ref))
         except Mm1Error as error:
-            log.warning("image of the chat question left out of the report: %s", error)
-            shown = Picture(note="image not in the store")
+            log.warning("image of the chat question omitted from the report: %s", error)
+            picture = Picture(note="image not in the store")
     exported = story.get(deployment.exported, ExportedModel) if deployment.exported else None
-    return ChatView(digest=digest, deployment=deployment, picture=shown, exported=exported)
+    return ChatView(digest=digest, deployment=deployment, picture=picture, exported=exported)

@@ -1,8 +1,8 @@
-"""Packed sequences as the model gets them: documents side by side, text and images in place, and what counts in the loss.
+"""Packed sequences as the model gets them: documents side by side, with text and images in place and the loss marked.
 
-Of each source one sequence is shown, the first that the mixture's plan makes of it; it is read through the data room's own plan
-and shards, so the borders between documents are those that training sees. Data that no mixture was made of are shown document
-by document.
+One sequence per source is shown, the first one in the mixture's plan. It is read through the same plan and shards as in
+training, so the boundaries between documents are the same. Data without a mixture are shown as individual
+documents.
 """
 
 from __future__ import annotations
@@ -27,108 +27,108 @@ from mm1.store.base import Store
 log = logging.getLogger(__name__)
 
 SEARCHED_SEQUENCES = 1_000
-"""A mixture's first sequences, among which one of each source is looked for."""
+"""Number of the mixture's first sequences that are searched for one of each source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bit:
-    """A token_part of text, or an image."""
+    """A piece of text, or an image."""
 
     text: str = ""
     loss: bool = True
-    """Whether the model is trained to say it."""
+    """Whether the model is trained on it."""
     tokens: list[str] = field(default_factory=list)
-    """The text token by token, where that is wanted."""
+    """The text split into tokens, if token boundaries are shown."""
     picture: Picture | None = None
     more: int = 0
-    """Characters that the page leaves out."""
+    """Number of omitted characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownDocument:
-    """A document, or the token_part of one that went into a sequence."""
+class DocumentView:
+    """A document, or the part of one in a sequence."""
 
     key: str
     bits: list[Bit]
     more_images: int = 0
-    """Images that the page leaves out."""
+    """Number of omitted images."""
     begins: bool = True
-    """False: its beginning is in an earlier sequence."""
+    """False if it begins in an earlier sequence."""
     ends: bool = True
-    """False: its end is in a later sequence."""
+    """False if it ends in a later sequence."""
     tokens: int = 0
     source: str = ""
-    """Its source, in a sequence of several."""
+    """Its source, in a sequence of several sources."""
     note: str = ""
-    """Why it cannot be shown."""
+    """Reason why it cannot be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StripPart:
-    """A span of the strip that shows how full a sequence is."""
+    """A segment of the strip that shows the fill of a sequence."""
 
     kind: str
     """text or pic."""
     percent: float
-    """Width within its document."""
+    """Width relative to its document."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownSequence:
-    """What the page shows of one source."""
+class SequenceView:
+    """The samples shown for one source."""
 
     name: str
-    documents: list[ShownDocument] = field(default_factory=list)
+    documents: list[DocumentView] = field(default_factory=list)
     strip: list[tuple[float, list[StripPart], str]] = field(default_factory=list)
-    """Documents of the sequence: percent of the sequence's length, what is in them, and their source."""
+    """Documents of the sequence: percent of the sequence's length, their segments, and their source."""
     tokens: int = 0
     length: int = 0
-    """Tokens that the sequence could hold; 0 where no sequence is shown."""
+    """Capacity of the sequence in tokens; 0 if no sequence is shown."""
     num_images: int = 0
     num_documents: int = 0
     mixture: str = ""
     note: str = ""
 
 
-def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[ShownSequence]:
-    """One sequence, or a few documents, of each source of the run."""
-    shown: dict[str, ShownSequence] = {}
-    for found, mix in sorted(story.of(DataMix), key=lambda pair: -len(pair[1].sources)):
+def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[SequenceView]:
+    """Show one sequence, or a few documents, of each source of the run."""
+    views: dict[str, SequenceView] = {}
+    for stored, mix in sorted(story.of(DataMix), key=lambda pair: -len(pair[1].sources)):
         raw = story.get(mix.raw, RawData)
         for number, source in enumerate(mix.sources):
-            if raw and source.weight and source.name not in shown:
-                store = story.found[mix.raw].store
-                make = partial(_sequence, store, mix, raw, number, album, config, found.producer or "a mixture")
-                shown[source.name] = _guarded(source.name, make)
-    for found, raw in story.of(RawData):
+            if raw and source.weight and source.name not in views:
+                store = story.manifests[mix.raw].store
+                make = partial(_sequence, store, mix, raw, number, album, config, stored.producer or "a mixture")
+                views[source.name] = _guarded(source.name, make)
+    for stored, raw in story.of(RawData):
         for name in raw.sources:
-            if name not in shown:
-                shown[name] = _guarded(name, partial(loose_documents, found.store, raw, name, album, config))
-    return list(shown.values())
+            if name not in views:
+                views[name] = _guarded(name, partial(single_documents, stored.store, raw, name, album, config))
+    return list(views.values())
 
 
-def _guarded(name: str, make: Callable[[], ShownSequence]) -> ShownSequence:
+def _guarded(name: str, make: Callable[[], SequenceView]) -> SequenceView:
     try:
         return make()
     except (Mm1Error, OSError) as error:
-        log.warning("samples of %s left out of the report: %s", name, error)
-        return ShownSequence(name=name, note=f"The samples could not be read: {error}")
+        log.warning("samples of %s omitted from the report: %s", name, error)
+        return SequenceView(name=name, note=f"The samples cannot be read: {error}")
 
 
 def _sequence(
     store: Store, mix: DataMix, raw: RawData, number: int, album: Album, config: ReportConfig, mixture: str
-) -> ShownSequence:
-    """The first sequence that a mixture makes of a source."""
+) -> SequenceView:
+    """Show the first sequence of a source in a mixture."""
     opened = open_mix(store, mix, raw)
-    planned = (opened.plan[place] for place in range(SEARCHED_SEQUENCES))
-    spans = next((found.spans for found in planned if found.source == number), [])
+    planned = (opened.plan[index] for index in range(SEARCHED_SEQUENCES))
+    spans = next((sequence.spans for sequence in planned if sequence.source == number), [])
     return sequence_of(opened, spans, mix.sources[number].name, album, config, mixture)
 
 
 def sequence_of(
     opened: OpenMix, spans: Sequence[SampleSpan], name: str, album: Album, config: ReportConfig, mixture: str
-) -> ShownSequence:
-    """A packed sequence as the model gets it; a damaged document is said to be one."""
+) -> SequenceView:
+    """Show a packed sequence as the model gets it; damaged documents are marked."""
     mix = opened.mix
     lengths = [
         _token_parts(opened.readers[span.source][span.shard].index.parts(span.row), mix.image_tokens, span) for span in spans
@@ -140,8 +140,8 @@ def sequence_of(
             document = _document(sample, token_part, span, opened.tokenizer, album, config)
             documents.append(replace(document, source=mix.sources[span.source].name))
         except DataError as error:
-            documents.append(ShownDocument(key="", bits=[], note=f"left out, damaged: {error}"))
-    return ShownSequence(
+            documents.append(DocumentView(key="", bits=[], note=f"skipped, damaged: {error}"))
+    return SequenceView(
         name=name,
         documents=documents,
         strip=[
@@ -156,8 +156,8 @@ def sequence_of(
     )
 
 
-def loose_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> ShownSequence:
-    """The first documents of a source, whole."""
+def single_documents(store: Store, raw: RawData, name: str, album: Album, config: ReportConfig) -> SequenceView:
+    """Show the first complete documents of a source."""
     tokenizer = TextTokenizer.from_store(store, raw.tokenizer)
     documents = []
     for reader in open_shards(store, raw.sources[name].shards[:1]):
@@ -165,12 +165,12 @@ def loose_documents(store: Store, raw: RawData, name: str, album: Album, config:
             token_part = _token_parts(reader.index.parts(row), 1, None)
             documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config))
         reader.close()
-    return ShownSequence(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
+    return SequenceView(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _TokenPart:
-    """A part of a document, as far as it lies in the sequence."""
+    """The section of a document's part that is in the sequence."""
 
     part: int
     is_image: bool
@@ -181,27 +181,27 @@ class _TokenPart:
 
 
 def _token_parts(parts: Sequence[int], image_tokens: int, span: SampleSpan | None) -> list[_TokenPart]:
-    """The parts of a document that a span covers. ``parts``: tokens of each text part, -1 for an image."""
-    found, position = [], 0
+    """List the parts of a document covered by a span. ``parts``: tokens of each text part, -1 for an image."""
+    covered, position = [], 0
     for number, count in enumerate(parts):
         length = image_tokens if count == IMAGE_PLACE else count
         start = max(0, span.start - position) if span else 0
         stop = min(length, span.stop - position) if span else length
         if start < stop:
             whole = (start, stop) == (0, length)
-            found.append(_TokenPart(part=number, is_image=count == IMAGE_PLACE, start=start, stop=stop, whole=whole))
+            covered.append(_TokenPart(part=number, is_image=count == IMAGE_PLACE, start=start, stop=stop, whole=whole))
         position += length
-    return found
+    return covered
 
 
 def _strip(token_parts: list[_TokenPart], span: SampleSpan, length: int) -> tuple[float, list[StripPart]]:
-    """A document's share of its sequence, and within it the shares of text and images."""
+    """Compute a document's share of its sequence, and the shares of text and images within it."""
     total = span.stop - span.start
     strip: list[StripPart] = []
     for is_image, group in groupby(token_parts, key=lambda token_part: token_part.is_image):
         tokens = sum(token_part.stop - token_part.start for token_part in group)
         strip.append(StripPart(kind="pic" if is_image else "text", percent=round(100 * tokens / total, 2)))
-    rest = 100 - sum(item.percent for item in strip)  # the end-of-document token is no part of the document's parts
+    rest = 100 - sum(item.percent for item in strip)  # the end-of-document token is not in the document's parts
     return round(100 * total / length, 3), [*strip, StripPart(kind="text", percent=round(max(0.0, rest), 2))]
 
 
@@ -212,7 +212,7 @@ def _document(
     tokenizer: TextTokenizer,
     album: Album,
     config: ReportConfig,
-) -> ShownDocument:
+) -> DocumentView:
     bits: list[Bit] = []
     num_images = 0
     for token_part in token_parts:
@@ -232,7 +232,7 @@ def _document(
         bits.append(Bit(text=text[:limit], loss=part.loss, tokens=tokens, more=max(0, len(text) - limit)))
     last = token_parts[-1] if token_parts else None
     ended = last is None or (last.part == len(sample.parts) - 1 and last.whole)
-    return ShownDocument(
+    return DocumentView(
         key=sample.key,
         bits=bits,
         more_images=max(0, num_images - config.images_per_document),

@@ -1,4 +1,4 @@
-"""Few-shot scores: from evaluation reports to tables, small plots, and the comparison of base and tuned model."""
+"""Few-shot scores: tables and plots of evaluation reports, and the comparison of base and tuned model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from mm1.manifests import Checkpoint, EvalReport, Score
 from mm1.report.charts import shots_figure
-from mm1.report.collect import Found, RunStory
+from mm1.report.collect import RunStory, StoredManifest
 
 HELD_OUT = "_heldout"
 PREFERRED = ("accuracy", "content_f1", "f1", "exact_match")
@@ -18,7 +18,7 @@ STAGES = {"text": "text base", "pretrain": "pre-trained model", "sft": "instruct
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One figure with its control."""
+    """A score with its control."""
 
     score: Score
     shuffled: Score | None
@@ -35,18 +35,18 @@ class Row:
 
     @property
     def chance(self) -> float | None:
-        """What guessing gives."""
+        """Score of random guessing."""
         return next((cell.score.chance for cell in self.cells.values() if cell.score.chance is not None), None)
 
     @property
     def bounded(self) -> bool:
-        """Whether the metric lies between 0 and 1 (CIDEr does not), so that a bar can stand for it."""
+        """Whether the metric is between 0 and 1 (CIDEr is not), so it can be drawn as a bar."""
         return "cider" not in self.metric.lower() and all(0 <= cell.score.value <= 1 for cell in self.cells.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePanel:
-    """One small plot of score against demonstrations."""
+    """A small plot of score against number of demonstrations."""
 
     task: str
     metric: str
@@ -55,7 +55,7 @@ class ScorePanel:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A task on combinations that training had, and on those that it never had."""
+    """Scores of a task on attribute combinations seen and not seen in training."""
 
     task: str
     metric: str
@@ -65,19 +65,19 @@ class Gap:
 
     @property
     def errors(self) -> float:
-        """Standard errors between the two."""
+        """Difference in standard errors."""
         return distance(self.unseen, self.seen)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One evaluation report as the page shows it."""
+    """An evaluation report for the templates."""
 
     title: str
     task: str
     digest: str
     report: EvalReport
-    found: Found
+    stored: StoredManifest
     checkpoint: Checkpoint | None
     shots: list[int]
     rows: list[Row]
@@ -87,60 +87,60 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One figure before and after tuning."""
+    """A score before and after tuning."""
 
     before: Score
     after: Score
 
     @property
     def errors(self) -> float:
-        """Standard errors that the later one lies above the earlier."""
+        """Difference (after minus before) in standard errors."""
         return distance(self.after, self.before)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Base model against tuned model on the tasks that both were asked."""
+    """Base and tuned model on the tasks that both were evaluated on."""
 
     base: Scored
     tuned: Scored
     changes: list[Change] = field(default_factory=list)
 
 
-def distance(one: Score, other: Score) -> float:
-    """How many standard errors ``one`` lies above ``other`` (of the difference of independent means)."""
-    spread = math.hypot(one.stderr, other.stderr)
+def distance(score: Score, baseline: Score) -> float:
+    """Compute ``score`` minus ``baseline`` in standard errors of the difference of independent means."""
+    spread = math.hypot(score.stderr, baseline.stderr)
     if spread == 0:
-        return 0.0 if one.value == other.value else math.copysign(math.inf, one.value - other.value)
-    return (one.value - other.value) / spread
+        return 0.0 if score.value == baseline.value else math.copysign(math.inf, score.value - baseline.value)
+    return (score.value - baseline.value) / spread
 
 
 def evaluations(story: RunStory) -> list[Scored]:
-    """All evaluation reports of the run, base models before tuned ones."""
-    order = {stage: place for place, stage in enumerate(STAGES)}
-    reports = [_scored(story, found, report) for found, report in story.of(EvalReport)]
+    """List all evaluation reports of the run, base models before tuned ones."""
+    order = {stage: index for index, stage in enumerate(STAGES)}
+    reports = [_scored(story, stored, report) for stored, report in story.of(EvalReport)]
     return sorted(reports, key=lambda scored: order.get(scored.checkpoint.stage if scored.checkpoint else "", len(order)))
 
 
 def comparison(story: RunStory, reports: list[Scored]) -> Comparison | None:
-    """The tuned model beside the model that it was tuned from, where both were evaluated."""
+    """Compare the tuned model with its base model, if both were evaluated."""
     for tuned in reports:
         if tuned.checkpoint is None or tuned.checkpoint.stage != "sft":
             continue
         for base in reports:
-            if base is not tuned and base.report.checkpoint in _line(story, tuned.report.checkpoint):
+            if base is not tuned and base.report.checkpoint in _ancestor_digests(story, tuned.report.checkpoint):
                 changes = _changes(base.report, tuned.report)
                 return Comparison(base=base, tuned=tuned, changes=changes) if changes else None
     return None
 
 
-def _line(story: RunStory, digest: str) -> set[str]:
-    """Digests of everything that a checkpoint was made from."""
+def _ancestor_digests(story: RunStory, digest: str) -> set[str]:
+    """Collect the digests of all ancestors of a checkpoint."""
     seen: set[str] = set()
     queue = [digest]
     while queue:
-        found = story.found.get(queue.pop())
-        parents = set(found.manifest.parents) - seen if found and found.manifest else set()
+        stored = story.manifests.get(queue.pop())
+        parents = set(stored.manifest.parents) - seen if stored and stored.manifest else set()
         seen |= parents
         queue.extend(parents)
     return seen
@@ -156,45 +156,45 @@ def _changes(base: EvalReport, tuned: EvalReport) -> list[Change]:
     return sorted(pairs, key=lambda pair: (not pair.after.task.startswith("instruct"), pair.after.task, pair.after.shots))
 
 
-def _scored(story: RunStory, found: Found, report: EvalReport) -> Scored:
+def _scored(story: RunStory, stored: StoredManifest, report: EvalReport) -> Scored:
     checkpoint = story.get(report.checkpoint, Checkpoint)
     rows = _rows(report)
     stage = STAGES.get(checkpoint.stage, checkpoint.stage) if checkpoint else f"checkpoint {report.checkpoint[:8]}"
     return Scored(
         title=stage[:1].upper() + stage[1:],
-        task=found.producer,
-        digest=found.digest,
+        task=stored.producer,
+        digest=stored.digest,
         report=report,
-        found=found,
+        stored=stored,
         checkpoint=checkpoint,
         shots=sorted({score.shots for score in report.scores}),
         rows=[row for row in rows if not row.task.endswith(HELD_OUT)],
         gaps=_gaps(report, rows),
-        panels=_panels(rows, found.digest),
+        panels=_panels(rows, stored.digest),
     )
 
 
 def _rows(report: EvalReport) -> list[Row]:
-    shuffled = {_place(score): score for score in report.scores if score.control == "shuffled"}
+    shuffled = {_identity(score): score for score in report.scores if score.control == "shuffled"}
     rows: dict[tuple[str, str, str], dict[int, Cell]] = {}
     for score in report.scores:
         if score.control == "none":
             cells = rows.setdefault((score.task, score.metric, score.split), {})
-            cells[score.shots] = Cell(score=score, shuffled=shuffled.get(_place(score)))
+            cells[score.shots] = Cell(score=score, shuffled=shuffled.get(_identity(score)))
     tasks = list(dict.fromkeys(task for task, _, _ in rows))
-    found = [Row(task=task, metric=metric, split=split, cells=cells) for (task, metric, split), cells in rows.items()]
-    return sorted(found, key=lambda row: tasks.index(row.task))
+    table = [Row(task=task, metric=metric, split=split, cells=cells) for (task, metric, split), cells in rows.items()]
+    return sorted(table, key=lambda row: tasks.index(row.task))
 
 
-def _place(score: Score) -> tuple[str, str, str, int]:
+def _identity(score: Score) -> tuple[str, str, str, int]:
     return score.task, score.split, score.metric, score.shots
 
 
 def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
     gaps = []
     for row in rows:
-        here = (row.task, row.metric, row.split)
-        twin = next((other for other in rows if (other.task + HELD_OUT, other.metric, other.split) == here), None)
+        key = (row.task, row.metric, row.split)
+        twin = next((other for other in rows if (other.task + HELD_OUT, other.metric, other.split) == key), None)
         for shots, cell in row.cells.items():
             if twin and shots in twin.cells:
                 seen = twin.cells[shots].score
@@ -203,12 +203,12 @@ def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
 
 
 def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
-    """A plot for each task that was asked with several numbers of demonstrations, in its main metric."""
+    """Draw one plot per task evaluated with several numbers of demonstrations, in its main metric."""
     best: dict[str, Row] = {}
     for row in rows:
         rank = PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED)
-        former = best.get(row.task)
-        if row.bounded and len(row.cells) > 1 and (former is None or rank < _rank(former)):
+        previous = best.get(row.task)
+        if row.bounded and len(row.cells) > 1 and (previous is None or rank < _rank(previous)):
             best[row.task] = row
     return [ScorePanel(task=row.task, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
 

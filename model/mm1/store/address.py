@@ -1,4 +1,4 @@
-"""Addresses of stores and buckets, read without a client: the same rules before anything starts and in the step."""
+"""Addresses of stores and buckets, parsed without a client: the early checks and the step apply the same rules."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ BUCKET_SCHEME = "s3://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _NO_BUCKET = re.compile(r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9]+(\.[0-9]+){3}$")
-"""What S3 keeps out of names that are right letter by letter."""
+"""Patterns that S3 forbids in bucket names although each character is allowed."""
 
 
 def scheme_of(address: str) -> str:
-    """The scheme with which an address begins, such as ``s3``; empty for a path."""
+    """Return the scheme of an address, such as ``s3``; empty for a path."""
     match = _SCHEME.match(address)
     return match[1] if match else ""
 
 
 def split_bucket(address: str) -> tuple[str, str]:
-    """``s3://bucket/prefix`` as bucket and prefix; the prefix may be empty.
+    """Split ``s3://bucket/prefix`` into bucket and prefix; the prefix may be empty.
 
     Raises:
-        ConfigurationError: S3 has no bucket of such a name.
+        ConfigurationError: not a valid S3 bucket name.
     """
     bucket, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
     if not address.startswith(BUCKET_SCHEME) or not _BUCKET.fullmatch(bucket) or _NO_BUCKET.search(bucket):
         raise ConfigurationError(
-            "expected s3://bucket/prefix, with a bucket's name of 3 to 63 lower-case letters, digits, '-' and '.', "
+            "expected s3://bucket/prefix, with a bucket name of 3 to 63 lower-case letters, digits, '-' and '.', "
             f"got {quoted(address)}"
         )
     return bucket, prefix.strip("/")
 
 
 def check_store(address: str) -> None:
-    """Refuse what is not the address of a store.
+    """Check that an address is a valid store address.
 
     Raises:
-        ConfigurationError: it is neither a folder nor a bucket, or manifests in it would have addresses with spaces.
+        ConfigurationError: neither a folder nor a bucket, or its manifests would have addresses with spaces.
     """
     if address.startswith(BUCKET_SCHEME):
         if any(map(str.isspace, split_bucket(address)[1])):
@@ -50,4 +50,4 @@ def check_store(address: str) -> None:
         try:
             local_path(address)
         except ValueError as error:
-            raise ConfigurationError(f"{error}; give a folder or s3://bucket/prefix") from None
+            raise ConfigurationError(f"{error}; use a folder or s3://bucket/prefix") from None

@@ -2,17 +2,17 @@
 
 Layout below the store's address::
 
-    blobs/<aa>/<sha256>            file contents; written in place of a content address, so a second write changes nothing
-    manifests/<sha256>.json        records of what was made (mm1.manifests)
-    runs/<run>/<task>.json         provenance: when, where, how long; never hashed
+    blobs/<aa>/<sha256>            file contents; content-addressed, so writing twice changes nothing
+    manifests/<sha256>.json        records of results (mm1.manifests)
+    runs/<run>/<task>.json         provenance: time, host, duration; never hashed
     cache/<step>/<key>.json        step cache: outputs of a finished step
-    resume/<key>.json              newest checkpoints of unfinished work
-    watch/<key>/                   what unfinished training leaves to look at
-    pins/<name>                    manifests that `mm1 gc` keeps
-    features/<view>/<name>.parquet rows of the feature store: what became known of shards, and when; never changed
-    mixes/<sources>.json           newest mixture of some sources, and as of when
+    resume/<key>.json              latest checkpoints of unfinished work
+    watch/<key>/                   progress files of unfinished training
+    pins/<name>                    manifests protected from `mm1 gc`
+    features/<view>/<name>.parquet feature-store rows: observations about shards with their timestamps; never changed
+    mixes/<sources>.json           latest mixture of a set of sources, with its as-of time
 
-Blobs go first, the manifest last: a crash leaves nothing half-visible.
+Blobs are written first and the manifest last, so a crash leaves nothing partially visible.
 """
 
 from __future__ import annotations
@@ -42,68 +42,68 @@ class BlobRef(BaseModel):
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 of bytes, in hexadecimal."""
+    """Compute the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def digest_of_file(path: Path) -> BlobRef:
-    """SHA-256 and size of a file, read in chunks."""
+    """Compute SHA-256 and size of a file, read in chunks."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return BlobRef(sha256=digest, num_bytes=path.stat().st_size)
 
 
 def blob_key(ref: BlobRef | str) -> str:
-    """The object's name of a blob."""
+    """Return the object name of a blob."""
     sha256 = ref if isinstance(ref, str) else ref.sha256
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
 class Store(ABC):
-    """Objects under one address. Implementations supply nine primitives; the rest is here."""
+    """Objects under one address. Subclasses implement nine primitives; the rest is provided here."""
 
     uri: str
     """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
     is_local = False
-    """Whether :meth:`local_path` gives the store's own files."""
+    """Whether :meth:`local_path` returns the store's own files."""
     block_folder: Path
-    """Where blocks of large objects are kept on this machine, for stores that are not local."""
+    """Local folder for cached blocks of large objects, for stores that are not local."""
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
-        """Write a small object, atomically; the last writer wins."""
+        """Write a small object atomically; the last writer wins."""
 
     @abstractmethod
     def write_file(self, key: str, path: Path) -> None:
-        """Write a file's content as an object, atomically."""
+        """Write a file's content as an object atomically."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:
-        """An object's content. Raises DataError when there is none."""
+        """Read an object. Raises DataError if it does not exist."""
 
     @abstractmethod
     def read_range(self, key: str, offset: int, size: int) -> bytes:
-        """Some bytes of an object; fewer where it ends. Raises DataError when there is none."""
+        """Read a byte range of an object; fewer bytes at its end. Raises DataError if it does not exist."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Whether the object exists."""
 
     @abstractmethod
     def modified(self, key: str) -> float:
-        """When an object was last written, s since 1970. Raises DataError when there is none."""
+        """Return the time of an object's last write, s since 1970. Raises DataError if it does not exist."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
-        """Names of all objects whose name starts with ``prefix``, sorted."""
+        """List the names of all objects that start with ``prefix``, sorted."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object; no error when there is none."""
+        """Delete an object; no error if it does not exist."""
 
     @abstractmethod
     def local_path(self, ref: BlobRef) -> Path:
-        """A blob as a local file that must not be changed (a local store's own file, or a cached copy, verified)."""
+        """Provide a blob as a read-only local file (the local store's own file, or a verified cached copy)."""
 
     # -- blobs ----------------------------------------------------------------------------------------------------
 
@@ -122,10 +122,10 @@ class Store(ABC):
         return ref
 
     def take_blob(self, path: Path, ref: BlobRef) -> BlobRef:
-        """Store a file that was hashed and synced as it was written; it may be gone afterwards.
+        """Store a file that was hashed and synced while it was written. The file may be moved.
 
         Args:
-            path: the file, best in :meth:`scratch`.
+            path: the file, ideally in :meth:`scratch`.
             ref: its digest and size.
         """
         if not self.exists(blob_key(ref)):
@@ -133,27 +133,27 @@ class Store(ABC):
         return ref
 
     def take_file(self, key: str, path: Path) -> None:
-        """Make a file that is synced to disk an object, atomically; it may be gone afterwards."""
+        """Turn a file that is synced to disk into an object atomically. The file may be moved."""
         self.write_file(key, path)
 
     def scratch(self) -> Path:
-        """A folder on this machine for files that are to be taken."""
+        """Return the local folder for files to be passed to :meth:`take_file` or :meth:`take_blob`."""
         return Path(tempfile.gettempdir())
 
     def clear_scratch(self, min_age_s: float) -> int:
-        """Remove what killed processes left in a scratch folder that is the store's own; says how many things."""
+        """Remove leftovers of killed processes from the store's own scratch folder and return their number."""
         return 0
 
     def put_folder(self, folder: Path) -> dict[str, BlobRef]:
-        """Store all files of a folder; relative POSIX path -> blob, sorted."""
+        """Store all files of a folder; returns relative POSIX path -> blob, sorted."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): self.put_file(path) for path in files}
 
     def get_bytes(self, ref: BlobRef) -> bytes:
-        """A blob's content, verified.
+        """Read and verify a blob.
 
         Raises:
-            DataError: there is no such blob.
+            DataError: the blob does not exist.
             CheckpointError: the content does not match its digest.
         """
         data = self.read(blob_key(ref))
@@ -162,7 +162,7 @@ class Store(ABC):
         return data
 
     def get_folder(self, files: dict[str, BlobRef], folder: Path, *, verify: bool = True) -> Path:
-        """Lay a stored folder out as local files (links into a local store where the file system allows it).
+        """Materialise a stored folder as local files (links to a local store's files if the file system supports it).
 
         Raises:
             CheckpointError: a blob does not match its digest.
@@ -170,7 +170,7 @@ class Store(ABC):
         for name, ref in files.items():
             target = folder / name
             if not (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) or target.name == "..":
-                raise DataError(f"file name {name!r} climbs out of its folder")
+                raise DataError(f"file name {name!r} points outside its folder")
             target.parent.mkdir(parents=True, exist_ok=True)
             source = self.local_path(ref)
             if verify and digest_of_file(source) != ref:
@@ -182,18 +182,18 @@ class Store(ABC):
     # -- JSON -----------------------------------------------------------------------------------------------------
 
     def write_json(self, key: str, value: Any) -> None:
-        """Write a small JSON object (sorted keys), for pointers and records."""
+        """Write a small JSON object (sorted keys) such as a pointer or a record."""
         self.write(key, (json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode())
 
     def read_json(self, key: str) -> Any:
-        """Read a JSON object; None when there is none.
+        """Read a JSON object; None if it does not exist.
 
         Raises:
-            DataError: the object is not JSON.
+            DataError: not valid JSON.
         """
         if not self.exists(key):
             return None
         try:
             return json.loads(self.read(key))
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.uri}/{key} is not JSON: {error}") from None
+            raise DataError(f"{self.uri}/{key} is not valid JSON: {error}") from None

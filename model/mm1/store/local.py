@@ -20,9 +20,9 @@ SCRATCH = ".scratch"
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place, synced to disk, when the block ends well.
+    """Yield a temporary path next to ``target`` that is synced and renamed to ``target`` if the block succeeds.
 
-    When the block raises, nothing is left behind.
+    If the block raises, nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -38,14 +38,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _raise_unless_gone(error: OSError) -> None:
-    """A folder that may not be read is no empty folder: what `mm1 gc` does not see there would look unused."""
+def _raise_unless_missing(error: OSError) -> None:
+    """Raise unless the folder is missing: an unreadable folder must not look empty, or `mm1 gc` would consider it unused."""
     if error.errno not in (errno.ENOENT, errno.ENOTDIR):
         raise error
 
 
 class LocalStore(Store):
-    """Objects are files below a folder; a write is a rename, so a reader sees all of an object or nothing."""
+    """Objects are files in a folder. Writes are renames, so readers see a complete object or none."""
 
     is_local = True
 
@@ -54,33 +54,35 @@ class LocalStore(Store):
         self.uri = f"file://{self.root}"
 
     def make(self) -> None:
-        """Make the folder where it is not there yet.
+        """Create the folder if it does not exist.
 
         Raises:
-            ConfigurationError: it cannot be made, or is not writable.
+            ConfigurationError: it cannot be created or is not writable.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"store {quoted(self.uri)} cannot be made: {error.strerror}; name another place") from None
+            raise ConfigurationError(
+                f"store {quoted(self.uri)} cannot be created: {error.strerror}; choose a different path"
+            ) from None
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"store {self.uri} is not writable: check its owner and mode, or name another place")
+            raise ConfigurationError(f"store {self.uri} is not writable: check its owner and mode, or choose another path")
 
     def _path(self, key: str) -> Path:
         return self.root / key
 
     def write(self, key: str, data: bytes) -> None:
-        """See :meth:`Store.write`."""
+        """Write a small object atomically."""
         with atomic_path(self._path(key)) as temporary:
             temporary.write_bytes(data)
 
     def write_file(self, key: str, path: Path) -> None:
-        """See :meth:`Store.write_file`."""
+        """Copy a file into the store atomically."""
         with atomic_path(self._path(key)) as temporary:
             shutil.copyfile(path, temporary)
 
     def take_file(self, key: str, path: Path) -> None:
-        """See :meth:`Store.take_file`: a rename, where the file is on the store's disk."""
+        """Move a file into the store: a rename if both are on the same disk."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.chmod(0o644)
@@ -92,25 +94,25 @@ class LocalStore(Store):
             self.write_file(key, path)
 
     def scratch(self) -> Path:
-        """See :meth:`Store.scratch`: a folder of the store's own that is never listed."""
+        """Return the store's own scratch folder, which is never listed."""
         return self.root / SCRATCH
 
     def clear_scratch(self, min_age_s: float) -> int:
-        """See :meth:`Store.clear_scratch`."""
+        """Remove scratch files older than ``min_age_s`` seconds."""
         left = [path for path in self.scratch().glob("*") if time.time() - path.stat().st_mtime > min_age_s]
         for path in left:
             shutil.rmtree(path, ignore_errors=True)
         return len(left)
 
     def read(self, key: str) -> bytes:
-        """See :meth:`Store.read`."""
+        """Read an object."""
         try:
             return self._path(key).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{self.uri}/{key} does not exist") from None
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
-        """See :meth:`Store.read_range`."""
+        """Read a byte range of an object."""
         try:
             with self._path(key).open("rb") as file:
                 return os.pread(file.fileno(), size, offset)
@@ -118,29 +120,29 @@ class LocalStore(Store):
             raise DataError(f"{self.uri}/{key} does not exist") from None
 
     def exists(self, key: str) -> bool:
-        """See :meth:`Store.exists`."""
+        """Whether the object exists."""
         return self._path(key).is_file()
 
     def modified(self, key: str) -> float:
-        """See :meth:`Store.modified`."""
+        """Return the modification time of an object."""
         try:
             return self._path(key).stat().st_mtime
         except FileNotFoundError:
             raise DataError(f"{self.uri}/{key} does not exist") from None
 
     def list(self, prefix: str) -> Iterator[str]:
-        """See :meth:`Store.list`."""
+        """List the objects with a prefix, sorted."""
         folder = self._path(prefix) if prefix.endswith("/") or not prefix else self._path(prefix).parent
-        paths = (Path(parent, name) for parent, _, files in os.walk(folder, onerror=_raise_unless_gone) for name in files)
+        paths = (Path(parent, name) for parent, _, files in os.walk(folder, onerror=_raise_unless_missing) for name in files)
         names = (path.relative_to(self.root).as_posix() for path in paths if not path.name.startswith(".") and path.is_file())
         yield from sorted(name for name in names if name.startswith(prefix) and not name.startswith(f"{SCRATCH}/"))
 
     def delete(self, key: str) -> None:
-        """See :meth:`Store.delete`."""
+        """Delete an object, if it exists."""
         self._path(key).unlink(missing_ok=True)
 
     def local_path(self, ref: BlobRef) -> Path:
-        """See :meth:`Store.local_path`; no copy is made."""
+        """Return the blob's own file; no copy is made."""
         path = self._path(blob_key(ref))
         if not path.is_file():
             raise DataError(f"{self.uri}/{blob_key(ref)} does not exist")

@@ -1,4 +1,4 @@
-"""From an address to a store."""
+"""Opening stores by address."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mm1.store.local import LocalStore
 
 
 def open_store(uri: str) -> Store:
-    """Open the store at ``file:///folder``, ``s3://bucket/prefix`` or a plain folder path to write to it; make the folder.
+    """Open the store at ``file:///folder``, ``s3://bucket/prefix`` or a plain path for writing, and create its folder.
 
     Raises:
-        ConfigurationError: it is no such address, or the folder is not writable.
+        ConfigurationError: not a store's address, or the folder is not writable.
     """
     store = _at(uri)
     if isinstance(store, LocalStore):
@@ -22,18 +22,18 @@ def open_store(uri: str) -> Store:
 
 
 def find_store(uri: str, *, or_none_yet: bool = False) -> Store:
-    """Open a store to read from it: nothing is made, and nothing needs to be writable.
+    """Open a store for reading: nothing is created, and nothing needs to be writable.
 
     Args:
         uri: as for :func:`open_store`.
-        or_none_yet: whether a folder that is not there is an empty store.
+        or_none_yet: whether a missing folder counts as an empty store.
 
     Raises:
-        ConfigurationError: it is no such address, or there is no such folder.
+        ConfigurationError: not a store's address, or the folder does not exist.
     """
     store = _at(uri)
     if isinstance(store, LocalStore) and not store.root.is_dir() and not or_none_yet:
-        raise ConfigurationError(f"store {store.uri}: no such folder; check the address")
+        raise ConfigurationError(f"store {store.uri}: the folder does not exist; check the address")
     return store
 
 
@@ -43,7 +43,7 @@ def _at(uri: str) -> Store:
     except ConfigurationError as error:
         raise ConfigurationError(f"store: {error}") from None
     if uri.startswith(BUCKET_SCHEME):
-        from mm1.store.s3 import S3Store  # the client costs 0.2 s: only where a bucket is used
+        from mm1.store.s3 import S3Store  # importing the client takes 0.2 s
 
         return S3Store(uri)
     return LocalStore(local_path(uri))

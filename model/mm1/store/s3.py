@@ -28,7 +28,7 @@ from mm1.store.local import atomic_path
 
 ResultT = TypeVar("ResultT")
 
-# About a minute in all: a server that restarts, or moves to another node, is ridden through.
+# About a minute in total, enough for a server to restart or move to another node.
 RETRIES = urllib3.Retry(
     total=10, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
 )
@@ -53,11 +53,11 @@ def _client() -> Minio:
             http_client=pool,
         )
     except ValueError:
-        raise ConfigurationError("S3_ENDPOINT is not an address such as https://minio.example.org:9000") from None
+        raise ConfigurationError("expected an address such as https://minio.example.org:9000 in S3_ENDPOINT") from None
 
 
 class S3Store(Store):
-    """Objects in a bucket; blobs that are read as files are kept, verified, in a local cache folder."""
+    """Objects in a bucket; blobs read as files are verified and cached in a local folder."""
 
     def __init__(self, uri: str, cache: Path | None = None) -> None:
         self.bucket, self.prefix = split_bucket(uri)
@@ -68,7 +68,7 @@ class S3Store(Store):
 
     @property
     def client(self) -> Minio:
-        """The client; a forked process gets its own, since two cannot speak over one connection."""
+        """The client; a forked process gets its own, because connections cannot be shared."""
         if self._client is None or self._client[0] != os.getpid():
             self._client = os.getpid(), _client()
         return self._client[1]
@@ -84,40 +84,40 @@ class S3Store(Store):
                 raise DataError(f"{self.uri}/{key} does not exist ({error.code})") from None
             if error.code in REFUSED:
                 raise ConfigurationError(
-                    f"store {self.uri} refuses ({error.code}): check the S3 credentials and their rights"
+                    f"store {self.uri} denied access ({error.code}): check the S3 credentials and their permissions"
                 ) from None
-            raise NetworkError(f"store {self.uri} failed at {key}: {error.code}") from None
+            raise NetworkError(f"store {self.uri} failed on {key}: {error.code}") from None
         except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
             raise NetworkError(
-                f"store {self.uri} cannot be reached at {key}: {type(error).__name__}; check S3_ENDPOINT and the network"
+                f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"
             ) from None
 
     def write(self, key: str, data: bytes) -> None:
-        """See :meth:`Store.write`."""
+        """Write a small object."""
         self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
 
     def write_file(self, key: str, path: Path) -> None:
-        """See :meth:`Store.write_file`."""
+        """Upload a file."""
         self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
 
     def read(self, key: str) -> bytes:
-        """See :meth:`Store.read`."""
+        """Read an object."""
         return self._get(key)
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
-        """See :meth:`Store.read_range`."""
+        """Read a byte range of an object."""
         return self._get(key, offset=offset, length=size) if size > 0 else b""
 
-    def _get(self, key: str, **place: int) -> bytes:
+    def _get(self, key: str, **byte_range: int) -> bytes:
         def action() -> bytes:
-            response = self.client.get_object(self.bucket, self._name(key), **place)
+            response = self.client.get_object(self.bucket, self._name(key), **byte_range)
             try:
                 return bytes(response.read())
             finally:
                 response.close()
                 response.release_conn()
 
-        # the pool's retries end where the answer begins; a connection that breaks in its middle is for us
+        # the pool retries only until the response begins; connections that break later are retried here
         for attempt in range(BODY_RETRIES):
             try:
                 return self._call(key, action)
@@ -128,7 +128,7 @@ class S3Store(Store):
         raise AssertionError("the last attempt returns or raises")
 
     def exists(self, key: str) -> bool:
-        """See :meth:`Store.exists`."""
+        """Whether the object exists."""
         try:
             self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         except DataError:
@@ -136,12 +136,12 @@ class S3Store(Store):
         return True
 
     def modified(self, key: str) -> float:
-        """See :meth:`Store.modified`."""
-        found = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
-        return found.last_modified.timestamp() if found.last_modified else time.time()
+        """Return the time of an object's last write."""
+        stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+        return stat.last_modified.timestamp() if stat.last_modified else time.time()
 
     def list(self, prefix: str) -> Iterator[str]:
-        """See :meth:`Store.list`."""
+        """List the objects with a prefix, sorted."""
         cut = len(self.prefix) + 1 if self.prefix else 0
         names = self._call(
             prefix,
@@ -153,28 +153,28 @@ class S3Store(Store):
         yield from sorted(name[cut:] for name in names)
 
     def objects(self, prefix: str = "") -> Sequence[tuple[str, int, str]]:
-        """Name, size and ETag of all objects below the address whose name starts with ``prefix``."""
+        """Name, size and ETag of all objects below the store's address that start with ``prefix``."""
         start = f"{self._name('')}{prefix}" if self.prefix else prefix
-        found = self._call(start, lambda: [*self.client.list_objects(self.bucket, prefix=start, recursive=True)])
+        objects = self._call(start, lambda: [*self.client.list_objects(self.bucket, prefix=start, recursive=True)])
         cut = len(self.prefix) + 1 if self.prefix else 0
-        return sorted((str(item.object_name)[cut:], int(item.size or 0), str(item.etag)) for item in found if not item.is_dir)
+        return sorted((str(item.object_name)[cut:], int(item.size or 0), str(item.etag)) for item in objects if not item.is_dir)
 
     def download(self, key: str, path: Path) -> None:
-        """An object as a local file, whole or not at all."""
+        """Download an object to a local file atomically."""
         with atomic_path(path) as temporary:
             self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
 
     def delete(self, key: str) -> None:
-        """See :meth:`Store.delete`."""
+        """Delete an object."""
         self._call(key, lambda: self.client.remove_object(self.bucket, self._name(key)))
 
     def local_path(self, ref: BlobRef) -> Path:
-        """See :meth:`Store.local_path`; downloads into the cache folder once."""
+        """Download a blob into the cache folder unless it is already there."""
         path = self.cache / blob_key(ref)
         if not (path.is_file() and path.stat().st_size == ref.num_bytes):
             key = blob_key(ref)
             with atomic_path(path) as temporary:
                 self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
                 if digest_of_file(temporary) != ref:
-                    raise NetworkError(f"{self.uri}/{key} arrived damaged")
+                    raise NetworkError(f"{self.uri}/{key} was damaged in transit")
         return path

@@ -1,4 +1,4 @@
-"""Writes the toy world by hand: ``python -m mm1.world --part all --out FOLDER --seed 0``."""
+"""Command line for writing the toy world: ``python -m mm1.world --part all --out FOLDER --seed 0``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mm1.world.write import PARTS, write_part
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parses the command line and writes the parts; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mm1.world", description="Write the toy world in real data formats.")
+    """Parse the command line and write the parts; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mm1.world", description="Write the toy world in standard data formats.")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which part to write (default: all)")
-    parser.add_argument("--out", type=Path, required=True, help="folder; each part becomes a folder in it")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world, not negative (default: 0)")
-    parser.add_argument("--small", action="store_true", help="a few dozen samples per part, to look at the formats")
+    parser.add_argument("--out", type=Path, required=True, help="output folder; each part is a subfolder")
+    parser.add_argument("--seed", type=int, default=0, help="non-negative seed (default: 0)")
+    parser.add_argument("--small", action="store_true", help="write only a few dozen samples per part")
     parsed = parser.parse_args(arguments)
     if parsed.seed < 0:
         parser.error("--seed must not be negative")

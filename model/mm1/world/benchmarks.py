@@ -1,14 +1,14 @@
-"""The benchmarks part: held-out questions, captions and text items in the file formats of VQAv2 and COCO.
+"""The benchmarks part: held-out questions, captions and text items in the formats of VQAv2 and COCO.
 
-Folders ``dev/`` and ``test/``. In each, per task of :data:`VQA_TASKS`, ``<task>_questions.json`` and
+Folders ``dev/`` and ``test/``. Each contains, per task of :data:`VQA_TASKS`, ``<task>_questions.json`` and
 ``<task>_annotations.json``, and for few-shot prompts ``<task>_demo_questions.json`` and
-``<task>_demo_annotations.json`` (the role of VQAv2's training split); ``captions.json``, ``captions_demo.json`` and
-the same for ``captions_heldout`` in COCO's caption form; ``text.jsonl``; and ``images/``, where image 17 is
+``<task>_demo_annotations.json`` (like VQAv2's training split); ``captions.json``, ``captions_demo.json`` and the same
+for ``captions_heldout`` in COCO's caption format; ``text.jsonl``; and ``images/``, where image 17 is
 ``000000000017.jpg`` as in COCO 2017.
 
-The scenes of items and demonstrations come from four disjoint splits, none of which a training part can draw.
-Demonstrations for an item are meant to be drawn among those of the same ``question_type``: the vague question and the
-novel words mean nothing without.
+The scenes of items and demonstrations come from four disjoint splits, none of which is used by a training part.
+Demonstrations for an item must have the same ``question_type``: the vague question and the novel words are meaningless
+otherwise.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ VQA_TASKS = ("vqa", "vqa_heldout", "vague", "novel", "instruct")
 CAPTION_TASKS = ("captions", "captions_heldout")
 SPLITS = dict(zip(EVAL_SPLITS, ((Split.DEV, Split.DEV_DEMO), (Split.TEST, Split.TEST_DEMO)), strict=True))
 NUM_ANSWERS = 10
-"""Answers to a question in VQAv2; here all are equal."""
+"""Number of answers per question, as in VQAv2; here all are equal."""
 
 QuestionRow = tuple[int, str, str, str, tuple[str, ...]]
-"""Image id, question, answer, question type, choices (empty where any word may be the answer)."""
+"""Image ID, question, answer, question type, choices (empty if the answer is not limited to choices)."""
 
 
 @dataclass
 class ImageFolder:
-    """The images of one split folder: scenes by image id, rendered when the folder is complete."""
+    """The images of one split: scenes by image ID, rendered when the folder is complete."""
 
     scenes: list[Scene] = field(default_factory=list)
 
     def add(self, scene: Scene) -> int:
-        """Files a scene and returns its image id."""
+        """Add a scene and return its image ID."""
         self.scenes.append(scene)
         return len(self.scenes)
 
     def file_name(self, image_id: int) -> str:
-        """COCO's name of an image."""
+        """Return the COCO file name of an image."""
         return f"{image_id:012d}.jpg"
 
     def write(self, folder: Path, image_size_px: int, noise: np.random.Generator) -> None:
-        """Renders all scenes into ``folder``."""
+        """Render all scenes into ``folder``."""
         folder.mkdir()
         for image_id, picture in enumerate(encoded_images(self.scenes, image_size_px, noise), start=1):
             (folder / self.file_name(image_id)).write_bytes(picture)
@@ -71,9 +71,9 @@ def _answer_type(answer: str) -> str:
 
 def _write_vqa(folder: Path, name: str, rows: list[QuestionRow]) -> None:
     questions, annotations = [], []
-    for question_id, (image_id, asked, answer, question_type, choices) in enumerate(rows, start=1):
+    for question_id, (image_id, question, answer, question_type, choices) in enumerate(rows, start=1):
         ids = {"image_id": image_id, "question_id": question_id}
-        questions.append({**ids, "question": asked})
+        questions.append({**ids, "question": question})
         answers = [{"answer": answer, "answer_confidence": "yes", "answer_id": k + 1} for k in range(NUM_ANSWERS)]
         annotation: dict[str, object] = {
             **ids,
@@ -99,15 +99,15 @@ def _write_captions(folder: Path, name: str, images: ImageFolder, image_ids: lis
 
 
 def _about(images: ImageFolder, image_ids: list[int], sampler: SceneSampler, targets: list[Object | None]) -> list[QuestionRow]:
-    """One plain question per image, all kinds equally often; ``targets`` names the object to ask about, if that matters."""
+    """Ask one plain question per image, all kinds equally often; ``targets`` are the objects to ask about, or None for any."""
     rows: list[QuestionRow] = []
     for number, (image_id, target) in enumerate(zip(image_ids, targets, strict=True)):
         scene = images.scenes[image_id - 1]
-        # A held-out object must be part of the answer or the question: its tag or the count would not be about it.
+        # The answer or the question must be about the held-out object, which excludes questions about tag or count.
         kinds = language.QUESTION_KINDS if target is None else ("colour", "shape", "size", "where")
         kind = kinds[number % len(kinds)]
-        asked, answer = language.question(kind, scene, target or sampler.rng.choice(scene.objects))
-        rows.append((image_id, asked, answer, kind, ()))
+        question, answer = language.question(kind, scene, target or sampler.rng.choice(scene.objects))
+        rows.append((image_id, question, answer, kind, ()))
     return rows
 
 
@@ -116,8 +116,8 @@ def _instructed(images: ImageFolder, image_ids: list[int], sampler: SceneSampler
     rows: list[QuestionRow] = []
     for number, image_id in enumerate(image_ids):
         form = forms[number % len(forms)]
-        asked, answer = INSTRUCTION_FORMS[form](images.scenes[image_id - 1], sampler)
-        rows.append((image_id, asked, answer, form, ()))
+        question, answer = INSTRUCTION_FORMS[form](images.scenes[image_id - 1], sampler)
+        rows.append((image_id, question, answer, form, ()))
     return rows
 
 
@@ -134,20 +134,20 @@ def _vague(images: ImageFolder, sampler: SceneSampler, count: int) -> list[Quest
 def _novel(
     images: ImageFolder, items: SceneSampler, demos: SceneSampler, count: int
 ) -> tuple[list[QuestionRow], list[QuestionRow]]:
-    """Episodes of two invented names: one question for each name, four demonstrations of each in mixed order."""
-    asked: list[QuestionRow] = []
-    shown: list[QuestionRow] = []
+    """Create episodes of two invented names: one question and four demonstrations per name, in mixed order."""
+    questions: list[QuestionRow] = []
+    demonstrations: list[QuestionRow] = []
     rng = items.rng
     for episode in range(count // 2):
         pair = concepts(CONCEPT_KINDS[episode % len(CONCEPT_KINDS)], 2, items)
         names = tuple(rng.sample(language.NONCE_WORDS, 2))
         order = [0, 1] * EXAMPLES_PER_NAME
         rng.shuffle(order)
-        for rows, sampler, indices in ((asked, items, [0, 1]), (shown, demos, order)):
+        for rows, sampler, indices in ((questions, items, [0, 1]), (demonstrations, demos, order)):
             for index in indices:
                 image_id = images.add(sampler.single(**pair[index]))
                 rows.append((image_id, language.NOVEL_QUESTION, names[index], f"novel {episode:04d}", names))
-    return asked, shown
+    return questions, demonstrations
 
 
 def _target(scene: Scene, pair: Pair) -> Object:
@@ -162,9 +162,9 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
     demo_ids = [images.add(demos.any()) for _ in range(count)]
     item_ids = [images.add(items.any()) for _ in range(count)]
     nothing: list[Object | None] = [None] * count
-    shown = _about(images, demo_ids, demos, nothing)
+    demonstrations = _about(images, demo_ids, demos, nothing)
     tasks = {
-        "vqa": (_about(images, item_ids, items, nothing), shown),
+        "vqa": (_about(images, item_ids, items, nothing), demonstrations),
         "vague": (_vague(images, items, count), _vague(images, demos, count)),
         "novel": _novel(images, items, demos, count),
         "instruct": (_instructed(images, item_ids, items), _instructed(images, demo_ids, demos)),
@@ -174,10 +174,10 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
         drawn = [items.held_out_scene() for _ in range(count)]
         held_out_ids = [images.add(scene) for scene, _ in drawn]
         targets: list[Object | None] = [_target(scene, pair) for scene, pair in drawn]
-        tasks["vqa_heldout"] = (_about(images, held_out_ids, items, targets), shown)
+        tasks["vqa_heldout"] = (_about(images, held_out_ids, items, targets), demonstrations)
         captions["captions_heldout"] = held_out_ids
-    for task, (asked, examples) in tasks.items():
-        _write_vqa(folder, task, asked)
+    for task, (questions, examples) in tasks.items():
+        _write_vqa(folder, task, questions)
         _write_vqa(folder, f"{task}_demo", examples)
     for task, image_ids in captions.items():
         _write_captions(folder, task, images, image_ids, side)
@@ -189,10 +189,10 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
-    """Writes the benchmarks part into an existing folder.
+    """Write the benchmarks part into an existing folder.
 
     Returns:
-        The number of items of each task and of images, per split.
+        Number of items per task and number of images, for each split.
     """
     counts = {split: _write_split(folder / split, split, config) for split in SPLITS}
     return {f"{split} {task}": count for split, tasks in counts.items() for task, count in tasks.items()}

@@ -1,9 +1,9 @@
-"""The captions part: image-caption pairs in the form that img2dataset leaves on disk.
+"""The captions part: image-caption pairs in img2dataset's output format.
 
-Files: ``00000.tar`` with ``<key>.jpg``, ``<key>.txt`` and ``<key>.json`` per pair, ``00000.parquet`` with the json's
-columns and ``00000_stats.json``, then ``00001.tar`` and so on. The pairs are alt texts (noisy), synthetic captions
-(rich, the role of VeCap) and single questions with their answers; the field ``caption_kind`` (``alt``, ``synthetic``,
-``qa``) of json and parquet says which.
+Files: ``00000.tar`` with ``<key>.jpg``, ``<key>.txt`` and ``<key>.json`` per pair, ``00000.parquet`` with the JSON's columns,
+``00000_stats.json``, then ``00001.tar`` and so on. The pairs are alt texts (noisy), synthetic captions (rich, like VeCap) and
+single questions with answers; the field ``caption_kind`` (``alt``, ``synthetic``, ``qa``) in JSON and parquet tells them
+apart.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VAGUE_SHARE_OF_QUESTIONS = 0.1
 
 
 def _pair(sampler: SceneSampler, rng: Random, config: WorldConfig) -> tuple[Scene, str, str]:
-    """A scene, its caption and the caption's kind."""
+    """Draw a scene with its caption and the caption's kind."""
     draw = rng.random()
     if draw < config.synthetic_share:
         scene = sampler.any()
@@ -39,14 +39,14 @@ def _pair(sampler: SceneSampler, rng: Random, config: WorldConfig) -> tuple[Scen
             answer = language.vague_answer(rng.choice(language.VAGUE_KINDS), scene.objects[0])
             return scene, language.ask(language.VAGUE_QUESTION, answer), "qa"
         scene = sampler.any()
-        asked = language.question(rng.choice(language.QUESTION_KINDS), scene, rng.choice(scene.objects))
-        return scene, language.ask(*asked), "qa"
+        question = language.question(rng.choice(language.QUESTION_KINDS), scene, rng.choice(scene.objects))
+        return scene, language.ask(*question), "qa"
     scene = sampler.any()
     return scene, language.alt_text(scene, rng), "alt"
 
 
 def _record(key: str, caption: str, kind: str, image: bytes, side: int) -> dict[str, object]:
-    """The metadata that img2dataset keeps of one pair."""
+    """Create img2dataset's metadata of one pair."""
     return {
         "caption": caption,
         "caption_kind": kind,
@@ -91,17 +91,17 @@ def _write_shard(folder: Path, shard: int, pairs: list[tuple[Scene, str, str]], 
             records.append(record)
     pq.write_table(pa.Table.from_pylist(records, schema=_SCHEMA), folder / f"{name}.parquet")
     count = len(pairs)
-    # img2dataset also records start and end times; a generated shard has none, and must be equal byte by byte.
+    # img2dataset also records start and end times; they are omitted here to keep the files byte-identical.
     failures = {"failed_to_download": 0, "failed_to_resize": 0}
     stats = {"count": count, "successes": count, **failures, "status_dict": {"success": count}}
     (folder / f"{name}_stats.json").write_text(json.dumps(stats, indent=4, sort_keys=True))
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
-    """Writes the captions part into an existing folder.
+    """Write the captions part into an existing folder.
 
     Returns:
-        The number of pairs of each kind.
+        Number of pairs of each kind.
     """
     rng = streams.choices(config.seed, "captions")
     sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))

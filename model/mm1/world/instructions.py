@@ -1,9 +1,9 @@
-r"""The instruction part: conversations in LLaVA's form, with their images in a folder.
+r"""The instruction part: conversations in LLaVA's format, with their images in a folder.
 
 ``llava_instruct.json`` is a list of ``{"id", "image": "images/<id>.jpg", "conversations": [{"from": "human", "value":
 "<image>\\n…"}, {"from": "gpt", "value": "…"}, …]}``; conversations without an image lack the field. Each form of
-instruction has exactly one right answer, so that an evaluation can judge by exact match; none is written the way the
-pre-training texts are, so that a base model has to be tuned to give it.
+instruction has exactly one correct answer, so an evaluation can use exact match. None is phrased like the pre-training
+texts, so a base model must be tuned to answer it.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from mm1.world.texts import facts_about
 
 TEXT_ONLY_SHARE = 0.12
 TURNS = {1: 0.5, 2: 0.3, 3: 0.2}
-"""Questions about one image, and how often."""
+"""Number of questions about an image -> probability."""
 
 IMAGE_TOKEN = "<image>"
-"""LLaVA's placeholder for the image in a conversation."""
+"""LLaVA's image placeholder in conversations."""
 
 
 def _describe(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    told = [f"a {language.phrase(thing)} at the {PLACES[thing.place]}" for thing in scene.objects]
-    return "describe the image in detail .", f"the image shows {language.join(told)} ."
+    descriptions = [f"a {language.phrase(thing)} at the {PLACES[thing.place]}" for thing in scene.objects]
+    return "describe the image in detail .", f"the image shows {language.join(descriptions)} ."
 
 
 def _one_word(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
     rng = sampler.rng
-    asked, answer = language.question(rng.choice(("colour", "size", "where", "count")), scene, rng.choice(scene.objects))
-    return f"{asked} answer with one word .", answer
+    question, answer = language.question(rng.choice(("colour", "size", "where", "count")), scene, rng.choice(scene.objects))
+    return f"{question} answer with one word .", answer
 
 
 def _sentence(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
     rng = sampler.rng
     thing = rng.choice(scene.objects)
     kind = rng.choice(("colour", "size", "where"))
-    asked, answer = language.question(kind, scene, thing)
+    question, answer = language.question(kind, scene, thing)
     joint = "is at the" if kind == "where" else "is"
-    return f"{asked} answer in a full sentence .", f"the {SHAPES[thing.shape]} {joint} {answer} ."
+    return f"{question} answer in a full sentence .", f"the {SHAPES[thing.shape]} {joint} {answer} ."
 
 
 def _list(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
     kind = sampler.rng.choice(("shapes", "colours"))
     column = 2 if kind == "shapes" else 1
-    # Objects in the order of their places; a colour that two objects share is said twice.
+    # Objects in the order of their places; a colour shared by two objects is repeated.
     return f"list the {kind} .", " , ".join(language.words_of(thing)[column] for thing in scene.objects)
 
 
 def _yes_no(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
     rng = sampler.rng
-    column, words = rng.choice(((1, COLOURS), (2, SHAPES)))
+    column, vocabulary = rng.choice(((1, COLOURS), (2, SHAPES)))
     present = {language.words_of(thing)[column] for thing in scene.objects}
-    there = rng.random() < 0.5
-    word = rng.choice([word for word in words if (word in present) == there])
+    is_present = rng.random() < 0.5
+    word = rng.choice([word for word in vocabulary if (word in present) == is_present])
     name = f"{word} object" if column == 1 else word
-    return f"is there a {name} ? answer yes or no .", "yes" if there else "no"
+    return f"is there a {name} ? answer yes or no .", "yes" if is_present else "no"
 
 
 INSTRUCTION_FORMS: dict[str, Callable[[Scene, SceneSampler], tuple[str, str]]] = {
@@ -71,32 +71,32 @@ INSTRUCTION_FORMS: dict[str, Callable[[Scene, SceneSampler], tuple[str, str]]] =
     "list": _list,
     "yes or no": _yes_no,
 }
-"""The forms by name: each turns a scene into an instruction and its one right answer."""
+"""The forms by name: each converts a scene to an instruction and its only correct answer."""
 
 
 def _about_text(sampler: SceneSampler) -> tuple[str, str]:
     rng = sampler.rng
     if rng.random() < 0.5:
         home, food, where, what = facts_about(rng.choice(ANIMALS))
-        (asked, _), (start, answer) = rng.choice(((where, home), (what, food)))
-        return f"{asked} answer in a full sentence .", f"{start} {answer} ."
-    one, two = rng.randrange(10), rng.randrange(10)
-    return f"what is {one} plus {two} ? answer with one word .", str(one + two)
+        (question, _), (start, answer) = rng.choice(((where, home), (what, food)))
+        return f"{question} answer in a full sentence .", f"{start} {answer} ."
+    left, right = rng.randrange(10), rng.randrange(10)
+    return f"what is {left} plus {right} ? answer with one word .", str(left + right)
 
 
 def _turns(pairs: list[tuple[str, str]], with_image: bool) -> list[dict[str, str]]:
     turns = []
-    for number, (asked, answer) in enumerate(pairs):
-        value = f"{IMAGE_TOKEN}\n{asked}" if with_image and number == 0 else asked
+    for number, (question, answer) in enumerate(pairs):
+        value = f"{IMAGE_TOKEN}\n{question}" if with_image and number == 0 else question
         turns += [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
     return turns
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
-    """Writes the instruction part into an existing folder.
+    """Write the instruction part into an existing folder.
 
     Returns:
-        The number of conversations, images and turns, and of turns of each form.
+        Number of conversations, images and turns, and number of turns of each form.
     """
     rng = streams.choices(config.seed, "instructions")
     sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))

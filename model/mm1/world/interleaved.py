@@ -1,9 +1,8 @@
-"""The interleaved part: web-page-like documents in the form of OBELICS' parquet files.
+"""The interleaved part: web-page-like documents in OBELICS's parquet format.
 
-Columns, one row a document: ``images`` and ``texts`` (lists in parallel, exactly one of the two not null at each
-position), ``metadata`` and ``general_metadata`` (json strings), and ``image_bytes`` (in parallel with the other two),
-which holds the encoded images where OBELICS leaves them to be downloaded. The pages themselves are made in
-:mod:`mm1.world.pages`.
+Columns, one row per document: ``images`` and ``texts`` (parallel lists, exactly one of the two not null at each position),
+``metadata`` and ``general_metadata`` (JSON strings), and ``image_bytes`` (a third parallel list), which contains the encoded
+images that OBELICS leaves to be downloaded. The pages themselves are created in :mod:`mm1.world.pages`.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ def _row(number: int, kind: str, entries: list[Entry], pictures: Iterator[bytes]
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
-    """Writes the interleaved part into an existing folder.
+    """Write the interleaved part into an existing folder.
 
     Returns:
-        The number of documents of each kind, and of images.
+        Number of documents of each kind, and number of images.
     """
     sampler = SceneSampler(streams.choices(config.seed, "interleaved"), Split.TRAIN, held_out_pairs(config))
     noise = streams.pixels(config.seed, "interleaved")

@@ -1,13 +1,13 @@
-"""Interleaved pages: sequences of scenes and texts that reward learning from their own context.
+"""Interleaved pages: sequences of scenes and texts that reward in-context learning.
 
-Four kinds, with the shares that taught most in the measured runs:
+Four kinds, with the shares that worked best in experiments:
 
-- ``novel`` (50 %): each image is named by an invented word whose meaning (a shape, a colour, a pair, an exact object)
-  holds on this page only. 2 to 8 concepts; 40 % of the pages also describe the object after naming it; 60 % are
-  bursty (an image repeats the concept before it).
-- ``style`` (10 %): every image is captioned in one form, which only the page tells.
-- ``quiz`` (25 %): one kind of question for the page, at times the vague "what is it ?".
-- ``story`` (15 %): pairs of images that are compared, or images with alt texts.
+- ``novel`` (50 %): each image is labelled with an invented word whose meaning (a shape, a colour, a pair, an exact object)
+  is specific to the page. 2 to 8 concepts; 40 % of the pages also describe the object after naming it; 60 % are
+  bursty (an image repeats the previous concept).
+- ``style`` (10 %): all images are captioned in the same form, which can only be inferred from the page.
+- ``quiz`` (25 %): one kind of question per page, sometimes the vague "what is it ?".
+- ``story`` (15 %): pairs of images to compare, or images with alt texts.
 
 A page ends before it would exceed ``tokens_per_document``.
 """
@@ -22,7 +22,7 @@ from mm1.world.config import WorldConfig
 from mm1.world.scene import NUM_COLOURS, NUM_PLACES, NUM_SHAPES, NUM_SIZES, Object, Scene, SceneSampler
 
 Entry = tuple[tuple[Scene, ...], str]
-"""Images and the text that follows them."""
+"""Images and the text after them."""
 
 PAGE_KINDS = {"novel": 0.58, "style": 0.07, "quiz": 0.25, "story": 0.10}
 CONCEPT_KINDS = ("shape", "colour", "pair", "pair", "exact", "exact")
@@ -30,7 +30,7 @@ NAME_FORMS = {"": 0.8, f"{language.LINK} ": 0.1, "a ": 0.1}
 DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES = 0.4, 0.6, 0.3
 
 Concept = dict[str, int]
-"""The attributes a concept fixes, as keyword arguments of :meth:`SceneSampler.single`."""
+"""The attributes fixed by a concept, as keyword arguments of :meth:`SceneSampler.single`."""
 
 _STYLES: tuple[Callable[[Object], str], ...] = (
     lambda thing: language.words_of(thing)[1],
@@ -43,7 +43,7 @@ _STYLES: tuple[Callable[[Object], str], ...] = (
 
 
 def concepts(kind: str, count: int, sampler: SceneSampler) -> list[Concept]:
-    """Different concepts of one kind, none of them a held-out pair; at most as many as the kind has."""
+    """Draw distinct concepts of one kind, without held-out pairs; no more than the kind has."""
     rng = sampler.rng
     if kind == "shape":
         return [{"shape": shape} for shape in rng.sample(range(NUM_SHAPES), min(count, NUM_SHAPES))]
@@ -94,11 +94,11 @@ def _compare(sampler: SceneSampler, rng: Random) -> Entry:
         first, second = rng.choice(((1, 2), (1, 3), (2, 3), (2, 1), (3, 1), (3, 2)))
         scenes = tuple(sampler.single() if count == 1 else sampler.several(count=count) for count in (first, second))
         return scenes, language.ask(language.COMPARE_QUESTION, "first" if first > second else "second")
-    one = sampler.single()
-    value: int = getattr(one.objects[0], kind)
-    other = sampler.single(**{kind: value}) if rng.random() < 0.5 else sampler.single()
-    equal = getattr(other.objects[0], kind) == value
-    return (one, other), language.ask(f"same {kind} ?", "yes" if equal else "no")
+    left = sampler.single()
+    value: int = getattr(left.objects[0], kind)
+    right = sampler.single(**{kind: value}) if rng.random() < 0.5 else sampler.single()
+    equal = getattr(right.objects[0], kind) == value
+    return (left, right), language.ask(f"same {kind} ?", "yes" if equal else "no")
 
 
 def _story(sampler: SceneSampler, rng: Random) -> Iterator[Entry]:
@@ -115,7 +115,7 @@ _PAGES = {"novel": _novel, "style": _style, "quiz": _quiz, "story": _story}
 
 
 def page(sampler: SceneSampler, config: WorldConfig) -> tuple[str, list[Entry]]:
-    """One page of a kind drawn by :data:`PAGE_KINDS`: the kind and its entries, cut to fit ``tokens_per_document``."""
+    """Draw one page of a random kind (:data:`PAGE_KINDS`): the kind and its entries, within ``tokens_per_document``."""
     rng = sampler.rng
     kind = rng.choices(list(PAGE_KINDS), list(PAGE_KINDS.values()))[0]
     entries: list[Entry] = []

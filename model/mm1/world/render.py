@@ -1,10 +1,10 @@
-"""Scenes to pixels, whole batches at a time.
+"""Batched rendering of scenes to pixels.
 
 Data flow: scenes -> arrays of attributes -> one pass per (cell, shape) with a distance function and a soft edge ->
-letter by area sampling -> noise -> 8-bit images -> JPEG. Every call draws fresh jitter and noise, so no two images
-are equal even when their scenes are.
+letter by area sampling -> noise -> 8-bit images -> JPEG. Every call draws new jitter and noise, so no two images are
+equal, even of equal scenes.
 
-Shape legend: N images, M objects of one shape in one cell, S side of the image, C side of a cell (S / 2), all in
+Shape suffixes: N images, M objects of one shape in one cell, S side of the image, C side of a cell (S / 2), all in
 pixels.
 """
 
@@ -26,20 +26,20 @@ COLOUR_VALUES = np.array(
     [(0.90, 0.15, 0.15), (0.15, 0.80, 0.20), (0.20, 0.35, 0.95), (0.95, 0.85, 0.15), (0.65, 0.20, 0.80), (0.15, 0.85, 0.85)],
     dtype=np.float32,
 )
-"""RGB in 0..1 of red, green, blue, yellow, purple, cyan."""
+"""RGB values in 0..1 of red, green, blue, yellow, purple, cyan."""
 
 RADII = np.array([0.45, 0.80], dtype=np.float32)
-"""Radius of a small and a big object in halves of a cell."""
+"""Radius of small and big objects, in half cells."""
 
 COLOUR_JITTER, RADIUS_JITTER, POSITION_JITTER, PIXEL_NOISE = 0.06, 0.05, 0.10, 0.05
 BACKGROUND_LEVELS = np.array([0.10, 0.15, 0.20, 0.25], dtype=np.float32)
 
 GLYPHS = ("100100100100111", "111010010010010", "101101010101101", "111101101101111", "101101111101101", "101101101101010")
-"""The letters l t x o h v as bitmaps of 5 rows and 3 columns."""
+"""Bitmaps of the letters l t x o h v, 5 rows by 3 columns."""
 
 GLYPH_BITS = np.array([[int(bit) for bit in glyph] for glyph in GLYPHS], dtype=np.float32).reshape(-1, 5, 3)
 GLYPH_CELL = 1 / 40
-"""Side of one bit of a letter as a share of the image's side: below one pixel at 32 px, so that resolution matters."""
+"""Side of one bit of a letter relative to the image's side: below one pixel at 32 px, so that resolution matters."""
 
 CELL_ORIGINS = ((0, 0), (0, 1), (1, 0))
 """Row and column of the cells left, right and bottom."""
@@ -49,7 +49,7 @@ BATCH = 1024
 
 
 def _triangle(x: Floats, y: Floats, r: Floats) -> Floats:
-    # An equilateral triangle, moved down by a fifth of its radius so that it stands in the middle of its cell.
+    # An equilateral triangle, moved down by a fifth of its radius to centre it in its cell.
     y = y - 0.2 * r
     distance: Floats = np.maximum(y - 0.5 * r, 0.866 * np.abs(x) - 0.5 * y - 0.5 * r)
     return distance
@@ -68,7 +68,7 @@ DISTANCES: tuple[Callable[[Floats, Floats, Floats], Floats], ...] = (
     _cross,
     lambda x, y, r: np.abs(np.sqrt(x * x + y * y) - 0.78 * r) - 0.22 * r,
 )
-"""Signed distance to the outline of circle, square, triangle, cross and ring, in halves of a cell."""
+"""Signed distance to the outline of circle, square, triangle, cross and ring, in half cells."""
 
 
 def _jitter(rng: np.random.Generator, shape: tuple[int, ...], amount: float) -> Floats:
@@ -87,9 +87,9 @@ def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.
     flat = np.array([(index, *thing) for index, scene in enumerate(scenes) for thing in scene.objects], dtype=np.int64)
     side = images_NSS3.shape[1] // 2
     axis_C = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1).astype(np.float32)
-    for place, cell in enumerate(CELL_ORIGINS):
+    for index, cell in enumerate(CELL_ORIGINS):
         for shape in range(NUM_SHAPES):
-            chosen = flat[(flat[:, 1] == shape) & (flat[:, 4] == place)]
+            chosen = flat[(flat[:, 1] == shape) & (flat[:, 4] == index)]
             count = len(chosen)
             if not count:
                 continue
@@ -104,7 +104,7 @@ def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.
 
 
 def _coverage(start_N: Floats, bits: int, bit_px: float, side: int) -> Floats:
-    """The share of each of ``side`` pixels that each bit covers along one axis, (N, side, bits)."""
+    """Compute the fraction of each of ``side`` pixels covered by each bit along one axis, (N, side, bits)."""
     pixel = np.arange(side, dtype=np.float32)[None, :, None]
     left = start_N[:, None, None] + np.arange(bits, dtype=np.float32)[None, None, :] * np.float32(bit_px)
     overlap: Floats = np.clip(np.minimum(pixel + 1, left + np.float32(bit_px)) - np.maximum(pixel, left), 0, 1)
@@ -118,7 +118,7 @@ def _paint_tags(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Gen
     rows_NC5 = _coverage(centre_N2[:, 0] - np.float32(2.5 * bit_px), 5, bit_px, side)
     columns_NC3 = _coverage(centre_N2[:, 1] - np.float32(1.5 * bit_px), 3, bit_px, side)
     bits_N53 = GLYPH_BITS[[scene.tag for scene in scenes]]
-    # Sums written out instead of a matrix product: the order of additions must not depend on the BLAS of the machine.
+    # Explicit sums instead of a matrix product, so that the order of additions does not depend on the machine's BLAS.
     bands_NC3 = (rows_NC5[:, :, :, None] * bits_N53[:, None, :, :]).sum(axis=2)
     mask_NCC = (bands_NC3[:, :, None, :] * columns_NC3[:, None, :, :]).sum(axis=3)
     colour_N3 = np.float32(0.9) + _jitter(rng, (count, 3), COLOUR_JITTER)
@@ -126,7 +126,7 @@ def _paint_tags(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Gen
 
 
 def render(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draws a batch of scenes.
+    """Render a batch of scenes.
 
     Returns:
         Images, (N, S, S, 3), RGB, 0 to 255.
@@ -142,14 +142,14 @@ def render(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator
 
 
 def encode(image_SS3: NDArray[np.uint8]) -> bytes:
-    """One image as JPEG, without chroma subsampling: at 32 pixels it would smear colours over whole objects."""
+    """Encode an image as JPEG without chroma subsampling, which would smear colours over whole objects at 32 pixels."""
     buffer = io.BytesIO()
     Image.fromarray(image_SS3).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
 def encoded_images(scenes: Iterable[Scene], image_size_px: int, rng: np.random.Generator) -> Iterator[bytes]:
-    """Renders and encodes a stream of scenes batch by batch, in order."""
+    """Render and encode a stream of scenes batch by batch, in order."""
     remaining = iter(scenes)
     while batch := list(islice(remaining, BATCH)):
         for image_SS3 in render(batch, image_size_px, rng):

@@ -1,16 +1,16 @@
-"""Scenes: what there is to see, before pixels or words.
+"""Scenes: the content of images, independent of pixels and words.
 
-A scene is a 2 x 2 grid. Up to three objects stand in the cells left (top left), right (top right) and bottom (bottom
-left); the fourth cell always shows a small letter, the tag. All values are indices into the word lists of
+A scene is a 2 x 2 grid. Up to three objects are in the cells left (top left), right (top right) and bottom (bottom left);
+the fourth cell always contains a small letter, the tag. All values are indices into the word lists of
 :mod:`mm1.world.language`.
 
-Two promises hold by construction:
+Two guarantees hold by construction:
 
-- **Splits.** A checksum of the whole scene (objects, tag, background) puts it into exactly one :class:`Split`.
-  Training parts only draw training scenes, so no scene of a benchmark was ever trained on, and no demonstration is
+- **Splits.** A checksum of the whole scene (objects, tag, background) assigns it to exactly one :class:`Split`.
+  Training parts only draw training scenes, so no benchmark scene is ever trained on, and no demonstration is
   also an item.
-- **Held-out pairs.** :func:`held_out_pairs` names the (shape, colour) pairs that occur in no training part, neither
-  as pixels nor as words. Only a sampler asked for them draws them.
+- **Held-out pairs.** :func:`held_out_pairs` selects (shape, colour) pairs that do not occur in any training part, neither
+  as pixels nor as words. They are only drawn on explicit request.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from mm1.world.config import WorldConfig
 
 NUM_SHAPES, NUM_COLOURS, NUM_SIZES, NUM_PLACES, NUM_TAGS = 5, 6, 2, 3, 6
 NUM_BACKGROUNDS = 64
-"""Backgrounds are dark tints: four levels for each of red, green and blue."""
+"""Number of backgrounds: dark tints with four levels for each of red, green and blue."""
 
 Pair = tuple[int, int]
-"""A shape and a colour."""
+"""Shape and colour."""
 
 
 class Object(NamedTuple):
-    """One object of a scene, by indices."""
+    """One object of a scene, as indices."""
 
     shape: int
     colour: int
@@ -49,7 +49,7 @@ class Scene(NamedTuple):
 
 
 class Split(Enum):
-    """Who may use a scene. The values are the classes (of 16) of the scene's checksum."""
+    """Purpose of a scene. The values are classes (of 16) of the scene's checksum."""
 
     TRAIN = frozenset(range(4, 16))
     DEV = frozenset({0})
@@ -59,13 +59,13 @@ class Split(Enum):
 
 
 def split_class(scene: Scene) -> int:
-    """The class, 0 to 15, that decides to which :class:`Split` a scene belongs."""
+    """Compute the class of a scene, 0 to 15, which determines its :class:`Split`."""
     flat = [value for thing in scene.objects for value in thing]
     return zlib.crc32(bytes([*flat, scene.tag, scene.background])) & 15
 
 
 def held_out_pairs(config: WorldConfig) -> frozenset[Pair]:
-    """The (shape, colour) pairs that no training part shows or names; no shape and no colour is in two of them."""
+    """Select the (shape, colour) pairs excluded from all training parts; they have no shape and no colour in common."""
     rng = streams.choices(config.seed, "held-out pairs")
     shapes = rng.sample(range(NUM_SHAPES), config.held_out_pairs)
     colours = rng.sample(range(NUM_COLOURS), config.held_out_pairs)
@@ -76,9 +76,9 @@ class SceneSampler:
     """Draws scenes of one split.
 
     Args:
-        rng: The stream to draw from.
-        split: Only scenes of this split are returned.
-        held_out: Pairs that are never drawn, except by the methods that are asked for them.
+        rng: Random stream to draw from.
+        split: Split of the scenes.
+        held_out: Pairs that are only drawn by methods for held-out pairs.
     """
 
     def __init__(self, rng: Random, split: Split, held_out: frozenset[Pair]) -> None:
@@ -87,10 +87,10 @@ class SceneSampler:
         every = [(shape, colour) for shape in range(NUM_SHAPES) for colour in range(NUM_COLOURS)]
         self.pairs = [pair for pair in every if pair not in held_out]
         self.held_out = sorted(held_out)
-        self.colours_of = [[colour for shape, colour in self.pairs if shape == wanted] for wanted in range(NUM_SHAPES)]
+        self.colours_of = [[colour for shape, colour in self.pairs if shape == chosen] for chosen in range(NUM_SHAPES)]
 
     def finish(self, objects: list[Object]) -> Scene:
-        """Adds tag and background so that the scene falls into this sampler's split."""
+        """Add tag and background such that the scene is in this sampler's split."""
         ordered = tuple(sorted(objects, key=lambda thing: thing.place))
         while True:
             scene = Scene(ordered, self.rng.randrange(NUM_TAGS), self.rng.randrange(NUM_BACKGROUNDS))
@@ -100,7 +100,7 @@ class SceneSampler:
     def single(
         self, shape: int | None = None, colour: int | None = None, size: int | None = None, place: int | None = None
     ) -> Scene:
-        """One object; what is not given is drawn evenly."""
+        """Draw one object; unspecified attributes are drawn uniformly."""
         rng = self.rng
         if shape is None or colour is None:
             fits = self.pairs
@@ -112,7 +112,7 @@ class SceneSampler:
         return self.finish([Object(shape, colour, size, place)])
 
     def several(self, first: Pair | None = None, count: int | None = None) -> Scene:
-        """Two or three objects of different shapes; ``first`` fixes one of them."""
+        """Draw two or three objects of different shapes; ``first`` fixes one of them."""
         rng = self.rng
         count = count or rng.choice((2, 3))
         shapes = rng.sample(range(NUM_SHAPES), count)
@@ -127,11 +127,11 @@ class SceneSampler:
         return self.finish(objects)
 
     def any(self) -> Scene:
-        """A single object or several, half and half."""
+        """Draw one object or several, with equal probability."""
         return self.single() if self.rng.random() < 0.5 else self.several()
 
     def held_out_scene(self) -> tuple[Scene, Pair]:
-        """A scene with exactly one held-out pair, and that pair."""
+        """Draw a scene with exactly one held-out pair, and that pair."""
         pair = self.rng.choice(self.held_out)
         scene = self.single(*pair) if self.rng.random() < 0.5 else self.several(first=pair)
         return scene, pair

@@ -1,7 +1,7 @@
-"""Random streams: one per purpose, named, so that no part of the world depends on how much another part drew.
+"""Random streams, one per named purpose, so that no part of the world depends on the number of draws in another.
 
-Discrete choices (words, scenes, orders) come from Python's generator, whose sequence is the same on every platform;
-pixels come from numpy's, in whole batches.
+Discrete choices (words, scenes, orders) use Python's generator, whose sequence is the same on every platform. Pixels use
+numpy's, in whole batches.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def _digest(seed: int, name: str) -> int:
 
 
 def choices(seed: int, name: str) -> random.Random:
-    """The stream of discrete choices called ``name``."""
+    """Create the stream of discrete choices called ``name``."""
     return random.Random(_digest(seed, name))
 
 
 def pixels(seed: int, name: str) -> np.random.Generator:
-    """The stream of pixel noise and jitter called ``name``."""
+    """Create the stream of pixel noise and jitter called ``name``."""
     return np.random.default_rng(_digest(seed, name))

@@ -1,7 +1,7 @@
-"""Items of the text benchmark: a prompt, the word that should follow, and choices where the answer is one of a few.
+"""Items of the text benchmark: a prompt, the expected next word, and choices if the answer is one of a few.
 
-The kinds are those of :mod:`mm1.world.texts` that can be asked, equally often. Facts and sums test what was
-memorised; copy, binding and scene test what the prompt itself tells.
+The kinds are those of :mod:`mm1.world.texts` with a definite answer, equally often. Facts and sums test memorisation;
+copy, binding and scene test the use of information in the prompt.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ def _facts(sampler: SceneSampler) -> TextItem:
 
 
 def _sums(sampler: SceneSampler) -> TextItem:
-    one, two = sampler.rng.randrange(10), sampler.rng.randrange(10)
-    return {"prompt": f"{one} plus {two} is", "answer": str(one + two)}
+    left, right = sampler.rng.randrange(10), sampler.rng.randrange(10)
+    return {"prompt": f"{left} plus {right} is", "answer": str(left + right)}
 
 
 def _copy(sampler: SceneSampler) -> TextItem:
-    """A ring of words told in pieces; the question is what follows one of them."""
+    """Write pieces of a ring of words; the question is which word follows one of them."""
     rng = sampler.rng
     ring = ring_of_words(rng)
-    told = pieces(ring, 3, rng)
+    ring_pieces = pieces(ring, 3, rng)
     index = rng.randrange(len(ring))
-    return {"prompt": " . ".join([*told, ring[index]]), "answer": ring[(index + 1) % len(ring)], "choices": ring}
+    return {"prompt": " . ".join([*ring_pieces, ring[index]]), "answer": ring[(index + 1) % len(ring)], "choices": ring}
 
 
 def _binding(sampler: SceneSampler) -> TextItem:
-    """Two things named four times each in mixed order, then one of them again."""
+    """Name two things four times each in mixed order, followed by one of them again."""
     rng = sampler.rng
     things, names = bound_things(2, sampler), rng.sample(language.NONCE_WORDS, 2)
     order = [0, 1] * 4
     rng.shuffle(order)
-    told = " ".join(f"{things[index]} {names[index]} ." for index in order)
-    asked = rng.randrange(2)
-    return {"prompt": f"{told} {things[asked]}", "answer": names[asked], "choices": names}
+    sentences = " ".join(f"{things[index]} {names[index]} ." for index in order)
+    index = rng.randrange(2)
+    return {"prompt": f"{sentences} {things[index]}", "answer": names[index], "choices": names}
 
 
 def _scene(sampler: SceneSampler) -> TextItem:
-    told, asked, answer = scene_question(sampler)
-    return {"prompt": f"{told} {asked}", "answer": answer}
+    context, question, answer = scene_question(sampler)
+    return {"prompt": f"{context} {question}", "answer": answer}
 
 
 _ITEMS = {"facts": _facts, "sums": _sums, "copy": _copy, "binding": _binding, "scene": _scene}
 
 
 def text_items(sampler: SceneSampler, count: int) -> list[TextItem]:
-    """``count`` items, the kinds in turn."""
+    """Create ``count`` items, cycling through the kinds."""
     kinds = list(_ITEMS)
     items: list[TextItem] = []
     for number in range(count):

@@ -1,11 +1,11 @@
 """The text part: documents without images, as jsonl rows ``{"id", "kind", "text"}``.
 
-Six kinds. ``binding`` is the largest, because learning in context starts on the language side and crosses over to
-images: pictures in words, each followed by an invented name that holds in this document only. ``copy`` copies by
-content: words follow each other in a fixed ring, told in pieces that start anywhere. (Strings repeated as they are teach
-copying by distance instead: such a model copies without fault and binds at chance.) ``facts`` and ``sums`` are there
-to be memorised; ``scene`` describes a picture in words and asks about it. ``notes`` say nothing of use; they hold the
-words that only conversations need, so that a tokenizer trained on pre-training texts knows them, as a real one would.
+Six kinds. ``binding`` is the largest, because in-context learning starts with text and transfers to images: images
+described in words, each followed by an invented name that is specific to the document. ``copy`` requires copying by
+content: words follow each other in a fixed ring, given in pieces that start anywhere. (Verbatim repetition teaches copying
+by distance instead: such a model copies perfectly and binds at chance level.) ``facts`` and ``sums`` are to be memorised;
+``scene`` describes an image in words and asks about it. ``notes`` are meaningless; they contain the words that occur
+only in conversations, so that a tokenizer trained on pre-training texts knows them, as a real one would.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from mm1.world.scene import SceneSampler, Split, held_out_pairs
 TEXT_KINDS = {"binding": 0.64, "scene": 0.11, "facts": 0.06, "sums": 0.08, "copy": 0.09, "notes": 0.02}
 
 NUM_THINGS = (2, 2, 2, 3, 3, 4, 5)
-"""Things of a binding document, drawn from here: mostly few, so that their names return soon."""
+"""Number of things in a binding document, drawn from these: mostly few, so that their names recur soon."""
 
-MOST_SENTENCES = 12
-"""Sentences of a binding document at most."""
+MAX_SENTENCES = 12
+"""Maximum number of sentences in a binding document."""
 
 LINK_SHARE = 0.1
-"""Share of the binding documents that say "this is" before a name, as the pages with images do."""
+"""Fraction of binding documents with "this is" before a name, as on pages with images."""
 
 RING_WORDS = (*ANIMALS, *HOMES, *FOODS, *(str(number) for number in range(10)))
 BARE_WORDS = (*ANIMALS, *HOMES, *FOODS, *SHAPES, *COLOURS)
 THING_FORMS = {"bare": 0.85, "pair": 0.05, "full": 0.10}
 """How a binding document describes its things: by one word, by colour and shape, or in full. The skill is learned on the
-bare ones (a name right after a word) and carries over; half as many of them, and it comes hundreds of steps later."""
+single words (a name right after a word) and carries over; with half as many of them, it appears hundreds of steps later."""
 
 NOTED_WORDS = ("shapes", "colours", "full", "describe", "detail", "list", "user", "assistant", "word", "sentence", "object")
 
 
 def bound_things(count: int, sampler: SceneSampler) -> list[str]:
-    """Different things to be named, all described in one of the :data:`THING_FORMS`."""
+    """Draw different things to be named, all described in one of the :data:`THING_FORMS`."""
     rng = sampler.rng
     form = rng.choices(list(THING_FORMS), list(THING_FORMS.values()))[0]
     if form == "bare":
@@ -51,32 +51,32 @@ def bound_things(count: int, sampler: SceneSampler) -> list[str]:
 
 
 def binding(sampler: SceneSampler) -> str:
-    """Things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
+    """Write things and their names: "big red ring dax . small blue cross wug . big red ring dax ."."""
     rng = sampler.rng
     things = bound_things(rng.choice(NUM_THINGS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(things))
     link = f"{language.LINK} " if rng.random() < LINK_SHARE else ""
-    num_sentences = rng.randint(2 * len(things), MOST_SENTENCES)
+    num_sentences = rng.randint(2 * len(things), MAX_SENTENCES)
     order = [rng.randrange(len(things)) for _ in range(num_sentences)]
     return " ".join(f"{things[index]} {link}{names[index]} ." for index in order)
 
 
 def scene_question(sampler: SceneSampler) -> tuple[str, str, str]:
-    """A scene in words, a question about it and the answer."""
+    """Draw a scene in words, with a question about it and the answer."""
     rng = sampler.rng
     scene = sampler.several()
-    told = " ".join(f"a {language.phrase(thing)} is at the {PLACES[thing.place]} ." for thing in scene.objects)
+    description = " ".join(f"a {language.phrase(thing)} is at the {PLACES[thing.place]} ." for thing in scene.objects)
     kind = rng.choice([kind for kind in language.QUESTION_KINDS if kind != "tag"])
-    return told, *language.question(kind, scene, rng.choice(scene.objects))
+    return description, *language.question(kind, scene, rng.choice(scene.objects))
 
 
 def _scene(sampler: SceneSampler) -> str:
     stories = [scene_question(sampler) for _ in range(sampler.rng.randint(1, 2))]
-    return " ".join(f"{told} {language.ask(asked, answer)}" for told, asked, answer in stories)
+    return " ".join(f"{description} {language.ask(question, answer)}" for description, question, answer in stories)
 
 
 def facts_about(animal: str) -> tuple[tuple[str, str], ...]:
-    """What is known of an animal, as beginnings and endings of sentences, two statements and two questions."""
+    """State facts about an animal as beginnings and endings of sentences: two statements and two questions."""
     home, food = language.home_of(animal), language.food_of(animal)
     return (
         (f"the {animal} lives in the", home),
@@ -88,28 +88,28 @@ def facts_about(animal: str) -> tuple[tuple[str, str], ...]:
 
 def _facts(sampler: SceneSampler) -> str:
     rng = sampler.rng
-    told = [rng.choice(facts_about(rng.choice(ANIMALS))) for _ in range(rng.randint(3, 8))]
-    return " ".join(f"{start} {end} ." for start, end in told)
+    facts = [rng.choice(facts_about(rng.choice(ANIMALS))) for _ in range(rng.randint(3, 8))]
+    return " ".join(f"{start} {end} ." for start, end in facts)
 
 
 def _sums(sampler: SceneSampler) -> str:
     rng = sampler.rng
     pairs = [(rng.randrange(10), rng.randrange(10)) for _ in range(rng.randint(3, 9))]
-    return " ".join(f"{one} plus {two} is {one + two} ." for one, two in pairs)
+    return " ".join(f"{left} plus {right} is {left + right} ." for left, right in pairs)
 
 
 def ring_of_words(rng: Random) -> list[str]:
-    """Different words, each of which is followed by the next in this document, the last by the first."""
+    """Draw distinct words, each followed by the next one in this document, and the last by the first."""
     return rng.sample(RING_WORDS, rng.randint(4, 10))
 
 
 def pieces(ring: list[str], count: int, rng: Random) -> list[str]:
-    """The whole ring, then ``count`` pieces of it of two to six words, from any start."""
-    told = [" ".join([*ring, ring[0]])]
+    """Write the whole ring, followed by ``count`` pieces of two to six words with random starts."""
+    result = [" ".join([*ring, ring[0]])]
     for _ in range(count):
         start = rng.randrange(len(ring))
-        told.append(" ".join(ring[(start + step) % len(ring)] for step in range(rng.randint(2, 5))))
-    return told
+        result.append(" ".join(ring[(start + step) % len(ring)] for step in range(rng.randint(2, 5))))
+    return result
 
 
 def _copy(sampler: SceneSampler) -> str:
@@ -122,11 +122,11 @@ def _notes(sampler: SceneSampler) -> str:
         ("the user", "the assistant", "a sentence", "a word"),
         ("the answer", "a list", "the object", "a detail"),
     )
-    told = []
+    sentences = []
     for _ in range(sampler.rng.randint(3, 6)):
-        one, other = sampler.rng.sample(NOTED_WORDS, 2)
-        told.append(f"{sampler.rng.choice(subjects)} shows {sampler.rng.choice(objects)} with {one} or {other} .")
-    return " ".join(told)
+        first, second = sampler.rng.sample(NOTED_WORDS, 2)
+        sentences.append(f"{sampler.rng.choice(subjects)} shows {sampler.rng.choice(objects)} with {first} or {second} .")
+    return " ".join(sentences)
 
 
 _DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
@@ -140,13 +140,13 @@ _DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
-    """Writes the text part into an existing folder.
+    """Write the text part into an existing folder.
 
     Returns:
-        The number of documents of each kind, and of words.
+        Number of documents of each kind, and number of words.
     """
     rng = streams.choices(config.seed, "text")
-    # Texts show no pixels; the sampler serves for words that respect the held-out pairs.
+    # Texts have no pixels; the sampler provides words without held-out pairs.
     sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))
     counts = dict.fromkeys([*TEXT_KINDS, "words"], 0)
     for file, start in enumerate(range(0, config.num_texts, config.texts_per_file)):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mm1.data.features.news import LastMix, remember_mix
+from mm1.data.features.new_data import LastMix, record_mix
 from mm1.data.features.rows import push_raw
 from mm1.errors import Outcome
 from mm1.manifests import digest_of_manifest
@@ -42,9 +42,9 @@ def test_before_the_first_mixture_all_data_are_new(data, tmp_path):
 def test_it_asks_anew_each_time_and_waits_until_enough_came(data, tmp_path):
     store, uri = data
     assert check(tmp_path, uri, sources="captions text", min_samples=101)[1] == "wait"
-    remember_mix(store, ["captions", "text"], LastMix("a" * 64, NOW + timedelta(hours=1)))
+    record_mix(store, ["captions", "text"], LastMix("a" * 64, NOW + timedelta(hours=1)))
     assert check(tmp_path, uri, sources="captions text")[1] == "wait"
-    remember_mix(store, ["captions", "text"], LastMix("a" * 64, NOW - timedelta(hours=1)))
+    record_mix(store, ["captions", "text"], LastMix("a" * 64, NOW - timedelta(hours=1)))
     assert check(tmp_path, uri, sources="captions text", min_samples=100)[1] == "retrain"
 
 

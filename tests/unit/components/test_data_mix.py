@@ -77,7 +77,7 @@ def test_what_the_manifest_measures_is_what_the_loader_gives(data):
     ("inputs", "message"),
     [
         ({}, "weights: 'interleaved' has a share, but these data have captions, text"),
-        ({"weights": "captions=0"}, "sums to nothing"),
+        ({"weights": "captions=0"}, "the sum of 'captions=0' is zero"),
         ({"weights": "captions"}, "captions=0.45"),
         ({"weights": "captions=1", "sequence_length": 8, "image_tokens": 7}, "sequence_length"),
         ({"weights": "captions=1", "max_images": 0}, "max_images"),

@@ -112,7 +112,7 @@ def bad_inputs(folder):
     return {
         "truncated": ("captions", Outcome.DATA, "00000.tar"),
         "unreadable": ("captions", Outcome.DATA, "none of the 2 samples"),
-        "notext": ("text", Outcome.DATA, "holds no samples"),
+        "notext": ("text", Outcome.DATA, "contain no samples"),
         "parquet": ("text", Outcome.DATA, "no column 'text'"),
         "empty": ("captions", Outcome.DATA, "no webdataset tar"),
         "nowhere": ("captions", Outcome.CONFIGURATION, "no such file or folder"),
@@ -140,7 +140,7 @@ def test_bad_settings_are_refused(ingest, world):
     for inputs, message in (
         ({}, "nothing to ingest"),
         ({"text": world["text"], "preset": "papre"}, "did you mean 'paper'"),
-        ({"text": world["text"], "tokenizer": world["text"]}, "holds no tokenizer.json"),
+        ({"text": world["text"], "tokenizer": world["text"]}, "tokenizer.json"),
         ({"text": world["text"], "vocabulary": 100}, "vocabulary"),
     ):
         outcome, _, log = ingest(**inputs)

@@ -116,7 +116,7 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
     assert caplog.text.count("ingest_filter: cached") == 3
-    assert caplog.text.count("pass the filters") == 1
+    assert caplog.text.count("passed the filters") == 1
 
 
 def test_a_bucket_gives_the_data_of_a_folder_and_is_cached_by_what_is_in_it(raw, tmp_path, monkeypatch, caplog):

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mm1.data.features.columns import COLUMNS, schema_of
-from mm1.data.features.news import LastMix, last_mix, mix_key, news_since, remember_mix
-from mm1.data.features.rows import known_shards, push_raw, push_scores, read_rows, row_keys, state_of
-from mm1.data.features.snapshot import choose_shards, parse_thresholds, parse_time, quick_feast
+from mm1.data.features.new_data import LastMix, last_mix, mix_key, new_data_since, record_mix
+from mm1.data.features.rows import fingerprint_of, known_shards, push_raw, push_scores, read_rows, row_keys
+from mm1.data.features.snapshot import choose_shards, fast_feast_import, parse_thresholds, parse_time
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import digest_of_manifest
 from mm1.store.open import open_store
@@ -71,7 +71,7 @@ def test_thresholds_over_several_views_hold_together(known):
 
 
 def test_what_was_not_known_yet_does_not_enter(known):
-    with pytest.raises(ConfigurationError, match=r"captions: none of its \d+ shards .* \(0 were known then\)"):
+    with pytest.raises(ConfigurationError, match=r"captions: none of its \d+ shards .* \(0 were recorded by then\)"):
         chosen(known, "", -1)
 
 
@@ -111,18 +111,18 @@ def test_times_that_no_table_holds(text):
 
 def test_the_same_data_are_told_once(known):
     store, raw, *_ = known
-    state = state_of(store)
+    state = fingerprint_of(store)
     assert not push_raw(store, raw, START + 9 * DAY)
-    assert state_of(store) == state
+    assert fingerprint_of(store) == state
     times = set(read_rows(store, "shard_stats", ["event_timestamp"])["event_timestamp"].to_pylist())
     assert times == {START}
 
 
 def test_scores_must_be_of_known_shards_and_in_range(known):
     store, _, first, _ = known
-    with pytest.raises(ConfigurationError, match="no shard"):
+    with pytest.raises(ConfigurationError, match="unknown shard"):
         push_scores(store, {"f" * 64: 0.5}, START)
-    with pytest.raises(ConfigurationError, match="between 0 and 1"):
+    with pytest.raises(ConfigurationError, match="from 0 to 1"):
         push_scores(store, {first: 1.5}, START)
 
 
@@ -138,12 +138,12 @@ def test_news_are_the_shards_that_came_after_the_last_mixture(tmp_path):
     old, _ = build_mix(store, tmp_path / "a", weights={"captions": 1.0}, seed=1)
     push_raw(store, old, START)
     assert last_mix(store, ["captions"]) is None
-    everything = news_since(store, old, ["captions"], None)
+    everything = new_data_since(store, old, ["captions"], None)
     assert everything.samples == old.sources["captions"].num_samples
-    remember_mix(store, ["captions"], LastMix("m" * 64, START + DAY))
-    assert news_since(store, old, ["captions"], last_mix(store, ["captions"]).as_of) == (0, 0)
+    record_mix(store, ["captions"], LastMix("m" * 64, START + DAY))
+    assert new_data_since(store, old, ["captions"], last_mix(store, ["captions"]).as_of) == (0, 0)
     push_scores(store, {old.sources["captions"].shards[0].tar.sha256: 0.2}, START + 2 * DAY)
-    assert news_since(store, old, ["captions"], START + DAY).shards == 0  # a new score is no new data
+    assert new_data_since(store, old, ["captions"], START + DAY).shards == 0  # a new score is no new data
     grown, _ = build_mix(store, tmp_path / "b", weights={"captions": 1.0}, per_shard=10)
     grown = grown.model_copy(
         update={
@@ -155,7 +155,7 @@ def test_news_are_the_shards_that_came_after_the_last_mixture(tmp_path):
         }
     )
     push_raw(store, grown, START + 3 * DAY)
-    news = news_since(store, grown, ["captions"], START + DAY)
+    news = new_data_since(store, grown, ["captions"], START + DAY)
     assert news.shards == len(grown.sources["captions"].shards) - len(old.sources["captions"].shards)
     assert news.samples == 50
 
@@ -177,9 +177,9 @@ def test_rows_name_data_and_carry_the_schema(known):
 
 APPLY = """
 import sys, typeguard
-from mm1.data.features.snapshot import quick_feast
+from mm1.data.features.snapshot import fast_feast_import
 before = typeguard.typechecked
-with quick_feast():
+with fast_feast_import():
     from feast.cli.cli import cli
 assert typeguard.typechecked is before and "torch" not in sys.modules
 cli(["-c", sys.argv[1], "apply"])
@@ -196,7 +196,7 @@ def test_feast_apply_accepts_the_repository_and_answers_from_it(known, tmp_path)
     (tmp_path / "feature_store.yaml").write_text(settings)
     applied = subprocess.run([sys.executable, "-c", APPLY, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert applied.returncode == 0, applied.stderr
-    with quick_feast():
+    with fast_feast_import():
         from feast import FeatureStore
 
         feast_store = FeatureStore(repo_path=str(tmp_path))

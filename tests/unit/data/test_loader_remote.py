@@ -126,7 +126,7 @@ def test_a_store_that_refuses_is_one_clear_error(mixture, bucket, monkeypatch):
         raise S3Error(None, "AccessDenied", "no", "resource", "request", "host")
 
     monkeypatch.setattr(type(bucket.client), "get_object", refuse)
-    with pytest.raises(ConfigurationError, match=r"refuses.*AccessDenied.*credentials"):
+    with pytest.raises(ConfigurationError, match=r"denied access.*AccessDenied.*credentials"):
         batches(bucket, mixture, 3)
 
 

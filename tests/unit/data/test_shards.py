@@ -101,7 +101,7 @@ def test_sample_json_has_one_form():
     assert sample.to_json().decode() == (
         '{"meta":{"a":2,"b":1},"parts":[{"image":0},{"loss":true,"text":"é"}],"source":"captions"}'
     )
-    with pytest.raises(DataError, match="not there"):
+    with pytest.raises(DataError, match="missing image"):
         Sample.from_json("k", sample.to_json(), [])
     with pytest.raises(DataError, match="sample k"):
         Sample.from_json("k", b"[]")
@@ -119,7 +119,7 @@ def test_an_index_that_names_another_tar_is_refused_when_it_is_opened(tmp_path, 
     (other,) = write(tmp_path / "b", make_samples("captions", 7))
     path, _ = write_index(shard, tokenizer)
     assert len(ShardIndex(path, "shard-1", digest_of_file(shard.path))) == 6
-    with pytest.raises(DataError, match="shard-1 is that of another tar"):
+    with pytest.raises(DataError, match="shard-1 belongs to another tar"):
         ShardIndex(path, "shard-1", digest_of_file(other.path))
 
 

@@ -55,7 +55,7 @@ def test_captions_of_tars_in_order_with_their_origin(tmp_path):
 def test_a_truncated_tar_is_named(tmp_path, keep):
     tar = write_img2dataset(tmp_path / "00000.tar", pairs(20))
     os.truncate(tar, int(tar.stat().st_size * keep))
-    with pytest.raises(DataError, match=r"00000\.tar: not a whole tar"):
+    with pytest.raises(DataError, match=r"00000\.tar: the tar is damaged or truncated"):
         read("captions", tmp_path)
 
 
@@ -92,15 +92,15 @@ def parquet(path, **columns):
 def test_bad_parquet_is_named_with_row_and_reason(tmp_path):
     with pytest.raises(DataError, match=r"a\.parquet: no column 'texts'; its columns are images"):
         read("interleaved", parquet(tmp_path / "a.parquet", images=[["x"]]))
-    with pytest.raises(DataError, match=r"b\.parquet:1: position 0 must have an image or a text"):
+    with pytest.raises(DataError, match=r"b\.parquet:1: expected either an image or a text at position 0"):
         read("interleaved", parquet(tmp_path / "b.parquet", images=[[None], ["x"]], texts=[["t"], ["t"]]))
-    with pytest.raises(DataError, match=r"c\.parquet:0: images, texts and image_bytes are not equally long"):
+    with pytest.raises(DataError, match=r"c\.parquet:0: images, texts and image_bytes differ in length"):
         read("interleaved", parquet(tmp_path / "c.parquet", images=[["x", None]], texts=[["t"]]))
-    with pytest.raises(DataError, match=r"d\.parquet:0: 'images' is not a list"):
+    with pytest.raises(DataError, match=r"d\.parquet:0: expected a list in 'images'"):
         read("interleaved", parquet(tmp_path / "d.parquet", images=["x"], texts=[["t"]]))
     whole = write_obelics(tmp_path / "e.parquet", [["t", encoded_image(0)]] * 5)
     os.truncate(whole, whole.stat().st_size // 2)
-    with pytest.raises(DataError, match=r"e\.parquet: not a whole parquet file"):
+    with pytest.raises(DataError, match=r"e\.parquet: not a valid parquet file"):
         read("interleaved", whole)
 
 
@@ -109,7 +109,7 @@ def test_remote_and_climbing_images_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.parquet:0: https://x\.invalid/a\.jpg is a remote address"):
         read("interleaved", remote)
     climbing = write_llava(tmp_path / "c" / "a.json", [conversation("<image>\nwhat", "that", image="../../etc/passwd")])
-    with pytest.raises(DataError, match="climbs out"):
+    with pytest.raises(DataError, match="points outside"):
         read("instructions", climbing)
 
 
@@ -127,7 +127,7 @@ def test_text_in_all_its_wrappings(tmp_path, name):
         (b'{"text": "a"}\n{"text": ', "line 2 is not JSON"),
         (b'{"text": "a"}\n{"text": "\xff"}', "line 2 is not UTF-8"),
         (b'{"text": "a"}\n[1]\n', "line 2 is not a JSON object"),
-        (b'{"text": "a"}\n{"body": "b"}\n', r"a\.jsonl:1: no text in the field 'text'; its fields are body"),
+        (b'{"text": "a"}\n{"body": "b"}\n', r"a\.jsonl:1: expected a text in the field 'text'; the fields are body"),
     ],
 )
 def test_bad_lines_are_named(tmp_path, content, message):
@@ -181,8 +181,8 @@ def test_images_of_conversations_are_found_or_counted_as_missing(tmp_path):
     ("item", "message"),
     [
         ({"conversations": []}, "no list 'conversations'"),
-        (conversation("<image><image> x", "y", image="0.png"), "2 places for images"),
-        ({"conversations": [{"from": "cat", "value": "miaow"}]}, "from 'cat'"),
+        (conversation("<image><image> x", "y", image="0.png"), "2 image placeholders"),
+        ({"conversations": [{"from": "cat", "value": "miaow"}]}, "'from', got 'cat'"),
     ],
 )
 def test_bad_conversations_are_named(tmp_path, item, message):

@@ -33,7 +33,7 @@ class Stamp:
         slot.view(np.int64)[:] = task
         return task, os.getpid()
 
-    def ahead(self, task):
+    def prefetch(self, task):
         pass
 
 

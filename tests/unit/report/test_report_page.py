@@ -91,7 +91,7 @@ def test_page_says_what_the_run_was(full: tuple[Store, str]) -> None:
         "max logit difference",
         "AMD EPYC 7B13",
         "gradient norm",
-        "router entropy, 1 = even",
+        "router entropy, 1 = balanced",
         "memory of rank 0, GB",
         "trace.json.gz: file://",
     ):
@@ -130,16 +130,16 @@ def test_failed_run_says_what_failed_and_why(tmp_path: Path) -> None:
     build_run(store, "broken", fail_at="pretrain")
     page = Page(render_run(store, "broken", status="Failed")[0])
     assert "✗ pretrain failed" in page.text
-    assert "diverged, exit 82, 2 attempts" in page.text
+    assert "diverged, exit code 82, 2 attempts" in page.text
     assert "loss is not finite at step 212" in page.text
-    assert "smaller learning rate" in page.text
+    assert "lower learning rate" in page.text
     assert "scores" not in page.attributes("id")
 
 
 def test_failure_without_a_record_is_told_by_the_engine(tmp_path: Path) -> None:
     text = Page(render_run(LocalStore(tmp_path), "nothing", status="Error")[0]).text
-    assert "no record of a run of this name" in text
-    assert "The engine says: Error" in text
+    assert "no records of a run with this name" in text
+    assert "Status according to the engine: Error" in text
 
 
 def test_killed_task_counts_as_not_ended(tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_killed_task_counts_as_not_ended(tmp_path: Path) -> None:
         "runs/killed/sft.json", {"task": "sft", "step": "sft", "state": "running", "started": "2026-11-24T13:05:00Z"}
     )
     text = Page(render_run(store, "killed")[0]).text
-    assert "sft did not end" in text
-    assert "run again to continue" in text
+    assert "sft did not finish" in text
+    assert "run the same command again to resume" in text
 
 
 def test_own_task_is_left_out(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.write_json("runs/r/report.json", {"task": "report", "step": "report", "state": "running"})
-    assert "did not end" not in Page(render_run(store, "r", leave_out="report")[0]).text
+    assert "did not finish" not in Page(render_run(store, "r", leave_out="report")[0]).text
 
 
 def test_what_is_lost_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -163,20 +163,20 @@ def test_what_is_lost_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     build_run(store, "r")
     story = collect(store, "r")
     store.write("runs/r/gate.json", b"{")
-    evaluated = next(found.digest for found in story.found.values() if found.producer == "evaluate-sft")
+    evaluated = next(stored.digest for stored in story.manifests.values() if stored.producer == "evaluate-sft")
     store.delete(f"manifests/{evaluated}.json")
-    base = next(report for found, report in story.of(EvalReport) if found.producer == "evaluate-base")
+    base = next(report for stored, report in story.of(EvalReport) if stored.producer == "evaluate-base")
     store.delete(blob_key(base.examples))
     store.write(blob_key(next(model.history for _, model in story.of(Checkpoint) if model.history)), b"no parquet")
     raw = next(raw for _, raw in story.of(RawData))
     store.delete(blob_key(raw.sources["captions"].shards[0].tar))
     page = Page(render_run(store, "r")[0])
     for words in (
-        "run record runs/r/gate.json could not be read",
-        f"manifest {evaluated[:12]} could not be read",
+        "run record runs/r/gate.json cannot be read",
+        f"manifest {evaluated[:12]} cannot be read",
         "examples of evaluation",
-        "The history could not be read",
-        "left out, damaged: shard",
+        "The history cannot be read",
+        "skipped, damaged: shard",
         "this is",  # samples of the source that is whole
         "vague accuracy",  # scores of the report that is whole
     ):
@@ -193,7 +193,7 @@ def test_inputs_from_another_store_are_followed(tmp_path: Path) -> None:
         "runs/second/evaluate.json", record | {"task": "evaluate", "inputs": {"checkpoint": checkpoint}, "outputs": {}}
     )
     story = collect(near, "second")
-    kinds = {type(found.manifest).__name__ for found in story.found.values()}
+    kinds = {type(stored.manifest).__name__ for stored in story.manifests.values()}
     assert kinds == {"Checkpoint", "DataMix", "RawData"}
     assert "Instruction tuning" in Page(render_run(near, "second")[0]).text
 
@@ -211,7 +211,7 @@ def test_budget_of_image_bytes_is_kept(full: tuple[Store, str]) -> None:
     html = render(collect(full[0], "full-7"), title="t", status="", config=ReportConfig(image_budget_bytes=20_000))
     uris = Page(html).attributes("src")
     assert 0 < sum(len(uri) for uri in uris) * 3 / 4 <= 20_000 + 100 * len(uris)
-    assert "left out to keep the page small" in html
+    assert "omitted to keep the page small" in html
 
 
 def test_manifest_names_what_the_page_is_about(full: tuple[Store, str]) -> None:

@@ -159,7 +159,7 @@ def test_step_leaves_page_and_manifest(store: Store, tmp_path: Path) -> None:
     argv += ["--artifact.report.html", str(page), "--out.manifest", str(tmp_path / "out" / "manifest")]
     assert execute(STEP, build_parser(STEP).parse_args(argv)) == 0
     html = page.read_text()
-    assert "gate failed" in html and "report did not end" not in html
+    assert "gate failed" in html and "report did not finish" not in html
     record = store.read_json("runs/r/report.json")
     assert record["cache_hit"] is False and record["facts"]["page_bytes"] == len(html.encode())
     assert (tmp_path / "out" / "manifest").read_text() == record["outputs"]["manifest"]
@@ -187,4 +187,4 @@ def test_rows_are_found_for_tasks_that_ran_and_cached_ones_and_faults_are_told(t
     (ref,) = (record.artifacts["metrics.jsonl"] for record in story.tasks if record.task == "sft")
     store.write(f"blobs/{ref['sha256'][:2]}/{ref['sha256']}", b"x" * ref["num_bytes"])
     assert measured_rows(story, "sft") == []
-    assert "metrics.jsonl of task sft could not be read" in story.problems[0]
+    assert "metrics.jsonl of task sft cannot be read" in story.problems[0]

@@ -46,7 +46,7 @@ def test_load_gives_back_what_was_published(store):
 
 def test_wrong_kind_is_refused_by_name(store):
     uri = publish(store, decision())
-    with pytest.raises(ConfigurationError, match="is a GateDecision, but a Checkpoint is wanted"):
+    with pytest.raises(ConfigurationError, match="expected a Checkpoint, got a GateDecision"):
         load(uri, Checkpoint)
 
 
@@ -68,7 +68,7 @@ def test_manifest_of_another_version_says_so(store):
 
 
 def test_not_an_address():
-    with pytest.raises(ConfigurationError, match="not a manifest's address"):
+    with pytest.raises(ConfigurationError, match="expected a manifest's address"):
         load("file:///x.json", GateDecision)
 
 

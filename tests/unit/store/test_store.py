@@ -49,7 +49,7 @@ def test_folder_round_trip(store, tmp_path):
 
 def test_folder_names_cannot_climb_out(store, tmp_path):
     ref = store.put_bytes(b"x")
-    with pytest.raises(DataError, match="climbs"):
+    with pytest.raises(DataError, match="points outside"):
         store.get_folder({"../evil": ref}, tmp_path / "inside")
 
 
@@ -80,7 +80,7 @@ def test_pointer_is_overwritten_and_listed(store):
 
 def test_json_that_is_none_is_named(store):
     store.write("runs/x.json", b"{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="is not valid JSON"):
         store.read_json("runs/x.json")
 
 
@@ -97,14 +97,14 @@ def test_addresses_that_cannot_be_a_store(tmp_path):
     with pytest.raises(ConfigurationError, match="expected s3://bucket/prefix"):
         open_store("s3:///x")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot be made"):
+    with pytest.raises(ConfigurationError, match="cannot be created"):
         open_store(str(tmp_path / "file" / "store"))
 
 
 @pytest.mark.parametrize("endpoint", ["http://", "http://ho_st:x"])
 def test_an_endpoint_that_is_no_address_is_configuration(endpoint, monkeypatch):
     monkeypatch.setenv("S3_ENDPOINT", endpoint)
-    with pytest.raises(ConfigurationError, match="S3_ENDPOINT is not an address"):
+    with pytest.raises(ConfigurationError, match=r"expected an address .* in S3_ENDPOINT"):
         S3Store("s3://bkt/x").read("x")
 
 
@@ -132,7 +132,7 @@ def test_a_folder_that_may_not_be_read_is_not_listed_as_empty(tmp_path, monkeypa
 
 
 def test_reading_makes_no_folder(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"store file://.*/typo: no such folder; check the address"):
+    with pytest.raises(ConfigurationError, match=r"store file://.*/typo: the folder does not exist; check the address"):
         find_store(str(tmp_path / "typo"))
     empty = find_store(str(tmp_path / "typo"), or_none_yet=True)
     assert list(empty.list("")) == [] and not empty.exists("a") and list(tmp_path.iterdir()) == []
@@ -145,6 +145,6 @@ def test_server_that_is_not_there_is_a_network_error_without_secrets(monkeypatch
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setattr("mm1.store.s3.RETRIES", 0)
-    with pytest.raises(NetworkError, match="cannot be reached") as caught:
+    with pytest.raises(NetworkError, match="is unreachable") as caught:
         S3Store("s3://bucket", cache=tmp_path).read("x")
     assert "very-secret" not in str(caught.value)

@@ -276,7 +276,7 @@ def test_a_damaged_record_is_named_and_stops_no_listing_but_every_removal(
     listing = said(capsys)
     assert "good" in listing and "half" in listing and "bad" not in listing
     warnings = [item.getMessage() for item in caplog.records]
-    assert len(warnings) == 2 and all("delete it to forget this task" in text and len(text) < 500 for text in warnings)
+    assert len(warnings) == 2 and all("delete it to discard the task's record" in text and len(text) < 500 for text in warnings)
     before = sorted(store.list(""))
     for words in (["runs", "bad"], ["compare", "good", "half"], ["lineage", "half"], ["gc", "--keep", "0", "--yes"]):
         assert cli.main([*words, "--store", store.uri]) == 81, words
@@ -326,10 +326,10 @@ def test_commands_that_read_make_no_store(
     monkeypatch.chdir(tmp_path)
     command = words.format(scores=scores).split()
     assert cli.main([*command, "--store", "typo"]) == 80
-    assert f"store file://{tmp_path}/typo: no such folder" in capsys.readouterr().err
+    assert f"store file://{tmp_path}/typo: the folder does not exist" in capsys.readouterr().err
     if words != "data score {scores}":
         assert cli.main(command) == (0 if command[0] in ("gc", "pin") or command == ["runs"] else 80)
-        assert "no such folder" not in capsys.readouterr().err
+        assert "the folder does not exist" not in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [scores]
 
 

@@ -79,7 +79,7 @@ def test_show_names_a_damaged_sample_and_goes_on(tmp_path):
         path.write_bytes(data)
     page = tmp_path / "page.html"
     assert run("data", "show", digest_of_manifest(mix), "--store", store.uri, "--output", page) == 0
-    assert "left out, damaged: shard captions-0000" in page.read_text()
+    assert "skipped, damaged: shard captions-0000" in page.read_text()
 
 
 @pytest.mark.parametrize(

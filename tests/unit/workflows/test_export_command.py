@@ -69,7 +69,7 @@ def test_without_a_deployment_it_is_the_last_checkpoint(store: Store, tmp_path: 
     [
         (["r", "--task", "pretrian"], "did you mean 'pretrain'"),
         (["rr"], "did you mean 'r'"),
-        (["empty"], "has made no model"),
+        (["empty"], "has no model"),
     ],
 )
 def test_what_holds_no_model_is_named(
@@ -85,7 +85,7 @@ def test_a_folder_with_files_in_it_is_left_alone(
 ) -> None:
     (tmp_path / "mine").write_text("mine")
     assert cli.main(["export", "r", "--to", str(tmp_path), "--store", store.uri]) == 80
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_damaged_file_ends_with_its_class_and_no_folder(store: Store, run: dict[str, str], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_unknown_part_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_a_folder_with_content_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("keep")
-    with pytest.raises(ConfigurationError, match="already holds something"):
+    with pytest.raises(ConfigurationError, match="is not empty"):
         write_part("text", tmp_path, WorldConfig.small())
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -120,4 +120,4 @@ def test_the_command_line_writes_all_parts(tmp_path: Path, capsys: pytest.Captur
     assert main(["--out", str(tmp_path), "--small"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
     assert main(["--out", str(tmp_path), "--small", "--part", "text"]) == 80
-    assert "already holds something" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Names, types and meanings of the features: plain data, shared by those who write rows, Feast, and those who read."""
+"""Names, types and descriptions of the features: plain data shared by the writers of rows, Feast and the readers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
-"""When a row became true, and when it was written; of several rows with one event time the one written last counts."""
+"""Event time of a row and its creation time; of rows with the same event time, the most recently created one is used."""
 ENTITIES = {
-    "shard": "one tar of an MM1 source, by its SHA-256",
+    "shard": "one tar of an MM1 source, identified by its SHA-256",
     "source": "a source of a RawData manifest: <digest>/<name>",
 }
 
@@ -20,41 +20,41 @@ class FeatureView(NamedTuple):
     entity: str
     description: str
     columns: dict[str, str]
-    """Feature -> what it means."""
+    """Feature -> description."""
 
 
 COLUMNS: dict[str, FeatureView] = {
     "shard_stats": FeatureView(
         "shard",
-        "what follows from a shard's content",
+        "statistics of a shard's content",
         {
             "num_samples": "samples",
             "num_images": "images",
-            "num_text_tokens": "text tokens with the end-of-document tokens",
-            "mean_words": "words of a sample",
-            "mean_caption_words": "words of a caption; absent for other sources",
-            "mean_image_side_px": "mean of width and height of its images, in pixels",
-            "english_share": "share of samples whose share of stop words is that of English",
-            "duplicate_rate": "share of duplicates among the samples that its part was read with",
-            "damaged_rate": "share of samples with unreadable or missing images among those read",
+            "num_text_tokens": "text tokens including end-of-document tokens",
+            "mean_words": "mean words per sample",
+            "mean_caption_words": "mean words per caption; absent for other sources",
+            "mean_image_side_px": "mean of the images' widths and heights, in pixels",
+            "english_share": "fraction of samples with a stop-word ratio typical of English",
+            "duplicate_rate": "fraction of duplicates among the samples read with its part",
+            "damaged_rate": "fraction of the samples read that have unreadable or missing images",
         },
     ),
-    "shard_quality": FeatureView("shard", "how good a shard is", {"quality": "a score from 0 (useless) to 1"}),
+    "shard_quality": FeatureView("shard", "quality of a shard", {"quality": "score from 0 (useless) to 1"}),
     "source_stats": FeatureView(
         "source",
-        "what is left of a source",
+        "statistics of a source after filtering",
         {
-            "source_samples": "samples of all its shards",
-            "source_kept_share": "samples that stayed, of those that were read",
+            "source_samples": "samples in all shards",
+            "source_kept_share": "fraction of the samples read that were kept",
         },
     ),
 }
 VIEW_OF = {column: view for view, table in COLUMNS.items() for column in table.columns}
-"""Feature -> its view; names are unique over all views."""
+"""Feature -> its view; feature names are unique across views."""
 
 
 def schema_of(view: str) -> pa.Schema:
-    """The schema of a view's parquet files."""
+    """Return the schema of a view's parquet files."""
     table = COLUMNS[view]
     time = pa.timestamp("us", tz="UTC")
     fields = [(table.entity, pa.string()), (EVENT, time), (CREATED, time), *((name, pa.float64()) for name in table.columns)]

@@ -1,12 +1,12 @@
-"""The feature store's objects, in Feast's own terms: entities, sources, views. Imports feast; nothing light imports this file.
+"""Feast objects of the feature store: entities, sources, views. Imports feast, so light modules must not import this file.
 
     shard, source (entities)
-    shard_stats    per shard: what follows from its content (written by ingest)
-    shard_quality  per shard: a score in 0..1; ingest gives a first one, better judges may add later ones
-    source_stats   per source: how much its filters and the search for duplicates left
+    shard_stats    per shard: statistics of its content (written by ingest)
+    shard_quality  per shard: a score in 0..1; ingest writes an initial score, better scorers can add others later
+    source_stats   per source: how many samples remain after filtering and deduplication
 
-Every row carries the time at which it became known. A mixture asks for the state at one point in time, so that a score that
-comes later never changes what an earlier mixture was made of.
+Every row has the time at which it became available. A mixture is a point-in-time query, so scores added later never change
+the content of earlier mixtures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENTITY_OF = {
 
 
 def views(folder: str) -> list[FeatureView]:
-    """The feature views over a folder with one sub-folder of parquet files per view.
+    """Create the feature views over a folder with one subfolder of parquet files per view.
 
     Args:
         folder: a path, or an ``s3://`` address for offline stores that read buckets.
@@ -34,7 +34,7 @@ def views(folder: str) -> list[FeatureView]:
         FeatureView(
             name=view,
             entities=[ENTITY_OF[table.entity]],
-            ttl=timedelta(0),  # a feature holds until a later row of the same entity replaces it
+            ttl=timedelta(0),  # valid until a later row of the same entity
             schema=[Field(name=column, dtype=Float64, description=meaning) for column, meaning in table.columns.items()],
             source=FileSource(
                 name=f"{view}_rows", path=f"{folder}/{view}", timestamp_field=EVENT, created_timestamp_column=CREATED

@@ -1,11 +1,11 @@
-"""Feature rows in the store: one parquet file per view and event, named by what it tells of; written once, never changed.
+"""Feature rows in the store: one immutable parquet file per view and event, named after its subject.
 
     features/shard_stats/<RawData digest>.parquet       written when the data are ingested
     features/shard_quality/<RawData digest>.parquet     the first score of each shard
-    features/shard_quality/<digest of the scores>.parquet   later ones
+    features/shard_quality/<digest of the scores>.parquet   later scores
     features/source_stats/<RawData digest>.parquet
 
-Rows are provenance: they know when. Manifests are content and never do, so the same data have the same digest at any time.
+Rows are provenance and have timestamps. Manifests are content and have none, so the same data always have the same digest.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FEATURES = "features/"
 
 
 def row_key(view: str, name: str) -> str:
-    """The object's name of some rows."""
+    """Return the object name of a file of rows."""
     return f"{FEATURES}{view}/{name}.parquet"
 
 
 def push_raw(store: Store, raw: RawData, at: datetime) -> bool:
-    """Tell the feature store of ingested data; False when it knew them already.
+    """Add ingested data to the feature store; False if they were already there.
 
     Args:
-        store: where the data lie.
+        store: the store with the data.
         raw: the data.
-        at: when they became known.
+        at: the event time.
     """
     digest = digest_of_manifest(raw)
     if store.exists(row_key("source_stats", digest)):
@@ -62,11 +62,11 @@ def push_raw(store: Store, raw: RawData, at: datetime) -> bool:
         }
         for name, source in raw.sources.items()
     ]
-    known = known_shards(store)
-    fresh = [row for row in counts if row["shard"] not in known]
+    recorded = known_shards(store)
+    fresh = [row for row in counts if row["shard"] not in recorded]
     write_rows(store, "shard_stats", digest, fresh, at)
     write_rows(store, "shard_quality", digest, [row for row in fresh if "quality" in row], at)
-    write_rows(store, "source_stats", digest, sources, at)  # last: it says that all of them are there
+    write_rows(store, "source_stats", digest, sources, at)  # written last: marks the other files as complete
     return True
 
 
@@ -74,36 +74,36 @@ def push_scores(store: Store, scores: Mapping[str, float], at: datetime) -> str:
     """Add later quality scores of shards.
 
     Args:
-        store: where the shards lie.
+        store: the store with the shards.
         scores: SHA-256 of a shard's tar -> score in 0..1.
-        at: when they became known.
+        at: the event time.
 
     Returns:
-        The object's name of the rows.
+        Object name of the rows.
 
     Raises:
-        ConfigurationError: a score out of range, or of a shard that the feature store does not know.
+        ConfigurationError: a score out of range, or for a shard unknown to the feature store.
     """
     unknown = sorted(set(scores) - known_shards(store))
     if unknown:
-        raise ConfigurationError(f"scores: no shard {unknown[0]!r} is known here; name shards by the SHA-256 of their tar")
+        raise ConfigurationError(f"scores: unknown shard {unknown[0]!r}; expected the SHA-256 of a shard's tar")
     wrong = next((shard for shard, score in scores.items() if not 0 <= score <= 1), None)
     if wrong:
-        raise ConfigurationError(f"scores: {scores[wrong]} for shard {wrong[:12]} is not between 0 and 1")
+        raise ConfigurationError(f"scores: expected a score from 0 to 1 for shard {wrong[:12]}, got {scores[wrong]}")
     name = digest_of(repr((sorted(scores.items()), at.isoformat())).encode())
     write_rows(store, "shard_quality", name, [{"shard": shard, "quality": score} for shard, score in scores.items()], at)
     return row_key("shard_quality", name)
 
 
 def source_key(raw_digest: str, name: str) -> str:
-    """The key of a source of a RawData manifest."""
+    """Return the key of a source of a RawData manifest."""
     return f"{raw_digest}/{name}"
 
 
 def write_rows(store: Store, view: str, name: str, rows: Iterable[Mapping[str, Any]], at: datetime) -> None:
-    """Write rows of one view, in the order of their entities; no rows, no file."""
+    """Write rows of one view, sorted by entity; without rows, no file is written."""
     schema, entity = schema_of(view), COLUMNS[view].entity
-    # one tar may stand under several names; its features are the same
+    # one tar may occur under several names; its features are the same
     unique = {row[entity]: {field: row.get(field) for field in schema.names} for row in rows}
     table = [{**row, EVENT: at.astimezone(UTC), CREATED: datetime.now(UTC)} for _, row in sorted(unique.items())]
     if table:
@@ -113,36 +113,36 @@ def write_rows(store: Store, view: str, name: str, rows: Iterable[Mapping[str, A
 
 
 def known_shards(store: Store) -> set[str]:
-    """Shards that the feature store has heard of."""
+    """List the shards recorded in the feature store."""
     return set(read_rows(store, "shard_stats", ["shard"])["shard"].to_pylist())
 
 
 def read_rows(store: Store, view: str, columns: list[str] | None = None) -> pa.Table:
-    """All rows of a view.
+    """Read all rows of a view.
 
     Raises:
         DataError: a file of rows is damaged.
     """
     schema = schema_of(view)
-    wanted = pa.schema([schema.field(name) for name in columns or schema.names])
-    tables = [wanted.empty_table()]
+    selected = pa.schema([schema.field(name) for name in columns or schema.names])
+    tables = [selected.empty_table()]
     for key in row_keys(store, view):
         try:
-            tables.append(pq.read_table(io.BytesIO(store.read(key)), columns=wanted.names).cast(wanted))
+            tables.append(pq.read_table(io.BytesIO(store.read(key)), columns=selected.names).cast(selected))
         except (pa.ArrowException, ValueError) as error:
-            raise DataError(f"{store.uri}/{key}: the feature rows cannot be read ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{store.uri}/{key}: cannot read the feature rows ({str(error).splitlines()[0]})") from None
     return pa.concat_tables(tables)
 
 
 def row_keys(store: Store, view: str) -> list[str]:
-    """Objects that hold rows of a view."""
+    """List the objects with rows of a view."""
     return [key for key in store.list(f"{FEATURES}{view}/") if key.endswith(".parquet")]
 
 
 def gather_rows(store: Store, folder: Path) -> Path:
-    """Lay the rows of all views out as ``<folder>/<view>/rows.parquet``, for Feast's file store.
+    """Write the rows of all views as ``<folder>/<view>/rows.parquet`` for Feast's file store.
 
-    One file each: Dask, which joins them, fails on entities without a row where a view has several files.
+    One file per view: Dask, which Feast uses for joins, fails on entities without rows if a view has several files.
     """
     for view in COLUMNS:
         (folder / view).mkdir(parents=True, exist_ok=True)
@@ -150,6 +150,6 @@ def gather_rows(store: Store, folder: Path) -> Path:
     return folder
 
 
-def state_of(store: Store) -> str:
-    """Changes whenever rows were added: rows are written once, so their names tell."""
+def fingerprint_of(store: Store) -> str:
+    """Compute a fingerprint of the feature rows: files are immutable, so their names are sufficient."""
     return digest_of("\n".join(store.list(FEATURES)).encode())

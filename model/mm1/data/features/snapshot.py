@@ -1,6 +1,6 @@
-"""Which shards enter a mixture: Feast's point-in-time join of what was known at a time, and thresholds on it.
+"""Selection of shards for a mixture: Feast's point-in-time join, followed by thresholds on the features.
 
-shards of a RawData + as_of -> Feast get_historical_features -> feature values -> thresholds -> shards that stay
+shards of a RawData + as_of -> Feast get_historical_features -> feature values -> thresholds -> selected shards
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 FIRST_YEAR, LAST_YEAR = 1970, 2261
-"""Feast's tables keep times as nanoseconds in 64 bits, which end in 2262."""
+"""Feast's tables store times as 64-bit nanoseconds, which end in 2262."""
 
 
 class Threshold(NamedTuple):
-    """A condition that a shard must meet."""
+    """A condition on a feature of a shard."""
 
     feature: str
     sign: str
     value: float
 
-    def holds(self, known: float | None) -> bool:
-        """Whether a value meets it; what is not known does not."""
-        return known is not None and _SIGNS[self.sign](known, self.value)
+    def holds(self, value: float | None) -> bool:
+        """Whether a value meets the condition; missing values do not."""
+        return value is not None and _SIGNS[self.sign](value, self.value)
 
     def __str__(self) -> str:
         return f"{self.feature}{self.sign}{self.value:g}"
 
 
 def parse_thresholds(text: str) -> list[Threshold]:
-    """Read ``quality>=0.5 duplicate_rate<=0.2``.
+    """Parse ``quality>=0.5 duplicate_rate<=0.2``.
 
     Raises:
-        ConfigurationError: not of this form, or no such feature.
+        ConfigurationError: malformed threshold, or unknown feature.
     """
     return [_parse_threshold(word) for word in text.split()]
 
@@ -61,9 +61,11 @@ def parse_thresholds(text: str) -> list[Threshold]:
 def _parse_threshold(text: str) -> Threshold:
     match = _THRESHOLD.fullmatch(text)
     if not match:
-        raise ConfigurationError(f"thresholds: {quoted(text)} is not of the form feature>=number, for example quality>=0.5")
+        raise ConfigurationError(f"thresholds: expected feature>=number, for example quality>=0.5, got {quoted(text)}")
     if match["feature"] not in VIEW_OF:
-        raise ConfigurationError(f"thresholds: no feature {match['feature']!r}; {suggest(match['feature'], list(VIEW_OF))}")
+        raise ConfigurationError(
+            f"thresholds: unknown feature {match['feature']!r}; {suggest(match['feature'], list(VIEW_OF))}"
+        )
     try:
         return Threshold(match["feature"], match["sign"], parse_number(match["value"]))
     except ValueError as error:
@@ -71,10 +73,10 @@ def _parse_threshold(text: str) -> Threshold:
 
 
 def parse_time(text: str) -> datetime:
-    """Read a point in time: ISO 8601; without a zone it is UTC, an empty text is now.
+    """Parse an ISO 8601 time; the default zone is UTC, and an empty text means now.
 
     Raises:
-        ConfigurationError: not a time, or not one that nanoseconds in 64 bits reach.
+        ConfigurationError: not a time, or outside the range of 64-bit nanoseconds.
     """
     if not text:
         return datetime.now(UTC)
@@ -82,7 +84,7 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(
-            f"as_of: {quoted(text)} is not a time in ISO 8601, for example 2026-01-31T12:00:00+00:00"
+            f"as_of: expected an ISO 8601 time, for example 2026-01-31T12:00:00+00:00, got {quoted(text)}"
         ) from None
     if not FIRST_YEAR <= time.year <= LAST_YEAR:
         raise ConfigurationError(f"as_of: expected a year from {FIRST_YEAR} to {LAST_YEAR}, got {quoted(text)}")
@@ -92,62 +94,63 @@ def parse_time(text: str) -> datetime:
 def choose_shards(
     store: Store, raw: RawData, sources: Sequence[str], thresholds: Sequence[Threshold], as_of: datetime
 ) -> dict[str, list[str]]:
-    """The shards of each source that were known and met all thresholds at a time.
+    """Select the shards of each source that were recorded and met all thresholds at a given time.
 
     Args:
-        store: holds the data and the feature rows.
+        store: the store with the data and the feature rows.
         raw: the data.
-        sources: names of the sources that are wanted.
-        thresholds: all must hold.
-        as_of: the time.
+        sources: names of the sources to include.
+        thresholds: conditions that must all hold.
+        as_of: the point in time.
 
     Returns:
-        Source -> SHA-256 of the tars that enter, in the order of the data.
+        Source -> SHA-256 of the selected tars, in the order of the data.
 
     Raises:
-        ConfigurationError: a source has no shard left.
+        ConfigurationError: a source has no shards left.
     """
     digest = digest_of_manifest(raw)
     entities = [(shard.tar.sha256, source_key(digest, name)) for name in sources for shard in raw.sources[name].shards]
     features = dict.fromkeys(["num_samples", *(threshold.feature for threshold in thresholds)])
     with tempfile.TemporaryDirectory(prefix="mm1-features-") as work:
-        known = historical_features(store, entities, list(features), as_of, Path(work))
+        values = historical_features(store, entities, list(features), as_of, Path(work))
     chosen = {}
     for name in sources:
         shards = [shard.tar.sha256 for shard in raw.sources[name].shards]
-        stays = [shard for shard in shards if _fits(known[shard, source_key(digest, name)], thresholds)]
+        stays = [shard for shard in shards if _fits(values[shard, source_key(digest, name)], thresholds)]
         if not stays:
-            wanted = " ".join(map(str, thresholds)) or "being known"
-            seen = sum(known[shard, source_key(digest, name)]["num_samples"] is not None for shard in shards)
+            conditions = " ".join(map(str, thresholds)) or "being known"
+            seen = sum(values[shard, source_key(digest, name)]["num_samples"] is not None for shard in shards)
             raise ConfigurationError(
-                f"source {name}: none of its {len(shards)} shards meets {wanted} as of {as_of.isoformat(timespec='seconds')} "
-                f"({seen} were known then); choose other thresholds or a later as_of"
+                f"source {name}: none of its {len(shards)} shards meets {conditions} as of "
+                f"{as_of.isoformat(timespec='seconds')} ({seen} were recorded by then); "
+                "choose other thresholds or a later as_of"
             )
         chosen[name] = stays
     return chosen
 
 
-def _fits(known: Mapping[str, float | None], thresholds: Sequence[Threshold]) -> bool:
-    return known["num_samples"] is not None and all(threshold.holds(known[threshold.feature]) for threshold in thresholds)
+def _fits(values: Mapping[str, float | None], thresholds: Sequence[Threshold]) -> bool:
+    return values["num_samples"] is not None and all(threshold.holds(values[threshold.feature]) for threshold in thresholds)
 
 
 def historical_features(
     store: Store, entities: Sequence[tuple[str, str]], features: Sequence[str], as_of: datetime, work: Path
 ) -> dict[tuple[str, str], dict[str, float | None]]:
-    """What Feast says was known of some shards (and their sources) at a time.
+    """Query Feast for the features of shards and their sources at a point in time.
 
     Args:
-        store: holds the feature rows.
+        store: the store with the feature rows.
         entities: (shard, source) keys.
-        features: names of features, of any view.
-        as_of: the time.
+        features: feature names, of any view.
+        as_of: the point in time.
         work: scratch folder for the registry and copies of the rows.
 
     Returns:
-        (shard, source) -> feature -> value, None where nothing was known.
+        (shard, source) -> feature -> value; None if unknown.
     """
     rows = gather_rows(store, work / "rows")
-    with quick_feast():
+    with fast_feast_import():
         import pandas as pd
         from feast import FeatureStore, RepoConfig
 
@@ -166,12 +169,12 @@ def historical_features(
         frame = pd.DataFrame(list(dict.fromkeys(entities)), columns=["shard", "source"])
         frame[EVENT] = pd.Timestamp(as_of)
         names = [f"{VIEW_OF[feature]}:{feature}" for feature in features]
-        found = feast_store.get_historical_features(entity_df=frame, features=names).to_arrow()
-    # Feast leaves out entities all of whose rows came later than the time asked for
-    known: dict[tuple[str, str], dict[str, float | None]] = {key: dict.fromkeys(features) for key in entities}
-    for row in found.select(["shard", "source", *features]).to_pylist():
-        known[row["shard"], row["source"]] = {feature: _number(row[feature]) for feature in features}
-    return known
+        table = feast_store.get_historical_features(entity_df=frame, features=names).to_arrow()
+    # Feast omits entities whose rows are all later than as_of
+    values: dict[tuple[str, str], dict[str, float | None]] = {key: dict.fromkeys(features) for key in entities}
+    for row in table.select(["shard", "source", *features]).to_pylist():
+        values[row["shard"], row["source"]] = {feature: _number(row[feature]) for feature in features}
+    return values
 
 
 def _number(value: Any) -> float | None:
@@ -179,11 +182,11 @@ def _number(value: Any) -> float | None:
 
 
 @contextmanager
-def quick_feast() -> Iterator[None]:
-    """Import feast in a third of its time.
+def fast_feast_import() -> Iterator[None]:
+    """Import feast in a third of the time.
 
-    On import it has typeguard rewrite some hundred classes (which matters to those who develop Feast) and imports torch for
-    one optional conversion; neither is needed to join tables.
+    On import, Feast instruments a hundred classes with typeguard (useful only to its developers) and imports torch for one
+    optional conversion. Joining tables needs neither.
     """
     if "feast" in sys.modules:
         yield
@@ -193,7 +196,7 @@ def quick_feast() -> Iterator[None]:
     checked, torch = typeguard.typechecked, sys.modules.get("torch")
     typeguard.typechecked = lambda *target, **_: target[0] if target else lambda wrapped: wrapped
     if torch is None:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails, which feast is prepared for
+        sys.modules["torch"] = None  # type: ignore[assignment]  # importing it fails, which Feast handles
     try:
         yield
     finally:

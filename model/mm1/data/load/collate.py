@@ -1,9 +1,9 @@
-"""From documents to the tensors that the model takes.
+"""Conversion of documents to the model's input tensors.
 
     rows of spans of documents -> input_ids, labels, position_ids, document_ids (B, S) and pixel_values (N, P, P, 3) uint8
 
-The arrays may lie anywhere: in a buffer that processes share, images are decoded straight into their places, and nothing is
-copied on the way to the trainer. Values are normalised on the device.
+The arrays can be in any buffer. In shared memory, images are decoded directly into their slots, and nothing is copied on
+the way to the trainer. Values are normalised on the device.
 
 Shape suffixes: B sequences, S tokens of a sequence, N images of the batch, P side in pixels.
 """
@@ -22,15 +22,15 @@ from mm1.data.load.documents import Document
 from mm1.errors import DataError
 
 NO_LOSS = -100
-"""Label of a token that bears no loss (torch's default)."""
+"""Label of tokens without loss (torch's default)."""
 ALIGNMENT = 64
-"""Bytes that each array of a buffer begins at a multiple of."""
+"""Alignment of the arrays in a buffer, in bytes."""
 Batch = dict[str, torch.Tensor]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class DocumentSpan(NamedTuple):
-    """A document, or a part of one, in a sequence: tokens from ``start`` to ``stop``."""
+    """A document, or a part of one, in a sequence: its tokens from ``start`` to ``stop``."""
 
     document: Document
     start: int
@@ -39,12 +39,12 @@ class DocumentSpan(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Sizes of a micro-batch at most.
+    """Maximum sizes of a micro-batch.
 
     Args:
         sequences: B.
         sequence_length: S.
-        max_images: images of a sequence at most.
+        max_images: maximum images per sequence.
         side_px: P.
     """
 
@@ -54,7 +54,7 @@ class BatchShape:
     side_px: int
 
     def fields(self) -> list[tuple[str, tuple[int, ...], Any]]:
-        """Name, shape and type of each array."""
+        """Name, shape and dtype of each array."""
         by_token = (self.sequences, self.sequence_length)
         pixels = (self.sequences * self.max_images, self.side_px, self.side_px, 3)
         return [
@@ -68,17 +68,17 @@ class BatchShape:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of a buffer that holds all arrays."""
+        """Size in bytes of a buffer for all arrays."""
         return sum(_padded(shape, dtype) for _, shape, dtype in self.fields())
 
     def arrays(self, buffer: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, np.ndarray[Any, Any]]:
-        """The arrays in a buffer of bytes; they keep it alive."""
-        found, start = {}, 0
+        """Create views of the arrays in a byte buffer, which they keep alive."""
+        arrays, start = {}, 0
         for name, shape, dtype in self.fields():
             num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            found[name] = buffer[start : start + num_bytes].view(dtype).reshape(shape)
+            arrays[name] = buffer[start : start + num_bytes].view(dtype).reshape(shape)
             start += _padded(shape, dtype)
-        return found
+        return arrays
 
 
 def _padded(shape: tuple[int, ...], dtype: Any) -> int:
@@ -90,10 +90,10 @@ class Collator:
     """Packs documents into the arrays of a batch.
 
     Args:
-        image_tokens: tokens that stand for one image.
-        image_id: the image token.
-        padding_id: token in the padding.
-        keep: whether a document keeps its images as they were decoded.
+        image_tokens: tokens per image.
+        image_id: token ID of the image token.
+        padding_id: token ID of the padding.
+        keep: whether documents cache their decoded images.
     """
 
     def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool) -> None:
@@ -108,12 +108,12 @@ class Collator:
         """Fill the arrays of a batch.
 
         Args:
-            arrays: of :meth:`BatchShape.arrays`.
-            rows: what goes into each sequence, in order.
+            arrays: the output of :meth:`BatchShape.arrays`.
+            rows: the document spans of each sequence, in order.
             sources: source of each sequence, an index into the mixture's sources.
 
         Returns:
-            The number of images, and what was wrong with spans that were left out (their places are padding).
+            The number of images, and the errors of skipped spans (they become padding).
         """
         arrays["input_ids"].fill(self.padding_id)
         arrays["labels"].fill(NO_LOSS)
@@ -127,7 +127,7 @@ class Collator:
             for document, start, stop in spans:
                 try:
                     images = self._decode(document, document.places(start, stop), pixels_NPP3[num_images:])
-                except _KnownDamage:
+                except _AlreadyReported:
                     continue
                 except DataError as error:
                     damaged.append(f"{document.name}: {error}")
@@ -142,29 +142,29 @@ class Collator:
         return num_images, damaged
 
     def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:
-        for number, place in enumerate(places):
-            image = document.images[place]
+        for number, index in enumerate(places):
+            image = document.images[index]
             if isinstance(image, bytes):
                 try:
                     decode_into(image, out_NPP3[number])
                 except DataError as error:
-                    document.images[place] = error  # decoded once, told once
+                    document.images[index] = error  # decode and report it only once
                     raise
                 if self.keep:
-                    document.images[place] = out_NPP3[number].copy()
+                    document.images[index] = out_NPP3[number].copy()
             elif isinstance(image, DataError):
-                raise _KnownDamage
+                raise _AlreadyReported
             else:
                 out_NPP3[number] = image
         return len(places)
 
 
-class _KnownDamage(Exception):
-    """An image that was found damaged before."""
+class _AlreadyReported(Exception):
+    """An image already known to be damaged."""
 
 
 def as_batch(arrays: dict[str, np.ndarray[Any, Any]], num_images: int) -> Batch:
-    """Tensors over the arrays, nothing copied.
+    """Wrap the arrays as tensors without copying.
 
     Returns:
         ``input_ids``, ``labels`` (not shifted; -100 = no loss), ``position_ids`` (from 0 in each document) int64 and
@@ -178,10 +178,10 @@ def as_batch(arrays: dict[str, np.ndarray[Any, Any]], num_images: int) -> Batch:
 
 
 class PixelNorm:
-    """Normalises images where the batch is: on the device.
+    """Normalises images on the batch's device.
 
     Args:
-        image_mean: mean of each channel, of values in [0, 1].
+        image_mean: mean of each channel, for values in [0, 1].
         image_std: standard deviation of each channel.
     """
 
@@ -190,7 +190,7 @@ class PixelNorm:
         self._std_3 = 255 * torch.tensor(image_std, dtype=torch.float32)
 
     def __call__(self, pixels_NPP3: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, P, P, 3) to float32 (N, 3, P, P), contiguous."""
+        """Convert uint8 (N, P, P, 3) to contiguous float32 (N, 3, P, P)."""
         mean_3, std_3 = self._mean_3.to(pixels_NPP3.device), self._std_3.to(pixels_NPP3.device)
         values_NPP3 = pixels_NPP3.to(torch.float32).sub_(mean_3).div_(std_3)
         return values_NPP3.permute(0, 3, 1, 2).contiguous()

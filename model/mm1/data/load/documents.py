@@ -1,7 +1,7 @@
-"""From a sample to a document in tokens: ids, which of them bear loss, where the images stand.
+"""Tokenisation of samples into documents: token IDs, loss mask, and image positions.
 
-Each text part is tokenised on its own, each image is ``image_tokens`` image tokens, the end is the end-of-document token.
-Loss is on the texts of parts with ``loss`` and on the end, never on image tokens (MM1 2.2).
+Each text part is tokenised separately, each image becomes ``image_tokens`` image tokens, and the end-of-document token is
+appended. Loss is on the texts of parts with ``loss`` and on the last token, never on image tokens (MM1 2.2).
 
 Names of dimensions: T tokens of a document, K images of it, P side of an image in pixels.
 """
@@ -22,33 +22,33 @@ from mm1.errors import DataError
 
 @dataclass(slots=True)
 class Document:
-    """A sample in tokens, with its images as they came; the collator decodes those that a span needs."""
+    """A tokenised sample with its images, which are decoded by the collator when a span needs them."""
 
     name: str
     """Key and raw file, for messages."""
 
     ids: np.ndarray[Any, np.dtype[np.int32]]
-    """(T,) tokens, image tokens included."""
+    """(T,) token IDs, including image tokens."""
     loss: np.ndarray[Any, np.dtype[np.bool_]]
-    """(T,) whether the model learns to predict it."""
+    """(T,) loss mask."""
     image_starts: np.ndarray[Any, np.dtype[np.int64]]
-    """(K,) first token of each image."""
+    """(K,) position of the first token of each image."""
     images: list[bytes | Pixels | DataError]
-    """K images in the order of their places: encoded, or decoded (P, P, 3) where documents are kept, or what was wrong."""
+    """K images in order: encoded, decoded (P, P, 3) if documents are kept, or the error."""
 
     def places(self, start: int, stop: int) -> range:
-        """Which images begin between two tokens."""
+        """Find the indices of the images that start between two tokens."""
         first, after = np.searchsorted(self.image_starts, (start, stop))
         return range(int(first), int(after))
 
 
 def build_documents(samples: Sequence[Sample], tokenizer: TextTokenizer, image_tokens: int) -> list[Document | DataError]:
-    """Tokenise samples; a damaged one gives the error instead of the document.
+    """Tokenise samples; a damaged sample results in an error instead of a document.
 
     Args:
-        samples: canonical samples with their images.
-        tokenizer: the mixture's.
-        image_tokens: tokens that stand for one image.
+        samples: canonical samples with images.
+        tokenizer: the mixture's tokenizer.
+        image_tokens: tokens per image.
     """
     texts = iter(tokenizer.encode([text for sample in samples for text in sample.texts()]))
     documents: list[Document | DataError] = []
@@ -73,7 +73,7 @@ def _build(sample: Sample, ids_of_parts: Sequence[list[int] | None], tokenizer: 
             loss += [False] * image_tokens
             images.append(sample.images[part.image])
         elif part_ids and tokenizer.image_id in part_ids:
-            raise DataError("its text holds the image token; ingest the data again, it takes such words out")
+            raise DataError("its text contains the image token; ingest the data again to remove it")
         elif part_ids:
             ids += part_ids
             loss += [part.loss] * len(part_ids)

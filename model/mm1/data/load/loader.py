@@ -1,13 +1,13 @@
-"""The loader: from a frozen mixture to batches, resumable at any sequence on any number of ranks.
+"""The loader: batches from a frozen mixture, resumable at any sequence on any number of ranks.
 
     numbers of this rank's next micro-batch -> MixturePlan: spans -> ShardReader: samples -> documents -> Collator -> batch
 
-Sequence i of the endless order belongs to global batch ``i // global_batch``; within a global batch the ranks take contiguous
-slices. A batch is a pure function of its sequence numbers, so it makes no difference who prepares it: a thread
-(``num_workers=0``) or worker processes, into memory that they share with this one. The plan is made here; workers get spans.
-The state is the number of the next sequence, with a cursor per source that spares packing what came before.
+Sequence i of the endless order belongs to global batch ``i // global_batch``. Within a global batch, each rank takes a
+contiguous slice. A batch is a pure function of its sequence numbers, so it can be prepared anywhere: by a thread
+(``num_workers=0``), or by worker processes that write to shared memory. The plan is made in this process; workers get spans.
+The state is the number of the next sequence, with one cursor per source that avoids repacking everything before it.
 
-A damaged sample is left out (its place is padding), named in the log and counted; too many end the run.
+Damaged samples are skipped (they become padding), logged and counted; too many of them end the run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mm1.data.load.collate import Batch, BatchShape, Collator, DocumentSpan, as_
 from mm1.data.load.documents import Document, build_documents
 from mm1.data.load.open_mix import OpenMix, open_mix
 from mm1.data.load.sequences import PlannedSequence, SampleSpan
-from mm1.data.load.workers import Bytes, Filled, Workers
+from mm1.data.load.workers import Bytes, FilledSlot, Workers
 from mm1.data.sample import Sample
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import DataMix, RawData
@@ -37,26 +37,26 @@ log = logging.getLogger(__name__)
 SampleId = tuple[int, int, int]
 """Source, shard, row."""
 PlainSequences = list[tuple[int, list[tuple[int, ...]]]]
-"""Planned sequences as plain tuples: to unpickle named ones takes a worker 50 microseconds a sequence."""
+"""Planned sequences as plain tuples: unpickling named tuples takes a worker 50 microseconds per sequence."""
 
 
 class Prepared(NamedTuple):
-    """How a micro-batch was prepared."""
+    """Statistics of a prepared micro-batch."""
 
     num_images: int
     num_read: int
-    """Samples read (not taken from memory)."""
+    """Samples read (not from the in-memory cache)."""
     damaged: list[str]
-    """What was wrong with each sample that was left out."""
+    """Errors of the skipped samples."""
 
 
 class MicroBatches:
-    """Planned sequences -> micro-batch in a buffer.
+    """Writes planned sequences as a micro-batch to a buffer.
 
     Args:
-        opened: the mixture's shards and tokenizer.
+        opened: the opened mixture with its shards and tokenizer.
         collator: fills the arrays.
-        shape: of the arrays.
+        shape: shape of the arrays.
     """
 
     def __init__(self, opened: OpenMix, collator: Collator, shape: BatchShape) -> None:
@@ -66,11 +66,11 @@ class MicroBatches:
         self._kept: dict[SampleId, Document | DataError] = {}
 
     def __call__(self, task: PlainSequences, slot: Bytes) -> Prepared:
-        """Read, decode and pack the sequences of a task into a buffer."""
+        """Read, decode and pack a task's sequences into a buffer."""
         planned = [_planned(sequence) for sequence in task]
-        wanted = dict.fromkeys(_id(span) for sequence in planned for span in sequence.spans)
-        documents = {sample: self._kept[sample] for sample in wanted if sample in self._kept}
-        missing = [sample for sample in wanted if sample not in documents]
+        sample_ids = dict.fromkeys(_id(span) for sequence in planned for span in sequence.spans)
+        documents = {sample: self._kept[sample] for sample in sample_ids if sample in self._kept}
+        missing = [sample for sample in sample_ids if sample not in documents]
         fresh = self._load(missing)
         documents |= fresh
         if self.collator.keep:
@@ -81,16 +81,16 @@ class MicroBatches:
         num_images, undecodable = self.collator.fill(self.shape.arrays(slot), rows, sources)
         return Prepared(num_images, len(missing), damaged + undecodable)
 
-    def ahead(self, task: PlainSequences) -> None:
-        """Fetch what a task will read, where it comes over the network."""
+    def prefetch(self, task: PlainSequences) -> None:
+        """Prefetch a task's samples if the store is remote."""
         for sequence in task:
             for span in _planned(sequence).spans:
-                self.opened.ahead(*_id(span))
+                self.opened.prefetch(*_id(span))
 
-    def _load(self, wanted: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
+    def _load(self, sample_ids: Sequence[SampleId]) -> dict[SampleId, Document | DataError]:
         samples: dict[SampleId, Sample] = {}
         loaded: dict[SampleId, Document | DataError] = {}
-        for sample_id in wanted:
+        for sample_id in sample_ids:
             try:
                 samples[sample_id] = self.opened.read(*sample_id)
             except DataError as error:
@@ -120,27 +120,27 @@ def _spans(sequence: PlannedSequence, documents: Mapping[SampleId, Document | Da
 
 
 class MixtureLoader:
-    """Endless micro-batches of one rank, in global order.
+    """Endless iterator over the micro-batches of one rank, in global order.
 
     Args:
-        store: holds the shards and the tokenizer.
+        store: the store with the shards and the tokenizer.
         mix: the mixture.
-        raw: the data that it was made from.
-        micro_batch: sequences of one micro-batch.
-        global_batch: sequences of one optimiser step over all ranks.
-        rank: number of this process.
+        raw: the RawData of the mixture.
+        micro_batch: sequences per micro-batch.
+        global_batch: sequences per optimizer step over all ranks.
+        rank: rank of this process.
         world_size: number of processes.
-        start_sequence: number of the first sequence, a multiple of ``global_batch``.
-        num_workers: worker processes; 0 = a thread of this process (enough for small images).
-        limits: memory and tolerance.
-        cursors: from a former ``state_dict``; spares packing what came before.
+        start_sequence: index of the first sequence, a multiple of ``global_batch``.
+        num_workers: number of worker processes; 0 = a thread in this process (sufficient for small images).
+        limits: limits on memory and damaged samples.
+        cursors: from a previous ``state_dict``; avoids repacking all earlier sequences.
 
     Attributes:
         num_read: samples read so far.
-        num_damaged: samples left out so far.
+        num_damaged: samples skipped so far.
 
     Raises:
-        ConfigurationError: the batch sizes do not divide.
+        ConfigurationError: incompatible batch sizes.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class MixtureLoader:
         self._prepare = MicroBatches(self._opened, collator, self._shape)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Micro-batches from the current position on, without end.
+        """Iterate over micro-batches from the current position, without end.
 
         Raises:
             DataError: too many samples are damaged.
@@ -196,7 +196,7 @@ class MixtureLoader:
             filled.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where to go on: the first sequence of the global batch that was not handed over completely, and cursors into it."""
+        """Return the position to resume from: the start of the first global batch not yet fully consumed, and its cursors."""
         sequence = self._next_sequence()
         return {"sequence": sequence, "cursors": self._opened.plan.cursors(sequence)}
 
@@ -211,31 +211,31 @@ class MixtureLoader:
                 planned = (self._opened.plan[number] for number in range(start, start + self.micro_batch))
                 yield [(source, [tuple(span) for span in spans]) for source, spans in planned]
 
-    def _from_thread(self) -> Generator[Filled, None, None]:
-        def prepare(task: PlainSequences) -> Filled:
+    def _from_thread(self) -> Generator[FilledSlot, None, None]:
+        def prepare(task: PlainSequences) -> FilledSlot:
             slot = np.empty(self._shape.num_bytes, np.uint8)
-            return Filled(slot, self._prepare(task, slot))
+            return FilledSlot(slot, self._prepare(task, slot))
 
         tasks = self._tasks()
         executor = ThreadPoolExecutor(1, thread_name_prefix="mm1-loader")
         try:
-            waiting: deque[Future[Filled]] = deque()
+            waiting: deque[Future[FilledSlot]] = deque()
             while True:
                 while len(waiting) <= self.limits.prefetch_batches:
                     task = next(tasks)
-                    self._prepare.ahead(task)
+                    self._prepare.prefetch(task)
                     waiting.append(executor.submit(prepare, task))
                 yield waiting.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 
-    def _from_workers(self) -> Generator[Filled, None, None]:
+    def _from_workers(self) -> Generator[FilledSlot, None, None]:
         workers = Workers(self._prepare, self.num_workers, self._shape.num_bytes, self.limits.prefetch_batches)
         yield from workers.run(self._tasks())
 
     def _count(self, num_read: int, damaged: Sequence[str]) -> None:
         for message in damaged:
-            log.warning("left out: %s", message)
+            log.warning("skipped: %s", message)
         self.num_read += num_read
         self.num_damaged += len(damaged)
         self._last_damage = damaged[-1] if damaged else self._last_damage
@@ -243,16 +243,18 @@ class MixtureLoader:
         if self.num_read >= self.limits.min_read_samples and share > self.limits.max_damaged_share:
             raise DataError(
                 f"{self.num_damaged} of {self.num_read} samples are damaged, more than the share of "
-                f"{self.limits.max_damaged_share:g} that is put up with; the last one: {self._last_damage}"
+                f"{self.limits.max_damaged_share:g} that is allowed; the last one: {self._last_damage}"
             )
 
 
 def _check_sizes(micro_batch: int, global_batch: int, rank: int, world_size: int, start_sequence: int) -> None:
     if min(micro_batch, global_batch, world_size) < 1 or not 0 <= rank < world_size:
-        raise ConfigurationError(f"loader: micro_batch {micro_batch}, global_batch {global_batch}, rank {rank} of {world_size}")
+        raise ConfigurationError(
+            f"invalid micro_batch {micro_batch}, global_batch {global_batch} or rank {rank} of {world_size}"
+        )
     if global_batch % (world_size * micro_batch):
         raise ConfigurationError(
-            f"global_batch: {global_batch} sequences do not divide into {world_size} ranks with micro-batches of {micro_batch}"
+            f"global_batch: {global_batch} sequences are not divisible by {world_size} ranks x micro_batch {micro_batch}"
         )
     if start_sequence % global_batch:
         raise ConfigurationError(f"start_sequence: {start_sequence} is not a multiple of global_batch {global_batch}")

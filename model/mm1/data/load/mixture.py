@@ -1,8 +1,8 @@
-"""Which source the i-th sequence of a mixture comes from: deterministic, even, with random access.
+"""Source of the i-th sequence of a mixture: deterministic, evenly spread, with random access.
 
-Every source gets its share at every point of the order, not only in the mean: after n sequences it has had n times its weight,
-within one sequence. The rule is earliest deadline first: the k-th sequence of a source with weight w is released at k/w and
-must have come by (k+1)/w, in whole sequences. The pattern repeats after a period, so that any position is looked up directly.
+Every source has its share at every point of the order, not only on average: after n sequences it has had n times its weight
+to within one sequence. The rule is earliest deadline first: the k-th sequence of a source with weight w is released at k/w
+and due by (k+1)/w, in whole sequences. The pattern is periodic, so any position can be looked up directly.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from mm1.config.values import parse_number
 from mm1.errors import ConfigurationError
 
 MAX_PERIOD = 10_000
-"""Longest repeating pattern; weights that need a longer one are rounded to multiples of its inverse."""
+"""Maximum period of the pattern; weights that need a longer one are rounded to multiples of its inverse."""
 
 WEIGHT_PRESETS = {
     "mm1": {"captions": 0.45, "interleaved": 0.45, "text": 0.10},
     "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
 }
-"""Weights by name: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
+"""Presets of weights: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
 SYNTHETIC, CAPTIONS = "synthetic", "captions"
 MAX_DENOMINATOR = 1_000
-MEANT = Fraction(1, 10**7)
+TOLERANCE = Fraction(1, 10**7)
 
 
 class Mixture:
     """An endless order of sources.
 
     Args:
-        weights: one per source, not negative; only their ratios matter.
+        weights: one non-negative weight per source; only their ratios matter.
 
     Attributes:
         shares: the exact share of each source.
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
-        per_period = _whole_numbers(weights)
+        per_period = _sequences_per_period(weights)
         self.period = sum(per_period)
         self.shares = [Fraction(number, self.period) for number in per_period]
         self._sources = _earliest_deadline_first(per_period)
@@ -48,22 +48,22 @@ class Mixture:
         self._before = np.vstack([np.zeros(len(per_period), np.int64), np.cumsum(one_hot, axis=0)])
 
     def locate(self, sequence: int) -> tuple[int, int]:
-        """Source of a sequence, and its number among the sequences of that source."""
-        periods, place = divmod(sequence, self.period)
-        source = int(self._sources[place])
-        return source, periods * int(self._before[-1, source]) + int(self._before[place, source])
+        """Look up the source of a sequence, and its index among the sequences of that source."""
+        periods, position = divmod(sequence, self.period)
+        source = int(self._sources[position])
+        return source, periods * int(self._before[-1, source]) + int(self._before[position, source])
 
     def counts(self, num_sequences: int) -> list[int]:
-        """How many of the first sequences come from each source."""
-        periods, place = divmod(num_sequences, self.period)
-        return [int(count) for count in periods * self._before[-1] + self._before[place]]
+        """Return the number of sequences of each source among the first ``num_sequences``."""
+        periods, position = divmod(num_sequences, self.period)
+        return [int(count) for count in periods * self._before[-1] + self._before[position]]
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """Read ``captions=0.45,interleaved=0.45,text=0.10``, or the name of a preset.
+    """Parse ``captions=0.45,interleaved=0.45,text=0.10`` or the name of a preset.
 
     Raises:
-        ConfigurationError: not of this form, a negative weight, or a name that occurs twice.
+        ConfigurationError: malformed weights, a negative weight, or a duplicate name.
     """
     if text.strip() in WEIGHT_PRESETS:
         return dict(WEIGHT_PRESETS[text.strip()])
@@ -76,23 +76,23 @@ def parse_weights(text: str) -> dict[str, float]:
             weight = -1.0
         if not separator or not name or weight < 0:
             raise ConfigurationError(
-                f"weights: {item!r} is not of the form source=share, for example captions=0.45, nor "
-                f"one of {', '.join(WEIGHT_PRESETS)}"
+                f"weights: expected source=share, for example captions=0.45, or one of "
+                f"{', '.join(WEIGHT_PRESETS)}, got {item!r}"
             )
         if name in weights:
-            raise ConfigurationError(f"weights: {name!r} occurs twice")
+            raise ConfigurationError(f"weights: duplicate source {name!r}")
         weights[name] = weight
     if not sum(weights.values()) > 0:
-        raise ConfigurationError(f"weights: {text!r} sums to nothing; give at least one source a share")
+        raise ConfigurationError(f"weights: the sum of {text!r} is zero; set at least one positive share")
     return weights
 
 
 def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, float]:
-    """Give the source of rewritten captions its share of the weight of captions.
+    """Move a share of the captions' weight to the source of synthetic captions.
 
     Args:
-        weights: of the sources.
-        share: of all captions that are rewritten ones (MM1 2.1: about 7 %); no effect on weights that name the source.
+        weights: weights by source.
+        share: fraction of synthetic captions among all captions (MM1 2.1: about 7 %); ignored if the weights name the source.
     """
     if SYNTHETIC in weights or CAPTIONS not in weights or not share:
         return dict(weights)
@@ -100,11 +100,11 @@ def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, floa
     return {**weights, CAPTIONS: captions * (1 - share), SYNTHETIC: captions * share}
 
 
-def _whole_numbers(weights: Sequence[float]) -> list[int]:
-    """Sequences of each source in one period."""
-    exact = [_simple(weight) for weight in weights]
+def _sequences_per_period(weights: Sequence[float]) -> list[int]:
+    """Compute the number of sequences of each source in one period."""
+    exact = [_simplest_fraction(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not sum(exact) > 0:
-        raise ConfigurationError(f"weights {list(weights)} must not be negative and must not sum to nothing")
+        raise ConfigurationError(f"weights {list(weights)} must not be negative or sum to zero")
     total = sum(exact)
     shares = [weight / total for weight in exact]
     period = lcm(*(share.denominator for share in shares))
@@ -117,11 +117,11 @@ def _whole_numbers(weights: Sequence[float]) -> list[int]:
     return rounded
 
 
-def _simple(weight: float) -> Fraction:
-    """The fraction that a decimal was meant as: 0.333333333 is a third."""
+def _simplest_fraction(weight: float) -> Fraction:
+    """Convert a decimal to the fraction it stands for: 0.333333333 is a third."""
     exact = Fraction(str(weight))
     simple = exact.limit_denominator(MAX_DENOMINATOR)
-    return simple if abs(simple - exact) < MEANT * exact else exact
+    return simple if abs(simple - exact) < TOLERANCE * exact else exact
 
 
 def _earliest_deadline_first(per_period: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -129,9 +129,9 @@ def _earliest_deadline_first(per_period: Sequence[int]) -> np.ndarray[tuple[int]
     active = [source for source, number in enumerate(per_period) if number]
     done = [0] * len(per_period)
     order = np.empty(period, np.int64)
-    for place in range(period):
-        released = (source for source in active if done[source] * period // per_period[source] <= place)
+    for position in range(period):
+        released = (source for source in active if done[source] * period // per_period[source] <= position)
         chosen = min(released, key=lambda source: (-(-(done[source] + 1) * period // per_period[source]), source))
-        order[place] = chosen
+        order[position] = chosen
         done[chosen] += 1
     return order

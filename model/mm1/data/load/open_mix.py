@@ -21,25 +21,25 @@ from mm1.store.base import Store
 
 CACHE_BYTES = 20_000_000_000
 MAX_OPEN_TARS = 64
-"""Tars that are open at once; a window of the order touches few."""
+"""Maximum number of open tars; a window of the order touches few."""
 
 
 @dataclass
 class OpenMix:
-    """A mixture that can be read."""
+    """A mixture opened for reading."""
 
     mix: DataMix
     plan: MixturePlan
     tokenizer: TextTokenizer
     readers: dict[int, list[ShardReader]]
-    """Source -> its shards, in the plan's order."""
+    """Source -> readers of its shards, in the plan's order."""
     _recent: OrderedDict[tuple[int, int], ShardReader] = field(default_factory=OrderedDict)
 
     def read(self, source: int, shard: int, row: int) -> Sample:
-        """A sample with its images.
+        """Read a sample with its images.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the sample is damaged.
         """
         reader = self._recent[source, shard] = self.readers[source][shard]
         self._recent.move_to_end((source, shard))
@@ -47,17 +47,17 @@ class OpenMix:
             self._recent.popitem(last=False)[1].close()
         return reader.read(row)
 
-    def ahead(self, source: int, shard: int, row: int) -> None:
-        """A sample will be read soon."""
-        self.readers[source][shard].ahead(row)
+    def prefetch(self, source: int, shard: int, row: int) -> None:
+        """Prefetch a sample."""
+        self.readers[source][shard].prefetch(row)
 
     def num_tokens(self, source: int, shard: int, row: int) -> int:
-        """Tokens of a sample as the index has them, image tokens included."""
+        """Return the number of tokens of a sample according to the index, including image tokens."""
         index = self.readers[source][shard].index
         return int(index.num_text_tokens[row]) + int(index.num_images[row]) * self.mix.image_tokens
 
     def decoded_bytes(self) -> int:
-        """Memory that all samples of the mixture take when decoded, about."""
+        """Estimate the memory for all decoded samples of the mixture."""
         image_bytes = 3 * self.mix.image_size_px**2
         tokens = sum(source.num_text_tokens + source.num_images * self.mix.image_tokens for source in self.mix.sources)
         images = sum(source.num_images for source in self.mix.sources)
@@ -66,16 +66,16 @@ class OpenMix:
 
 
 def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_BYTES) -> OpenMix:
-    """Open a mixture.
+    """Open a mixture for reading.
 
     Args:
-        store: holds the shards and the tokenizer.
+        store: the store with the shards and the tokenizer.
         mix: the mixture.
-        raw: the data that it was made from.
-        cache_bytes: of a store in a bucket, kept on this machine at most.
+        raw: the RawData of the mixture.
+        cache_bytes: maximum size of the local cache, for stores in a bucket.
 
     Raises:
-        DataError: the two manifests do not belong together, or an index cannot be read.
+        DataError: the manifests do not belong together, or an index cannot be read.
     """
     if mix.raw != digest_of_manifest(raw):
         raise DataError(f"the mixture was made from RawData {mix.raw[:12]}, not from {digest_of_manifest(raw)[:12]}")
@@ -84,18 +84,18 @@ def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_
         for number, source in enumerate(mix.sources)
         if source.weight
     }
-    plan = make_plan(mix, {number: [reader.index for reader in found] for number, found in readers.items()})
+    plan = make_plan(mix, {number: [reader.index for reader in shard_readers] for number, shard_readers in readers.items()})
     return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
 
 
 def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> MixturePlan:
-    """The plan of a mixture.
+    """Create the plan of a mixture.
 
     Args:
         mix: the mixture.
-        indexes: of the shards of each source that has a weight.
+        indexes: shard indexes of each source with a non-zero weight.
     """
-    streams = {number: source_stream(mix, number, found) for number, found in indexes.items()}
+    streams = {number: source_stream(mix, number, shard_indexes) for number, shard_indexes in indexes.items()}
     if mix.one_source:
         shares = [source.share for source in mix.sources]
         return MixturePlan(Mixture(shares), [streams.get(number) for number in range(len(mix.sources))])
@@ -107,13 +107,13 @@ def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> Mixt
         limits_of(mix),
         mixed,
         drop_long=mix.long_documents == "drop",
-        places=[place for stream in streams.values() for place in stream.places],
+        places=[shard_place for stream in streams.values() for shard_place in stream.places],
     )
     return MixturePlan(None, [together])
 
 
 def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> SourceStream:
-    """The packed sequences of one source alone."""
+    """Create the packed sequences of a single source."""
     name = mix.sources[number].name
     return SourceStream(
         name,
@@ -126,18 +126,18 @@ def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> S
 
 
 def limits_of(mix: DataMix) -> PackingLimits:
-    """The limits of a mixture's sequences."""
+    """Return the limits on the mixture's sequences."""
     return PackingLimits(sequence_length=mix.sequence_length, max_images=mix.max_images, image_tokens=mix.image_tokens)
 
 
 def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
-    """The shards of a source that enter a mixture.
+    """List the shards of a source that are part of a mixture.
 
     Raises:
-        DataError: the data have no such source, or a shard that the mixture names is not among them.
+        DataError: the data lack the source, or a shard named by the mixture.
     """
     if source.name not in raw.sources:
-        raise DataError(f"the mixture names the source {source.name!r}, which its data do not have")
+        raise DataError(f"the mixture's source {source.name!r} is not in its data")
     shards = {shard.tar.sha256: shard for shard in raw.sources[source.name].shards}
     if source.shards is None:
         return list(shards.values())
@@ -149,24 +149,24 @@ def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
 
 
 def open_indexes(store: Store, raw: RawData, source: MixSource) -> list[ShardIndex]:
-    """The indexes of the shards of a source that enter a mixture.
+    """Read the indexes of a source's shards that are part of a mixture.
 
     Raises:
-        DataError: an index cannot be read, or is that of another tar.
+        DataError: an index cannot be read, or belongs to another tar.
     """
     return [ShardIndex(store.local_path(shard.index), shard.name, shard.tar) for shard in shards_of(store, raw, source)]
 
 
 def open_shards(store: Store, shards: Sequence[Shard], cache_bytes: int = CACHE_BYTES) -> list[ShardReader]:
-    """Readers over shards; their indexes are read at once, the tars when a sample is wanted.
+    """Create readers of shards; indexes are read immediately, tars when a sample is read.
 
     Args:
-        store: where they are. From a bucket, blocks are read by ranges and kept in the store's folder on this machine.
-        shards: which.
-        cache_bytes: size of that folder at most.
+        store: the store with the shards. Blocks from a bucket are read by ranges and cached in the store's local folder.
+        shards: the shards to open.
+        cache_bytes: maximum size of the cache.
 
     Raises:
-        DataError: an index cannot be read, or is that of another tar.
+        DataError: an index cannot be read, or belongs to another tar.
     """
     cache = None if store.is_local else BlockCache(store, store.block_folder, cache_bytes)
     return [

@@ -1,8 +1,8 @@
 """The endless order of a source's samples: epochs, windows of shards, shuffled rows.
 
-Each epoch shuffles the shards, cuts that order into windows of neighbouring shards, and shuffles the samples within a window.
-So an epoch gives every sample exactly once, any window can be worked out alone, and reading touches only a few shards at
-a time, however large the source is.
+Each epoch shuffles the shards, splits them into windows of adjacent shards, and shuffles the samples within each window.
+An epoch therefore visits every sample exactly once, any window can be computed on its own, and reading touches only a few
+shards at a time, however large the source is.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 from mm1.data.load.mixture import Mixture
 
 WINDOW_SAMPLES = 16_384
-"""Samples that a window holds at least (an epoch's remainder goes to its last window)."""
+"""Minimum number of samples in a window (the remainder of an epoch is added to its last window)."""
 
 Rows = tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]
 
 
 class SampleOrder:
-    """Order of one source.
+    """Sample order of one source.
 
     Args:
         name: the source's name; sources of one mixture are shuffled independently.
-        num_samples: samples of each shard.
+        num_samples: samples per shard.
         seed: the mixture's order seed.
-        window_samples: samples of a window at least.
+        window_samples: minimum number of samples in a window.
     """
 
     def __init__(self, name: str, num_samples: Sequence[int], seed: int, window_samples: int = WINDOW_SAMPLES) -> None:
@@ -39,14 +39,14 @@ class SampleOrder:
         self._windows = lru_cache(maxsize=2)(self._cut)
 
     def num_windows(self, epoch: int) -> int:
-        """Windows of an epoch."""
+        """Return the number of windows in an epoch."""
         return len(self._windows(epoch))
 
     def rows(self, epoch: int, window: int) -> Rows:
-        """Samples of a window in their order.
+        """List the samples of a window, in order.
 
         Returns:
-            Shard numbers and row numbers (samples,).
+            Shard indices and row indices (samples,).
         """
         shards = self._windows(epoch)[window]
         shard_of = np.repeat(np.asarray(shards), [self.num_samples[shard] for shard in shards])
@@ -55,14 +55,14 @@ class SampleOrder:
         return shard_of[permutation], row_of[permutation]
 
     def take(self, start: int, count: int) -> Rows:
-        """Some samples of the endless order.
+        """Take consecutive samples of the endless order.
 
         Args:
-            start: number of the first one; an epoch has ``sum(num_samples)``.
-            count: how many.
+            start: index of the first sample; an epoch has ``sum(num_samples)``.
+            count: number of samples.
 
         Returns:
-            Shard numbers and row numbers (count,).
+            Shard indices and row indices (count,).
         """
         shards, rows = [], []
         epoch, skip = divmod(start, sum(self.num_samples))
@@ -102,12 +102,12 @@ class SampleOrder:
 
 
 class MixedOrder:
-    """Samples of several sources, taken in turn: the order of one stream whose sequences hold documents of any source.
+    """Interleaved samples of several sources: the order of a single stream whose sequences mix sources.
 
     Args:
-        orders: of the sources; their shards are numbered one source after the other.
-        mixture: which source the i-th sample is of.
-        window_samples: samples of a window.
+        orders: orders of the sources; shards are numbered consecutively over the sources.
+        mixture: source of the i-th sample.
+        window_samples: samples per window.
     """
 
     def __init__(self, orders: Sequence[SampleOrder], mixture: Mixture, window_samples: int = WINDOW_SAMPLES) -> None:
@@ -117,17 +117,17 @@ class MixedOrder:
         self._first_shard = np.cumsum([0, *(len(order.num_samples) for order in self.orders)])
 
     def num_windows(self, epoch: int) -> int:
-        """Windows of an epoch: sources are repeated each for itself, so there is one epoch without end."""
+        """Return the number of windows in an epoch: sources repeat independently, so there is a single endless epoch."""
         return sys.maxsize
 
     def rows(self, epoch: int, window: int) -> Rows:
-        """Samples of a window in their order; see :meth:`SampleOrder.rows`."""
+        """List the samples of a window, in order; see :meth:`SampleOrder.rows`."""
         start = window * self.window_samples
         before = self.mixture.counts(start)
-        sources = np.fromiter((self.mixture.locate(start + place)[0] for place in range(self.window_samples)), np.int64)
+        sources = np.fromiter((self.mixture.locate(start + position)[0] for position in range(self.window_samples)), np.int64)
         shards, rows = np.empty(len(sources), np.int64), np.empty(len(sources), np.int64)
         for source, order in enumerate(self.orders):
-            here = sources == source
-            found_shards, found_rows = order.take(before[source], int(here.sum()))
-            shards[here], rows[here] = found_shards + self._first_shard[source], found_rows
+            mask = sources == source
+            found_shards, found_rows = order.take(before[source], int(mask.sum()))
+            shards[mask], rows[mask] = found_shards + self._first_shard[source], found_rows
         return shards, rows

@@ -1,10 +1,10 @@
-"""Packing documents into sequences under two limits: tokens and images (MM1: 4096 and 16). Works on lengths only.
+"""Packing of documents into sequences under limits on tokens and images (MM1: 4096 and 16). Uses lengths only.
 
     lengths of documents in order -> cut_document (those longer than a sequence) -> pack -> groups of spans, one per sequence
 
-``pack`` keeps a pool of waiting spans. A sequence starts with the one that has waited longest, so that the delay is bounded;
-then the span is taken that leaves images and tokens in the pool's own proportion, so that neither limit is reached much
-before the other. With one binding limit that is best fit.
+``pack`` keeps a pool of waiting spans. A sequence starts with the span that has waited longest, which bounds the delay.
+Then it repeatedly adds the span that keeps images and tokens in the pool's own proportion, so that neither limit is
+reached much earlier than the other. With one binding limit, this is best fit.
 """
 
 from __future__ import annotations
@@ -19,62 +19,62 @@ from mm1.data.sample import IMAGE_PLACE
 from mm1.errors import ConfigurationError
 
 POOL = 128
-"""Waiting spans; a span is out after at most as many sequences."""
+"""Number of waiting spans; no span waits for more sequences than this."""
 FULLNESS = 0.25
-"""How much a fuller sequence counts against a better proportion."""
+"""Weight of a fuller sequence relative to a better proportion."""
 WAITING = 1e-10
-"""What each place in the queue counts against a span: only among spans that are equal otherwise."""
+"""Penalty per position in the queue; it only breaks ties between otherwise equal spans."""
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class PackingLimits(Config):
-    """What a sequence holds at most."""
+    """Limits of a sequence."""
 
     sequence_length: int
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     max_images: int
-    """Images of a sequence at most."""
+    """Maximum images per sequence."""
     image_tokens: int
-    """Tokens that stand for one image."""
+    """Tokens per image."""
 
     def check(self) -> PackingLimits:
-        """Refuse limits under which an image and a word do not fit into a sequence.
+        """Check that a sequence can hold at least an image and a word.
 
         Raises:
-            ConfigurationError: they do not.
+            ConfigurationError: it cannot.
         """
         if min(self.sequence_length, self.max_images, self.image_tokens) < 1:
             raise ConfigurationError("sequence_length, max_images and image_tokens must be at least 1")
         if self.sequence_length < self.image_tokens + 2:
             raise ConfigurationError(
-                f"sequence_length: {self.sequence_length} tokens do not hold a word and an image "
+                f"sequence_length: {self.sequence_length} tokens cannot hold a word and an image "
                 f"of image_tokens={self.image_tokens}"
             )
         return self
 
 
 class Span(NamedTuple):
-    """Tokens of a document that go into one sequence, from ``start`` to ``stop``."""
+    """Tokens of a document in one sequence, from ``start`` to ``stop``."""
 
     start: int
-    """First token, in the document's tokens with all image tokens."""
+    """First token, counted in the document's tokens including image tokens."""
     stop: int
-    """After its last token."""
+    """One past the last token."""
     num_images: int
 
 
 def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Span]:
-    """Cut a document that is longer than a sequence.
+    """Split a document that is longer than a sequence.
 
-    Cuts fall between parts where possible, and never inside an image. Images that would end a span go with the text that
-    follows them. Only a text that no sequence can hold behind its images is cut inside.
+    Splits are between parts if possible, and never inside an image. Images at the end of a span move to the text that follows
+    them. A text is split only if it does not fit into a sequence after its images.
 
     Args:
-        parts: tokens of each text part, -1 for an image, without the end-of-document token.
-        limits: of a sequence.
+        parts: tokens of each text part, -1 for an image; excludes the end-of-document token.
+        limits: limits of a sequence.
 
     Returns:
-        Pieces in order; together they hold every token, the end-of-document token included, once.
+        Pieces in order; together they contain every token exactly once, including the end-of-document token.
     """
     cuts: list[Span] = []
     position = start = images = 0
@@ -92,12 +92,12 @@ def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Span]:
         tokens = limits.image_tokens if is_image else length
         overflows = position + tokens - start > limits.sequence_length or images + is_image > limits.max_images
         if overflows and text_end > start:
-            close(text_end, images_at_text_end)  # before the images that lead up to here
+            close(text_end, images_at_text_end)  # before the images preceding this part
             overflows = position + tokens - start > limits.sequence_length or images + is_image > limits.max_images
         if overflows and is_image:
-            close(position, images)  # nothing but images: a full span of them
+            close(position, images)  # only images: a full span of them
             overflows = False
-        while overflows:  # a text that does not fit, behind the images that it belongs to, if any
+        while overflows:  # a text that does not fit after its images, if any
             taken = limits.sequence_length - (position - start)
             position, tokens = position + taken, tokens - taken
             close(position, images)
@@ -115,38 +115,38 @@ def pack(tokens: Lengths, images: Lengths, limits: PackingLimits, pool: int = PO
     """Group spans into sequences.
 
     Args:
-        tokens: tokens of each span (spans,), image tokens included, none above the limit.
-        images: images of each span (spans,), none above the limit.
-        limits: of a sequence.
-        pool: spans that wait at most.
+        tokens: tokens per span (spans,), including image tokens, none above the limit.
+        images: images per span (spans,), none above the limit.
+        limits: limits of a sequence.
+        pool: maximum number of waiting spans.
 
     Yields:
-        The numbers of the spans of one sequence; over all sequences each number once.
+        The indices of the spans in one sequence; every index occurs exactly once overall.
     """
     count = len(tokens)
     size = min(pool, count)
-    number_W = np.arange(size)  # W = places of the pool; what is taken is replaced in place
+    number_W = np.arange(size)  # W = slots of the pool; a chosen span is replaced in its slot
     tokens_W, images_W = tokens[:size].astype(np.int64), images[:size].astype(np.int64)
-    all_tokens, all_images = tokens.tolist(), images.tolist()  # single ones are quicker to get from a list
+    all_tokens, all_images = tokens.tolist(), images.tolist()  # lists are faster for access to single items
     waiting_tokens, waiting_images, following, left = sum(all_tokens[:size]), sum(all_images[:size]), size, count
     while left:
         chosen = _fill(number_W, tokens_W, images_W, waiting_images / max(waiting_tokens, 1), limits)
-        numbers = [int(number_W[place]) for place in chosen]
+        numbers = [int(number_W[slot]) for slot in chosen]
         yield numbers
         left -= len(chosen)
-        for place, number in zip(chosen, numbers, strict=True):
+        for slot, number in zip(chosen, numbers, strict=True):
             waiting_tokens -= all_tokens[number]
             waiting_images -= all_images[number]
             if following < count:
                 waiting_tokens += all_tokens[following]
                 waiting_images += all_images[following]
-                tokens_W[place], images_W[place] = all_tokens[following], all_images[following]
-            number_W[place] = following  # of an empty place: behind all, and its tokens fit nowhere
+                tokens_W[slot], images_W[slot] = all_tokens[following], all_images[following]
+            number_W[slot] = following  # an empty slot: last in the queue, with tokens that never fit
             following += 1
 
 
 def _fill(number_W: Lengths, tokens_W: Lengths, images_W: Lengths, rate: float, limits: PackingLimits) -> list[int]:
-    """Places in the pool that make up the next sequence, the one that has waited longest first; they end up fitting nowhere."""
+    """Choose the pool slots of the next sequence, starting with the longest-waiting span; they no longer fit anywhere."""
     first = int(number_W.argmin())
     chosen = [first]
     room_tokens, room_images = limits.sequence_length - int(tokens_W[first]), limits.max_images - int(images_W[first])
@@ -155,7 +155,7 @@ def _fill(number_W: Lengths, tokens_W: Lengths, images_W: Lengths, rate: float, 
     if misfits_W.all():
         return chosen
     rate = max(rate, 1e-9)
-    # how far a span is from the proportion of the pool; what its length counts for it, and among equals how long it has waited
+    # distance from the pool's proportion; bonus for length and, as a tiebreaker, for waiting time
     excess_W = images_W - tokens_W * rate
     merit_W = tokens_W * (FULLNESS * limits.max_images / limits.sequence_length) - (number_W - number_W[first]) * WAITING
     while True:

@@ -1,9 +1,9 @@
-"""The plan of a mixture: sequence number -> the spans of documents in it. A pure function; reads indexes, never samples.
+"""The plan of a mixture: sequence number -> its document spans. A pure function that reads indexes, never samples.
 
     i -> Mixture: (source, its j-th sequence) -> SourceStream: window of SampleOrder -> cut, pack -> spans
 
-To find sequence j of a source, the windows before its own must have been packed (lengths only, some microseconds a sample).
-A *cursor* remembers where a window begins, so that a resumed loader starts there at once.
+Finding sequence j of a source requires packing all earlier windows (lengths only, some microseconds per sample). A *cursor*
+records the start of a window, so a resumed loader can start there directly.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ class SampleSpan(NamedTuple):
     shard: int
     row: int
     start: int
-    """First token, in the document's tokens with all image tokens."""
+    """First token, counted in the document's tokens including image tokens."""
     stop: int
     num_images: int
     source: int
-    """Which of the mixture's sources the document is of."""
+    """Index of the document's source in the mixture."""
 
 
 class PlannedSequence(NamedTuple):
-    """What goes into one sequence."""
+    """Content of one sequence."""
 
     source: int
-    """Its source; of a sequence of several sources the one with most tokens."""
+    """Its source; for a sequence of several sources, the one with the most tokens."""
     spans: list[SampleSpan]
 
 
 class Cursor(NamedTuple):
-    """The beginning of a window."""
+    """Start of a window."""
 
     epoch: int
     window: int
     first: int
-    """Number of the window's first sequence within its source."""
+    """Index of the window's first sequence within its source."""
 
 
 class SourceStream:
@@ -57,11 +57,11 @@ class SourceStream:
 
     Args:
         name: the source's name.
-        indexes: of its shards.
-        limits: of a sequence.
+        indexes: indexes of its shards.
+        limits: limits of a sequence.
         order: order of its samples.
-        drop_long: leave documents out that are longer than a sequence, in place of cutting them.
-        places: of each shard, its source and its number there.
+        drop_long: drop documents longer than a sequence instead of splitting them.
+        places: source and index within the source, for each shard.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SourceStream:
         self.order = order
         self.drop_long = drop_long
         self.places = list(places or ((0, shard) for shard in range(len(self.indexes))))
-        self._shard_of = {place: shard for shard, place in enumerate(self.places)}
+        self._shard_of = {location: shard for shard, location in enumerate(self.places)}
         self.num_samples = sum(map(len, self.indexes))
         if not self.num_samples:
             raise DataError(f"source {name}: no samples")
@@ -94,20 +94,20 @@ class SourceStream:
 
     @property
     def num_long(self) -> int:
-        """Documents that no sequence holds as a whole."""
+        """Number of documents that do not fit into one sequence."""
         return sum(int(self._too_long(*self._lengths(index)).sum()) for index in self.indexes)
 
     def seek(self, cursor: Cursor) -> None:
-        """Go on from a remembered window instead of packing all before it."""
+        """Continue from a recorded window instead of packing everything before it."""
         self._cursors = [cursor]
         self._window = None
 
     def cursor(self, number: int) -> Cursor:
-        """The window in which a sequence lies."""
+        """Return the cursor to the window that contains a sequence."""
         return self._find(number).cursor
 
     def sequence(self, number: int) -> list[SampleSpan]:
-        """The spans of the source's sequence ``number``."""
+        """List the spans of the source's sequence ``number``."""
         window = self._find(number)
         rows = window.sequence(number - window.cursor.first)
         return [
@@ -116,7 +116,7 @@ class SourceStream:
         ]
 
     def is_cut(self, span: SampleSpan) -> bool:
-        """Whether a span is only a part of its document."""
+        """Whether a span is only part of its document."""
         index = self.indexes[self._shard_of[span.source, span.shard]]
         tokens = int(index.num_text_tokens[span.row]) + int(index.num_images[span.row]) * self.limits.image_tokens
         return span.stop - span.start < tokens
@@ -125,8 +125,8 @@ class SourceStream:
         if number < self._cursors[0].first:
             self._cursors = [Cursor(0, 0, 0)]
         if self._window is None or number < self._window.cursor.first:
-            known = max(cursor for cursor in self._cursors if cursor.first <= number)
-            self._window = self._pack(known)
+            nearest = max(cursor for cursor in self._cursors if cursor.first <= number)
+            self._window = self._pack(nearest)
         while not self._window.reaches(number - self._window.cursor.first):
             epoch, window, first = self._window.cursor
             last = window + 1 == self.order.num_windows(epoch)
@@ -139,9 +139,9 @@ class SourceStream:
         shards, rows = self.order.rows(cursor.epoch, cursor.window)
         tokens, images = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for shard in np.unique(shards).tolist():
-            here = shards == shard
+            mask = shards == shard
             all_tokens, all_images = self._lengths(self.indexes[shard])
-            tokens[here], images[here] = all_tokens[rows[here]], all_images[rows[here]]
+            tokens[mask], images[mask] = all_tokens[rows[mask]], all_images[rows[mask]]
         table = np.stack([shards, rows, np.zeros_like(rows), tokens, images], axis=1)
         too_long = self._too_long(tokens, images)
         if self.drop_long:
@@ -151,7 +151,7 @@ class SourceStream:
         return _PackedWindow(cursor, table, self.limits)
 
     def _lengths(self, index: ShardIndex) -> tuple[Lengths, Lengths]:
-        """Tokens, image tokens included, and images of a shard's documents."""
+        """Return the tokens (including image tokens) and images of a shard's documents."""
         images = index.num_images.astype(np.int64)
         return index.num_text_tokens + images * self.limits.image_tokens, images
 
@@ -160,16 +160,16 @@ class SourceStream:
 
     def _cut(self, table: np.ndarray[Any, np.dtype[np.int64]], too_long: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
         tables, after = [], 0
-        for place in too_long:
-            shard, row = int(table[place, 0]), int(table[place, 1])
+        for index in too_long:
+            shard, row = int(table[index, 0]), int(table[index, 1])
             cuts: list[Span] = cut_document(self.indexes[shard].parts(row), self.limits)
-            tables += [table[after:place], np.asarray([(shard, row, *cut) for cut in cuts], np.int64)]
-            after = place + 1
+            tables += [table[after:index], np.asarray([(shard, row, *cut) for cut in cuts], np.int64)]
+            after = index + 1
         return np.concatenate([*tables, table[after:]])
 
 
 class _PackedWindow:
-    """The sequences of a window, packed as far as they were asked for."""
+    """The sequences of a window, packed on demand."""
 
     def __init__(self, cursor: Cursor, table: np.ndarray[Any, np.dtype[np.int64]], limits: PackingLimits) -> None:
         self.cursor = cursor
@@ -177,24 +177,24 @@ class _PackedWindow:
         self._table = table
         self._packing = pack(table[:, 3] - table[:, 2], table[:, 4], limits)
 
-    def reaches(self, place: int) -> bool:
-        """Whether the window has a sequence of that place."""
-        if place >= len(self.groups):
-            self.groups += islice(self._packing, place + 1 - len(self.groups))
-        return place < len(self.groups)
+    def reaches(self, index: int) -> bool:
+        """Whether the window has a sequence with this index."""
+        if index >= len(self.groups):
+            self.groups += islice(self._packing, index + 1 - len(self.groups))
+        return index < len(self.groups)
 
-    def sequence(self, place: int) -> list[list[int]]:
-        """Shard, row, start, stop, images of each span."""
-        rows: list[list[int]] = self._table[self.groups[place]].tolist()
+    def sequence(self, index: int) -> list[list[int]]:
+        """Return shard, row, start, stop and number of images of each span."""
+        rows: list[list[int]] = self._table[self.groups[index]].tolist()
         return rows
 
 
 class MixturePlan:
-    """The endless sequences of a mixture. Safe to use from several threads.
+    """The endless sequences of a mixture. Thread-safe.
 
     Args:
-        mixture: order of the sources; None for one stream whose sequences hold documents of several sources.
-        streams: one per source, None for a source of weight zero; or the one stream.
+        mixture: order of the sources; None for a single stream whose sequences mix sources.
+        streams: one per source, None for a source of weight zero; or the single stream.
     """
 
     def __init__(self, mixture: Mixture | None, streams: Sequence[SourceStream | None]) -> None:
@@ -203,28 +203,28 @@ class MixturePlan:
         self._lock = threading.Lock()
 
     def __getitem__(self, number: int) -> PlannedSequence:
-        source, place = self.mixture.locate(number) if self.mixture else (0, number)
+        source, index = self.mixture.locate(number) if self.mixture else (0, number)
         stream = self.streams[source]
         if stream is None:
             raise DataError(f"source {source} has no data")
         with self._lock:
-            spans = stream.sequence(place)
+            spans = stream.sequence(index)
         return PlannedSequence(source if self.mixture else _main_source(spans), spans)
 
     def is_cut(self, span: SampleSpan) -> bool:
-        """Whether a span is only a part of its document."""
+        """Whether a span is only part of its document."""
         stream = self.streams[span.source if self.mixture else 0]
         return stream is not None and stream.is_cut(span)
 
     def cursors(self, number: int) -> dict[str, list[int]]:
-        """Where each source stands when sequence ``number`` comes next: plain data for a checkpoint."""
+        """Return the cursor of each source at sequence ``number``: plain data for a checkpoint."""
         with self._lock:
             counts = self.mixture.counts(number) if self.mixture else [number]
             places = zip(self.streams, counts, strict=True)
-            return {stream.name: list(stream.cursor(place)) for stream, place in places if stream}
+            return {stream.name: list(stream.cursor(position)) for stream, position in places if stream}
 
     def seek(self, cursors: Mapping[str, Sequence[int]]) -> None:
-        """Go on from remembered cursors; what they say is only a short cut, the order does not depend on them."""
+        """Continue from recorded cursors; they are only a shortcut and do not affect the order."""
         with self._lock:
             for stream in filter(None, self.streams):
                 if stream.name in cursors:

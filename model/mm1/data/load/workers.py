@@ -1,10 +1,10 @@
-"""Worker processes that fill slots of shared memory, and hand them over without copying.
+"""Worker processes that fill slots of shared memory, which are passed to the consumer without copying.
 
     task i -> worker i mod n: prepare(task, slot) -> result -> in the order of the tasks -> consumer -> slot is free again
 
-The slots are one anonymous shared mapping, made before the processes are forked: it has no name, so nothing of it can be left
-behind, however the processes end. A slot is free again when the array that was handed over is garbage collected; a consumer
-that keeps many of them gets copies instead. Workers end when their parent does.
+The slots are one anonymous shared mapping, created before the processes are forked. It has no name, so nothing is left behind,
+however the processes end. A slot is free again when the array passed to the consumer is garbage collected; a consumer that
+keeps too many of them gets copies instead. Workers exit with their parent.
 """
 
 from __future__ import annotations
@@ -32,23 +32,21 @@ log = logging.getLogger(__name__)
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 LEASED = 4
-"""Slots that the consumer may hold at once; a trainer holds the micro-batches of one step."""
-PARENT_CHECKED_S = 5.0
-"""How often an idle worker looks whether its parent is still there (its pipe says so at once, unless others hold it open)."""
+"""Number of slots that the consumer may hold at once; a trainer holds the micro-batches of one step."""
 
 
 class Prepare(Protocol):
-    """What workers do."""
+    """The work of a worker process."""
 
     def __call__(self, task: Any, slot: Bytes) -> Any:
-        """Fill a slot; what is returned travels through a pipe, so it should be small."""
+        """Fill a slot. The return value is sent through a pipe, so it should be small."""
 
-    def ahead(self, task: Any) -> None:
-        """A task that will come soon: fetch what it needs. Called in a thread beside."""
+    def prefetch(self, task: Any) -> None:
+        """Prefetch data for an upcoming task. Called on a background thread."""
 
 
-class Filled(NamedTuple):
-    """A task that was done."""
+class FilledSlot(NamedTuple):
+    """A finished task."""
 
     slot: Bytes
     """The slot, or a copy of it."""
@@ -56,54 +54,56 @@ class Filled(NamedTuple):
 
 
 class WorkerDied(DataError):
-    """A worker process ended without a word."""
+    """A worker process exited without reporting an error."""
 
 
 class Workers:
-    """Forked processes with slots.
+    """A pool of forked processes with shared slots.
 
     Args:
-        prepare: does a task.
-        num_workers: processes.
+        prepare: performs a task.
+        num_workers: number of processes.
         slot_bytes: size of a slot.
-        ahead: tasks that wait at each worker, besides the one that it does.
-        leased: slots that the consumer may hold.
+        ahead: tasks queued per worker, in addition to the current one.
+        leased: number of slots that the consumer may hold.
     """
 
     def __init__(self, prepare: Prepare, num_workers: int, slot_bytes: int, ahead: int, leased: int = LEASED) -> None:
         self.leased = leased
-        self._waiting_most = num_workers * (1 + ahead)
-        per_worker = 1 + ahead + leased  # what is never used takes no memory
+        self._max_waiting = num_workers * (1 + ahead)
+        per_worker = 1 + ahead + leased  # unused slots take no memory
         self._memory = mmap.mmap(-1, num_workers * per_worker * slot_bytes)  # anonymous and shared
-        # each worker has its own, so that it maps their pages once; used last, used next, as it may still be in the caches
+        # each worker has its own slots, so it maps their pages only once; last in, first out: more likely cached
         self._free = [deque(range(first, first + per_worker)) for first in range(0, num_workers * per_worker, per_worker)]
         self._per_worker = per_worker
         self._slot_bytes = slot_bytes
         self._held = 0
-        self._lock = threading.RLock()  # a slot may come back while its own thread holds it: garbage is collected anywhere
+        self._lock = threading.RLock()  # reentrant: garbage collection may return a slot at any point
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
-        context = multiprocessing.get_context("fork")  # what prepare holds is there at once
+        context = multiprocessing.get_context("fork")  # the state of prepare is inherited without pickling
         for _ in range(num_workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=self._work, args=(prepare, theirs, [*self._connections, ours]), daemon=True)
+            parent_end, worker_end = context.Pipe()
+            process = context.Process(
+                target=self._work, args=(prepare, worker_end, [*self._connections, parent_end]), daemon=True
+            )
             process.start()
-            theirs.close()
-            self._connections.append(ours)
+            worker_end.close()
+            self._connections.append(parent_end)
             self._processes.append(process)
 
-    def run(self, tasks: Iterator[Any]) -> Generator[Filled, None, None]:
-        """Do tasks; results come in the order of the tasks. Ends the workers at its end.
+    def run(self, tasks: Iterator[Any]) -> Generator[FilledSlot, None, None]:
+        """Run tasks and yield results in the order of the tasks. Stops the workers at the end.
 
         Raises:
             WorkerDied: a worker was killed.
-            Mm1Error: what a worker raised.
+            Mm1Error: raised by a worker.
         """
         waiting: deque[tuple[int, int]] = deque()
         number, more = 0, True
         try:
             while True:
-                while more and len(waiting) < self._waiting_most:
+                while more and len(waiting) < self._max_waiting:
                     try:
                         task = next(tasks)
                     except StopIteration:
@@ -118,23 +118,23 @@ class Workers:
                     return
                 worker, slot = waiting.popleft()
                 result = self._receive(worker)
-                yield Filled(self._hand_over(slot), result)
+                yield FilledSlot(self._to_consumer(slot), result)
         finally:
             self.close()
 
     def close(self) -> None:
-        """End the workers; batches that are still held stay valid."""
+        """Stop the workers; batches still in use remain valid."""
         for connection in self._connections:
             connection.close()
         for process in self._processes:
-            process.kill()  # they have nothing to save
+            process.kill()  # workers have no state to save
         for process in self._processes:
             process.join()
 
     def _array(self, slot: int) -> Bytes:
         return np.frombuffer(self._memory, np.uint8, self._slot_bytes, slot * self._slot_bytes)
 
-    def _hand_over(self, slot: int) -> Bytes:
+    def _to_consumer(self, slot: int) -> Bytes:
         array = self._array(slot)
         if self._held >= self.leased:
             copy = array.copy()
@@ -142,10 +142,10 @@ class Workers:
             return copy
         with self._lock:
             self._held += 1
-        weakref.finalize(array, self._give_back, slot)
+        weakref.finalize(array, self._release, slot)
         return array
 
-    def _give_back(self, slot: int) -> None:
+    def _release(self, slot: int) -> None:
         with self._lock:
             self._held -= 1
         self._free[slot // self._per_worker].append(slot)
@@ -173,18 +173,18 @@ class Workers:
         process = self._processes[worker]
         process.join(timeout=5)
         code = process.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
-        hint = "; it may have been out of memory: fewer workers need less" if code == -signal.SIGKILL else ""
+        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exited with code {code}"
+        hint = "; it may have run out of memory; use fewer workers" if code == -signal.SIGKILL else ""
         raise WorkerDied(f"loader worker {worker} {how}{hint}")
 
     # -- in the worker ------------------------------------------------------------------------------------------------
 
     def _work(self, prepare: Prepare, connection: Connection, others: list[Connection]) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # handled by the parent
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tokenizer's threads do not exist in a forked process
-        gc.freeze()  # what was inherited stays as it is: to collect it would copy its pages
-        for other in others:  # the parent's ends: held open here, they would hide its death from the other workers
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tokenizer's threads do not survive a fork
+        gc.freeze()  # collecting inherited objects would copy their pages
+        for other in others:  # the parent's ends: if they stayed open, other workers would not notice its death
             other.close()
         tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         machine.exit_with_parent(os.getppid())
@@ -197,17 +197,17 @@ class Workers:
                 connection.send((None, error))
             except BrokenPipeError:
                 return
-            except BaseException as error:  # the parent must hear of it, whatever it is
+            except BaseException as error:  # every error must be reported to the parent
                 connection.send((None, DataError(f"loader worker failed: {type(error).__name__}: {error}")))
                 raise
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Any], prepare: Prepare) -> None:
-    """Take tasks from the pipe as they come, so that what they need can be fetched before their turn."""
+    """Read tasks from the pipe as they arrive, so their data can be prefetched."""
     while True:
         try:
             message = connection.recv()
         except (EOFError, OSError):
-            os._exit(0)  # the parent has closed the pipe, or is no more
-        prepare.ahead(message[1])
+            os._exit(0)  # the parent has closed the pipe or exited
+        prepare.prefetch(message[1])
         tasks.put(message)

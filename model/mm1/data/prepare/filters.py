@@ -1,9 +1,9 @@
-"""Filters: which samples (and which images of a document) stay, each judged alone. Every drop is counted by its filter's name.
+"""Filters that judge each sample (and each image of a document) on its own. Every drop is counted under its filter's name.
 
     sample -> images, one by one -> texts -> the whole (images per document, text after an image) -> sample | None
 
-A caption pair or a conversation with a bad image goes; an interleaved document loses the image and stays. What needs to see
-other samples (duplicates, images that are everywhere) is judged later, over all of a source
+A caption pair or a conversation with a bad image is dropped; an interleaved document only loses the image. Filters that need
+other samples (duplicates, images that occur everywhere) are applied later, over the whole source
 (:mod:`mm1.data.prepare.duplicates`).
 Thresholds come from a named preset (:data:`mm1.data.config.PRESETS`).
 """
@@ -15,43 +15,43 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mm1.data.config import FilterPreset
-from mm1.data.images import check_jpeg, check_whole, difference_hash, open_image
+from mm1.data.images import check_jpeg, detect_damage, difference_hash, open_image
 from mm1.data.prepare.words import character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
 MAX_EXAMPLES = 3
-"""Victims of each filter that are named."""
+"""Number of examples kept per filter."""
 
 
 class Kept(NamedTuple):
-    """A sample that stays, with what was learnt of its images on the way."""
+    """A sample that passed, with the image properties computed on the way."""
 
     sample: Sample
     digests: list[bytes]
     """16 bytes for each image."""
     sizes: list[tuple[int, int]]
-    """Width and height of each image in pixels."""
+    """Width and height of each image, in pixels."""
     hashes: list[int]
-    """Difference hash of each image, where near duplicates are looked for."""
+    """Difference hash of each image, if near duplicates are to be found."""
 
 
-class _Seen(NamedTuple):
-    """An image that is good."""
+class _ImageProperties(NamedTuple):
+    """Properties of an image that passed."""
 
     size: tuple[int, int]
     hash: int
 
 
 class Filters:
-    """The filters of one source; a sample's fate does not depend on those before it.
+    """The filters of one source. Samples are judged independently of each other.
 
     Args:
         preset: thresholds.
 
     Attributes:
-        dropped: filter -> samples (or images of documents) that it dropped.
-        examples: filter -> where its first victims came from, with the reason.
+        dropped: filter -> number of dropped samples (or images of documents).
+        examples: filter -> origins of the first dropped samples, with the reason.
     """
 
     def __init__(self, preset: FilterPreset) -> None:
@@ -60,12 +60,12 @@ class Filters:
         self.examples: dict[str, list[str]] = defaultdict(list)
 
     def apply(self, sample: Sample) -> Kept | None:
-        """Judge a sample; None when it is dropped. Documents may come back without some of their images and texts."""
+        """Apply the filters to a sample; None if it is dropped. Documents may lose some of their images and texts."""
         digests = [blake2b(image, digest_size=16).digest() for image in sample.images]
-        verdicts = [self._judge_image(sample, index, digests) for index in range(len(sample.images))]
+        verdicts = [self._check_image(sample, index, digests) for index in range(len(sample.images))]
         faults = [verdict if isinstance(verdict, str) else "" for verdict in verdicts]
         kept = [index for index, fault in enumerate(faults) if not fault]
-        seen = [verdict for verdict in verdicts if isinstance(verdict, _Seen)]
+        seen = [verdict for verdict in verdicts if isinstance(verdict, _ImageProperties)]
         if sample.source != "interleaved":
             fault = next(filter(None, faults), "") or self._text_fault(sample)
         else:
@@ -88,8 +88,8 @@ class Filters:
 
     # -- images ---------------------------------------------------------------------------------------------------
 
-    def _judge_image(self, sample: Sample, index: int, digests: list[bytes]) -> str | _Seen:
-        """What is wrong with an image, or what was seen of it."""
+    def _check_image(self, sample: Sample, index: int, digests: list[bytes]) -> str | _ImageProperties:
+        """Return the image's fault, or its properties if it passes."""
         rules, data = self.preset.image, sample.images[index]
         if not data:
             return "missing_image"
@@ -98,9 +98,9 @@ class Filters:
             return f"image_address: {word} in {address[:80]}"
         if rules.once_per_document and digests[index] in digests[:index]:
             return "image_twice_in_document"
-        return self._judge_pixels(data)
+        return self._check_pixels(data)
 
-    def _judge_pixels(self, data: bytes) -> str | _Seen:
+    def _check_pixels(self, data: bytes) -> str | _ImageProperties:
         rules = self.preset.image
         try:
             quick = check_jpeg(data)
@@ -119,10 +119,10 @@ class Filters:
         if long > rules.max_aspect_ratio * short:
             return f"image_aspect_ratio: {width} x {height}"
         try:
-            small = check_whole(data, image)
+            small = detect_damage(data, image)
         except DataError as error:
             return f"unreadable_image: {error}"
-        return _Seen((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
+        return _ImageProperties((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
 
     # -- texts ----------------------------------------------------------------------------------------------------
 
@@ -161,19 +161,19 @@ class Filters:
 
 
 def document_fault(document: Sample, preset: FilterPreset) -> str:
-    """What is wrong with an interleaved document as a whole; empty when it may stay."""
+    """Return the fault of an interleaved document as a whole; empty if it passes."""
     if not document.images:
         return "no_images"
     if len(document.images) > preset.max_document_images:
         return f"too_many_images: {len(document.images)}"
-    first_image = next(place for place, part in enumerate(document.parts) if isinstance(part, ImagePart))
+    first_image = next(index for index, part in enumerate(document.parts) if isinstance(part, ImagePart))
     if not any(isinstance(part, TextPart) for part in document.parts[first_image:]):
         return "no_text_after_image"
     return text_fault(document, preset)
 
 
 def text_fault(document: Sample, preset: FilterPreset) -> str:
-    """What is wrong with the text of a document, its nodes together."""
+    """Return the fault of a document's text, all nodes together; empty if it passes."""
     rules, text = preset.text, "\n".join(document.texts())
     words = text.split()
     if not rules.min_document_words <= len(words) <= rules.max_document_words:
@@ -190,7 +190,7 @@ def text_fault(document: Sample, preset: FilterPreset) -> str:
 
 
 def with_images(sample: Sample, kept: list[int]) -> Sample:
-    """The sample with some of its images only."""
+    """Copy a sample with only some of its images."""
     if len(kept) == len(sample.images):
         return sample
     number = {index: position for position, index in enumerate(kept)}

@@ -1,13 +1,13 @@
-"""From raw files to shards, as a map and a reduce, twice over.
+"""From raw files to shards in two map-reduce rounds.
 
     plan     raw files of each source -> RawPart, RawPart, ...
     filter   RawPart -> reader -> Filters -> tars, signatures -> FilteredPart              (map)
     merge    all FilteredParts -> duplicates; the tokenizer -> MergedParts                 (reduce)
-    shard    FilteredPart, MergedParts -> what stays, with its index -> ShardedPart        (map)
+    shard    FilteredPart, MergedParts -> remaining samples, with an index -> ShardedPart   (map)
     collect  all ShardedParts -> RawData                                                   (reduce)
 
-Each function reads what it needs from the store and leaves its blobs there, so it can run in any process on any machine. Parts
-follow from the files alone: equal files give equal bytes, whoever does the work and however many share it.
+Each function reads its input from the store and writes its blobs there, so it can run in any process on any machine. Parts
+are determined by the files alone: the same files give the same bytes, regardless of the number of machines.
 """
 
 from __future__ import annotations
@@ -49,32 +49,32 @@ from mm1.store.base import BlobRef, Store
 log = logging.getLogger(__name__)
 
 PART_BYTES = 512_000_000
-"""Raw bytes of a part, about; a larger file is a part of its own."""
+"""Approximate raw size of a part, in bytes; a larger file is a part of its own."""
 MAX_PARTS = 256
-"""Parts of a source at most: their addresses travel through the pipeline engine in one list."""
+"""Maximum number of parts per source: their addresses are passed through the pipeline engine in one list."""
 MAX_TRAINING_CHARACTERS = 50_000_000
-"""Text of one source that a tokenizer is trained on at most."""
+"""Maximum amount of text per source for training a tokenizer."""
 _SPECIAL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
 _DAMAGE = ("missing_image", "unreadable_image")
 
 
-class Filtering(NamedTuple):
-    """What a mapper needs to know besides its part."""
+class FilterSettings(NamedTuple):
+    """A mapper's settings, the same for all parts."""
 
     preset: str
     reserved: tuple[str, ...]
-    """Texts that are special tokens; they are taken out of raw text."""
+    """Texts of special tokens, which are removed from raw text."""
     fetch: Fetch | None = None
     limits: ShardLimits | None = None
 
 
 def plan_parts(source: str, form: str, files: Sequence[RawFile], part_bytes: int = PART_BYTES) -> list[RawPart]:
-    """Group the files of a source, in their order."""
-    wanted = max(part_bytes, -(-sum(file.num_bytes for file in files) // MAX_PARTS))
+    """Group the files of a source into parts, preserving their order."""
+    target_bytes = max(part_bytes, -(-sum(file.num_bytes for file in files) // MAX_PARTS))
     groups: list[list[RawFile]] = []
     size = 0
     for file in files:
-        if not groups or (size + file.num_bytes > wanted and len(groups) < MAX_PARTS):
+        if not groups or (size + file.num_bytes > target_bytes and len(groups) < MAX_PARTS):
             groups.append([])
             size = 0
         groups[-1].append(file)
@@ -82,18 +82,18 @@ def plan_parts(source: str, form: str, files: Sequence[RawFile], part_bytes: int
     return [RawPart(source=source, number=number, format=form, files=tuple(group)) for number, group in enumerate(groups)]
 
 
-def filter_part(store: Store, part: RawPart, root: RawRoot, how: Filtering, work: Path) -> FilteredPart:
-    """Read the files of a part, drop what can be judged alone, keep the rest as tars and its signatures.
+def filter_part(store: Store, part: RawPart, root: RawRoot, how: FilterSettings, work: Path) -> FilteredPart:
+    """Filter the files of a part; store the remaining samples as tars, together with their signatures.
 
     Args:
-        store: takes the tars.
-        part: what is read.
-        root: where its files lie.
-        how: preset, reserved texts.
+        store: the store for the tars.
+        part: the part to filter.
+        root: location of its files.
+        how: preset and reserved texts.
         work: scratch folder.
 
     Raises:
-        DataError: a file is damaged or of another form.
+        DataError: a file is damaged or malformed.
     """
     preset = preset_named(how.preset)
     filters, signatures, num_read = Filters(preset), Signatures(part.number, preset.near_duplicates), 0
@@ -106,7 +106,7 @@ def filter_part(store: Store, part: RawPart, root: RawRoot, how: Filtering, work
             if kept := filters.apply(sample):
                 writer.add(replace(kept.sample, key=key))
                 signatures.add(kept)
-    log.info("%s, part %d: %d of %d samples pass the filters", part.source, part.number, writer.num_samples, num_read)
+    log.info("%s, part %d: %d of %d samples passed the filters", part.source, part.number, writer.num_samples, num_read)
     return FilteredPart(
         parents=(digest_of_manifest(part),),
         source=part.source,
@@ -115,20 +115,20 @@ def filter_part(store: Store, part: RawPart, root: RawRoot, how: Filtering, work
         preset=how.preset,
         num_read=num_read,
         dropped=dict(sorted(filters.dropped.items())),
-        examples={name: tuple(found) for name, found in sorted(filters.examples.items())},
+        examples={name: tuple(origins) for name, origins in sorted(filters.examples.items())},
         tars=tuple(store.put_file(shard.path) for shard in writer.shards),
         signatures=store.put_file(signatures.write(folder / "signatures.parquet")),
     )
 
 
 def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, origin: str | None, work: Path) -> MergedParts:
-    """Find what is double over all parts of each source.
+    """Find duplicates over all parts of each source.
 
     Args:
-        store: holds the parts' blobs.
-        parts: all of them.
+        store: the store with the parts' blobs.
+        parts: all parts of all sources.
         tokenizer: folder of the tokenizer.
-        origin: digest of the manifest that it was taken over from.
+        origin: digest of the manifest that the tokenizer was reused from.
         work: scratch folder.
 
     Raises:
@@ -137,14 +137,14 @@ def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, or
     check_sources(parts)
     drops: dict[str, BlobRef] = {}
     for source in dict.fromkeys(part.source for part in parts):
-        ours = {part.number: part for part in parts if part.source == source}
-        signatures = [store.local_path(part.signatures) for part in ours.values()]
-        found = defaultdict(list)
-        for drop in find_drops(signatures, preset_named(next(iter(ours.values())).preset), work):
-            found[drop.number].append(drop)
-        for number, rows in found.items():
+        source_parts = {part.number: part for part in parts if part.source == source}
+        signatures = [store.local_path(part.signatures) for part in source_parts.values()]
+        drops_of = defaultdict(list)
+        for drop in find_drops(signatures, preset_named(next(iter(source_parts.values())).preset), work):
+            drops_of[drop.number].append(drop)
+        for number, rows in drops_of.items():
             path = write_drops(rows, work / f"{source}-{number}.parquet")
-            drops[digest_of_manifest(ours[number])] = store.put_file(path)
+            drops[digest_of_manifest(source_parts[number])] = store.put_file(path)
     return MergedParts(
         parents=tuple(digest_of_manifest(part) for part in parts),
         tokenizer_from=origin,
@@ -155,25 +155,26 @@ def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, or
 
 
 def check_sources(parts: Sequence[FilteredPart]) -> None:
-    """Refuse a source of which nothing is left.
+    """Check that every source has samples left.
 
     Raises:
-        DataError: it has no samples, or none passed its filters.
+        DataError: a source has no samples, or none passed its filters.
     """
     for source in dict.fromkeys(part.source for part in parts):
-        ours = [part for part in parts if part.source == source]
-        num_read = sum(part.num_read for part in ours)
+        source_parts = [part for part in parts if part.source == source]
+        num_read = sum(part.num_read for part in source_parts)
         if not num_read:
-            raise DataError(f"{source}: its {len(ours)} part(s) of {ours[0].format} files: it holds no samples")
-        if not any(part.tars for part in ours):
-            dropped, examples = add_up(part.dropped for part in ours), gather(part.examples for part in ours)
+            raise DataError(f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples")
+        if not any(part.tars for part in source_parts):
+            dropped = sum_counts(part.dropped for part in source_parts)
+            examples = merge_examples(part.examples for part in source_parts)
             most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
             why = "; ".join(f"{drop} {count} (for example {examples[drop][0]})" for drop, count in most)
             raise DataError(f"{source}: none of the {num_read} samples passed the filters: {why}")
 
 
 def training_texts(store: Store, parts: Iterable[FilteredPart], limit: int = MAX_TRAINING_CHARACTERS) -> Iterator[str]:
-    """Texts that a tokenizer is trained on: of every source up to a limit of characters, special tokens left out."""
+    """Yield the texts for training a tokenizer: up to a limit of characters from every source, without special tokens."""
     room: dict[str, int] = defaultdict(lambda: limit)
     for part in parts:
         for tar in part.tars:
@@ -188,9 +189,9 @@ def training_texts(store: Store, parts: Iterable[FilteredPart], limit: int = MAX
 def shard_part(
     store: Store, merged: MergedParts, part: FilteredPart, work: Path, limits: ShardLimits | None = None
 ) -> ShardedPart:
-    """Take out of a part what the merge dropped, and write the shards of the rest with their indexes and features.
+    """Remove the samples dropped by the merge, and write the rest as shards with indexes and features.
 
-    A part that loses nothing keeps its tars as they are.
+    A part without drops keeps its tars unchanged.
     """
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = TextTokenizer.from_store(store, merged.tokenizer)
@@ -217,15 +218,15 @@ def shard_part(
     facts = pq.read_table(store.local_path(part.signatures), columns=["words", "sides", "english", "images"]).take(stays)
     shards = []
     for number, shard in enumerate(written):
-        here = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys)).to_pylist()
-        features = _features(part, here, sum(dropped[reason] for reason in ("duplicate", "near_duplicate")))
+        shard_facts = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys)).to_pylist()
+        features = _features(part, shard_facts, sum(dropped[reason] for reason in ("duplicate", "near_duplicate")))
         shards.append(_store_shard(store, shard, f"{prefix}-{number:05d}", tokenizer, features, work))
     return ShardedPart(
         parents=(digest_of_manifest(merged), digest_of_manifest(part)),
         source=part.source,
         number=part.number,
         dropped=dict(sorted(dropped.items())),
-        examples={reason: tuple(found[:MAX_EXAMPLES]) for reason, found in sorted(examples.items())},
+        examples={reason: tuple(origins[:MAX_EXAMPLES]) for reason, origins in sorted(examples.items())},
         shards=tuple(shards),
     )
 
@@ -238,7 +239,7 @@ def _samples(store: Store, part: FilteredPart) -> Iterator[Sample]:
 def _without(
     sample: Sample, drops: Mapping[int, tuple[str, str]], preset: FilterPreset
 ) -> tuple[Sample | None, list[tuple[str, str]]]:
-    """A sample without some of its images, or None; and the reasons with the origin, to be counted."""
+    """Remove images from a sample, or drop it (None); also return the reasons with their origins, to be counted."""
     if not drops:
         return sample, []
     if WHOLE_SAMPLE in drops:
@@ -252,22 +253,27 @@ def _without(
 
 
 def _features(part: FilteredPart, rows: Sequence[Mapping[str, Any]], num_double: int) -> dict[str, float]:
-    """What is known of a shard; see :mod:`mm1.data.features.columns`.
+    """Compute the features of a shard; see :mod:`mm1.data.features.columns`.
 
-    The first quality score is the product of what is not double, what is not damaged, and, half of it, what is English.
+    The initial quality is (1 - duplicates) x (1 - damaged) x (0.5 + 0.5 x English), each a fraction of samples.
     """
     count = max(1, len(rows))
     words, images = sum(row["words"] for row in rows), sum(len(row["images"]) for row in rows)
     double = num_double / max(1, part.num_read)
     damaged = sum(part.dropped.get(name, 0) for name in _DAMAGE) / max(1, part.num_read)
     english = sum(row["english"] for row in rows) / count
-    found = {"mean_words": words / count, "english_share": english, "duplicate_rate": double, "damaged_rate": min(1.0, damaged)}
+    features = {
+        "mean_words": words / count,
+        "english_share": english,
+        "duplicate_rate": double,
+        "damaged_rate": min(1.0, damaged),
+    }
     if part.source in ("captions", "synthetic"):
-        found["mean_caption_words"] = words / count
+        features["mean_caption_words"] = words / count
     if images:
-        found["mean_image_side_px"] = sum(row["sides"] for row in rows) / images
-    found["quality"] = (1 - double) * (1 - found["damaged_rate"]) * (0.5 + 0.5 * english)
-    return {name: round(value, 6) for name, value in sorted(found.items())}
+        features["mean_image_side_px"] = sum(row["sides"] for row in rows) / images
+    features["quality"] = (1 - double) * (1 - features["damaged_rate"]) * (0.5 + 0.5 * english)
+    return {name: round(value, 6) for name, value in sorted(features.items())}
 
 
 def _store_shard(
@@ -287,45 +293,45 @@ def _store_shard(
 
 
 def collect(merged: MergedParts, filtered: Sequence[FilteredPart], sharded: Sequence[ShardedPart]) -> RawData:
-    """The data that all parts make up.
+    """Combine all parts into RawData.
 
     Raises:
-        DataError: the parts do not belong together, or nothing is left of a source.
+        DataError: the parts do not belong together, or no samples of a source are left.
     """
-    found = {part.parents[1]: part for part in sharded}
+    shards_of = {part.parents[1]: part for part in sharded}
     sources = {}
     for name in dict.fromkeys(part.source for part in filtered):
-        ours = sorted((part for part in filtered if part.source == name), key=lambda part: part.number)
-        if missing := [part.number for part in ours if digest_of_manifest(part) not in found]:
+        filtered_parts = sorted((part for part in filtered if part.source == name), key=lambda part: part.number)
+        if missing := [part.number for part in filtered_parts if digest_of_manifest(part) not in shards_of]:
             raise DataError(f"{name}: part {missing[0]} was filtered, but its shards are missing")
-        theirs = [found[digest_of_manifest(part)] for part in ours]
-        shards = tuple(shard for part in theirs for shard in part.shards)
+        sharded_parts = [shards_of[digest_of_manifest(part)] for part in filtered_parts]
+        shards = tuple(shard for part in sharded_parts for shard in part.shards)
         if not shards:
-            raise DataError(f"{name}: nothing is left once duplicates are out")
+            raise DataError(f"{name}: no samples are left after deduplication")
         sources[name] = SourceData(
-            format=ours[0].format,
-            preset=ours[0].preset,
-            num_read=sum(part.num_read for part in ours),
-            dropped=add_up([*(part.dropped for part in ours), *(part.dropped for part in theirs)]),
-            examples=gather([*(part.examples for part in ours), *(part.examples for part in theirs)]),
+            format=filtered_parts[0].format,
+            preset=filtered_parts[0].preset,
+            num_read=sum(part.num_read for part in filtered_parts),
+            dropped=sum_counts([*(part.dropped for part in filtered_parts), *(part.dropped for part in sharded_parts)]),
+            examples=merge_examples([*(part.examples for part in filtered_parts), *(part.examples for part in sharded_parts)]),
             shards=shards,
         )
     parents = (merged.tokenizer_from,) if merged.tokenizer_from else ()
     return RawData(parents=parents, sources=sources, tokenizer=merged.tokenizer)
 
 
-def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Sums by name, names sorted."""
+def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Sum counts by name, sorted by name."""
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
     return dict(sorted(total.items()))
 
 
-def gather(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
-    """The first few examples of each name, names sorted."""
-    found: dict[str, list[str]] = defaultdict(list)
+def merge_examples(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+    """Collect the first few examples of each name, sorted by name."""
+    gathered: dict[str, list[str]] = defaultdict(list)
     for each in examples:
         for name, some in each.items():
-            found[name] += some
-    return {name: tuple(some[:MAX_EXAMPLES]) for name, some in sorted(found.items())}
+            gathered[name] += some
+    return {name: tuple(some[:MAX_EXAMPLES]) for name, some in sorted(gathered.items())}

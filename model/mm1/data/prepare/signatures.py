@@ -1,7 +1,7 @@
-"""Signatures of samples: the little by which duplicates are found, however many samples there are.
+"""Signatures of samples: a small record per sample that suffices for finding duplicates.
 
-A row per sample: digest of images and texts together, digest and difference hash of each image, MinHash of the text and its LSH
-bands. Written by the mapper of a part (parquet), joined over all parts by :mod:`mm1.data.prepare.duplicates`.
+One row per sample: digest of images and texts together, digest and difference hash of each image, MinHash of the text and its
+LSH bands. Written by the mapper of each part (parquet), joined over all parts by :mod:`mm1.data.prepare.duplicates`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mm1.data.prepare.words import ENGLISH_SHARE, stop_word_share
 from mm1.data.sample import ImagePart
 
 PERMUTATIONS = 128
-"""Hash functions of a MinHash: its estimate is off by 4 % (standard deviation) at a similarity of 0.8."""
+"""Number of hash functions in a MinHash: a standard error of 4 % at a similarity of 0.8."""
 SCHEME = "affine32"
-"""Hash functions of datasketch whose values have 32 bits."""
+"""The scheme of datasketch with 32-bit hash values."""
 SCHEMA = pa.schema(
     [
         ("number", pa.int32()),
@@ -39,15 +39,15 @@ SCHEMA = pa.schema(
         ("english", pa.bool_()),
     ]
 )
-"""``number``: of the part; ``row``: of the sample in it; ``sides``: sum over the images of the mean of width and height."""
+"""``number``: of the part; ``row``: of the sample in it; ``sides``: sum of the images' mean sides (width and height)."""
 
 
 class Signatures:
     """Collects the signatures of a part.
 
     Args:
-        number: of the part.
-        near: how near duplicates are looked for; None = they are not.
+        number: number of the part.
+        near: settings for near duplicates; None = do not look for them.
     """
 
     def __init__(self, number: int, near: NearDuplicates | None) -> None:
@@ -57,7 +57,7 @@ class Signatures:
         self._hasher = _Hasher(near) if near else None
 
     def add(self, kept: Kept) -> None:
-        """Take a sample up; it is row ``len(before)`` of its part."""
+        """Add a sample; its row is the number of samples added before."""
         words = [word for text in kept.sample.texts() for word in text.split()]
         bands, minhash = self._hasher(words) if self._hasher else ([], b"")
         self._rows.append(
@@ -77,13 +77,13 @@ class Signatures:
         )
 
     def write(self, path: Path) -> Path:
-        """Write them as parquet; equal ones give equal bytes."""
+        """Write the signatures as parquet; equal signatures give equal bytes."""
         pq.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), path, compression="zstd")
         return path
 
 
 def exact_digest(kept: Kept) -> bytes:
-    """Of images and texts together, in their order: one image with two captions is two samples."""
+    """Compute the digest of images and texts together, in order: one image with two captions counts as two samples."""
     digest = blake2b(digest_size=16)
     for part in kept.sample.parts:
         digest.update(kept.digests[part.image] if isinstance(part, ImagePart) else part.text.encode())
@@ -93,7 +93,7 @@ def exact_digest(kept: Kept) -> bytes:
 
 @cache
 def best_bands(similarity: float) -> tuple[int, int]:
-    """Bands, and MinHash values of each, that find pairs of a similarity best (a quarter of a second of numerics)."""
+    """Choose the number of bands, and of MinHash values per band, for a target similarity (takes 0.25 s)."""
     from datasketch import MinHashLSH
 
     lsh = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
@@ -101,7 +101,7 @@ def best_bands(similarity: float) -> tuple[int, int]:
 
 
 class _Hasher:
-    """MinHash of texts, and the bands by which similar ones meet."""
+    """MinHash of texts, and the LSH bands for finding similar texts."""
 
     def __init__(self, near: NearDuplicates) -> None:
         from datasketch import MinHash

@@ -1,7 +1,7 @@
-"""The feature repository's objects; what they mean stands in mm1.data.features.definitions.
+"""Objects of the Feast repository; they are documented in mm1.data.features.definitions.
 
-Rows are read from `runs/store`, which `make run` writes. For another store put its address here, for example
-`s3://bucket/prefix/features` (with an offline store that reads buckets).
+Rows are read from `runs/store`, which `make run` writes. To use another store, set its address below, for example
+`s3://bucket/prefix/features` (this needs an offline store that reads buckets).
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Remote images, where they are asked for: over http(s), with limits, and from public addresses only.
+"""Opt-in fetching of remote images over http(s), with limits, and from public addresses only.
 
-Addresses in data come from strangers: one that leads into a private network would make this machine read there for them.
+Addresses in data are untrusted: one that points into a private network would make this machine read from it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ RETRIES = urllib3.Retry(
 
 
 class Fetcher:
-    """Gets images by their addresses.
+    """Fetches images by address.
 
     Args:
-        private: also from private, loopback and link-local networks.
-        max_bytes: larger ones are left out.
+        private: also allow private, loopback and link-local networks.
+        max_bytes: larger images are skipped.
     """
 
     def __init__(self, *, private: bool = False, max_bytes: int = MAX_BYTES) -> None:
@@ -37,13 +37,13 @@ class Fetcher:
         self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=RETRIES)
 
     def __call__(self, address: str) -> bytes:
-        """The image, or empty bytes where it cannot be had (logged; the filters count it)."""
+        """Fetch an image; empty bytes on failure (logged, and counted by the filters)."""
         try:
             for _ in range(1 + MAX_REDIRECTS):
-                found, data = self._get(address)
-                if found is None:
+                redirect, data = self._get(address)
+                if redirect is None:
                     return data
-                address = urljoin(address, found)
+                address = urljoin(address, redirect)
             raise ValueError("too many redirects")
         except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
             self.num_failed += 1
@@ -51,7 +51,7 @@ class Fetcher:
             return b""
 
     def _get(self, address: str) -> tuple[str | None, bytes]:
-        """Where the answer sends us, or the content."""
+        """Return the redirect target or the content."""
         self._check(address)
         response = self._pool.request("GET", address, preload_content=False)
         try:
@@ -72,6 +72,6 @@ class Fetcher:
             raise ValueError("not an http address")
         if self.private:
             return
-        for found in socket.getaddrinfo(parts.hostname, parts.port or 443, proto=socket.IPPROTO_TCP):
-            if not ipaddress.ip_address(found[4][0]).is_global:
+        for info in socket.getaddrinfo(parts.hostname, parts.port or 443, proto=socket.IPPROTO_TCP):
+            if not ipaddress.ip_address(info[4][0]).is_global:
                 raise ValueError("an address of a private network")

@@ -1,6 +1,6 @@
-"""The kinds of sources, and the formats that each is read in.
+"""The types of sources and their formats.
 
-The files of a source are looked at by their names; the first of its formats of which there are any is the one that is read.
+Formats are detected by file name: the first of the source's formats with any matching file is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Format(NamedTuple):
 
     name: str
     what: str
-    """For messages."""
+    """Description for messages."""
     suffixes: tuple[str, ...]
     read: Reader
 
@@ -29,7 +29,7 @@ class Format(NamedTuple):
 _CAPTIONS = (
     Format("img2dataset", "webdataset tar", (".tar",), img2dataset.read_tar),
     Format("img2dataset-parquet", "img2dataset parquet", (".parquet",), img2dataset.read_parquet),
-    Format("img2dataset-files", "captions beside their images", (".txt",), img2dataset.read_files),
+    Format("img2dataset-files", "captions next to their images", (".txt",), img2dataset.read_files),
 )
 FORMATS: dict[str, tuple[Format, ...]] = {
     "captions": _CAPTIONS,
@@ -48,16 +48,16 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 
 
 def discover(source: str, root: RawRoot) -> tuple[str, list[RawFile]]:
-    """The format of a source's files, and the files of that format in order.
+    """Detect the format of a source; returns it with the files of that format, in order.
 
     Raises:
-        DataError: there are none.
-        ConfigurationError: the address is that of a file of another kind.
+        DataError: there are no matching files.
+        ConfigurationError: the address is a single file of an unsupported type.
     """
     files = root.list()
     for form in FORMATS[source]:
-        if found := [file for file in files if file.name.endswith(form.suffixes)]:
-            return form.name, found
+        if matches := [file for file in files if file.name.endswith(form.suffixes)]:
+            return form.name, matches
     suffixes = " or ".join(suffix for form in FORMATS[source] for suffix in form.suffixes)
     what = FORMATS[source][0].what
     if root.is_file:
@@ -68,11 +68,11 @@ def discover(source: str, root: RawRoot) -> tuple[str, list[RawFile]]:
 def read_files(
     source: str, form: str, root: RawRoot, names: Iterable[str], clean: Clean, fetch: Fetch | None = None
 ) -> Iterator[Sample]:
-    """Samples of some files of a source, in order.
+    """Read the samples of some files of a source, in order.
 
     Raises:
-        DataError: a file is damaged, or of another form than it should be.
+        DataError: a file is damaged or malformed.
     """
-    read = next(found.read for found in FORMATS[source] if found.name == form)
+    read = next(candidate.read for candidate in FORMATS[source] if candidate.name == form)
     for name in names:
         yield from read(RawInput(source, root, name, fetch), clean)

@@ -1,8 +1,8 @@
-"""Caption pairs as img2dataset writes them: webdataset tars, parquet, or files in folders.
+"""Caption pairs written by img2dataset: webdataset tars, parquet, or files in folders.
 
-Tars hold ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; parquet has a row per pair with the image's bytes in a column named
-after its format; folders have the same three files. The caption is the ``.txt`` (or ``caption`` in the ``.json``). A pair
-without an image (it could not be fetched) comes with empty bytes, for the filters to count.
+Tars contain ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``. Parquet has one row per pair, with the image's bytes in a column
+named after its format. Folders contain the same three files. The caption is the ``.txt`` (or ``caption`` in the ``.json``).
+A pair without an image (its download failed) has empty bytes, so that the filters count it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mm1.errors import DataError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "img")
 KEPT_FIELDS = ("url", "caption_kind", "clip_similarity_vitl14", "punsafe", "pwatermark")
-"""Fields of the JSON that go along."""
+"""JSON fields copied to the sample's metadata."""
 
 
 def read_tar(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a tar.
 
     Raises:
-        DataError: not a tar, a truncated one, or one with names that lead out of it.
+        DataError: not a tar, a truncated one, or one with member names that point outside the archive.
     """
     for key, members in groupby(_members(file.path, file.name), key=lambda member: member[0]):
         yield _sample(file, file.origin(key), {suffix: data for _, suffix, data in members}, clean)
@@ -38,7 +38,7 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a parquet file.
 
     Raises:
-        DataError: not parquet, or without a column of images or captions.
+        DataError: not parquet, or no column of images or captions.
     """
     columns = columns_of(file)
     image = next((name for name in (*IMAGE_SUFFIXES, "image", "image_bytes") if name in columns), None)
@@ -52,17 +52,17 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
 
 
 def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
-    """Read the pair of a caption file: its image and its JSON lie beside it."""
+    """Read the pair of a caption file; its image and JSON are next to it."""
     stem = PurePosixPath(file.name).stem
-    found = {"txt": file.path.read_bytes()}
-    if data := file.beside(f"{stem}.json", file.name):
-        found["json"] = data
-    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.beside(f"{stem}.{suffix}", file.name))), b"")
-    yield _sample(file, file.name, found | {"img": image}, clean)
+    files = {"txt": file.path.read_bytes()}
+    if data := file.read_adjacent(f"{stem}.json", file.name):
+        files["json"] = data
+    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.read_adjacent(f"{stem}.{suffix}", file.name))), b"")
+    yield _sample(file, file.name, files | {"img": image}, clean)
 
 
-def _members(path: Path, shown: str) -> Iterator[tuple[str, str, bytes]]:
-    """Key, suffix and content of each file in a tar, as webdataset splits names: at the first dot."""
+def _members(path: Path, label: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yield key, suffix and content of each file in a tar; names are split at the first dot, as in webdataset."""
     last = "its beginning"
     try:
         _check_end(path)
@@ -70,19 +70,19 @@ def _members(path: Path, shown: str) -> Iterator[tuple[str, str, bytes]]:
             for info in tar:
                 if info.isfile():
                     if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
-                        raise DataError(f"{shown}: the member {info.name[:100]!r} climbs out of the archive; make the tar anew")
+                        raise DataError(f"{label}: the member {info.name[:100]!r} points outside the archive; recreate the tar")
                     folder, _, name = info.name.rpartition("/")
                     stem, _, suffix = name.partition(".")
                     last = info.name
                     content = tar.extractfile(info)
                     yield f"{folder}/{stem}" if folder else stem, suffix.lower(), content.read() if content else b""
-                tar.members.clear()  # type: ignore[attr-defined]  # else it remembers every member it has passed
+                tar.members.clear()  # type: ignore[attr-defined]  # free the members already read
     except tarfile.TarError as error:
-        raise DataError(f"{shown}: not a whole tar, damaged or truncated after {last} ({error}); fetch it again") from None
+        raise DataError(f"{label}: the tar is damaged or truncated after {last} ({error}); download it again") from None
 
 
 def _check_end(file: Path) -> None:
-    # A tar that was cut between two members reads without complaint; only its end mark is missing.
+    # tarfile reads a tar that was cut between two members without error; only the end mark is missing.
     size = file.stat().st_size
     with file.open("rb") as stream:
         stream.seek(max(0, size - tarfile.BLOCKSIZE))
@@ -97,7 +97,7 @@ def _sample(file: RawInput, origin: str, files: dict[str, bytes], clean: Clean) 
         try:
             caption = files["txt"].decode()
         except UnicodeDecodeError as error:
-            raise DataError(f"{origin}: its .txt is not UTF-8 ({error.reason} at byte {error.start})") from None
+            raise DataError(f"{origin}: the .txt is not UTF-8 ({error.reason} at byte {error.start})") from None
     else:
         caption = str(fields.get("caption") or "")
     meta: dict[str, Any] = {name: fields[name] for name in KEPT_FIELDS if fields.get(name) is not None}
@@ -111,5 +111,5 @@ def _fields(origin: str, data: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(data)
     except ValueError as error:
-        raise DataError(f"{origin}: its .json cannot be read ({error})") from None
+        raise DataError(f"{origin}: cannot read the .json ({error})") from None
     return fields if isinstance(fields, dict) else {}

@@ -17,10 +17,10 @@ COMPRESSIONS = {".zst": "zstd", ".gz": "gzip"}
 
 
 def json_rows(file: RawInput) -> Iterator[dict[str, Any]]:
-    """Objects of a jsonl file, plain or compressed; empty lines are passed over.
+    """Yield the objects of a jsonl file, plain or compressed; empty lines are skipped.
 
     Raises:
-        DataError: a line is not a JSON object in UTF-8, or the file is truncated.
+        DataError: a line is not a UTF-8 JSON object, or the file is truncated.
     """
     number = 0
     try:

@@ -1,11 +1,11 @@
-r"""Conversations as LLaVA has them: a JSON list of ``{"id", "image", "conversations": [{"from", "value"}]}`` and image files.
+r"""Conversations in LLaVA's format: a JSON list of ``{"id", "image", "conversations": [{"from", "value"}]}``, and image files.
 
-They become ChatML, exactly as MM1Processor's chat template writes it, with loss on the assistant's words and turn end only::
+They become ChatML exactly as in MM1Processor's chat template, with loss only on the assistant's text and end of turn::
 
     <|im_start|>user\n [image] what is it ?<|im_end|>\n <|im_start|>assistant\n  a ring<|im_end|>  \n
     ------------------------------- no loss -----------------------------------  -----loss-----
 
-Each piece is tokenised on its own, cut where the processor cuts too: after turn headers and at special tokens.
+Each piece is tokenised separately, split where the processor splits too: after turn headers and at special tokens.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 from mm1.errors import DataError
 
 MAX_ENTRY_BYTES = 64 << 20
-ENTRIES_AT_ONCE = 64
+ENTRY_BATCH = 64
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
-    """Read a JSON or jsonl file; images are named relative to the file or to ``images`` beside it.
+    """Read a JSON or jsonl file; image names are relative to the file or to ``images`` next to it.
 
     Raises:
-        DataError: the file is not JSON of this form, or an image is remote.
+        DataError: the file is not JSON in this format, or an image is remote.
     """
-    found = json_rows(file) if file.path.suffix == ".jsonl" else _array(file)
-    for number, row in enumerate(found):
+    entries = json_rows(file) if file.path.suffix == ".jsonl" else _array(file)
+    for number, row in enumerate(entries):
         yield _sample(file, file.origin(number), row, clean)
 
 
 def _array(file: RawInput) -> Iterator[Any]:
-    """Entries of a JSON list, one by one: the list may be larger than memory."""
+    """Stream the entries of a JSON list, which may be larger than memory."""
     import duckdb
 
     with file.path.open("rb") as stream:
         if stream.read(4096).lstrip()[:1] != b"[":
             if file.root.is_file:
                 raise DataError(f"{file.name}: not a list of conversations")
-            return  # in a folder, other JSON files (statistics, licences) may lie beside
+            return  # a folder may contain other JSON files (statistics, licences)
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         connection.execute("SET enable_progress_bar = false")
         options = f"format='array', maximum_object_size={MAX_ENTRY_BYTES}"
         try:
             rows = connection.execute(f"SELECT json FROM read_json_objects(?, {options})", [str(file.path)])
-            while batch := rows.fetchmany(ENTRIES_AT_ONCE):
+            while batch := rows.fetchmany(ENTRY_BATCH):
                 for (text,) in batch:
                     yield json.loads(text)
         except (duckdb.Error, ValueError) as error:
@@ -71,8 +71,8 @@ def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
         messages[0] = (messages[0][0], [""] * len(names) + messages[0][1])
         num_places = len(names)
     if num_places != len(names):
-        raise DataError(f"{origin}: {num_places} places for images ({IMAGE_TOKEN}), but {len(names)} images")
-    images = [file.beside(str(name), origin, ("", "images")) for name in names]
+        raise DataError(f"{origin}: {num_places} image placeholders ({IMAGE_TOKEN}), but {len(names)} images")
+    images = [file.read_adjacent(str(name), origin, ("", "images")) for name in names]
     meta: dict[str, Any] = {"origin": origin}
     if names:
         meta["addresses"] = [str(name) for name in names]
@@ -80,10 +80,10 @@ def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
 
 
 def chat_parts(messages: list[tuple[str, list[str]]], clean: Clean) -> list[Part]:
-    """The parts of a conversation.
+    """Convert a conversation to parts.
 
     Args:
-        messages: role, and the texts between which images stand (one image fewer than texts).
+        messages: role, and the texts separated by images (one image fewer than texts).
         clean: applied to each text.
     """
     parts: list[Part] = []
@@ -107,5 +107,5 @@ def chat_parts(messages: list[tuple[str, list[str]]], clean: Clean) -> list[Part
 def _role(origin: str, turn: dict[str, Any]) -> str:
     role = ROLES.get(str(turn.get("from")))
     if role is None:
-        raise DataError(f"{origin}: a turn is from {turn.get('from')!r}, not one of {', '.join(ROLES)}")
+        raise DataError(f"{origin}: expected one of {', '.join(ROLES)} in 'from', got {turn.get('from')!r}")
     return role

@@ -1,10 +1,10 @@
-"""Interleaved documents as MMC4 has them: jsonl with sentences and the images that were matched with them.
+"""Interleaved documents in MMC4's format: jsonl with sentences and the images matched to them.
 
 A row has ``text_list`` (sentences) and ``image_info`` (``image_name``, ``raw_url``, ``matched_text_index``, ``matched_sim``);
-``similarity_matrix`` is passed over. An image stands before the sentence that it was matched with, so that the sentence is
-learnt after it was seen (OpenFlamingo puts it there half of the time; MM1 says nothing of MMC4). Sentences between two images
-are one text. The images are bytes in the row (``image_base64``), files named ``image_name`` beside the file or in ``images``
-there, or remote.
+``similarity_matrix`` is ignored. An image is placed before its matched sentence, so that the model sees it before it
+predicts the sentence (OpenFlamingo does this half of the time; MM1 does not mention MMC4). Sentences between two images
+form one text. The images are bytes in the row (``image_base64``), files named ``image_name`` next to the file or in an
+``images`` folder next to it, or remote.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a jsonl file.
 
     Raises:
-        DataError: a line is not a JSON object of this form, the file is truncated, or an image is remote.
+        DataError: a line is not a JSON object in this format, the file is truncated, or an image is remote.
     """
     for number, row in enumerate(json_rows(file)):
         yield _sample(file, file.origin(number), row, clean)
@@ -35,24 +35,24 @@ def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
 def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
     texts, infos = row.get("text_list"), row.get("image_info")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{origin}: 'text_list' is not a list of sentences; its fields are {', '.join(row)}")
+        raise DataError(f"{origin}: expected a list of sentences in 'text_list'; the row's fields are {', '.join(row)}")
     if not isinstance(infos, list) or not all(isinstance(info, dict) for info in infos):
-        raise DataError(f"{origin}: 'image_info' is not a list of images; its fields are {', '.join(row)}")
+        raise DataError(f"{origin}: expected a list of images in 'image_info'; the row's fields are {', '.join(row)}")
     before: dict[int, list[dict[str, Any]]] = {}
     for info in infos:
-        place = info.get("matched_text_index")
-        if not isinstance(place, int) or not 0 <= place < len(texts):
-            raise DataError(f"{origin}: matched_text_index {place!r} names none of the {len(texts)} sentences")
-        before.setdefault(place, []).append(info)
+        index = info.get("matched_text_index")
+        if not isinstance(index, int) or not 0 <= index < len(texts):
+            raise DataError(f"{origin}: expected a matched_text_index below {len(texts)}, got {index!r}")
+        before.setdefault(index, []).append(info)
     parts: list[Part] = []
     images: list[bytes] = []
     addresses: list[str] = []
     sentences: list[str] = []
-    for place, sentence in enumerate(texts):
-        if place in before and sentences:
+    for index, sentence in enumerate(texts):
+        if index in before and sentences:
             parts.append(TextPart(clean(" ".join(sentences))))
             sentences = []
-        for info in before.get(place, []):
+        for info in before.get(index, []):
             parts.append(ImagePart(len(images)))
             images.append(_image(file, origin, info))
             addresses.append(str(info.get("raw_url") or info.get("image_name") or ""))
@@ -69,7 +69,7 @@ def _image(file: RawInput, origin: str, info: dict[str, Any]) -> bytes:
         except binascii.Error as error:
             raise DataError(f"{origin}: image_base64 is not base64 ({error})") from None
     name = info.get("image_name")
-    if name and (data := file.beside(str(name), origin, FOLDERS)):
+    if name and (data := file.read_adjacent(str(name), origin, FOLDERS)):
         return data
     url = info.get("raw_url")
-    return file.beside(str(url), origin) if url else b""
+    return file.read_adjacent(str(url), origin) if url else b""

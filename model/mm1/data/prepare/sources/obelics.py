@@ -1,8 +1,8 @@
-"""Interleaved documents as OBELICS has them: parquet with the parallel lists ``images`` and ``texts``.
+"""Interleaved documents in OBELICS's format: parquet with the parallel lists ``images`` and ``texts``.
 
-At each position exactly one of the two is set. ``images`` holds addresses; other columns (``metadata``) are passed over. The
-images' bytes stand in a further parallel list ``image_bytes`` (bytes, or ``{"bytes", "path"}`` as Hugging Face datasets writes
-images), or the entries of ``images`` name files beside the parquet file.
+At each position, exactly one of the two is set. ``images`` contains addresses; other columns (``metadata``) are ignored. The
+images' bytes are in a third parallel list ``image_bytes`` (bytes, or ``{"bytes", "path"}`` as written by Hugging Face
+datasets), or the entries of ``images`` are names of files next to the parquet file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a parquet file.
 
     Raises:
-        DataError: not parquet, a column is missing or of another type, a row's lists do not match, or an image is remote.
+        DataError: not parquet, a column is missing or has the wrong type, lists differ in length, or an image is remote.
     """
     for number, row in enumerate(rows(file, NEEDED, (BYTES,))):
         yield _sample(file, file.origin(number), row, clean)
@@ -33,19 +33,19 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
     names, texts, contents = row["images"], row["texts"], row.get(BYTES)
     for column, value in (("images", names), ("texts", texts), (BYTES, contents if BYTES in row else [])):
         if not isinstance(value, list):
-            raise DataError(f"{origin}: {column!r} is not a list")
+            raise DataError(f"{origin}: expected a list in {column!r}")
     if len(names) != len(texts) or (contents is not None and len(contents) != len(names)):
-        raise DataError(f"{origin}: images, texts and {BYTES} are not equally long")
+        raise DataError(f"{origin}: images, texts and {BYTES} differ in length")
     parts: list[Part] = []
     images: list[bytes] = []
     addresses: list[str] = []
     for position, (name, text) in enumerate(zip(names, texts, strict=True)):
         if (name is None) == (text is None):
-            raise DataError(f"{origin}: position {position} must have an image or a text, not both or neither")
+            raise DataError(f"{origin}: expected either an image or a text at position {position}")
         if text is not None:
             parts.append(TextPart(clean(str(text))))
             continue
         parts.append(ImagePart(len(images)))
-        images.append(image_bytes(contents[position]) if contents is not None else file.beside(str(name), origin))
+        images.append(image_bytes(contents[position]) if contents is not None else file.read_adjacent(str(name), origin))
         addresses.append(str(name))
     return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from mm1.data.prepare.sources.raw import RawInput
 from mm1.errors import DataError
 
-ROWS_AT_ONCE = 32
+ROW_BATCH = 32
 
 
 def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet file, a few at a time.
+    """Yield the rows of a parquet file, reading a few at a time.
 
     Raises:
-        DataError: not parquet, damaged, or without a needed column.
+        DataError: not parquet, damaged, or without a required column.
     """
     try:
         with pq.ParquetFile(file.path) as parquet:
@@ -27,14 +27,14 @@ def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()
                 if name not in names:
                     raise DataError(f"{file.name}: no column {name!r}; its columns are {', '.join(names)}")
             columns = [name for name in (*needed, *optional) if name in names]
-            for batch in parquet.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+            for batch in parquet.iter_batches(batch_size=ROW_BATCH, columns=columns):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file.name}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{file.name}: not a valid parquet file ({str(error).splitlines()[0]})") from None
 
 
 def columns_of(file: RawInput) -> list[str]:
-    """Names of the columns of a parquet file.
+    """Read the column names of a parquet file.
 
     Raises:
         DataError: not parquet.
@@ -42,10 +42,10 @@ def columns_of(file: RawInput) -> list[str]:
     try:
         return list(pq.read_schema(file.path).names)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file.name}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{file.name}: not a valid parquet file ({str(error).splitlines()[0]})") from None
 
 
 def image_bytes(value: Any) -> bytes:
-    """An image in a cell: bytes, or the structure that Hugging Face datasets writes; empty for none."""
+    """Extract the image in a cell: bytes, or the structure written by Hugging Face datasets; empty if there is none."""
     value = value.get("bytes") if isinstance(value, dict) else value
     return value if isinstance(value, bytes) else b""

@@ -1,8 +1,8 @@
-"""What the readers of raw formats share: the file that is read and what lies beside it, and cleaning text.
+"""Base of the readers of raw formats: the file being read, the files next to it, and text cleaning.
 
-A reader is a function ``(file, clean) -> Iterator[Sample]`` that streams: memory does not grow with the input. It fails with
-a :class:`~mm1.errors.DataError` that names the file (and the row) where a file is damaged or of another form; whether a
-well-formed sample is good enough is left to the filters. A missing image comes as empty bytes, which no filter lets pass.
+A reader is a function ``(file, clean) -> Iterator[Sample]`` that streams, so memory does not grow with the input. For a
+damaged or malformed file it raises a :class:`~mm1.errors.DataError` that names the file (and the row). Readers do not judge
+the quality of well-formed samples; that is left to the filters. A missing image has empty bytes, which no filter accepts.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class RawInput:
-    """A raw file that is being read."""
+    """A raw file being read."""
 
     source: str
-    """The source that its samples are of."""
+    """The source of its samples."""
     root: RawRoot
     name: str
-    """Relative to the root."""
+    """File name relative to the root."""
     fetch: Fetch | None = None
-    """Gets a remote image (empty bytes where it cannot be had); None where nothing may be fetched."""
+    """Fetches a remote image (empty bytes on failure); None if fetching is not allowed."""
 
     @cached_property
     def path(self) -> Path:
-        """The file on this machine."""
+        """The file on the local disk."""
         return self.root.local(self.name)
 
     def origin(self, row: object) -> str:
-        """File and row, for messages."""
+        """Format file and row, for messages."""
         return f"{self.name}:{row}"
 
-    def beside(self, name: str, origin: str, folders: Sequence[str] = ("",)) -> bytes:
-        """An image that a row names, relative to the file or to folders beside it; empty when there is none.
+    def read_adjacent(self, name: str, origin: str, folders: Sequence[str] = ("",)) -> bytes:
+        """Read an image named by a row, relative to the file or to folders next to it; empty if it does not exist.
 
         Raises:
-            DataError: the name is a remote address and nothing may be fetched, or climbs out of the root.
+            DataError: the name is a remote address and fetching is not allowed, or it points outside the root.
         """
         if REMOTE.match(name):
             if self.fetch is not None:
                 return self.fetch(name)
             raise DataError(
-                f"{origin}: {name[:100]} is a remote address and nothing is fetched unless remote=fetch is given; "
-                "or fetch the images first (img2dataset does it) and give them as files beside, or as bytes in the rows"
+                f"{origin}: {name[:100]} is a remote address; set remote=fetch to download it, "
+                "or download the images first (e.g. with img2dataset) and put them next to this file or into its rows as bytes"
             )
-        here = self.name.rpartition("/")[0]
+        parent = self.name.rpartition("/")[0]
         for folder in folders:
             try:
-                data = self.root.read(inside(f"{here}/{folder}".strip("/"), name, self.root.address))
+                data = self.root.read(inside(f"{parent}/{folder}".strip("/"), name, self.root.address))
             except DataError as error:
                 raise DataError(f"{origin}: {error}") from None
             if data is not None:
@@ -71,14 +71,14 @@ Reader = Callable[[RawInput, Clean], Iterator[Sample]]
 
 
 def cleaner(reserved: Sequence[str]) -> Clean:
-    """A function that takes the tokenizer's special tokens and surrounding space out of raw text.
+    """Create a function that removes the tokenizer's special tokens and surrounding whitespace from raw text.
 
-    Raw text that contains ``<image>`` must not be read as the place of an image.
+    A literal ``<image>`` in raw text must not be treated as an image placeholder.
     """
     pattern = re.compile("|".join(re.escape(token) for token in sorted(reserved, key=len, reverse=True)) or r"(?!)")
 
     def clean(text: str) -> str:
-        while (shorter := pattern.sub("", text)) != text:  # again, as taking one out may join another
+        while (shorter := pattern.sub("", text)) != text:  # repeat, because a removal may form another token
             text = shorter
         return text.strip()
 

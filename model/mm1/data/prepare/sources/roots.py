@@ -1,7 +1,7 @@
-"""Where the raw files of a source lie: a file, a folder, or a prefix of a bucket.
+"""Locations of a source's raw files: a file, a folder, or a prefix in a bucket.
 
-A root lists its files and gives them as local files; what they name beside them (images) is read on demand. Nothing outside a
-root can be reached through it.
+A root lists its files and provides them as local files. Files that they refer to (images) are read on demand. Nothing outside
+the root is accessible through it.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ class RawRoot(ABC):
 
     address: str
     is_file = False
-    """Whether the address is that of one file."""
+    """Whether the address is a single file."""
 
     @abstractmethod
     def list(self) -> list[RawFile]:
-        """All files, by name; hidden ones are left out."""
+        """List all files by name, without hidden ones."""
 
     @abstractmethod
     def local(self, name: str) -> Path:
-        """A file on this machine."""
+        """Return the path of a file on the local disk."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Content of a small file; None when there is none. Raises DataError for a name that leads out of the root."""
+        """Read a small file; None if it does not exist. Raises DataError for a name that points outside the root."""
 
 
 class LocalRoot(RawRoot):
-    """A file or a folder of this machine.
+    """A local file or folder.
 
     Args:
-        path: it.
+        path: the file or folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class LocalRoot(RawRoot):
         self.folder = (path.parent if self.is_file else path).resolve()
 
     def list(self) -> list[RawFile]:
-        """See :meth:`RawRoot.list`."""
+        """List all files by name, without hidden ones."""
         if self.is_file:
             paths = [self.folder / self.path.name]
         else:
@@ -61,27 +61,27 @@ class LocalRoot(RawRoot):
         ]
 
     def local(self, name: str) -> Path:
-        """See :meth:`RawRoot.local`."""
+        """Return the path of a file."""
         return self.folder / name
 
     def read(self, name: str) -> bytes | None:
-        """See :meth:`RawRoot.read`."""
+        """Read a small file; None if it does not exist."""
         path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder):  # a link may lead anywhere
-            raise DataError(f"{name[:100]} climbs out of {self.folder}")
+        if not path.is_relative_to(self.folder):  # symbolic links may point anywhere
+            raise DataError(f"{name[:100]} points outside {self.folder}")
         return path.read_bytes() if path.is_file() else None
 
 
 class BucketRoot(RawRoot):
-    """A prefix of a bucket, or one object in it.
+    """A prefix in a bucket, or a single object.
 
     Args:
         address: ``s3://bucket/prefix``.
-        work: folder that files are downloaded into.
+        work: folder for downloaded files.
     """
 
     def __init__(self, address: str, work: Path) -> None:
-        from mm1.store.s3 import S3Store  # the client costs 0.2 s: only where a bucket is used
+        from mm1.store.s3 import S3Store  # importing the client takes 0.2 s
 
         self.address = address.rstrip("/")
         self.work = work
@@ -91,13 +91,13 @@ class BucketRoot(RawRoot):
             parent, _, name = self.address.rpartition("/")
             if parent.count("/") >= 2 and parent != "s3:/":
                 self._store = S3Store(parent)
-                self._files = [found for found in self._store.objects(name) if found[0] == name]
+                self._files = [entry for entry in self._store.objects(name) if entry[0] == name]
                 self.is_file = bool(self._files)
         if not self._files:
-            raise ConfigurationError(f"no such file or folder: {address} (the bucket has no object of that name or below it)")
+            raise ConfigurationError(f"no such object or prefix: {address}; check the address")
 
     def list(self) -> list[RawFile]:
-        """See :meth:`RawRoot.list`."""
+        """List all objects by name, without hidden ones."""
         return [
             RawFile(name=name, num_bytes=size, version=tag)
             for name, size, tag in self._files
@@ -105,24 +105,24 @@ class BucketRoot(RawRoot):
         ]
 
     def local(self, name: str) -> Path:
-        """See :meth:`RawRoot.local`; downloads it once."""
+        """Download an object, unless it was downloaded before."""
         path = self.work / name
         if not path.is_file():
             self._store.download(name, path)
         return path
 
     def read(self, name: str) -> bytes | None:
-        """See :meth:`RawRoot.read`."""
+        """Read a small object; None if it does not exist."""
         return self._store.read(name) if self._store.exists(name) else None
 
 
 def inside(folder: str, name: str, root: str) -> str:
-    """A name relative to a folder of a root, made plain.
+    """Resolve a name relative to a folder in a root.
 
     Raises:
-        DataError: it is absolute or climbs out of the root.
+        DataError: the name is absolute or points outside the root.
     """
     plain = posixpath.normpath(posixpath.join(folder, name))
     if PurePosixPath(name).is_absolute() or plain.startswith("../") or plain == "..":
-        raise DataError(f"{name[:100]} climbs out of {root}")
+        raise DataError(f"{name[:100]} points outside {root}")
     return plain

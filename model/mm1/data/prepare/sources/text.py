@@ -18,7 +18,7 @@ def read_jsonl(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a jsonl file.
 
     Raises:
-        DataError: the file is damaged, or a row is not JSON with a text.
+        DataError: the file is damaged, or a row is not a JSON object with a text.
     """
     return _samples(file, json_rows(file), clean)
 
@@ -27,14 +27,14 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
     """Read a parquet file.
 
     Raises:
-        DataError: the file is damaged, or has no column of texts.
+        DataError: the file is damaged or has no text column.
     """
     return _samples(file, rows(file, (FIELD,)), clean)
 
 
-def _samples(file: RawInput, found: Iterable[dict[str, Any]], clean: Clean) -> Iterator[Sample]:
-    for number, row in enumerate(found):
+def _samples(file: RawInput, entries: Iterable[dict[str, Any]], clean: Clean) -> Iterator[Sample]:
+    for number, row in enumerate(entries):
         text = row.get(FIELD)
         if not isinstance(text, str):
-            raise DataError(f"{file.origin(number)}: no text in the field {FIELD!r}; its fields are {', '.join(row)}")
+            raise DataError(f"{file.origin(number)}: expected a text in the field {FIELD!r}; the fields are {', '.join(row)}")
         yield Sample(key="", source=file.source, parts=[TextPart(clean(text))], meta={"origin": file.origin(number)})

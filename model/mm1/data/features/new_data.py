@@ -1,6 +1,6 @@
-"""What is new since the last mixture: the condition under which training again is worth its cost.
+"""New data since the last mixture: the trigger for retraining.
 
-``data_mix`` notes which mixture it made, and as of when, in ``mixes/<sources>.json``; shards that became known later are news.
+``data_mix`` records its mixture and as-of time in ``mixes/<sources>.json``; shards that arrived later count as new.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ MIXES = "mixes/"
 
 
 class LastMix(NamedTuple):
-    """The newest mixture of some sources."""
+    """The latest mixture of a set of sources."""
 
     digest: str
     as_of: datetime
-    """What was known by then could enter it."""
+    """As-of time: only shards available by then could be selected."""
 
 
-class News(NamedTuple):
-    """Shards that became known after a time."""
+class NewData(NamedTuple):
+    """Shards that became available after a given time."""
 
     shards: int
     samples: int
 
 
 def mix_key(sources: Sequence[str]) -> str:
-    """The object's name of the pointer to the newest mixture of some sources."""
+    """Return the object name of the pointer to the latest mixture of a set of sources."""
     return f"{MIXES}{'+'.join(sorted(sources))}.json"
 
 
-def remember_mix(store: Store, sources: Sequence[str], last: LastMix) -> None:
-    """Note a mixture as the newest of its sources."""
+def record_mix(store: Store, sources: Sequence[str], last: LastMix) -> None:
+    """Record a mixture as the latest of its sources."""
     store.write_json(mix_key(sources), {"mix": last.digest, "as_of": last.as_of.isoformat()})
 
 
 def last_mix(store: Store, sources: Sequence[str]) -> LastMix | None:
-    """The newest mixture of some sources; None before the first one.
+    """Read the latest mixture of a set of sources; None if there is none.
 
     Raises:
         DataError: the pointer is damaged.
@@ -58,14 +58,14 @@ def last_mix(store: Store, sources: Sequence[str]) -> LastMix | None:
     try:
         return LastMix(str(pointer["mix"]), parse_time(str(pointer["as_of"])))
     except (KeyError, TypeError, ConfigurationError):
-        raise DataError(f"{store.uri}/{mix_key(sources)} is damaged; remove it, and the next mixture writes it again") from None
+        raise DataError(f"{store.uri}/{mix_key(sources)} is damaged; delete it, the next mixture recreates it") from None
 
 
-def news_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> News:
-    """Shards of some sources that the feature store first heard of after a time; None = ever."""
+def new_data_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> NewData:
+    """Count the shards and samples that the feature store first recorded after a given time; None = all."""
     rows = read_rows(store, "shard_stats", ["shard", EVENT]).group_by("shard").aggregate([(EVENT, "min")])
     fresh = rows if since is None else rows.filter(pc.greater(rows[f"{EVENT}_min"], since))
     names = set(fresh["shard"].to_pylist())
-    found = {shard.tar.sha256: shard.num_samples for name in sources for shard in raw.sources[name].shards}
-    counts = [samples for shard, samples in found.items() if shard in names]
-    return News(len(counts), sum(counts))
+    num_samples = {shard.tar.sha256: shard.num_samples for name in sources for shard in raw.sources[name].shards}
+    counts = [samples for shard, samples in num_samples.items() if shard in names]
+    return NewData(len(counts), sum(counts))
