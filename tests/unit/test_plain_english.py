@@ -1,0 +1,95 @@
+"""Phrases and names that must not come back (CONTRIBUTING, Plain English)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COVERED = ("README.md", "CONTRIBUTING.md", "docs")
+"""Files and folders that are plain English. To widen: "charts", "model", "components", "workflows"."""
+SUFFIXES = (".md", ".py", ".yaml", ".tpl", ".txt", ".j2")
+GENERATED = ("workflows/compiled", "charts/mm1/files")
+
+PHRASES = {
+    r"\bput(s|ting)? right\b": "fix",
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bhow manieth\b": "every n-th",
+    r"\bfor want of\b": "for lack of, or the cause itself",
+    r"\bwithout a word\b": "silently",
+    r"\bput(s|ting)? up with\b": "tolerate, allow",
+    r"\bso many at most\b": "limit",
+    r"\bis wanted\b|\bare wanted\b|\bwere wanted\b|\bwas wanted\b": "expected X, got Y",
+    r"\bis asked for\b|\bare asked for\b": "requested, or the imperative",
+    r"\btells? no untruth\b|\bno untruth\b": "is accurate",
+    r"\bof one's own\b": "your own",
+    r"\b(told|tell|tells|telling|said|says) to a? ?(feature store|store|cluster|server)\b": "write, register, report",
+    r"\bis no (number|integer|folder|file|path|whole number|address)\b": "is not a ...",
+    r"\bgoes well together\b|\bdoes not go together\b|\bdo not go together\b": "is (not) compatible",
+    r"\bleft aside\b": "ignored",
+    r"\bin the place of\b": "instead of",
+    r"\bfrom beside\b|\bbeside (it|them|this|that)\b|\bin a thread beside\b": "next to, in the background",
+    r"\bsay nothing of\b|\bit says so\b": "state the fact",
+    r"\bmakes? (a )?whole number\b": "multiple of",
+    r"\banew\b": "again",
+    r"\bhands? on\b|\bhanded on\b": "pass, forward",
+    r"\bstands? in the way\b|\bstands? there twice\b": "blocks, occurs twice",
+    r"\bto look at by itself\b|\bby and by\b": "on its own",
+}
+"""Pattern -> better words. Lower case; line by line."""
+
+NAMES = (
+    *("found", "words", "shown", "one", "place", "wanted", "ours", "theirs", "former", "here", "there", "said", "told"),
+    *("founds", "ones", "places", "somewhere"),
+)
+"""Local names that do not say what a thing is."""
+BETTER_NAMES = "match, matches, message, text, table, item, path, index, expected, previous"
+
+
+def covered() -> list[Path]:
+    """All files of :data:`COVERED`."""
+    files = [path for name in COVERED for path in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))]
+    return sorted(path for path in files if path.suffix in SUFFIXES and not str(path.relative_to(ROOT)).startswith(GENERATED))
+
+
+@pytest.mark.parametrize("path", covered(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_phrase_of_the_list(path):
+    faults = [f"{path.relative_to(ROOT)}:{line}: {text!r}: write {better!r}" for line, text, better in phrases(path)]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", [path for path in covered() if path.suffix == ".py"], ids=lambda path: path.name)
+def test_no_name_of_the_list(path):
+    faults = [f"{path.relative_to(ROOT)}:{line}: {name}: name what it is ({BETTER_NAMES})" for line, name in names(path)]
+    assert not faults, "\n".join(faults)
+
+
+def phrases(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, phrase and better words of each fault; quoted examples of what not to write do not count."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = re.sub(r"(not|after|->) +\"[^\"]*\"(, \"[^\"]*\")*", "", line) if path.name == "CONTRIBUTING.md" else line
+        for pattern, better in PHRASES.items():
+            for match in re.finditer(pattern, text, re.I):
+                yield number, match[0], better
+
+
+def names(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of each local variable, parameter and loop variable of the list."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES:
+            yield node.lineno, node.id
+        if isinstance(node, ast.arg) and node.arg in NAMES:
+            yield node.lineno, node.arg
+
+
+def test_faults_are_reported_with_line_and_better_words(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Fine.\nAn integer is wanted; mend it.\n")
+    assert [(line, text) for line, text, _ in phrases(page)] == [(2, "mend"), (2, "is wanted")]
+    code = tmp_path / "code.py"
+    code.write_text("def read(path, one):\n    found = [place for place in path]\n    return found\n")
+    assert sorted(names(code)) == [(1, "one"), (2, "found"), (2, "place")]
