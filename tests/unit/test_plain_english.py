@@ -10,42 +10,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COVERED = ("README.md", "CONTRIBUTING.md", "docs")
-"""Files and folders that are plain English. To widen: "charts", "model", "components", "workflows"."""
+COVERED = ("README.md", "CONTRIBUTING.md", "docs", "charts")
+"""Files and folders that are plain English. Still to come: "model", "components", "workflows"."""
 SUFFIXES = (".md", ".py", ".yaml", ".tpl", ".txt", ".j2")
 GENERATED = ("workflows/compiled", "charts/mm1/files")
 
 PHRASES = {
-    r"\bput(s|ting)? right\b": "fix",
-    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\balike\b": "the same, equally",
+    r"\b(is|are|was|were) asked for\b": "expected X, got Y",
+    r"\b(is|are|was|were) wanted\b": "expected X, got Y",
+    r"\bbeside (it|them|this|that)\b|\ba thread beside\b": "next to, also, in the background",
+    r"\bfor want of\b": "because of a lack of, or the cause itself",
     r"\bhow manieth\b": "every n-th",
-    r"\bfor want of\b": "for lack of, or the cause itself",
-    r"\bwithout a word\b": "silently",
-    r"\bput(s|ting)? up with\b": "tolerate, allow",
-    r"\bso many at most\b": "limit",
-    r"\bis wanted\b|\bare wanted\b|\bwere wanted\b|\bwas wanted\b": "expected X, got Y",
-    r"\bis asked for\b|\bare asked for\b": "requested, or the imperative",
-    r"\btells? no untruth\b|\bno untruth\b": "is accurate",
-    r"\bof one's own\b": "your own",
-    r"\b(told|tell|tells|telling|said|says) to a? ?(feature store|store|cluster|server)\b": "write, register, report",
-    r"\bis no (number|integer|folder|file|path|whole number|address)\b": "is not a ...",
-    r"\bgoes well together\b|\bdoes not go together\b|\bdo not go together\b": "is (not) compatible",
-    r"\bleft aside\b": "ignored",
     r"\bin the place of\b": "instead of",
-    r"\bfrom beside\b|\bbeside (it|them|this|that)\b|\bin a thread beside\b": "next to, in the background",
-    r"\bsay nothing of\b|\bit says so\b": "state the fact",
-    r"\bmakes? (a )?whole number\b": "multiple of",
-    r"\banew\b": "again",
-    r"\bhands? on\b|\bhanded on\b": "pass, forward",
-    r"\bstands? in the way\b|\bstands? there twice\b": "blocks, occurs twice",
-    r"\bto look at by itself\b|\bby and by\b": "on its own",
+    r"\bis no (number|integer|folder|file|path|whole number|address)\b": "is not a ...; expected X, got Y",
+    r"\bleft aside\b": "ignored",
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bno untruth\b": "is accurate",
+    r"\bof one's own\b": "your own",
+    r"\bput(s|ting)? right\b": "fix",
+    r"\bput(s|ting)? up with\b": "tolerate, allow",
+    r"\b(say|says|tell|tells) (nothing|something) of\b": "state the fact",
+    r"\bso many at most\b": "limit",
+    r"\bwithout a word\b": "silently",
 }
-"""Pattern -> better words. Lower case; line by line."""
+"""Pattern, searched line by line in any case -> better words."""
 
-NAMES = (
-    *("found", "words", "shown", "one", "place", "wanted", "ours", "theirs", "former", "here", "there", "said", "told"),
-    *("founds", "ones", "places", "somewhere"),
-)
+NAMES = ("found", "words", "shown", "one", "place", "wanted", "ours", "theirs", "former", "here", "there", "said", "told")
 """Local names that do not say what a thing is."""
 BETTER_NAMES = "match, matches, message, text, table, item, path, index, expected, previous"
 
@@ -89,7 +80,7 @@ def names(path: Path) -> Iterator[tuple[int, str]]:
 def test_faults_are_reported_with_line_and_better_words(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("Fine.\nAn integer is wanted; mend it.\n")
-    assert [(line, text) for line, text, _ in phrases(page)] == [(2, "mend"), (2, "is wanted")]
+    assert sorted((line, text) for line, text, _ in phrases(page)) == [(2, "is wanted"), (2, "mend")]
     code = tmp_path / "code.py"
     code.write_text("def read(path, one):\n    found = [place for place in path]\n    return found\n")
     assert sorted(names(code)) == [(1, "one"), (2, "found"), (2, "place")]
