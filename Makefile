@@ -13,7 +13,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile architecture docs golden drift lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
+.PHONY: help setup run serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,8 +77,11 @@ drift: setup  ## Fail if a compiled file or the picture of the packages differs 
 	$(BIN)/mm1 compile --check
 	$(BIN)/python docs/architecture/draw.py --check
 
-golden: setup  ## Write the golden files anew (resolved configurations, loss curves)
+golden: setup  ## Write the golden files anew (resolved configurations, loss curves, texts of the commands)
 	MM1_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -m golden tests
+
+release-check: setup  ## What is missing for a release: version, changelog, tag, images, chart, wheel, documentation
+	$(BIN)/python .ci/release_check.py
 
 lock: setup  ## Resolve the requirements into their locks
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-setup.in -o requirements-setup.lock

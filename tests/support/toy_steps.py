@@ -36,15 +36,6 @@ class Outputs(BaseModel):
     items: str = Field(description="the words of the text as a JSON list")
 
 
-class ToyStep(Step[Inputs, Outputs]):
-    """Lives among the tests instead of among the components."""
-
-    @property
-    def module(self) -> str:
-        """See :attr:`Step.module`."""
-        return "tests.support.toy_steps"
-
-
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Do it."""
     note = Path(inputs.folder or context.work) / "events.txt"
@@ -78,7 +69,7 @@ def _append(path: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-STEP = ToyStep(
+STEP = Step(
     name="toy", inputs=Inputs, outputs=Outputs, run=run, summary="A toy.", artifacts=("summary.md",), timeout_s=60, grace_s=60
 )
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COVERED = ("README.md", "CONTRIBUTING.md", "docs", "charts")
-"""Files and folders that are plain English. Still to come: "model", "components", "workflows"."""
+"""Files and folders that are plain English. Still to come: "examples", "model", "components", "workflows"."""
 SUFFIXES = (".md", ".py", ".yaml", ".tpl", ".txt", ".j2")
 GENERATED = ("workflows/compiled", "charts/mm1/files")
 

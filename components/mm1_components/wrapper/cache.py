@@ -96,7 +96,7 @@ def folder_fingerprint(folder: Path) -> str:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest over the sources of a module's static import closure within this project, and the lock."""
+    """Digest over the sources of a module's static import closure (:func:`import_closure`), and the lock."""
     digest = hashlib.sha256()
     for name, path in sorted(import_closure(module).items()):
         digest.update(f"{name}\0".encode())
@@ -108,8 +108,9 @@ def code_digest(module: str) -> str:
 
 
 def import_closure(module: str) -> dict[str, Path]:
-    """All modules of this project that a module imports, directly or not, inside functions too: name -> file.
+    """All modules that a module imports, directly or not, inside functions too: name -> file.
 
+    Other projects' modules are left out. A step outside this project has those of its own package, or the files next to it.
     Data files of a package (HTML templates) that lie beside a module of the closure are not part of it; the report's
     package lists its templates as package data, and its step is never cached.
     """
@@ -117,7 +118,7 @@ def import_closure(module: str) -> dict[str, Path]:
     queue = [module]
     while queue:
         name = queue.pop()
-        path = _source(name)
+        path = _source(name, module.partition(".")[0])
         if name in found or path is None:
             continue
         found[name] = path
@@ -139,23 +140,38 @@ def _imports(name: str, path: Path) -> set[str]:
             names.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("mm1."):
             names.add(node.value)  # a module named in a string: `torchrun -m mm1.train`, lazy registries
-    return {item for item in names if item.split(".")[0] in OUR_PACKAGES}
+    return names
 
 
 @cache
-def _source(module: str) -> Path | None:
-    """The file of a module of this project, found without importing it."""
+def _source(module: str, own: str) -> Path | None:
+    """The file of a module that belongs to a closure, found without importing it.
+
+    Args:
+        module: its name.
+        own: the package, or the single file, that the step lies in.
+    """
     top, *rest = module.split(".")
-    if top not in OUR_PACKAGES or not all(part.isidentifier() for part in rest):
+    if not all(part.isidentifier() for part in (top, *rest)):
         return None
-    spec = importlib.util.find_spec(top)
-    if spec is None or not spec.origin:
-        return None
-    base = Path(spec.origin).parent.joinpath(*rest)
+    if top not in (*OUR_PACKAGES, own):
+        neighbor = _location(own).with_name(f"{top}.py")
+        return neighbor if _location(own).suffix == ".py" and neighbor.is_file() else None
+    base = _location(top).joinpath(*rest)
+    if base.suffix == ".py":
+        return base
     for path in (base.with_suffix(".py") if rest else base / "__init__.py", base / "__main__.py", base / "__init__.py"):
         if path.is_file():
             return path
     return None
+
+
+@cache
+def _location(top: str) -> Path:
+    """The folder of a package, or the file of a module."""
+    spec = importlib.util.find_spec(top)
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    return Path(folder or (spec and spec.origin) or top)
 
 
 def _lock_file() -> Path | None:

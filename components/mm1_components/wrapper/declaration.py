@@ -6,6 +6,7 @@ A step is a module of :mod:`mm1_components` with pydantic ``Inputs`` and ``Outpu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ class Step(Generic[InputsT, OutputsT]):
     """A step's declaration; engines' templates are made from it."""
 
     name: str
-    """Name of the module in :mod:`mm1_components`, and of the template."""
+    """Name of the template, and of the module for the steps of :mod:`mm1_components`."""
     inputs: type[InputsT]
     outputs: type[OutputsT]
     run: Callable[[InputsT, Context], OutputsT]
@@ -51,8 +52,12 @@ class Step(Generic[InputsT, OutputsT]):
 
     @property
     def module(self) -> str:
-        """What ``python -m`` starts."""
-        return f"mm1_components.{self.name}"
+        """The module that declares the inputs; ``python -m`` starts it."""
+        name = self.inputs.__module__
+        if name != "__main__":
+            return name
+        main = sys.modules["__main__"]
+        return main.__spec__.name if main.__spec__ else Path(str(main.__file__)).stem
 
 
 @dataclass(kw_only=True)

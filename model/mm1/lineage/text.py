@@ -1,6 +1,14 @@
-"""Figures of runs as people write them."""
+"""Figures and results of runs as people write them."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST_SCALAR = 40
+"""Characters of an output that are printed."""
+_ADDRESS = re.compile(r"/manifests/[0-9a-f]{64}\.json")
 
 
 def duration(seconds: float | None) -> str:
@@ -15,3 +23,19 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def scalars(outputs: Mapping[str, Any]) -> str:
+    """Outputs of a step that are no manifests: ``decision=retrain new_shards=3``; long values and JSON are cut.
+
+    Args:
+        outputs: name -> value, as text or as in a run record.
+    """
+    return " ".join(f"{name}={_scalar(value)}" for name, value in outputs.items() if name != "manifest")
+
+
+def _scalar(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
+    if text.startswith(("[", "{")) and (addresses := _ADDRESS.findall(text)):
+        return f"[{len(addresses)} manifests]"
+    return text if len(text) <= LONGEST_SCALAR else f"{text[: LONGEST_SCALAR - 1]}…"

@@ -47,6 +47,15 @@ def test_the_list_of_a_workflow_describes_every_parameter(file: Path, capsys: py
     assert all("; " in line for line in parameters.splitlines())
 
 
+def test_the_list_of_a_workflow_shows_the_store_that_a_run_would_use(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(ROOT / "workflows/ingest.py")
+    for given, store in ([], "runs/store"), (["--store", "s3://mine/mm1"], "s3://mine/mm1"):
+        assert cli.main(["run", file, "--list", *given]) == 0
+        assert f"default {store!r}; object store" in said(capsys)
+        assert cli.main(["run", file, *given, "-p", "sede=1"]) == 80
+        assert f"default {store!r}; object store" in capsys.readouterr().err
+
+
 def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     record(store, "old", "ingest")
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00", cache_hit=True)
@@ -69,6 +78,19 @@ def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys
     assert "new" not in said(capsys)
     assert cli.main(["runs", "nwe", "--store", store.uri]) == 80
     assert "did you mean 'new'" in capsys.readouterr().err
+
+
+def test_the_tasks_of_a_run_show_their_scalar_outputs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = record(store, "r", "ingest", raw(store, "x"))
+    outputs = {"decision": "retrain", "deployed": True, "new_shards": 3, "text": "[b] " * 20, "parts": json.dumps([uri, uri])}
+    record(store, "r", "check", outputs=outputs)
+    record(store, "r", "gate", outputs={"manifest": uri, "decision": "pass"})
+    assert cli.main(["runs", "r", "--store", store.uri]) == 0
+    lines = {line.split()[0]: line for line in said(capsys).splitlines()}
+    assert "decision=retrain deployed=true new_shards=3 parts=[2 manifests] text=[b] [b]" in lines["check"]
+    assert lines["check"].rstrip().endswith("[b]…")
+    assert lines["ingest"].rstrip().endswith(split_uri(uri)[1][:12])
+    assert lines["gate"].rstrip().endswith(f"{split_uri(uri)[1][:12]} decision=pass")
 
 
 def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +170,50 @@ def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: 
     assert store.get_bytes(fresh)
     assert not store.exists(f"manifests/{digest_of_manifest(old)}.json")
     assert find_garbage(store, keep=1, keep_runs=[]).keys == []
+
+
+def test_gc_keeps_what_is_pinned_and_lists_the_rest(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    parent = raw(store, "pinned")
+    record(store, "old", "ingest", parent)
+    uri = record(store, "old", "mix", mix(store, parent))
+    record(store, "new", "ingest", raw(store, "new"), started="2026-02-01T00:00:00.000+00:00")
+    age(store, 2)
+    at = ["--store", store.uri]
+    gc = ["gc", "--keep", "1", *at]
+    assert cli.main(["pin", *at]) == 0 and "no pins in" in said(capsys)
+    for name, target in (("run", "old"), ("address", uri), ("digest", split_uri(uri)[1][:12])):
+        assert cli.main([*gc, "--list"]) == 0
+        assert f"manifests/{split_uri(uri)[1]}.json" in said(capsys).splitlines()
+        assert cli.main(["pin", name, target, *at]) == 0
+        assert f"pinned as {name}: DataMix: text 100%" in said(capsys)
+        assert cli.main(["pin", *at]) == 0 and "DataMix: text 100%" in said(capsys)
+        assert cli.main([*gc, "--list"]) == 0
+        assert said(capsys).splitlines()[:-1] == ["runs/old/ingest.json", "runs/old/mix.json"]
+        if name != "digest":
+            assert cli.main(["pin", name, "--remove", *at]) == 0
+    assert cli.main([*gc, "--yes"]) == 0
+    assert store.exists(f"manifests/{digest_of_manifest(parent)}.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["kept", "r"], "pin 'kept' exists: choose another name, or remove it"),
+        (["best"], "expected what to pin"),
+        (["a/b", "r"], "expected a name of letters"),
+        (["best", "nothing"], "no run 'nothing'"),
+        (["best", f"s3://other/manifests/{ZERO}.json"], "add --store s3://other"),
+        (["kpt", "--remove"], "did you mean 'kept'"),
+        (["--remove"], "mm1 pin NAME --remove"),
+        (["kept", "r", "--remove"], "mm1 pin NAME --remove"),
+    ],
+)
+def test_wrong_pins_are_refused(store: Store, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    record(store, "r", "ingest", raw(store, "x"))
+    assert cli.main(["pin", "kept", "r", "--store", store.uri]) == 0
+    assert cli.main(["pin", *words, "--store", store.uri]) == 80
+    assert message in capsys.readouterr().err
+    assert [key for key in store.list("pins/")] == ["pins/kept"]
 
 
 def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
@@ -243,6 +309,7 @@ def test_gc_refuses_while_what_keeps_others_is_damaged(store: Store, key: str) -
         "runs r",
         "gc",
         "gc --yes",
+        "pin",
         "compare a b",
         "lineage x",
         "data stats x",
@@ -261,7 +328,7 @@ def test_commands_that_read_make_no_store(
     assert cli.main([*command, "--store", "typo"]) == 80
     assert f"store file://{tmp_path}/typo: no such folder" in capsys.readouterr().err
     if words != "data score {scores}":
-        assert cli.main(command) == (0 if command[0] == "gc" or command == ["runs"] else 80)
+        assert cli.main(command) == (0 if command[0] in ("gc", "pin") or command == ["runs"] else 80)
         assert "no such folder" not in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [scores]
 

@@ -42,6 +42,21 @@ def test_stats_say_what_a_mixture_is(mixture, capsys):
     assert tree["mixture"] is None and tree["data"]["text"]["num_read"] == 30
 
 
+def test_shards_are_listed_with_the_names_that_scores_take(mixture, capsys):
+    store, raw, mix = mixture
+    shards = [(name, shard) for name, source in raw.sources.items() for shard in source.shards]
+    for manifest in (raw, mix):
+        assert run("data", "shards", digest_of_manifest(manifest), "--store", store.uri, "--json") == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert [(row["source"], row["shard"], row["sha256"]) for row in rows] == [
+            (name, shard.name, shard.tar.sha256) for name, shard in shards
+        ]
+        assert sum(row["num_text_tokens"] for row in rows) == sum(shard.num_text_tokens for _, shard in shards)
+    assert run("data", "shards", digest_of_manifest(mix), "--store", store.uri) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(shards) and all(len(line.split()[-1]) == 64 for line in lines[1:])
+
+
 def test_show_writes_a_page_that_stands_alone_and_escapes(mixture, tmp_path):
     store, raw, mix = mixture
     page = tmp_path / "page.html"

@@ -174,7 +174,7 @@ def test_a_workflow_may_be_made_by_a_function(tmp_path: Path, future: str) -> No
     for name, complaint in {
         "of_size": "expected a function of no arguments, of_size needs size",
         "number": r"expected a workflow, number\(\) returned a int",
-        "STEP": "STEP is a ToyStep",
+        "STEP": "STEP is a Step",
     }.items():
         with pytest.raises(ConfigurationError, match=complaint):
             load(f"{file}:{name}")

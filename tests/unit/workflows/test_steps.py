@@ -6,12 +6,14 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hera.workflows import DAG, Container, Parameter, Task, Workflow
 
 from mm1.errors import ConfigurationError
+from mm1_components import gate
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document, InputType, spec_of
 from mm1_workflows.argo.graph import read_template
@@ -91,6 +93,21 @@ def test_a_step_is_described_and_leaves_the_task_s_keywords_free(name: str) -> N
 def test_what_is_no_step_is_refused_with_the_nearest_names(name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=hint):
         steps.declaration(name)
+
+
+def test_a_step_is_named_like_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in (replace(gate.STEP, name="gait"), replace(gate.STEP, inputs=STEP.inputs)):
+        monkeypatch.setattr(gate, "STEP", wrong)
+        with pytest.raises(ConfigurationError, match=r"mm1_components.gate: expected STEP.name 'gate'"):
+            declarations.declaration("gate")
+
+
+def test_a_step_in_a_workflow_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "flow.py"
+    lines = ["from dataclasses import replace", "from pydantic import BaseModel", "class Inputs(BaseModel): pass"]
+    file.write_text("\n".join([*lines, WORKFLOW.replace("STEP, name", "replace(STEP, inputs=Inputs), name")]))
+    with pytest.raises(ConfigurationError, match="line 11: step toy needs a module of its own"):
+        load(str(file))
 
 
 FLOW = """

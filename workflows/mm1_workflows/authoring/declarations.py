@@ -26,9 +26,13 @@ def declaration(name: str) -> Step[Any, Any]:
 
     Raises:
         UnknownStepError: there is no such step; the message has the nearest name.
+        ConfigurationError: its declaration has another name than its module.
     """
     known = names()
     if name not in known:
         raise UnknownStepError(f"no step {name!r}; {suggest(name, known)}")
-    step: Step[Any, Any] = importlib.import_module(f"mm1_components.{name}").STEP
+    module = f"mm1_components.{name}"
+    step: Step[Any, Any] = importlib.import_module(module).STEP
+    if (step.name, step.module) != (name, module):
+        raise ConfigurationError(f"{module}: expected STEP.name {name!r}, with its Inputs declared there, got {step.name!r}")
     return step

@@ -19,6 +19,8 @@ from types import ModuleType
 from mm1.errors import BY_OUTCOME, ConfigurationError, Mm1Error
 from mm1_workflows.authoring import shadowing
 
+MODULE_PREFIX = "_mm1_workflow_"
+
 
 @contextmanager
 def executed(path: Path) -> Iterator[ModuleType]:
@@ -37,7 +39,7 @@ def executed(path: Path) -> Iterator[ModuleType]:
 
 @contextmanager
 def _module(path: Path) -> Iterator[ModuleType]:
-    name = f"_mm1_workflow_{path.stem}"
+    name = f"{MODULE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, "a path that ends in .py has a loader"
     module = importlib.util.module_from_spec(spec)

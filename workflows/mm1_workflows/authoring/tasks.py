@@ -12,6 +12,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
 from mm1_workflows.argo.document import ITEM, TASK_INPUT
 from mm1_workflows.authoring import hera_private
+from mm1_workflows.authoring.python_file import MODULE_PREFIX
 from mm1_workflows.authoring.templates import as_text, template
 
 
@@ -35,8 +36,12 @@ def task(
         inputs: the step's inputs by name: plain values, text with references, or ``get_parameter(...)`` of a task or workflow.
 
     Raises:
-        ConfigurationError: an unknown input, or a required one is missing.
+        ConfigurationError: an unknown input, or a required one is missing, or the step is declared in the workflow file.
     """
+    if step.module.startswith(MODULE_PREFIX):
+        raise ConfigurationError(
+            f"step {step.name} needs a module of its own, which `python -m` can start: move it out of this file"
+        )
     known = step.inputs.model_fields
     for field in inputs:
         if field not in known:

@@ -54,7 +54,7 @@ class TaskView:
     figures: str = ""
     """What it says about itself while it runs: a training step its loss, speed and the like."""
     result: str = ""
-    """The short digest of what it made."""
+    """The short digest of its manifest, and its scalar outputs."""
 
     @property
     def change(self) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from cappa import Arg, Subcommands, command
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.graph import ancestors, resolve
-from mm1.manifests import MANIFEST_NAME, DataMix, RawData, digest_of_manifest, load_digest
+from mm1.manifests import MANIFEST_NAME, DataMix, Manifest, RawData, digest_of_manifest, load_digest
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1_workflows.cli.commands.data_score import DataScore
@@ -102,9 +103,47 @@ def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
     return store, max(data, key=lambda manifest: (isinstance(manifest, DataMix), len(manifest.sources)))
 
 
-@command(name="data", help="Look at data: stats, show, score.")
+@command(name="shards", help="List the shards of a RawData, or of what a DataMix was made from.")
+@dataclass
+class DataShards:
+    """``mm1 data shards``."""
+
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    store: StoreArg = DEFAULT_STORE
+    json: Annotated[bool, Arg(long=True, help="As JSON.")] = False
+
+    def __call__(self) -> int:
+        """Print one row per shard; its SHA-256 is the name that ``mm1 data score`` takes."""
+        store, manifest = found(self.store, self.uri)
+        raw = load_digest(store, manifest.raw) if isinstance(manifest, DataMix) else manifest
+        rows = list(shard_rows(raw))
+        if self.json:
+            say(console(), json.dumps(rows, indent=1))
+            return 0
+        listing = table("source", "shard", "samples", "images", "text tokens", "SHA-256")
+        for row in rows:
+            listing.add_row(*(f"{value:,}" if isinstance(value, int) else plain(value) for value in row.values()))
+        console().print(listing)
+        return 0
+
+
+def shard_rows(raw: Manifest) -> Iterator[dict[str, str | int]]:
+    """Source, name, counts and SHA-256 of each shard of a RawData.
+
+    Raises:
+        ConfigurationError: the manifest is not a RawData.
+    """
+    if not isinstance(raw, RawData):
+        raise ConfigurationError(f"expected a RawData, got a {type(raw).__name__}")
+    for source, data in raw.sources.items():
+        for shard in data.shards:
+            counts = shard.model_dump(include={"num_samples", "num_images", "num_text_tokens"})
+            yield {"source": source, "shard": shard.name, **counts, "sha256": shard.tar.sha256}
+
+
+@command(name="data", help="Look at data: stats, show, shards, score.")
 @dataclass
 class Command:
     """``mm1 data``."""
 
-    subcommand: Subcommands[DataStats | DataShow | DataScore]
+    subcommand: Subcommands[DataStats | DataShow | DataShards | DataScore]

@@ -14,7 +14,7 @@ from mm1_workflows.cli.output import console, say
 KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
 
 
-@command(name="gc", help="Remove what no kept run, pin or model needs from the store.")
+@command(name="gc", help="Remove what no kept run or pin (mm1 pin) needs from the store.")
 @dataclass
 class Command:
     """``mm1 gc``."""
@@ -24,6 +24,7 @@ class Command:
     keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Keep this run as well; may be repeated.")] = field(
         default_factory=list
     )
+    listing: Annotated[bool, Arg(long="--list", help="Print every object that would be removed.")] = False
     yes: Annotated[bool, Arg(long=True, help="Remove; without it only what would be removed is listed.")] = False
 
     def __call__(self) -> int:
@@ -33,6 +34,9 @@ class Command:
         garbage = find_garbage(store, self.keep, self.keep_run)
         counts = {kind: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind in KINDS}
         summary = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
+        if self.listing:
+            for key in garbage.keys:
+                say(output, key)
         if not self.yes:
             say(output, f"{store.uri}: would remove {summary}; {garbage.num_kept} objects stay. Remove with --yes")
             return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.text import duration
+from mm1.lineage.text import duration, scalars
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
@@ -49,14 +49,13 @@ class Command:
     def __call__(self) -> int:
         """Run a workflow; the exit code is the outcome class of the step that failed."""
         loaded = load(self.file, self.profile)
-        workflow = read_workflow(loaded.document)
+        workflow = _with_store(read_workflow(loaded.document), self.store)
         if self.list:
             say(console(), described(workflow))
             return 0
-        store_given = {} if any(word.startswith("store=") for word in self.parameters) else {"store": self.store}
         given = parameters.parse(self.parameters)
         check_braces(given)
-        values = parameters.check(workflow, given | (store_given if "store" in workflow.parameters else {}))
+        values = parameters.check(workflow, given)
         check_values(workflow, values, on_cluster=False)
         store = open_store(values.get("store", self.store))
         if "store" in values:
@@ -82,6 +81,14 @@ class Command:
             result = runner.run()
         say(output, _summary(result, self, name, workflow, time.monotonic() - started))
         return result.exit_code
+
+
+def _with_store(workflow: Graph, store: str) -> Graph:
+    """The workflow with the store of this machine as the default, in place of the profile's."""
+    if "store" not in workflow.parameters:
+        return workflow
+    parameter = replace(workflow.parameters["store"], value=store)
+    return replace(workflow, parameters=workflow.parameters | {"store": parameter})
 
 
 def described(workflow: Graph) -> str:
@@ -123,7 +130,7 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
     else:
         hits = sum(item.state is State.CACHED for item in result.instances)
         cached = f" ({hits} of {len(result.instances)} steps cached)" if hits else ""
-        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_manifests(result)]
+        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result)]
     pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
     lines += [f"\nreport: {page}" for page in pages]
     if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
@@ -145,7 +152,11 @@ def _failure(failed: Instance, command: Command, name: str) -> list[str]:
     ]
 
 
-def _manifests(result: RunResult) -> list[str]:
-    made = {item.label: uri for item in result.instances if (uri := item.outputs.get("manifest"))}
-    width = max(map(len, made), default=0)
-    return [f"  {label:<{width}}  {uri}" for label, uri in made.items()]
+def _outputs(result: RunResult) -> list[str]:
+    """One line per step with outputs: the address of its manifest, then its scalars."""
+    outputs = {item.label: item.outputs for item in result.instances if item.outputs}
+    width = max(map(len, outputs), default=0)
+    return [
+        f"  {label:<{width}}  {' '.join(filter(None, (values.get('manifest'), scalars(values))))}"
+        for label, values in outputs.items()
+    ]

@@ -9,7 +9,7 @@ from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
-from mm1.lineage.text import duration
+from mm1.lineage.text import duration, scalars
 from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
@@ -82,5 +82,5 @@ def _view(record: TaskRecord) -> TaskView:
         message=reason(record.ending) if record.ending else "",
         attempts=record.attempts,
         host=str(record.host.get("name") or ""),
-        result=record.manifest.rsplit("/", 1)[-1][:12],
+        result=" ".join(filter(None, (record.manifest.rsplit("/", 1)[-1][:12], scalars(record.outputs)))),
     )
