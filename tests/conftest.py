@@ -60,3 +60,16 @@ def warm_python(session_folder: Path) -> Iterator[WarmPython]:
     python = WarmPython(session_folder)
     yield python
     python.close()
+
+
+@pytest.fixture(scope="session")
+def toy_run(made_once: Callable[[str, Callable[[Path], None]], Path], warm_python: WarmPython) -> Path:
+    """A folder with the finished run ``toy`` of the whole chain below ``runs``, and its raw files in ``world``."""
+    from tests.support.toy_chain import run_chain, write_world
+
+    def make(folder: Path) -> None:
+        write_world(folder)
+        made = run_chain(warm_python, folder)
+        assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
+
+    return made_once("toy-run", make)

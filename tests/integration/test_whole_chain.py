@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,33 +11,15 @@ import pytest
 from mm1.lineage.graph import ancestors
 from mm1.manifests import Checkpoint, Deployment, EvalReport, ReportPage, load, split_uri
 from mm1.store.open import open_store
-from mm1.world.config import WorldConfig
-from mm1.world.write import PARTS, write_part
 from tests.support.serving import server
-from tests.support.warm_python import WarmPython
+from tests.support.toy_chain import RUN, run_chain
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).parents[2]
-FEW = "train.steps=2 train.global_batch=4 train.micro_batch=4 schedule.warmup_steps=1"
 
 
-def run_chain(python: WarmPython, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    given = {part: folder / "world" / part for part in PARTS}
-    given |= {"text_overrides": FEW, "overrides": FEW, "sft_overrides": FEW, "items": 8, "shots": "0 2"}
-    given |= {"tasks": "captions vague@2 text@0 instruct@0", "rules": "captions/0/content_f1>=0"}
-    parameters = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-    command = ["run", str(ROOT / "workflows" / "full.py"), "--run", "chain", "--store", str(folder / "store")]
-    return python.run("mm1_workflows.cli", *command, *parameters, *more, cwd=folder, timeout=400)
-
-
-def test_raw_files_become_a_served_model_and_a_report(tmp_path, warm_python):
-    for part in PARTS:
-        write_part(part, tmp_path / "world" / part, WorldConfig.small())
-    first = run_chain(warm_python, tmp_path)
-    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-
-    folder = tmp_path / "runs" / "chain"
-    store = open_store(str(tmp_path / "store"))
+def test_raw_files_become_a_served_model_and_a_report(toy_run, tmp_path, warm_python):
+    folder = toy_run / "runs" / RUN
+    store = open_store(str(toy_run / "runs" / "store"))
     uris = {path.parts[-3]: path.read_text() for path in folder.glob("*/out/manifest")}
     deployment = load(uris["deploy"], Deployment)
     assert deployment.deployed and deployment.sample["question"]
@@ -52,7 +32,7 @@ def test_raw_files_become_a_served_model_and_a_report(tmp_path, warm_python):
     assert load(uris["report"], ReportPage).page.num_bytes == len(page.encode())
     assert not re.search(r"""(src|href)=["']https?://""", page)
 
-    again = run_chain(warm_python, tmp_path)
+    again = run_chain(warm_python, toy_run)
     assert again.returncode == 0 and "11 of 12 steps cached" in again.stdout, again.stdout[-3000:]
     assert {path.parts[-3]: path.read_text() for path in folder.glob("*/out/manifest")}["deploy"] == uris["deploy"]
 
