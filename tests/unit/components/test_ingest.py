@@ -140,7 +140,7 @@ def test_bad_settings_are_refused(ingest, world):
     for inputs, message in (
         ({}, "nothing to ingest"),
         ({"text": world["text"], "preset": "papre"}, "did you mean 'paper'"),
-        ({"text": world["text"], "tokenizer": world["text"]}, "holds no tokenizer.json"),
+        ({"text": world["text"], "tokenizer": world["text"]}, "has no tokenizer.json"),
         ({"text": world["text"], "vocabulary": 100}, "vocabulary"),
     ):
         outcome, _, log = ingest(**inputs)
