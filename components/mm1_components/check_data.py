@@ -22,7 +22,7 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: ManifestUri = Field(description="RawData as it is now")
+    data: ManifestUri = Field(description="current RawData")
     sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
     min_samples: int = Field(1, description="new samples required to train again", ge=1)
 

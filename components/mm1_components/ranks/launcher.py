@@ -1,4 +1,4 @@
-"""How a training step starts its ranks on a cluster: the JSON of ``--launcher``, generated from the profile at compile time.
+"""The launcher of ranks on a cluster: the JSON of ``--launcher``, generated from the profile at compile time.
 
 It contains everything that the supervisor needs to know about the cluster. The supervisor therefore reads no other file, and
 every engine starts it in the same way.

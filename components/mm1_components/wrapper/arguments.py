@@ -35,12 +35,12 @@ def role_of(info: FieldInfo) -> str:
 
 
 def source_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that are raw files and affect the result."""
+    """Return the names of the inputs that are raw files and affect the result."""
     return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_location(info)]
 
 
 def placement_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that set where the work runs or where its files are."""
+    """Return the names of the inputs that set where the work runs or where its files are."""
     return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_location(info)]
 
 

@@ -25,7 +25,7 @@ def check_data(
     """Decide whether enough data has arrived since the last mixture to train again.
 
     Args:
-        data: RawData as it is now [required]
+        data: current RawData [required]
         sources: sources of the mixture, separated by spaces [default: captions interleaved text]
         min_samples: new samples required to train again [default: 1]
         name: name of the task [default: the step's name]

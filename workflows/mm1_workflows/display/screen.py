@@ -45,19 +45,19 @@ class LogDisplay:
         self.console = console
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
 
     def log(self, label: str, text: str) -> None:
-        """See :class:`Display`."""
+        """Show a line of a task's log."""
         line = Text.from_ansi(text) if self.console.is_terminal else Text(text)
         self.console.print(Text(f"[{label}]", style="cyan").append(" ").append_text(line), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """See :class:`Display`."""
+        """Show a message about the run."""
         self.console.print(Text(text, style="dim"), soft_wrap=True)
 
     def close(self) -> None:
-        """See :class:`Display`."""
+        """Finish the display."""
 
 
 class PlainDisplay(LogDisplay):
@@ -70,7 +70,7 @@ class PlainDisplay(LogDisplay):
         self.printed: dict[Key, float] = {}
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
         now = self.clock()
         occurrences: Counter[str] = Counter()
         for view in views:
@@ -97,11 +97,11 @@ class LiveDisplay(LogDisplay):
         self.live.start()
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
         self.live.update(screen(views, self.console.height), refresh=True)
 
     def close(self) -> None:
-        """See :class:`Display`."""
+        """Finish the display."""
         self.live.stop()
 
 

@@ -52,7 +52,7 @@ CronExpression = Annotated[str, AfterValidator(_cron)]
 
 
 class CronFields(Config, strict=True, alias_generator=to_camel):
-    """When workflows start: the common fields of a CronWorkflow and of a schedule in the chart's values."""
+    """The common fields of a CronWorkflow and of a schedule in the chart's values."""
 
     schedules: list[CronExpression] = Field(default=[])
     """Cron expressions; a workflow starts at each of their times."""

@@ -81,7 +81,7 @@ class Supervisor:
         """Launch until there is a result, or an error that another launch cannot fix.
 
         Raises:
-            Mm1Error: see :func:`supervise`.
+            Mm1Error: the error class of the ranks; Preempted after SIGTERM.
         """
         try:
             self._find_attempt()

@@ -38,7 +38,7 @@ class Command:
     json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
     def __call__(self) -> int:
-        """Print a forecast of the run as it is, and of the proposed layout.
+        """Print a forecast of the configured layout and of the proposed one.
 
         Raises:
             ConfigurationError: no layout fits, or a size is unknown.

@@ -20,7 +20,7 @@ HOST_UNITS = {"Gi": 1.0, "Ti": 1024.0}
 
 
 def show(config: RunConfig, machine: Machine, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Print a forecast of the run as it is, and of the proposed layout.
+    """Print a forecast of the configured layout and of the proposed one.
 
     Args:
         config: the configuration of the run, with all sizes.
@@ -32,20 +32,20 @@ def show(config: RunConfig, machine: Machine, overrides: Sequence[str], *, as_js
         ConfigurationError: no layout fits.
     """
     fixed = [name for name in FIELDS if any(item.strip().startswith(f"train.{name}=") for item in overrides)]
-    as_it_is, remark = _as_it_is(config, machine)
+    configured, remark = _configured(config, machine)
     output = console()
     try:
         proposed = propose(config, machine, fixed)
     except ConfigurationError:
-        if as_it_is and not as_json:
-            _show(output, {"as it is": as_it_is})
+        if configured and not as_json:
+            _show(output, {"configured": configured})
         raise
     if as_json:
-        say(output, json.dumps({"as_it_is": as_it_is and facts(as_it_is), "proposed": facts(proposed)}, indent=2))
+        say(output, json.dumps({"as_it_is": configured and facts(configured), "proposed": facts(proposed)}, indent=2))
         return
-    _show(output, {"as it is": as_it_is, "proposed": proposed} if as_it_is else {"proposed": proposed})
+    _show(output, {"configured": configured, "proposed": proposed} if configured else {"proposed": proposed})
     if remark:
-        say(output, f"\nas it is: {remark}")
+        say(output, f"\nconfigured layout: {remark}")
     _print_host(output, proposed)
     _print_assumptions(output, proposed)
     say(output, "\nuse it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
@@ -77,7 +77,7 @@ def facts(prediction: Forecast) -> dict[str, Any]:
     }
 
 
-def _as_it_is(config: RunConfig, machine: Machine) -> tuple[Forecast | None, str]:
+def _configured(config: RunConfig, machine: Machine) -> tuple[Forecast | None, str]:
     try:
         return forecast(config, machine), ""
     except ConfigurationError as error:

@@ -54,7 +54,7 @@ class ArgoServerTransport:
         return httpx.Client(headers=self.headers, timeout=TIMEOUT_S)
 
     def create(self, document: Document, *, dry_run: bool = False) -> Submitted:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Create the object, or return the existing one with the same name and key."""
         kind = document["kind"]
         if kind != "Workflow":
             raise ConfigurationError(f"--server: expected a Workflow, got a {kind}; use the Kubernetes API (without --server)")
@@ -68,18 +68,18 @@ class ArgoServerTransport:
             return same_submission(document, self.get(document["metadata"]["name"]), self.namespace)
 
     def get(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a workflow."""
         return self._ask("GET", "workflows", "read workflows", name)
 
     def list_workflows(self) -> list[Document]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return all workflows of the namespace."""
         fields = ("phase", "startedAt", "finishedAt", "message", "progress")
         paths = ["items.metadata", "items.spec.shutdown", *(f"items.status.{field}" for field in fields)]
         answer = self._ask("GET", "workflows", "list workflows", query={"fields": ",".join(paths)})
         return answer.get("items") or []
 
     def template(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a WorkflowTemplate of the namespace."""
         try:
             template = self._ask("GET", "workflow-templates", "read workflowtemplates", name)
         except NotFound:
@@ -89,13 +89,13 @@ class ArgoServerTransport:
         return {"apiVersion": ARGO, "kind": "WorkflowTemplate"} | template
 
     def shut_down(self, name: str, strategy: str) -> None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Shut down a workflow with a strategy: ``Stop`` or ``Terminate``."""
         body = {"name": name, "namespace": self.namespace}
         self._ask("PUT", "workflows", "stop workflows", f"{name}/{SHUT_DOWN[strategy]}", body=body)
 
     @contextmanager
     def log(self, workflow: str, pod: str, since: datetime | None, follow: bool) -> Iterator[Iterator[str]]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Open the log of a pod's main container."""
         import httpx
 
         query = {"podName": pod, "logOptions.container": MAIN_CONTAINER, "logOptions.timestamps": "true"}
@@ -114,7 +114,7 @@ class ArgoServerTransport:
             raise self._unreachable(error) from None
 
     def archived(self, workflow: str, pod: str) -> list[str] | None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return the archived log of a step's pod; None if it cannot be read."""
         import httpx
 
         node = f"{workflow}-{pod.rpartition('-')[2]}"

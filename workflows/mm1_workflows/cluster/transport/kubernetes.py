@@ -74,7 +74,7 @@ class KubernetesTransport:
         return str(chosen["context"].get("namespace") or "default")
 
     def create(self, document: Document, *, dry_run: bool = False) -> Submitted:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Create the object, or return the existing one with the same name and key."""
         body = document | {"metadata": document["metadata"] | {"namespace": self.namespace}}
         doing = f"create {PLURALS[body['kind']]}"
         try:
@@ -85,15 +85,15 @@ class KubernetesTransport:
             return same_submission(document, existing, self.namespace)
 
     def get(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a workflow."""
         return self._ask("GET", self._argo("Workflow", name), "read workflows")
 
     def list_workflows(self) -> list[Document]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return all workflows of the namespace."""
         return self._pages(self._argo("Workflow"), "list workflows")
 
     def template(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a WorkflowTemplate of the namespace."""
         try:
             return self._ask("GET", self._argo("WorkflowTemplate", name), "read workflowtemplates")
         except NotFound:
@@ -102,12 +102,12 @@ class KubernetesTransport:
             raise NotFound(missing_template(name, self.namespace, existing)) from None
 
     def shut_down(self, name: str, strategy: str) -> None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Shut down a workflow with a strategy: ``Stop`` or ``Terminate``."""
         self._ask("PATCH", self._argo("Workflow", name), "change workflows", body={"spec": {"shutdown": strategy}})
 
     @contextmanager
     def log(self, workflow: str, pod: str, since: datetime | None, follow: bool) -> Iterator[Iterator[str]]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Open the log of a pod's main container."""
         query = [("container", MAIN_CONTAINER), ("timestamps", "true"), ("follow", str(follow).lower())]
         if since:
             query.append(("sinceTime", since.strftime("%Y-%m-%dT%H:%M:%SZ")))
@@ -123,7 +123,7 @@ class KubernetesTransport:
             response.release_conn()
 
     def archived(self, workflow: str, pod: str) -> list[str] | None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return the archived log of a step's pod; None if it cannot be read."""
         return None  # it is in Argo's artifact repository, which only Argo Server can read
 
     def objects(self, group_version: str, plural: str, selector: str = "") -> list[Document]:
