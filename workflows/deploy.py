@@ -1,7 +1,7 @@
-"""A checkpoint to a served model, if its scores pass the gate: export, contract test, one answer of the real server.
+"""Deploy a checkpoint if its scores pass the gate: export, contract test, one answer of the real server.
 
-``mm1 run workflows/deploy.py -p checkpoint=<address>``. An evaluation that was done before comes from the step cache; the
-gate's decision is an input of ``deploy``, which returns ``deployed=false`` when it is ``fail``::
+``mm1 run workflows/deploy.py -p checkpoint=<address>``. An earlier evaluation is taken from the step cache. The gate's decision
+is an input of ``deploy``, which returns ``deployed=false`` if it is ``fail``::
 
     evaluate -> gate -> deploy        (at exit: report)
 """

@@ -1,4 +1,4 @@
-"""Few-shot scores of a checkpoint, and whether they pass the gate (MM1 section 6).
+"""Evaluate a checkpoint few-shot and check its scores against the gate (MM1 section 6).
 
 ``mm1 run workflows/evaluate_model.py -p checkpoint=<address> -p benchmarks=<folder of VQAv2 and COCO-caption files>``::
 

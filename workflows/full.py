@@ -1,4 +1,4 @@
-r"""The whole chain: raw data, text base, mixture, SFT, evaluation, gate, deployment, report (what ``make run`` runs).
+r"""The whole pipeline: raw data, text base, mixture, SFT, evaluation, gate, deployment, report (run by ``make run``).
 
 ::
 

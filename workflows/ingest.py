@@ -1,13 +1,13 @@
-r"""Raw data to shards on many machines: the two maps of ingest are loops over parts, each part in a pod of its own.
+r"""Ingest raw data on many machines: the two map stages of ingest loop over parts, with one pod per part.
 
 A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text -p preset=paper``.
-One machine: the step ``ingest`` of the other pipelines does the same with a process per core, and gives the same data.
+One machine: the step ``ingest`` of the other pipelines does the same with a process per core, with the same result.
 
 ::
 
     ingest-plan -> ingest-filter (each part) -> ingest-merge -> ingest-shard (each part) -> ingest-collect
 
-The address that comes out goes into ``-p data=...`` of the other pipelines.
+The resulting address is passed to the other pipelines as ``-p data=...``.
 """
 
 from hera.workflows import DAG, Parameter, Workflow
@@ -23,7 +23,7 @@ ALL_SOURCES = (
     Parameter(
         name="instructions",
         value="",
-        description="conversations: LLaVA json or jsonl with its images beside; empty = none",
+        description="conversations: LLaVA json or jsonl with its images next to it; empty = none",
     ),
 )
 
@@ -39,7 +39,7 @@ with Workflow(
             name="remote",
             value="refuse",
             enum=["refuse", "fetch", "fetch-private"],
-            description="images with http(s) addresses: refuse, fetch them, or fetch also from private networks",
+            description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
         ),
         Parameter(
             name="part_bytes",

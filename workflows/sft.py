@@ -1,7 +1,7 @@
-"""Supervised fine-tuning of a checkpoint on instructions, with scores as a chat model (MM1 section 5).
+"""Supervised fine-tuning of a checkpoint on instructions, and its evaluation as a chat model (MM1 section 5).
 
-``mm1 run workflows/sft.py -p checkpoint=<address> -p instructions=<LLaVA json or folder>``; the checkpoint is the address
-that a pre-training run printed. The checkpoint's own tokenizer is used::
+``mm1 run workflows/sft.py -p checkpoint=<address> -p instructions=<LLaVA json or folder>`` with the address printed by a
+pre-training run. The tokenizer is that of the checkpoint::
 
     ingest -> mix -> sft -> evaluate        (at exit: report)
 """

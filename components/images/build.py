@@ -1,12 +1,12 @@
-"""Builds the component images, their bills of materials, and pins them by digest in a profile: what ``make images`` runs.
+"""Build the component images and their bills of materials, and pin them by digest in a profile (``make images``).
 
 ::
 
     lock -> bill of materials (runs/sbom/<image>.json) -> image (buildah, podman, docker) -> push -> `images:` of a profile
 
-One ``Containerfile`` with a target for each image; an image that brings dependencies has a folder with their
-``requirements.lock``. What a machine needs to reach its package index is passed by ``--build-args`` and as secrets of the build
-(its pip.conf and uv.toml), so that none of it is written into an image.
+One ``Containerfile`` has a target for each image; an image with dependencies has a folder with their ``requirements.lock``.
+Settings of the package index are passed by ``--build-args`` and as build secrets (pip.conf and uv.toml of this machine), so
+they are not written into an image.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from rich.console import Console
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 IMAGES = ("cpu", "trainer")
-"""Images with dependencies, which `make images` builds by default; `thin` is for test clusters, and built when it is named."""
+"""Images with dependencies, built by default; `thin` is for test clusters and only built on request."""
 PROFILE_NAMES = {"cpu": ("cpu",), "trainer": ("trainer",), "thin": ("cpu", "trainer")}
-"""Image -> names in a profile: the thin image does the work of both."""
+"""Image -> names in a profile; the thin image serves as both."""
 SBOM_TOOL = "cyclonedx-bom==7.5.0"
 SBOM_FOLDER = Path("runs/sbom")
 ENGINES = ("buildah", "podman", "docker")
@@ -42,7 +42,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class BuildError(Exception):
-    """An image cannot be built; the message says why, and what to do."""
+    """An image cannot be built; the message has the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class BuildEngine:
 
     @property
     def build_command(self) -> list[str]:
-        """The start of its build command. Layers are kept, so that a change of the sources builds in seconds."""
+        """Start of the build command. Layers are cached, so a change of the sources builds in seconds."""
         return {
             "buildah": ["buildah", "bud", "--layers", "--format", "oci"],
             "podman": ["podman", "build", "--layers", "--format", "oci"],
@@ -61,7 +61,7 @@ class BuildEngine:
         }[self.name]
 
     def push(self, tag: str) -> str:
-        """Push a tag; the digest that the registry gives the image."""
+        """Push a tag and return the image's digest in the registry."""
         if self.name == "docker":
             run(["docker", "push", "--quiet", tag])
             digests: list[str] = json.loads(output_of(["docker", "image", "inspect", tag]))[0]["RepoDigests"]
@@ -72,7 +72,7 @@ class BuildEngine:
             return digest_file.read_text().strip()
 
     def inspect(self, tag: str) -> tuple[str, int]:
-        """Digest of the manifest in the local store, and size in bytes."""
+        """Return the digest of the manifest in the local store, and the size in bytes."""
         if self.name == "buildah":
             config = json.loads(output_of(["buildah", "inspect", "--type", "image", tag]))
             layers = output_of(["buildah", "images", "--json", tag])
@@ -82,24 +82,24 @@ class BuildEngine:
 
 
 def size_of(text: str) -> int:
-    """Bytes of ``685 MB``."""
+    """Parse a size such as ``685 MB`` into bytes."""
     number, unit = text.split()
     return round(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit.upper()])
 
 
-def find_engine(wanted: str) -> BuildEngine:
-    """The engine of that name, or the first that works here (docker's client without a server does not).
+def find_engine(requested: str) -> BuildEngine:
+    """Return the requested engine, or the first that works on this machine (docker's client needs a server).
 
     Raises:
         BuildError: no such engine, or none works.
     """
-    if wanted and wanted not in ENGINES:
-        raise BuildError(f"ENGINE={wanted}: choose one of {', '.join(ENGINES)}")
-    for name in [wanted] if wanted else ENGINES:
+    if requested and requested not in ENGINES:
+        raise BuildError(f"ENGINE: expected one of {', '.join(ENGINES)}, got {requested}")
+    for name in [requested] if requested else ENGINES:
         check = [name, "info"] if name == "docker" else [name, "--version"]
         if shutil.which(name) and subprocess.run(check, capture_output=True).returncode == 0:
             return BuildEngine(name)
-    raise BuildError(f"{wanted or ', '.join(ENGINES)}: not installed or not running; install one, or choose with ENGINE=")
+    raise BuildError(f"{requested or ', '.join(ENGINES)}: not installed or not running; install one of them, or set ENGINE=")
 
 
 def run(command: list[str]) -> None:
@@ -109,27 +109,27 @@ def run(command: list[str]) -> None:
         BuildError: it failed.
     """
     if code := subprocess.run(command, cwd=ROOT).returncode:
-        raise BuildError(f"{shlex.join(command[:2])} ended with {code}")
+        raise BuildError(f"{shlex.join(command[:2])} failed (exit code {code})")
 
 
 def output_of(command: list[str]) -> str:
-    """The output of a program.
+    """Run a program and return its output.
 
     Raises:
-        BuildError: it failed; with the end of its errors.
+        BuildError: it failed; the message has the end of its standard error.
     """
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise BuildError(f"{shlex.join(command[:3])} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    return done.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if result.returncode:
+        raise BuildError(f"{shlex.join(command[:3])} failed (exit code {result.returncode}): {result.stderr.strip()[-500:]}")
+    return result.stdout
 
 
 def write_sbom(name: str, keep_current: bool = False) -> Path:
-    """Write the bill of materials of an image (CycloneDX), made from its lock.
+    """Write the bill of materials of an image (CycloneDX) from its lock.
 
     Args:
-        name: of the image.
-        keep_current: write nothing when the file is newer than what it is made from (writing one takes seconds).
+        name: name of the image.
+        keep_current: keep a file that is newer than its sources (writing one takes seconds).
     """
     lock = HERE / name / "requirements.lock"
     path = ROOT / SBOM_FOLDER / f"{name}.json"
@@ -141,12 +141,12 @@ def write_sbom(name: str, keep_current: bool = False) -> Path:
     tool = [str(uv), "tool", "run", "--quiet", "--from", SBOM_TOOL, "cyclonedx-py", "requirements"]
     options = ["--output-reproducible", "--pyproject", str(sources[1]), "--output-file", str(path)]
     output_of([*tool, *options, str(lock)])
-    path.chmod(0o644)  # pods read it, and they are not the user who builds
+    path.chmod(0o644)  # read by pods, which run as another user
     return path
 
 
 def build_command(engine: BuildEngine, name: str, tag: str, base: str, extra: list[str]) -> list[str]:
-    """The command that builds an image."""
+    """Return the command that builds an image."""
     base_image = ["--build-arg", f"BASE_IMAGE={base}"] if base else []
     labelling = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels().items()]
     options = [*secrets(), *base_image, *labelling, *extra, "--file", "components/images/Containerfile", "--target", name]
@@ -154,7 +154,7 @@ def build_command(engine: BuildEngine, name: str, tag: str, base: str, extra: li
 
 
 def secrets() -> list[str]:
-    """This machine's configuration of pip and uv, for the build only."""
+    """Return the options that pass this machine's pip and uv configuration to the build only."""
     home = Path.home()
     candidates: dict[str, list[str | Path]] = {
         "pip": [os.environ.get("PIP_CONFIG_FILE", ""), home / ".config/pip/pip.conf", home / ".pip/pip.conf", "/etc/pip.conf"],
@@ -165,29 +165,29 @@ def secrets() -> list[str]:
 
 
 def labels() -> dict[str, str]:
-    """Labels of every image: version, revision, source."""
+    """Return the labels of every image: version, revision, source."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     return {"version": version, "revision": revision(), "source": source()}
 
 
 def revision() -> str:
-    """The commit, marked when the tree differs from it."""
+    """Return the commit, marked if the working tree is dirty."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def source() -> str:
-    """Where the repository is, when that is a web address; without a user's name or password."""
-    done = subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True)
-    address = urlsplit(done.stdout.strip())
+    """Return the repository's address if it is on the web, without user name and password."""
+    result = subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True)
+    address = urlsplit(result.stdout.strip())
     return f"https://{address.hostname}{address.path}" if address.scheme == "https" and address.hostname else "unknown"
 
 
 def pin(profile: Path, references: dict[str, str]) -> None:
-    """Write references under ``images:`` of a profile file; the rest of the file stays as it is, comments too.
+    """Write references under ``images:`` of a profile; the rest of the file, including comments, does not change.
 
     Raises:
-        BuildError: the file is no profile.
+        BuildError: the file is not a profile.
     """
     text = profile.read_text() if profile.is_file() else "# Images by digest; a profile (--profile FILE).\n"
     content: Any = yaml.safe_load(text) or {}
@@ -202,12 +202,12 @@ def pin(profile: Path, references: dict[str, str]) -> None:
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """Build, push if there is a registry, and pin."""
+    """Build the images, push them if a registry is given, and pin them."""
     engine = find_engine(arguments.engine)
     extra = shlex.split(arguments.build_args)
     prefix = arguments.registry.rstrip("/") or "localhost"
     references: dict[str, str] = {}
-    for name in IMAGES if set(arguments.images) & set(IMAGES) else ():  # an engine may build both: trainer is built on cpu
+    for name in IMAGES if set(arguments.images) & set(IMAGES) else ():  # both, because trainer is built on cpu
         write_sbom(name, keep_current=True)
     for name in arguments.images:
         tag = f"{prefix}/mm1-{name}:{arguments.tag or revision()}"
@@ -218,7 +218,7 @@ def build(arguments: argparse.Namespace) -> None:
         references |= {entry: f"{prefix}/mm1-{name}@{digest}" for entry in PROFILE_NAMES[name]}
         console.print(f"{tag}  {size / 1e6:,.0f} MB  {digest}")
     pin(arguments.profile, references)
-    pushed = "" if arguments.registry else " (of local images: a cluster needs REGISTRY=)"
+    pushed = "" if arguments.registry else " (local images; set REGISTRY= for a cluster)"
     console.print(f"{arguments.profile}: {', '.join(references)} pinned{pushed}")
 
 
@@ -231,25 +231,25 @@ def sbom(arguments: argparse.Namespace) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="Build the component images.")
     parser.add_argument("command", choices=["build", "sbom"])
     parser.add_argument("--images", type=str.split, default=[], help="some of: cpu trainer thin [default: cpu trainer]")
     parser.add_argument("--engine", default="", help="buildah, podman or docker [default: the first that works]")
-    parser.add_argument("--base-image", default="", help="image to build on [default: an official Python]")
+    parser.add_argument("--base-image", default="", help="base image [default: an official Python]")
     parser.add_argument("--tag", default="", help="tag [default: the commit]")
     parser.add_argument("--registry", default="", help="registry and folder to push to [default: none, local images]")
-    parser.add_argument("--profile", type=Path, default=Path("runs/images.yaml"), help="file that gets the digests")
-    parser.add_argument("--build-args", default="", help="further options for the engine's build, as one text")
+    parser.add_argument("--profile", type=Path, default=Path("runs/images.yaml"), help="profile to write the digests to")
+    parser.add_argument("--build-args", default="", help="additional options for the build command, in one string")
     arguments = parser.parse_args(argv)
     arguments.images = arguments.images or list(IMAGES)
     if unknown := [name for name in arguments.images if name not in PROFILE_NAMES]:
-        parser.error(f"no image {unknown[0]!r}; there are {', '.join(PROFILE_NAMES)}")
+        parser.error(f"--images: expected {', '.join(PROFILE_NAMES)}, got {unknown[0]!r}")
     return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; the exit code."""
+    """Run a command and return the exit code."""
     arguments = parse(argv)
     try:
         {"build": build, "sbom": sbom}[arguments.command](arguments)

@@ -1,4 +1,4 @@
-"""Step check_data: is there enough new data to train again? Reads what the feature store learnt since the last mixture.
+"""Step check_data: decide, from the feature store, whether there is enough new data since the last mixture to train again.
 
 RawData + the pointer to the last mixture of these sources -> new shards and samples -> retrain or wait
 """
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
-from mm1_components.wrapper.checks import Made
+from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import SOURCES, check_names
@@ -22,38 +22,38 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: ManifestUri = Field(description="RawData as it is now")
+    data: ManifestUri = Field(description="current RawData")
     sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
-    min_samples: int = Field(1, description="new samples that make training again worth while", ge=1)
+    min_samples: int = Field(1, description="new samples required to train again", ge=1)
 
 
 def check_source_names(sources: str) -> None:
-    """The sources exist."""
+    """Check that the sources exist."""
     check_names("sources", sources.split())
 
 
-def check_sources(sources: str, data: Made) -> None:
-    """The sources are among those that are ingested."""
+def check_sources(sources: str, data: Producer) -> None:
+    """Check that the sources are among those that are ingested."""
     if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
         return
     given = [name for name in SOURCES if data.inputs[name]]
     if missing := [name for name in sources.split() if name not in given]:
-        raise ConfigurationError(f"sources: {missing[0]!r} is not given; given: {', '.join(given) or 'none'}")
+        raise ConfigurationError(f"sources: {missing[0]!r} is not ingested; ingested sources: {', '.join(given) or 'none'}")
 
 
 class Outputs(BaseModel):
     """Outputs of check_data."""
 
     decision: Literal["retrain", "wait"] = Field(description="retrain or wait")
-    new_shards: int = Field(description="shards that came after the last mixture")
+    new_shards: int = Field(description="shards added since the last mixture")
     new_samples: int = Field(description="samples in them")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Compare what is known now with what was known to the last mixture.
+    """Compare the current data with the data of the last mixture.
 
     Raises:
-        ConfigurationError: the data have no such source.
+        ConfigurationError: the data has no such source.
     """
     from mm1.data.features.new_data import last_mix, new_data_since
     from mm1.manifests import RawData
@@ -61,16 +61,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     raw = context.load(inputs.data, RawData)
     sources = inputs.sources.split()
     if missing := [name for name in sources if name not in raw.sources]:
-        raise ConfigurationError(f"sources: these data have no {missing[0]!r}, only {', '.join(raw.sources)}")
+        raise ConfigurationError(f"sources: the data has no source {missing[0]!r}, only {', '.join(raw.sources)}")
     last = last_mix(context.store, sources)
     news = new_data_since(context.store, raw, sources, last.as_of if last else None)
     decision: Literal["retrain", "wait"] = "retrain" if news.samples >= inputs.min_samples else "wait"
     since = (
-        f"the mixture {last.digest[:12]} as of {last.as_of.isoformat(timespec='seconds')}" if last else "ever (no mixture yet)"
+        f"the mixture {last.digest[:12]} as of {last.as_of.isoformat(timespec='seconds')}"
+        if last
+        else "the beginning (no mixture yet)"
     )
     context.artifact("summary.md").write_text(
         f"# New data: {decision}\n\n{news.samples:,} samples in {news.shards:,} shards of {', '.join(sources)} since {since}; "
-        f"{inputs.min_samples:,} are wanted.\n"
+        f"required: {inputs.min_samples:,}.\n"
     )
     return Outputs(decision=decision, new_shards=news.shards, new_samples=news.samples)
 
@@ -80,7 +82,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Say whether enough data came since the last mixture to train again.",
+    summary="Decide whether enough data has arrived since the last mixture to train again.",
     artifacts=("summary.md",),
     cached=False,
     checks=(check_source_names, check_sources),

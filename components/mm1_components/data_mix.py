@@ -1,9 +1,9 @@
 """Step data_mix: filtered data -> a frozen, deterministic mixture of packed sequences (DataMix).
 
-    RawData -> shards that the feature store lets in as of a time -> weights -> plan -> measured -> DataMix
+    RawData -> shards admitted by the feature store as of a time -> weights -> plan -> measured -> DataMix
 
-Nothing is copied: the manifest fixes shards, weights, seed and limits, and the order follows from them. The summary says what
-the mixture looks like, measured over its first sequences.
+Nothing is copied: the manifest fixes shards, weights, seed and limits, and these determine the order. The summary describes
+the mixture, measured over its first sequences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
-from mm1_components.wrapper.checks import Made
+from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import SOURCES, check_names
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mm1.store.base import Store
 
 SHOWN_SEQUENCES = 10_000
-"""Sequences that the summary gives epochs for."""
+"""Number of sequences for which the summary reports epochs."""
 
 
 class Inputs(BaseModel):
@@ -38,35 +38,35 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="RawData to mix")
     weights: str = Field(
         "mm1",
-        description="share of each source, captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5",
+        description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5",
     )
-    weights_by: Literal["sequence", "token"] = Field("sequence", description="what the weights are shares of")
+    weights_by: Literal["sequence", "token"] = Field("sequence", description="unit that the weights are shares of")
     synthetic_share: float = Field(
-        0.07, description="share of the captions that are of the source synthetic, where the data have it", ge=0, le=1
+        0.07, description="share of the captions that come from the source synthetic, if the data has it", ge=0, le=1
     )
-    sequence_length: int = Field(128, description="tokens of a packed sequence", ge=8)
-    max_images: int = Field(24, description="images of a packed sequence at most (MM1: 16 in 4096 tokens)", ge=1)
-    image_tokens: int = Field(4, description="tokens that stand for one image", ge=1)
-    image_size: int = Field(32, description="side of the square images that the model gets, in pixels", ge=4)
+    sequence_length: int = Field(128, description="length of a packed sequence, in tokens", ge=8)
+    max_images: int = Field(24, description="maximum number of images in a packed sequence (MM1: 16 in 4096 tokens)", ge=1)
+    image_tokens: int = Field(4, description="tokens per image", ge=1)
+    image_size: int = Field(32, description="height and width of the model's input images, in pixels", ge=4)
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
-    long_documents: Literal["cut", "drop"] = Field("cut", description="what happens to documents longer than a sequence")
+    long_documents: Literal["cut", "drop"] = Field("cut", description="how documents longer than a sequence are handled")
     max_epochs: float = Field(
-        0.0, description="how often training may go through a source at most; 0 = without bound", ge=0, allow_inf_nan=False
+        0.0, description="maximum number of epochs over any source; 0 = unlimited", ge=0, allow_inf_nan=False
     )
-    thresholds: str = Field("", description="what a shard must be to enter, for example quality>=0.5 duplicate_rate<=0.2")
-    as_of: str = Field("", description="time whose knowledge of the shards counts (ISO 8601); empty = now")
-    seed: int = Field(0, description="seed of the order of samples", ge=0)
+    thresholds: str = Field("", description="conditions that shards must meet, for example quality>=0.5 duplicate_rate<=0.2")
+    as_of: str = Field("", description="use the shards' features as of this time (ISO 8601); empty = now")
+    seed: int = Field(0, description="seed of the sample order", ge=0)
 
 
 def check_weights(weights: str) -> None:
-    """The weights can be read, and are of sources that exist."""
+    """Check that the weights can be parsed and belong to existing sources."""
     from mm1.data.load.mixture import parse_weights
 
     check_names("weights", parse_weights(weights))
 
 
-def check_sources(weights: str, data: Made) -> None:
-    """Each source with a share is one of those that are ingested."""
+def check_sources(weights: str, data: Producer) -> None:
+    """Check that each source with a weight is ingested."""
     from mm1.data.load.mixture import parse_weights
 
     if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
@@ -75,12 +75,12 @@ def check_sources(weights: str, data: Made) -> None:
     missing = [name for name, weight in parse_weights(weights).items() if weight and name in SOURCES and name not in given]
     if missing:
         raise ConfigurationError(
-            f"weights: {missing[0]!r} has a share, but this source is not given; given: {', '.join(given) or 'none'}"
+            f"weights: {missing[0]!r} has a weight but is not ingested; ingested sources: {', '.join(given) or 'none'}"
         )
 
 
 def check_snapshot(thresholds: str, as_of: str) -> None:
-    """Thresholds and time can be read."""
+    """Check that the thresholds and the time can be parsed."""
     from mm1.data.features.snapshot import parse_thresholds, parse_time
 
     parse_thresholds(thresholds)
@@ -88,7 +88,7 @@ def check_snapshot(thresholds: str, as_of: str) -> None:
 
 
 def check_sizes(sequence_length: int, max_images: int, image_tokens: int) -> None:
-    """An image and a word fit into a sequence."""
+    """Check that an image and a word fit into a sequence."""
     from mm1.data.load.packing import PackingLimits
 
     PackingLimits(sequence_length=sequence_length, max_images=max_images, image_tokens=image_tokens).check()
@@ -112,7 +112,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     store_uri, digest = split_uri(inputs.data)
     if not context.store.exists(manifest_key(digest)):
         raise ConfigurationError(
-            f"data: it lies in {store_uri}, and a mixture stays where its data are: give --store {store_uri}"
+            f"data: the manifest is in {store_uri}, and a mixture must be in the store of its data: set --store {store_uri}"
         )
     as_of = parse_time(inputs.as_of)
     mix = _unmeasured(inputs, raw, digest, _sources(raw, inputs, as_of, context.store))
@@ -162,7 +162,7 @@ def _sources(raw: RawData, inputs: Inputs, as_of: datetime, store: Store) -> tup
     missing = [name for name in shares if name not in raw.sources]
     if missing:
         raise ConfigurationError(
-            f"weights: {missing[0]!r} has a share, but these data have {', '.join(raw.sources)}; give --weights for those"
+            f"weights: {missing[0]!r} has a weight, but the data only has {', '.join(raw.sources)}; set --weights for those"
         )
     total = sum(shares.values())
     chosen = _chosen(raw, list(shares), inputs, as_of, store)
@@ -170,7 +170,7 @@ def _sources(raw: RawData, inputs: Inputs, as_of: datetime, store: Store) -> tup
 
 
 def _chosen(raw: RawData, names: list[str], inputs: Inputs, as_of: datetime, store: Store) -> dict[str, list[str]]:
-    """Shards by the feature store; where nothing is asked of it, all of them."""
+    """Return the shards that the feature store selects, by source; empty without thresholds and time, for all shards."""
     from mm1.data.features.snapshot import choose_shards, parse_thresholds
 
     if not inputs.thresholds and not inputs.as_of:
@@ -182,14 +182,14 @@ def _source(raw: RawData, name: str, weight: float, chosen: list[str] | None, st
     from mm1.manifests import MixSource
 
     shards = list(raw.sources[name].shards)
-    stays = shards if chosen is None else [shard for shard in shards if shard.tar.sha256 in set(chosen)]
+    kept = shards if chosen is None else [shard for shard in shards if shard.tar.sha256 in set(chosen)]
     return MixSource(
         name=name,
         weight=round(weight, 9),
-        shards=None if len(stays) == len(shards) else store.put_bytes("\n".join(shard.tar.sha256 for shard in stays).encode()),
-        num_samples=sum(shard.num_samples for shard in stays),
-        num_images=sum(shard.num_images for shard in stays),
-        num_text_tokens=sum(shard.num_text_tokens for shard in stays),
+        shards=None if len(kept) == len(shards) else store.put_bytes("\n".join(shard.tar.sha256 for shard in kept).encode()),
+        num_samples=sum(shard.num_samples for shard in kept),
+        num_images=sum(shard.num_images for shard in kept),
+        num_text_tokens=sum(shard.num_text_tokens for shard in kept),
     )
 
 
@@ -199,7 +199,7 @@ def _with_shares(mix: DataMix, shares: dict[int, float]) -> DataMix:
 
 
 def _feature_state(inputs: Inputs, store: Store) -> str:
-    """The choice of shards depends on the rows of the feature store, too."""
+    """Return the state of the feature store, if the choice of shards depends on its rows."""
     from mm1.data.features.rows import fingerprint_of
 
     return fingerprint_of(store) if inputs.thresholds or inputs.as_of else ""
@@ -226,11 +226,11 @@ def _summary(mix: DataMix, raw: RawData, indexes: dict[int, list[ShardIndex]]) -
         shares = f"{source.weight:.3f} | {source.share:.3f} | {figures[f'{source.name}/token_share']:.3f} | {shards}"
         lines.append(_row(source.name, shares, figures, f"{source.name}/", f"{epochs[source.name]:.2f}"))
     lines.append(_row("all", "1.000 | 1.000 | 1.000 |", figures, "", ""))
-    lines += ["", "Shares of sequences and of all tokens; then means per sequence. Cut: share of pieces of longer documents."]
+    lines += ["", "Shares of sequences and of all tokens, then means per sequence. Cut: share of pieces of longer documents."]
     if mix.max_sequences is not None:
         lines += ["", f"At most {mix.max_epochs:g} epochs of any source: {mix.max_sequences:,} sequences."]
     long = sum(int(figures[f"{source.name}/long_documents"]) for source in mix.sources)
-    fate = "they are cut" if mix.long_documents == "cut" else "they are left out"
+    fate = "they are cut" if mix.long_documents == "cut" else "they are dropped"
     lines += ["", f"{long:,} documents are longer than a sequence: {fate}."]
     if mix.snapshot:
         lines += ["", "Shards: " + ", ".join(f"{name} {value}" for name, value in mix.snapshot.items()) + "."]
@@ -251,7 +251,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Freeze a mixture of sources: weights, order, packing limits; measures fill and epochs.",
+    summary="Freeze a mixture of sources (weights, order, packing limits) and measure its fill and epochs.",
     artifacts=("summary.md",),
     state=_feature_state,
     checks=(check_weights, check_sources, check_snapshot, check_sizes),

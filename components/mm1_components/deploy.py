@@ -1,7 +1,7 @@
-"""The step that turns a checkpoint into a model that may be served.
+"""Step deploy: turn a checkpoint into a model that can be served.
 
 decision != pass -> Deployment(deployed=false, reason)
-else             -> export -> contract test -> the real server answers one chat question about an image -> Deployment
+otherwise        -> export -> contract test -> the real server answers one chat question about an image -> Deployment
 """
 
 from __future__ import annotations
@@ -28,40 +28,42 @@ if TYPE_CHECKING:
 
 
 class Inputs(BaseModel):
-    """What is deployed, and the question that proves it answers."""
+    """Inputs of deploy."""
 
     checkpoint: ManifestUri = Field(description="Checkpoint to deploy")
-    decision: str = Field("pass", description="outcome of the gate; anything but pass deploys nothing and ends well")
-    question: str = Field("", description="chat question put to the served model; empty: the first one of the task")
-    benchmarks: Benchmarks = Field("world:0", description="benchmark folder that the image of the question is taken from")
+    decision: str = Field(
+        "pass", description="decision of the gate; with any value but pass, the step succeeds and deploys nothing"
+    )
+    question: str = Field("", description="chat question for the served model; empty: the first question of the task")
+    benchmarks: Benchmarks = Field("world:0", description="benchmark folder with the image of the question")
     split: str = Field("test", description="subfolder of benchmarks")
-    question_task: str = Field("instruct", description="task whose first item gives image and question")
-    image: LocalFiles = Field("", description="image file of the question, in place of one from benchmarks")
-    max_tokens: int = Field(64, ge=1, description="tokens of the answer at most")
+    question_task: str = Field("instruct", description="task whose first item provides image and question")
+    image: LocalFiles = Field("", description="image file of the question, instead of one from benchmarks")
+    max_tokens: int = Field(64, ge=1, description="maximum number of tokens in the answer")
 
 
 def check_question(image: str, question: str, question_task: str, benchmarks: str) -> None:
-    """An image comes with a question; without one, the toy world has the task that gives both."""
+    """Check that an image has a question, and that the toy world has the task if no image is given."""
     from mm1.evals.tasks.registry import known_task
 
     if image and not question:
-        raise ConfigurationError("question: an image is given, so say what to ask about it")
+        raise ConfigurationError("question: required with an image; set question to what to ask about it")
     if not image and benchmarks.startswith(WORLD_SCHEME):
         known_task(question_task)
 
 
 class Outputs(BaseModel):
-    """The deployment."""
+    """Outputs of deploy."""
 
     manifest: ManifestUri = Field(description="Deployment")
-    deployed: bool = Field(description="whether there is a model to serve")
+    deployed: bool = Field(description="whether the model was deployed")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Export, test, serve once.
+    """Export the checkpoint, test the export and serve it once.
 
     Raises:
-        ConfigurationError: the question has no image, or a file of it is missing.
+        ConfigurationError: no item of the task has an image, or a file is missing.
         CheckpointError: the checkpoint is damaged, or its export differs from it.
     """
     from mm1.manifests import Checkpoint, Deployment, split_uri
@@ -69,15 +71,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     checkpoint = context.load(inputs.checkpoint, Checkpoint)
     digest = split_uri(inputs.checkpoint)[1]
     if inputs.decision != "pass":
-        reason = f"the gate said {inputs.decision}"
+        reason = f"the gate's decision is {inputs.decision}"
         context.artifact("summary.md").write_text(f"# Not deployed\n\n{reason}\n")
-        refused = Deployment(parents=(digest,), deployed=False, reason=reason)
-        return Outputs(manifest=context.publish(refused), deployed=False)
+        deployment = Deployment(parents=(digest,), deployed=False, reason=reason)
+        return Outputs(manifest=context.publish(deployment), deployed=False)
     return _deploy(inputs, context, checkpoint)
 
 
 def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs:
-    item = _item(inputs, context.work)  # before torch is loaded: what is wrong with the files shows in a second
+    item = _item(inputs, context.work)  # before torch is imported, so that errors in the files show within a second
 
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
@@ -108,7 +110,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
 
 
 def _item(inputs: Inputs, work: Path) -> Item:
-    """What is asked: a benchmark item, or the given image."""
+    """Return the question and its image: a benchmark item, or the given image."""
     from mm1.evals.items import BenchmarkFolder, Item
     from mm1.evals.tasks.registry import find_task
 
@@ -120,16 +122,16 @@ def _item(inputs: Inputs, work: Path) -> Item:
     for item in find_task(inputs.question_task, folder).items(folder):
         if item.image is not None:
             return item
-    raise ConfigurationError(f"question_task: {inputs.question_task} has no item with an image in {folder.folder}")
+    raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.folder}")
 
 
 def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> str:
-    """The answer of the real server, started on the exported folder, to one chat request over HTTP."""
+    """Start the real server on the exported folder and return its answer to one chat request over HTTP."""
     import httpx
 
     from mm1.errors import NetworkError
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports each request
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
     content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if image is not None:
@@ -142,7 +144,7 @@ def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> st
         except httpx.HTTPError as error:
             raise NetworkError(f"the server did not answer: {type(error).__name__}: {error}") from None
     if reply.status_code != 200:
-        raise NetworkError(f"the server refused the test question ({reply.status_code}): {json.dumps(reply.json())[:500]}")
+        raise NetworkError(f"the server rejected the test question ({reply.status_code}): {json.dumps(reply.json())[:500]}")
     return str(reply.json()["choices"][0]["message"]["content"])
 
 
@@ -163,7 +165,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Export a checkpoint, prove that the export is the same model, and let the server answer once",
+    summary="Export a checkpoint, verify that the export is the same model, and let the server answer one question",
     pool="eval",
     artifacts=("summary.md",),
     checks=(check_question,),

@@ -1,4 +1,4 @@
-"""The step that scores a checkpoint on benchmark files, few-shot, with image-shuffled controls.
+"""Step evaluate: score a checkpoint on benchmark files, few-shot, with image-shuffled controls.
 
 Checkpoint + benchmark files -> EvalReport (scores, sample answers with images), metrics.json, summary.md
 """
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 
 class Inputs(BaseModel):
-    """What is scored, on what, and how."""
+    """Inputs of evaluate."""
 
     checkpoint: ManifestUri = Field(description="Checkpoint to score")
     benchmarks: Benchmarks = Field(
         "world:0", description="folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/"
     )
-    split: str = Field("test", description="subfolder of benchmarks; choose settings on dev only")
+    split: str = Field("test", description="subfolder of benchmarks; tune settings on dev only")
     tasks: str = Field(
         "captions captions_heldout vqa vqa_heldout vague novel text",
-        description="tasks, separated by spaces; name@0,4 sets the shots of one task; any <name>_questions.json is one",
+        description="tasks, separated by spaces; name@0,4 sets the shots of one task; every <name>_questions.json is a task",
     )
     shots: str = Field("0 4 8", description="numbers of demonstrations, separated by spaces")
-    items: int = Field(256, ge=1, description="items per task, drawn without repetition")
-    controls: bool = Field(True, description="also ask with the query image swapped with another item's")
+    items: int = Field(256, ge=1, description="items per task, sampled without replacement")
+    controls: bool = Field(True, description="also evaluate with the query image replaced by another item's")
     style: Literal["plain", "chat"] = Field("plain", description="plain: prompt templates; chat: the model's chat template")
     question_template: str = Field("{question} {answer} .", description="plain style, after an image: question and answer")
     caption_template: str = Field("a photo of {caption} .", description="plain style, after an image: its caption")
-    batch_size: int = Field(64, ge=1, description="prompts in one batch")
+    batch_size: int = Field(64, ge=1, description="prompts per batch")
     seed: int = Field(0, description="seed of items, demonstrations and swaps")
 
 
 class Outputs(BaseModel):
-    """The report."""
+    """Outputs of evaluate."""
 
     manifest: ManifestUri = Field(description="EvalReport")
 
@@ -103,10 +103,10 @@ def eval_config(
     caption_template: str,
     seed: int,
 ) -> EvalConfig:
-    """The configuration of an evaluation from the step's inputs; as a check, that they can be read.
+    """Return the configuration of an evaluation from the step's inputs; also a check that they can be parsed.
 
     Raises:
-        ConfigurationError: something cannot be read; the message names the input.
+        ConfigurationError: an input cannot be parsed; the message names it.
     """
     from mm1.config.resolve import validate
     from mm1.evals.config import EvalConfig
@@ -125,7 +125,7 @@ def eval_config(
 
 
 def check_tasks(tasks: str) -> None:
-    """The names of the tasks can be read."""
+    """Check that the task names can be parsed."""
     from mm1.evals.tasks.registry import parse_name
 
     for name in tasks.split():
@@ -133,7 +133,7 @@ def check_tasks(tasks: str) -> None:
 
 
 def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
-    """The toy world has the split, the tasks, and enough demonstrations of them."""
+    """Check that the toy world has the split, the tasks, and enough demonstrations of them."""
     from mm1.evals.tasks.registry import known_task, parse_shots, shots_of
     from mm1.world.config import EVAL_SPLITS, WorldConfig
 
@@ -145,11 +145,13 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
         known_task(name)
         base, numbers = shots_of(name, parse_shots(shots))
         if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
-            raise ConfigurationError(f"shots: the toy world has {most} demonstrations of {base} at most, got {max(numbers)}")
+            raise ConfigurationError(
+                f"shots: expected at most {most} (the toy world's demonstrations of {base}), got {max(numbers)}"
+            )
 
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
-    """The benchmark folder has the split and the tasks."""
+    """Check that the benchmark folder has the split and the tasks."""
     from mm1.evals.items import BenchmarkFolder
     from mm1.evals.tasks.registry import find_task
 
@@ -159,7 +161,7 @@ def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
 
 
 def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
-    """Read the benchmark files once before torch and the model are loaded: what is wrong with them shows in a second."""
+    """Read the benchmark files before torch and the model are loaded, so that errors in them show within a second."""
     from mm1.evals.items import BenchmarkFolder
     from mm1.evals.tasks.registry import find_task
 

@@ -1,6 +1,6 @@
-"""The step that decides whether a checkpoint may be deployed.
+"""Step gate: decide whether a checkpoint may be deployed.
 
-EvalReports + rules -> GateDecision, and the word pass or fail for what follows
+EvalReports + rules -> GateDecision, and pass or fail as an output for the next steps
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from pydantic import BaseModel, Field
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
-from mm1_components.wrapper.checks import AllMade
+from mm1_components.wrapper.checks import Producers
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):
-    """Reports and rules."""
+    """Inputs of gate."""
 
     reports: str = Field(
-        description="EvalReport addresses, separated by spaces; that of the checkpoint to deploy last: "
-        "where several hold a score, the last counts"
+        description="EvalReport addresses, separated by spaces, with the checkpoint to deploy last; "
+        "if several contain a score, the last one is used"
     )
     rules: str = Field(
         "captions/0/content_f1>=0.5 vague/4/accuracy>=0.5",
-        description="rules task/shots/metric>=number, separated by spaces; all must hold",
+        description="rules of the form task/shots/metric>=number, separated by spaces; all must hold",
     )
 
 
 def check_rules(rules: str) -> None:
-    """The rules can be read, and are about metrics that exist."""
+    """Check that the rules can be parsed and that their metrics exist."""
     from mm1.evals.gate import parse_rules
     from mm1.evals.tasks.registry import metrics_of
 
@@ -42,18 +42,18 @@ def check_rules(rules: str) -> None:
             )
 
 
-def check_measured(rules: str, reports: AllMade) -> None:
-    """The evaluations before ask for the scores: a rule about any other could never pass."""
+def check_measured(rules: str, reports: Producers) -> None:
+    """Check that the preceding evaluations measure the scores of the rules; a rule about another score could never pass."""
     from mm1.evals.gate import parse_rules
     from mm1.evals.tasks.registry import asked
 
     inputs = ("tasks", "shots", "controls")
-    if any(made.step != "evaluate" or not made.known(*inputs) for made in reports):
+    if any(producer.step != "evaluate" or not producer.known(*inputs) for producer in reports):
         return
     try:
-        scores = set().union(*(asked(*(made.inputs[name] for name in inputs)) for made in reports))
+        scores = set().union(*(asked(*(producer.inputs[name] for name in inputs)) for producer in reports))
     except ConfigurationError:
-        return  # the evaluation's own checks say it
+        return  # reported by the evaluation's own checks
     for rule in parse_rules(rules):
         score = f"{rule.task}/{rule.shots}" + ("" if rule.control == "none" else f"/{rule.control}")
         if score not in scores:
@@ -61,17 +61,17 @@ def check_measured(rules: str, reports: AllMade) -> None:
 
 
 class Outputs(BaseModel):
-    """The decision."""
+    """Outputs of gate."""
 
     manifest: ManifestUri = Field(description="GateDecision")
     decision: Literal["pass", "fail"] = Field(description="pass or fail")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Judge the reports; a failed gate is an outcome, not an error.
+    """Apply the rules to the reports; a failed gate is an outcome, not an error.
 
     Raises:
-        ConfigurationError: a rule that cannot be read, no report, or an address that is not a report's.
+        ConfigurationError: a rule cannot be parsed, there is no report, or an address is not that of a report.
     """
     from mm1.evals.gate import judge, parse_rules
     from mm1.manifests import EvalReport, GateDecision, split_uri
@@ -79,7 +79,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     rules = parse_rules(inputs.rules)
     addresses = inputs.reports.split()
     if not addresses:
-        raise ConfigurationError("reports: at least one EvalReport's address is needed")
+        raise ConfigurationError("reports: expected the address of at least one EvalReport")
     reports = [context.load(address, EvalReport) for address in addresses]
     verdicts = judge(rules, reports)
     decision: Literal["pass", "fail"] = "pass" if all(rule.passed for rule in verdicts) else "fail"
@@ -99,7 +99,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Decide by rules on its scores whether a checkpoint may be deployed",
+    summary="Decide whether a checkpoint may be deployed, by rules on its scores",
     artifacts=("summary.md",),
     checks=(check_rules, check_measured),
     timeout_s=600,

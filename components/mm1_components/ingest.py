@@ -2,8 +2,9 @@
 
     plan -> filter (a process per core) -> merge -> shard (a process per core) -> collect
 
-The same functions as the steps ``ingest_plan`` to ``ingest_collect``, which do it on many machines (``workflows/ingest.py``),
-with the same outcome to the byte. Finished parts are remembered in the store: what was killed goes on where it stood.
+It calls the same functions as the steps ``ingest_plan`` to ``ingest_collect``, which run on many machines
+(``workflows/ingest.py``), and its output is the same, byte for byte. Finished parts are recorded in the store, so an
+interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ ResultT = TypeVar("ResultT")
 class Inputs(Sources):
     """Inputs of ingest."""
 
-    data: ManifestUri = Field("", description="RawData that exists already (made on many machines); nothing is ingested")
+    data: ManifestUri = Field("", description="existing RawData (for example made on many machines); nothing is ingested")
     tokenizer: TokenizerField = TRAIN
     preset: PresetField = "paper"
     vocabulary: VocabularyField = 1024
@@ -73,13 +74,13 @@ class Outputs(BaseModel):
 
 
 def check_sources(data: str, captions: str, synthetic: str, interleaved: str, text: str, instructions: str) -> None:
-    """At least one source is given, or data that exist already."""
+    """Check that at least one source or existing data is given."""
     if not data:
         check_given(captions, synthetic, interleaved, text, instructions)
 
 
 class _Work(NamedTuple):
-    """What a process needs to do its share."""
+    """Settings of one run, for the worker processes."""
 
     inputs: Inputs
     store: str
@@ -89,12 +90,12 @@ class _Work(NamedTuple):
     remote: Remote
 
     def root(self, source: str) -> Path:
-        """Where the files of a source are generated or downloaded."""
+        """Return the folder in which the files of a source are generated or downloaded."""
         return self.folder / source
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Filter and shard the sources that are given, choose the tokenizer, count tokens, publish."""
+    """Filter and shard the given sources, choose the tokenizer, count tokens and publish the data."""
     from mm1.data.prepare.pipeline import check_sources, collect, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import RawData
@@ -106,7 +107,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     work = _Work(inputs, context.store.uri, context.code, context.work, folder, inputs.remote)
     started = time.monotonic()
     with _Pool() as pool:
-        parts = [part for found in pool.map(_plan, [(work, source) for source in sources]) for part in found]
+        parts = [part for planned in pool.map(_plan, [(work, source) for source in sources]) for part in planned]
         done = _progress(context, 2 * len(parts))
         filtered = pool.map(_filter, [(work, part) for part in parts], done)
         check_sources(filtered)
@@ -122,15 +123,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _progress(context: Context, total: int) -> Callable[[], None]:
     done = 0
 
-    def one_more() -> None:
+    def advance() -> None:
         nonlocal done
         done += 1
         context.progress(done, total)
 
-    return one_more
+    return advance
 
 
-# -- in the processes ---------------------------------------------------------------------------------------------------
+# -- in the worker processes --------------------------------------------------------------------------------------------
 
 
 def _plan(task: tuple[_Work, str]) -> list[RawPart]:
@@ -159,7 +160,7 @@ def _filter(task: tuple[_Work, RawPart]) -> FilteredPart:
 
 
 def _root_again(work: _Work, source: str) -> RawRoot:
-    """Where the plan left the files of a source: the toy world is not written twice."""
+    """Return the root of a source, as the plan left it: the toy world is not written twice."""
     from mm1.data.prepare.sources.roots import LocalRoot
 
     written = work.root(source) / f"world-{source}"
@@ -181,7 +182,7 @@ def _shard(task: tuple[_Work, MergedParts, FilteredPart]) -> ShardedPart:
 
 
 def _remembered(work: _Work, name: str, decisive: list[str], kind: type[ManifestT], make: Callable[[], ManifestT]) -> ManifestT:
-    """The outcome of a part, made once per store: an entry beside those of the step cache leads to it."""
+    """Return the result for a part, computed once per store; its entry is next to those of the step cache."""
     from mm1.manifests import load, manifest_key, publish, split_uri
     from mm1.store.open import open_store
 
@@ -197,7 +198,7 @@ def _remembered(work: _Work, name: str, decisive: list[str], kind: type[Manifest
 
 
 class _Pool:
-    """Processes within the machine's cores; the outcome does not depend on how many there are."""
+    """A process pool, one process per core; results do not depend on the number of processes."""
 
     def __init__(self) -> None:
         self.processes = machine.cores()
@@ -214,8 +215,8 @@ class _Pool:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._executor is None:
             return
-        if kind is not None:  # a signal, or a part that failed: the others' work is of no use any more
-            # killed, not asked: one that ends while it holds the queue's lock would leave the others waiting for it
+        if kind is not None:  # a signal or a failed part: the other results are no longer needed
+            # SIGKILL, not SIGTERM: a process that exits while holding the queue's lock would block the others
             for process in multiprocessing.active_children():
                 process.kill()
         self._executor.shutdown(cancel_futures=True)
@@ -223,11 +224,11 @@ class _Pool:
     def map(
         self, work: Callable[..., ResultT], tasks: Sequence[object], done: Callable[[], None] = lambda: None
     ) -> list[ResultT]:
-        """Results in the order of the tasks.
+        """Return the results in the order of the tasks.
 
         Raises:
             OutOfMemory: a process was killed.
-            Mm1Error: what a task raised.
+            Mm1Error: the error of a task.
         """
         if self._executor is None:
             results = []
@@ -242,16 +243,16 @@ class _Pool:
                 done()
         except BrokenProcessPool:
             raise OutOfMemory(
-                "a process of ingest was killed, probably out of memory; run the same command again: finished parts are not "
-                "done twice"
+                "a worker process of ingest was killed, probably out of memory; run the same command again: finished parts are "
+                "not repeated"
             ) from None
         return [future.result() for future in futures]
 
 
 def _start_process(parent: int) -> None:
-    """Exit on SIGTERM and with the parent: a process of the pool would wait for work for ever."""
+    """Make a worker exit on SIGTERM and with its parent; otherwise it would wait for work forever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # handled by the parent
     machine.exit_with_parent(parent)
 
 
@@ -260,7 +261,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Filter raw data, write shards with an index, count tokens; trains the tokenizer where none is given.",
+    summary="Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.",
     artifacts=("summary.md",),
     checks=(check_sources, check_preset, check_tokenizer),
 )

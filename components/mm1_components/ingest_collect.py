@@ -1,4 +1,4 @@
-"""Step ingest_collect: the data that all parts make up.
+"""Step ingest_collect: combine the sharded parts into the ingested data.
 
 MergedParts, ShardedPart, ShardedPart, ... -> RawData; rows for the feature store; the summary
 """
@@ -29,15 +29,15 @@ class Outputs(BaseModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Put the parts together."""
+    """Combine the parts."""
     from mm1.data.prepare.pipeline import collect
     from mm1.manifests import FilteredPart, MergedParts, ShardedPart, load_digest, split_uri
     from mm1.store.open import open_store
 
     merged = context.load(inputs.merged, MergedParts)
     store = open_store(split_uri(inputs.merged)[0])
-    found = [load_digest(store, digest) for digest in merged.parents]
-    filtered = [part for part in found if isinstance(part, FilteredPart)]
+    parents = [load_digest(store, digest) for digest in merged.parents]
+    filtered = [part for part in parents if isinstance(part, FilteredPart)]
     sharded = manifests_of(context, inputs.parts, ShardedPart, "parts")
     return Outputs(manifest=publish_data(collect(merged, filtered, sharded), context))
 
@@ -47,7 +47,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Put the sharded parts together into the ingested data.",
+    summary="Combine the sharded parts into the ingested data.",
     artifacts=("summary.md",),
 )
 

@@ -1,6 +1,6 @@
-"""Step ingest_filter: the first mapper of ingest, for one part.
+"""Step ingest_filter: read and filter one part; the first mapper of ingest.
 
-RawPart -> read, filter sample by sample -> tars and signatures -> FilteredPart
+RawPart -> read and filter sample by sample -> tars and signatures -> FilteredPart
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
     TRAIN,
-    Places,
     PresetField,
     RemoteField,
+    SourceLocations,
     TokenizerField,
     check_preset,
     check_tokenizer,
@@ -24,7 +24,7 @@ from mm1_components.wrapper.raw_data import (
 )
 
 
-class Inputs(Places):
+class Inputs(SourceLocations):
     """Inputs of ingest_filter."""
 
     part: ManifestUri = Field(description="RawPart to read")

@@ -1,4 +1,4 @@
-"""Step ingest_merge: what can be known only of all parts together: duplicates, and the tokenizer.
+"""Step ingest_merge: find duplicates across all parts and train the tokenizer.
 
 FilteredPart, FilteredPart, ... -> joins over signatures; texts -> BPE -> MergedParts
 """
@@ -41,7 +41,7 @@ class Outputs(BaseModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Join the signatures of all parts."""
+    """Join the signatures of all parts and choose the tokenizer."""
     from mm1.data.prepare.pipeline import check_sources, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import FilteredPart
@@ -60,7 +60,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Find duplicates over all filtered parts; train the tokenizer where none is given.",
+    summary="Find duplicates across all filtered parts; train a tokenizer if none is given.",
     checks=(check_tokenizer,),
 )
 

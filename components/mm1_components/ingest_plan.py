@@ -28,19 +28,19 @@ class Outputs(BaseModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Look at names and sizes only; a part whose files did not change is the same part."""
+    """Group files into parts by name and size; a part whose files did not change keeps its digest."""
     from mm1.data.prepare.pipeline import plan_parts
     from mm1.data.prepare.sources.formats import discover
 
-    found, lines = [], ["# Raw files", "", "| source | format | files | parts | MB |", "|---|---|---:|---:|---:|"]
+    addresses, lines = [], ["# Raw files", "", "| source | format | files | parts | MB |", "|---|---|---:|---:|---:|"]
     for source, address in addresses_of(inputs).items():
         form, files = discover(source, raw_root(address, source, context.work))
         parts = plan_parts(source, form, files, inputs.part_bytes)
-        found += [context.publish(part) for part in parts]
+        addresses += [context.publish(part) for part in parts]
         size = sum(file.num_bytes for file in files) / 1e6
         lines.append(f"| {source} | {form} | {len(files):,} | {len(parts):,} | {size:,.1f} |")
     context.artifact("summary.md").write_text("\n".join(lines) + "\n")
-    return Outputs(parts=json.dumps(found))
+    return Outputs(parts=json.dumps(addresses))
 
 
 STEP = Step(

@@ -1,6 +1,6 @@
-"""Step ingest_shard: the second mapper of ingest, for one part.
+"""Step ingest_shard: write the shards of one part; the second mapper of ingest.
 
-MergedParts, FilteredPart -> without what is double -> shards with index and features -> ShardedPart
+MergedParts, FilteredPart -> drop duplicates -> shards with index and features -> ShardedPart
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Inputs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     merged: ManifestUri = Field(description="MergedParts of all parts")
-    part: ManifestUri = Field(description="RawPart to make the shards of")
+    part: ManifestUri = Field(description="RawPart to shard")
 
 
 class Outputs(BaseModel):
@@ -32,7 +32,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Shard one part.
 
     Raises:
-        ConfigurationError: the part is none of those that were merged.
+        ConfigurationError: the part was not merged.
     """
     from mm1.data.prepare.pipeline import shard_part
     from mm1.manifests import FilteredPart, MergedParts, load_digest, split_uri
@@ -41,9 +41,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     merged = context.load(inputs.merged, MergedParts)
     store_uri, digest = split_uri(inputs.part)
     if digest not in merged.parts:
-        raise ConfigurationError(f"part: {digest[:12]} is none of the {len(merged.parts)} parts that were merged")
+        raise ConfigurationError(f"part: {digest[:12]} is not among the {len(merged.parts)} merged parts")
     part = load_digest(open_store(store_uri), merged.parts[digest])
-    assert isinstance(part, FilteredPart), "what the merge names"
+    assert isinstance(part, FilteredPart), "a merge lists filtered parts"
     return Outputs(manifest=context.publish(shard_part(context.store, merged, part, context.work)))
 
 

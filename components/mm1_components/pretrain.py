@@ -1,6 +1,6 @@
-"""Pre-training: a mixture and a recipe in, a checkpoint out. The text base is a stage of the same trainer.
+"""Step pretrain: train a recipe on a mixture. The text base is a stage of the same trainer.
 
-DataMix (+ Checkpoint to start from, + Hugging Face folders of parts) -> Checkpoint
+DataMix (+ initial Checkpoint, + Hugging Face folders of model parts) -> Checkpoint
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from mm1_components.wrapper.sources import LocalFiles
 
 
 class Inputs(BaseModel):
-    """What pre-training needs."""
+    """Inputs of pretrain."""
 
     data: ManifestUri = Field(description="DataMix to train on")
     recipe: RecipeField
-    init: ManifestUri = Field("", description="Checkpoint whose weights to start from; empty = fresh weights")
+    init: ManifestUri = Field("", description="Checkpoint to initialize from; empty = random initialization")
     vision: LocalFiles = Field(
-        "", description="folder of a vision tower in Hugging Face layout; empty = that of the recipe or of init"
+        "", description="folder of a vision tower in Hugging Face format; empty = the tower of the recipe or of init"
     )
     decoder: LocalFiles = Field(
-        "", description="folder of a causal decoder in Hugging Face layout; in the text stage it is published without training"
+        "", description="folder of a causal decoder in Hugging Face format; in the text stage it is published without training"
     )
     overrides: OverridesField = ""
     processes: ProcessesField = 0
     nodes: NodesField = 1
     pool: PoolField = ""
-    seed: int = Field(0, ge=0, description="seed of fresh weights")
+    seed: int = Field(0, ge=0, description="seed of the initialization")
 
 
 STEP = training_step("pretrain", Inputs, ("text", "pretrain"), "Train a recipe on a mixture: the text base, or image and text")

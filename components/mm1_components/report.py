@@ -1,7 +1,7 @@
-"""Report step: one HTML page about the run that it belongs to.
+"""Step report: render an HTML page about the run that it belongs to.
 
-It reads the records that the run's other tasks left in the store, and the manifests that these name; so it needs no input, runs
-after a failure too (as the exit task), and is never taken from the cache.
+It reads the records of the run's other tasks in the store, and the manifests that they refer to. It therefore needs no input,
+also runs after a failure (as the exit task), and is never cached.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):
-    """What may be said about the run."""
+    """Inputs of report."""
 
-    status: str = Field("", description="how the engine says that the run ended, for example Succeeded or Failed; may be empty")
-    title: str = Field("", description="heading of the page; empty: the run's name")
+    status: str = Field(
+        "", description="status of the run according to the engine, for example Succeeded or Failed; may be empty"
+    )
+    title: str = Field("", description="title of the page; empty: the run's name")
 
 
 class Outputs(BaseModel):
-    """The page."""
+    """Outputs of report."""
 
     manifest: ManifestUri = Field(description="address of the ReportPage manifest")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Render the page, keep it in the store, and leave it as an artifact."""
+    """Render the page, save it in the store, and write it as an artifact."""
     from mm1.report.page import render_run
 
     status = status_of(inputs.status)
@@ -39,11 +41,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def status_of(text: str) -> str:
-    """An engine's word for how a run ended: Kubeflow hands over a JSON object, in Argo's words then; others are left alone."""
-    given = read_value(text)
-    state = str(given.get("state", "")) if isinstance(given, dict) else text
-    good = dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "Succeeded")
-    return {**good, "FAILED": "Failed", "CANCELED": "Stopped"}.get(state, state)
+    """Return a run's status with Argo's names; Kubeflow passes a JSON object with its own."""
+    value = read_value(text)
+    state = str(value.get("state", "")) if isinstance(value, dict) else text
+    succeeded = dict.fromkeys(("SUCCEEDED", "COMPLETE", "CACHED"), "Succeeded")
+    return {**succeeded, "FAILED": "Failed", "CANCELED": "Stopped"}.get(state, state)
 
 
 STEP = Step(
@@ -51,7 +53,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Make one HTML report of the run.",
+    summary="Render an HTML report of the run.",
     artifacts=("report.html",),
     cached=False,
     timeout_s=1800,

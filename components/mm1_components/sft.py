@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: instructions and a pre-trained checkpoint in, a checkpoint that follows instructions out."""
+"""Step sft: supervised fine-tuning of a pre-trained checkpoint on instructions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mm1_components.wrapper.execute import main
 
 
 class Inputs(BaseModel):
-    """What fine-tuning needs."""
+    """Inputs of sft."""
 
     data: ManifestUri = Field(description="DataMix of instructions")
-    init: ManifestUri = Field(description="Checkpoint whose weights to start from")
+    init: ManifestUri = Field(description="Checkpoint to initialize from")
     recipe: RecipeField
     overrides: OverridesField = ""
     processes: ProcessesField = 0

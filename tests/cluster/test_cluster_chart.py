@@ -106,20 +106,20 @@ def test_the_served_image_is_the_one_that_deployed(helm):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"profile": "nowhere"}, r'profile "nowhere": the chart carries .* only for: default, small.* mm1 compile'),
+        ({"profile": "nowhere"}, r'profile "nowhere": the chart has no .* only for: default, small.* mm1 compile'),
         ({"schedules": schedule(template="mm1-ful")}, r'schedules.retrain.template: profile default has no .*"mm1-ful", only:'),
-        ({"schedules": schedule(schedules=[])}, r"schedules.retrain.schedules: give at least one"),
+        ({"schedules": schedule(schedules=[])}, r"schedules.retrain.schedules: expected at least one"),
         (
             {"profile": "small", "schedules": schedule(template="mm1-small")},
-            r'schedules.retrain.arguments: mm1-small needs a value for "needed"',
+            r'schedules.retrain.arguments: mm1-small requires a value for "needed"',
         ),
         (
             {"profile": "small", "schedules": schedule(template="mm1-small", arguments={"needed": "x", "numbr": 1})},
             r'no parameter "numbr", only: number, needed',
         ),
-        ({"serving": {"enabled": True}}, r"serving.model: name the manifest"),
-        ({"profile": "small", "serving": {"enabled": True, "model": MODEL}}, r"serving.image: .* name the image"),
-        ({"artifactRepository": {"enabled": True}}, r"artifactRepository.bucket: name the bucket"),
+        ({"serving": {"enabled": True}}, r"serving.model: set the manifest"),
+        ({"profile": "small", "serving": {"enabled": True, "model": MODEL}}, r"serving.image: required, because"),
+        ({"artifactRepository": {"enabled": True}}, r"artifactRepository.bucket: required"),
         ({"servin": {"enabled": True}}, r"servin"),
         ({"serving": {"replicas": "two"}}, r"replicas.*(got string, want integer|integer)"),
     ],

@@ -59,7 +59,7 @@ def without_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 def name_in(said: str) -> str:
     """The name of the run that was submitted."""
-    found = re.search(r"^(\S+) (?:submitted|was submitted before), namespace", said, re.MULTILINE)
+    found = re.search(r"^(\S+) (?:submitted|was already submitted), namespace", said, re.MULTILINE)
     assert found, said
     return found[1]
 
@@ -82,7 +82,7 @@ def test_a_run_is_followed_to_its_end_and_sent_once_per_key(cluster: Cluster, wa
     assert "[farewell] bye" in done.stdout and f"{name_in(done.stdout)} succeeded" in done.stdout
     assert re.search(r"^\S+  b +running on \S+$", done.stdout, re.MULTILINE), done.stdout
     again = cluster.mm1("submit", file, *way, *key, "-p", "lines=40")
-    assert name_in(again.stdout) == name_in(done.stdout) and "was submitted before" in again.stdout
+    assert name_in(again.stdout) == name_in(done.stdout) and "was already submitted" in again.stdout
 
 
 def test_a_failed_step_gives_its_class_and_is_retried_as_a_new_run(cluster: Cluster, way: list[str], tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_failed_step_gives_its_class_and_is_retried_as_a_new_run(cluster: Clus
     file = write(tmp_path / "sick.yaml", workflow(steps))
     done = cluster.mm1("submit", file, *way, "--watch", "--logs", check=False)
     name = name_in(done.stdout)
-    assert done.returncode == 84 and f"{name} failed at a (network, exit 84)" in done.stdout
+    assert done.returncode == 84 and f"{name} failed at a (network, exit code 84)" in done.stdout
     assert done.stdout.count("[a] sick") == 2 and "failed (attempt 2)" in done.stdout
     late = cluster.mm1("watch", name, *way, check=False)
     assert late.returncode == 84 and "b " in late.stdout
@@ -166,7 +166,7 @@ def test_ctrl_c_detaches_and_stop_leaves_nothing(cluster: Cluster, way: list[str
     if "--server" not in way:
         assert pods(cluster, name) == []
     ended = cluster.mm1("watch", name, *way, check=False)
-    assert ended.returncode == 87 and "stopped by a person" in ended.stdout
+    assert ended.returncode == 87 and "stopped by a user" in ended.stdout
 
 
 def test_logs_outlive_their_pods_through_argo_server(cluster: Cluster, server: str, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_logs_outlive_their_pods_through_argo_server(cluster: Cluster, server: s
     here = ["-n", cluster.namespace]
     name = name_in(cluster.mm1("submit", file, *here, "--watch").stdout)
     cluster.wait("the end of its pods", lambda: not pods(cluster, name))
-    assert "[a] (no log: its pod is gone; with --server" in cluster.mm1("logs", name, *here, "--no-follow").stdout
+    assert "[a] (no log: its pod is gone; use --server" in cluster.mm1("logs", name, *here, "--no-follow").stdout
     assert numbers(cluster.mm1("logs", name, *here, "--no-follow", "--server", server).stdout, "a") == [0, 1, 2]
 
 
@@ -266,7 +266,7 @@ def test_an_image_that_cannot_be_had_ends_the_run_with_the_reason(
 ) -> None:
     said, _ = without_image.communicate(timeout=120)
     assert without_image.returncode == 80, said
-    assert re.search(r"failed at a \(configuration, exit 80\): (ErrImagePull|ImagePullBackOff)", said), said
+    assert re.search(r"failed at a \(configuration, exit code 80\): (ErrImagePull|ImagePullBackOff)", said), said
     status = cluster.workflow(name_in(said))["status"]
     took = datetime.fromisoformat(status["finishedAt"]) - datetime.fromisoformat(status["startedAt"])
     assert "localhost/not-there:1" in said and status["phase"] == "Failed" and took < timedelta(minutes=2)

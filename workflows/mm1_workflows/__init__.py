@@ -1,4 +1,4 @@
-"""Workflows of MM1. Authors of workflow files import one thing from here: ``from mm1_workflows import steps``."""
+"""Workflows of MM1. Workflow files only need one import: ``from mm1_workflows import steps``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["steps"]
 
 
 def __getattr__(name: str) -> Any:
-    """``steps``, imported when it is used: it brings hera along, which most commands do without."""
+    """Import ``steps`` on first use, because it imports Hera, which most commands do not need."""
     if name != "steps":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mm1_workflows.authoring import steps

@@ -1,5 +1,5 @@
 {{/*
-Labels of an object of the chart. Argument: (list $ "component"). Never put on the workflow templates, which are verbatim.
+Labels of an object of the chart. Argument: (list $ "component"). Not used for the workflow templates, which are verbatim.
 */}}
 {{- define "mm1.labels" -}}
 {{- $root := index . 0 -}}
@@ -11,7 +11,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 {{- end }}
 
 {{/*
-Labels that never change over a release's life. Argument: (list $ "component").
+Labels that do not change during a release's lifetime. Argument: (list $ "component").
 */}}
 {{- define "mm1.selector" -}}
 {{- $root := index . 0 -}}
@@ -21,26 +21,26 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{/*
-The profile's workflow templates as a JSON object: name -> the parsed file. Fails when the chart carries no such profile.
+The profile's workflow templates as a JSON object: name -> parsed file. Fails if the chart does not contain the profile.
 */}}
 {{- define "mm1.workflowTemplates" -}}
-{{- $found := dict -}}
+{{- $templates := dict -}}
 {{- range $path, $_ := .Files.Glob (printf "files/%s/*.yaml" .Values.profile) -}}
   {{- $document := $.Files.Get $path | fromYaml -}}
-  {{- $_ := set $found $document.metadata.name $document -}}
+  {{- $_ := set $templates $document.metadata.name $document -}}
 {{- end -}}
-{{- if not $found -}}
-  {{- $carried := list -}}
+{{- if not $templates -}}
+  {{- $profiles := list -}}
   {{- range $path, $_ := .Files.Glob "files/*/*.yaml" -}}
-    {{- $carried = append $carried (base (dir $path)) -}}
+    {{- $profiles = append $profiles (base (dir $path)) -}}
   {{- end -}}
-  {{- fail (printf "profile %q: the chart carries no workflow templates for it, only for: %s. Make them with: mm1 compile --engine template --profile <name or file>" .Values.profile (uniq $carried | join ", " | default "none")) -}}
+  {{- fail (printf "profile %q: the chart has no workflow templates for it, only for: %s. Generate them with: mm1 compile --engine template --profile <name or file>" .Values.profile (uniq $profiles | join ", " | default "none")) -}}
 {{- end -}}
-{{- toJson $found -}}
+{{- toJson $templates -}}
 {{- end }}
 
 {{/*
-The image of the step `deploy`, which has what serving needs. Argument: the root.
+The image of the step `deploy`, which can also serve. Argument: the root.
 */}}
 {{- define "mm1.servingImage" -}}
 {{- $image := .Values.serving.image -}}
@@ -53,7 +53,7 @@ The image of the step `deploy`, which has what serving needs. Argument: the root
     {{- end -}}
   {{- end -}}
 {{- end -}}
-{{- required "serving.image: no workflow template of the profile has a step `deploy` to take the image from; name the image" $image -}}
+{{- required "serving.image: required, because no workflow template of the profile has a step `deploy`" $image -}}
 {{- end }}
 
 {{/*

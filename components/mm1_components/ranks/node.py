@@ -3,7 +3,7 @@ r"""The program of one node of a training run on a cluster: ``python -m mm1_comp
 ::
 
     --job JSON -> name of node 0 resolves -> torchrun (this node's number: JOB_COMPLETION_INDEX) -> exit code = outcome
-                                                \-> lines to standard output, which the supervisor reads
+                                                \-> lines to standard output, read by the supervisor
     node 0: result to the store at launch/<key>/result.json; all nodes: outcome and message to /dev/termination-log
 """
 
@@ -31,20 +31,20 @@ log = logging.getLogger("mm1")
 
 TERMINATION_LOG = Path("/dev/termination-log")
 TERMINATION_BYTES = 4_096
-"""What Kubernetes keeps of it; half a JSON object would say nothing."""
+"""Maximum size that Kubernetes keeps; a truncated JSON object could not be parsed."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-"""What an Indexed Job says about its pod; not configuration."""
+"""Environment variable with the index of the pod, set by the Indexed Job; not configuration."""
 RESOLVE_S = 300.0
 
 
 def main() -> None:
-    """Train as one node, and leave through the outcome's exit code."""
+    """Train as one node and exit with the exit code of the outcome."""
     parser = argparse.ArgumentParser(prog="python -m mm1_components.ranks.node", description="One node of a training run.")
-    parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the run")
-    parser.add_argument("--processes", type=int, required=True, metavar="N", help="ranks of each node")
-    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="where node 0 is")
-    parser.add_argument("--grace-s", type=int, required=True, metavar="S", help="seconds from SIGTERM to the end by force")
-    parser.add_argument("--job", required=True, metavar="JSON", help="resolved job")
+    parser.add_argument("--nodes", type=int, required=True, metavar="N", help="number of nodes")
+    parser.add_argument("--processes", type=int, required=True, metavar="N", help="ranks per node")
+    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="address of node 0")
+    parser.add_argument("--grace-s", type=int, required=True, metavar="S", help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument("--job", required=True, metavar="JSON", help="the training job")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _stop)
@@ -55,19 +55,19 @@ def _end(arguments: argparse.Namespace) -> Outcome:
     try:
         run(arguments)
         return Outcome.DONE
-    except Exception as error:  # noqa: BLE001 - the last line of defence: shown with its trace, exit 1
+    except Exception as error:  # noqa: BLE001 - unexpected errors are logged with a traceback and exit code 1
         ending = Ending.of(error)
         if ending.outcome is Outcome.UNHANDLED:
             log.error("%s", traceback.format_exc())
         index = os.environ.get(INDEX_VARIABLE, "0")
-        log.error("node %s failed (%s, exit %d): %s", index, ending.outcome.label, ending.outcome, ending.message)
+        log.error("node %s failed (%s, exit code %d): %s", index, ending.outcome.label, ending.outcome, ending.message)
         if TERMINATION_LOG.exists():  # Kubernetes copies it into the pod's status
             TERMINATION_LOG.write_text(ending.to_json(TERMINATION_BYTES))
         return ending.outcome
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Find the other nodes, train, leave the result."""
+    """Join the other nodes, train, and write the result to the store."""
     job = TrainJob.model_validate_json(arguments.job)
     index = _index()
     with tempfile.TemporaryDirectory(prefix="mm1-node-") as folder:
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _rendezvous(master: str, nodes: int, index: int) -> list[str]:
-    """Torchrun's options about the gang, once the first node's name resolves."""
+    """Return torchrun's rendezvous options, after waiting for the name of node 0 to resolve."""
     host, _, port = master.rpartition(":")
     if nodes == 1:
         host = "127.0.0.1"
@@ -96,7 +96,7 @@ def _rendezvous(master: str, nodes: int, index: int) -> list[str]:
 
 
 def _wait_for_name(host: str) -> None:
-    """Names of a JobSet's pods appear some time after the pods.
+    """Wait for the DNS name of a JobSet's pod, which is created some time after the pod.
 
     Raises:
         NetworkError: the name does not resolve within five minutes.
@@ -108,16 +108,14 @@ def _wait_for_name(host: str) -> None:
             return
         except socket.gaierror as error:
             if time.monotonic() - started > RESOLVE_S:
-                raise NetworkError(
-                    f"the name of the first node, {host}, does not resolve ({error}): check the cluster's DNS"
-                ) from None
+                raise NetworkError(f"the name of node 0, {host}, does not resolve ({error}): check the cluster's DNS") from None
             time.sleep(0.5)
 
 
 def _index() -> int:
     text = os.environ.get(INDEX_VARIABLE, "0")
     if not text.isdigit():
-        raise ConfigurationError(f"{INDEX_VARIABLE}={text!r} is not a number")
+        raise ConfigurationError(f"{INDEX_VARIABLE}: expected an integer, got {text!r}")
     return int(text)
 
 
@@ -127,8 +125,8 @@ def _echo(line: str) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: the grace period is known
-    raise Preempted("stopped; the last checkpoint is saved, and the same work goes on from it")
+    signal.signal(number, signal.SIG_IGN)  # further signals are ignored during the grace period
+    raise Preempted("stopped; the last checkpoint is saved, and the same work resumes from it")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What pre-training and fine-tuning have in common as steps: from inputs to a published checkpoint."""
+"""The common part of the steps pretrain and sft: from inputs to a published checkpoint."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from mm1.train.model_origin import (
 )
 from mm1_components.ranks.launcher import Layout
 from mm1_components.ranks.stage_checks import checks_of, resolve_run, settle
-from mm1_components.ranks.stage_results import take_over, write_metrics
+from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import Placement
 from mm1_components.wrapper.cache import folder_fingerprint
 from mm1_components.wrapper.declaration import Context, InputsT, Step
 
-RecipeField = Annotated[str, Field(description="recipe by name; `mm1 recipes` lists them")]
-OverridesField = Annotated[str, Field(description="overrides of the recipe separated by spaces, for example train.steps=20")]
-ProcessesField = Annotated[
-    int, Field(ge=0, description="trainer processes (ranks) of one node; 0 = one per GPU, or one without GPUs")
+RecipeField = Annotated[str, Field(description="name of the recipe; `mm1 recipes` lists them")]
+OverridesField = Annotated[
+    str, Field(description="overrides of recipe fields, separated by spaces, for example train.steps=20")
 ]
-NodesField = Annotated[int, Field(ge=1, description="nodes; on one machine their processes run side by side")]
-PoolField = Annotated[Placement, Field(description="pool of nodes on a cluster; empty = the profile's for training")]
+ProcessesField = Annotated[
+    int, Field(ge=0, description="trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs")
+]
+NodesField = Annotated[int, Field(ge=1, description="number of nodes; on one machine, their processes run side by side")]
+PoolField = Annotated[Placement, Field(description="node pool on a cluster; empty = the profile's training pool")]
 
 
 class StageInputs(Protocol):
-    """What the steps that train have in common."""
+    """Common inputs of the training steps."""
 
     data: str
     init: str
@@ -53,12 +55,12 @@ class StageInputs(Protocol):
 
 
 class StageOutputs(BaseModel):
-    """What a training step hands on."""
+    """Outputs of a training step."""
 
     manifest: str = Field(description="address of the finished Checkpoint manifest")
 
 
-SPREADING = (
+LAYOUT_FIELDS = (
     "micro_batch",
     "zero_stage",
     "expert_parallel",
@@ -69,18 +71,18 @@ SPREADING = (
     "keep_checkpoints",
     "profile",
 )
-"""Fields of the section ``train`` that change how a run is laid out or looked at, not what it does."""
+"""Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
 GRACE_S = 600
-"""Seconds between a request to stop and the end by force: one step and a checkpoint fit in."""
+"""Seconds between a request to stop and SIGKILL, enough for one step and a checkpoint."""
 
 
 def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summary: str) -> Step[InputsT, StageOutputs]:
-    """The declaration of a step that trains recipes of some stages.
+    """Declare a step that trains recipes of the given stages.
 
     Args:
-        name: of the step.
-        inputs: its inputs, those of :class:`StageInputs` among them; `vision` and `decoder` where it takes folders.
-        stages: of the recipes that it trains.
+        name: name of the step.
+        inputs: its inputs, including those of :class:`StageInputs`; `vision` and `decoder` if it reads folders.
+        stages: stages of the recipes that it trains.
         summary: one line for `--help`.
     """
 
@@ -102,10 +104,10 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
 
 
 def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
-    """Train a stage, or with a decoder in the text stage publish it as a checkpoint; leave metrics.json.
+    """Train a stage, or publish a given decoder of the text stage as a checkpoint; write metrics.json.
 
     Raises:
-        Mm1Error: see :func:`mm1_components.ranks.train.train`.
+        Mm1Error: invalid inputs, or an error of :func:`mm1_components.ranks.train.train`.
     """
     vision, decoder = getattr(inputs, "vision", ""), getattr(inputs, "decoder", "")
     config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
@@ -132,20 +134,20 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     try:
         result = train(job, layout, context)
     finally:
-        shown = take_over(context, job.key)
-    write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint), shown)
+        facts = collect_files(context, job.key)
+    write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint), facts)
     forget(context.store, job.key)
     run_files.forget(context.store, job.key)
     return StageOutputs(manifest=result.manifest)
 
 
 def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str) -> str:
-    """What names unfinished work, so that whoever starts it again goes on with it.
+    """Return the key of a training job, under which unfinished work is resumed.
 
-    Neither the number of processes nor how the work is spread over them is part of it, nor the code: a long run may go on with
-    fewer nodes, another micro-batch, or a mended program.
+    Neither the number of processes, the layout nor the code is part of it: a long run can resume with fewer nodes, another
+    micro-batch, or fixed code.
     """
-    values = config.model_dump(mode="json", exclude={"log": True, "train": set(SPREADING)})
+    values = config.model_dump(mode="json", exclude={"log": True, "train": set(LAYOUT_FIELDS)})
     addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init)]
     folders = [folder_fingerprint(local_path(folder)) if folder else "" for folder in (vision, decoder)]
     return digest_of(canonical_json({"config": values, "from": [*addresses, *folders]}).encode())

@@ -1,4 +1,4 @@
-"""Checks of values of the steps that train: recipe, parts of the model, sizes against the mixture. Torch-free."""
+"""Checks of the training steps' inputs: recipe, parts of the model, sizes against the mixture. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mm1.train.batch_plan import check_experts, plan_layout
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.model_origin import check_patches, check_sequence, fit_tower, sequence_sizes, settle_parts, tower_sizes
 from mm1_components.ranks.launcher import Layout
-from mm1_components.wrapper.checks import Made
+from mm1_components.wrapper.checks import Producer
 
 FOLDER_FILES = ("config.json", "open_clip_config.json")
 
 
 def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
-    """A recipe's configuration with the user's overrides.
+    """Return the configuration of a recipe with the user's overrides.
 
     Args:
-        recipe: its name.
+        recipe: name of the recipe.
         overrides: ``path=value`` items separated by spaces; quotes as in a shell.
-        seed: of fresh weights.
+        seed: seed of the initialization.
 
     Raises:
-        ConfigurationError: unknown recipe, or an override that does not fit or has no effect.
+        ConfigurationError: unknown recipe, or an override that is invalid or has no effect.
     """
-    given = split_overrides(overrides)
-    if any(path_of(override) == "train.seed" for override in given):
-        raise ConfigurationError(f"override train.seed has no effect: give the input seed, for example seed={seed}")
-    return resolve(resolve(registry.get(recipe), given), [f"train.seed={seed}"])
+    items = split_overrides(overrides)
+    if any(path_of(override) == "train.seed" for override in items):
+        raise ConfigurationError(f"override train.seed has no effect: set the input seed instead, for example seed={seed}")
+    return resolve(resolve(registry.get(recipe), items), [f"train.seed={seed}"])
 
 
 def split_overrides(text: str) -> list[str]:
-    """Overrides in one text -> list.
+    """Split a text into overrides, with the quoting of a shell.
 
     Raises:
         ConfigurationError: an unclosed quote.
@@ -48,12 +48,12 @@ def split_overrides(text: str) -> list[str]:
 
 
 def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], ...]:
-    """The checks of a step that trains recipes of some stages."""
+    """Return the checks of a step that trains recipes of the given stages."""
 
     def check_recipe(recipe: str, overrides: str, seed: int) -> None:
         stage = resolve_run(recipe, overrides, seed).stage
         if stage not in stages:
-            raise ConfigurationError(f"recipe {recipe} is for stage {stage}, but step {step} trains {' and '.join(stages)}")
+            raise ConfigurationError(f"recipe: {step} expected stage {' or '.join(stages)}, got {recipe} of stage {stage}")
 
     return (
         check_recipe,
@@ -70,17 +70,17 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
 
 
 def settle(config: RunConfig, stage_before: str, vision: str, decoder: str, overrides: str) -> RunConfig:
-    """The run with the parts that it brings itself; what `init` or a folder brings is taken out.
+    """Remove the model parts that come from `init` or a folder from the configuration.
 
     Args:
-        config: of :func:`resolve_run`.
-        stage_before: stage of the checkpoint to start from, or empty.
-        vision: folder of a tower, or empty.
+        config: configuration from :func:`resolve_run`.
+        stage_before: stage of the initial checkpoint, or empty.
+        vision: folder of a vision tower, or empty.
         decoder: folder of a decoder, or empty.
-        overrides: the user's, to refuse those without effect.
+        overrides: the user's overrides, to reject those without effect.
 
     Raises:
-        ConfigurationError: a part has no origin or two, or its experts cannot be shared as wanted.
+        ConfigurationError: a part has no origin or two, or its experts cannot be distributed as configured.
     """
     config = settle_parts(config, stage_before, vision, decoder, split_overrides(overrides))
     if config.model.decoder is not None:
@@ -89,56 +89,56 @@ def settle(config: RunConfig, stage_before: str, vision: str, decoder: str, over
 
 
 def check_parts(recipe: str, overrides: str, seed: int, init: str, vision: str = "", decoder: str = "") -> None:
-    """Without a checkpoint to start from, the recipe and the folders bring every part of the model."""
+    """Check that, without an initial checkpoint, recipe and folders provide every part of the model."""
     if not init:
         settle(resolve_run(recipe, overrides, seed), "", vision, decoder, overrides)
 
 
-def check_parts_after(recipe: str, overrides: str, seed: int, init: Made, vision: str = "", decoder: str = "") -> None:
-    """After another stage: no override of a part that its checkpoint brings."""
+def check_parts_after(recipe: str, overrides: str, seed: int, init: Producer, vision: str = "", decoder: str = "") -> None:
+    """Check that, after another stage, no override changes a part from its checkpoint."""
     if before := _stage_of(init):
         settle(resolve_run(recipe, overrides, seed), before, vision, decoder, overrides)
 
 
 def check_vision_folder(vision: Path) -> None:
-    """The folder holds a model's configuration."""
+    """Check that the folder contains a model's configuration."""
     _check_folder("vision", vision)
 
 
 def check_decoder_folder(decoder: Path) -> None:
-    """The folder holds a model's configuration."""
+    """Check that the folder contains a model's configuration."""
     _check_folder("decoder", decoder)
 
 
 def _check_folder(part: str, folder: Path) -> None:
     if not any((folder / name).is_file() for name in FOLDER_FILES):
-        raise ConfigurationError(f"{part}: {folder} has no config.json: give a model's folder in Hugging Face layout")
+        raise ConfigurationError(f"{part}: {folder} has no config.json: give the folder of a model in Hugging Face format")
 
 
-def check_mixture(recipe: str, overrides: str, seed: int, data: Made) -> None:
-    """The mixture is made as the recipe expects."""
+def check_mixture(recipe: str, overrides: str, seed: int, data: Producer) -> None:
+    """Check that the mixture's sizes are those of the recipe."""
     if sizes := _mixture_sizes(data):
         check_sequence(resolve_run(recipe, overrides, seed).sequence, sizes)
 
 
-def check_tower(recipe: str, overrides: str, seed: int, init: str, data: Made, vision: str = "", decoder: str = "") -> None:
-    """The patches of the recipe's tower divide the mixture's images."""
+def check_tower(recipe: str, overrides: str, seed: int, init: str, data: Producer, vision: str = "", decoder: str = "") -> None:
+    """Check that the patch size of the recipe's tower divides the mixture's image size."""
     if not init and (sizes := _mixture_sizes(data)):
         config = settle(resolve_run(recipe, overrides, seed), "", vision, decoder, overrides)
         fit_tower(config, sizes.image_size_px, decoder)
 
 
 def check_tower_after(
-    recipe: str, overrides: str, seed: int, init: Made, data: Made, vision: str = "", decoder: str = ""
+    recipe: str, overrides: str, seed: int, init: Producer, data: Producer, vision: str = "", decoder: str = ""
 ) -> None:
-    """The same after a stage that brings no tower."""
+    """Check the same after a stage without a tower."""
     if (before := _stage_of(init)) and (sizes := _mixture_sizes(data)):
         config = settle(resolve_run(recipe, overrides, seed), before, vision, decoder, overrides)
         fit_tower(config, sizes.image_size_px, decoder)
 
 
-def check_tower_folder(vision: Path, data: Made) -> None:
-    """The patches of a given tower divide the mixture's images."""
+def check_tower_folder(vision: Path, data: Producer) -> None:
+    """Check that the patch size of a tower from a folder divides the mixture's image size."""
     sizes = _mixture_sizes(data)
     tower = tower_sizes(vision)
     if sizes and tower:
@@ -148,28 +148,28 @@ def check_tower_folder(vision: Path, data: Made) -> None:
 def check_layout(
     recipe: str, overrides: str, seed: int, nodes: int, processes: int, pool: str, launcher: str, decoder: str = ""
 ) -> None:
-    """The processes divide the batch; a decoder that is published without training needs none."""
+    """Check that the number of ranks divides the batch; a decoder that is published without training needs no ranks."""
     if decoder:
         return
     try:
         world_size = Layout(nodes=nodes, processes=processes, pool=pool).world_size(launcher)
     except ConfigurationError:
-        return  # what is wrong with pool or launcher is said where they are read
+        return  # errors in pool or launcher are reported where they are read
     plan_layout(resolve_run(recipe, overrides, seed).train, world_size)
 
 
-def _stage_of(init: Made) -> str:
-    """The stage of the checkpoint to start from, where that is known."""
+def _stage_of(init: Producer) -> str:
+    """Return the stage of the initial checkpoint, if known."""
     if init.step not in ("pretrain", "sft") or not init.known("recipe", "overrides", "seed"):
         return ""
     try:
         return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).stage
     except ConfigurationError:
-        return ""  # what is wrong is said of the task that makes it
+        return ""  # reported for the task that produces it
 
 
-def _mixture_sizes(data: Made) -> SequenceConfig | None:
-    """What the sequences will be made of, when a step data_mix will make them."""
+def _mixture_sizes(data: Producer) -> SequenceConfig | None:
+    """Return the sizes of the sequences, if a step data_mix will produce them."""
     if data.step != "data_mix" or not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
         return None
     values = data.inputs

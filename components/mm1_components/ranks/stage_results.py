@@ -1,7 +1,7 @@
-"""What a training stage leaves for people: metrics.json, metrics.jsonl, profiles, files of Weights & Biases.
+"""Results of a training stage for people: metrics.json, metrics.jsonl, profiles, files of Weights & Biases.
 
-``metrics.json`` sums the run up, ``metrics.jsonl`` has a row for each step (also of a run that failed). A profile and files of
-Weights & Biases become blobs, which metrics.json and the run record name.
+``metrics.json`` summarizes the run, ``metrics.jsonl`` has a row for each step (also if the run failed). A profile and files of
+Weights & Biases become blobs, which are listed in metrics.json and in the run record.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from mm1_components.wrapper.declaration import Context
 log = logging.getLogger("mm1")
 
 
-def take_over(context: Context, key: str) -> dict[str, Any]:
-    """What the trainer left to look at: the rows as an artifact, other files as blobs.
+def collect_files(context: Context, key: str) -> dict[str, Any]:
+    """Collect the trainer's files from the store: the rows as an artifact, other files as blobs.
 
     Returns:
-        Figures of the rows, and addresses of the files by name.
+        Statistics of the rows, and addresses of the files by name.
     """
     path = context.artifact("metrics.jsonl")
     try:
         files = run_files.take(context.store, key, path)
-    except Mm1Error as error:  # must not hide how the training ended
+    except Mm1Error as error:  # must not hide the outcome of the training
         log.warning("metrics.jsonl stays in the store, at %s: %s", run_files.address(key), error)
         return {}
-    shown: dict[str, Any] = _measured(path) if path.is_file() else {}
+    facts: dict[str, Any] = _statistics(path) if path.is_file() else {}
     if files:
-        shown["files"] = {name: f"{context.store.uri}/{blob_key(ref)}" for name, ref in files.items()}
-        for name, where in shown["files"].items():
-            log.info("%s: %s", name, where)
-    context.note(**shown)
-    return shown
+        facts["files"] = {name: f"{context.store.uri}/{blob_key(ref)}" for name, ref in files.items()}
+        for name, address in facts["files"].items():
+            log.info("%s: %s", name, address)
+    context.note(**facts)
+    return facts
 
 
-def _measured(path: Path) -> dict[str, Any]:
-    """Mean MFU over the time of all steps, where it is known, and the largest memory of rank 0."""
+def _statistics(path: Path) -> dict[str, Any]:
+    """Return the time-weighted mean MFU, if known, and the peak memory of rank 0."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     known = [row for row in rows if "mfu" in row]
     seconds = sum(row["seconds"] for row in known)
@@ -51,7 +51,7 @@ def _measured(path: Path) -> dict[str, Any]:
     return {**mean, "peak_memory_bytes": max(row["memory_bytes"] for row in rows)}
 
 
-def write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, shown: dict[str, Any]) -> None:
+def write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
     """Write metrics.json."""
     metrics: dict[str, Any] = {
         "stage": checkpoint.stage,
@@ -67,6 +67,6 @@ def write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, shown
         "num_parameters": checkpoint.num_parameters,
         "final_losses": {name: round(loss, 5) for name, loss in result.losses.items()},
         "facts": result.facts,
-        **shown,
+        **facts,
     }
     path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")

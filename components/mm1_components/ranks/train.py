@@ -1,4 +1,4 @@
-r"""Training from a step: the ranks run here, or on a cluster under a supervisor; what comes of them is the same.
+r"""Training from a step: the ranks run on this machine, or on a cluster under a supervisor, with the same result.
 
 Shared by `pretrain` and `sft`::
 
@@ -26,24 +26,24 @@ log = logging.getLogger("mm1")
 
 LOG_EVERY_S = 10.0
 FIGURES_FILE = "figures"
-"""Beside the progress file: a line of figures, for a display that has room for it."""
+"""File next to the progress file with a line of metrics, for wide displays."""
 
 
 def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
-    """Do a training job until it ends.
+    """Run a training job to completion.
 
     Args:
-        job: what to do; its ``folder`` is set here.
-        layout: nodes, processes of each, pool.
-        context: of the step; gets progress and facts, and knows the launcher.
+        job: the training job; its ``folder`` is set by this function.
+        layout: nodes, processes per node, pool.
+        context: context of the step, for progress, facts and the launcher.
 
     Raises:
-        Mm1Error: of the class of the rank that failed; Preempted after a request to stop.
+        Mm1Error: the error of the rank that failed; Preempted after a request to stop.
     """
     if context.launcher:
         from mm1_components.ranks.jobset.supervisor import supervise  # the Kubernetes client: only on a cluster
 
-        result = supervise(job, layout, context, parse_launcher(context.launcher), Lines(context).take)
+        result = supervise(job, layout, context, parse_launcher(context.launcher), OutputLines(context).take)
     else:
         result = _train_here(job, layout, context)
     context.note(tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds, **result.facts)
@@ -62,28 +62,28 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     relaunched: list[str] = []
     while True:
         try:
-            result = run_ranks(job, processes, Lines(context).take, layout.grace_s)
+            result = run_ranks(job, processes, OutputLines(context).take, layout.grace_s)
         except OutOfMemory as error:
             if (micro_batch := job.config.train.micro_batch) == 1:
                 raise
             job = job.with_micro_batch(micro_batch // 2)
             relaunched.append(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2}: {error}")
             context.note(relaunched=relaunched)
-            log.warning("starting again with the same global batch: %s", relaunched[-1])
+            log.warning("restarting with the same global batch: %s", relaunched[-1])
             continue
         assert result is not None, "rank 0 is on this machine"
         return result
 
 
-class Lines:
-    """What the trainer writes: progress for the engine, now and then a line for people, everything else as it is."""
+class OutputLines:
+    """The trainer's output: progress for the engine, a log line every few seconds, other lines unchanged."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.last = float("-inf")
 
     def take(self, line: str) -> None:
-        """One line, with its end."""
+        """Handle one line, including its newline."""
         progress = _progress(line)
         if progress is None:
             sys.stderr.write(line)
@@ -105,21 +105,21 @@ class Lines:
 
 
 def figures(progress: dict[str, Any]) -> str:
-    """Speed, time that is left and health of a run, in words; the most wanted first, where the end may be cut off."""
-    words = [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
+    """Format the speed, remaining time and health of a run; the most important first, because displays may truncate it."""
+    items = [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
     if "mfu" in progress:
-        words.append(f"MFU {progress['mfu']:.1%}")
-    words += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
+        items.append(f"MFU {progress['mfu']:.1%}")
+    items += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
     if skipped := progress["skipped"]:
-        words.append(f"{skipped} batch{'es' if skipped > 1 else ''} left out")
-    return ", ".join(words)
+        items.append(f"{skipped} batch{'es' if skipped > 1 else ''} skipped")
+    return ", ".join(items)
 
 
 def _progress(line: str) -> dict[str, Any] | None:
     if not line.startswith('{"mm1": "progress"'):
         return None
     try:
-        found: dict[str, Any] = json.loads(line)
+        progress: dict[str, Any] = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return found
+    return progress

@@ -1,7 +1,7 @@
-"""A step's command line, made from its declaration.
+"""The command line of a step, generated from its declaration.
 
-Every input is an option with its type, unit and default in ``--help``; what engines add (``--store``, ``--run``, ``--task``,
-``--out.<name>``, ``--artifact.<name>``) is the same for every step.
+Every input is an option with its type, unit and default in ``--help``. The options that engines add (``--store``, ``--run``,
+``--task``, ``--out.<name>``, ``--artifact.<name>``) are the same for every step.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
 
 Placement = Annotated[str, Field(json_schema_extra={"role": PLACEMENT})]
-"""Where the work is done; the outcome is the same anywhere, so it is no part of the cache key."""
+"""Where the work runs; it does not affect the result, so it is not part of the cache key."""
 
 
 def role_of(info: FieldInfo) -> str:
-    """``source``, ``manifest``, ``placement`` or an empty string for a plain value."""
+    """Return ``source``, ``manifest`` or ``placement``; an empty string for a plain value."""
     extra = info.json_schema_extra
     return str(extra.get("role", "")) if isinstance(extra, dict) else ""
 
 
 def source_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that are raw files, and decide the outcome."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_place(info)]
+    """Return the names of the inputs that are raw files and affect the result."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_location(info)]
 
 
 def placement_fields(model: type[BaseModel]) -> list[str]:
-    """Names of the inputs that say where the work is done, or where its files are found."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_place(info)]
+    """Return the names of the inputs that set where the work runs or where its files are."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_location(info)]
 
 
-def _is_place(info: FieldInfo) -> bool:
+def _is_location(info: FieldInfo) -> bool:
     extra = info.json_schema_extra
     return isinstance(extra, dict) and extra.get("decisive") is False
 
 
 def type_name(info: FieldInfo) -> str:
-    """The type as a person reads it: text, integer, number, true|false, path, manifest."""
+    """Return the type for help texts: text, integer, number, true|false, path, manifest."""
     role, extra = role_of(info), cast(dict[str, Any], info.json_schema_extra)
     if role and role != PLACEMENT:
         return "|".join(extra["reads"]) if role == SOURCE else MANIFEST
@@ -59,19 +59,19 @@ def type_name(info: FieldInfo) -> str:
 
 
 def flag_of(name: str) -> str:
-    """The option of an input: ``num_eval_items`` -> ``--num-eval-items``."""
+    """Return the option of an input: ``num_eval_items`` -> ``--num-eval-items``."""
     return "--" + name.replace("_", "-")
 
 
 def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
-    """The parser of one step."""
+    """Build the argument parser of a step."""
     parser = argparse.ArgumentParser(prog=f"python -m mm1_components.{step.name}", description=step.summary, allow_abbrev=False)
     inputs = parser.add_argument_group("inputs")
     for name, info in step.inputs.model_fields.items():
         required = info.is_required()
-        default = "required" if required else f"default: {_shown(info.default)}"
-        text = f"{info.description or ''} [{type_name(info)}; {default}]".replace("%", "%%")
-        inputs.add_argument(flag_of(name), dest=f"input.{name}", required=required, metavar="VALUE", help=text)
+        default = "required" if required else f"default: {_format_default(info.default)}"
+        description = f"{info.description or ''} [{type_name(info)}; {default}]".replace("%", "%%")
+        inputs.add_argument(flag_of(name), dest=f"input.{name}", required=required, metavar="VALUE", help=description)
     if "overrides" in step.inputs.model_fields:
         inputs.add_argument(
             "--set",
@@ -79,13 +79,13 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="PATH=VALUE",
-            help="one override of the recipe, for example train.steps=20; may be repeated",
+            help="override of a recipe field, for example train.steps=20; may be repeated",
         )
-    outputs = parser.add_argument_group("outputs (files that engines read)")
+    outputs = parser.add_argument_group("outputs (files read by engines)")
     for name, info in step.outputs.model_fields.items():
         outputs.add_argument(f"--out.{name}", type=Path, metavar="PATH", help=info.description)
     for name in step.artifacts:
-        outputs.add_argument(f"--artifact.{name}", type=Path, metavar="PATH", help=f"where to leave {name}")
+        outputs.add_argument(f"--artifact.{name}", type=Path, metavar="PATH", help=f"file to write {name} to")
     running = parser.add_argument_group("running")
     running.add_argument(
         "--store",
@@ -93,35 +93,37 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
         metavar="URI",
         help="file:// or s3:// address, or a folder [default: runs/store]",
     )
-    running.add_argument("--run", default="manual", metavar="NAME", help="run that the record is filed under [default: manual]")
-    running.add_argument("--task", default="", metavar="NAME", help="task within the run [default: the step's name]")
+    running.add_argument("--run", default="manual", metavar="NAME", help="name of the run in the run record [default: manual]")
     running.add_argument(
-        "--work", type=Path, metavar="FOLDER", help="where scratch files go [default: the system's temporary folder]"
+        "--task", default="", metavar="NAME", help="name of the task within the run [default: the step's name]"
     )
-    running.add_argument("--progress", type=Path, metavar="PATH", help="file that says how far the work is, as done/total")
+    running.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="folder for scratch files [default: the system's temporary folder]"
+    )
+    running.add_argument("--progress", type=Path, metavar="PATH", help="file to write progress to, as done/total")
     if step.distributed:
         running.add_argument(
             LAUNCHER_FLAG,
             metavar="JSON",
-            help="start the ranks on a cluster in this way [default: on this machine, with torchrun]",
+            help="how to start the ranks on a cluster [default: on this machine, with torchrun]",
         )
-    running.add_argument("--no-cache", action="store_true", help="do the work even if its outcome is known")
+    running.add_argument("--no-cache", action="store_true", help="run the step even if its result is cached")
     running.add_argument(
         "--once",
         action="store_true",
-        help="end at once if this task ended for good before (for engines that retry blindly)",
+        help="exit immediately if this task already failed permanently (for engines that retry every failure)",
     )
     return parser
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return "empty" if default == "" else str(default)
 
 
 def input_values(step: Step[Any, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The inputs that were given, as text; what was not given keeps its default."""
+    """Return the given inputs, as text; omitted inputs keep their defaults."""
     values = {name: value for name in step.inputs.model_fields if (value := getattr(arguments, f"input.{name}")) is not None}
     extra = getattr(arguments, "set", [])
     if extra:

@@ -1,8 +1,8 @@
-"""The step cache: what makes two executions the same work.
+"""The step cache: keys that identify equal work, and entries with its results.
 
-The key of a step is the SHA-256 of its name, its code digest and its resolved inputs, with manifest digests in place of
-addresses, so that the same work has the same key in every store and on every engine. The code digest covers the step's static
-import closure within this project, plus the dependency lock: an edit in ``mm1.serve`` leaves training cached.
+The key of a step is the SHA-256 of its name, its code digest and its resolved inputs. Addresses of manifests are replaced by
+their digests, so the same work has the same key in every store and on every engine. The code digest covers the step's static
+import closure within this project and the dependency lock: an edit in ``mm1.serve`` does not invalidate training.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from mm1.store.base import BlobRef, Store, digest_of
 OUR_PACKAGES = ("mm1", "mm1_components")
 LOCK_NAME = "requirements.lock"
 ADDRESS = re.compile(r"""[^\s"',\[\]]+/manifests/([0-9a-f]{64})\.json""")
-"""A manifest's address, alone, among words, or in a JSON list."""
+"""The address of a manifest: alone, within a text, or in a JSON list."""
 
 
 def cache_key(step: str, code: str, inputs: dict[str, Any], fingerprints: dict[str, str]) -> str:
-    """The key of one execution.
+    """Return the cache key of an execution.
 
     Args:
         step: the step's name.
         code: its code digest.
         inputs: resolved inputs, plain data.
-        fingerprints: input name -> what stands for it in the key (for example the fingerprint of a folder).
+        fingerprints: input name -> its replacement in the key (for example the fingerprint of a folder).
     """
     values = {name: fingerprints.get(name, _without_address(value)) for name, value in inputs.items()}
     return digest_of(canonical_json({"step": step, "code": code, "inputs": values}).encode())
@@ -43,17 +43,17 @@ def _without_address(value: Any) -> Any:
 
 
 class StepCache:
-    """The cache entry of one execution: outputs with digests in place of addresses, and artifacts as blobs."""
+    """The cache entry of an execution: outputs with digests instead of addresses, and artifacts as blobs."""
 
     def __init__(self, store: Store, step: str, key: str) -> None:
         self.store = store
         self.name = f"cache/{step}/{key}.json"
 
     def outputs(self, artifacts: dict[str, Path | None]) -> dict[str, Any] | None:
-        """Outputs of a former execution, when all that they refer to is still there.
+        """Return the outputs of an earlier execution; None without an entry or if a manifest that it refers to is gone.
 
         Args:
-            artifacts: where to write the artifacts; None = nowhere.
+            artifacts: path to write each artifact to; None = do not write it.
         """
         entry = self.store.read_json(self.name)
         if entry is None:
@@ -69,7 +69,7 @@ class StepCache:
         return outputs
 
     def remember(self, outputs: dict[str, Any], artifacts: dict[str, Any], code: str) -> None:
-        """Write the entry; the last thing that a successful execution does to the store."""
+        """Write the entry; a successful execution does this last."""
         relative = {name: _relative(value) for name, value in outputs.items()}
         self.store.write_json(self.name, {"outputs": relative, "artifacts": artifacts, "code": code})
 
@@ -84,10 +84,10 @@ def _relative(value: Any) -> Any:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """What stands for a local file or folder in a key: relative names, sizes and times of change of all files.
+    """Return the fingerprint of a local file or folder: a digest of relative names, sizes and modification times.
 
-    Contents are not read: a folder of raw data may hold terabytes. A touched file therefore costs a repetition, never a
-    stale hit.
+    Contents are not read, because a folder of raw data may contain terabytes. Touching a file therefore causes a cache miss,
+    never a stale hit.
     """
     files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
@@ -96,7 +96,7 @@ def folder_fingerprint(folder: Path) -> str:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest over the sources of a module's static import closure (:func:`import_closure`), and the lock."""
+    """Return the digest of the sources in a module's static import closure (:func:`import_closure`), and of the lock."""
     digest = hashlib.sha256()
     for name, path in sorted(import_closure(module).items()):
         digest.update(f"{name}\0".encode())
@@ -108,22 +108,22 @@ def code_digest(module: str) -> str:
 
 
 def import_closure(module: str) -> dict[str, Path]:
-    """All modules that a module imports, directly or not, inside functions too: name -> file.
+    """Return all modules that a module imports, directly or indirectly, also inside functions: name -> file.
 
-    Other projects' modules are left out. A step outside this project has those of its own package, or the files next to it.
-    Data files of a package (HTML templates) that lie beside a module of the closure are not part of it; the report's
-    package lists its templates as package data, and its step is never cached.
+    Modules of other projects are not part of the closure. A step outside this project has those of its own package, or the
+    files next to it. Data files of a package (HTML templates) are not part of it; only the report has such files, and its
+    step is never cached.
     """
-    found: dict[str, Path] = {}
+    closure: dict[str, Path] = {}
     queue = [module]
     while queue:
         name = queue.pop()
         path = _source(name, module.partition(".")[0])
-        if name in found or path is None:
+        if name in closure or path is None:
             continue
-        found[name] = path
+        closure[name] = path
         queue.extend(_imports(name, path))
-    return found
+    return closure
 
 
 def _imports(name: str, path: Path) -> set[str]:
@@ -145,11 +145,11 @@ def _imports(name: str, path: Path) -> set[str]:
 
 @cache
 def _source(module: str, own: str) -> Path | None:
-    """The file of a module that belongs to a closure, found without importing it.
+    """Return the file of a module that belongs to a closure, without importing it.
 
     Args:
         module: its name.
-        own: the package, or the single file, that the step lies in.
+        own: the package, or the single file, that contains the step.
     """
     top, *rest = module.split(".")
     if not all(part.isidentifier() for part in (top, *rest)):
@@ -175,5 +175,5 @@ def _location(top: str) -> Path:
 
 
 def _lock_file() -> Path | None:
-    here = Path(__file__).resolve()
-    return next((folder / LOCK_NAME for folder in here.parents if (folder / LOCK_NAME).is_file()), None)
+    parents = Path(__file__).resolve().parents
+    return next((folder / LOCK_NAME for folder in parents if (folder / LOCK_NAME).is_file()), None)

@@ -1,18 +1,18 @@
-"""Checks of a step's values: run by the step itself, and before anything is started or sent, by the same functions.
+"""Checks of a step's inputs: the same functions run before a workflow is started or submitted, and again in the step.
 
 A check is a function of some of the step's inputs, by name, that raises :class:`~mm1.errors.ConfigurationError`::
 
     def check_recipe(recipe: str, overrides: str, seed: int) -> None: ...
-    def check_sizes(recipe: str, overrides: str, data: Made) -> None: ...
+    def check_sizes(recipe: str, overrides: str, data: Producer) -> None: ...
 
     STEP = Step(..., checks=(check_recipe, check_sizes))
 
-It runs as soon as all its inputs are known: before a run starts, what another task will hand over is not. An input annotated
-:class:`Made` gives instead which step will make the manifest, and what is known of that step's inputs (:class:`AllMade`, where
-an input takes several); inside the step, where the manifest itself is there, such a check is left out, and ``run`` compares the
-manifest. An input annotated ``Path`` gives the local file or folder that its address names; where there is none, or the step
-will run on another machine than this one, the check is left out. A parameter with a default may be an input that the step does
-not have, and ``launcher`` is how it starts ranks (empty: on this machine). Checks import no torch.
+A check runs once all its inputs are known. Before a run starts, the outputs of other tasks are unknown. A parameter annotated
+:class:`Producer` receives the step that will produce the manifest and the known inputs of that step (:class:`Producers` for an
+input that takes several manifests). Inside the step, such a check is skipped, and ``run`` checks the manifest itself. A
+parameter annotated ``Path`` receives the local file or folder of the address; the check is skipped if it does not exist or if
+the step will run on another machine. A parameter with a default may be an input that the step does not have. ``launcher`` is
+the way in which the step starts ranks (empty: on this machine). Checks do not import torch.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from mm1_components.wrapper.sources import Kind, check_address, existing, kind_o
 
 
 @dataclass(frozen=True)
-class Made:
-    """The maker of a manifest that is not there yet."""
+class Producer:
+    """The producer of a manifest that does not exist yet."""
 
     step: str
     """Name of the step."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """Its inputs, as far as they are known."""
+    """Its known inputs."""
 
     def known(self, *names: str) -> bool:
         """Whether all these inputs are known."""
         return all(name in self.inputs for name in names)
 
 
-class AllMade(tuple[Made, ...]):
-    """The makers of the manifests of an input that takes several."""
+class Producers(tuple[Producer, ...]):
+    """The producers of the manifests of an input that takes several."""
 
 
 def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
-    """An input's value from its text, as the step will read it.
+    """Parse the text of an input as the step will.
 
     Raises:
-        ConfigurationError: it does not fit the field.
+        ConfigurationError: the text is invalid for the field.
     """
     info = inputs.model_fields[name]
     kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
@@ -70,7 +70,7 @@ def field_value(inputs: type[BaseModel], name: str, text: str) -> Any:
 
 
 def _check_number(name: str, value: Any) -> None:
-    """Of 64 bits where it is whole, and finite."""
+    """Check that an integer fits into 64 bits and that a number is finite."""
     if isinstance(value, int) and abs(value) > INT64_MAX:
         raise ConfigurationError(f"{name}: expected at most {INT64_MAX}, got {SHORT.repr(value)}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -81,33 +81,33 @@ def run_checks(step: Step[Any, Any], values: Mapping[str, Any]) -> None:
     """Run all checks of a step on its own inputs.
 
     Raises:
-        ConfigurationError: the first complaint.
+        ConfigurationError: the first check that fails.
     """
     for name, value in values.items():
         _check_number(name, value)
         info = step.inputs.model_fields.get(name)
         if info is not None and reads_of(info):
             check_address(name, info, value)
-    for error in complaints(step, values):
+    for error in check_errors(step, values):
         raise error
 
 
-def complaints(
-    step: Step[Any, Any], values: Mapping[str, Any], made: Mapping[str, AllMade] | None = None, *, runs_here: bool = True
+def check_errors(
+    step: Step[Any, Any], values: Mapping[str, Any], producers: Mapping[str, Producers] | None = None, *, runs_here: bool = True
 ) -> Iterator[ConfigurationError]:
-    """What the checks of a step say about the values that are known.
+    """Run the checks of a step whose inputs are known, and yield their errors.
 
     Args:
         step: the declaration.
-        values: inputs that are known, with their types.
-        made: inputs that another step will make.
-        runs_here: whether the step will see the files of this machine.
+        values: known inputs, parsed.
+        producers: inputs that another step will produce.
+        runs_here: whether the step can read the files of this machine.
     """
-    made = made or {}
+    producers = producers or {}
     annotated: dict[str, Mapping[str, Any]] = {
         "Path": dict(_paths(step, values)) if runs_here else {},
-        "Made": {name: makers[0] for name, makers in made.items() if len(makers) == 1},
-        "AllMade": made,
+        "Producer": {name: items[0] for name, items in producers.items() if len(items) == 1},
+        "Producers": producers,
     }
     for check in step.checks:
         arguments = _arguments(check, step, annotated, values)
@@ -120,7 +120,7 @@ def complaints(
 
 
 def _paths(step: Step[Any, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Inputs that name a file or folder of this machine which is there."""
+    """Yield the inputs that name an existing file or folder of this machine."""
     for name, info in step.inputs.model_fields.items():
         if name in values and path_in(info, values[name]) and kind_of(values[name]) is Kind.PATH:
             with suppress(ConfigurationError):
@@ -133,7 +133,7 @@ def _arguments(
     annotated: Mapping[str, Mapping[str, Any]],
     values: Mapping[str, Any],
 ) -> dict[str, Any] | None:
-    """What a check is called with; None when something of it is not known."""
+    """Return the arguments of a check; None if one of them is unknown."""
     arguments = {}
     for name, parameter in inspect.signature(check).parameters.items():
         source = annotated.get(getattr(parameter.annotation, "__name__", parameter.annotation), values)

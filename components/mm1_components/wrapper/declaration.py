@@ -1,4 +1,4 @@
-"""What a step declares, and what it may use while it runs.
+"""The declaration of a step, and the context in which it runs.
 
 A step is a module of :mod:`mm1_components` with pydantic ``Inputs`` and ``Outputs``, a function
 ``run(inputs, context) -> Outputs`` and a :class:`Step` that binds them.
@@ -25,7 +25,7 @@ OutputsT = TypeVar("OutputsT", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Generic[InputsT, OutputsT]):
-    """A step's declaration; engines' templates are made from it."""
+    """A step's declaration, from which the engines' templates are generated."""
 
     name: str
     """Name of the template, and of the module for the steps of :mod:`mm1_components`."""
@@ -37,22 +37,22 @@ class Step(Generic[InputsT, OutputsT]):
     pool: str = "cpu"
     """Kind of node pool: cpu, train, eval."""
     artifacts: tuple[str, ...] = ()
-    """Files for people that it leaves, for example report.html."""
+    """Files for people that the step writes, for example report.html."""
     cached: bool = True
-    """False: it runs every time."""
+    """False: the step runs every time."""
     state: Callable[[InputsT, Store], str] | None = None
-    """What the outcome depends on besides the inputs (for example rows that were added to a store); part of the cache key."""
+    """State that the result depends on in addition to the inputs (for example rows in a store); part of the cache key."""
     checks: tuple[Callable[..., object], ...] = ()
-    """Checks of values by name, run before anything starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
+    """Checks of inputs, run before the workflow starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
     distributed: bool = False
-    """Runs torchrun; on a cluster through the supervisor."""
+    """The step runs torchrun, on a cluster through the supervisor."""
     timeout_s: int = 86_400
     grace_s: int = 60
-    """Seconds between SIGTERM and SIGKILL in which it saves what it has."""
+    """Seconds between SIGTERM and SIGKILL, in which the step saves its state."""
 
     @property
     def module(self) -> str:
-        """The module that declares the inputs; ``python -m`` starts it."""
+        """The module that declares the inputs, for ``python -m``."""
         name = self.inputs.__module__
         if name != "__main__":
             return name
@@ -62,7 +62,7 @@ class Step(Generic[InputsT, OutputsT]):
 
 @dataclass(kw_only=True)
 class Context:
-    """What a running step may use besides its inputs."""
+    """The store, scratch folder and reporting functions of a running step."""
 
     store: Store
     run: str
@@ -72,7 +72,7 @@ class Context:
     code: str
     """Digest of the step's code."""
     work: Path
-    """Scratch folder of this execution; removed at its end."""
+    """Scratch folder of this execution, removed afterwards."""
     artifacts: dict[str, Path]
     progress_file: Path | None = None
     launcher: str = ""
@@ -80,7 +80,7 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def load(self, uri: str, kind: type[ManifestT]) -> ManifestT:
-        """Read and verify an input manifest, from its own store."""
+        """Read and verify an input manifest from its own store."""
         return load(uri, kind)
 
     def publish(self, manifest: Manifest) -> str:
@@ -88,7 +88,7 @@ class Context:
         return publish(self.store, manifest)
 
     def artifact(self, name: str) -> Path:
-        """The path of a declared artifact; its folder exists.
+        """Return the path of a declared artifact, after creating its folder.
 
         Raises:
             ConfigurationError: the step does not declare it.
@@ -100,11 +100,11 @@ class Context:
         return path
 
     def progress(self, done: int, total: int) -> None:
-        """Report progress; engines show it (the file holds ``done/total``, the format of Argo)."""
+        """Report progress to the engine (``done/total`` in the progress file, as in Argo)."""
         if self.progress_file:
             with atomic_path(self.progress_file) as temporary:
                 temporary.write_text(f"{done}/{total}\n")
 
     def note(self, **facts: Any) -> None:
-        """Add facts to the run record (provenance: speeds, sizes, durations)."""
+        """Add facts to the run record, such as speeds, sizes and durations."""
         self.facts.update(facts)

@@ -1,4 +1,4 @@
-r"""The wrapper that every step runs in.
+r"""The wrapper around every step.
 
 ``python -m mm1_components.<step> --name value ...`` goes through here::
 
@@ -6,8 +6,8 @@ r"""The wrapper that every step runs in.
                                      \-> run (retriable work, resumable) -> cache entry /
                                               \-> typed error -> record, exit code of its outcome class
 
-Between steps travel parameters only: scalars, and addresses of manifests. Paths are arguments (``--out.<name>``,
-``--artifact.<name>``), because engines give them differently. Nothing below this file reads configuration from the environment.
+Steps exchange parameters only: scalars and addresses of manifests. Paths are arguments (``--out.<name>``,
+``--artifact.<name>``), because they differ between engines. Nothing below this file reads configuration from the environment.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger("mm1")
 
 
 def main(step: Step[Any, Any], argv: Sequence[str] | None = None) -> None:
-    """Run a step as a process and exit with its outcome's code."""
+    """Run a step as a process and exit with the exit code of its outcome."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     arguments = build_parser(step).parse_args(argv)
     logging.Formatter.default_msec_format = None
@@ -52,7 +52,7 @@ def main(step: Step[Any, Any], argv: Sequence[str] | None = None) -> None:
 
 
 def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
-    """Run a step from parsed arguments; every error ends in the record and in the outcome."""
+    """Run a step from parsed arguments; every error is recorded and mapped to an outcome."""
     started = time.monotonic()
     record = records.new_record(arguments.run, arguments.task or step.name, step.name)
     store: Store | None = None
@@ -60,8 +60,8 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
         try:
             records.check_run_name(arguments.run)
             store = open_store(arguments.store)
-            if arguments.once and (former := records.former_final_outcome(store, record)):
-                return former
+            if arguments.once and (previous := records.previous_final_outcome(store, record)):
+                return previous
             records.save(store, record)
             _work(step, arguments, store, record)
             records.save_ending(store, record, Ending(outcome=Outcome.DONE), started)
@@ -71,7 +71,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
             if ending.outcome is Outcome.UNHANDLED:
                 log.error("%s", traceback.format_exc())
             log.debug("caused by", exc_info=error)
-            log.error("%s failed (%s, exit %d): %s", step.name, ending.outcome.label, ending.outcome, ending.message)
+            log.error("%s failed (%s, exit code %d): %s", step.name, ending.outcome.label, ending.outcome, ending.message)
             if store is not None:
                 records.save_failure(store, record, ending, started)
             return ending.outcome
@@ -142,15 +142,15 @@ def _scratch(base: Path | None, key: str) -> Iterator[Path]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into an orderly end; a second one has its default effect."""
+    """Raise Preempted on the first SIGTERM or SIGINT; a second signal has its default effect."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise Preempted(f"stopped by {signal.Signals(number).name}; run the same command again to continue")
 
-    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

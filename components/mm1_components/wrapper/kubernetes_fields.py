@@ -1,4 +1,4 @@
-"""Types of configuration fields that become part of a Kubernetes object, checked as the API server checks them."""
+"""Types of configuration fields that become part of a Kubernetes object, validated like the API server does."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BINARY = {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 
 
 
 def quantity(text: str) -> float:
-    """The number that a Kubernetes quantity stands for, for example bytes of ``2Gi``.
+    """Parse a Kubernetes quantity into a number, for example ``2Gi`` into bytes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a quantity.
     """
     match = _QUANTITY.fullmatch(text)
     if not match:
@@ -67,7 +67,7 @@ ObjectName = Annotated[str, AfterValidator(_matching(_SUBDOMAIN, "a name of lowe
 OptionalName = Annotated[
     str, AfterValidator(_matching(f"({_SUBDOMAIN})?", "a name of lower-case letters, digits, '-' and '.', or nothing,", 253))
 ]
-"""The same, or empty."""
+"""Name of an object, or empty."""
 LabelKey = Annotated[
     str, AfterValidator(_matching(rf"({_SUBDOMAIN}/)?{_QUALIFIED}", "a label's key such as example.org/pool", 317))
 ]
@@ -77,9 +77,9 @@ LabelValue = Annotated[
 ]
 """Value of a label or a taint."""
 VariableName = Annotated[str, AfterValidator(_matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable", 255))]
-"""Name of an environment variable, as a shell can read it."""
+"""Name of an environment variable, as accepted by a shell."""
 MountPath = Annotated[str, AfterValidator(_matching(r"/[^:]*", "an absolute path without a colon", 4096))]
-"""Where a volume appears in a container."""
+"""Path at which a volume is mounted in a container."""
 ImageName = Annotated[
     str,
     AfterValidator(
@@ -92,4 +92,4 @@ ImageName = Annotated[
 ]
 """An image with its registry, and a tag or a digest."""
 StoreAddress = Annotated[str, AfterValidator(_bucket_store)]
-"""Address of a store that pods write to: in a bucket, since claims are mounted read-only."""
+"""Address of a store that pods write to. It must be in a bucket, because claims are mounted read-only."""

@@ -1,7 +1,7 @@
-"""Node pools: what a kind of node is, and what one task there gets. The table is ``mm1_workflows/profiles/pools.yaml``.
+"""Node pools: the kinds of nodes, and the resources of a task on each. The table is ``mm1_workflows/profiles/pools.yaml``.
 
-Infrastructure code makes the nodes, the chart and the workflows place pods on them, the supervisor of a training run its
-ranks: all by the pool's name. Declarations and plain Kubernetes data only.
+Infrastructure code creates the nodes. The chart and the workflows place pods on them, and the supervisor of a training run
+places ranks, all by the pool's name. This module contains declarations and plain Kubernetes data only.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from mm1_components.wrapper.kubernetes_fields import (
 )
 
 POOL_LABEL = "mm1.dev/pool"
-"""Label of nodes and pods: name of the pool."""
+"""Label of nodes and pods with the name of the pool."""
 GPU_RESOURCE = "nvidia.com/gpu"
 
 
 class Taint(Config):
-    """A taint of nodes, which keeps pods off that do not tolerate it."""
+    """A taint of nodes."""
 
     key: LabelKey
     """Its key."""
     value: LabelValue
     """Its value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
-    """What it does to pods that do not tolerate it."""
+    """Effect on pods that do not tolerate the taint."""
 
 
 class Network(Config):
-    """How nodes of a pool reach each other."""
+    """The network between the nodes of a pool."""
 
     kind: Literal["tcp", "rdma"] = "tcp"
-    """tcp, or a fast network past the kernel (InfiniBand, EFA)."""
+    """tcp, or rdma for a network that bypasses the kernel (InfiniBand, EFA)."""
     resources: dict[LabelKey, Quantity] = Field(default={})
-    """Extended resources that a rank's pod asks for to get at the network, for example vpc.amazonaws.com/efa."""
+    """Extended resources that a rank's pod requests to use the network, for example vpc.amazonaws.com/efa."""
     environment: dict[VariableName, str] = Field(default={})
-    """Environment of the ranks (NCCL settings)."""
+    """Environment variables of the ranks (NCCL settings)."""
 
 
 class Pool(Config):
-    """A kind of node, and what a task placed there may use."""
+    """A kind of node, and the resources of a task on it."""
 
     image: str = "cpu"
-    """Image by name: cpu (light steps, no torch) or trainer."""
+    """Name of the image: cpu (light steps, no torch) or trainer."""
     machine: dict[str, str] = Field(default={})
-    """Cloud -> its name for the machine."""
+    """Cloud -> its machine type."""
     gpu: str = ""
     """Model of the GPUs."""
     gpus: int = Field(default=0, ge=0)
@@ -63,7 +63,7 @@ class Pool(Config):
     cpus: float = Field(default=1, gt=0, allow_inf_nan=False)
     """Cores; request = limit."""
     burst: bool = False
-    """No upper limit of cores (pools without GPUs only): a task may use what nobody else does."""
+    """No CPU limit (pools without GPUs only): a task may use idle cores."""
     memory: Quantity = "2Gi"
     """Memory as a Kubernetes quantity; request = limit."""
     shared_memory: Quantity = "64Mi"
@@ -71,16 +71,16 @@ class Pool(Config):
     scratch: Quantity = "10Gi"
     """Size of /tmp."""
     labels: dict[LabelKey, LabelValue] = Field(default={})
-    """Labels of the nodes; a pod asks for all of them."""
+    """Labels of the nodes, used as the pods' node selector."""
     taints: tuple[Taint, ...] = ()
-    """Taints of the nodes; a pod tolerates all of them."""
+    """Taints of the nodes, all tolerated by the pods."""
     network: Network = Network()
-    """Network among the nodes."""
+    """Network between the nodes."""
 
     @model_validator(mode="after")
     def _check(self) -> Pool:
         if quantity(self.shared_memory) > quantity(self.memory):
-            raise ValueError(f"shared_memory {self.shared_memory} is part of memory, which is {self.memory} only")
+            raise ValueError(f"shared_memory is part of memory: expected at most {self.memory}, got {self.shared_memory}")
         return self
 
     @property
@@ -90,7 +90,7 @@ class Pool(Config):
 
     @property
     def resources(self) -> dict[str, dict[str, str]]:
-        """A container's requests and limits."""
+        """Requests and limits of a container."""
         requests = {"cpu": f"{self.cpus:g}", "memory": self.memory}
         if self.gpus:
             requests |= {GPU_RESOURCE: str(self.gpus)} | self.network.resources
@@ -99,16 +99,16 @@ class Pool(Config):
 
 
 class ClaimMount(Config):
-    """A persistent volume claim that pods mount read-only, for example with a decoder's folder or raw data."""
+    """A persistent volume claim that pods mount read-only, for example with a decoder or raw data."""
 
     claim: ObjectName
     """Name of the claim."""
     mount_path: MountPath
-    """Where it appears."""
+    """Path at which it is mounted."""
 
     @property
     def name(self) -> str:
-        """The volume's name: unlike the claim's it is at most 63 characters long, and a claim may appear at several places."""
+        """Name of the volume: unlike a claim's name, at most 63 characters, and unique if a claim has several mounts."""
         return f"claim-{hashlib.sha256(self.mount_path.encode()).hexdigest()[:10]}"
 
     @property

@@ -1,4 +1,4 @@
-"""What the steps of ingest share: where raw files lie, the tokenizer, the summary."""
+"""Shared parts of the ingest steps: locations of raw files, the tokenizer, the summary."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
     RealSource,
-    RealSourcePlace,
+    RealSourceLocation,
     Source,
-    SourcePlace,
+    SourceLocation,
     TokenizerAddress,
     existing,
     raw_root,
@@ -34,70 +34,70 @@ _ADDRESSES = TypeAdapter(list[str])
 SOURCES = ("captions", "synthetic", "interleaved", "text", "instructions")
 Remote = Literal["refuse", "fetch", "fetch-private"]
 RemoteField = Annotated[
-    Remote, Field(description="images with http(s) addresses: refuse, fetch them, or fetch also from private networks")
+    Remote, Field(description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)")
 ]
 PresetField = Annotated[str, Field(description="filter preset: paper, obelics or toy")]
 TokenizerField = Annotated[
     TokenizerAddress,
     Field(
-        description="train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest"
+        description="train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint manifest"
     ),
 ]
-PartBytesField = Annotated[int, Field(description="raw bytes of a part, about; a larger file is a part of its own", ge=1)]
-VocabularyField = Annotated[int, Field(description="tokens of a trained tokenizer", ge=260, le=2**24)]
-WHAT = {
+PartBytesField = Annotated[int, Field(description="approximate raw bytes per part; a larger file is a part of its own", ge=1)]
+VocabularyField = Annotated[int, Field(description="vocabulary size of a trained tokenizer", ge=260, le=2**24)]
+DESCRIPTIONS = {
     "captions": "image-caption pairs: img2dataset tars, parquet or files",
     "synthetic": "pairs with rewritten captions, in the same formats",
     "interleaved": "documents of images and text: OBELICS parquet or MMC4 jsonl",
     "text": "text documents: jsonl (plain, .gz, .zst) or parquet with a field text",
-    "instructions": "conversations: LLaVA json or jsonl with its images beside",
+    "instructions": "conversations: LLaVA json or jsonl with its images next to it",
 }
 
 
 class Sources(BaseModel):
-    """Where the raw files of each source are, as inputs that decide the outcome."""
+    """Addresses of the raw files of each source; they affect the result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    captions: Source = Field("", description=WHAT["captions"])
-    synthetic: RealSource = Field("", description=WHAT["synthetic"])
-    interleaved: Source = Field("", description=WHAT["interleaved"])
-    text: Source = Field("", description=WHAT["text"])
-    instructions: Source = Field("", description=WHAT["instructions"])
+    captions: Source = Field("", description=DESCRIPTIONS["captions"])
+    synthetic: RealSource = Field("", description=DESCRIPTIONS["synthetic"])
+    interleaved: Source = Field("", description=DESCRIPTIONS["interleaved"])
+    text: Source = Field("", description=DESCRIPTIONS["text"])
+    instructions: Source = Field("", description=DESCRIPTIONS["instructions"])
 
 
-class Places(BaseModel):
-    """The same for a mapper: what it reads is said by its part, and these are only the places where it finds it."""
+class SourceLocations(BaseModel):
+    """Addresses of the raw files for a mapper; its part defines the content, so they do not affect the result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    captions: SourcePlace = Field("", description=WHAT["captions"])
-    synthetic: RealSourcePlace = Field("", description=WHAT["synthetic"])
-    interleaved: SourcePlace = Field("", description=WHAT["interleaved"])
-    text: SourcePlace = Field("", description=WHAT["text"])
-    instructions: SourcePlace = Field("", description=WHAT["instructions"])
+    captions: SourceLocation = Field("", description=DESCRIPTIONS["captions"])
+    synthetic: RealSourceLocation = Field("", description=DESCRIPTIONS["synthetic"])
+    interleaved: SourceLocation = Field("", description=DESCRIPTIONS["interleaved"])
+    text: SourceLocation = Field("", description=DESCRIPTIONS["text"])
+    instructions: SourceLocation = Field("", description=DESCRIPTIONS["instructions"])
 
 
 def check_preset(preset: str) -> None:
-    """The filter preset exists."""
+    """Check that the filter preset exists."""
     from mm1.data.config import preset_named
 
     preset_named(preset)
 
 
 def check_tokenizer(tokenizer: Path) -> None:
-    """The folder holds a tokenizer."""
+    """Check that the folder contains a tokenizer."""
     from mm1.data.tokenizer import TOKENIZER_FILE
 
     if not (tokenizer / TOKENIZER_FILE).is_file():
-        raise ConfigurationError(f"tokenizer: {tokenizer} holds no {TOKENIZER_FILE} (a fast tokenizer of Hugging Face)")
+        raise ConfigurationError(f"tokenizer: {tokenizer} has no {TOKENIZER_FILE}: expected a fast Hugging Face tokenizer")
 
 
 def check_names(field: str, names: Iterable[str]) -> None:
-    """Names of sources are ones that ingest has.
+    """Check that all names are sources of ingest.
 
     Args:
-        field: input that names them, for the message.
+        field: name of the input, for the message.
         names: the names.
 
     Raises:
@@ -108,30 +108,30 @@ def check_names(field: str, names: Iterable[str]) -> None:
 
 
 def check_given(captions: str, synthetic: str, interleaved: str, text: str, instructions: str) -> None:
-    """At least one source is given."""
+    """Check that at least one source is given."""
     if not any((captions, synthetic, interleaved, text, instructions)):
         raise ConfigurationError(f"nothing to ingest: give at least one of {', '.join(SOURCES)}")
 
 
-def addresses_of(inputs: Sources | Places) -> dict[str, str]:
-    """The sources that are given: name -> address."""
+def addresses_of(inputs: Sources | SourceLocations) -> dict[str, str]:
+    """Return the given sources: name -> address."""
     return {name: address for name in SOURCES if (address := getattr(inputs, name))}
 
 
-def root_of(inputs: Sources | Places, source: str, work: Path) -> RawRoot:
-    """The raw files of a source.
+def root_of(inputs: Sources | SourceLocations, source: str, work: Path) -> RawRoot:
+    """Return the raw files of a source.
 
     Raises:
-        ConfigurationError: its address is not given, or leads nowhere.
+        ConfigurationError: its address is missing or does not exist.
     """
     address = getattr(inputs, source)
     if not address:
-        raise ConfigurationError(f"{source}: the part is one of this source, but its address is not given")
+        raise ConfigurationError(f"{source}: required, because the part belongs to this source")
     return raw_root(address, source, work)
 
 
 def filtering(preset: str, tokenizer: Path | None, remote: Remote) -> FilterSettings:
-    """What a mapper filters by."""
+    """Return the filter settings of a mapper."""
     from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
 
@@ -148,22 +148,22 @@ def _fetch(remote: Remote) -> Fetch | None:
 
 
 def manifests_of(context: Context, text: str, kind: type[ManifestT], name: str) -> list[ManifestT]:
-    """The manifests of a list of addresses: JSON, as engines collect the outputs of a loop, or separated by spaces.
+    """Load the manifests of a list of addresses: JSON, as engines collect the outputs of a loop, or separated by spaces.
 
     Raises:
-        ConfigurationError: there are none.
+        ConfigurationError: the list is invalid or empty.
     """
     try:
         addresses = _ADDRESSES.validate_json(text) if text.lstrip().startswith("[") else text.split()
     except ValidationError:
         raise ConfigurationError(f"{name}: expected a JSON list of addresses, got {quoted(text)}") from None
     if not addresses:
-        raise ConfigurationError(f"{name}: at least one {kind.__name__} is needed")
+        raise ConfigurationError(f"{name}: expected at least one {kind.__name__}")
     return [context.load(uri, kind) for uri in addresses]
 
 
 def given_tokenizer(address: str, context: Context) -> tuple[Path | None, str | None]:
-    """The folder of a tokenizer that exists already (None = train one), and the digest of the manifest that it is from."""
+    """Return the folder of an existing tokenizer (None = train one) and the digest of the manifest that it comes from."""
     from mm1.data.tokenizer import adopt_folder
     from mm1.manifests import MANIFEST_NAME, Manifest, split_uri
     from mm1.store.open import open_store
@@ -187,11 +187,11 @@ def _tokenizer_files(manifest: object, address: str) -> Files:
         return manifest.tokenizer
     if isinstance(manifest, Checkpoint):
         return {name: ref for name, ref in manifest.model.items() if name in TOKENIZER_FILES}
-    raise ConfigurationError(f"tokenizer: {address} is a {type(manifest).__name__}; RawData, DataMix or Checkpoint have one")
+    raise ConfigurationError(f"tokenizer: expected RawData, DataMix or Checkpoint, got {address} ({type(manifest).__name__})")
 
 
 def publish_data(raw: RawData, context: Context) -> str:
-    """Publish the data, tell the feature store, write the summary."""
+    """Publish the data, push it to the feature store and write the summary."""
     from datetime import UTC, datetime
 
     from mm1.data.features.rows import push_raw
@@ -208,7 +208,7 @@ def publish_data(raw: RawData, context: Context) -> str:
 
 
 def summary(raw: RawData) -> str:
-    """What came of each source, and what each filter dropped, with examples."""
+    """Render the summary: samples kept per source, and samples dropped per filter, with examples."""
     presets = ", ".join(f"`{preset}`" for preset in dict.fromkeys(source.preset for source in raw.sources.values()))
     lines = [
         "# Ingested data",

@@ -1,4 +1,4 @@
-"""The run record of a step: written when it starts, and when it ends. Readers are in :mod:`mm1.lineage.records`."""
+"""The run record of a step, written when it starts and when it ends. It is read by :mod:`mm1.lineage.records`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Record = dict[str, Any]
 
 
 def check_run_name(run: str) -> None:
-    """Refuse names that records, logs and outputs cannot be filed under.
+    """Check that a run's name can be part of the keys of records, logs and outputs.
 
     Raises:
-        ConfigurationError: as said.
+        ConfigurationError: it cannot.
     """
     if not RUN_NAME.fullmatch(run):
-        raise ConfigurationError(f"run name {run!r}: letters, digits, dash, dot and underscore only, at most 63")
+        raise ConfigurationError(f"run name: expected at most 63 letters, digits, '-', '.' and '_', got {run!r}")
 
 
 def new_record(run: str, task: str, step: str) -> Record:
-    """The record of a step that starts now."""
+    """Return the record of a step that is starting."""
     return {
         "schema_version": RECORD_VERSION,
         "run": run,
@@ -47,7 +47,7 @@ def new_record(run: str, task: str, step: str) -> Record:
 
 
 def save(store: Store, record: Record) -> None:
-    """Write a record; the first time, the attempts before this one are counted."""
+    """Write a record; the first time, with the number of attempts."""
     key = record_key(record["run"], record["task"])
     if "attempts" not in record:
         record["attempts"] = int((store.read_json(key) or {}).get("attempts", 0)) + 1
@@ -59,7 +59,7 @@ def save_ending(store: Store, record: Record, ending: Ending, started: float) ->
 
     Args:
         store: where the record is.
-        record: of the step; changed in place.
+        record: the step's record, updated in place.
         ending: outcome and message.
         started: monotonic clock at its start, s.
 
@@ -77,20 +77,20 @@ def save_ending(store: Store, record: Record, ending: Ending, started: float) ->
 
 
 def save_failure(store: Store, record: Record, ending: Ending, started: float) -> None:
-    """Write how a step failed; a store that cannot be written now does not change the outcome."""
+    """Write how a step failed; an error of the store does not change the outcome."""
     try:
         save_ending(store, record, ending, started)
     except (Mm1Error, OSError) as error:
         log.warning("the run record could not be written: %s", error)
 
 
-def former_final_outcome(store: Store, record: Record) -> Outcome | None:
-    """How the task ended before, if no retry can change it; an engine that retries blindly (Kubeflow) starts it again."""
-    former = store.read_json(record_key(record["run"], record["task"])) or {}
-    outcome = Outcome.from_exit_code(former.get("outcome", 0))
+def previous_final_outcome(store: Store, record: Record) -> Outcome | None:
+    """Return the outcome of the previous attempt if it is permanent; None otherwise. Kubeflow retries every failure."""
+    previous = store.read_json(record_key(record["run"], record["task"])) or {}
+    outcome = Outcome.from_exit_code(previous.get("outcome", 0))
     if outcome is Outcome.DONE or outcome.retried:
         return None
-    log.error("this task ended for good before (%s): %s", outcome.label, former.get("message"))
+    log.error("this task already failed permanently (%s): %s", outcome.label, previous.get("message"))
     return outcome
 
 

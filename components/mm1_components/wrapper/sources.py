@@ -1,7 +1,7 @@
-"""Addresses that inputs take: which kinds each of them reads, and the files that an address stands for.
+"""Addresses of inputs: the kinds that each input reads, and the files behind an address.
 
-``world:<seed>`` stands for the generated toy world, so that every pipeline runs as it stands; its files are written in the
-formats of real data, and from here on nothing knows that they are a toy.
+``world:<seed>`` is the generated toy world, so every pipeline runs without data of your own. Its files are written in the
+formats of real data, and the rest of the code does not distinguish them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORLD_SCHEME = "world:"
 
 
 class Kind(StrEnum):
-    """What an address can be; the value is its form, for messages and ``--help``."""
+    """The kinds of addresses; the value is the form, for messages and ``--help``."""
 
     PATH = "path"
     BUCKET = "s3://bucket/prefix"
@@ -43,22 +43,22 @@ def _source(*reads: Kind, decisive: bool = True) -> Any:
 
 
 Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD)]
-"""Raw files, of which the toy world has some."""
+"""Raw files; the toy world provides them, too."""
 RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET)]
-"""Raw files of a kind that the toy world lacks."""
-SourcePlace = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False)]
-RealSourcePlace = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False)]
-"""Where raw files lie that another input names by content: no part of the cache key."""
+"""Raw files that the toy world does not provide."""
+SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False)]
+RealSourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False)]
+"""Location of raw files whose content is identified by another input; not part of the cache key."""
 Benchmarks = Annotated[str, _source(Kind.PATH, Kind.WORLD)]
 """A folder of benchmark files."""
 LocalFiles = Annotated[str, _source(Kind.PATH)]
-"""A file or a folder, such as a model's in Hugging Face layout."""
+"""A file or a folder, such as a model in Hugging Face format."""
 TokenizerAddress = Annotated[str, _source(Kind.PATH, Kind.MANIFEST)]
-"""A tokenizer's folder, or a manifest that holds one."""
+"""The folder of a tokenizer, or a manifest that contains one."""
 
 
 def reads_of(info: FieldInfo) -> list[Kind]:
-    """The kinds of addresses that an input reads; none for an input that takes no address."""
+    """Return the kinds of addresses that an input reads; empty if the input is not an address."""
     if role_of(info) == MANIFEST:
         return [Kind.MANIFEST]
     extra: Any = info.json_schema_extra
@@ -66,7 +66,7 @@ def reads_of(info: FieldInfo) -> list[Kind]:
 
 
 def kind_of(address: str) -> Kind | None:
-    """The kind of an address; None for one of a scheme that nothing here reads."""
+    """Return the kind of an address; None for an unknown scheme."""
     if MANIFEST_NAME.match(address):
         return Kind.MANIFEST
     if address.startswith(WORLD_SCHEME):
@@ -76,10 +76,10 @@ def kind_of(address: str) -> Kind | None:
 
 
 def check_address(name: str, info: FieldInfo, address: str) -> None:
-    """Refuse an address that an input cannot read, whatever lies there.
+    """Check that an input can read an address; does not check that it exists.
 
     Raises:
-        ConfigurationError: it is of another kind, not well formed, or empty where one is needed.
+        ConfigurationError: the address is of another kind, malformed, or empty although required.
     """
     kinds = reads_of(info)
     if not kinds or address == info.default:
@@ -89,7 +89,7 @@ def check_address(name: str, info: FieldInfo, address: str) -> None:
         if not address or kind not in kinds:
             forms: list[str] = [*kinds]
             if isinstance(info.default, str) and info.default and kind_of(info.default) is Kind.PATH:
-                forms.append(repr(info.default))  # a word of its own, such as 'train'
+                forms.append(repr(info.default))  # a keyword such as 'train'
             raise ConfigurationError(f"expected {' or '.join(forms)}, got {quoted(address)}")
         if kind is Kind.WORLD:
             _seed_of(address)
@@ -102,7 +102,7 @@ def check_address(name: str, info: FieldInfo, address: str) -> None:
 
 
 def path_in(info: FieldInfo, address: str) -> str:
-    """The path of this machine that an input's address leads to, of a manifest that of its store; empty for other addresses."""
+    """Return the local path of an input's address (for a manifest, of its store); empty for other addresses."""
     if not address or address == info.default or not reads_of(info):
         return ""
     kind, match = kind_of(address), MANIFEST_NAME.match(address)
@@ -111,14 +111,14 @@ def path_in(info: FieldInfo, address: str) -> str:
 
 
 def existing(name: str, address: str) -> Path:
-    """The local file or folder of an address.
+    """Return the local file or folder of an address.
 
     Args:
-        name: of the input, for the message.
+        name: name of the input, for the message.
         address: a path.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: it does not exist.
     """
     try:
         path = local_path(address)
@@ -140,15 +140,15 @@ def _seed_of(address: str) -> int:
 
 
 def raw_root(address: str, part: str, work: Path) -> RawRoot:
-    """The raw files of an address: of this machine, of a bucket, or of the toy world.
+    """Return the raw files of an address: on this machine, in a bucket, or of the toy world.
 
     Args:
         address: a path, ``s3://bucket/prefix``, or ``world:<seed>``.
-        part: what is wanted of the toy world.
+        part: part of the toy world.
         work: scratch folder.
 
     Raises:
-        ConfigurationError: there is nothing.
+        ConfigurationError: nothing exists at the address.
     """
     from mm1.data.prepare.sources.roots import BucketRoot, LocalRoot
 
@@ -158,12 +158,12 @@ def raw_root(address: str, part: str, work: Path) -> RawRoot:
 
 
 def raw_files(address: str, part: str, work: Path) -> Path:
-    """The local file or folder of an address.
+    """Return the local file or folder of an address.
 
     Args:
         address: a path, or ``world:<seed>``.
-        part: what is wanted of the toy world: captions, interleaved, text, instructions or benchmarks.
-        work: scratch folder in which the toy world is written.
+        part: part of the toy world: captions, interleaved, text, instructions or benchmarks.
+        work: scratch folder that the toy world is written to.
 
     Raises:
         ConfigurationError: the path does not exist, or the seed is not a number.
@@ -177,7 +177,7 @@ def raw_files(address: str, part: str, work: Path) -> Path:
 
 
 def fingerprints(inputs: type[BaseModel], values: dict[str, Any]) -> dict[str, str]:
-    """What stands for inputs that name raw files in the cache key: input -> fingerprint.
+    """Return the fingerprints of inputs that name raw files, for the cache key: input -> fingerprint.
 
     Args:
         inputs: the step's model of its inputs.
@@ -199,7 +199,7 @@ def fingerprints(inputs: type[BaseModel], values: dict[str, Any]) -> dict[str, s
 
 
 def _bucket_fingerprint(address: str) -> str:
-    """Names, sizes and tags of all objects; contents are not read."""
+    """Return a digest of the names, sizes and ETags of all objects; contents are not read."""
     from mm1.config.resolve import canonical_json
     from mm1.data.prepare.sources.roots import BucketRoot
 

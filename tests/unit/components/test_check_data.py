@@ -52,4 +52,4 @@ def test_a_source_that_the_data_lack_is_refused(data, tmp_path, caplog):
     assert check(tmp_path, data[1], sources="captions videos")[0] is Outcome.CONFIGURATION
     assert "unknown source 'videos'" in caplog.text
     assert check(tmp_path, data[1], sources="captions interleaved")[0] is Outcome.CONFIGURATION
-    assert "these data have no 'interleaved'" in caplog.text
+    assert "the data has no source 'interleaved'" in caplog.text

@@ -76,7 +76,7 @@ def test_what_the_manifest_measures_is_what_the_loader_gives(data):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, "weights: 'interleaved' has a share, but these data have captions, text"),
+        ({}, "weights: 'interleaved' has a weight, but the data only has captions, text"),
         ({"weights": "captions=0"}, "the sum of 'captions=0' is zero"),
         ({"weights": "captions"}, "captions=0.45"),
         ({"weights": "captions=1", "sequence_length": 8, "image_tokens": 7}, "sequence_length"),
@@ -95,4 +95,4 @@ def test_data_in_another_store_are_refused_with_the_remedy(data, tmp_path, caplo
     folder, uri = data
     outcome, _ = run(STEP, tmp_path, data=uri, weights="text=1")
     assert outcome is Outcome.CONFIGURATION
-    assert f"give --store file://{folder / 'store'}" in caplog.text
+    assert f"set --store file://{folder / 'store'}" in caplog.text

@@ -211,7 +211,7 @@ def test_a_process_that_is_killed_ends_the_step_with_the_class_of_memory(raw, tm
     ended = started(tmp_path, raw, stop=2, die=True)
     _, err = ended.communicate(timeout=120)
     assert ended.returncode == Outcome.OUT_OF_MEMORY
-    assert "a process of ingest was killed" in err and "run the same command again" in err
+    assert "a worker process of ingest was killed" in err and "run the same command again" in err
 
 
 @pytest.mark.parametrize("text", ["[", "[1]", '[["a"]]', "[" * 100_000], ids=lambda text: text[:8])

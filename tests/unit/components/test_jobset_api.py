@@ -48,7 +48,7 @@ def test_a_refusal_is_not_repeated_and_says_why(api: KubeApi, status: int) -> No
     api.faults = [status]
     way, pauses = cluster(api)
     with pytest.raises(
-        ConfigurationError, match=rf"creating JobSet train-0: refused by the cluster \({status}\): told to refuse"
+        ConfigurationError, match=rf"creating JobSet train-0: rejected by the cluster \({status}\): told to refuse"
     ):
         way.create_jobset(JOBSET)
     assert not pauses
@@ -85,14 +85,14 @@ def test_only_the_pods_of_a_jobset_are_listed(api: KubeApi) -> None:
 
 def test_kueue_explains_what_it_holds_back_as_far_as_it_may_be_asked(api: KubeApi) -> None:
     way, _ = cluster(api)
-    assert way.queue_complaint("uid-1") == ""
+    assert way.pending_reason("uid-1") == ""
     condition = {"type": "QuotaReserved", "status": "False", "message": "8 more nvidia.com/gpu needed"}
     workload = {"metadata": {"name": "w", "labels": {"kueue.x-k8s.io/job-uid": "uid-1"}}, "status": {"conditions": [condition]}}
     api.put("workloads", workload)
-    assert way.queue_complaint("uid-1") == "8 more nvidia.com/gpu needed"
-    assert way.queue_complaint("uid-2") == ""
+    assert way.pending_reason("uid-1") == "8 more nvidia.com/gpu needed"
+    assert way.pending_reason("uid-2") == ""
     api.faults = [403]
-    assert "refused by the cluster (403)" in way.queue_complaint("uid-1")
+    assert "rejected by the cluster (403)" in way.pending_reason("uid-1")
 
 
 def test_a_log_is_read_line_by_line_and_that_of_a_missing_pod_is_empty(api: KubeApi) -> None:
@@ -108,5 +108,5 @@ def test_a_log_is_read_line_by_line_and_that_of_a_missing_pod_is_empty(api: Kube
 
 def test_outside_a_pod_the_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ConfigurationError, match="--launcher is for pods of a cluster"):
+    with pytest.raises(ConfigurationError, match="--launcher requires a pod of a cluster"):
         Cluster.of_this_pod()

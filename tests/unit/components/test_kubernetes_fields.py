@@ -52,7 +52,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("volumes", [{"claim": "a", "mount_path": "/"}], "used by every container"),
     ("volumes", [{"claim": "a", "mount_path": "//tmp"}], "used by every container"),
     ("pools.cpu.cpus", float("inf"), "expected a finite number"),
-    ("placement", {"trian": "cpu"}, "no kind of step 'trian'; did you mean 'train'"),
+    ("placement", {"trian": "cpu"}, "unknown kind of step 'trian'; did you mean 'train'"),
     ("retries.step", -1, "expected at least 0"),
     ("run_seconds", 0, "expected at least 1"),
     ("placement.train", "train-h200", "did you mean 'train-h100'"),
@@ -78,7 +78,8 @@ def test_a_field_that_kubernetes_would_refuse_is_named(field: str, value: Any, w
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"\xff\xfe", "not YAML"), (b"- 1", "expected one map, got a list of 1"), (b"a: [", "not YAML")]
+    ("content", "words"),
+    [(b"\xff\xfe", "invalid YAML"), (b"- 1", "expected one map, got a list of 1"), (b"a: [", "invalid YAML")],
 )
 def test_a_file_that_is_no_profile_is_named(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"

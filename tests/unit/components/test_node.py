@@ -98,7 +98,7 @@ def test_sigterm_is_passed_on_and_ends_as_preempted(run: Run) -> None:
 
 def test_a_number_of_a_node_that_is_none_is_named(run: Run) -> None:
     code, ending = run("", index="first")
-    assert code == Outcome.CONFIGURATION and ending is not None and "JOB_COMPLETION_INDEX='first'" in ending.message
+    assert code == Outcome.CONFIGURATION and ending is not None and "expected an integer, got 'first'" in ending.message
 
 
 def test_a_result_that_is_none_names_the_missing_field(run: Run) -> None:

@@ -13,7 +13,7 @@ from mm1.store.local import LocalStore
 from mm1.train import run_files as kept
 from mm1_components.ranks import stage_results as stage
 from mm1_components.ranks.stage import work_key
-from mm1_components.ranks.train import FIGURES_FILE, Lines
+from mm1_components.ranks.train import FIGURES_FILE, OutputLines
 from mm1_components.wrapper.declaration import Context
 from tests.support.tiny_runs import small_run
 
@@ -45,7 +45,7 @@ def context_in(folder: Path) -> Context:
 
 
 def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lines = Lines(context_in(tmp_path))
+    lines = OutputLines(context_in(tmp_path))
     with caplog.at_level(logging.INFO, "mm1"):
         lines.take(json.dumps(LINE) + "\n")
         lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2}) + "\n")
@@ -55,12 +55,12 @@ def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: p
     )
     assert (tmp_path / "progress").read_text() == "121/400\n"
     assert (tmp_path / FIGURES_FILE).read_text() == (
-        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches left out"
+        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches skipped"
     )
 
 
 def test_other_lines_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(context_in(tmp_path))
+    lines = OutputLines(context_in(tmp_path))
     for line in ("saved\n", '{"mm1": "progress", broken\n'):
         lines.take(line)
     assert capsys.readouterr().err == 'saved\n{"mm1": "progress", broken\n'
@@ -79,13 +79,13 @@ def leave(context: Context, key: str) -> None:
 def test_rows_become_an_artifact_and_files_blobs(tmp_path: Path) -> None:
     context = context_in(tmp_path)
     leave(context, "work")
-    shown = stage.take_over(context, "work")
+    shown = stage.collect_files(context, "work")
     assert shown["mfu"] == 0.35 and shown["peak_memory_bytes"] == 7
     assert Path(shown["files"]["trace.json.gz"].removeprefix("file://")).read_bytes() == b"trace"
     assert context.facts == shown
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     (tmp_path / "metrics.jsonl").unlink()
-    assert stage.take_over(context, "other") == {}, "an imported decoder leaves nothing"
+    assert stage.collect_files(context, "other") == {}, "an imported decoder leaves nothing"
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -100,7 +100,7 @@ def test_a_store_that_is_away_does_not_hide_how_training_ended(
         try:
             raise DivergedError("the loss is nan")
         finally:
-            stage.take_over(context_in(tmp_path), "work")
+            stage.collect_files(context_in(tmp_path), "work")
     assert "metrics.jsonl stays in the store" in caplog.text
 
 

@@ -132,6 +132,6 @@ def test_the_message_names_the_field_and_what_it_takes(override: str, says: str)
 
 @pytest.mark.parametrize("override", ["train.seed=5", " train.seed = 5"])
 def test_a_seed_among_the_overrides_of_a_step_would_have_no_effect(override: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"override train\.seed has no effect: give the input seed"):
+    with pytest.raises(ConfigurationError, match=r"override train\.seed has no effect: set the input seed"):
         resolve_run("mm1_tiny", f"'{override}'", 0)
     assert resolve_run("mm1_tiny", "", 5).train.seed == 5

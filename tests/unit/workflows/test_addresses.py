@@ -11,7 +11,7 @@ from mm1.errors import ConfigurationError
 from mm1.store.address import check_store, split_bucket
 from mm1.store.open import open_store
 from mm1_components import deploy, evaluate, ingest, pretrain
-from mm1_components.wrapper.checks import complaints, field_value, run_checks
+from mm1_components.wrapper.checks import check_errors, field_value, run_checks
 from mm1_workflows import cli
 from mm1_workflows.authoring import profiles
 
@@ -151,7 +151,7 @@ def test_a_cluster_is_not_judged_by_the_files_of_this_machine(
     for path in (mount, mount / "data", mount / "nothing", f"file://{mount}/data"):
         assert submitted(PRETRAIN, f"{name}={path}", profile=profile) == 0, said(capsys)
     assert submitted(PRETRAIN, f"{name}={mount}/../x", profile=profile) == 80
-    assert "no pod sees" in said(capsys)
+    assert "pods have no access to" in said(capsys)
     if name != "captions":  # an empty folder of raw files shows when its format is looked for
         assert started(PRETRAIN, tmp_path, f"{name}={mount}") == 80
 
@@ -160,16 +160,16 @@ def test_one_complaint_about_a_path_that_no_pod_sees(tmp_path: Path, capsys: pyt
     for name in ("tokenizer", "decoder", "benchmarks"):
         assert submitted(PRETRAIN, f"{name}={tmp_path}") == 80
         text = said(capsys)
-        assert f"{name}: no pod sees '{tmp_path}': mount a claim there (`volumes` of the profile)" in text
+        assert f"{name}: pods have no access to '{tmp_path}': mount a claim there (`volumes` in the profile)" in text
         assert text.count(f"{name}: ") == 1 and "bucket" not in text
     assert submitted(PRETRAIN, "captions=~") == 80
-    assert "captions: no pod sees '~': put it into a bucket (s3://...), or mount a claim there" in said(capsys)
+    assert "captions: pods have no access to '~': copy it to a bucket (s3://...), or mount a claim there" in said(capsys)
 
 
 def test_checks_of_files_run_where_the_files_are(tmp_path: Path) -> None:
     values = {"vision": str(tmp_path), "decoder": f"file://{tmp_path}"}
-    assert [str(error).partition(":")[0] for error in complaints(pretrain.STEP, values)] == ["vision", "decoder"]
-    assert list(complaints(pretrain.STEP, values, runs_here=False)) == []
+    assert [str(error).partition(":")[0] for error in check_errors(pretrain.STEP, values)] == ["vision", "decoder"]
+    assert list(check_errors(pretrain.STEP, values, runs_here=False)) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_paths_that_cannot_be_looked_at_are_named_and_shortened(
     text = said(capsys)
     assert f"{name}: {words}" in text and len(text) < 600
     assert submitted(PRETRAIN, f"{name}={path}") == 80
-    assert f"{name}: no pod sees" in said(capsys)
+    assert f"{name}: pods have no access to" in said(capsys)
 
 
 @pytest.mark.parametrize("store", ["~nosuchuser/x", "", "x/" + LONG], ids=["user", "empty", "long"])
@@ -203,7 +203,7 @@ def test_a_file_address_is_read_as_its_path(tmp_path: Path) -> None:
 def test_pods_write_to_buckets_only(site: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     profile, mount = site
     assert submitted(PRETRAIN, f"store=file://{mount}/store", profile=profile) == 80
-    assert "mount claims read-only; give s3://bucket/prefix" in said(capsys)
+    assert "mount claims read-only; set s3://bucket/prefix" in said(capsys)
     Path(profile).write_text(f"store: file://{mount}/store\n")
     with pytest.raises(ConfigurationError, match="store: expected s3://bucket/prefix"):
         profiles.read(profile)

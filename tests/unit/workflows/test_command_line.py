@@ -24,12 +24,12 @@ ROOT = Path(__file__).resolve().parents[3]
         (["rnu"], "unknown command 'rnu'; did you mean 'run'?"),
         (["comple"], "did you mean 'compile'?"),
         (["data", "stas"], "unknown command 'stas'; did you mean 'stats'?"),
-        (["submit"], "FILE is missing. A workflow: file.py"),
+        (["submit"], "missing argument FILE. Workflow: file.py"),
         (["submit", "x.py", "--dry-rn"], "unknown option --dry-rn; did you mean '--dry-run'?"),
-        (["run", "x.py", "--run"], "expected NAME after it"),
+        (["run", "x.py", "--run"], "missing value of an option: expected NAME"),
         (["qqqqqq"], "unknown command 'qqqqqq'"),
-        (["compile", "--engine", "argoo"], "unknown value 'argoo' of --engine; did you mean 'argo'?"),
-        (["compile", "--engine", "zzz"], "unknown value 'zzz' of --engine; known: argo, kubeflow, template"),
+        (["compile", "--engine", "argoo"], "got 'argoo'; did you mean 'argo'?"),
+        (["compile", "--engine", "zzz"], "--engine: expected one of argo, kubeflow, template, got 'zzz'"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(
@@ -93,13 +93,13 @@ def test_an_error_names_its_class_and_the_page_that_explains_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "nothing.py"]) == 80
-    assert f"configuration, exit 80: {ROOT / FAILURES}#80-configuration" in capsys.readouterr().err
+    assert f"configuration, exit code 80: {ROOT / FAILURES}#80-configuration" in capsys.readouterr().err
     monkeypatch.setattr(pages, "CHECKOUT", tmp_path)
     assert cli.main(["run", "nothing.py"]) == 80
-    assert "exit 80: see 'When a run fails', '80 configuration', in the documentation of MM1" in capsys.readouterr().err
+    assert "exit code 80: see 'When a run fails', '80 configuration', in the documentation of MM1" in capsys.readouterr().err
     monkeypatch.chdir(ROOT)
     assert cli.main(["run", "nothing.py"]) == 80
-    assert f"configuration, exit 80: {FAILURES}#80-configuration" in capsys.readouterr().err
+    assert f"configuration, exit code 80: {FAILURES}#80-configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("path", "title"), pages.TITLES.items())

@@ -43,7 +43,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_list_of_a_workflow_describes_every_parameter(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", str(file), "--list"]) == 0
     tasks, parameters = capsys.readouterr().out.split("parameters (-p name=value):\n")
-    assert "at the end" in tasks and len(parameters.splitlines()) > 5
+    assert "at exit" in tasks and len(parameters.splitlines()) > 5
     assert all("; " in line for line in parameters.splitlines())
 
 
@@ -160,7 +160,7 @@ def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: 
     age(store, 2)
     fresh = store.put_bytes(b"just written by a running step")
     assert cli.main(["gc", "--store", store.uri, "--keep", "1"]) == 0
-    assert "would remove 1 runs, 1 cache, 1 manifests, 2 blobs" in said(capsys)
+    assert "would delete 1 runs, 1 cache, 1 manifests, 2 blobs" in said(capsys)
     before = sorted(store.list(""))
     assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 0
     assert len(before) - len(list(store.list(""))) == 5

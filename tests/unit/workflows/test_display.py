@@ -21,7 +21,7 @@ from mm1_workflows.engines.local.process import read_figures
 from mm1_workflows.engines.local.state import Instance
 from tests.support.argo_objects import pod_node, retry_node, workflow
 
-FIGURES = "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.53, 0.81 GB, 2 batches left out"
+FIGURES = "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.53, 0.81 GB, 2 batches skipped"
 TASK = TaskNode("pretrain", Template("pretrain", ("python",), (), ""), {})
 
 
@@ -126,7 +126,7 @@ def test_figures_stand_below_the_table_while_a_task_runs() -> None:
         TaskView(name="text-base", state=State.DONE, seconds=3.0, figures=FIGURES),
         TaskView(name="pretrain", state=State.RUNNING, seconds=3.0, progress=(120, 400), figures=FIGURES),
     ]
-    for width, end in ((80, "MFU 34.1%, grad"), (200, "2 batches left out")):
+    for width, end in ((80, "MFU 34.1%, grad"), (200, "2 batches skipped")):
         lines = drawn(views, width=width)
         assert [line.split()[:2] for line in lines[1:3]] == [["text-base", "done"], ["pretrain", "running"]]
         assert len(lines) == 4 and "━" in lines[2]

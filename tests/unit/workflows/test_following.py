@@ -120,7 +120,7 @@ def test_a_pod_that_waits_for_a_correction_ends_the_run(api: KubeApi, reason: st
     assert (ending.outcome, ending.where) == (Outcome.CONFIGURATION, "a")
     assert ending.message.startswith(f"{reason}: it is not there; check the profile's images")
     assert f"PATCH workflows {RUN}" in api.requests
-    assert "a: its pod could not start for 0 s; stopping the run" in lines
+    assert "a: its pod could not start within 0 s; stopping the run" in lines
 
 
 def test_a_supervisor_that_runs_says_what_its_ranks_wait_for(api: KubeApi) -> None:
@@ -140,7 +140,7 @@ def test_a_run_that_somebody_removes_is_preempted(api: KubeApi, monkeypatch: pyt
     following.patience.doubt_s = 0.0
     following._look()
     api.objects.clear()
-    with pytest.raises(Preempted, match="somebody removed the run"):
+    with pytest.raises(Preempted, match="the run was deleted"):
         following.to_the_end()
 
 
@@ -172,7 +172,7 @@ def test_watch_of_a_finished_run_ends_with_its_class(api: KubeApi, capsys: pytes
     api.put("workflows", finished())
     assert cli.main(["watch", RUN]) == Outcome.DIVERGED
     out = capsys.readouterr().out
-    assert f"{RUN} failed at train (diverged, exit 82): loss [is] nan" in out and f"`mm1 retry {RUN} -n team`" in out
+    assert f"{RUN} failed at train (diverged, exit code 82): loss [is] nan" in out and f"`mm1 retry {RUN} -n team`" in out
 
 
 def test_logs_carry_the_name_of_their_task(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_stop_removes_pods_and_jobsets(api: KubeApi, capsys: pytest.CaptureFixtu
     api.put("pods", {"metadata": {"name": "train-0-0", "labels": RANK}, "status": {"phase": "Failed"}})
     assert cli.main(["stop", RUN]) == 0
     assert api.of("pods") == [] and api.of("jobsets") == [] and len(api.of("workflows")) == 1
-    assert "nothing is left of its pods and JobSets" in capsys.readouterr().out
+    assert "deleted its pods and JobSets" in capsys.readouterr().out
 
 
 def test_logs_end_with_their_reader(api: KubeApi, tmp_path: Path) -> None:

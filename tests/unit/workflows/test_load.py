@@ -53,7 +53,7 @@ def number() -> int:
         ("words.txt", "x", "expected a Python file or a YAML file"),
         ("empty.py", "x = 1", "expected a workflow, got none"),
         ("broken.py", "x = 1\n1 / 0", r"broken\.py, line 2: ZeroDivisionError: division by zero"),
-        ("exits.py", "import sys\n\nsys.exit(3)", r"exits\.py, line 3: sys\.exit\(3\) is called"),
+        ("exits.py", "import sys\n\nsys.exit(3)", r"exits\.py, line 3: called sys\.exit\(3\)"),
         ("stops.py", "class Stop(BaseException): pass\nraise Stop", r"stops\.py, line 2: Stop$"),
         ("generator.py", "raise GeneratorExit", r"generator\.py, line 1: GeneratorExit$"),
         (
@@ -69,14 +69,14 @@ def number() -> int:
             "from hera.workflows import Workflow\nw = Workflow(name='w', templates=[1])",
             r"unbuilt\.py: InvalidType",
         ),
-        ("bad.yaml", "a: [", "not YAML"),
-        ("binary.yaml", b"\xff\xfe\x00", "not YAML"),
+        ("bad.yaml", "a: [", "invalid YAML"),
+        ("binary.yaml", b"\xff\xfe\x00", "invalid YAML"),
         ("two.yaml", "kind: Workflow\n---\nb: 2", "expected one Argo object, got Workflow, an object without a kind"),
         ("list.yaml", "- a\n- b", "expected one Argo object, got a list of 2"),
         ("text.yaml", "just text", "expected one Argo object, got the text 'just text'"),
-        ("itself.yaml", "a: &a [*a]", "not YAML: Circular reference"),
-        ("pair.yaml", "? [a, b]\n: 1", "not YAML"),
-        ("deep.yaml", "[" * 5000, "not YAML"),
+        ("itself.yaml", "a: &a [*a]", "invalid YAML: Circular reference"),
+        ("pair.yaml", "? [a, b]\n: 1", "invalid YAML"),
+        ("deep.yaml", "[" * 5000, "invalid YAML"),
         ("blank.yaml", "---\n", "expected one Argo object, got nothing"),
     ],
 )
@@ -172,9 +172,9 @@ def test_a_workflow_may_be_made_by_a_function(tmp_path: Path, future: str) -> No
     assert name_of(load(f"{file}:make").document) == "made"
     assert name_of(load(f"{file}:untold").document) == "untold"
     for name, complaint in {
-        "of_size": "expected a function of no arguments, of_size needs size",
-        "number": r"expected a workflow, number\(\) returned a int",
-        "STEP": "STEP is a Step",
+        "of_size": "expected a function without arguments, but of_size requires size",
+        "number": r"expected a workflow, but number\(\) returned a int",
+        "STEP": "got STEP, a Step",
     }.items():
         with pytest.raises(ConfigurationError, match=complaint):
             load(f"{file}:{name}")
@@ -255,13 +255,14 @@ def test_a_file_that_is_imported_in_place_of_a_package_is_named(tmp_path: Path) 
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == Outcome.CONFIGURATION
     file = tmp_path / "yaml.py"
-    message = f"error {file} has the name of the package yaml and is imported in its place: rename it"
+    message = f"error {file} shadows the package yaml: rename it"
     assert ended.stderr.splitlines()[0] == message and len(ended.stderr.splitlines()) == 2
 
 
 def test_the_example_for_contributors_is_a_workflow(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
-    example = textwrap.dedent(page.split("```python\n")[1].split("```")[0])
+    blocks = [block.split("```")[0] for block in page.split("```python\n")[1:]]
+    example = textwrap.dedent(next(block for block in blocks if "with Workflow(" in block))
     (tmp_path / "tune.py").write_text(example)
     workflow = read_workflow(load(str(tmp_path / "tune.py")).document)
     assert workflow.tasks["pretrain"].depends == ("data-mix",)

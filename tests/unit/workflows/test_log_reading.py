@@ -129,7 +129,7 @@ def test_a_server_that_restarts_is_asked_again_and_both_ends_of_the_gap_are_told
     answer, told = asked(
         [NetworkError("refused"), NetworkError("refused"), NotFound("no such kind yet"), Refused("RBAC not ready")]
     )
-    assert answer == "answer" and len(told) == 2 and "the run itself goes on" in told[0]
+    assert answer == "answer" and len(told) == 2 and "the run continues" in told[0]
 
 
 def test_the_budget_ends_the_patience() -> None:

@@ -232,7 +232,7 @@ KEPT_TRAINING: list[tuple[str, Change]] = [
 def test_a_name_is_counted_as_it_is_written(good: Document) -> None:
     document = changed(good, lambda d: d["metadata"].update(generateName="x" * 59))
     (finding,) = [found for found in policy.check(document, DEFAULT) if found.rule == "P020"]
-    assert "has 59 characters, at most 58" in finding.message
+    assert "expected at most 58 characters, got 59" in finding.message
 
 
 def names(table: list[tuple[str, Change]]) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_run_is_repeated_as_a_new_one() -> None:
     assert "shutdown" not in new["spec"] and new["spec"]["templates"] == old["spec"]["templates"]
 
 
-@pytest.mark.parametrize(("phase", "words"), [("Running", "mm1 stop"), ("Succeeded", "nothing to try again")])
+@pytest.mark.parametrize(("phase", "words"), [("Running", "mm1 stop"), ("Succeeded", "nothing to retry")])
 def test_what_runs_or_went_well_is_not_repeated(phase: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         again(workflow([], phase))

@@ -107,8 +107,8 @@ def test_of_several_failed_steps_the_first_counts_and_the_exit_task_last() -> No
 
 def test_the_farewell_names_the_step_the_class_and_what_to_do() -> None:
     words = farewell("run-1", Ending(outcome=Outcome.DATA, where="ingest", message="main: Error\n (exit code 81)"), "-n team")
-    assert "run-1 failed at ingest (data, exit 81): main: Error (exit code 81)" in words
+    assert "run-1 failed at ingest (data, exit code 81): main: Error (exit code 81)" in words
     assert "`mm1 logs run-1 --task 'ingest' -n team`" in words and "`mm1 retry run-1 -n team`" in words
     assert farewell("run-1", Ending(outcome=Outcome.DONE), "-n team") == "run-1 succeeded"
-    stopped = Ending(outcome=Outcome.PREEMPTED, message="stopped by a person (Stop)")
-    assert farewell("run-1", stopped, "").startswith("run-1 ended (preempted, exit 87): stopped by a person (Stop)")
+    stopped = Ending(outcome=Outcome.PREEMPTED, message="stopped by a user (Stop)")
+    assert farewell("run-1", stopped, "").startswith("run-1 was stopped (preempted, exit code 87): stopped by a user (Stop)")

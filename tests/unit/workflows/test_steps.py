@@ -55,7 +55,7 @@ def test_a_step_becomes_one_template_with_all_its_inputs() -> None:
 def test_unknown_and_missing_inputs_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="no input 'sya'; did you mean 'say'"):
         build(lambda w: toy("a", sya="x"))
-    with pytest.raises(ConfigurationError, match="required inputs are missing: checkpoint"):
+    with pytest.raises(ConfigurationError, match="missing required inputs: checkpoint"):
         build(lambda w: steps.evaluate())
     with pytest.raises(ConfigurationError, match="no step 'dance'"):
         build(lambda w: steps.dance())
@@ -74,7 +74,10 @@ def test_steps_look_like_functions() -> None:
     assert next(iter(signature.parameters)) == "data" and signature.parameters["data"].default is inspect.Parameter.empty
     assert signature.parameters["max_images"].default == 24 and signature.parameters["max_images"].annotation is int
     assert {"name", "when", "with_param", "with_items"} <= set(signature.parameters)
-    assert steps.data_mix.__doc__ and "sequence_length: tokens of a packed sequence [default: 128]" in steps.data_mix.__doc__
+    assert (
+        steps.data_mix.__doc__
+        and "sequence_length: length of a packed sequence, in tokens [default: 128]" in steps.data_mix.__doc__
+    )
     assert {"data_mix", "pretrain", "given", "task"} <= set(dir(steps)) and "wrapper" not in dir(steps)
     assert not hasattr(steps, "__wrapped__")
 
@@ -155,7 +158,7 @@ def test_given_parameters_feed_inputs_of_the_same_name_or_another() -> None:
 
 
 def test_given_parameters_must_be_declared() -> None:
-    with pytest.raises(ConfigurationError, match="declares no parameter 'othr'; did you mean 'other'"):
+    with pytest.raises(ConfigurationError, match="has no parameter 'othr'; did you mean 'other'"):
         build_given(then="othr")
     with pytest.raises(ConfigurationError, match="inside `with Workflow"):
         steps.given("count")
@@ -183,7 +186,7 @@ def test_a_task_depends_on_the_tasks_whose_outputs_it_refers_to() -> None:
 
 
 def test_references_in_a_circle_are_refused() -> None:
-    with pytest.raises(PolicyError, match="P003 tasks a, b: depend on each other in a circle"):
+    with pytest.raises(PolicyError, match="P003 tasks a, b: depend on each other in a cycle"):
         read_workflow(build(lambda w: [toy("a", say=text("b")), toy("b", say=text("a"))]))
 
 
@@ -197,7 +200,7 @@ def test_typed_parameters_are_checked() -> None:
     for given, complaint in {
         ("word=x", "count=four"): "parameter count: expected an integer, got 'four'",
         ("word=x", "cuont=4"): "unknown parameter 'cuont'; did you mean 'count'",
-        (): "parameter 'word' must be given",
+        (): "parameter 'word' is required",
     }.items():
         with pytest.raises(ConfigurationError, match=complaint) as caught:
             parameters.check(workflow, parameters.parse(given))

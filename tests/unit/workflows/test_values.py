@@ -11,7 +11,7 @@ from hera.workflows import DAG, ExistingVolume, Parameter, Workflow
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1_components import pretrain
-from mm1_components.wrapper.checks import AllMade, Made, complaints, run_checks
+from mm1_components.wrapper.checks import Producer, Producers, check_errors, run_checks
 from mm1_components.wrapper.declaration import Step
 from mm1_workflows import cli, steps
 from mm1_workflows.argo.document import Document
@@ -26,7 +26,7 @@ MANIFEST = "s3://bkt/store/manifests/" + "a" * 64 + ".json"
 WRONG = [
     ("overrides=model.decoder.hidden_size=32", "the decoder comes from init, so it has no effect"),
     ("recipe=mm1_tny", "did you mean 'mm1_tiny'"),
-    ("text_recipe=mm1_tiny_sft", "recipe mm1_tiny_sft is for stage sft"),
+    ("text_recipe=mm1_tiny_sft", "got mm1_tiny_sft of stage sft"),
     ("overrides=train.stepz=20", "did you mean 'steps'"),
     ("overrides=train.steps=many", "train.steps"),
     ("overrides='train.steps=2", "overrides"),
@@ -37,7 +37,7 @@ WRONG = [
     ("split=tets", "did you mean 'test'"),
     ("weights=captoins=1", "weights: unknown source 'captoins'; did you mean 'captions'?"),
     ("weights=captions", "expected source=share"),
-    ("interleaved=", "'interleaved' has a share, but this source is not given"),
+    ("interleaved=", "'interleaved' has a weight but is not ingested"),
     ("preset=papr", "did you mean 'paper'"),
     ("thresholds=qualty>=1", "did you mean 'quality'"),
     ("as_of=9999-12-31T23:59:59-14:00", "expected a year from 1970 to 2261"),
@@ -57,7 +57,7 @@ WRONG = [
         "does not divide model.decoder.hidden_size=96",
     ),
     ("overrides=optim.lr=NaN", "optim.lr: expected law, or a number from 0 to 1e+30, got nan"),
-    ("overrides=train.seed=5", "override train.seed has no effect: give the input seed"),
+    ("overrides=train.seed=5", "override train.seed has no effect: set the input seed"),
     ("overrides=model={}", "override model={}: the decoder comes from init, so it has no effect"),
     ("overrides=train={}", "train.steps: is required"),
     ('overrides=train.frozen=["x"]', "train.frozen: expected a list, got '[x]'"),
@@ -66,9 +66,9 @@ WRONG = [
     ("vocabulary=100000000", "parameter vocabulary: expected at most 16777216"),
     ("nodes=0", "parameter nodes: expected at least 1, got '0'"),
     ("items=-1", "parameter items: expected at least 1, got '-1'"),
-    ("pool=nope", "pool 'nope' is unknown in this profile"),
+    ("pool=nope", "pool 'nope' does not exist in this profile"),
     ("captions=world:x", "expected world:<seed>"),
-    ("weights={{workflow.name}}", "a value cannot hold '{{'"),
+    ("weights={{workflow.name}}", "expected a value without '{{'"),
 ]
 WRONG_IN_THE_WHOLE_CHAIN = [
     ("rules=foo/0/accuracy>=0.5", "rules: foo/0/accuracy is not evaluated; known: "),
@@ -78,17 +78,17 @@ WRONG_IN_THE_WHOLE_CHAIN = [
     ("rules=vqa/8/accuracy/shuffled<=0.5", "vqa/8/accuracy/shuffled is not evaluated"),
     ("tasks=captions vqa", "rules: vague/4/accuracy is not evaluated"),
     ("shots=0", "rules: vague/4/accuracy is not evaluated"),
-    ("tasks=vqa@1000", "shots: the toy world has 512 demonstrations of vqa at most, got 1000"),
-    ("tasks=novel@12", "8 demonstrations of novel at most"),
-    ("tasks=text@4", "0 demonstrations of text at most"),
-    ("shots=0 1000", "512 demonstrations"),
+    ("tasks=vqa@1000", "shots: expected at most 512 (the toy world's demonstrations of vqa), got 1000"),
+    ("tasks=novel@12", "expected at most 8 (the toy world's demonstrations of novel)"),
+    ("tasks=text@4", "expected at most 0 (the toy world's demonstrations of text)"),
+    ("shots=0 1000", "expected at most 512"),
 ]
 ONLY_ON_A_CLUSTER = [
-    ("captions=/home/me/data", "no pod sees '/home/me/data'"),
-    ("vision=towers/clip", "no pod sees 'towers/clip'"),
-    ("store=/tmp/store", "no pod sees '/tmp/store'"),
-    ("store=file:///tmp/store", "no pod sees"),
-    (f"data=file:///tmp/store/manifests/{'a' * 64}.json", "no pod sees"),
+    ("captions=/home/me/data", "pods have no access to '/home/me/data'"),
+    ("vision=towers/clip", "pods have no access to 'towers/clip'"),
+    ("store=/tmp/store", "pods cannot write to '/tmp/store'"),
+    ("store=file:///tmp/store", "pods cannot write to"),
+    (f"data=file:///tmp/store/manifests/{'a' * 64}.json", "pods have no access to"),
 ]
 
 
@@ -227,7 +227,7 @@ def test_a_path_below_a_mounted_claim_is_seen_by_pods(path: str, claim: bool, se
     if seen:
         check_values(workflow, defaults_of(workflow), on_cluster=True)
         return
-    with pytest.raises(ConfigurationError, match="no pod sees"):
+    with pytest.raises(ConfigurationError, match="pods have no access to"):
         check_values(workflow, defaults_of(workflow), on_cluster=True)
 
 
@@ -292,7 +292,7 @@ def test_each_item_of_a_loop_is_checked(loop: str, words: str, tmp_path: Path, c
     if "workflow.parameters" in loop:
         assert cli.main(["submit", str(file), "--dry-run=client", "-p", 'names=["vqa"]']) == 0
         assert cli.main(["submit", str(file), "--dry-run=client", "-p", "names=vqa"]) == 80
-        assert "loops over 'vqa', which is not a JSON list of strings" in said(capsys)
+        assert "expected a JSON list of strings to loop over, got 'vqa'" in said(capsys)
 
 
 def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,7 +321,7 @@ def check_both(a: int, b: int) -> None:
         raise ConfigurationError(f"a={a} is above b={b}")
 
 
-def check_maker(a: int, data: Made) -> None:
+def check_maker(a: int, data: Producer) -> None:
     if data.known("size") and data.inputs["size"] < a:
         raise ConfigurationError(f"{data.step} makes {data.inputs['size']}")
 
@@ -337,12 +337,12 @@ STEP: Step = Step(
 
 
 def test_a_check_runs_when_all_its_inputs_are_known() -> None:
-    assert [str(error) for error in complaints(STEP, {"a": 2, "b": 1})] == ["a=2 is above b=1"]
-    assert list(complaints(STEP, {"a": 2})) == []
-    assert [str(error) for error in complaints(STEP, {"a": 2}, {"data": AllMade([Made("mix", {"size": 1})])})] == [
+    assert [str(error) for error in check_errors(STEP, {"a": 2, "b": 1})] == ["a=2 is above b=1"]
+    assert list(check_errors(STEP, {"a": 2})) == []
+    assert [str(error) for error in check_errors(STEP, {"a": 2}, {"data": Producers([Producer("mix", {"size": 1})])})] == [
         "mix makes 1"
     ]
-    assert list(complaints(STEP, {"a": 2}, {"data": AllMade([Made("mix")])})) == []
+    assert list(check_errors(STEP, {"a": 2}, {"data": Producers([Producer("mix")])})) == []
     with pytest.raises(ConfigurationError, match="a=2"):
         run_checks(STEP, {"a": 2, "b": 1, "data": MANIFEST})
 
@@ -351,7 +351,7 @@ def test_a_check_runs_when_all_its_inputs_are_known() -> None:
 def test_every_recipe_passes_the_checks_of_its_step(recipe: str) -> None:
     stage = registry.get(recipe).stage
     step = steps.declaration("sft" if stage == "sft" else "pretrain")
-    assert list(complaints(step, {"recipe": recipe, "overrides": "", "seed": 0})) == []
+    assert list(check_errors(step, {"recipe": recipe, "overrides": "", "seed": 0})) == []
 
 
 def test_braces_are_refused_and_named() -> None:

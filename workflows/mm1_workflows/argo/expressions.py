@@ -1,8 +1,8 @@
-"""The small language inside Argo objects that all engines of this project understand.
+"""The expressions in Argo objects that all engines of this project support.
 
 References (``{{tasks.mix.outputs.parameters.manifest}}``), conditions (``{{...}} == pass``), conjunctions (``a && b``),
-durations (``90s``) and the retry expression. Pure text functions: the readers (:mod:`mm1_workflows.argo.graph`), the runner and
-the policy share them, so that all read the same.
+durations (``90s``) and the retry expression. The readers (:mod:`mm1_workflows.argo.graph`), the runner and the rules share
+these functions, so that all parse them in the same way.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 RETRY_CODES = tuple(sorted(int(outcome) for outcome in RETRIED))
 RETRY_EXPRESSION = f'asInt(lastRetry.exitCode) in [{", ".join(map(str, RETRY_CODES))}] || lastRetry.status == "Error"'
-"""Retried are the outcome classes that can pass by themselves, and pods that the cluster lost (status Error)."""
+"""Retries transient outcome classes, and pods that the cluster lost (status Error)."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """``when``: one output compared with a literal."""
+    """A ``when`` that compares one output with a literal."""
 
     task: str
     output: str
@@ -43,27 +43,27 @@ class Condition:
 
 
 def references(text: str) -> list[str]:
-    """What a text refers to, without the braces, in order of appearance."""
+    """Return the references in a text, without braces, in order of appearance."""
     return REFERENCE.findall(text)
 
 
 def substitute(text: str, lookup: Callable[[str], str]) -> str:
-    """Put values in place of references, once: braces inside a value are left alone.
+    """Replace references by values, once: braces inside a value are not substituted.
 
     Raises:
-        KeyError: ``lookup`` does not know a reference.
+        KeyError: a reference is unknown to ``lookup``.
     """
     return REFERENCE.sub(lambda match: lookup(match[1]), text)
 
 
 def task_outputs(texts: Iterable[str]) -> set[tuple[str, str]]:
-    """The (task, output) pairs that texts refer to."""
+    """Return the (task, output) pairs that texts refer to."""
     matches = (TASK_OUTPUT.match(reference) for text in texts for reference in references(text))
     return {(match["task"], match["output"]) for match in matches if match}
 
 
 def parse_condition(text: str) -> Condition | None:
-    """``when`` as data; None when it is not one output compared with one literal."""
+    """Parse ``when``; None if it does not compare one output with a literal."""
     match = _CONDITION.match(text)
     output = TASK_OUTPUT.match(match["left"]) if match else None
     if not match or not output:
@@ -72,13 +72,13 @@ def parse_condition(text: str) -> Condition | None:
 
 
 def parse_depends(text: str) -> list[str] | None:
-    """The tasks of a plain conjunction; None for anything else."""
-    words = [word.strip() for word in text.split("&&")] if text.strip() else []
-    return words if all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9]*", word) for word in words) else None
+    """Return the tasks of a plain conjunction; None for other expressions."""
+    tasks = [task.strip() for task in text.split("&&")] if text.strip() else []
+    return tasks if all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9]*", task) for task in tasks) else None
 
 
 def parse_duration(value: str | float | None, default_s: float = 0.0) -> float:
-    """``90``, ``90s``, ``1h30m`` in seconds; 0 for what :func:`is_duration` denies."""
+    """Parse ``90``, ``90s`` or ``1h30m`` into seconds; 0 if it is not a duration (:func:`is_duration`)."""
     text = "" if value is None else str(value)
     if text == "":
         return default_s
@@ -88,16 +88,16 @@ def parse_duration(value: str | float | None, default_s: float = 0.0) -> float:
 
 
 def is_duration(value: str | float) -> bool:
-    """Whether a value is a duration as Argo has it: seconds, or numbers with units."""
+    """Whether a value is a duration in Argo: seconds, or numbers with units."""
     return is_number(value) or re.fullmatch(f"({_DURATION.pattern})+", str(value), re.ASCII) is not None
 
 
 def is_number(value: str | float) -> bool:
-    """Whether a value is a whole number of at least 0, which may be written as text."""
+    """Whether a value is a non-negative integer, possibly as text."""
     return re.fullmatch(r"\d{1,18}", str(value), re.ASCII) is not None
 
 
 def retry_codes(expression: str | None) -> frozenset[int] | None:
-    """Exit codes that an expression retries; None when it does not name them."""
+    """Return the exit codes that an expression retries; None if it does not list them."""
     match = _RETRY.search(expression or "")
     return frozenset(int(code) for code in match["codes"].split(",")) if match else None

@@ -1,4 +1,4 @@
-r"""The one reading of a built workflow: tasks, argv, edges, conditions, loops, retry, exit task.
+r"""The graph of a built workflow: tasks, argv, edges, conditions, loops, retries, exit task.
 
 ::
 
@@ -6,7 +6,7 @@ r"""The one reading of a built workflow: tasks, argv, edges, conditions, loops, 
                             Document --> rules.reading --> Graph --> local runner, policy, other engines
     YAML file -----------> /
 
-Reading needs neither hera nor torch. What is outside the subset that all engines understand is refused, never ignored
+Reading imports neither Hera nor torch. A workflow outside the subset that all engines support is rejected, nothing is ignored
 (:mod:`mm1_workflows.rules.reading`).
 """
 
@@ -40,7 +40,7 @@ from mm1_workflows.argo.expressions import Condition, parse_condition, parse_dep
 
 @dataclass(frozen=True)
 class Retry:
-    """How often, after which exit codes, and after what wait a task is started again."""
+    """Number of retries of a task, the exit codes that are retried, and the backoff."""
 
     limit: int = 0
     codes: frozenset[int] = frozenset()
@@ -49,7 +49,7 @@ class Retry:
     max_wait_s: float = 600.0
 
     def wait_before(self, attempt: int) -> float:
-        """Seconds to wait before an attempt (the first one after a failure is attempt 1)."""
+        """Return the seconds to wait before a retry (the first one is attempt 1)."""
         return min(self.wait_s * self.factor ** (attempt - 1), self.max_wait_s)
 
 
@@ -65,24 +65,24 @@ class Template:
     """Input -> default; None = required."""
     input_types: dict[str, InputType] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
-    """Output parameter -> file that it is read from."""
+    """Output parameter -> its file."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Output artifact -> file."""
     env: dict[str, str] = field(default_factory=dict)
     mounts: tuple[str, ...] = ()
-    """Paths of volumes that come from outside the pod: claims, secrets, folders of the node."""
+    """Mount paths of volumes from outside the pod: claims, secrets, folders of the node."""
     pool: str = "cpu"
     launches: str = ""
-    """Pool that the step starts ranks on; empty: it does its work itself."""
+    """Pool of the ranks that the step starts; empty if it starts none."""
     step: str = ""
-    """Step of this project that it runs; empty for others."""
+    """Step of this project that it runs; empty for other containers."""
     retry: Retry = Retry()
     timeout_s: float | None = None
     grace_s: float = 30.0
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """Command and arguments, with references."""
+        """Command and arguments, including references."""
         return self.command + self.args
 
 
@@ -109,23 +109,23 @@ class WorkflowParameter:
     description: str = ""
     type: InputType = "text"
     choices: tuple[str, ...] = ()
-    """Values that it may have (Argo's `enum`); empty = any."""
+    """Allowed values (Argo's `enum`); empty = any."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A workflow: one DAG of container templates, and perhaps one task at its end."""
+    """A workflow: one DAG of container templates, and optionally an exit task."""
 
     name: str
     """The workflow's name or the stem of its generated name."""
     parameters: dict[str, WorkflowParameter]
     tasks: dict[str, TaskNode]
-    """In an order in which every task comes after those that it depends on."""
+    """In topological order."""
     on_exit: TaskNode | None = None
 
 
 def graph_of(document: Document) -> Graph:
-    """The graph of a document that is inside the subset; :func:`mm1_workflows.rules.reading.read_workflow` checks that."""
+    """Return the graph of a document within the subset; :func:`mm1_workflows.rules.reading.read_workflow` checks it first."""
     spec = spec_of(document)
     bodies = {body["name"]: body for body in spec["templates"]}
     volumes = spec.get("volumes") or []
@@ -138,11 +138,11 @@ def graph_of(document: Document) -> Graph:
 
 
 def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) -> Template:
-    """A container template from its plain data.
+    """Read a container template from its plain data.
 
     Args:
         body: the template.
-        volumes: of the workflow, which all its templates may mount.
+        volumes: volumes of the workflow, which all its templates may mount.
     """
     container = body["container"]
     metadata = body.get("metadata") or {}
@@ -176,33 +176,33 @@ def _mounts(body: dict[str, Any], volumes: Sequence[dict[str, Any]]) -> tuple[st
 
 
 def parameter_types(tasks: list[TaskNode]) -> dict[str, dict[str, InputType]]:
-    """Workflow parameter -> the inputs that it feeds as it is (``template.input``) -> their type."""
-    found: dict[str, dict[str, InputType]] = {}
+    """Return the types of workflow parameters: parameter -> input that it is passed to (``template.input``) -> type."""
+    types: dict[str, dict[str, InputType]] = {}
     for task in tasks:
         for name, value in task.arguments.items():
             parameter = value.removeprefix("{{workflow.parameters.").removesuffix("}}")
             if value == f"{{{{workflow.parameters.{parameter}}}}}" and name in task.template.input_types:
-                found.setdefault(parameter, {})[f"{task.template.name}.{name}"] = task.template.input_types[name]
-    return found
+                types.setdefault(parameter, {})[f"{task.template.name}.{name}"] = task.template.input_types[name]
+    return types
 
 
 def common_type(types: list[InputType]) -> InputType | None:
-    """The type of a parameter that feeds inputs of these types; None when they do not agree.
+    """Return the type of a parameter that is passed to inputs of these types; None if they conflict.
 
-    A manifest's address is also a source, so a parameter that feeds both is a manifest.
+    The address of a manifest is also a source, so a parameter that is passed to both is a manifest.
     """
-    different = [kind for number, kind in enumerate(types) if kind not in types[:number]]
-    if len(different) == 1:
-        return different[0]
-    return "manifest" if sorted(map(str, different)) == ["manifest", "source"] else None
+    distinct = [kind for number, kind in enumerate(types) if kind not in types[:number]]
+    if len(distinct) == 1:
+        return distinct[0]
+    return "manifest" if sorted(map(str, distinct)) == ["manifest", "source"] else None
 
 
 def read_parameter(raw: dict[str, Any], types: Mapping[str, InputType] = MappingProxyType({})) -> WorkflowParameter:
-    """A workflow parameter from its plain data.
+    """Read a workflow parameter from its plain data.
 
     Args:
         raw: the parameter.
-        types: the inputs that it feeds -> their type.
+        types: input that it is passed to -> type.
     """
     kind = common_type(list(types.values())) or "text"
     choices = tuple(text_of(choice) or "" for choice in raw.get("enum") or [])

@@ -1,6 +1,6 @@
-"""Typed ``-p key=value``: checked against the workflow before anything starts or is sent.
+"""Typed ``-p key=value``, checked against the workflow before it is started or submitted.
 
-A workflow parameter has the type of the step inputs that it feeds; text where it feeds none.
+A workflow parameter has the type of the step inputs that it is passed to; text if there are none.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ TYPE_NAMES = {
 
 
 def parse(given: Sequence[str]) -> dict[str, str]:
-    """``["seed=1"]`` as a dictionary.
+    """Parse items such as ``seed=1`` into a dictionary.
 
     Raises:
-        ConfigurationError: a word has no ``=`` or is not UTF-8, or a name is given twice.
+        ConfigurationError: an item has no ``=`` or is not UTF-8, or a name is given twice.
     """
     values: dict[str, str] = {}
-    for word in given:
-        name, separator, value = word.partition("=")
+    for item in given:
+        name, separator, value = item.partition("=")
         if not separator or not name:
-            raise ConfigurationError(f"parameter {word!r} is not of the form name=value, for example seed=1")
-        if any("\ud800" <= character <= "\udfff" for character in word):  # how Python keeps bytes of arguments
+            raise ConfigurationError(f"parameter: expected name=value, for example seed=1, got {item!r}")
+        if any("\ud800" <= character <= "\udfff" for character in item):  # surrogates stand for undecodable bytes
             raise ConfigurationError(f"parameter {name!r} is not valid UTF-8: {value!r}")
         if name in values:
             raise ConfigurationError(f"parameter {name!r} is given twice: {values[name]!r} and {value!r}")
@@ -43,17 +43,17 @@ def parse(given: Sequence[str]) -> dict[str, str]:
 
 
 def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
-    """All parameters of a run: given values over defaults, checked.
+    """Return all parameters of a run, given values and defaults, after checking them.
 
     Raises:
-        ConfigurationError: unknown name, wrong type, or a parameter without a value; the message lists what is valid.
+        ConfigurationError: unknown name, wrong type, or a missing value; the message lists the parameters.
     """
     complaints = [_unknown(workflow, name) for name in given if name not in workflow.parameters]
     values: dict[str, str] = {}
     for name, parameter in workflow.parameters.items():
         value = given.get(name, parameter.value)
         if value is None:
-            complaints.append(f"parameter {name!r} must be given: {parameter.description or parameter.type}")
+            complaints.append(f"parameter {name!r} is required: {parameter.description or parameter.type}")
         elif name in given and (complaint := mismatch(value, parameter.type)):
             complaints.append(f"parameter {name}: expected {complaint}, got {quoted(value)}")
         elif complaint := unknown_choice(parameter, value):
@@ -66,12 +66,12 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
 
 
 def defaults_of(workflow: Graph) -> dict[str, str]:
-    """The parameters that have a default."""
+    """Return the defaults of the parameters that have one."""
     return {name: parameter.value for name, parameter in workflow.parameters.items() if parameter.value is not None}
 
 
 def mismatch(value: str, kind: InputType) -> str | None:
-    """What is wanted, when a value is not of a type."""
+    """Return the expected type if a value does not have it; None if it does."""
     if isinstance(kind, list):
         return None if value in kind else f"one of {', '.join(kind)}"
     try:
@@ -89,14 +89,14 @@ def mismatch(value: str, kind: InputType) -> str | None:
 
 
 def unknown_choice(parameter: WorkflowParameter, value: str) -> str:
-    """What is wrong with a value that is none of the parameter's choices, which Argo refuses too; empty for a right one."""
+    """Return the error if a value is not among the parameter's choices (Argo rejects it, too); empty if it is."""
     if not parameter.choices or value in parameter.choices:
         return ""
     return f"unknown value {quoted(value)}; {suggest(value, parameter.choices)}"
 
 
 def apply(document: Document, values: dict[str, str]) -> Document:
-    """The same workflow with other parameter values."""
+    """Return a copy of the workflow with other parameter values."""
     changed = copy.deepcopy(document)
     for raw in parameters_of(spec_of(changed)):
         if raw["name"] in values:
@@ -113,12 +113,12 @@ def _unknown(workflow: Graph, name: str) -> str:
 
 
 def listing(workflow: Graph) -> list[str]:
-    """One line per parameter: name, type, default, description."""
+    """Return one line per parameter: name, type, default, description."""
     width = max((len(name) for name in workflow.parameters), default=0)
-    return [f"  {name:<{width}}  {_shown(parameter)}" for name, parameter in sorted(workflow.parameters.items())]
+    return [f"  {name:<{width}}  {_describe(parameter)}" for name, parameter in sorted(workflow.parameters.items())]
 
 
-def _shown(parameter: WorkflowParameter) -> str:
+def _describe(parameter: WorkflowParameter) -> str:
     choices = parameter.type if isinstance(parameter.type, list) else parameter.choices
     kind = "|".join(choices) or parameter.type
     default = "required" if parameter.value is None else f"default {parameter.value!r}"

@@ -1,7 +1,7 @@
-"""The shape of Argo objects: which fields hold text, lists or maps, so that what reads them need not ask.
+"""Schema of Argo objects: the types of their fields, checked once, so that readers need no checks.
 
-Only the fields that this project reads, with the types that Argo and Kubernetes give them; which fields are *allowed* is a
-matter of the rules. A field that is there has a value: :func:`without_nulls` takes away what YAML leaves empty.
+It only contains the fields that this project reads, with their types in Argo and Kubernetes; the rules decide which fields are
+*allowed*. Every field that is present has a value, because :func:`without_nulls` removes empty ones.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ MAX_COMPLAINTS = 5
 
 
 def without_nulls(value: Any) -> Any:
-    """The same data without the fields whose value is null, which mean as much to Kubernetes as fields that are not there."""
+    """Return the data without fields whose value is null, which Kubernetes treats like absent fields."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def check_shape(document: Document, what: str = "not a well-formed Argo object") -> None:
-    """Refuse what is not a well-formed Argo object.
+    """Check that an object is a well-formed Argo object.
 
     Args:
         document: the object.
-        what: begin of the message.
+        what: start of the message.
 
     Raises:
-        ConfigurationError: the message names the fields and what each should be.
+        ConfigurationError: it is not; the message has the fields and their expected types.
     """
     cron = isinstance(document, dict) and document.get("kind") == "CronWorkflow"
     if wrong := complaints(_CronWorkflow if cron else _Workflow, document):
@@ -51,17 +51,17 @@ def _scalar(value: Any) -> Any:
 
 def _text_or_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected a number, or text, got {value!r}")
+        raise ValueError(f"expected a number or text, got {value!r}")
     return value
 
 
 def _annotations(value: dict[str, str]) -> dict[str, str]:
     try:
         types = json.loads(value.get(INPUTS_ANNOTATION, "{}"))
-        fits = isinstance(types, dict) and all(map(_is_input_type, types.values()))
+        is_valid = isinstance(types, dict) and all(map(_is_input_type, types.values()))
     except ValueError:
-        fits = False
-    if not fits:
+        is_valid = False
+    if not is_valid:
         raise ValueError(f"{INPUTS_ANNOTATION}: expected a JSON map of inputs to types, got {value[INPUTS_ANNOTATION]!r}")
     return value
 
@@ -71,13 +71,13 @@ def _is_input_type(value: Any) -> bool:
 
 
 Scalar = Annotated[Any, AfterValidator(_scalar)]
-"""A parameter's value: Argo takes any scalar for text."""
+"""The value of a parameter: Argo converts any scalar to text."""
 Quantity = Annotated[Any, AfterValidator(_text_or_number)]
-"""A quantity, or a number that may also be written as text."""
+"""A quantity, or a number, possibly as text."""
 
 
 class _Object(BaseModel, strict=True, extra="ignore", alias_generator=to_camel):
-    """Part of an Argo object; a field that is not declared may hold anything."""
+    """Part of an Argo object; undeclared fields may have any value."""
 
 
 class _Parameter(_Object):

@@ -1,4 +1,4 @@
-"""The steps of this project by name: the modules of :mod:`mm1_components`, whose folders are no steps."""
+"""The steps of this project by name: the modules of :mod:`mm1_components` (but not its packages)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mm1_components.wrapper.declaration import Step
 
 
 class UnknownStepError(ConfigurationError, AttributeError):
-    """There is no such step; an AttributeError too, so that ``hasattr(steps, name)`` has an answer."""
+    """There is no such step; also an AttributeError, so that ``hasattr(steps, name)`` works."""
 
 
 def names() -> list[str]:
-    """The names of all steps, without importing them."""
+    """Return the names of all steps, without importing them."""
     return sorted(module.name for module in pkgutil.iter_modules(mm1_components.__path__) if not module.ispkg)
 
 
 def declaration(name: str) -> Step[Any, Any]:
-    """The declaration of a step.
+    """Return the declaration of a step.
 
     Raises:
-        UnknownStepError: there is no such step; the message has the nearest name.
-        ConfigurationError: its declaration has another name than its module.
+        UnknownStepError: there is no such step; the message suggests the closest name.
+        ConfigurationError: the name in its declaration is not its module's.
     """
     known = names()
     if name not in known:

@@ -1,7 +1,7 @@
-"""Everything that this project uses of Hera and Hera does not publish: what an upgrade of Hera may break.
+"""All uses of Hera's private API, which an upgrade of Hera may break.
 
-``tests/unit/workflows/test_hera_private.py`` shows what each function relies on. Imports stand inside the functions, because
-the command ``hera`` needs one of them and starts without the rest of Hera.
+``tests/unit/workflows/test_hera_private.py`` tests what each function relies on. Imports are inside the functions, because
+the command ``hera`` only needs one of them and starts without the rest of Hera.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def current_workflow() -> Workflow | None:
-    """The workflow of the innermost ``with Workflow(...)`` block; None outside one."""
+    """Return the workflow of the innermost ``with Workflow(...)`` block; None outside of one."""
     from hera.workflows import Workflow
     from hera.workflows._context import _context
 
@@ -23,14 +23,14 @@ def current_workflow() -> Workflow | None:
 
 
 def arguments_of(node: Workflow | Task) -> Arguments:
-    """The arguments of a workflow or a task in one form; Hera accepts lists, dictionaries, parameters and models."""
+    """Return the arguments of a workflow or task as a model; Hera accepts lists, dictionaries, parameters and models."""
     from hera.workflows.models import Arguments
 
     return node._build_arguments() or Arguments()
 
 
 def generate_command() -> type[Any] | None:
-    """Declaration of the command ``hera generate``; None where this version of Hera keeps it elsewhere."""
+    """Return the declaration of the command ``hera generate``; None if this version of Hera keeps it elsewhere."""
     try:
         from hera._cli.base import Generate
     except ImportError:

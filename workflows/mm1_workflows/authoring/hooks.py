@@ -1,9 +1,9 @@
-"""What holds for every template and every workflow, put in place by Hera's pre-build hooks.
+"""Hera pre-build hooks that complete every template and workflow.
 
-Importing this module registers the hooks, so a template written by hand gets the same resources of its pool, retry by outcome
-class, restricted security context, ``/dev/shm``, grace period and labels as one made by :mod:`mm1_workflows.authoring.steps`,
-and every task depends on the tasks whose outputs it refers to. A hook fills only what is left open, so a workflow may be built
-any number of times.
+Importing this module registers the hooks. A template written by hand therefore gets the same pool resources, retries by
+outcome class, restricted security context, ``/dev/shm``, grace period and labels as one from
+:mod:`mm1_workflows.authoring.steps`, and every task depends on the tasks whose outputs it refers to. A hook only sets fields
+that are not set, so a workflow may be built any number of times.
 """
 
 # No `from __future__ import annotations`: Hera reads a hook's class from its return annotation, which must not be a string.
@@ -50,13 +50,13 @@ DEFAULT_GRACE_S = 60
 
 
 def fill_container(template: Container) -> Container:
-    """Give a container template what every template has."""
+    """Set the common fields of a container template."""
     profile = profiles.current()
     labels = template.labels or {}
-    name = profile.placed(labels.get(POOL_LABEL, "cpu"))  # a template by hand may name the kind of step instead of a pool
+    name = profile.placed(labels.get(POOL_LABEL, "cpu"))  # a hand-written template may have the kind of step instead of a pool
     template.labels = LABELS | labels | {POOL_LABEL: name}
     pool = profile.pool(name)
-    _place(template, pool, profile)
+    _set_placement(template, pool, profile)
     if template.retry_strategy is None:
         template.retry_strategy = retries(profile.retries.step)
     if template.active_deadline_seconds is None:
@@ -73,7 +73,7 @@ def fill_container(template: Container) -> Container:
     return template
 
 
-def _place(template: Container, pool: Pool, profile: Profile) -> None:
+def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
     if template.resources is None:
         template.resources = ResourceRequirements.model_validate(pool.resources)
     if template.node_selector is None and pool.labels:
@@ -81,13 +81,13 @@ def _place(template: Container, pool: Pool, profile: Profile) -> None:
     if template.tolerations is None and pool.taints:
         template.tolerations = [Toleration(**toleration) for toleration in pool.tolerations]
     if template.volumes is None:
-        # The root file system is read-only: scratch and shared memory are the two places to write to.
+        # The root file system is read-only: only scratch and shared memory are writable.
         template.volumes = [
             EmptyDirVolume(name="tmp", mount_path="/tmp", size_limit=pool.scratch),
             EmptyDirVolume(name="shm", mount_path="/dev/shm", medium="Memory", size_limit=pool.shared_memory),
             *(
-                ExistingVolume(name=one.name, claim_name=one.claim, mount_path=one.mount_path, read_only=True)
-                for one in profile.volumes
+                ExistingVolume(name=claim.name, claim_name=claim.claim, mount_path=claim.mount_path, read_only=True)
+                for claim in profile.volumes
             ),
         ]
     if template.env is None and profile.environment:
@@ -97,21 +97,21 @@ def _place(template: Container, pool: Pool, profile: Profile) -> None:
 
 
 def retries(limit: int) -> RetryStrategy:
-    """Start again so many times at most, after the outcome classes that can pass by themselves."""
-    # `cap`, not `max_duration`: that counts from the first start, so a long step would never be started again.
+    """Build a retry strategy for transient outcome classes, with a limit."""
+    # `cap`, not `max_duration`, which counts from the first start: a long step would never be retried.
     return RetryStrategy(limit=limit, expression=RETRY_EXPRESSION, backoff=Backoff(duration="5s", factor=2, cap="2m"))
 
 
 def grace_patch(seconds: int) -> str:
-    """Pod patch with the time between SIGTERM and SIGKILL (Argo has no field for it)."""
+    """Build a pod patch with the termination grace period (Argo has no field for it)."""
     return json.dumps({"terminationGracePeriodSeconds": seconds})
 
 
 def fill_dag(dag: DAG) -> DAG:
     """Make every task of a DAG depend on the tasks whose outputs it refers to.
 
-    Argo does not wait for a task because its output is referred to. The edges are added when the workflow is built, not when
-    the task is made: Hera refuses an explicit ``a >> b`` after the edge exists.
+    A reference to an output does not make Argo wait for its task. The edges are added when the workflow is built, not when
+    the task is created, because Hera rejects an explicit ``a >> b`` if the edge exists.
     """
     order = {task.name: number for number, task in enumerate(dag.tasks)}
     for task in dag.tasks:
@@ -122,7 +122,7 @@ def fill_dag(dag: DAG) -> DAG:
 
 def _add_edges(task: Task, order: dict[str, int]) -> None:
     existing = parse_depends(task.depends or "")
-    if existing is None:  # not a plain conjunction: refused later, by rule P003
+    if existing is None:  # not a plain conjunction: rejected later, by rule P003
         return
     values = [str(parameter.value or "") for parameter in hera_private.arguments_of(task).parameters or []]
     producers = {name for name, _ in task_outputs([*values, task.when or "", str(task.with_param or "")])}
@@ -131,7 +131,7 @@ def _add_edges(task: Task, order: dict[str, int]) -> None:
 
 
 def fill_workflow(workflow: Workflow) -> Workflow:
-    """Give a workflow what every workflow has: store parameter, bounds, labels, pod security."""
+    """Set the common fields of a workflow: store parameter, limits, labels, pod security."""
     return _filled(workflow)
 
 

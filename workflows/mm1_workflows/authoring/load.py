@@ -1,7 +1,7 @@
-"""From a file to a built workflow as plain data.
+"""Loading a workflow file as plain data.
 
-A Python file is executed and its workflow built under the chosen profile. A YAML file is taken as it is, without importing
-hera.
+A Python file is executed, and its workflow is built with the chosen profile. A YAML file is read unchanged, without importing
+Hera.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A workflow file, built."""
+    """A loaded workflow file."""
 
     target: str
-    """The file as it was named: ``file.py``, ``file.py:name``, ``file.yaml``."""
+    """The file as given: ``file.py``, ``file.py:name``, ``file.yaml``."""
     document: Document
     """The Argo object as plain data."""
     profile: profiles.Profile
 
 
 def load(target: str, profile: str = "default") -> Loaded:
-    """Load a workflow from ``file.py``, ``file.py:name``, a YAML file, or ``mm1:NAME`` (one that comes with this project).
+    """Load a workflow from ``file.py``, ``file.py:name``, a YAML file, or ``mm1:NAME`` (a pipeline of this project).
 
     Args:
-        target: what to load. ``name`` is a workflow of the file or a function of no arguments that returns one; it may be
-            omitted when the file has one workflow, or no workflow and one function annotated ``-> Workflow``.
-        profile: name or file of the profile to build with.
+        target: the file. ``name`` is a workflow of the file or a function without arguments that returns a workflow. It may
+            be omitted if the file has one workflow, or no workflow and one function annotated ``-> Workflow``.
+        profile: name or file of the profile.
 
     Raises:
-        ConfigurationError: no such file or name, not a workflow, or the file itself fails.
+        ConfigurationError: no such file or name, not a workflow, or an error in the file.
     """
     chosen = profiles.read(profile)
     target = pipelines.file_of(target)
@@ -57,7 +57,7 @@ def load(target: str, profile: str = "default") -> Loaded:
         return Loaded(target, _read_yaml(path), chosen)
     if path.suffix != ".py":
         raise ConfigurationError(f"workflow file {file}: expected a Python file or a YAML file")
-    from mm1_workflows.authoring import hooks  # noqa: F401 - what every template gets, also one of a file without steps
+    from mm1_workflows.authoring import hooks  # noqa: F401 - registers the hooks, also for files without steps
 
     with profiles.using(chosen), executed(path) as module:
         return Loaded(target, _workflow(module, name, file).to_dict(), chosen)
@@ -74,54 +74,54 @@ def _read_yaml(path: Path) -> Document:
 
 
 def _workflow(module: ModuleType, name: str, file: str) -> Workflow:
-    """The workflow of a module that a target means."""
+    """Return the workflow of a module that a target refers to."""
     from hera.workflows import Workflow
 
-    workflows = _different(module, lambda value: isinstance(value, Workflow))
-    functions = _different(module, lambda value: _returns_workflow(value, module))
+    workflows = _names_of(module, lambda value: isinstance(value, Workflow))
+    functions = _names_of(module, lambda value: _returns_workflow(value, module))
     if name:
         value = vars(module).get(name)
         if value is None:
             raise ConfigurationError(f"no workflow {name!r}; {suggest(name, [*workflows, *functions])}")
-        return _made(name, value)
+        return _called(name, value)
     names = workflows or functions
     if len(names) == 1:
-        return _made(names[0], vars(module)[names[0]])
+        return _called(names[0], vars(module)[names[0]])
     if names:
         raise ConfigurationError(f"expected one workflow, got {len(names)}; choose one as {file}:NAME ({', '.join(names)})")
     raise ConfigurationError(
-        "expected a workflow, got none: write `with Workflow(...) as w:` or a function of no arguments annotated `-> Workflow` "
-        "(modules that workflow files import are named with an underscore)"
+        "expected a workflow, got none: add `with Workflow(...) as w:` or a function without arguments annotated `-> Workflow` "
+        "(the names of modules imported by workflow files start with an underscore)"
     )
 
 
-def _different(module: ModuleType, wanted: Callable[[Any], bool]) -> list[str]:
-    """The names of a kind of value in a module; of several names for one value the first."""
+def _names_of(module: ModuleType, matches: Callable[[Any], bool]) -> list[str]:
+    """Return the names of matching values in a module, with only the first of several names for the same value."""
     names: dict[int, str] = {}
     for name, value in vars(module).items():
-        if wanted(value):
+        if matches(value):
             names.setdefault(id(value), name)
     return list(names.values())
 
 
-def _made(name: str, value: Any) -> Workflow:
-    """A workflow, or what a function of no arguments returns."""
+def _called(name: str, value: Any) -> Workflow:
+    """Return a workflow, or the workflow returned by a function without arguments."""
     from hera.workflows import Workflow
 
     if isinstance(value, Workflow):
         return value
     if not callable(value):
-        raise ConfigurationError(f"expected a workflow or a function that returns one, {name} is a {type(value).__name__}")
+        raise ConfigurationError(f"expected a workflow or a function that returns one, got {name}, a {type(value).__name__}")
     if required := _required(value):
-        raise ConfigurationError(f"expected a function of no arguments, {name} needs {', '.join(required)}")
-    made = value()
-    if not isinstance(made, Workflow):
-        raise ConfigurationError(f"expected a workflow, {name}() returned a {type(made).__name__}")
-    return made
+        raise ConfigurationError(f"expected a function without arguments, but {name} requires {', '.join(required)}")
+    workflow = value()
+    if not isinstance(workflow, Workflow):
+        raise ConfigurationError(f"expected a workflow, but {name}() returned a {type(workflow).__name__}")
+    return workflow
 
 
 def _returns_workflow(value: Any, module: ModuleType) -> bool:
-    """Whether a value is a function of this module that is annotated ``-> Workflow`` and needs no arguments."""
+    """Whether a value is a function of this module that is annotated ``-> Workflow`` and requires no arguments."""
     if not inspect.isfunction(value) or inspect.iscoroutinefunction(value):
         return False
     if value.__module__ != module.__name__ or _required(value):

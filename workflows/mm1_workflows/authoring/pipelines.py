@@ -1,6 +1,6 @@
-"""The pipelines that come with this project, by name: ``mm1:full``, ``mm1:pretrain``.
+"""The pipelines of this project by name: ``mm1:full``, ``mm1:pretrain``.
 
-In a checkout they are the files in ``workflows``; an installed wheel carries them inside this package.
+In a checkout, they are the files in ``workflows``; an installed wheel contains them in this package.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from mm1.errors import ConfigurationError
 PREFIX = "mm1:"
 _PACKAGE = Path(__file__).parents[1]
 FOLDER = next(folder for folder in (_PACKAGE / "pipelines", _PACKAGE.parent) if folder.is_dir())
-"""Where their files are."""
-_PLACES = (FOLDER / "values.yaml", FOLDER.parent / "charts/mm1/values.yaml")
-CHART_VALUES = next((path for path in _PLACES if path.is_file()), _PLACES[0])
-"""The values of the chart, in a checkout and in an installed wheel; an image has none."""
+"""Folder of their files."""
+_CHART_VALUES_PATHS = (FOLDER / "values.yaml", FOLDER.parent / "charts/mm1/values.yaml")
+CHART_VALUES = next((path for path in _CHART_VALUES_PATHS if path.is_file()), _CHART_VALUES_PATHS[0])
+"""The chart's values in a checkout or in an installed wheel; images do not contain them."""
 
 
 def names() -> list[str]:
-    """All pipelines, without the prefix."""
+    """Return the names of all pipelines, without the prefix."""
     return [path.stem for path in sorted(FOLDER.glob("*.py"))]
 
 
 def file_of(target: str) -> str:
-    """The file of ``mm1:NAME``; any other target stays as it is.
+    """Return the file of ``mm1:NAME``; other targets are returned unchanged.
 
     Raises:
         ConfigurationError: there is no pipeline of this name.

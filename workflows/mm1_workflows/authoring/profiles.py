@@ -1,8 +1,8 @@
-"""Profiles: what differs between places where the same workflow files run.
+"""Profiles: the settings that differ between environments for the same workflow files.
 
-A profile maps image names to images, pools of nodes to resources and placement, and gives the store's address. It is applied
-when a workflow file is built (``--profile NAME|FILE.yaml``); the committed YAML is the ``default`` profile. Declarations only:
-reading a profile imports neither hera nor torch.
+A profile maps image names to images and node pools to resources and placement, and sets the store's address. It is applied
+when a workflow file is built (``--profile NAME|FILE.yaml``); the committed YAML uses the profile ``default``. Reading a profile
+imports neither Hera nor torch.
 """
 
 from __future__ import annotations
@@ -33,92 +33,94 @@ from mm1_components.wrapper.pools import ClaimMount, Pool
 from mm1_workflows.argo import yaml_file
 
 FOLDER = Path(__file__).parents[1] / "profiles"
-"""The profiles that come with this package, and the table of node pools."""
+"""Folder with the profiles of this package and the table of node pools."""
 POOLS = FOLDER / "pools.yaml"
 
 PLACEMENT = {"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"}
-"""Kinds of steps, and the pools that they run on by default."""
-TAKEN = ("/", "/dev", "/dev/shm", "/proc", "/sys", "/tmp")
-"""Paths in a container where no claim can be mounted."""
+"""Kind of step -> its default pool."""
+RESERVED_PATHS = ("/", "/dev", "/dev/shm", "/proc", "/sys", "/tmp")
+"""Paths in a container at which claims cannot be mounted."""
 
 
 class Accounts(Config):
-    """Service accounts by what a pod may do; the chart makes them."""
+    """Service accounts of the pods, created by the chart."""
 
     step: ObjectName = "mm1-step"
-    """Light steps: what Argo's executor needs, nothing else."""
+    """Light steps: only the permissions of Argo's executor."""
     supervisor: ObjectName = "mm1-supervisor"
-    """Training steps: also JobSets and the pods of their ranks."""
+    """Training steps: also permissions for JobSets and the pods of their ranks."""
     rank: ObjectName = "mm1-rank"
-    """Ranks: nothing; its token is not mounted."""
+    """Ranks: no permissions; the token is not mounted."""
 
 
 class Retries(Config):
-    """How often what failed in a way that may pass is tried again."""
+    """Maximum numbers of retries after transient failures."""
 
     step: int = Field(default=3, ge=0)
-    """Light steps, by the engine."""
+    """Retries of light steps by the engine."""
     supervisor: int = Field(default=10, ge=0)
-    """Training steps, by the engine: one that comes back adopts its ranks, and over weeks it may be lost more often."""
+    """Retries of training steps by the engine. A restarted supervisor adopts its ranks, and may be lost often over weeks."""
     restarts: int = Field(default=3, ge=0)
-    """Restarts of all ranks by JobSet, within one try of the supervisor; preemptions are not counted."""
+    """Restarts of all ranks by the JobSet within one attempt of the supervisor, not counting preemptions."""
     relaunches: int = Field(default=2, ge=0)
-    """New JobSets with half the micro-batch after an out-of-memory, or away from a node after a hardware fault."""
+    """New JobSets with half the micro-batch after an out-of-memory error, or on other nodes after a hardware fault."""
 
 
 class Profile(Config):
-    """Where workflows run."""
+    """The environment in which workflows run."""
 
     name: str = "default"
-    """Name, for messages."""
+    """Name of the profile, for messages."""
     images: dict[str, ImageName] = Field(default={"cpu": "ghcr.io/mm1/cpu:0.1.0", "trainer": "ghcr.io/mm1/trainer:0.1.0"})
-    """Image name -> image; with its digest from the first release on."""
+    """Name of an image -> its reference (with a digest from the first release on)."""
     pools: dict[LabelValue, Pool] = Field(default={})
-    """Pool name -> resources and placement; the table of ``pools.yaml``, and what a site adds."""
+    """Name of a pool -> resources and placement; the table of ``pools.yaml`` and additional pools of a site."""
     placement: dict[str, str] = Field(default=PLACEMENT)
-    """Kind of step -> pool that it runs on."""
+    """Kind of step -> its pool."""
     store: StoreAddress = "s3://mm1/store"
     """Address of the object store; the default of every workflow's parameter `store`."""
     accounts: Accounts = Accounts()
-    """Accounts that the pods run as."""
+    """Service accounts of the pods."""
     environment_secret: OptionalName = "mm1-store"
-    """Secret whose keys become the pods' environment (credentials of the store); empty = none."""
+    """Secret whose keys become environment variables of the pods (credentials of the store); empty = none."""
     environment: dict[VariableName, str] = Field(default={})
-    """Plain environment of every pod; never a secret."""
+    """Environment variables of every pod; must not contain secrets."""
     volumes: tuple[ClaimMount, ...] = ()
-    """Claims that every pod mounts, read-only."""
+    """Claims that every pod mounts read-only."""
     queue: OptionalName = ""
-    """Kueue's LocalQueue that training asks for its nodes; empty = no queue."""
+    """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()
-    """How often what failed is tried again."""
+    """Maximum numbers of retries."""
     archive_logs: bool = True
-    """Keep the steps' logs in Argo's artifact store, for when the pods are gone."""
+    """Archive the steps' logs in Argo's artifact repository, so that they outlive the pods."""
     run_seconds: int = Field(default=7 * 86_400, ge=1)
-    """A whole run ends at the latest after this many seconds."""
+    """Maximum duration of a run, in seconds."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
         for kind, name in self.placement.items():
             if kind not in PLACEMENT:
-                raise ValueError(f"placement.{kind}: no kind of step {kind!r}; {suggest(kind, list(PLACEMENT))}")
+                raise ValueError(f"placement: unknown kind of step {kind!r}; {suggest(kind, list(PLACEMENT))}")
             if name not in self.pools:
                 raise ValueError(f"placement.{kind}: no pool {name!r}; {suggest(name, list(self.pools))}")
         for name, pool in self.pools.items():
             if pool.image not in self.images:
                 raise ValueError(f"pools.{name}.image: no image {pool.image!r}; {suggest(pool.image, list(self.images))}")
-        taken = dict.fromkeys(TAKEN, "by every container")
-        for number, one in enumerate(self.volumes):
-            path = posixpath.normpath(f"/{one.mount_path.lstrip('/')}")
+        taken = dict.fromkeys(RESERVED_PATHS, "by every container")
+        for number, mount in enumerate(self.volumes):
+            path = posixpath.normpath(f"/{mount.mount_path.lstrip('/')}")
             if path in taken:
-                raise ValueError(f"volumes.{number}.mount_path: {one.mount_path!r} is used {taken[path]}; choose another path")
-            taken[path] = f"by volumes.{number} ({one.claim})"
+                raise ValueError(
+                    f"volumes.{number}.mount_path: {mount.mount_path!r} is already used {taken[path]}; choose another path"
+                )
+            taken[path] = f"by volumes.{number} ({mount.claim})"
         return self
 
     def placed(self, kind: str) -> str:
-        """The pool's name for a kind of step; a pool's own name stands for itself.
+        """Return the name of the pool for a kind of step; the name of a pool is returned unchanged.
 
         Raises:
-            ConfigurationError: neither.
+            ConfigurationError: neither a kind of step nor a pool.
         """
         if kind in self.placement:
             return self.placement[kind]
@@ -126,20 +128,20 @@ class Profile(Config):
         return kind
 
     def pool(self, name: str) -> Pool:
-        """A pool by name.
+        """Return a pool by name.
 
         Raises:
-            ConfigurationError: there is none of that name.
+            ConfigurationError: it does not exist.
         """
         if name not in self.pools:
             raise ConfigurationError(f"profile {self.name}: no pool {name!r}; {suggest(name, list(self.pools))}")
         return self.pools[name]
 
     def image(self, name: str) -> str:
-        """An image by name.
+        """Return an image by name.
 
         Raises:
-            ConfigurationError: there is none of that name.
+            ConfigurationError: it does not exist.
         """
         if name not in self.images:
             raise ConfigurationError(f"profile {self.name}: no image {name!r}; {suggest(name, list(self.images))}")
@@ -147,14 +149,14 @@ class Profile(Config):
 
 
 def pools_table() -> dict[str, Any]:
-    """The table of node pools; infrastructure code and the chart read the same file."""
+    """Return the table of node pools; infrastructure code and the chart read the same file."""
     table: dict[str, Any] = yaml.safe_load(POOLS.read_text())["pools"]
     return table
 
 
 @cache
 def default() -> Profile:
-    """The profile of the committed YAML."""
+    """Return the profile of the committed YAML."""
     return validate(Profile, {"pools": pools_table()}, POOLS.name)
 
 
@@ -162,13 +164,13 @@ _current: ContextVar[Profile | None] = ContextVar("profile", default=None)
 
 
 def current() -> Profile:
-    """The profile that workflow files are being built with."""
+    """Return the profile with which workflow files are being built."""
     return _current.get() or default()
 
 
 @contextmanager
 def using(profile: Profile) -> Iterator[Profile]:
-    """Build with a profile inside the block."""
+    """Use a profile for building workflow files inside the block."""
     token = _current.set(profile)
     try:
         yield profile
@@ -177,12 +179,12 @@ def using(profile: Profile) -> Iterator[Profile]:
 
 
 def read(name: str) -> Profile:
-    """A profile by name (``default``, or one that comes with this package), or a site's own from a YAML file.
+    """Read a profile by name (``default``, or another one of this package) or from a YAML file.
 
-    A file names only what differs from the default profile; maps are merged, everything else is replaced.
+    A file only contains the differences from the default profile; maps are merged, other values are replaced.
 
     Raises:
-        ConfigurationError: no such name or file, or a field that does not fit.
+        ConfigurationError: no such name or file, or an invalid field.
     """
     if name == "default":
         return default()
@@ -190,8 +192,8 @@ def read(name: str) -> Profile:
     if path.suffix not in (".yaml", ".yml", ".json"):
         known = {path.stem: path for path in sorted(FOLDER.glob("*.yaml")) if path != POOLS}
         if name not in known:
-            words = suggest(name, ["default", *known])
-            raise ConfigurationError(f"unknown profile {name!r}: {words}; or name a YAML file")
+            suggestion = suggest(name, ["default", *known])
+            raise ConfigurationError(f"unknown profile {name!r}: {suggestion}; or give a YAML file")
         path = known[name]
     given = yaml_file.read_map(path, f"profile {name}")
     base = default().model_dump(mode="json") | {"name": path.stem}

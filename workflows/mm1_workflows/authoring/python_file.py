@@ -1,8 +1,8 @@
-"""A workflow file as a Python module that leaves nothing behind, and whose errors name the file and the line.
+"""Executing a workflow file as a temporary Python module, with errors that name the file and the line.
 
-The file is loaded by path under a private module name. While it is used, its folder is the last entry of ``sys.path``: it can
-import the modules beside it, and none of them shadows a package. These modules are forgotten afterwards, so that two files may
-have helper modules of the same name.
+The file is loaded by path under a private module name. Meanwhile, its folder is the last entry of ``sys.path``, so it can
+import modules next to it, and none of them shadows a package. These modules are removed afterwards, so two files may have
+helper modules of the same name.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MODULE_PREFIX = "_mm1_workflow_"
 
 @contextmanager
 def executed(path: Path) -> Iterator[ModuleType]:
-    """Execute a Python file; inside the block its functions may still be called. What it prints goes to stderr.
+    """Execute a Python file, whose functions can be called inside the block. Its standard output goes to stderr.
 
     Args:
         path: the file.
 
     Raises:
-        ConfigurationError: the file fails, or the block does; the message names the file and, where it is known, the line.
+        ConfigurationError: the file or the block fails; the message has the file and, if known, the line.
     """
     path = path.absolute()
     with redirect_stdout(sys.stderr), _errors_named(path), _importable(path.parent), _module(path) as module:
@@ -43,7 +43,7 @@ def _module(path: Path) -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, "a path that ends in .py has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and the like look their module up while it is executed
+    sys.modules[name] = module  # dataclasses, for example, look up their module during execution
     try:
         spec.loader.exec_module(module)
         yield module
@@ -54,7 +54,7 @@ def _module(path: Path) -> Iterator[ModuleType]:
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     entry = str(folder)
-    if entry in sys.path:  # as importable as any other package: nothing to add, nothing to forget
+    if entry in sys.path:  # importable already: nothing to add or to remove
         yield
         return
     before = {name for name in sys.modules if "." not in name}
@@ -62,17 +62,17 @@ def _importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if entry in sys.path:  # the last one: the file itself may have put its folder on the path
+        if entry in sys.path:  # the last entry, because the file itself may have added its folder
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
         sys.path_importer_cache.pop(entry, None)
-        own = {name for name, module in list(sys.modules.items()) if name not in before and _lies_in(folder, module)}
+        own = {name for name, module in list(sys.modules.items()) if name not in before and _is_in(folder, module)}
         for name in [name for name in sys.modules if name.partition(".")[0] in own]:
             del sys.modules[name]
 
 
-def _lies_in(folder: Path, module: ModuleType) -> bool:
-    """Whether a module or package lies directly in a folder; a virtual environment below it does not count."""
-    spec = getattr(module, "__spec__", None)  # attributes of a module may be made up, as those of torch.classes are
+def _is_in(folder: Path, module: ModuleType) -> bool:
+    """Whether a module or package is directly in a folder, and not, for example, in a virtual environment below it."""
+    spec = getattr(module, "__spec__", None)  # attributes of a module may be generated, as in torch.classes
     if not isinstance(spec, ModuleSpec):
         return False
     location = next(iter(spec.submodule_search_locations or ()), spec.origin)
@@ -85,13 +85,13 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # also sys.exit(): the file's author reads the message, whatever the file does wrong
+    except BaseException as error:  # including sys.exit(), so that every error names the file
         kind = BY_OUTCOME.get(error.outcome, ConfigurationError) if isinstance(error, Mm1Error) else ConfigurationError
-        raise kind(f"workflow file {_place(error, path)}: {_reason(error)}") from error
+        raise kind(f"workflow file {_location(error, path)}: {_reason(error)}") from error
 
 
-def _place(error: BaseException, path: Path) -> str:
-    """The file, and the innermost line in it or in a module beside it."""
+def _location(error: BaseException, path: Path) -> str:
+    """Return the file and the innermost line in it or in a module next to it."""
     if isinstance(error, SyntaxError) and error.filename:
         return _line(path, Path(error.filename), error.lineno)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == path.parent]
@@ -110,12 +110,12 @@ def _short(path: Path) -> str:
 def _reason(error: BaseException) -> str:
     try:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception as second:  # noqa: BLE001 - the error may be of a class of the file, and so may its __str__
+    except Exception as second:  # noqa: BLE001 - the error's class and its __str__ may be defined in the file
         return f"{type(error).__name__}, whose __str__ raises {type(second).__name__}"
     if explanation := shadowing.explain(error):
         return explanation
     if isinstance(error, Mm1Error):
         return text
     if isinstance(error, SystemExit):
-        return f"sys.exit({error.code!r}) is called: a workflow file only defines workflows"
+        return f"called sys.exit({error.code!r}), but a workflow file must only define workflows"
     return f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -1,8 +1,8 @@
-"""A file that has the name of a package and is imported in its place.
+"""Detection of files that shadow a package of the same name.
 
-It happens where the file's folder stands before the packages on ``sys.path`` (``PYTHONPATH``, ``python -m``); then a package
-imports the file, the file imports the package, and the error is about neither. Uses the standard library only: any other
-package may be the one that is missing.
+This happens if the file's folder comes before the packages on ``sys.path`` (``PYTHONPATH``, ``python -m``). A package then
+imports the file, the file imports the package, and the error message does not mention the cause. This module only uses the
+standard library, because any other package may be shadowed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def explain(error: BaseException | None) -> str | None:
-    """A sentence for an error in which such a file takes part; None for other errors.
+    """Return the explanation of an error that is caused by such a file; None for other errors.
 
     Args:
         error: any exception, with its traceback.
@@ -23,12 +23,12 @@ def explain(error: BaseException | None) -> str | None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             name, file = frame.f_globals.get("__name__"), Path(frame.f_code.co_filename)
             if frame.f_code.co_name == "<module>" and name == file.stem and _is_installed(name, file.parent):
-                return f"{file} has the name of the package {name} and is imported in its place: rename it"
+                return f"{file} shadows the package {name}: rename it"
         error = error.__cause__ or error.__context__
     return None
 
 
 def _is_installed(name: str, folder: Path) -> bool:
-    """Whether a module of that name is also found outside a folder."""
+    """Whether a module of this name also exists outside a folder."""
     others = [entry for entry in sys.path if Path(entry or ".").absolute() != folder.absolute()]
     return PathFinder.find_spec(name, others) is not None

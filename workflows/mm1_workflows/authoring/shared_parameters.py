@@ -1,4 +1,4 @@
-"""Parameters that several workflow files have, declared once: plain Hera parameters in groups.
+"""Parameters shared by several workflow files: plain Hera parameters in groups.
 
 ::
 
@@ -35,7 +35,7 @@ SOURCES = (
 INSTRUCTIONS = Parameter(
     name="instructions",
     value="world:0",
-    description="conversations: LLaVA json or jsonl with its images beside; world:<seed> = the toy world",
+    description="conversations: LLaVA json or jsonl with its images next to it; world:<seed> = the toy world",
 )
 DATA = Parameter(name="data", value="", description="address of RawData to use instead of ingesting; empty = ingest")
 PRESET = Parameter(name="preset", value="toy", description="filter preset: paper, obelics or toy")
@@ -43,38 +43,40 @@ TOKENIZER = (
     Parameter(
         name="tokenizer",
         value="train",
-        description="train (a byte-level BPE on these data), a Hugging Face folder, or the address of a RawData, DataMix or "
+        description="train (a byte-level BPE on this data), a Hugging Face folder, or the address of a RawData, DataMix or "
         "Checkpoint manifest",
     ),
-    Parameter(name="vocabulary", value="1024", description="tokens in the vocabulary of a trained tokenizer"),
+    Parameter(name="vocabulary", value="1024", description="vocabulary size of a trained tokenizer"),
 )
 
 MIXING = (
     Parameter(
         name="thresholds",
         value="quality>=0.1",
-        description="conditions on a shard's features to enter a mixture, separated by spaces",
+        description="conditions that a shard's features must meet, separated by spaces",
     ),
     Parameter(
         name="as_of",
         value="",
-        description="point in time of the shards' features (ISO 8601); empty = now",
+        description="use the shards' features as of this time (ISO 8601); empty = now",
     ),
-    Parameter(name="sequence_length", value="128", description="tokens per packed sequence"),
-    Parameter(name="max_images", value="24", description="maximum images per packed sequence (MM1: 16 in 4,096 tokens)"),
+    Parameter(name="sequence_length", value="128", description="length of a packed sequence, in tokens"),
+    Parameter(
+        name="max_images", value="24", description="maximum number of images per packed sequence (MM1: 16 in 4,096 tokens)"
+    ),
     Parameter(name="image_tokens", value="4", description="tokens per image"),
-    Parameter(name="image_size", value="32", description="side of the square images that the model sees, in pixels"),
+    Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
 )
 """How a mixture chooses shards and packs sequences."""
 
 PRETRAINING = (
-    Parameter(name="weights", value="mm1", description="share per source (captions=0.45,text=0.10,...), or mm1, mm1.5"),
+    Parameter(name="weights", value="mm1", description="weight of each source (captions=0.45,text=0.10,...), or mm1, mm1.5"),
     Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base; `mm1 recipes` lists all"),
     Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
     Parameter(
         name="decoder",
         value="",
-        description="folder of a causal decoder in Hugging Face layout, published as the text base without training; "
+        description="folder of a causal decoder in Hugging Face format, published as the text base without training; "
         "empty = train one",
     ),
     Parameter(name="recipe", value="mm1_tiny", description="recipe of pre-training on the mixture; `mm1 recipes` lists all"),
@@ -82,21 +84,23 @@ PRETRAINING = (
     Parameter(
         name="vision",
         value="",
-        description="folder of a vision tower in Hugging Face layout; empty = the recipe's",
+        description="folder of a vision tower in Hugging Face format; empty = the recipe's",
     ),
 )
-"""A text base, then the mixture."""
+"""Training of the text base, then on the mixture."""
 
 RANKS = (
-    Parameter(name="nodes", value="1", description="training nodes; on one machine their processes run side by side"),
+    Parameter(
+        name="nodes", value="1", description="number of training nodes; on one machine, their processes run side by side"
+    ),
     Parameter(
         name="processes",
         value="0",
         description="training processes (ranks) per node; 0 = one per GPU, or one without GPUs",
     ),
-    Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's"),
+    Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's training pool"),
 )
-"""Where training runs."""
+"""Nodes and processes of training."""
 
 BENCHMARKS = (
     Parameter(
@@ -105,12 +109,12 @@ BENCHMARKS = (
         description="folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/; "
         "world:<seed> = the toy world",
     ),
-    Parameter(name="split", value="test", description="subfolder of benchmarks; choose settings on dev only"),
-    Parameter(name="items", value="256", description="items per task, drawn without repetition"),
+    Parameter(name="split", value="test", description="subfolder of benchmarks; tune settings on dev only"),
+    Parameter(name="items", value="256", description="items per task, sampled without replacement"),
 )
-"""What checkpoints are scored on."""
+"""Benchmarks for the evaluation of checkpoints."""
 
-SEED = Parameter(name="seed", value="0", description="seed of data order, fresh weights and evaluation items")
+SEED = Parameter(name="seed", value="0", description="seed of data order, initialization and evaluation items")
 QUESTION = Parameter(
-    name="question", value="", description="chat question to the served model; empty = the first one of the benchmark"
+    name="question", value="", description="chat question for the served model; empty = the first question of the benchmark"
 )

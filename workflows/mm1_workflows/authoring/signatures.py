@@ -1,4 +1,4 @@
-"""What a step's function looks like to a person: signature and docstring, made from the step's declaration."""
+"""Signature and docstring of a step's function, generated from the step's declaration."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mm1_workflows.authoring.templates import as_text
 
 WIDTH = 120
 TASK_KEYWORDS = {
-    "name": "name of the task; by default the step's",
+    "name": "name of the task [default: the step's name]",
     "when": "condition, {{tasks.x.outputs.parameters.y}} == literal",
-    "with_param": "JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}",
-    "with_items": "list of strings, likewise",
+    "with_param": "JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs",
+    "with_items": "list of strings, in the same way",
 }
-"""Keywords of every step's function that belong to the task."""
+"""Keyword arguments of every step's function that configure the task."""
 
 
 def function_of(step: Step[Any, Any]) -> Callable[..., Task]:
-    """A step as a function of its inputs that makes a task in the current DAG."""
+    """Return a function of a step's inputs that creates a task in the current DAG."""
 
     def make(**arguments: Any) -> Task:
         return task(step, **arguments)
@@ -38,7 +38,7 @@ def function_of(step: Step[Any, Any]) -> Callable[..., Task]:
 
 
 def signature(step: Step[Any, Any]) -> inspect.Signature:
-    """The step's inputs, required ones first, then the task's own keywords; all by keyword."""
+    """Return the signature: the step's inputs, required ones first, then those of the task; all keyword-only."""
     fields = sorted(step.inputs.model_fields.items(), key=lambda field: not field[1].is_required())
     inputs = [
         Parameter(
@@ -56,7 +56,7 @@ def signature(step: Step[Any, Any]) -> inspect.Signature:
 
 
 def docstring(step: Step[Any, Any]) -> str:
-    """Summary, inputs with their defaults, outputs."""
+    """Return the docstring: summary, inputs with defaults, outputs."""
     inputs = {name: _described(info) for name, info in step.inputs.model_fields.items()}
     outputs = {name: str(info.description) for name, info in step.outputs.model_fields.items()}
     summary = step.summary.rstrip(".") + "."

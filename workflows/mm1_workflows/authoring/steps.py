@@ -1,4 +1,4 @@
-"""The steps of this project as functions: ``steps.<name>(...)`` inside a ``DAG`` makes a task.
+"""The steps of this project as functions: ``steps.<name>(...)`` inside a ``DAG`` creates a task.
 
 ::
 
@@ -7,12 +7,12 @@
             raw = steps.ingest(**steps.given(*SOURCES))
             mix = steps.data_mix(data=raw.get_parameter("manifest"), **steps.given(*MIXING))
 
-Every input of the step is a keyword; omitted inputs keep the step's defaults. ``name``, ``when``, ``with_param`` and
-``with_items`` belong to the task. A task that refers to an output of another depends on it (:mod:`hooks` adds the edge when
-the workflow is built); ``a >> b`` adds an edge without data.
+Every input of the step is a keyword argument; omitted inputs keep the step's defaults. ``name``, ``when``, ``with_param`` and
+``with_items`` configure the task. A task that refers to an output of another task depends on it (:mod:`hooks` adds the edge
+when the workflow is built); ``a >> b`` adds an edge without data.
 
-Type checkers and editors read ``steps.pyi`` instead, which ``mm1 compile`` writes from the same declarations. Reading
-declarations imports no torch.
+Type checkers and editors read ``steps.pyi`` instead, which ``mm1 compile`` generates from the same declarations. Reading
+declarations does not import torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["declaration", "given", "task", *declarations.names()]
 
 
 def __getattr__(name: str) -> Callable[..., Task]:
-    """The step of that name.
+    """Return the function of a step.
 
     Raises:
         UnknownStepError: there is no such step.

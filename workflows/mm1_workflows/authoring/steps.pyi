@@ -1,4 +1,4 @@
-"""The steps of this project. Made from their declarations by `mm1 compile`; do not edit."""
+"""The steps of this project. Generated from their declarations by `mm1 compile`; do not edit."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -10,7 +10,7 @@ from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
 _Text: TypeAlias = str | Parameter
-"""Text, which may hold references, or a parameter of a task or workflow."""
+"""Text, which may contain references, or a parameter of a task or workflow."""
 
 def check_data(
     *,
@@ -22,20 +22,20 @@ def check_data(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Say whether enough data came since the last mixture to train again.
+    """Decide whether enough data has arrived since the last mixture to train again.
 
     Args:
-        data: RawData as it is now [required]
+        data: current RawData [required]
         sources: sources of the mixture, separated by spaces [default: captions interleaved text]
-        min_samples: new samples that make training again worth while [default: 1]
-        name: name of the task; by default the step's
+        min_samples: new samples required to train again [default: 1]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         decision: retrain or wait
-        new_shards: shards that came after the last mixture
+        new_shards: shards added since the last mixture
         new_samples: samples in them
     """
 
@@ -60,28 +60,28 @@ def data_mix(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Freeze a mixture of sources: weights, order, packing limits; measures fill and epochs.
+    """Freeze a mixture of sources (weights, order, packing limits) and measure its fill and epochs.
 
     Args:
         data: RawData to mix [required]
-        weights: share of each source, captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5
+        weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5
             [default: mm1]
-        weights_by: what the weights are shares of [default: sequence]
-        synthetic_share: share of the captions that are of the source synthetic, where the data have it [default: 0.07]
-        sequence_length: tokens of a packed sequence [default: 128]
-        max_images: images of a packed sequence at most (MM1: 16 in 4096 tokens) [default: 24]
-        image_tokens: tokens that stand for one image [default: 4]
-        image_size: side of the square images that the model gets, in pixels [default: 32]
+        weights_by: unit that the weights are shares of [default: sequence]
+        synthetic_share: share of the captions that come from the source synthetic, if the data has it [default: 0.07]
+        sequence_length: length of a packed sequence, in tokens [default: 128]
+        max_images: maximum number of images in a packed sequence (MM1: 16 in 4096 tokens) [default: 24]
+        image_tokens: tokens per image [default: 4]
+        image_size: height and width of the model's input images, in pixels [default: 32]
         one_source: false: documents of several sources may share a sequence [default: true]
-        long_documents: what happens to documents longer than a sequence [default: cut]
-        max_epochs: how often training may go through a source at most; 0 = without bound [default: 0.0]
-        thresholds: what a shard must be to enter, for example quality>=0.5 duplicate_rate<=0.2 [default: empty]
-        as_of: time whose knowledge of the shards counts (ISO 8601); empty = now [default: empty]
-        seed: seed of the order of samples [default: 0]
-        name: name of the task; by default the step's
+        long_documents: how documents longer than a sequence are handled [default: cut]
+        max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
+        thresholds: conditions that shards must meet, for example quality>=0.5 duplicate_rate<=0.2 [default: empty]
+        as_of: use the shards' features as of this time (ISO 8601); empty = now [default: empty]
+        seed: seed of the sample order [default: 0]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: DataMix
@@ -102,25 +102,25 @@ def deploy(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Export a checkpoint, prove that the export is the same model, and let the server answer once.
+    """Export a checkpoint, verify that the export is the same model, and let the server answer one question.
 
     Args:
         checkpoint: Checkpoint to deploy [required]
-        decision: outcome of the gate; anything but pass deploys nothing and ends well [default: pass]
-        question: chat question put to the served model; empty: the first one of the task [default: empty]
-        benchmarks: benchmark folder that the image of the question is taken from [default: world:0]
+        decision: decision of the gate; with any value but pass, the step succeeds and deploys nothing [default: pass]
+        question: chat question for the served model; empty: the first question of the task [default: empty]
+        benchmarks: benchmark folder with the image of the question [default: world:0]
         split: subfolder of benchmarks [default: test]
-        question_task: task whose first item gives image and question [default: instruct]
-        image: image file of the question, in place of one from benchmarks [default: empty]
-        max_tokens: tokens of the answer at most [default: 64]
-        name: name of the task; by default the step's
+        question_task: task whose first item provides image and question [default: instruct]
+        image: image file of the question, instead of one from benchmarks [default: empty]
+        max_tokens: maximum number of tokens in the answer [default: 64]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: Deployment
-        deployed: whether there is a model to serve
+        deployed: whether the model was deployed
     """
 
 def evaluate(
@@ -147,21 +147,21 @@ def evaluate(
     Args:
         checkpoint: Checkpoint to score [required]
         benchmarks: folder with a subfolder per split: VQAv2, COCO-caption and jsonl files, and images/ [default: world:0]
-        split: subfolder of benchmarks; choose settings on dev only [default: test]
-        tasks: tasks, separated by spaces; name@0,4 sets the shots of one task; any <name>_questions.json is one [default:
-            captions captions_heldout vqa vqa_heldout vague novel text]
+        split: subfolder of benchmarks; tune settings on dev only [default: test]
+        tasks: tasks, separated by spaces; name@0,4 sets the shots of one task; every <name>_questions.json is a task
+            [default: captions captions_heldout vqa vqa_heldout vague novel text]
         shots: numbers of demonstrations, separated by spaces [default: 0 4 8]
-        items: items per task, drawn without repetition [default: 256]
-        controls: also ask with the query image swapped with another item's [default: true]
+        items: items per task, sampled without replacement [default: 256]
+        controls: also evaluate with the query image replaced by another item's [default: true]
         style: plain: prompt templates; chat: the model's chat template [default: plain]
         question_template: plain style, after an image: question and answer [default: {question} {answer} .]
         caption_template: plain style, after an image: its caption [default: a photo of {caption} .]
-        batch_size: prompts in one batch [default: 64]
+        batch_size: prompts per batch [default: 64]
         seed: seed of items, demonstrations and swaps [default: 0]
-        name: name of the task; by default the step's
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: EvalReport
@@ -176,17 +176,17 @@ def gate(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Decide by rules on its scores whether a checkpoint may be deployed.
+    """Decide whether a checkpoint may be deployed, by rules on its scores.
 
     Args:
-        reports: EvalReport addresses, separated by spaces; that of the checkpoint to deploy last: where several hold a
-            score, the last counts [required]
-        rules: rules task/shots/metric>=number, separated by spaces; all must hold [default: captions/0/content_f1>=0.5
-            vague/4/accuracy>=0.5]
-        name: name of the task; by default the step's
+        reports: EvalReport addresses, separated by spaces, with the checkpoint to deploy last; if several contain a score,
+            the last one is used [required]
+        rules: rules of the form task/shots/metric>=number, separated by spaces; all must hold [default:
+            captions/0/content_f1>=0.5 vague/4/accuracy>=0.5]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: GateDecision
@@ -211,25 +211,26 @@ def ingest(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Filter raw data, write shards with an index, count tokens; trains the tokenizer where none is given.
+    """Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.
 
     Args:
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images beside [default: empty]
-        data: RawData that exists already (made on many machines); nothing is ingested [default: empty]
-        tokenizer: train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest
-            [default: train]
+        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
+        data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
+            manifest [default: train]
         preset: filter preset: paper, obelics or toy [default: paper]
-        vocabulary: tokens of a trained tokenizer [default: 1024]
-        remote: images with http(s) addresses: refuse, fetch them, or fetch also from private networks [default: refuse]
-        part_bytes: raw bytes of a part, about; a larger file is a part of its own [default: 512000000]
-        name: name of the task; by default the step's
+        vocabulary: vocabulary size of a trained tokenizer [default: 1024]
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: RawData
@@ -244,15 +245,15 @@ def ingest_collect(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Put the sharded parts together into the ingested data.
+    """Combine the sharded parts into the ingested data.
 
     Args:
         merged: MergedParts of all parts [required]
         parts: addresses of all ShardedParts: a JSON list, or separated by spaces [required]
-        name: name of the task; by default the step's
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: RawData
@@ -281,16 +282,17 @@ def ingest_filter(
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images beside [default: empty]
+        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
         part: RawPart to read [required]
-        tokenizer: train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest
-            [default: train]
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
+            manifest [default: train]
         preset: filter preset: paper, obelics or toy [default: paper]
-        remote: images with http(s) addresses: refuse, fetch them, or fetch also from private networks [default: refuse]
-        name: name of the task; by default the step's
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: FilteredPart
@@ -306,17 +308,17 @@ def ingest_merge(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Find duplicates over all filtered parts; train the tokenizer where none is given.
+    """Find duplicates across all filtered parts; train a tokenizer if none is given.
 
     Args:
         parts: addresses of all FilteredParts: a JSON list, or separated by spaces [required]
-        tokenizer: train (a byte-level BPE on these data), a Hugging Face folder, or a RawData, DataMix, Checkpoint manifest
-            [default: train]
-        vocabulary: tokens of a trained tokenizer [default: 1024]
-        name: name of the task; by default the step's
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
+            manifest [default: train]
+        vocabulary: vocabulary size of a trained tokenizer [default: 1024]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: MergedParts
@@ -342,12 +344,12 @@ def ingest_plan(
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images beside [default: empty]
-        part_bytes: raw bytes of a part, about; a larger file is a part of its own [default: 512000000]
-        name: name of the task; by default the step's
+        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
+        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         parts: JSON list of RawPart addresses
@@ -366,11 +368,11 @@ def ingest_shard(
 
     Args:
         merged: MergedParts of all parts [required]
-        part: RawPart to make the shards of [required]
-        name: name of the task; by default the step's
+        part: RawPart to shard [required]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: ShardedPart
@@ -397,20 +399,20 @@ def pretrain(
 
     Args:
         data: DataMix to train on [required]
-        recipe: recipe by name; `mm1 recipes` lists them [required]
-        init: Checkpoint whose weights to start from; empty = fresh weights [default: empty]
-        vision: folder of a vision tower in Hugging Face layout; empty = that of the recipe or of init [default: empty]
-        decoder: folder of a causal decoder in Hugging Face layout; in the text stage it is published without training
+        recipe: name of the recipe; `mm1 recipes` lists them [required]
+        init: Checkpoint to initialize from; empty = random initialization [default: empty]
+        vision: folder of a vision tower in Hugging Face format; empty = the tower of the recipe or of init [default: empty]
+        decoder: folder of a causal decoder in Hugging Face format; in the text stage it is published without training
             [default: empty]
-        overrides: overrides of the recipe separated by spaces, for example train.steps=20 [default: empty]
-        processes: trainer processes (ranks) of one node; 0 = one per GPU, or one without GPUs [default: 0]
-        nodes: nodes; on one machine their processes run side by side [default: 1]
-        pool: pool of nodes on a cluster; empty = the profile's for training [default: empty]
-        seed: seed of fresh weights [default: 0]
-        name: name of the task; by default the step's
+        overrides: overrides of recipe fields, separated by spaces, for example train.steps=20 [default: empty]
+        processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
+        nodes: number of nodes; on one machine, their processes run side by side [default: 1]
+        pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        seed: seed of the initialization [default: 0]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
@@ -425,15 +427,15 @@ def report(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Make one HTML report of the run.
+    """Render an HTML report of the run.
 
     Args:
-        status: how the engine says that the run ended, for example Succeeded or Failed; may be empty [default: empty]
-        title: heading of the page; empty: the run's name [default: empty]
-        name: name of the task; by default the step's
+        status: status of the run according to the engine, for example Succeeded or Failed; may be empty [default: empty]
+        title: title of the page; empty: the run's name [default: empty]
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: address of the ReportPage manifest
@@ -458,17 +460,17 @@ def sft(
 
     Args:
         data: DataMix of instructions [required]
-        init: Checkpoint whose weights to start from [required]
-        recipe: recipe by name; `mm1 recipes` lists them [required]
-        overrides: overrides of the recipe separated by spaces, for example train.steps=20 [default: empty]
-        processes: trainer processes (ranks) of one node; 0 = one per GPU, or one without GPUs [default: 0]
-        nodes: nodes; on one machine their processes run side by side [default: 1]
-        pool: pool of nodes on a cluster; empty = the profile's for training [default: empty]
+        init: Checkpoint to initialize from [required]
+        recipe: name of the recipe; `mm1 recipes` lists them [required]
+        overrides: overrides of recipe fields, separated by spaces, for example train.steps=20 [default: empty]
+        processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
+        nodes: number of nodes; on one machine, their processes run side by side [default: 1]
+        pool: node pool on a cluster; empty = the profile's training pool [default: empty]
         seed: seed of the run [default: 0]
-        name: name of the task; by default the step's
+        name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: a task per item, which inputs name as {{item}}
-        with_items: list of strings, likewise
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
 
     Outputs:
         manifest: address of the finished Checkpoint manifest

@@ -1,7 +1,7 @@
-"""The text of ``steps.pyi``: the steps as type checkers and editors see them.
+"""The text of ``steps.pyi``: the steps for type checkers and editors.
 
-The functions of :mod:`mm1_workflows.authoring.steps` are made when they are asked for; without a stub, an editor could
-complete neither their names nor their inputs. ``mm1 compile`` writes the file in a checkout of this project.
+The functions of :mod:`mm1_workflows.authoring.steps` are created on access. Without a stub, an editor could complete neither
+their names nor their inputs. ``mm1 compile`` writes the file in a checkout of this project.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from mm1_workflows.authoring import declarations, signatures
 from mm1_workflows.authoring.tasks import task
 
-HEADER = '''"""The steps of this project. Made from their declarations by `mm1 compile`; do not edit."""
+HEADER = '''"""The steps of this project. Generated from their declarations by `mm1 compile`; do not edit."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -26,12 +26,12 @@ from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
 _Text: TypeAlias = str | Parameter
-"""Text, which may hold references, or a parameter of a task or workflow."""
+"""Text, which may contain references, or a parameter of a task or workflow."""
 '''
 
 
 def text() -> str:
-    """The whole stub."""
+    """Return the stub."""
     return "\n".join([HEADER, *map(_function, declarations.names())])
 
 
@@ -44,7 +44,7 @@ def _function(name: str) -> str:
 
 def _parameter(parameter: inspect.Parameter) -> str:
     if parameter.name in signatures.TASK_KEYWORDS:
-        own = inspect.signature(task).parameters[parameter.name]  # its annotation as it is written there
+        own = inspect.signature(task).parameters[parameter.name]  # with its annotation as written in the source
         return f"    {own.name}: {own.annotation} = {own.default},"
     kind = "_Text" if parameter.annotation is str else f"{_kind(parameter.annotation)} | _Text"
     default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"

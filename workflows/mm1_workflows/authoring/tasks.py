@@ -25,18 +25,18 @@ def task(
     with_items: Sequence[str] | None = None,
     **inputs: Any,
 ) -> Task:
-    """A task in the current DAG that runs a step.
+    """Create a task in the current DAG that runs a step.
 
     Args:
         step: the declaration.
-        name: the task's name; by default the step's.
+        name: name of the task; the step's name by default.
         when: condition, ``{{tasks.x.outputs.parameters.y}} == literal``.
-        with_param: a JSON list of strings, or a reference to one: one task per item, which inputs name as ``{{item}}``.
-        with_items: a list of strings, likewise.
+        with_param: a JSON list of strings, or a reference to one: runs the task for each item, ``{{item}}`` in inputs.
+        with_items: a list of strings, in the same way.
         inputs: the step's inputs by name: plain values, text with references, or ``get_parameter(...)`` of a task or workflow.
 
     Raises:
-        ConfigurationError: an unknown input, or a required one is missing, or the step is declared in the workflow file.
+        ConfigurationError: an unknown input, a missing required input, or a step that is declared in the workflow file.
     """
     if step.module.startswith(MODULE_PREFIX):
         raise ConfigurationError(
@@ -48,7 +48,7 @@ def task(
             raise ConfigurationError(f"step {step.name} has no input {field!r}; {suggest(field, list(known))}")
     missing = [field for field, info in known.items() if info.is_required() and field not in inputs]
     if missing:
-        raise ConfigurationError(f"step {step.name}: required inputs are missing: {', '.join(missing)}")
+        raise ConfigurationError(f"step {step.name}: missing required inputs: {', '.join(missing)}")
     task_name = name or step.name.replace("_", "-")
     label = f"{task_name}-{ITEM}" if with_param is not None or with_items is not None else task_name
     arguments = {field: as_text(value) for field, value in inputs.items()} | {TASK_INPUT: label}
@@ -63,27 +63,27 @@ def task(
 
 
 def given(*parameters: str | Parameter, **renamed: str | Parameter) -> dict[str, Any]:
-    """References to parameters of the current workflow, as keywords for a step.
+    """Return references to parameters of the current workflow, as keyword arguments for a step.
 
     ``steps.sft(data=mix, **steps.given("seed", *RANKS, recipe="sft_recipe"))`` passes ``seed`` and the parameters of ``RANKS``
     to the inputs of the same names, and ``sft_recipe`` to the input ``recipe``.
 
     Args:
-        parameters: parameters that feed the input of the same name: names, or the ``Parameter`` objects themselves.
-        renamed: input of the step -> parameter that feeds it.
+        parameters: parameters for the inputs of the same names: names, or the ``Parameter`` objects themselves.
+        renamed: input of the step -> its parameter.
 
     Raises:
         ConfigurationError: used outside a workflow, or the workflow does not declare a parameter.
     """
     workflow = hera_private.current_workflow()
     if workflow is None:
-        raise ConfigurationError("steps.given(...) reads the parameters of a workflow: use it inside `with Workflow(...)`")
+        raise ConfigurationError("steps.given(...) requires a workflow: use it inside `with Workflow(...)`")
     declared = [parameter.name for parameter in hera_private.arguments_of(workflow).parameters or []]
     feeds = {_name_of(parameter): _name_of(parameter) for parameter in parameters}
     feeds |= {field: _name_of(parameter) for field, parameter in renamed.items()}
     for name in feeds.values():
         if name not in declared:
-            raise ConfigurationError(f"steps.given: the workflow declares no parameter {name!r}; {suggest(name, declared)}")
+            raise ConfigurationError(f"steps.given: the workflow has no parameter {name!r}; {suggest(name, declared)}")
     return {field: workflow.get_parameter(name) for field, name in feeds.items()}
 
 

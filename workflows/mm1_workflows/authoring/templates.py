@@ -1,6 +1,6 @@
-"""A step's declaration as a Hera container template: command, one argument per input, output parameters, artifacts.
+"""Translation of a step's declaration to a Hera container template: command, arguments, output parameters, artifacts.
 
-Each step is declared once, in ``mm1_components.<name>``; this module only translates.
+Each step is declared once, in ``mm1_components.<name>``.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mm1_workflows.argo.document import INPUTS_ANNOTATION, LAUNCHES_ANNOTATION, 
 from mm1_workflows.authoring import hooks, profiles
 
 TEMPLATE_PREFIX = "step-"
-"""Keeps a step's template apart from a DAG of the same name (``DAG(name="pretrain")`` around ``steps.pretrain``)."""
+"""Distinguishes a step's template from a DAG of the same name (``DAG(name="pretrain")`` with ``steps.pretrain``)."""
 OUT_FOLDER = "/tmp/mm1/out"
 ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
 SUPERVISOR_GRACE_S = 120
-"""Time for a stopped supervisor to end its ranks; they save within their own grace period."""
+"""Seconds for a stopped supervisor to stop its ranks, which save within their own grace period."""
 
 
 def template(step: Step[Any, Any]) -> Container:
-    """The container template of a step, outside any context (a task brings it into the workflow)."""
+    """Build the container template of a step, outside any context (the task adds it to the workflow)."""
     return contextvars.Context().run(_template, step, profiles.current())
 
 
@@ -42,7 +42,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
     pool = profile.placed(step.pool)
     placing: dict[str, Any] = {}
-    if step.distributed:  # its own pod only supervises
+    if step.distributed:  # the step's pod is only the supervisor
         args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
         launches, pool = pool, profile.placed("cpu")
         placing = {
@@ -55,7 +55,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
         command=["python", "-m", step.module],
         args=args,
         inputs=[_input(name, info) for name, info in fields.items()]
-        + [Parameter(name=TASK_INPUT, description="task of the run")],
+        + [Parameter(name=TASK_INPUT, description="name of the task in the run")],
         outputs=[*_outputs(step), *_artifacts(step)],
         labels={POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")},
         annotations={
@@ -70,7 +70,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
 
 
 def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
-    """How a step that trains starts its ranks on the pools of a profile."""
+    """Build the launcher of a training step for the pools of a profile."""
     pools = {name: entry for name, entry in profile.pools.items() if name == pool or entry.gpus}
     used = {entry.image for entry in pools.values()}
     return Launcher(
@@ -89,7 +89,7 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
 
 
 def input_type(info: FieldInfo) -> str | list[str]:
-    """The type that a workflow parameter has when it feeds this input: a name, or the list of choices."""
+    """Return the type of an input for workflow parameters: a name, or the list of choices."""
     if (role := role_of(info)) and role != PLACEMENT:
         return role
     if get_origin(info.annotation) is Literal:
@@ -114,7 +114,7 @@ def _outputs(step: Step[Any, Any]) -> list[Parameter]:
 
 
 def _artifacts(step: Step[Any, Any]) -> list[Artifact]:
-    # Argo's artifact names allow no dot; `optional` because a step may end (for example by a cached outcome) without one.
+    # Argo's artifact names must not contain dots; `optional` because a step may end without the file, for example if cached.
     return [
         Artifact(name=name.replace(".", "-"), path=f"{ARTIFACT_FOLDER}/{name}", archive=NoneArchiveStrategy(), optional=True)
         for name in step.artifacts
@@ -122,7 +122,7 @@ def _artifacts(step: Step[Any, Any]) -> list[Artifact]:
 
 
 def as_text(value: Any) -> str:
-    """An input's value as engines pass it."""
+    """Format the value of an input as engines pass it."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)

@@ -1,6 +1,6 @@
-"""A step of the build: the pipelines and the chart's values, which lie outside this package, go into the wheel inside it.
+"""Build step that adds the pipelines and the chart's values, which are outside this package, to the wheel.
 
-Named as `build_py` in pyproject.toml; setuptools loads this file alone.
+Registered as `build_py` in pyproject.toml; setuptools loads only this file.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ PIPELINES = "mm1_workflows/pipelines"
 
 
 class BuildWithPipelines(build_py):
-    """Copies ``workflows/*.py`` and ``charts/mm1/values.yaml`` to ``mm1_workflows/pipelines``."""
+    """Build command that copies ``workflows/*.py`` and ``charts/mm1/values.yaml`` to ``mm1_workflows/pipelines``."""
 
     def run(self) -> None:
-        """Build the packages, then add the files; an editable installation reads them where they are."""
+        """Build the packages, then add the files; an editable installation reads them from the checkout."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / PIPELINES

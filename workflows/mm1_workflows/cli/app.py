@@ -1,6 +1,6 @@
-"""The commands ``mm1`` and ``hera``.
+"""Entry points of the commands ``mm1`` and ``hera``.
 
-``hera`` is upstream's command tree with ``submit`` added; ``mm1`` has all our commands (:mod:`mm1_workflows.cli.root`).
+``hera`` has Hera's commands and ``submit``; ``mm1`` has all commands of this project (:mod:`mm1_workflows.cli.root`).
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``mm1``."""
-    words = sys.argv[1:] if argv is None else argv
-    return _invoke(lambda: root.mm1(words), words, "mm1", "{}")
+    """Run ``mm1``."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return _invoke(lambda: root.mm1(arguments), arguments, "mm1", "{}")
 
 
 def hera(argv: list[str] | None = None) -> int:
-    """Entry point of ``hera``: upstream's commands and ``submit``."""
-    words = sys.argv[1:] if argv is None else argv
-    return _invoke(root.hera, words, "hera", "{} (with submit from mm1)")
+    """Run ``hera``."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return _invoke(root.hera, arguments, "hera", "{} (with submit from mm1)")
 
 
-def _invoke(commands: Callable[[], type[Any]], words: list[str], distribution: str, version: str) -> int:
+def _invoke(commands: Callable[[], type[Any]], argv: list[str], distribution: str, version: str) -> int:
     with outliving_readers():
-        if words[:1] == [completion.REQUEST]:
+        if argv[:1] == [completion.REQUEST]:
             completion.respond(commands)
             return 0
-        if script := completion.script(words, distribution):
+        if script := completion.script(argv, distribution):
             sys.stdout.write(script)
             return 0
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        text = version.format(_version(distribution, words))
+        text = version.format(_version(distribution, argv))
         try:
-            result = cappa.invoke(commands(), argv=words, version=text, output=output_for(words))
+            result = cappa.invoke(commands(), argv=argv, version=text, output=output_for(argv))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except ReaderLeft:
@@ -56,12 +56,12 @@ def _invoke(commands: Callable[[], type[Any]], words: list[str], distribution: s
                 return _complain(known)
             if explanation := shadowing.explain(error):
                 return _complain(ConfigurationError(explanation))
-            raise  # a bug: with its trace
+            raise  # a bug: show its traceback
         return result if isinstance(result, int) else 0
 
 
 def _version(distribution: str, argv: list[str]) -> str:
-    """The installed version, looked up (80 ms) only when it is asked for."""
+    """Return the installed version; the lookup takes 80 ms and only happens on request."""
     if not {"-v", "--version"} & set(argv):
         return "installed"
     import importlib.metadata
@@ -77,5 +77,5 @@ def _complain(error: Mm1Error) -> int:
     if outcome is not Outcome.UNHANDLED:
         code, label = int(outcome), outcome.label
         explained = page(FAILURES, f"{code} {label}")
-        console.print(f"{label}, exit {code}: {explained}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{label}, exit code {code}: {explained}", style="dim", markup=False, highlight=False, soft_wrap=True)
     return int(outcome)

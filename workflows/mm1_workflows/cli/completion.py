@@ -1,7 +1,7 @@
-"""Completion: what a shell offers for the word that is being typed.
+"""Shell completion.
 
-``mm1 --completion generate`` prints a script for the shell of ``$SHELL``, and the script asks ``mm1 --completion=complete``.
-The answer to that is candidates or nothing: whatever goes wrong, nobody wants to read it in the middle of a command line.
+``mm1 --completion generate`` prints a script for the shell of ``$SHELL``, which calls ``mm1 --completion=complete``. The latter
+prints candidates or nothing, never an error, because it runs in the middle of a command line.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ BASH = r"""_PROGRAM_completion() {
 }
 complete -o nosort -F _PROGRAM_completion PROGRAM
 """
-"""The script for bash; Readline quotes paths and marks folders itself."""
+"""The script for bash; Readline quotes paths and marks folders."""
 PATHS = re.compile(r"FILE|FOLDER|URI", re.IGNORECASE)
-"""Names of values that may be paths."""
+"""Value names of arguments that may be paths."""
 
 
 def script(argv: Sequence[str], program: str) -> str:
-    """The script that ``--completion generate`` prints for bash; empty for another command line, and for other shells."""
-    asked = " ".join(argv) in ("--completion generate", "--completion=generate")
-    return BASH.replace("PROGRAM", program) if asked and Path(os.environ.get("SHELL", "bash")).name == "bash" else ""
+    """Return the script of ``--completion generate`` for bash; empty for other command lines and other shells."""
+    is_requested = " ".join(argv) in ("--completion generate", "--completion=generate")
+    return BASH.replace("PROGRAM", program) if is_requested and Path(os.environ.get("SHELL", "bash")).name == "bash" else ""
 
 
 def respond(commands: Callable[[], type[Any]]) -> None:
-    """Print the candidates for the command line in the environment, as a script reads them."""
+    """Print the candidates for the command line in the environment, in the format of the script."""
     bash = os.environ.get("COMPLETION_SHELL") == "bash"
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -56,15 +56,15 @@ def respond(commands: Callable[[], type[Any]]) -> None:
                 paths = any(isinstance(item, PathCompletion) for item in answers)
                 lines = ["paths" if paths else "words", *((item.value or "")[cut:] for item in answers)]
         sys.stdout.write("".join(f"{line}\n" for line in lines))
-    except (Exception, SystemExit):  # noqa: BLE001 - no completion is worth a traceback in a prompt
+    except (Exception, SystemExit):  # noqa: BLE001 - no traceback in the middle of a command line
         return
 
 
 def split(line: str, breaks: str) -> tuple[list[str], int]:
-    """The words of a line without their quotes; the last one is what is being typed, perhaps empty or with a quote open.
+    """Split a line into unquoted words; the last one is being typed, and may be empty or have an open quote.
 
     Returns:
-        The words, and how much of the last one the shell takes for words of their own: up to the last of its ``breaks``.
+        The words, and the length of the last word's prefix that the shell treats as separate words (up to its last ``breaks``).
     """
     argv, word, cut, quote, started = [], "", 0, "", False
     characters = iter(line)
@@ -91,11 +91,11 @@ def _in_quotes(character: str, quote: str, word: str) -> tuple[str, str]:
 
 
 def candidates(root: type[Any], argv: Sequence[str]) -> list[Completion]:
-    """What the last of some words may become.
+    """Return the candidates for the last of the words.
 
     Args:
         root: the class of the commands.
-        argv: without the program; the last one is what is typed of it.
+        argv: words without the program; the last one is being typed.
     """
     *before, partial = argv
     command: Any = collect(root)
@@ -128,7 +128,7 @@ def _names(option: Any) -> list[str]:
 
 
 def _taker(command: Any, word: str) -> Any:
-    """The option whose value is the next word; None for one that takes none, or has it already."""
+    """Return the option whose value is the next word; None if it has no value, or has it already."""
     option = next((option for option in command.options if word in _names(option)), None)
     return option if option is not None and option.num_args.n != 0 else None
 
@@ -137,8 +137,8 @@ def _options(command: Any, partial: str) -> list[Completion]:
     name, equals, value = partial.partition("=")
     if equals:
         option = _taker(command, name)
-        given = _values(option, value) if option is not None else []
-        return [type(item)(f"{name}={item.value}", help=item.help) for item in given]
+        values = _values(option, value) if option is not None else []
+        return [type(item)(f"{name}={item.value}", help=item.help) for item in values]
     return [Completion(name) for option in command.options for name in _names(option) if name.startswith(partial)]
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKFLOW_SUFFIXES = (".py", ".yaml", ".yml", ".json")
 
 
 def existing_store(uri: str) -> Store:
-    """The store that a command looks into; the default one may not be there yet, and is not made for that.
+    """Return the store that a command reads; the default store may be missing, and is not created.
 
     Raises:
         ConfigurationError: there is no such store.
@@ -28,15 +28,15 @@ def existing_store(uri: str) -> Store:
 
 
 class PathCompletion(Completion):
-    """A candidate that is a file or a folder."""
+    """A completion candidate that is a file or a folder."""
 
 
 def complete_path(partial: str, suffixes: tuple[str, ...] = ("",)) -> list[Completion]:
-    """Candidates of the shell for a path: folders, and files that end in one of the suffixes.
+    """Return the completion candidates for a path: folders, and files with one of the suffixes.
 
     Args:
-        partial: what is typed of it.
-        suffixes: with the dot; an empty one for any file.
+        partial: the text typed so far.
+        suffixes: suffixes with the dot; an empty one for any file.
     """
     stem = partial.rpartition("/")[2]
     prefix = partial[: len(partial) - len(stem)]
@@ -52,19 +52,19 @@ def complete_path(partial: str, suffixes: tuple[str, ...] = ("",)) -> list[Compl
 
 
 def complete_workflow(partial: str) -> list[Completion]:
-    """Candidates of the shell for a workflow: files that may be one, folders, and packaged pipelines."""
+    """Return the completion candidates for a workflow: files, folders and packaged pipelines."""
     packaged = [f"{pipelines.PREFIX}{name}" for name in pipelines.names()]
     return [*complete_path(partial, WORKFLOW_SUFFIXES), *(Completion(name) for name in packaged if name.startswith(partial))]
 
 
 def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: str = "N") -> Arg[int]:
-    """An option that is a whole number within bounds; others are refused like a wrong word, with exit 2.
+    """Declare an option that is an integer within limits; other values are usage errors (exit code 2).
 
     Args:
-        help: what it is.
-        least: the lowest number that makes sense.
-        most: the highest.
-        value_name: how the help calls the number.
+        help: help text.
+        least: minimum.
+        most: maximum.
+        value_name: name of the value in the help.
     """
 
     def parse(text: str) -> int:
@@ -81,7 +81,7 @@ FileArg = Annotated[
     str,
     Arg(
         value_name="file",
-        help="A workflow: file.py, file.py:object, a YAML file, or mm1:NAME (mm1:full).",
+        help="Workflow: file.py, file.py:object, a YAML file, or mm1:NAME (mm1:full).",
         completion=complete_workflow,
     ),
 ]
@@ -91,24 +91,28 @@ FilesArg = Annotated[
 ]
 ParameterArg = Annotated[
     list[str],
-    Arg(short="-p", long="--parameter", value_name="NAME=VALUE", help="A parameter; may be repeated."),
+    Arg(short="-p", long="--parameter", value_name="NAME=VALUE", help="Workflow parameter; may be repeated."),
 ]
-ProfileArg = Annotated[str, Arg(long=True, value_name="NAME|FILE", help="Profile that the workflow is built with.")]
-StoreArg = Annotated[str, Arg(long=True, value_name="URI", help="Object store: file:///folder, s3://bucket/prefix, a folder.")]
-FolderArg = Annotated[Path, Arg(long="--folder", value_name="FOLDER", help="Where local runs keep logs and artifacts.")]
-RunArg = Annotated[str, Arg(value_name="run", help="Name of the run (the workflow's name in the cluster).")]
-WatchArg = Annotated[bool, Arg(long=True, help="Follow it to the end: a table of its tasks.")]
-LogsArg = Annotated[bool, Arg(long=True, help="Follow it to the end: all logs, each line with its step.")]
+ProfileArg = Annotated[str, Arg(long=True, value_name="NAME|FILE", help="Profile to build the workflow with.")]
+StoreArg = Annotated[
+    str, Arg(long=True, value_name="URI", help="Object store: file:///folder, s3://bucket/prefix, or a folder.")
+]
+FolderArg = Annotated[Path, Arg(long="--folder", value_name="FOLDER", help="Folder for logs and artifacts of local runs.")]
+RunArg = Annotated[str, Arg(value_name="run", help="Name of the run (the workflow's name on the cluster).")]
+WatchArg = Annotated[bool, Arg(long=True, help="Follow the run to completion with a table of its tasks.")]
+LogsArg = Annotated[bool, Arg(long=True, help="Follow the run to completion with all logs, each line with its step.")]
 
 
 @dataclass(kw_only=True)
 class ClusterOptions:
-    """Options of every command that speaks to a cluster."""
+    """Options of commands that connect to a cluster."""
 
     namespace: Annotated[str, Arg(short="-n", long=True, value_name="NAME", help="Namespace [default: the context's].")] = ""
-    context: Annotated[str, Arg(long=True, value_name="NAME", help="Context of the kubeconfig.")] = ""
+    context: Annotated[str, Arg(long=True, value_name="NAME", help="Context of the kubeconfig [default: the current one].")] = (
+        ""
+    )
     server: Annotated[
-        str, Arg(long=True, value_name="URL", help="Argo Server; without it the Kubernetes API of the kubeconfig is used.")
+        str, Arg(long=True, value_name="URL", help="Address of Argo Server [default: the Kubernetes API of the kubeconfig].")
     ] = ""
     token_file: Annotated[
         Path | None, Arg(long=True, value_name="FILE", help="File with the token for Argo Server [default: $ARGO_TOKEN].")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FAILURES = "docs/how-to/failures.md"
-"""Explains each outcome class."""
+"""Page about each outcome class."""
 KUBEFLOW = "docs/how-to/kubeflow.md"
 PLAN = "docs/reference/plan.md"
 TITLES = {FAILURES: "When a run fails", KUBEFLOW: "Run on Kubeflow Pipelines", PLAN: "Planning a run"}
@@ -13,11 +13,11 @@ CHECKOUT = Path(__file__).parents[3]
 
 
 def page(path: str, section: str = "") -> str:
-    """Where a page is: its file, from here or in full; its title where MM1 is installed from a wheel, which has no pages.
+    """Return the file of a page, or its title if MM1 is installed from a wheel, which does not contain the documentation.
 
     Args:
         path: one of :data:`TITLES`.
-        section: a heading on it.
+        section: a heading of the page.
     """
     anchor = f"#{section.replace(' ', '-')}" if section else ""
     if Path(path).is_file():

@@ -1,6 +1,6 @@
-"""Standard output and error whose reader may go away (``| head``), is not there (``>&-``), or lacks a character (ASCII).
+"""Standard output and error that tolerate a closed reader (``| head``), a closed stream (``>&-``) and encodings such as ASCII.
 
-The work goes on to its exit code without a reader; a command that does nothing but print asks to end with it.
+Without a reader, a command continues to its exit code. A command that only prints output can choose to exit with its reader.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 LAST_STANDARD = 2
-"""The number of standard error."""
+"""File descriptor of standard error."""
 
 
 class ReaderLeft(Exception):
-    """Nobody reads the output of a command that ends with its reader. No BrokenPipeError: rich exits with 1 at one."""
+    """The reader of a command that exits with its reader is gone. Not a BrokenPipeError, for which rich exits with 1."""
 
 
 class Pipe:
-    """A text stream that discards what nobody reads any more."""
+    """A text stream that discards its output once the reader is gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.ends_with_reader = False
 
     def write(self, text: str) -> int:
-        """Write, or discard without a reader."""
+        """Write text, or discard it without a reader."""
         try:
             return self.stream.write(text)
         except BrokenPipeError:
@@ -37,7 +37,7 @@ class Pipe:
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or discard without a reader."""
+        """Flush the stream, or discard its buffer without a reader."""
         try:
             self.stream.flush()
         except BrokenPipeError:
@@ -47,7 +47,7 @@ class Pipe:
         return getattr(self.stream, name)
 
     def _discard(self) -> None:
-        """From now on the null device takes what is written, buffered text included."""
+        """Redirect the stream, including buffered text, to the null device."""
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.stream.fileno())
         os.close(null)
@@ -57,11 +57,11 @@ class Pipe:
 
 @contextmanager
 def outliving_readers() -> Iterator[None]:
-    """Within this, a reader of standard output or error that goes away or is missing is no error, nor is any character."""
-    former = sys.stdout, sys.stderr
-    if None in (sys.stdin, *former):
+    """Tolerate closed readers, closed streams and unencodable characters inside the block."""
+    previous = sys.stdout, sys.stderr
+    if None in (sys.stdin, *previous):
         _open_closed_descriptors()
-    sys.stdout, sys.stderr = (cast(TextIO, Pipe(_tolerant(stream))) for stream in former)
+    sys.stdout, sys.stderr = (cast(TextIO, Pipe(_tolerant(stream))) for stream in previous)
     try:
         yield
     finally:
@@ -69,11 +69,11 @@ def outliving_readers() -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            sys.stdout, sys.stderr = former
+            sys.stdout, sys.stderr = previous
 
 
 def _open_closed_descriptors() -> None:
-    """Give closed ones of the standard descriptors to the null device: else the next file that is opened gets their number."""
+    """Open closed standard descriptors on the null device, so that the next opened file does not get their number."""
     handle = 0
     while handle <= LAST_STANDARD:
         handle = os.open(os.devnull, os.O_RDWR)
@@ -82,7 +82,7 @@ def _open_closed_descriptors() -> None:
 
 
 def _tolerant(stream: TextIO | None) -> TextIO:
-    """The stream, writing characters that its encoding lacks as escapes; the null device for a missing one."""
+    """Return the stream with escapes for unencodable characters, or the null device for a closed stream."""
     if stream is None:
         return Path(os.devnull).open("w")
     if isinstance(stream, io.TextIOWrapper):
@@ -91,6 +91,6 @@ def _tolerant(stream: TextIO | None) -> TextIO:
 
 
 def end_with_reader() -> None:
-    """From now on :class:`ReaderLeft` is raised when the reader of standard output is gone."""
+    """Raise :class:`ReaderLeft` once the reader of standard output is gone."""
     if isinstance(sys.stdout, Pipe):
         sys.stdout.ends_with_reader = True

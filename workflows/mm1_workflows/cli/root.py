@@ -1,7 +1,7 @@
-"""The roots of ``mm1`` and ``hera``: a command ``mm1 X`` is the class ``Command`` of :mod:`mm1_workflows.cli.commands.X`.
+"""The root commands ``mm1`` and ``hera``: ``mm1 X`` is the class ``Command`` of :mod:`mm1_workflows.cli.commands.X`.
 
-A command declares its options as fields and does its work when it is called. A command line that names a command imports that
-one only; help, completion and a wrong command need them all.
+A command declares its options as fields and runs when it is called. A command line with a valid command only imports that
+command; help, completion and invalid commands import all of them.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ NAMES = (
 """All commands, in the order of the help."""
 
 
-def mm1(words: Sequence[str]) -> type[Any]:
-    """The root of ``mm1`` for a command line."""
-    names = NAMES if not words or words[0] not in NAMES else words[:1]
+def mm1(argv: Sequence[str]) -> type[Any]:
+    """Return the root of ``mm1`` for a command line."""
+    names = NAMES if not argv or argv[0] not in NAMES else argv[:1]
     return _root("mm1", "MM1: multimodal pre-training from raw data to a served model.", [_command(name) for name in names])
 
 
 def hera() -> type[Any]:
-    """The root of ``hera``: upstream's ``generate``, where it is still in its place, and our ``submit``."""
+    """Return the root of ``hera``: Hera's ``generate``, if this version has it, and ``submit`` of this project."""
     generate = hera_private.generate_command()
-    return _root("hera", "Hera's commands, and submit.", [*([generate] if generate else []), _command("submit")])
+    return _root("hera", "The commands of Hera, and submit.", [*([generate] if generate else []), _command("submit")])
 
 
 def _command(name: str) -> type[Any]:
-    declared: type[Any] = importlib.import_module(f"{commands.__name__}.{name}").Command
-    return declared
+    declaration: type[Any] = importlib.import_module(f"{commands.__name__}.{name}").Command
+    return declaration
 
 
 def _root(name: str, text: str, members: list[type[Any]]) -> type[Any]:

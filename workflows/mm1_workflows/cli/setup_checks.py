@@ -1,4 +1,4 @@
-"""Checks of the set-up, with remedies: what ``mm1 doctor`` prints."""
+"""Checks of the installation, with remedies, for ``mm1 doctor``."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ class Check:
     state: str
     remedy: str = ""
     needed: bool = True
-    """False: worth knowing, but nothing fails."""
+    """False: a note, not an error."""
 
 
 def all_checks(store_uri: str) -> list[Check]:
-    """The results of all checks."""
+    """Run all checks and return their results."""
     return [check for look in (python, packages, hera_script, cores, memory, disk) for check in look()] + [store(store_uri)]
 
 
 def python() -> Iterator[Check]:
-    """The interpreter."""
+    """Check the interpreter."""
     state = f"{sys.version.split()[0]} in {sys.prefix}"
-    yield Check("python", sys.version_info >= (3, 11), state, "Python 3.11 or newer is needed")
+    yield Check("python", sys.version_info >= (3, 11), state, "install Python 3.11 or newer")
 
 
 def packages(lock: Path | None = None) -> Iterator[Check]:
-    """Installed versions against the lock."""
+    """Compare installed versions with the lock."""
     path = lock or _lock()
     if path is None:
-        yield Check("packages", True, "no requirements.lock here to compare with")
+        yield Check("packages", True, "not checked: no requirements.lock")
         return
     wrong = [
         f"{name} {installed or 'missing'} (locked {version})"
@@ -59,7 +59,7 @@ def packages(lock: Path | None = None) -> Iterator[Check]:
 
 
 def locked(text: str) -> dict[str, str]:
-    """Package -> version of a lock file; lines whose marker does not hold here are left out."""
+    """Parse a lock file into package -> version, without lines whose marker does not apply."""
     from packaging.markers import Marker
 
     pins = _PINNED.findall(text)
@@ -79,45 +79,45 @@ def _lock() -> Path | None:
 
 
 def hera_script() -> Iterator[Check]:
-    """Whether ``bin/hera`` is ours: upstream's wheel brings a file of the same name, and the last one installed wins."""
+    """Check that ``bin/hera`` is from this project: Hera's wheel has the same file, and the last one installed wins."""
     remedy = "install this project last: pip install --no-deps --force-reinstall -e ."
     path = Path(sys.prefix) / "bin" / "hera"
     if not path.is_file():
         yield Check("hera", False, f"{path} is missing", remedy)
         return
-    ours = "mm1_workflows" in path.read_text()
-    state = f"{path} has submit" if ours else f"{path} is upstream's and lacks submit (`mm1 submit` works)"
-    yield Check("hera", ours, state, remedy)
+    is_own = "mm1_workflows" in path.read_text()
+    state = f"{path} has submit" if is_own else f"{path} is from Hera's wheel and has no submit (`mm1 submit` works)"
+    yield Check("hera", is_own, state, remedy)
 
 
 def cores() -> Iterator[Check]:
-    """Cores that this process may use."""
+    """Check the number of cores that this process may use."""
     number = machine.cores()
     yield Check("cores", number >= 2, f"{number}", "with one core the toy pipeline takes twice as long", needed=False)
 
 
 def memory() -> Iterator[Check]:
-    """Memory of the machine."""
+    """Check the memory of the machine."""
     total = machine.memory_bytes() / GIB
     remedy = f"the toy pipeline needs {MIN_MEMORY_GIB:g} GiB"
     yield Check("memory", total >= MIN_MEMORY_GIB, f"{total:.1f} GiB", remedy, needed=False)
 
 
 def disk() -> Iterator[Check]:
-    """Room where runs are kept."""
+    """Check the free disk space for runs."""
     free = shutil.disk_usage(Path.cwd()).free / GIB
     yield Check(
-        "disk", free >= MIN_DISK_GIB, f"{free:.1f} GiB free here", "free some space, or use --store elsewhere; mm1 gc helps"
+        "disk", free >= MIN_DISK_GIB, f"{free:.1f} GiB free", "free disk space, for example with mm1 gc, or set --store"
     )
 
 
 def store(uri: str) -> Check:
-    """Whether the store can be written."""
+    """Check that the store is writable."""
     key = "doctor/probe"
     try:
         opened = open_store(uri)
         opened.write(key, b"probe")
         opened.delete(key)
     except (Mm1Error, OSError) as error:
-        return Check("store", False, str(error), "see the message")
-    return Check("store", True, f"{opened.uri} can be written")
+        return Check("store", False, str(error), "fix the error, or set another --store")
+    return Check("store", True, f"{opened.uri} is writable")

@@ -1,4 +1,4 @@
-"""``--since``: a time back from now, or a date."""
+"""Parsing of ``--since``: an age or a date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_since(text: str, now: datetime | None = None) -> datetime | None:
-    """A time back from now (90m, 12h, 7d), or a date or time (UTC unless it says otherwise).
+    """Parse an age (90m, 12h, 7d), or a date or time (UTC by default).
 
     Raises:
         ConfigurationError: it is neither.
@@ -21,7 +21,9 @@ def parse_since(text: str, now: datetime | None = None) -> datetime | None:
     try:
         if match := re.fullmatch(r"([0-9]{1,9})([mhd])", text):
             return (now or datetime.now(UTC)) - timedelta(**{UNITS[match[2]]: int(match[1])})
-        given = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise ConfigurationError(f"--since {text!r}: expected a time like 90m, 12h or 7d, or a date like 2026-11-24") from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+        raise ConfigurationError(
+            f"--since: expected an age such as 90m, 12h or 7d, or a date such as 2026-11-24, got {text!r}"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table with the logs above it on a terminal, plain lines elsewhere."""
+"""Display of a run in progress: on a terminal, a live table below the logs; otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from mm1_workflows.display.view import State, TaskView
 
 HEARTBEAT_S = 10.0
 SPARE_ROWS = 6
-"""Rows of a terminal that the table leaves free."""
+"""Number of terminal rows that are not used by the table."""
 FEWEST_ROWS = 5
 Key = tuple[str, int]
-"""Name of a task, and which one of that name it is: an exit task may be called like another."""
+"""Name of a task and its occurrence: an exit task may have the same name as another task."""
 
 
 class Display(Protocol):
-    """Receives what happens."""
+    """Receives the events of a run."""
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """The tasks as they are now."""
+        """Show the current state of the tasks."""
 
     def log(self, label: str, text: str) -> None:
-        """A line of a task's log."""
+        """Show a line of a task's log."""
 
     def note(self, text: str) -> None:
-        """A remark about the run as a whole."""
+        """Show a message about the run."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Finish the display."""
 
 
 class LogDisplay:
-    """Logs and remarks only."""
+    """Display of logs and messages only."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
 
     def log(self, label: str, text: str) -> None:
-        """See :class:`Display`."""
+        """Show a line of a task's log."""
         line = Text.from_ansi(text) if self.console.is_terminal else Text(text)
         self.console.print(Text(f"[{label}]", style="cyan").append(" ").append_text(line), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """See :class:`Display`."""
+        """Show a message about the run."""
         self.console.print(Text(text, style="dim"), soft_wrap=True)
 
     def close(self) -> None:
-        """See :class:`Display`."""
+        """Finish the display."""
 
 
 class PlainDisplay(LogDisplay):
-    """One line per change, and a sign of life every ten seconds."""
+    """Display with one line per change, and a status line every ten seconds."""
 
     def __init__(self, console: Console, heartbeat_s: float = HEARTBEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console)
@@ -70,7 +70,7 @@ class PlainDisplay(LogDisplay):
         self.printed: dict[Key, float] = {}
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
         now = self.clock()
         occurrences: Counter[str] = Counter()
         for view in views:
@@ -82,14 +82,14 @@ class PlainDisplay(LogDisplay):
                     self._print(view.name, view.headline)
             elif not view.state.over and view.seconds is not None and now - self.printed[key] >= self.heartbeat_s:
                 self.printed[key] = now
-                self._print(view.name, view.sign_of_life)
+                self._print(view.name, view.heartbeat)
 
     def _print(self, name: str, text: str) -> None:
         self.console.print(Text(f"{time.strftime('%H:%M:%S')}  {name:<16}  {text}"), soft_wrap=True)
 
 
 class LiveDisplay(LogDisplay):
-    """A table that is redrawn in place, with the figures of what runs below; no thread, so that processes can be started."""
+    """Live table with the metrics of running tasks below; without a thread, so that processes can be started safely."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -97,21 +97,21 @@ class LiveDisplay(LogDisplay):
         self.live.start()
 
     def update(self, views: Sequence[TaskView]) -> None:
-        """See :class:`Display`."""
+        """Show the current state of the tasks."""
         self.live.update(screen(views, self.console.height), refresh=True)
 
     def close(self) -> None:
-        """See :class:`Display`."""
+        """Finish the display."""
         self.live.stop()
 
 
 def screen(views: Sequence[TaskView], height: int) -> Group:
-    """The table, and below it a line of figures of each task that has some."""
+    """Render the table and a line of metrics for each task that has them."""
     figures = [view for view in views if view.figures and view.state is State.RUNNING]
     lines = [Text(f"{view.name}: {view.figures}", style="dim", no_wrap=True, overflow="ellipsis") for view in figures]
     return Group(task_table(views, max(FEWEST_ROWS, height - SPARE_ROWS - len(lines))), *lines)
 
 
 def choose(console: Console) -> Display:
-    """The display that fits where the output goes."""
+    """Return the display for a terminal or for other output."""
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)

@@ -1,4 +1,4 @@
-"""The table of tasks: of a run that goes on, where each task has one row, or of one that is looked up, where nothing is cut."""
+"""The table of tasks: live, with one row per task, or static and in full."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ STYLES = {
 
 
 def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
-    """The tasks with their states; columns without any value are left out.
+    """Build the table of tasks with their states; empty columns are omitted.
 
     Args:
         views: the tasks in their order.
-        rows: how many fit on a live screen; tasks that are over and went well are only counted when there are more. None: a
-            table to be read later, in full.
+        rows: number of rows on a live screen; if there are more tasks, finished ones are only counted. None: a static table,
+            in full.
     """
     live = rows is not None
     visible = list(views) if rows is None else fitting(views, rows)
@@ -41,7 +41,7 @@ def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
     result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for name in columns:
         justify: Literal["left", "right"] = "right" if name in ("time", "attempts") else "left"
-        # in one row per task, the message is what gives way
+        # with one row per task, the message is truncated
         result.add_column(name, justify=justify, overflow="fold", no_wrap=live and name != "message")
     for view in visible:
         cells = _cells(view, live)
@@ -52,18 +52,18 @@ def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
 
 
 def styled(state: State) -> Text:
-    """The word for a state in its colour."""
+    """Format a state in its colour."""
     return Text(state.value, style=STYLES[state])
 
 
 def fitting(views: Sequence[TaskView], rows: int) -> list[TaskView]:
-    """The tasks that are shown in so many rows: without those that are over and went well, then without those that wait."""
+    """Return the tasks that fit into the rows, omitting successful and omitted tasks first, then waiting ones."""
     if len(views) <= rows:
         return list(views)
-    left = [view for view in views if not (view.state.good or view.state is State.OMITTED)]
-    if len(left) > rows:
-        left = [view for view in left if view.state is not State.WAITING or view.message]
-    return left[:rows]
+    visible = [view for view in views if not (view.state.good or view.state is State.OMITTED)]
+    if len(visible) > rows:
+        visible = [view for view in visible if view.state is not State.WAITING or view.message]
+    return visible[:rows]
 
 
 def _columns(views: Sequence[TaskView], live: bool) -> list[str]:

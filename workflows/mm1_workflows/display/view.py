@@ -1,4 +1,4 @@
-"""One task as a person sees it, wherever it runs: the words for its state, and the figures beside it."""
+"""The view of a task, on a cluster or on this machine: state, times, progress and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mm1.lineage.text import duration
 
 
 class State(Enum):
-    """Where a task stands; the value is the word that people read."""
+    """The state of a task; the value is its name in the display."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -25,45 +25,45 @@ class State(Enum):
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen."""
+        """Whether the task has ended."""
         return self not in (State.WAITING, State.RUNNING, State.RETRYING)
 
     @property
     def good(self) -> bool:
-        """What comes after may run."""
+        """Whether the tasks that depend on it may run."""
         return self in (State.DONE, State.CACHED, State.SKIPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskView:
-    """A task at one moment."""
+    """A snapshot of a task."""
 
     name: str
     state: State
     started: datetime | None = None
-    """Where the clock time of its start is known."""
+    """Time of its start, if known."""
     seconds: float | None = None
-    """How long it has run, s, retries included; None before it starts."""
+    """Run time in seconds, including retries; None before it starts."""
     progress: tuple[int, int] | None = None
-    """Done and total, when the task says how far it is."""
+    """Done and total, if the task reports progress."""
     message: str = ""
-    """Why it waits, is tried again or failed."""
+    """Why it is waiting, being retried, or failed."""
     attempts: int = 0
     host: str = ""
-    """The machine that it runs on, when that is not this one."""
+    """The machine that it runs on, if not this one."""
     figures: str = ""
-    """What it says about itself while it runs: a training step its loss, speed and the like."""
+    """Metrics while it is running: for a training step, its loss, speed and so on."""
     result: str = ""
-    """The short digest of its manifest, and its scalar outputs."""
+    """Abbreviated digest of its output manifest, and its scalar outputs."""
 
     @property
     def change(self) -> tuple[object, ...]:
-        """What is worth a line of its own when it changes."""
+        """The fields whose changes are printed as a line."""
         return self.state, self.attempts, self.host, self.message
 
     @property
     def headline(self) -> str:
-        """The state with its attempt, place, duration and reason."""
+        """The state with attempt, host, duration and reason."""
         text = self.state.value
         if self.state is State.RETRYING:
             text += f" after attempt {self.attempts}"
@@ -76,8 +76,8 @@ class TaskView:
         return f"{text}: {self.line}" if self.message else text
 
     @property
-    def sign_of_life(self) -> str:
-        """That it still goes on, for how long, how far it is, and its figures or what it waits for."""
+    def heartbeat(self) -> str:
+        """The state with duration, progress, and metrics or reason."""
         text = f"{self.state.value} for {duration(self.seconds)}"
         if self.progress:
             text += f", {self.progress[0]}/{self.progress[1]}"
@@ -91,5 +91,5 @@ class TaskView:
 
 
 def reason(ending: Ending) -> str:
-    """Outcome class and message of an attempt that failed."""
+    """Format the outcome class and message of a failed attempt."""
     return f"{ending.outcome.label}: {ending.message}" if ending.message else ending.outcome.label

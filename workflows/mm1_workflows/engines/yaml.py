@@ -1,6 +1,6 @@
-"""Workflow files as YAML: the same text for the same files, profile and code, so that it can be committed and compared.
+"""Compilation of workflow files to YAML, reproducible for the same files, profile and code, so that it can be committed.
 
-One file is said for three readers::
+Each file is compiled for three engines::
 
     workflows/pretrain.py --build--> Argo object --+--> argo      Workflow to submit           workflows/compiled/argo
                                                    +--> kubeflow  IR and platform spec         workflows/compiled/kubeflow
@@ -27,54 +27,56 @@ from mm1_workflows.rules.values import check_values
 
 Engine = Literal["argo", "kubeflow", "template"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-MADE = "# Made from "
-HEADER = MADE + "{source} by `mm1 compile` (profile {profile}); do not edit.\n"
+PREFIX = "# Made from "
+HEADER = PREFIX + "{source} by `mm1 compile` (profile {profile}); do not edit.\n"
 DEFAULT = "default"
 PACKAGE = Path(__file__).resolve().parents[1]
 API_VERSION = "argoproj.io/v1alpha1"
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""libyaml's writer where PyYAML was built with it: the same text, ten times sooner."""
+"""libyaml's writer if PyYAML was built with it: the same text, ten times faster."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """One file to write."""
+    """A compiled file."""
 
     path: Path
     text: str
     source: str
-    """The workflow file that it is made from."""
+    """The workflow file that it was compiled from."""
 
 
 def to_yaml(document: Document, *, allow_unicode: bool = True) -> str:
-    """A workflow's plain data as YAML, names first."""
+    """Format a workflow's plain data as YAML, with names first."""
     return yaml.dump(_names_first(document), Dumper=_DUMPER, sort_keys=False, width=120, allow_unicode=allow_unicode)
 
 
 def compiled(target: str, profile: str = DEFAULT, engine: Engine = "argo") -> str:
-    """The YAML of a workflow file for an engine.
+    """Compile a workflow file to YAML for an engine.
 
     Raises:
-        ConfigurationError: the file cannot be loaded, or the engine can run it in no way.
-        PolicyError: the workflow is outside the subset that all engines understand.
+        ConfigurationError: the file cannot be loaded, or the engine cannot run it.
+        PolicyError: the workflow is outside the subset that all engines support.
     """
     return _text(load(target, profile), engine)
 
 
 def workflow_files(folder: Path = Path("workflows")) -> list[str]:
-    """The workflow files of a folder; ``_name.py`` is a module that they import.
+    """Return the workflow files of a folder, except modules that they import (``_name.py``).
 
     Raises:
         ConfigurationError: there are none.
     """
     files = [str(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
     if not files:
-        raise ConfigurationError(f"no workflow files: there is no {folder}/*.py here; name the files, or go to their project")
+        raise ConfigurationError(
+            f"no workflow files: {folder}/*.py does not exist; give the files, or change to the folder of the project"
+        )
     return files
 
 
 def stub_files(folder: Path = Path("workflows")) -> list[Compiled]:
-    """The stub of ``steps``, in a checkout of this project; nothing elsewhere, where it came with the package."""
+    """Return the stub of ``steps`` in a checkout of this project; nothing elsewhere, because the package contains it."""
     package = folder / "mm1_workflows"
     if package.resolve() != PACKAGE:
         return []
@@ -84,7 +86,7 @@ def stub_files(folder: Path = Path("workflows")) -> list[Compiled]:
 
 
 def folder_of(engine: Engine, profile: str = DEFAULT) -> Path:
-    """Where the YAML of an engine lies; only that of the default profile is committed under ``workflows``."""
+    """Return the folder of an engine's YAML; only that of the default profile is committed under ``workflows``."""
     if engine == "template":
         return Path("charts/mm1/files") / profile
     return Path("workflows/compiled" if profile == DEFAULT else f"build/compiled/{profile}") / engine
@@ -93,37 +95,39 @@ def folder_of(engine: Engine, profile: str = DEFAULT) -> Path:
 def compile_all(
     targets: Sequence[str], engines: Sequence[Engine] = ENGINES, profile: str = DEFAULT, folder: Path | None = None
 ) -> tuple[list[Compiled], list[Loaded]]:
-    """All files that the workflow files give, and the workflows as built.
+    """Compile workflow files, and return the compiled files and the built workflows.
 
     Args:
         targets: workflow files.
-        engines: whose YAML.
+        engines: engines to compile for.
         profile: name or file of the profile.
-        folder: where the files go instead of the engine's own folder; for one engine only.
+        folder: folder for the files instead of the engine's default; for a single engine only.
 
     Raises:
-        ConfigurationError: a workflow cannot be compiled, or two would be written to the same file.
+        ConfigurationError: a workflow cannot be compiled, or two workflows have the same file.
     """
     if folder is not None and len(engines) != 1:
-        raise ConfigurationError("a folder (--to) is for one engine: choose one with --engine")
+        raise ConfigurationError("--to requires a single engine: set --engine")
     loaded = [load(target, profile) for target in dict.fromkeys(targets)]
     sources: dict[str, str] = {}
-    for one in loaded:
-        other = sources.setdefault(_stem(one.target), one.target)
-        if other != one.target:
+    for item in loaded:
+        other = sources.setdefault(_stem(item.target), item.target)
+        if other != item.target:
             raise ConfigurationError(
-                f"{other} and {one.target} would both be written to {_stem(other)}.yaml; compile one of them"
+                f"{other} and {item.target} would both be written to {_stem(other)}.yaml; compile only one of them"
             )
     files = [
-        Compiled((folder or folder_of(engine, one.profile.name)) / f"{_stem(one.target)}.yaml", _text(one, engine), one.target)
-        for one in loaded
+        Compiled(
+            (folder or folder_of(engine, item.profile.name)) / f"{_stem(item.target)}.yaml", _text(item, engine), item.target
+        )
+        for item in loaded
         for engine in engines
     ]
     return files, loaded
 
 
 def write(files: Sequence[Compiled]) -> list[Path]:
-    """Write files; the paths that changed."""
+    """Write files, and return the paths that changed."""
     changed = []
     for file in files:
         if not file.path.is_file() or file.path.read_text() != file.text:
@@ -134,25 +138,25 @@ def write(files: Sequence[Compiled]) -> list[Path]:
 
 
 def drift(files: Sequence[Compiled]) -> dict[Path, str]:
-    """Files that differ from what would be written, each with its diff."""
-    found: dict[Path, str] = {}
+    """Return the files on disk that are out of date, each with its diff."""
+    diffs: dict[Path, str] = {}
     for file in files:
-        there = file.path.read_text() if file.path.is_file() else ""
-        if there != file.text:
-            lines = difflib.unified_diff(there.splitlines(True), file.text.splitlines(True), str(file.path), file.source)
-            found[file.path] = "".join(lines)
-    return found
+        current = file.path.read_text() if file.path.is_file() else ""
+        if current != file.text:
+            lines = difflib.unified_diff(current.splitlines(True), file.text.splitlines(True), str(file.path), file.source)
+            diffs[file.path] = "".join(lines)
+    return diffs
 
 
 def strays(files: Sequence[Compiled]) -> list[Path]:
-    """Files in the same folders that were made from a workflow file which is no longer there."""
-    wanted = {file.path for file in files}
-    there = {path for folder in {file.path.parent for file in files} for path in folder.glob("*.yaml")}
-    return sorted(path for path in there - wanted if path.read_text().startswith(MADE))
+    """Return the compiled files in the same folders whose workflow file no longer exists."""
+    expected = {file.path for file in files}
+    existing = {path for folder in {file.path.parent for file in files} for path in folder.glob("*.yaml")}
+    return sorted(path for path in existing - expected if path.read_text().startswith(PREFIX))
 
 
 def template_of(document: Document) -> Document:
-    """A workflow as a WorkflowTemplate: named by the stem of the name that runs get, in the namespace it is installed into."""
+    """Convert a workflow to a WorkflowTemplate, named after the stem of the runs' generated name, without a namespace."""
     metadata = {key: value for key, value in (document.get("metadata") or {}).items() if key in ("labels", "annotations")}
     return {
         "apiVersion": API_VERSION,
@@ -163,7 +167,7 @@ def template_of(document: Document) -> Document:
 
 
 def _text(loaded: Loaded, engine: Engine) -> str:
-    workflow = read_workflow(loaded.document)  # what no engine runs is not written
+    workflow = read_workflow(loaded.document)  # fails for a workflow that no engine can run
     check_values(workflow, defaults_of(workflow), on_cluster=True)
     header = HEADER.format(source=Path(loaded.target).name, profile=loaded.profile.name)
     if engine == "kubeflow":
@@ -176,18 +180,18 @@ def _pipeline(loaded: Loaded) -> str:
 
     try:
         text = translate.to_yaml(loaded.document)
-    except ValueError as error:  # kfp refuses a name or a quantity
-        raise ConfigurationError(f"{loaded.target} cannot be said for Kubeflow: {error}") from error
+    except ValueError as error:  # kfp rejects a name or a quantity
+        raise ConfigurationError(f"{loaded.target} cannot be compiled for Kubeflow: {error}") from error
     if differing := parity.differences(loaded.document, text):
         lines = "\n  ".join(differing)
         raise ConfigurationError(
-            f"{loaded.target} cannot be said for Kubeflow; the pipeline would not be the same (Argo / Kubeflow):\n  {lines}"
+            f"{loaded.target} cannot be compiled for Kubeflow; the pipeline would differ (Argo / Kubeflow):\n  {lines}"
         )
     return text
 
 
 def _stem(target: str) -> str:
-    """The name of what is written: that of the file, with that of the workflow in it where the target names one."""
+    """Return the stem of the compiled file: the name of the file, and of the workflow in it if the target has one."""
     file, _, name = target.partition(":")
     return f"{Path(file).stem}-{name}" if name else Path(file).stem
 

@@ -1,4 +1,4 @@
-"""Cron expressions and CronWorkflows as Argo reads them (robfig/cron's standard parser), judged before anything is sent."""
+"""Validation of cron expressions and CronWorkflows as Argo parses them (robfig/cron's standard parser), before submission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, MONTHS),
     ("day of the week", 0, 6, DAYS),
 )
-"""Name, lowest and highest number, and names that stand for numbers from the lowest on."""
+"""Name, lowest and highest number, and names for the numbers from the lowest on."""
 DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 NO_TIME = 'schedules: expected at least one cron expression, for example "0 3 * * 6"'
 _EVERY = re.compile(r"@every ((\d+(\.\d+)?)(h|m|s|ms))+", re.ASCII)
@@ -52,28 +52,28 @@ CronExpression = Annotated[str, AfterValidator(_cron)]
 
 
 class CronFields(Config, strict=True, alias_generator=to_camel):
-    """When workflows start: what a CronWorkflow and a schedule in the chart's values have in common."""
+    """The common fields of a CronWorkflow and of a schedule in the chart's values."""
 
     schedules: list[CronExpression] = Field(default=[])
     """Cron expressions; a workflow starts at each of their times."""
     timezone: TimeZone = ""
-    """Time zone of the expressions; empty = that of the controller."""
+    """Time zone of the expressions; empty = the controller's."""
     concurrency_policy: Literal["Allow", "Forbid", "Replace"] = "Allow"
-    """What happens when a former workflow still runs."""
+    """What happens if the previous workflow is still running."""
     starting_deadline_seconds: Count | None = None
-    """How late a missed start may be made up for."""
+    """Seconds within which a missed start is still made up for."""
     successful_jobs_history_limit: Count | None = None
-    """Finished workflows that are kept."""
+    """Number of successful workflows to keep."""
     failed_jobs_history_limit: Count | None = None
-    """Failed workflows that are kept."""
+    """Number of failed workflows to keep."""
     suspend: bool = False
-    """Whether no workflows start for now."""
+    """Whether the schedule is suspended."""
 
     @model_validator(mode="after")
     def _one_zone(self) -> Self:
         for text in self.schedules:
             if self.timezone and _ZONE.match(text):
-                raise ValueError(f"{text!r} names a time zone beside timezone {self.timezone!r}: leave one of them out")
+                raise ValueError(f"{text!r} sets a time zone in addition to timezone {self.timezone!r}: remove one of them")
         return self
 
 
@@ -81,15 +81,15 @@ class CronSpec(CronFields):
     """The spec of a CronWorkflow."""
 
     schedule: CronExpression | None = None
-    """One expression, as older versions of Argo have it."""
+    """A single expression, as in older versions of Argo."""
     stop_strategy: dict[str, Any] | None = None
-    """When no more workflows start."""
+    """When to stop starting workflows."""
     when: str = ""
-    """Whether a workflow starts, as an expression."""
+    """Expression that decides whether a workflow starts."""
     workflow_metadata: dict[str, Any] | None = None
     """Labels and annotations of the workflows."""
     workflow_spec: dict[str, Any]
-    """The workflows."""
+    """Spec of the workflows."""
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:
@@ -99,23 +99,23 @@ class CronSpec(CronFields):
 
 
 def valid_schedule(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P021."""
+    """Check rule P021."""
     if document.get("kind") == "CronWorkflow":
         for where, complaint in complaints(CronSpec, document.get("spec")):
             yield Finding("P021", f"spec.{where}".rstrip("."), complaint)
 
 
 def zone_complaint(name: str) -> str:
-    """What is wrong with the name of a time zone; empty when it is known."""
-    zones = zoneinfo.available_timezones() - {"localtime"}  # a file of this machine, which may differ on another
+    """Return the error in the name of a time zone; empty if it is valid."""
+    zones = zoneinfo.available_timezones() - {"localtime"}  # a local file, which differs between machines
     if name in zones:
         return ""
-    near = difflib.get_close_matches(name, zones, n=1)
-    return f"unknown time zone {name!r}; {f'did you mean {near[0]!r}?' if near else 'for example Europe/Berlin'}"
+    matches = difflib.get_close_matches(name, zones, n=1)
+    return f"unknown time zone {name!r}; {f'did you mean {matches[0]!r}?' if matches else 'for example Europe/Berlin'}"
 
 
 def cron_complaint(text: str) -> str:
-    """What is wrong with a cron expression; empty when Argo can read it."""
+    """Return the error in a cron expression; empty if Argo can parse it."""
     if match := _ZONE.match(text):
         if complaint := zone_complaint(match["zone"]):
             return complaint
@@ -123,7 +123,7 @@ def cron_complaint(text: str) -> str:
     if text.startswith("@"):
         if text in DESCRIPTORS or _EVERY.fullmatch(text):
             return ""
-        return f"unknown descriptor; known: {', '.join(DESCRIPTORS)}, @every <duration>"
+        return f"unknown descriptor; expected {', '.join(DESCRIPTORS)} or @every <duration>"
     values = text.split()
     if len(values) != len(FIELDS):
         return f"expected {len(FIELDS)} fields (minute, hour, day of the month, month, day of the week), got {len(values)}"
@@ -139,14 +139,14 @@ def _part_complaint(part: str, low: int, high: int, names: tuple[str, ...]) -> s
     if not match:
         return "expected *, a number, a range such as 1-5, or a step such as */15"
     if match["step"] is not None and int(match["step"]) == 0:
-        return "a step of 0"
+        return "expected a step of at least 1, got 0"
     if match["first"] is None:
         return ""
     numbers = [_number(word, low, names) for word in (match["first"], match["last"]) if word is not None]
     if any(number is None or not low <= number <= high for number in numbers):
         return f"expected {low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
     first, *last = [number for number in numbers if number is not None]
-    return "the range ends before it begins" if last and last[0] < first else ""
+    return "expected a range whose end is not before its start" if last and last[0] < first else ""
 
 
 def _number(word: str, low: int, names: tuple[str, ...]) -> int | None:

@@ -1,4 +1,4 @@
-"""What a check of a workflow found: rule, place, words."""
+"""A violation of a rule by a workflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mm1.errors import ConfigurationError
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One violation of a rule."""
+    """A violation of a rule."""
 
     rule: str
     """Id of the rule, for example P007."""
@@ -25,9 +25,9 @@ class Finding:
 
 
 class PolicyError(ConfigurationError):
-    """A workflow is outside what all engines understand; the message names rule and place (exit 80)."""
+    """A workflow violates the rules for all engines; the message has the rules and fields (exit code 80)."""
 
     def __init__(self, name: str, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         lines = "\n  ".join(str(finding) for finding in findings)
-        super().__init__(f"{name} cannot run:\n  {lines}\n  (mm1 lint --explain {findings[0].rule} tells more)")
+        super().__init__(f"{name} cannot run:\n  {lines}\n  (see `mm1 lint --explain {findings[0].rule}`)")

@@ -1,4 +1,4 @@
-"""Names as Kubernetes takes them, judged before anything is sent."""
+"""Validation of Kubernetes names before submission."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mm1_workflows.rules.finding import Finding
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 MAX_LABEL = 63
-"""Characters of a label's value: pods carry the name of their workflow in a label."""
+"""Maximum length of a label value: pods have the name of their workflow in a label."""
 MAX_CRON_NAME = 52
-"""The controller adds a dash and the time of the run, ten digits, to the name of a CronWorkflow."""
+"""Maximum length of a CronWorkflow's name: the controller appends a dash and the time of the run, ten digits."""
 RANDOM_SUFFIX = 5
-"""Characters that the API server adds to `generateName`."""
+"""Number of characters that the API server appends to `generateName`."""
 PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+")
 RULE = "lower-case letters, digits and '-', and begin and end with a letter or digit"
 
@@ -39,7 +39,7 @@ def _unless_reference(text: str, check: ValidatorFunctionWrapHandler) -> str:
 
 
 _Reference = WrapValidator(_unless_reference)
-"""Argo puts values into the fields of a template before it makes a pod."""
+"""Argo substitutes references in a template before it creates a pod."""
 
 
 class _Metadata(BaseModel):
@@ -60,13 +60,13 @@ class _Pod(BaseModel, alias_generator=to_camel):
 
 
 def valid_names(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P020."""
+    """Check rule P020."""
     for where, complaint in name_complaints(document):
         yield Finding("P020", where, complaint)
 
 
 def name_complaints(document: Document) -> Iterator[tuple[str, str]]:
-    """What Kubernetes or Argo would refuse of the names in a workflow: where and complaint."""
+    """Yield the names in a workflow that Kubernetes or Argo would reject: field and error."""
     metadata, spec = document.get("metadata") or {}, spec_of(document)
     yield from _own_name(metadata, MAX_CRON_NAME if document.get("kind") == "CronWorkflow" else MAX_LABEL)
     yield from _fields("metadata", _Metadata, metadata)
@@ -78,7 +78,7 @@ def name_complaints(document: Document) -> Iterator[tuple[str, str]]:
         if not DNS_LABEL.fullmatch(own):
             yield where, f"pods are named after templates, so the name must consist of {RULE}"
         elif len(own) > MAX_LABEL:
-            yield where, f"the name has {len(own)} characters, at most {MAX_LABEL} are allowed"
+            yield where, f"expected a name of at most {MAX_LABEL} characters, got {len(own)}"
         yield from _fields(where, _Pod, body)
         yield from _parameter_names(f"{where}: input", inputs_of(body))
         yield from _parameter_names(f"{where}: output", (body.get("outputs") or {}).get("parameters") or [])
@@ -90,17 +90,17 @@ def _own_name(metadata: dict[str, Any], limit: int) -> Iterator[tuple[str, str]]
     if name:
         yield from (("metadata.name", complaint) for complaint in _object_name(name, name, limit))
     elif stem:
-        # the suffix makes a valid end of any stem
+        # with the suffix, any stem has a valid end
         yield from (("metadata.generateName", text) for text in _object_name(stem, f"{stem}x", MAX_LABEL - RANDOM_SUFFIX))
     else:
-        yield "metadata", "expected a name, or a generateName to which the cluster adds a suffix"
+        yield "metadata", "expected a name, or a generateName"
 
 
 def _object_name(name: str, whole: str, limit: int) -> Iterator[str]:
     if not DNS_SUBDOMAIN.fullmatch(whole):
-        yield f"{name!r} is no DNS-1123 name: it must consist of {RULE}"
+        yield f"expected a DNS-1123 name ({RULE}), got {name!r}"
     if len(name) > limit:
-        yield f"{name!r} has {len(name)} characters, at most {limit} are allowed here"
+        yield f"expected at most {limit} characters, got {len(name)}: {name!r}"
 
 
 def _parameter_names(what: str, parameters: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -109,7 +109,7 @@ def _parameter_names(what: str, parameters: list[dict[str, Any]]) -> Iterator[tu
         if not PARAMETER_NAME.fullmatch(name):
             yield f"{what} {name}", "the name must consist of letters, digits, '-' and '_'"
         elif names.count(name) > 1:
-            yield f"{what} {name}", "the name is given twice"
+            yield f"{what} {name}", "the name is not unique"
 
 
 def _fields(where: str, cls: type[BaseModel], tree: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""Rules P009 to P019: what makes a workflow run well and safely on a cluster.
+"""Rules P009 to P019: reliability and security of workflows on a cluster.
 
-Each rule is a function from a built workflow (plain data, already known to be inside the subset) and its profile to findings.
-A template that trains carries in ``--launcher=`` how its ranks are started; the rules that hold for pods hold for them too.
+Each rule is a function from a built workflow (plain data, within the subset) and its profile to findings. The rules for pods
+also apply to the ranks of a training template, which are configured in ``--launcher=``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 NEVER_RETRIED = frozenset({1, 2, 80, 81})
 MIN_GRACE_S = 60.0
 MIN_RANK_GRACE_S = 300.0
-"""For ranks on GPUs: one step, and a checkpoint of some 100 GB (a 7b model with its optimizer) at 1 GB/s, twice."""
+"""Minimum for ranks on GPUs: one step and a checkpoint of about 100 GB (a 7B model with its optimizer) at 1 GB/s, twice."""
 LOCAL_IMAGE = "localhost/"
 SECRET_NAME = re.compile(
     r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
@@ -36,20 +36,20 @@ SECRET_VALUE = re.compile(r"(AKIA[0-9A-Z]{16}|ghp_\w{36}|hf_\w{30,}|-----BEGIN [
 
 
 def containers(document: Document) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Place, template and container of each container template."""
+    """Yield the name, body and container of each container template."""
     for body in spec_of(document).get("templates") or []:
         if "container" in body:
             yield f"template {body['name']}", body, body["container"]
 
 
 def launcher_text(container: dict[str, Any]) -> str | None:
-    """The JSON with which a template starts ranks; None when it starts none."""
+    """Return the launcher of a template as JSON; None if it starts no ranks."""
     flag = f"{LAUNCHER_FLAG}="
     return next((word.removeprefix(flag) for word in map(str, container.get("args") or []) if word.startswith(flag)), None)
 
 
 def launchers(document: Document) -> Iterator[tuple[str, Launcher]]:
-    """Place and launcher of each template that starts ranks; one that cannot be read is left to P019."""
+    """Yield the name and launcher of each template that starts ranks; P019 reports launchers that cannot be parsed."""
     for where, _, container in containers(document):
         if text := launcher_text(container):
             with suppress(ValidationError):
@@ -57,25 +57,25 @@ def launchers(document: Document) -> Iterator[tuple[str, Launcher]]:
 
 
 def explicit_command(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P009."""
+    """Check rule P009."""
     for where, _, container in containers(document):
         if not container.get("command"):
             yield Finding("P009", where, "has no command")
 
 
 def pinned_images(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P010."""
+    """Check rule P010."""
     images = [(where, container.get("image") or "") for where, _, container in containers(document)]
     images += [(f"{where} (ranks)", image) for where, launcher in launchers(document) for image in launcher.images.values()]
     for where, image in images:
         if not DIGEST.search(image):
-            # A local image comes from no registry, so nobody can move its tag; the default profile is pinned by a release.
-            mild = profile.name == "default" or image.startswith(LOCAL_IMAGE)
-            yield Finding("P010", where, f"image {image!r} is not pinned by digest", "warning" if mild else "error")
+            # The tag of a local image cannot be moved in a registry; the default profile is pinned with each release.
+            is_warning = profile.name == "default" or image.startswith(LOCAL_IMAGE)
+            yield Finding("P010", where, f"image {image!r} is not pinned by digest", "warning" if is_warning else "error")
 
 
 def bounded_time(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P011."""
+    """Check rule P011."""
     if not spec_of(document).get("activeDeadlineSeconds"):
         yield Finding("P011", "workflow", "has no activeDeadlineSeconds")
     for where, body, _ in containers(document):
@@ -84,41 +84,41 @@ def bounded_time(document: Document, profile: Profile) -> Iterator[Finding]:
 
 
 def retry_by_class(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P012."""
+    """Check rule P012."""
     for where, body, _ in containers(document):
         strategy = body.get("retryStrategy") or {}
         codes = retry_codes(strategy.get("expression"))
         if codes is None:
-            yield Finding("P012", where, "does not retry by exit code")
+            yield Finding("P012", where, "its retry expression has no exit codes")
         elif strategy.get("limit") is None:
             yield Finding("P012", where, "retries without a limit")
         elif codes & NEVER_RETRIED:
-            yield Finding("P012", where, f"retries {sorted(codes & NEVER_RETRIED)}, which retrying cannot fix")
+            yield Finding("P012", where, f"retries exit codes {sorted(codes & NEVER_RETRIED)}, which a retry cannot fix")
 
 
 def restricted(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P013."""
+    """Check rule P013."""
     spec = spec_of(document)
     pod = spec.get("securityContext") or {}
     for where, body, container in containers(document):
         context, own = container.get("securityContext") or {}, body.get("securityContext") or {}
         seccomp = (context.get("seccompProfile") or own.get("seccompProfile") or pod.get("seccompProfile") or {}).get("type")
-        wanted = {
+        requirements = {
             "allowPrivilegeEscalation is not false": context.get("allowPrivilegeEscalation") is False,
-            "capabilities are not dropped": "ALL" in ((context.get("capabilities") or {}).get("drop") or []),
+            "does not drop all capabilities": "ALL" in ((context.get("capabilities") or {}).get("drop") or []),
             "may run as root": (context.get("runAsNonRoot") or own.get("runAsNonRoot") or pod.get("runAsNonRoot")) is True,
             "has no seccomp profile": seccomp in ("RuntimeDefault", "Localhost"),
             "is privileged": not context.get("privileged"),
         }
-        yield from (Finding("P013", where, complaint) for complaint, fine in wanted.items() if not fine)
+        yield from (Finding("P013", where, complaint) for complaint, is_met in requirements.items() if not is_met)
 
 
 def no_secrets(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P014."""
+    """Check rule P014."""
     for where, _, container in containers(document):
         for entry in container.get("env") or []:
             if entry.get("value") and not references(str(entry["value"])) and _secret(entry["name"], str(entry["value"])):
-                yield Finding("P014", where, f"environment variable {entry['name']} holds a value that looks like a secret")
+                yield Finding("P014", where, f"the value of environment variable {entry['name']} looks like a secret")
         for word in map(str, container.get("args") or []):
             name, _, value = word.partition("=")
             if SECRET_VALUE.search(word) or (name.startswith("-") and value and _secret(name, value)):
@@ -127,7 +127,7 @@ def no_secrets(document: Document, profile: Profile) -> Iterator[Finding]:
         environments = [launcher.environment, *(pool.network.environment for pool in launcher.pools.values())]
         for name, value in (item for environment in environments for item in environment.items()):
             if value and _secret(name, value):
-                yield Finding("P014", f"{where} (ranks)", f"environment variable {name} holds a value that looks like a secret")
+                yield Finding("P014", f"{where} (ranks)", f"the value of environment variable {name} looks like a secret")
     for raw in parameters_of(spec_of(document)):
         if raw.get("value") and _secret(raw["name"], str(raw["value"])):
             yield Finding("P014", f"parameter {raw['name']}", "its default looks like a secret")
@@ -138,51 +138,51 @@ def _secret(name: str, value: str) -> bool:
 
 
 def limits(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P015."""
+    """Check rule P015."""
     for where, body, container in containers(document):
         resources = container.get("resources") or {}
         requests, upper = resources.get("requests") or {}, resources.get("limits") or {}
         pool = profile.pools.get(((body.get("metadata") or {}).get("labels") or {}).get(POOL_LABEL, ""))
         for name in ("memory",) if pool and pool.burst else ("cpu", "memory"):
             if name not in upper:
-                yield Finding("P015", where, f"has no limit of {name}")
+                yield Finding("P015", where, f"has no {name} limit")
         if any("gpu" in name for name in upper) and requests != upper:
-            yield Finding("P015", where, "uses GPUs, but its requests are not its limits")
+            yield Finding("P015", where, "uses GPUs, but its requests differ from its limits")
 
 
 def grace(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P016."""
+    """Check rule P016."""
     for where, body, _ in containers(document):
         if grace_of(body) < MIN_GRACE_S:
-            yield Finding("P016", where, f"has {grace_of(body):g} s between SIGTERM and SIGKILL, less than {MIN_GRACE_S:g} s")
+            yield Finding("P016", where, f"expected a grace period of at least {MIN_GRACE_S:g} s, got {grace_of(body):g} s")
 
     for where, launcher in launchers(document):
         pool = launcher.pools.get(launcher.pool)
         least = MIN_RANK_GRACE_S if pool and pool.gpus else MIN_GRACE_S
         if launcher.grace_s < least:
-            words = f"have {launcher.grace_s} s between SIGTERM and SIGKILL, less than {least:g} s for a step and a checkpoint"
-            yield Finding("P016", f"{where} (ranks)", words)
+            message = f"expected a grace period of at least {least:g} s for a step and a checkpoint, got {launcher.grace_s} s"
+            yield Finding("P016", f"{where} (ranks)", message)
 
 
 def one_type(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P017."""
+    """Check rule P017."""
     workflow = read_workflow(document)
     tasks = [*workflow.tasks.values(), *([workflow.on_exit] if workflow.on_exit else [])]
     for name, feeds in parameter_types(tasks).items():
         if common_type(list(feeds.values())) is None:
-            words = ", ".join(f"{place} ({kind})" for place, kind in sorted(feeds.items()))
-            yield Finding("P017", f"parameter {name}", f"feeds inputs of different types: {words}")
+            inputs = ", ".join(f"{name} ({kind})" for name, kind in sorted(feeds.items()))
+            yield Finding("P017", f"parameter {name}", f"feeds inputs of different types: {inputs}")
 
 
 def capped_waits(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P018."""
+    """Check rule P018."""
     for where, body, _ in containers(document):
         if ((body.get("retryStrategy") or {}).get("backoff") or {}).get("maxDuration"):
-            yield Finding("P018", where, "bounds its retries by backoff.maxDuration")
+            yield Finding("P018", where, "limits its retries by backoff.maxDuration")
 
 
 def readable_launcher(document: Document, profile: Profile) -> Iterator[Finding]:
-    """P019."""
+    """Check rule P019."""
     for where, _, container in containers(document):
         if text := launcher_text(container):
             try:
@@ -192,7 +192,7 @@ def readable_launcher(document: Document, profile: Profile) -> Iterator[Finding]
                 yield Finding("P019", where, f"{'.'.join(map(str, first['loc'])) or LAUNCHER_FLAG}: {first['msg']}")
                 continue
             if launcher.pool not in launcher.pools:
-                yield Finding("P019", where, f"pool {launcher.pool!r} is not among its pools")
+                yield Finding("P019", where, f"pool {launcher.pool!r} is not in its pools")
             for name, pool in launcher.pools.items():
                 if pool.image not in launcher.images:
-                    yield Finding("P019", where, f"pool {name!r} wants image {pool.image!r}, which is not among its images")
+                    yield Finding("P019", where, f"pool {name!r} uses image {pool.image!r}, which is not in its images")

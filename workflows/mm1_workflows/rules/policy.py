@@ -1,7 +1,7 @@
 """Rules for workflows, each with an id and an explanation: ``mm1 lint``, ``mm1 lint --explain P007``.
 
-P001 to P008 guard the subset of Argo that all engines understand (:mod:`mm1_workflows.rules.subset`); a workflow that breaks
-one runs nowhere. P009 and later are about running well and safely on a cluster (:mod:`mm1_workflows.rules.pods`).
+P001 to P008 define the subset of Argo that all engines support (:mod:`mm1_workflows.rules.subset`); a workflow that violates
+one does not run on any engine. P009 and later concern reliability and security on a cluster (:mod:`mm1_workflows.rules.pods`).
 """
 
 from __future__ import annotations
@@ -20,175 +20,176 @@ from mm1_workflows.rules.finding import Finding, PolicyError
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule."""
+    """A rule."""
 
     id: str
     title: str
     why: str
     remedy: str
     check: Callable[[Document, Profile], Iterable[Finding]] | None = None
-    """None: judged together with the subset's other rules."""
+    """None: checked together with the other rules of the subset."""
     before_sending: bool = False
-    """Whether `submit` refuses what breaks it: the cluster would, later."""
+    """Whether `submit` rejects violations, because the cluster would reject them later."""
 
 
 RULES = (
     Rule(
         "P001",
         "the entrypoint is a DAG that exists",
-        "Argo accepts a name that is not there and fails only when it runs; other engines know DAGs only.",
-        "name the DAG in `entrypoint`.",
+        "Argo accepts a missing name and only fails at run time; other engines only support DAGs.",
+        "set `entrypoint` to the DAG.",
     ),
     Rule(
         "P002",
-        "only what all engines understand",
-        "A field that one engine ignores makes the same file mean different things on a laptop, on Argo and on Kubeflow.",
-        "use container templates in one DAG, output parameters read from files, and the fields that the message names.",
+        "only fields that all engines support",
+        "If an engine ignores a field, the same file behaves differently on a laptop, on Argo and on Kubeflow.",
+        "use container templates in one DAG, output parameters read from files, and the fields in the message.",
     ),
     Rule(
         "P003",
-        "dependencies are a plain conjunction without circles",
-        "Only `a && b` has the same meaning on every engine; `||` and `.Failed` have none on Kubeflow.",
+        "dependencies are a plain conjunction without cycles",
+        "Only `a && b` has the same meaning on every engine; Kubeflow has no equivalent of `||` and `.Failed`.",
         "write `a >> c` and `b >> c`.",
     ),
     Rule(
         "P004",
         "a reference to an output is also a dependency",
-        "Argo does not wait for a task because its output is referred to; it fails with an unresolved reference. Tasks of Hera "
-        "get the dependency when the workflow is built, so this is about YAML files.",
-        "add the producer to `depends` of the task.",
+        "A reference to a task's output does not make Argo wait for the task: it fails with an unresolved reference. Tasks of "
+        "Hera get the dependency when the workflow is built, so this rule concerns YAML files.",
+        "add the producer to the task's `depends`.",
     ),
     Rule(
         "P005",
-        "everything that is referred to exists",
-        "A reference to nothing reaches the step as text with braces, hours later.",
+        "all references exist",
+        "An unresolved reference is passed to the step as text with braces, possibly hours later.",
         "declare the workflow parameter, the input or the output, or correct its name.",
     ),
     Rule(
         "P006",
-        "`when` compares one output with a literal; what follows a conditional task carries the same `when`",
-        "Kubeflow has no edge out of a condition, and an output of a skipped task does not exist.",
+        "`when` compares one output with a literal; tasks that depend on a conditional task have the same `when`",
+        "Kubeflow has no dependencies on tasks inside a condition, and a skipped task has no outputs.",
         "repeat the condition, or better: make the decision an input of the step (deploy(decision=...)).",
     ),
     Rule(
         "P007",
         "loops run over a JSON list of strings",
-        "Items that are objects or numbers are passed differently by each engine.",
-        'pass names or addresses: with_items=["a", "b"], or an output that holds a JSON list of strings.',
+        "Engines pass items that are objects or numbers in different ways.",
+        'pass names or addresses: with_items=["a", "b"], or an output that is a JSON list of strings.',
     ),
     Rule(
         "P008",
-        "one exit task, which gets the status only",
-        "At exit no task's output is certain to exist; Kubeflow allows one exit task.",
+        "one exit task, which only gets the status",
+        "At exit, outputs of tasks may not exist, and Kubeflow allows a single exit task.",
         "let the exit task read the run's records from the store, as `report` does.",
     ),
     Rule(
         "P009",
         "every container has an explicit command",
-        "Without one Argo asks the registry for the image's entrypoint, which fails behind a proxy or without pull rights.",
+        "Without it, Argo looks up the image's entrypoint in the registry, which fails behind a proxy or without credentials.",
         'command=["python", "-m", ...].',
         pod_rules.explicit_command,
     ),
     Rule(
         "P010",
         "images are pinned by digest",
-        "A tag can move between two tasks of one run; the record would name code that did not run. (A warning in the default "
-        "profile, whose digests come with a release, and for local images, which no registry can change.)",
-        "write image@sha256:... in the profile; `make images REGISTRY=... PROFILE=...` does.",
+        "A tag can be moved between two tasks of a run, so that the record refers to code that did not run. (A warning in the "
+        "default profile, whose digests come with a release, and for local images, which cannot change in a registry.)",
+        "set image@sha256:... in the profile, for example with `make images REGISTRY=... PROFILE=...`.",
         pod_rules.pinned_images,
     ),
     Rule(
         "P011",
-        "run time is bounded",
-        "A pod that hangs holds its GPUs until somebody looks.",
-        "set active_deadline_seconds of template and workflow (the hooks do, unless it is taken away).",
+        "run time is limited",
+        "A hanging pod occupies its GPUs until someone notices.",
+        "set active_deadline_seconds of template and workflow (set by the hooks unless removed).",
         pod_rules.bounded_time,
     ),
     Rule(
         "P012",
-        "retry is by outcome class",
-        "Repeating a wrong parameter (80) wastes GPU hours; not repeating after a lost node (85) loses the run.",
+        "retries depend on the outcome class",
+        "Retrying an invalid parameter (80) wastes GPU hours; not retrying after a lost node (85) loses the run.",
         "leave retry_strategy to the hooks, or use their expression with a limit.",
         pod_rules.retry_by_class,
     ),
     Rule(
         "P013",
         "security contexts are restricted",
-        "Namespaces that enforce Pod Security `restricted` refuse anything else.",
+        "Namespaces that enforce the Pod Security Standard `restricted` reject other pods.",
         "leave security contexts to the hooks.",
         pod_rules.restricted,
     ),
     Rule(
         "P014",
-        "no secret in arguments or environment",
-        "Arguments and values are readable to everybody who may read workflows, and land in archives.",
+        "no secrets in arguments or environment variables",
+        "Everyone who can read workflows can read arguments and values, and they are archived.",
         "use the profile's environment_secret, or env from a Secret.",
         pod_rules.no_secrets,
     ),
     Rule(
         "P015",
-        "limits are set, and equal the requests",
-        "Without limits one step can push others off its node; on GPU nodes anything but request = limit is evicted first.",
-        "leave resources to the pool of the profile.",
+        "limits are set and equal to the requests",
+        "Without limits, a step can evict others from its node; on GPU nodes, pods whose requests differ from their limits are "
+        "evicted first.",
+        "leave resources to the profile's pool.",
         pod_rules.limits,
     ),
     Rule(
         "P016",
-        "time to save before the end",
-        "A step writes its checkpoint after SIGTERM; Kubernetes' default of 30 s is too short for that.",
-        "set grace_s of the step: at least 60 s, and 300 s for training on GPUs (it goes to the ranks in --launcher).",
+        "the grace period is long enough to save",
+        "A step writes its checkpoint after SIGTERM, for which Kubernetes' default of 30 s is too short.",
+        "set the step's grace_s: at least 60 s, and 300 s for training on GPUs (passed to the ranks in --launcher).",
         pod_rules.grace,
     ),
     Rule(
         "P017",
         "a workflow parameter has one type",
-        "-p and the engines' forms check values by type; a parameter that feeds an integer and a path cannot be checked.",
+        "-p and the engines' forms check values by type. A parameter that feeds an integer and a path cannot be checked.",
         "use two parameters.",
         pod_rules.one_type,
     ),
     Rule(
         "P018",
-        "waits between retries have a cap, not an end",
-        "Argo counts maxDuration from a step's first start: one that ran for longer than that would never be started again.",
+        "retries have a maximum wait, not a maximum duration",
+        "Argo counts maxDuration from a step's first start: a step that ran longer would never be retried.",
         "backoff: {duration: 5s, factor: 2, cap: 2m}.",
         pod_rules.capped_waits,
     ),
     Rule(
         "P019",
-        "what starts ranks can be read",
-        "--launcher is read when the supervisor starts, after hours in a queue; a typing error in it would show only then.",
-        "leave --launcher to the step's template, which makes it from the profile.",
+        "the launcher can be parsed",
+        "The supervisor reads --launcher when it starts, possibly after hours in a queue; a typo would only show then.",
+        "leave --launcher to the step's template, which generates it from the profile.",
         pod_rules.readable_launcher,
     ),
     Rule(
         "P020",
-        "names are ones that Kubernetes accepts",
+        "names are valid in Kubernetes",
         "A workflow's name becomes a label of its pods (at most 63 characters), and pods are named after it and the template. "
-        "What Kubernetes refuses shows only when the workflow, or its first pod, is created.",
+        "Kubernetes only rejects an invalid name when the workflow or its first pod is created.",
         "use lower-case letters, digits and dashes.",
         names.valid_names,
         before_sending=True,
     ),
     Rule(
         "P021",
-        "a schedule is one that Argo accepts",
-        "The controller marks a CronWorkflow that it cannot read, and never runs it.",
+        "schedules are valid in Argo",
+        "The controller never runs a CronWorkflow that it cannot parse.",
         'schedules: ["0 3 * * 6"], a time zone such as Europe/Berlin, a concurrencyPolicy of Allow, Forbid or Replace.',
         cron.valid_schedule,
         before_sending=True,
     ),
     Rule(
         "P022",
-        "values are ones that the steps accept",
-        "A recipe that does not exist, or a size that does not fit, is refused by the step: on a cluster after hours.",
-        "correct the default or the literal that the message names.",
+        "values are valid inputs of the steps",
+        "The step rejects an unknown recipe or an inconsistent size, on a cluster possibly after hours.",
+        "correct the default or the literal in the message.",
         values.valid_values,
     ),
 )
 
 
 def check(document: Document, profile: Profile) -> list[Finding]:
-    """All findings of a built workflow; those of the subset alone when it breaks the subset."""
+    """Return all findings of a built workflow; only those of the subset if there are any."""
     findings = subset.check(document)
     if findings:
         return findings
@@ -196,10 +197,10 @@ def check(document: Document, profile: Profile) -> list[Finding]:
 
 
 def check_before_sending(document: Document, profile: Profile) -> None:
-    """Refuse what the cluster would refuse.
+    """Check the rules whose violations the cluster would reject.
 
     Raises:
-        PolicyError: the message names rule and place.
+        PolicyError: a rule is violated; the message has the rule and the field.
     """
     findings = [finding for rule in RULES if rule.check and rule.before_sending for finding in rule.check(document, profile)]
     if findings:
@@ -207,12 +208,12 @@ def check_before_sending(document: Document, profile: Profile) -> None:
 
 
 def rule(rule_id: str) -> Rule:
-    """A rule by its id.
+    """Return a rule by its id.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such rule.
     """
-    found = {item.id: item for item in RULES}
-    if rule_id.upper() not in found:
-        raise ConfigurationError(f"no rule {rule_id!r}; {suggest(rule_id.upper(), list(found))}")
-    return found[rule_id.upper()]
+    rules = {item.id: item for item in RULES}
+    if rule_id.upper() not in rules:
+        raise ConfigurationError(f"no rule {rule_id!r}; {suggest(rule_id.upper(), list(rules))}")
+    return rules[rule_id.upper()]

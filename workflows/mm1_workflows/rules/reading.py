@@ -1,4 +1,4 @@
-"""From a document to its graph, refused where engines would not agree about it."""
+"""Reading a workflow's graph from a document, after a check that all engines support it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mm1_workflows.rules.finding import PolicyError
 
 
 def read_workflow(document: Document) -> Graph:
-    """The graph of a built workflow.
+    """Return the graph of a built workflow.
 
     Args:
         document: the Argo object as plain data (``Workflow.to_dict()``, or a YAML file).
 
     Raises:
         ConfigurationError: it is not a well-formed Argo object.
-        PolicyError: it is outside the subset that all engines understand.
+        PolicyError: it is outside the subset that all engines support.
     """
     findings = subset.check(document)
     if findings:

@@ -1,4 +1,4 @@
-"""Schedules in a values file of the chart: Helm renders any value, so they are judged here (``mm1 lint --values FILE``)."""
+"""Validation of schedules in a values file of the chart (``mm1 lint --values FILE``); Helm would render any value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, value_complaints
 
 MAX_NAME = 40
-"""Characters of a schedule's name, as in ``values.schema.json``; its CronWorkflow is called ``mm1-<name>``."""
+"""Maximum length of a schedule's name, as in ``values.schema.json``; its CronWorkflow is named ``mm1-<name>``."""
 
 
 def _argument(value: Any) -> Any:
@@ -36,11 +36,11 @@ class Schedule(CronFields):
     """A schedule of the chart's values; ``values.schema.json`` has the same fields."""
 
     enabled: bool = False
-    """Whether its CronWorkflow is made."""
+    """Whether to create its CronWorkflow."""
     template: str = ""
-    """The workflow template that runs."""
+    """Name of the WorkflowTemplate."""
     arguments: dict[str, Annotated[Any, AfterValidator(_argument)]] = Field(default={})
-    """Its parameters."""
+    """Parameters of the workflow."""
     timezone: Annotated[TimeZone, Field(min_length=1)] = "Etc/UTC"
     """Time zone of the expressions."""
 
@@ -55,21 +55,21 @@ class _Values(Config, strict=True, extra="ignore"):
 
 
 def check_values_file(path: Path, profile: str) -> Iterator[Finding]:
-    """What is wrong with the schedules of a values file, laid over the values of the chart as Helm does.
+    """Check the schedules of a values file, merged into the chart's values as Helm does.
 
     Args:
         path: the file.
-        profile: name or file of the profile that the chart's templates were made for.
+        profile: name or file of the profile of the chart's templates.
 
     Raises:
         ConfigurationError: no such file, not YAML, or not values of this chart.
     """
-    given = yaml_file.read_map(path, f"values {path}")
+    overrides = yaml_file.read_map(path, f"values {path}")
     defaults = yaml_file.read_map(pipelines.CHART_VALUES, "values of the chart") if pipelines.CHART_VALUES.is_file() else {}
-    for name in given:
+    for name in overrides:
         if defaults and name not in (known := [*defaults, "global"]):
             raise ConfigurationError(f"values {path}: {name}: unknown field; {suggest(str(name), known)}")
-    values = validate(_Values, merged(defaults, given), f"values {path}")
+    values = validate(_Values, merged(defaults, overrides), f"values {path}")
     templates = _templates(profile) if values.schedules else {}
     for name, schedule in values.schedules.items():
         if len(name) > MAX_NAME or not DNS_LABEL.fullmatch(name):
@@ -79,15 +79,15 @@ def check_values_file(path: Path, profile: str) -> Iterator[Finding]:
 
 
 def merged(base: Any, given: Any) -> Any:
-    """Values laid over others as Helm does: maps are merged, null takes a name away, everything else is replaced."""
+    """Merge values into others as Helm does: maps are merged, null removes a key, other values are replaced."""
     if not isinstance(given, dict):
         return given
-    below = base if isinstance(base, dict) else {}
-    return {name: merged(below.get(name), value) for name, value in (below | given).items() if value is not None}
+    defaults = base if isinstance(base, dict) else {}
+    return {name: merged(defaults.get(name), value) for name, value in (defaults | given).items() if value is not None}
 
 
 def _templates(profile: str) -> dict[str, Graph]:
-    """The chart's workflow templates by name."""
+    """Return the chart's workflow templates by name."""
     documents = [load(f"{pipelines.PREFIX}{name}", profile).document for name in pipelines.names()]
     return {name_of(document): read_workflow(document) for document in documents}
 
@@ -115,4 +115,4 @@ def _argument_complaints(workflow: Graph, arguments: Mapping[str, Any], store: s
     except ConfigurationError as error:
         yield str(error).partition("\nparameters of ")[0]
         return
-    yield from (f"{place}: {complaint}" for place, complaint in value_complaints(workflow, known, on_cluster=True))
+    yield from (f"{field}: {complaint}" for field, complaint in value_complaints(workflow, known, on_cluster=True))

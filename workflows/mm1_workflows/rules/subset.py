@@ -1,8 +1,8 @@
-"""The part of Argo that Hera, the local runner and other engines all understand; anything else is named and refused.
+"""The subset of Argo that Hera, the local runner and the other engines all support; anything else is rejected by name.
 
-Rules P001 to P008 (:mod:`mm1_workflows.rules.policy` explains them): one DAG of container templates; ``depends`` as a plain
-conjunction; a reference implies an edge; ``when`` compares one output with a literal; loops over a JSON list of strings; one
-exit task that gets the status only. Works on plain data, so YAML and built Hera objects are judged alike.
+Rules P001 to P008 (explained in :mod:`mm1_workflows.rules.policy`): one DAG of container templates, ``depends`` as a plain
+conjunction, an edge for each reference, ``when`` comparing one output with a literal, loops over a JSON list of strings, and
+one exit task that only gets the status. The checks work on plain data, so they are the same for YAML and built Hera objects.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ GLOBALS = ("workflow.name",)
 
 
 def check(document: Document) -> list[Finding]:
-    """All violations of the subset's rules, in the order of the document.
+    """Return all violations of the subset's rules, in the order of the document.
 
     Raises:
         ConfigurationError: it is not a well-formed Argo object.
     """
     check_shape(document)
     if document.get("kind") not in KINDS:
-        return [Finding("P001", "kind", f"{document.get('kind')!r} is not a workflow; one of {', '.join(KINDS)} is")]
+        return [Finding("P001", "kind", f"expected one of {', '.join(KINDS)}, got {document.get('kind')!r}")]
     spec = spec_of(document)
     bodies = {body.get("name", "?"): body for body in spec.get("templates") or []}
     if findings := [*_structure(spec, bodies)]:
@@ -68,16 +68,16 @@ def check(document: Document) -> list[Finding]:
     entry = bodies[spec["entrypoint"]]["dag"]["tasks"]
     parameters = {raw["name"] for raw in parameters_of(spec)}
     known = {f"workflow.parameters.{name}" for name in parameters} | set(GLOBALS)
-    found = [*_dag(entry, bodies, known), *_exit(spec, bodies, known)]
+    findings = [*_dag(entry, bodies, known), *_exit(spec, bodies, known)]
     exit_only = exit_template_name(spec, bodies)
     exit_only = "" if exit_only in {raw.get("template") for raw in entry} else exit_only
     for body in bodies.values():
         if "container" in body:
-            # a template that other tasks use as well has no status while they run
+            # a template that is also used by other tasks has no status while these run
             at_exit = body["name"] == exit_only
-            found += _container(body, known | ({"workflow.status"} if at_exit else set()))
-            found += _mounts(body, spec.get("volumes") or [])
-    return found
+            findings += _container(body, known | ({"workflow.status"} if at_exit else set()))
+            findings += _mounts(body, spec.get("volumes") or [])
+    return findings
 
 
 # -- structure --------------------------------------------------------------------------------------------------------
@@ -87,17 +87,17 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
     yield from _unknown(spec, SPEC_FIELDS, "spec")
     entry = spec.get("entrypoint")
     if entry not in bodies:
-        yield Finding("P001", "entrypoint", f"{entry!r} names no template; there are {', '.join(bodies) or 'none'}")
+        yield Finding("P001", "entrypoint", f"there is no template {entry!r}; templates: {', '.join(bodies) or 'none'}")
     elif "dag" not in bodies[entry]:
-        yield Finding("P001", "entrypoint", f"template {entry!r} is no DAG: wrap it in one")
+        yield Finding("P001", "entrypoint", f"expected a DAG, got template {entry!r}: wrap it in a DAG")
     if spec.get("onExit") and spec["onExit"] not in bodies:
-        yield Finding("P008", "onExit", f"{spec['onExit']!r} names no template")
+        yield Finding("P008", "onExit", f"there is no template {spec['onExit']!r}")
     for name, body in bodies.items():
         yield from _unknown(body, TEMPLATE_FIELDS, f"template {name}")
         if not NAME.match(name):
-            yield Finding("P002", f"template {name}", "a name has letters, digits and dashes only")
+            yield Finding("P002", f"template {name}", "expected a name of letters, digits and dashes")
         if ("container" in body) == ("dag" in body):
-            yield Finding("P002", f"template {name}", "is neither a container nor a DAG")
+            yield Finding("P002", f"template {name}", "expected either a container or a DAG")
         elif "dag" in body:
             yield from _dag_body(name, body, name in (entry, spec.get("onExit")))
         else:
@@ -109,41 +109,49 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
 
 def _dag_body(name: str, body: dict[str, Any], used: bool) -> Iterator[Finding]:
     if not used:
-        yield Finding("P002", f"template {name}", "a DAG inside a DAG: only the entrypoint and the exit handler may be one")
+        yield Finding("P002", f"template {name}", "only the entrypoint and the exit handler may be a DAG")
     yield from _unknown(body["dag"], {"tasks", "failFast"}, f"template {name}.dag")
     if body.get("inputs"):
-        yield Finding("P002", f"template {name}", "a DAG has no inputs of its own: use parameters of the workflow")
+        yield Finding("P002", f"template {name}", "a DAG cannot have inputs: use parameters of the workflow")
     if not body["dag"].get("tasks"):
-        yield Finding("P001", f"template {name}", "a DAG without tasks")
+        yield Finding("P001", f"template {name}", "the DAG has no tasks")
     for raw in body["dag"].get("tasks") or []:
         yield from _unknown(raw, TASK_FIELDS, f"task {raw.get('name')}")
         if not NAME.match(raw.get("name", "")):
-            yield Finding("P002", f"task {raw.get('name')}", "a name has letters, digits and dashes only")
+            yield Finding("P002", f"task {raw.get('name')}", "expected a name of letters, digits and dashes")
 
 
 def _io(name: str, body: dict[str, Any]) -> Iterator[Finding]:
     inputs, outputs = body.get("inputs") or {}, body.get("outputs") or {}
     if inputs.get("artifacts"):
-        yield Finding("P002", f"template {name}", "input artifacts: hand over the address of a manifest instead")
+        yield Finding("P002", f"template {name}", "has input artifacts: pass the address of a manifest instead")
     if outputs.get("result") or outputs.get("exitCode"):
-        yield Finding("P002", f"template {name}", "only output parameters read from files are understood everywhere")
+        yield Finding(
+            "P002", f"template {name}", "outputs other than parameters read from files are not supported by all engines"
+        )
     for raw in outputs.get("parameters") or []:
         source = set(raw.get("valueFrom") or {})
         if "path" not in source:
             yield Finding("P002", f"template {name}", f"output {raw.get('name')} is not read from a file (valueFrom.path)")
         elif more := sorted(source - {"path"}):
-            text = f"output {raw.get('name')} has valueFrom.{more[0]}, which other engines lack: always write the file"
+            text = (
+                f"output {raw.get('name')} has valueFrom.{more[0]}, which other engines do not support: always write the file"
+            )
             yield Finding("P002", f"template {name}", text)
 
 
 def _retry(name: str, strategy: dict[str, Any]) -> Iterator[Finding]:
     yield from _unknown(strategy, RETRY_FIELDS, f"template {name}.retryStrategy")
     if strategy.get("expression") and retry_codes(strategy["expression"]) is None:
-        yield Finding("P002", f"template {name}", "a retry expression lists exit codes: asInt(lastRetry.exitCode) in [84, 85]")
+        yield Finding(
+            "P002",
+            f"template {name}",
+            "expected a retry expression with exit codes, such as asInt(lastRetry.exitCode) in [84, 85]",
+        )
 
 
 def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
-    """Where Argo takes a number or a reference to one, other engines take the number only."""
+    """Check fields that may be references to numbers in Argo, but must be numbers in other engines."""
     strategy = body.get("retryStrategy") or {}
     backoff = strategy.get("backoff") or {}
     for field, value in {
@@ -152,10 +160,14 @@ def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
         "retryStrategy.backoff.factor": backoff.get("factor", 0),
     }.items():
         if not is_number(value):
-            yield Finding("P002", f"template {name}.{field}", f"expected a whole number, got {value!r}")
+            yield Finding("P002", f"template {name}.{field}", f"expected an integer, got {value!r}")
     for field in ("duration", "cap"):
         if not is_duration(value := backoff.get(field) or 0):
-            yield Finding("P002", f"template {name}.retryStrategy.backoff.{field}", f"expected 90, 90s or 1h30m, got {value!r}")
+            yield Finding(
+                "P002",
+                f"template {name}.retryStrategy.backoff.{field}",
+                f"expected a duration such as 90, 90s or 1h30m, got {value!r}",
+            )
     try:
         grace_of(body)
     except ConfigurationError as error:
@@ -165,8 +177,8 @@ def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
 def _unknown(body: dict[str, Any], fields: set[str], where: str) -> Iterator[Finding]:
     for key in body:
         if key not in fields:
-            hint = " (write depends: a && b)" if key == "dependencies" else ""
-            yield Finding("P002", f"{where}.{key}", f"not in the subset that all engines understand{hint}")
+            hint = " (use depends: a && b)" if key == "dependencies" else ""
+            yield Finding("P002", f"{where}.{key}", f"not supported by all engines{hint}")
 
 
 # -- the graph --------------------------------------------------------------------------------------------------------
@@ -180,10 +192,10 @@ def _dag(tasks: list[dict[str, Any]], bodies: dict[str, Any], known: set[str]) -
     for name, raw in by_name.items():
         before = edges[name]
         if before is None:
-            yield Finding("P003", f"task {name}", f"depends {raw['depends']!r} is not a plain conjunction (a && b)")
+            yield Finding("P003", f"task {name}", f"depends: expected a plain conjunction (a && b), got {raw['depends']!r}")
             continue
         yield from (
-            Finding("P003", f"task {name}", f"depends on {other!r}, which is no task")
+            Finding("P003", f"task {name}", f"depends on {other!r}, which does not exist")
             for other in before
             if other not in by_name
         )
@@ -197,20 +209,20 @@ def _dag(tasks: list[dict[str, Any]], bodies: dict[str, Any], known: set[str]) -
 def _arguments(raw: dict[str, Any], bodies: dict[str, Any], known: set[str], what: str) -> Iterator[Finding]:
     where, template = f"{what} {raw['name']}", bodies.get(raw.get("template", ""))
     if template is None or "container" not in template:
-        yield Finding("P002", where, f"{raw.get('template')!r} is no container template")
+        yield Finding("P002", where, f"{raw.get('template')!r} is not a container template")
         return
     if (raw.get("arguments") or {}).get("artifacts"):
-        yield Finding("P002", where, "artifacts as arguments: hand over the address of a manifest instead")
+        yield Finding("P002", where, "has artifacts as arguments: pass the address of a manifest instead")
     given, declared = arguments_of(raw), {item["name"]: item for item in inputs_of(template)}
     for name in given.keys() - declared.keys():
         yield Finding("P005", where, f"template {template['name']} has no input {name!r}")
     for name, item in declared.items():
         if name not in given and item.get("value", item.get("default")) is None:
-            yield Finding("P005", where, f"input {name!r} gets no value")
+            yield Finding("P005", where, f"input {name!r} has no value")
     for name, value in given.items():
         for reference in references(value):
             if not TASK_OUTPUT.match(reference) and reference != "item" and reference not in known:
-                yield Finding("P005", f"{where}.{name}", f"nothing is called {{{{{reference}}}}}")
+                yield Finding("P005", f"{where}.{name}", f"{{{{{reference}}}}} does not exist")
 
 
 def _edges(raw: dict[str, Any], before: set[str], by_name: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding]:
@@ -218,7 +230,7 @@ def _edges(raw: dict[str, Any], before: set[str], by_name: dict[str, Any], bodie
     for other, output in sorted(task_outputs(texts)):
         where = f"task {raw['name']}"
         if other not in by_name:
-            yield Finding("P005", where, f"refers to {other!r}, which is no task")
+            yield Finding("P005", where, f"refers to task {other!r}, which does not exist")
             continue
         if other not in before:
             yield Finding("P004", where, f"refers to an output of {other!r}: add {other!r} to its depends")
@@ -231,13 +243,13 @@ def _when(raw: dict[str, Any], before: list[str], by_name: dict[str, Any]) -> It
     where, text = f"task {raw['name']}", raw.get("when")
     condition = parse_condition(text) if text else None
     if text and not condition:
-        yield Finding("P006", where, f"when {text!r} is not one output compared (== or !=) with a literal")
+        yield Finding("P006", where, f"when: expected one output compared (== or !=) with a literal, got {text!r}")
     elif condition and by_name.get(condition.task, {}).get("when"):
-        yield Finding("P006", where, f"when reads an output of {condition.task!r}, which is itself conditional")
+        yield Finding("P006", where, f"when refers to an output of {condition.task!r}, which is conditional itself")
     for other in before:
-        theirs = by_name.get(other, {}).get("when")
-        if theirs and parse_condition(theirs) != condition:
-            yield Finding("P006", where, f"comes after the conditional task {other!r} and must carry the same when: {theirs}")
+        other_when = by_name.get(other, {}).get("when")
+        if other_when and parse_condition(other_when) != condition:
+            yield Finding("P006", where, f"depends on the conditional task {other!r} and must have the same when: {other_when}")
 
 
 def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
@@ -245,12 +257,12 @@ def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
     uses_item = any("item" in references(value) for value in arguments_of(raw).values())
     if text is None:
         if uses_item:
-            yield Finding("P007", where, "{{item}} outside a loop")
+            yield Finding("P007", where, "uses {{item}} outside a loop")
         return
     if raw.get("withItems") is not None and not all(isinstance(item, str) for item in raw["withItems"]):
-        yield Finding("P007", where, "withItems must be a list of strings")
+        yield Finding("P007", where, "withItems: expected a list of strings")
     if not references(text) and not is_string_list(text):
-        yield Finding("P007", where, f"withParam must be a JSON list of strings or one reference, not {text!r}")
+        yield Finding("P007", where, f"withParam: expected a JSON list of strings or a reference, got {text!r}")
 
 
 def is_string_list(text: str) -> bool:
@@ -263,7 +275,7 @@ def _cycles(edges: dict[str, list[str]]) -> Iterator[Finding]:
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
-        yield Finding("P003", f"tasks {', '.join(sorted(set(error.args[1])))}", "depend on each other in a circle")
+        yield Finding("P003", f"tasks {', '.join(sorted(set(error.args[1])))}", "depend on each other in a cycle")
 
 
 # -- exit task and containers -----------------------------------------------------------------------------------------
@@ -280,12 +292,12 @@ def _exit(spec: dict[str, Any], bodies: dict[str, Any], known: set[str]) -> Iter
         return
     tasks = body["dag"].get("tasks") or []
     if len(tasks) != 1:
-        yield Finding("P008", f"template {name}", "one exit task is understood everywhere, not several")
+        yield Finding("P008", f"template {name}", f"expected one exit task, got {len(tasks)}")
         return
     if any(tasks[0].get(key) is not None for key in ("when", "withItems", "withParam", "depends")):
-        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task has no condition, loop or dependency")
+        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task cannot have a condition, loop or dependency")
     if task_outputs(arguments_of(tasks[0]).values()):
-        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task gets {{workflow.status}} only, no outputs of tasks")
+        yield Finding("P008", f"task {tasks[0]['name']}", "an exit task can use {{workflow.status}}, but no outputs of tasks")
     yield from _arguments(tasks[0], bodies, known | {"workflow.status"}, "exit task")
 
 
@@ -296,11 +308,11 @@ def _container(body: dict[str, Any], known: set[str]) -> Iterator[Finding]:
     for text in [*(container.get("command") or []), *map(str, container.get("args") or []), *env]:
         for reference in references(text):
             if reference not in known | inputs:
-                yield Finding("P005", where, f"nothing is called {{{{{reference}}}}}")
+                yield Finding("P005", where, f"{{{{{reference}}}}} does not exist")
 
 
 def _mounts(body: dict[str, Any], volumes: list[dict[str, Any]]) -> Iterator[Finding]:
     names = {volume["name"] for volume in [*volumes, *(body.get("volumes") or [])]}
     for mount in body["container"].get("volumeMounts") or []:
         if mount["name"] not in names:
-            yield Finding("P005", f"template {body['name']}", f"mounts {mount['name']!r}, which is no volume")
+            yield Finding("P005", f"template {body['name']}", f"mounts volume {mount['name']!r}, which does not exist")

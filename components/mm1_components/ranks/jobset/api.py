@@ -1,7 +1,7 @@
-"""What the supervisor asks of Kubernetes: JobSets, pods and their logs, the workflow, Kueue's workloads. Nothing else.
+"""The supervisor's Kubernetes client: JobSets, pods and their logs, the workflow, Kueue's workloads.
 
-Objects are plain dicts. Requests are repeated while the API server is unreachable, within a time budget, so that a restart of
-the control plane does no harm. The account's rights are those of ``mm1-supervisor`` in the chart.
+Objects are plain dicts. Requests are retried for a limited time while the API server is unreachable, so a restart of the
+control plane does no harm. The service account needs the permissions of ``mm1-supervisor`` in the chart.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 TIMEOUT_S = 30
 LOG_READ_S = 60
 PATIENCE_S = 600.0
-"""How long the API server may be unreachable."""
+"""Seconds for which the API server may be unreachable."""
 LONGEST_PAUSE_S = 10.0
 INVALID = (400, 401, 403, 422)
 NO_LOG = (400, 404)
-"""Answers about the log of a pod whose container has not started, or that is gone."""
+"""Status codes for the log of a pod whose container has not started, or that does not exist."""
 Query = Sequence[tuple[str, str]]
 
 
@@ -56,73 +56,73 @@ class Cluster:
         patience_s: float = PATIENCE_S,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Set the way to it.
+        """Set the client and the namespace.
 
         Args:
             api: configured client.
-            namespace: where all objects are.
-            patience_s: how long the API server may be unreachable.
-            pause: waits so many seconds before a request is repeated.
+            namespace: namespace of all objects.
+            patience_s: seconds for which the API server may be unreachable.
+            pause: sleeps for the given seconds before a retry.
         """
         self.api, self.namespace = api, namespace
         self.patience_s, self.pause = patience_s, pause
 
     @classmethod
     def of_this_pod(cls) -> Cluster:
-        """The namespace that this pod runs in, with the rights of its account.
+        """Return the namespace of this pod, with the permissions of its service account.
 
         Raises:
-            ConfigurationError: this is no pod.
+            ConfigurationError: this process does not run in a pod.
         """
         settings = client.Configuration()
-        settings.retries = False  # requests are repeated here, where it is known which
+        settings.retries = False  # retries are handled in this class
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException as error:
             raise ConfigurationError(
-                f"--launcher is for pods of a cluster, and this is none ({error}); without it the ranks run on this machine"
+                f"--launcher requires a pod of a cluster ({error}); without it, the ranks run on this machine"
             ) from None
         return cls(client.ApiClient(settings), NAMESPACE_FILE.read_text().strip())
 
     # -- JobSets ----------------------------------------------------------------------------------------------
 
     def create_jobset(self, body: Object) -> Object | None:
-        """Create a JobSet; None when there is one of that name already."""
+        """Create a JobSet; None if it exists already."""
         name = body["metadata"]["name"]
         try:
-            made = self._ask("POST", self._path(JOBSET, "jobsets"), f"creating JobSet {name}", body=body)
+            created = self._ask("POST", self._path(JOBSET, "jobsets"), f"creating JobSet {name}", body=body)
         except FileExistsError:
             return None
-        if made is None:
-            raise ConfigurationError(f"the cluster does not know JobSets: install the JobSet controller ({JOBSET_GROUP})")
-        return made
+        if created is None:
+            raise ConfigurationError(f"the cluster has no JobSet API: install the JobSet controller ({JOBSET_GROUP})")
+        return created
 
     def jobset(self, name: str) -> Object | None:
-        """A JobSet by name."""
+        """Return a JobSet by name."""
         return self._ask("GET", self._path(JOBSET, "jobsets", name), f"JobSet {name}")
 
     def jobsets(self, run: str, task: str) -> list[Object]:
-        """The JobSets of a task."""
+        """Return the JobSets of a task."""
         return self._list(JOBSET, "jobsets", f"{RUN_LABEL}={run},{TASK_LABEL}={task}", "listing JobSets")
 
     def delete_jobset(self, name: str) -> None:
-        """Delete a JobSet with its pods; one that is gone already is fine."""
+        """Delete a JobSet with its pods, if it exists."""
         path = self._path(JOBSET, "jobsets", name)
         self._ask("DELETE", path, f"deleting JobSet {name}", body={"propagationPolicy": "Foreground"})
 
-    # -- what belongs to them ---------------------------------------------------------------------------------
+    # -- related objects --------------------------------------------------------------------------------------
 
     def pods(self, jobset: str) -> list[Object]:
-        """The pods of a JobSet."""
+        """Return the pods of a JobSet."""
         return self._list("v1", "pods", f"{JOBSET_NAME_LABEL}={jobset}", f"pods of {jobset}")
 
     def has_ended(self, pod: str) -> bool:
-        """Whether a pod has ended, or is gone."""
+        """Whether a pod has ended or does not exist."""
         answer = self._ask("GET", self._path("v1", "pods", pod), f"pod {pod}")
         return answer is None or pods.has_ended(answer)
 
     def follow_log(self, pod: str, since: str | None) -> Iterator[str]:
-        """Lines of a pod's log with their times, while the stream lasts; none of a pod that is gone or has not started.
+        """Yield the lines of a pod's log with timestamps until the stream ends; none if the pod has not started or is gone.
 
         Raises:
             HTTPError, ApiException, OSError: the stream broke.
@@ -148,11 +148,11 @@ class Cluster:
             response.release_conn()
 
     def workflow(self, name: str) -> Object | None:
-        """The Argo workflow of a name."""
+        """Return an Argo workflow by name."""
         return self._ask("GET", self._path(ARGO, "workflows", name), f"workflow {name}")
 
-    def queue_complaint(self, uid: str) -> str:
-        """Why Kueue has not admitted the JobSet of a uid yet; empty when it gives no reason."""
+    def pending_reason(self, uid: str) -> str:
+        """Return why Kueue has not admitted the JobSet with this uid yet; empty if it gives no reason."""
         for version in KUEUE:
             try:
                 workloads = self._list(version, "workloads", f"{JOB_UID_LABEL}={uid}", "Kueue's workloads")
@@ -173,11 +173,11 @@ class Cluster:
         return list(answer["items"]) if answer else []
 
     def _ask(self, method: str, path: str, what: str, query: Query = (), body: Object | None = None) -> Object | None:
-        """The answer to a request; None when there is no such object.
+        """Send a request and return the answer; None if the object does not exist.
 
         Raises:
-            ConfigurationError: the account may not, or the object is refused.
-            FileExistsError: it exists already.
+            ConfigurationError: forbidden, or the object is invalid.
+            FileExistsError: the object exists already.
             NetworkError: the API server stays unreachable.
         """
         started = time.monotonic()
@@ -192,13 +192,13 @@ class Cluster:
                 if error.status == 409:
                     raise FileExistsError(what) from None
                 if error.status in INVALID:
-                    raise ConfigurationError(f"{what}: refused by the cluster ({error.status}): {_message(error)}") from None
+                    raise ConfigurationError(f"{what}: rejected by the cluster ({error.status}): {_message(error)}") from None
                 reason = f"{error.status} {error.reason}"
             except (HTTPError, OSError) as error:
                 reason = type(error).__name__
             if time.monotonic() - started >= self.patience_s:
                 raise NetworkError(f"{what}: the Kubernetes API was unreachable for {self.patience_s:g} s ({reason})")
-            log.warning("%s: Kubernetes API: %s; trying again", what, reason)
+            log.warning("%s: Kubernetes API: %s; retrying", what, reason)
             self.pause(wait_s)
             wait_s = min(wait_s * 2, LONGEST_PAUSE_S)
 

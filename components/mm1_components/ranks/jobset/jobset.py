@@ -1,8 +1,8 @@
-"""The JobSet of a training run, as plain data: one replicated job, one pod per node, each with torchrun.
+"""The JobSet of a training run, as plain data: one replicated job with one pod per node, each running torchrun.
 
-Codes that no restart can help end the JobSet at once. Anything else restarts the whole gang, and the ranks go on from the last
-checkpoint: a lost pod or the network a bounded number of times, a preemption (the ranks have saved, or the node is being
-drained) without being counted. What JobSet cannot decide, the supervisor does (:mod:`mm1_components.ranks.jobset.supervisor`).
+Exit codes that a restart cannot fix fail the JobSet at once. Any other failure restarts the whole gang, and the ranks resume
+from the last checkpoint. A lost pod or a network error counts towards `maxRestarts`, a preemption (the ranks have saved, or
+the node is being drained) does not. The supervisor handles the other cases (:mod:`mm1_components.ranks.jobset.supervisor`).
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ FINAL = (
     Outcome.HARDWARE,
     Outcome.CHECKPOINT,
 )
-"""Outcomes after which starting the same ranks again in the same way and place is no use."""
+"""Outcomes that restarting the same ranks on the same nodes does not change."""
 KEEP_FINISHED_S = 600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gang:
-    """What one JobSet is made for."""
+    """The work of one JobSet."""
 
     run: str
-    """Workflow's name."""
+    """Name of the workflow."""
     task: str
     key: str
     """Cache key of the work."""
     attempt: int
-    """0 for the first JobSet of the work, then 1, ..."""
+    """Index of the JobSet among those for this work, from 0."""
     avoid: tuple[str, ...] = ()
-    """Nodes that reported a fault, by host name."""
+    """Host names of nodes that reported a hardware fault."""
     owner: dict[str, Any] | None = None
-    """Owner reference of the workflow, so that nothing outlives it."""
+    """Owner reference to the workflow, so that the JobSet is deleted with it."""
 
     @property
     def name(self) -> str:
-        """Name of the JobSet; at most 36 characters, because names of pods and hosts are made of it."""
+        """Name of the JobSet; at most 36 characters, because the names of pods and hosts are derived from it."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.task.lower()).strip("-")[:20].strip("-") or "train"
         digest = hashlib.sha256(f"{self.run}/{self.task}/{self.key}".encode()).hexdigest()[:10]
         return f"{plain}-{digest}-{self.attempt}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of JobSet and pods."""
+        """Labels of the JobSet and its pods."""
         return {
             "app.kubernetes.io/part-of": "mm1",
             RUN_LABEL: label_value(self.run),
@@ -80,15 +80,15 @@ class Gang:
 
 
 def label_value(text: str) -> str:
-    """A text as a label's value: its first 63 characters, with dashes for what a label may not hold."""
+    """Convert a text to a label value: its first 63 characters, with invalid characters replaced by dashes."""
     return re.sub(r"[^-A-Za-z0-9_.]+", "-", text)[:63].strip("-_.")
 
 
 def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> dict[str, Any]:
-    """The JobSet.
+    """Build the JobSet.
 
     Raises:
-        ConfigurationError: the layout names a pool that the launcher does not know.
+        ConfigurationError: the layout names an unknown pool.
     """
     pool_name, pool = layout.pool or launcher.pool, layout.pool_of(launcher)
     labels = gang.labels | ({QUEUE_LABEL: launcher.queue} if launcher.queue else {})
@@ -141,7 +141,7 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
         "backoffLimit": 0,
         "activeDeadlineSeconds": launcher.timeout_s,
         "podFailurePolicy": {
-            "rules": [  # the rules of the JobSet tell them apart by their place here
+            "rules": [  # the JobSet's failure policy refers to these rules by index
                 _exit_rule([int(outcome) for outcome in FINAL]),
                 _exit_rule([int(Outcome.PREEMPTED)]),
                 {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -158,13 +158,13 @@ def _exit_rule(codes: list[int]) -> dict[str, Any]:
     return {"action": "FailJob", "onExitCodes": {"containerName": MAIN_CONTAINER, "operator": "In", "values": codes}}
 
 
-def _restart_rule(name: str, action: str, place: int) -> dict[str, Any]:
-    """What the JobSet does when a Job failed by the rule of that place in its pod failure policy."""
+def _restart_rule(name: str, action: str, index: int) -> dict[str, Any]:
+    """Build the JobSet's rule for a Job that failed by the rule with this index in its pod failure policy."""
     return {
         "name": name,
         "action": action,
         "onJobFailureReasons": ["PodFailurePolicy"],
-        "onJobFailureMessagePatterns": [f"rule at index {place}$"],
+        "onJobFailureMessagePatterns": [f"rule at index {index}$"],
     }
 
 
@@ -181,22 +181,22 @@ def _pod(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Po
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": pool.scratch}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pool.shared_memory}},
-            *(one.volume for one in claims),
+            *(claim.volume for claim in claims),
         ],
     }
     if pool.labels:
         spec["nodeSelector"] = dict(pool.labels)
     if pool.taints:
         spec["tolerations"] = pool.tolerations
-    if gang.avoid:  # preferred: where there is no other node, the same one is better than none
-        wish = {"matchExpressions": [{"key": HOST_LABEL, "operator": "NotIn", "values": list(gang.avoid)}]}
-        preferred = [{"weight": 100, "preference": wish}]
+    if gang.avoid:  # preferred, not required: the same node is better than none
+        other_nodes = {"matchExpressions": [{"key": HOST_LABEL, "operator": "NotIn", "values": list(gang.avoid)}]}
+        preferred = [{"weight": 100, "preference": other_nodes}]
         spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
     return spec
 
 
 def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Pool) -> dict[str, Any]:
-    # Kubernetes replaces $(NAME) in arguments; a regular expression in the configuration may look like that.
+    # Kubernetes expands $(NAME) in arguments; a regular expression in the configuration may contain it.
     config = job.model_dump_json().replace("$(", "$$(")
     master = f"{gang.name}-{REPLICATED_JOB}-0-0.{gang.name}"
     container: dict[str, Any] = {
@@ -223,7 +223,7 @@ def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, po
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "shm", "mountPath": "/dev/shm"},
-            *(one.mount for one in launcher.volumes),
+            *(claim.mount for claim in launcher.volumes),
         ],
     }
     if launcher.environment_secret:

@@ -1,7 +1,7 @@
-"""Following the log of one pod after another: a thread reads, the supervisor takes; breaks are mended, nothing comes twice.
+"""Following the log of one pod after another: a thread reads the lines, and the supervisor fetches them.
 
-The kubelet gives each line its time to the nanosecond. After a break the stream starts again at the last second that was read,
-and lines up to the last time are left out.
+The kubelet adds a nanosecond timestamp to each line. After a broken stream, reading resumes at the second of the last line,
+and lines up to its timestamp are skipped, so no line is repeated.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ REST_S = 10.0
 
 
 class LogFollower:
-    """The log of the newest pod it was shown."""
+    """The log of the newest pod given to :meth:`look_at`."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.found: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.pod: str | None = None
         self.thread: threading.Thread | None = None
         self.ended = threading.Event()
@@ -45,12 +45,12 @@ class LogFollower:
         self.thread.start()
 
     def lines(self) -> Iterator[str]:
-        """What has come since the last call, each with its line end."""
-        while not self.found.empty():
-            yield self.found.get()
+        """Yield the lines since the last call, each with its newline."""
+        while not self.queue.empty():
+            yield self.queue.get()
 
     def rest(self) -> Iterator[str]:
-        """The last lines of a pod that has ended."""
+        """Yield the remaining lines of a pod that has ended."""
         if self.thread is not None:
             self.thread.join(REST_S)
         yield from self.lines()
@@ -63,16 +63,16 @@ class LogFollower:
                     stamp, _, text = line.partition(" ")
                     when = sortable(stamp)
                     if when > last:
-                        self.found.put(text + "\n")
+                        self.queue.put(text + "\n")
                         last = when
                 if self.cluster.has_ended(pod):
                     return
-            except Exception as error:  # noqa: BLE001 - whatever breaks a stream, it is opened again
+            except Exception as error:  # noqa: BLE001 - the stream is reopened after any error
                 log.debug("log of %s: %s", pod, error)
             self.ended.wait(AGAIN_S)
 
 
 def sortable(stamp: str) -> str:
-    """A time of a log line with all nine digits of its fraction (they come without zeros at the end), without the Z."""
+    """Return a log timestamp with all nine fractional digits (trailing zeros are omitted in the log) and without the Z."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
     return f"{whole}.{fraction:0<9}"

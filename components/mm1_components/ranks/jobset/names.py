@@ -1,4 +1,4 @@
-"""Kinds, labels and annotations of a training run's Kubernetes objects, for all who create, read or remove them."""
+"""API versions, labels and annotations of a training run's Kubernetes objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role
 RANK_ROLE = "rank"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
-"""On Kueue's workloads: the JobSet that they stand for."""
+"""Label of Kueue's workloads with the uid of their JobSet."""
 JOBSET_NAME_LABEL = "jobset.sigs.k8s.io/jobset-name"
 HOST_LABEL = "kubernetes.io/hostname"
 

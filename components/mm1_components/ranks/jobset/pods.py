@@ -1,6 +1,6 @@
-"""Pods of a training run as plain Kubernetes objects: which node they are, what they wait for, how they ended.
+"""Pods of a training run as plain Kubernetes objects: their node index, why they are pending, how they ended.
 
-Pure functions over what the API returns, for the supervisor and for those who follow a run from outside.
+Pure functions over objects from the API, for the supervisor and for clients that follow a run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mm1_components.ranks.jobset.names import INDEX_ANNOTATION, MAIN_CONTAINER
 
 Object = dict[str, Any]
 STARTING = frozenset({"ContainerCreating", "PodInitializing"})
-"""Reasons of containers that are about to start."""
+"""Waiting reasons of containers that are starting."""
 NEEDS_FIX = frozenset(
     {
         "ErrImagePull",
@@ -28,23 +28,23 @@ NEEDS_FIX = frozenset(
         "RunContainerError",
     }
 )
-"""Reasons of containers that waiting does not start: the image, or what the container is given, has to be corrected."""
-REMEDY = "check the profile's images and Secrets, and whether the nodes may pull from the registry"
+"""Waiting reasons that require a fix of the image or of the container's configuration."""
+REMEDY = "check the profile's images and Secrets, and whether the nodes can pull from the registry"
 NOT_STARTED = ("StartError", "ContainerCannotRun")
-"""Reasons of containers whose command could not be executed."""
+"""Termination reasons of containers whose command could not be executed."""
 KILLED, TERMINATED = 137, 143
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a pod waits for."""
+    """Why a pod is pending."""
 
     reason: str
     message: str
 
     @property
     def needs_fix(self) -> bool:
-        """Whether somebody has to correct something before the pod can start."""
+        """Whether the pod cannot start without a fix."""
         return self.reason in NEEDS_FIX
 
     def __str__(self) -> str:
@@ -52,29 +52,29 @@ class Waiting:
 
 
 def needs_fix(message: str) -> bool:
-    """Whether a message, as Argo writes it about a pod, names one of the reasons that waiting does not change."""
+    """Whether Argo's message about a pod contains a reason that requires a fix."""
     return any(reason in message for reason in NEEDS_FIX)
 
 
 def index_of(pod: Object) -> int:
-    """Number of the node that a pod is in its gang."""
+    """Return the index of a pod in its gang."""
     metadata = pod["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     return int(annotations.get(INDEX_ANNOTATION) or labels.get(INDEX_ANNOTATION) or 0)
 
 
 def phase_of(pod: Object) -> str:
-    """``Pending``, ``Running``, ``Succeeded`` or ``Failed``."""
+    """Return the phase: ``Pending``, ``Running``, ``Succeeded`` or ``Failed``."""
     return str(_status(pod).get("phase") or "Pending")
 
 
 def has_ended(pod: Object) -> bool:
-    """Whether a pod has ended, well or not."""
+    """Whether a pod has succeeded or failed."""
     return phase_of(pod) in ("Succeeded", "Failed")
 
 
 def waiting_of(pod: Object) -> Waiting | None:
-    """Why a pod is pending; None when it is not, when it starts, or while Kubernetes gives no reason."""
+    """Return why a pod is pending; None if it is not pending, is starting, or Kubernetes gives no reason."""
     if phase_of(pod) != "Pending":
         return None
     status = _status(pod)
@@ -89,13 +89,13 @@ def waiting_of(pod: Object) -> Waiting | None:
 
 
 def unmet_quota(workload: Object) -> str:
-    """Why Kueue does not admit a workload; empty when it has, or gives no reason."""
+    """Return why Kueue does not admit a workload; empty if it is admitted, or without a reason."""
     conditions = (_condition(_status(workload), name) for name in ("QuotaReserved", "Admitted"))
-    return next((str(one.get("message") or "") for one in conditions if one.get("status") == "False"), "")
+    return next((str(item.get("message") or "") for item in conditions if item.get("status") == "False"), "")
 
 
 def ending_of(pod: Object) -> Ending | None:
-    """How a pod ended; None while it runs, and when it did its work."""
+    """Return how a pod failed; None if it is running or succeeded."""
     status = _status(pod)
     main: Object = next((item for item in status.get("containerStatuses") or [] if item.get("name") == MAIN_CONTAINER), {})
     terminated = (main.get("state") or {}).get("terminated")
@@ -114,10 +114,10 @@ def ending_of(pod: Object) -> Ending | None:
 
 
 def _outcome(terminated: Object, disrupted: bool) -> tuple[Outcome, str]:
-    """The outcome and message of a container's end: its own report first, then what Kubernetes says about it."""
+    """Return the outcome and message of a terminated container: from its own report, otherwise from its status."""
     code, reason, message = terminated["exitCode"], terminated.get("reason"), str(terminated.get("message") or "")
-    if own := Ending.from_json(message):
-        return own.outcome, own.message
+    if report := Ending.from_json(message):
+        return report.outcome, report.message
     if reason == "OOMKilled":
         return Outcome.OUT_OF_MEMORY, "the container was killed: out of memory"
     if reason in NOT_STARTED:
@@ -126,8 +126,8 @@ def _outcome(terminated: Object, disrupted: bool) -> tuple[Outcome, str]:
     if outcome is Outcome.UNHANDLED and disrupted:
         return Outcome.PREEMPTED, "the pod was evicted"
     if code in (KILLED, TERMINATED):
-        return Outcome.NETWORK, f"the container was killed from outside (exit {code})"
-    return outcome, f"exit {code}"
+        return Outcome.NETWORK, f"the container was killed from outside (exit code {code})"
+    return outcome, f"exit code {code}"
 
 
 def _status(item: Object) -> Object:
@@ -135,5 +135,5 @@ def _status(item: Object) -> Object:
 
 
 def _condition(status: Object, kind: str) -> Object:
-    """The condition of a type; empty when there is none."""
+    """Return the condition of a type; empty if there is none."""
     return next((item for item in status.get("conditions") or [] if item.get("type") == kind), {})

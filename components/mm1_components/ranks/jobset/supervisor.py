@@ -1,4 +1,4 @@
-r"""The supervisor of a training run on a cluster: makes or adopts the JobSet, follows it, decides what its end means.
+r"""The supervisor of a training run on a cluster: it creates or adopts the JobSet, follows it, and handles its outcome.
 
 ::
 
@@ -8,7 +8,7 @@ r"""The supervisor of a training run on a cluster: makes or adopts the JobSet, f
                                |-- Failed, hardware         -> again, away from that node
                                |-- Failed, preempted        -> again, not counted
                                \-- Failed, anything else    -> the typed error, hence the exit code
-    SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod goes -> it stays, and the next one adopts it
+    SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod -> the next supervisor adopts the JobSet
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ log = logging.getLogger("mm1")
 POLL_S = 1.0
 GONE_S = 90.0
 QUIET_S = 10.0
-"""How long Kueue may give no reason for a JobSet that it holds back."""
+"""Seconds after which a suspended JobSet without a reason from Kueue is reported."""
 
 
 def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
-    """Do a training job on a cluster until it ends.
+    """Run a training job on a cluster to completion.
 
     Args:
-        job: what to do.
-        layout: nodes, processes of each, pool.
-        context: of the step.
-        launcher: how ranks are started here.
-        take: gets each line of node 0's log.
+        job: the training job.
+        layout: nodes, processes per node, pool.
+        context: context of the step.
+        launcher: how ranks are started on this cluster.
+        take: callback for each line of node 0's log.
 
     Raises:
-        Mm1Error: of the class that the ranks ended with; Preempted after SIGTERM.
+        Mm1Error: the error class of the ranks; Preempted after SIGTERM.
     """
     return Supervisor(job, layout, context, launcher, take, Cluster.of_this_pod()).run()
 
 
 class Supervisor:
-    """One piece of work on a cluster, through as many JobSets as it takes."""
+    """A training job on a cluster, with as many JobSets as necessary."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Supervisor:
         *,
         poll_s: float = POLL_S,
     ) -> None:
-        """See :func:`supervise`; the cluster is looked at every ``poll_s`` seconds."""
+        """Set the job; arguments are those of :func:`supervise`, and ``poll_s`` is the polling interval in seconds."""
         self.job, self.layout, self.context, self.launcher = job, layout, context, launcher
         self.take, self.cluster, self.poll_s = take, cluster, poll_s
         self.attempt = 0
@@ -75,13 +75,13 @@ class Supervisor:
         self.reported = ""
         self.suspended_since: float | None = None
         self.stuck: dict[str, tuple[float, Waiting]] = {}
-        """Pod that waits for a correction -> since when, and its first reason."""
+        """Uid of a pod that cannot start without a fix -> time since then, and the first reason."""
 
     def run(self) -> TrainResult:
-        """Launch until there is a result, or an error that a new launch does not fix.
+        """Launch until there is a result, or an error that another launch cannot fix.
 
         Raises:
-            Mm1Error: see :func:`supervise`.
+            Mm1Error: the error class of the ranks; Preempted after SIGTERM.
         """
         try:
             self._find_attempt()
@@ -110,7 +110,7 @@ class Supervisor:
         )
 
     def _find_attempt(self) -> None:
-        """Continue with the newest JobSet of this work that an earlier supervisor made; after a failed one, with the next."""
+        """Continue with the newest JobSet of an earlier supervisor for this work, or after it if it failed."""
         jobsets = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
         same_work = [item for item in jobsets if item["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
         if not same_work:
@@ -125,18 +125,18 @@ class Supervisor:
             self.attempt += 1
 
     def _attempt(self) -> Ending | None:
-        """Create or adopt the JobSet of this attempt and follow it to its end; None = done."""
+        """Create or adopt the JobSet of this attempt and follow it to completion; None = completed."""
         gang = self._gang(self._owner())
         body = manifest(gang, self.job, self.layout, self.launcher)
-        made = self.cluster.create_jobset(body)
+        created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
-        log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if made else "adopted", self.layout.nodes, pool)
+        log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if created else "adopted", self.layout.nodes, pool)
         return self._follow(gang.name)
 
     def _owner(self) -> Object | None:
         workflow = self.cluster.workflow(self.context.run)
         if workflow is None:
-            return None  # started by hand or by another engine
+            return None  # started manually or by another engine
         return {
             "apiVersion": workflow["apiVersion"],
             "kind": workflow["kind"],
@@ -151,7 +151,7 @@ class Supervisor:
             while True:
                 jobset = self.cluster.jobset(name)
                 if jobset is None or jobset["metadata"].get("deletionTimestamp"):
-                    return Ending(outcome=Outcome.NETWORK, message=f"JobSet {name} was deleted from outside")
+                    return Ending(outcome=Outcome.NETWORK, message=f"JobSet {name} was deleted")
                 status = jobset.get("status") or {}
                 pods = self.cluster.pods(name)
                 if int(status.get("restarts") or 0) > restarts:
@@ -178,18 +178,18 @@ class Supervisor:
         self.history.append(f"restart {restarts}: {why}")
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
 
-    # -- while it does not start ------------------------------------------------------------------------------
+    # -- while it is pending ----------------------------------------------------------------------------------
 
     def _check_waiting(self, jobset: Object, pods: list[Object]) -> None:
-        """Log each reason for waiting once, and end a launch that waiting does not help.
+        """Log each reason for waiting once, and fail if a pod cannot start without a fix.
 
         Raises:
-            ConfigurationError: a pod has waited too long for something that has to be corrected.
+            ConfigurationError: a pod that cannot start without a fix has been pending for too long.
         """
         reason = self._unmet_quota(jobset)
         waiting = {pod["metadata"]["uid"]: (index_of(pod), why) for pod in pods if (why := waiting_of(pod))}
         now = time.monotonic()
-        # The kubelet alternates between pulling an image and backing off; only the former says what is wrong.
+        # The kubelet alternates between ErrImagePull and ImagePullBackOff; only ErrImagePull has the cause.
         self.stuck = {uid: self.stuck.get(uid, (now, why)) for uid, (_, why) in waiting.items() if why.needs_fix}
         for uid, (index, why) in waiting.items():
             since, first = self.stuck.get(uid, (now, why))
@@ -202,54 +202,54 @@ class Supervisor:
         self.reported = reason
 
     def _unmet_quota(self, jobset: Object) -> str:
-        """What a suspended JobSet waits for; empty for others, and while Kueue may still answer."""
+        """Return what a suspended JobSet waits for; empty otherwise, and while Kueue may still give a reason."""
         if not jobset["spec"].get("suspend"):
             self.suspended_since = None
             return ""
         self.suspended_since = self.suspended_since or time.monotonic()
-        reason = self.cluster.queue_complaint(jobset["metadata"]["uid"])
+        reason = self.cluster.pending_reason(jobset["metadata"]["uid"])
         if not reason and time.monotonic() - self.suspended_since > QUIET_S:
-            reason = "Kueue gives no reason: does it run, and manage JobSets of this namespace?"
+            reason = "Kueue gives no reason: check that it is running and manages JobSets of this namespace"
         return f"waiting for quota in queue {self.launcher.queue}: {reason}" if reason else ""
 
-    # -- after it ---------------------------------------------------------------------------------------------
+    # -- after it ended ---------------------------------------------------------------------------------------
 
     def _result(self) -> TrainResult:
         key = result_key(self.job.key)
         result = self.context.store.read_json(key)
         if result is None:
-            raise NetworkError(f"the JobSet completed, but left no {key} in {self.context.store.uri}")
+            raise NetworkError(f"the JobSet completed, but {self.context.store.uri} has no {key}")
         self.context.store.delete(key)
         return TrainResult.model_validate(result)
 
     def _after(self, ending: Ending) -> None:
-        """Prepare the next launch, or raise what the run ends with."""
-        text = str(ending.error)
-        may_change = self.relaunches < self.launcher.relaunches
-        if ending.outcome is Outcome.OUT_OF_MEMORY and may_change and (micro := self.job.config.train.micro_batch) > 1:
+        """Prepare the next launch, or raise the error of the run."""
+        message = str(ending.error)
+        may_relaunch = self.relaunches < self.launcher.relaunches
+        if ending.outcome is Outcome.OUT_OF_MEMORY and may_relaunch and (micro := self.job.config.train.micro_batch) > 1:
             self.relaunches += 1
             self.job = self.job.with_micro_batch(micro // 2)
-            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {text}")
-        elif ending.outcome is Outcome.HARDWARE and may_change and ending.host:
+            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {message}")
+        elif ending.outcome is Outcome.HARDWARE and may_relaunch and ending.host:
             self.relaunches += 1
             self.avoid += (ending.host,)
-            self._relaunch(f"hardware, away from {ending.host}: {text}")
+            self._relaunch(f"hardware fault, avoiding {ending.host}: {message}")
         elif ending.outcome is Outcome.PREEMPTED:
-            self._relaunch(f"preempted: {text}")
+            self._relaunch(f"preempted: {message}")
         else:
             raise ending.error
 
     def _relaunch(self, why: str) -> None:
         self.history.append(f"launch {self.attempt + 1}: {why}")
-        log.warning("launching again: %s", why)
+        log.warning("relaunching: %s", why)
         self.cluster.delete_jobset(self._gang().name)
         self.attempt += 1
 
     def _stopped(self) -> None:
-        """SIGTERM: take the ranks along if the whole run is being stopped; otherwise leave them to the next supervisor."""
+        """Handle SIGTERM: delete the JobSet if the whole run is being stopped; otherwise leave it to the next supervisor."""
         workflow = self.cluster.workflow(self.context.run)
         if workflow and not workflow["spec"].get("shutdown") and not workflow["metadata"].get("deletionTimestamp"):
-            log.info("this pod was asked to stop, the run was not: the ranks go on, and the next supervisor adopts them")
+            log.info("only this pod is being stopped: the ranks continue, and the next supervisor adopts them")
             return
         name = self._gang().name
         log.info("the run is being stopped: deleting JobSet %s", name)
@@ -260,12 +260,12 @@ class Supervisor:
 
 
 def _first(endings: dict[str, Ending]) -> Ending | None:
-    """The ending that explains the others, of the node with the lowest number among equals."""
+    """Return the ending that caused the others; among equals, the one of the lowest node."""
     return cause(sorted(endings.values(), key=lambda ending: (len(ending.where), ending.where)))
 
 
 def _first_node(pods: list[Object]) -> str | None:
-    """Name of node 0's newest pod that has started; after a restart the former one may still be ending."""
+    """Return the name of node 0's newest started pod; after a restart, the previous pod may still be terminating."""
     started = [pod["metadata"] for pod in pods if index_of(pod) == 0 and phase_of(pod) != "Pending"]
     return str(max(started, key=lambda metadata: metadata["creationTimestamp"])["name"]) if started else None
 

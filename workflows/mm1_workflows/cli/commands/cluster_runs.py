@@ -1,4 +1,4 @@
-"""``mm1 runs --cluster``: the runs of a cluster's namespace as Argo knows them, or the tasks of one."""
+"""``mm1 runs --cluster``: list the runs in a cluster's namespace, or the tasks of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUN_STATES = ("waiting", "running", "done", "failed")
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """One run of the list."""
+    """A run in the list."""
 
     name: str
     state: State
@@ -29,12 +29,12 @@ class ClusterRun:
     seconds: float
     progress: str
     origin: str
-    """The schedule or the template that it comes from."""
+    """The schedule or template that it was created from."""
     message: str
 
 
 def list_tasks(cluster: ClusterOptions, name: str) -> int:
-    """The tasks of a run."""
+    """Print the tasks of a run."""
     console().print(task_table(views_of(connect(cluster).get(name))))
     return 0
 
@@ -43,16 +43,16 @@ def list_runs(cluster: ClusterOptions, state: str, since: datetime | None, limit
     """List runs, newest first.
 
     Args:
-        cluster: where the runs are.
+        cluster: options of the cluster.
         state: only runs in this state; empty for all.
         since: only runs that started then or later.
-        limit: at most this many.
+        limit: maximum number of runs.
 
     Raises:
         ConfigurationError: there is no such state.
     """
     if state and state not in RUN_STATES:
-        raise ConfigurationError(f"--state {state!r}: one of {', '.join(RUN_STATES)}")
+        raise ConfigurationError(f"--state: expected one of {', '.join(RUN_STATES)}, got {state!r}")
     transport = connect(cluster)
     output = console()
     chosen = [run for run in map(_run, transport.list_workflows()) if state in ("", run.state.value)]
@@ -66,7 +66,7 @@ def list_runs(cluster: ClusterOptions, state: str, since: datetime | None, limit
         listing.add_row(run.name, styled(run.state), started, spent, run.progress, run.origin, plain(run.message))
     output.print(listing)
     if len(chosen) > limit:
-        say(output, f"and {len(chosen) - limit} older ones: --limit {len(chosen)}")
+        say(output, f"and {len(chosen) - limit} older runs: set --limit {len(chosen)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``mm1 compare A B ...``: runs side by side, what differs first."""
+"""``mm1 compare A B ...``: compare runs side by side."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, count, plain, say, table
 
 DIFFERENT = 1
-"""Exit code of ``--assert-equal`` for losses that differ, as of ``diff``."""
+"""Exit code of ``--assert-equal`` if the losses differ, as in ``diff``."""
 
 
-@command(name="compare", help="Two or more runs side by side: parameters, losses, scores.")
+@command(name="compare", help="Compare two or more runs side by side: parameters, losses, scores.")
 @dataclass
 class Command:
     """``mm1 compare``."""
 
-    runs: Annotated[list[str], Arg(value_name="run", help="Two or more runs; the first is what the others are compared with.")]
+    runs: Annotated[list[str], Arg(value_name="run", help="Two or more runs; the others are compared with the first.")]
     store: StoreArg = DEFAULT_STORE
-    all: Annotated[bool, Arg(long=True, help="Also what is equal.")] = False
-    losses: Annotated[bool, Arg(long=True, help="Only the losses, step by step.")] = False
-    assert_equal: Annotated[bool, Arg(long=True, help="With --losses: exit 1 unless they are equal.")] = False
-    tolerance: Annotated[float, Arg(long=True, value_name="X", help="Relative difference that counts as equal.")] = 0.0
+    all: Annotated[bool, Arg(long=True, help="Also print equal values.")] = False
+    losses: Annotated[bool, Arg(long=True, help="Only compare the losses, step by step.")] = False
+    assert_equal: Annotated[bool, Arg(long=True, help="With --losses: exit with code 1 unless they are equal.")] = False
+    tolerance: Annotated[float, Arg(long=True, value_name="X", help="Relative difference up to which losses are equal.")] = 0.0
 
     def __call__(self) -> int:
         """Print inputs, facts, losses and scores of the runs.
@@ -42,7 +42,7 @@ class Command:
         if len(self.runs) < 2:
             raise ConfigurationError("expected at least two runs: mm1 compare RUN RUN ... (mm1 runs lists them)")
         if self.assert_equal and not self.losses:
-            raise ConfigurationError("--assert-equal compares losses: add --losses")
+            raise ConfigurationError("--assert-equal requires --losses")
         store = existing_store(self.store)
         runs = [read_run(store, name) for name in self.runs]
         return self._compare_losses(store, runs) if self.losses else self._compare(store, runs)
@@ -65,7 +65,7 @@ class Command:
         listing = table("losses", "run", "steps", "largest relative difference", "at step", "steps of one run only")
         differences = list(compare_losses(store, runs))
         if not differences:
-            raise ConfigurationError(f"none of {', '.join(self.runs)} has trained: there are no losses to compare")
+            raise ConfigurationError(f"no losses to compare: none of {', '.join(self.runs)} has trained")
         for difference in differences:
             at = "" if difference.step is None else difference.step
             listing.add_row(
@@ -83,14 +83,14 @@ class Command:
 
 
 def _differs(facts: list[Facts], name: str) -> bool:
-    return any(one.get(name) != facts[0].get(name) for one in facts[1:])
+    return any(item.get(name) != facts[0].get(name) for item in facts[1:])
 
 
 def _section(title: str, names: list[str], facts: list[Facts], runs: list[str]) -> Table:
     with_change = len(runs) == 2
     listing = table(title, *runs, *(["change"] if with_change else []))
     for name in names:
-        values = [one.get(name) for one in facts]
+        values = [item.get(name) for item in facts]
         change = [_change(*values)] if with_change else []
         listing.add_row(*map(plain, (name, *map(_text, values), *change)), style="bold" if _differs(facts, name) else "")
     return listing

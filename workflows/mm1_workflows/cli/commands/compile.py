@@ -1,4 +1,4 @@
-"""``mm1 compile``: workflow files to YAML for each engine, or a check that nothing drifted."""
+"""``mm1 compile``: compile workflow files to YAML for each engine, or check that the files are up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mm1_workflows.engines import yaml as compiler
 from mm1_workflows.engines.kubeflow import losses
 
 
-@command(name="compile", help="Write the YAML of workflow files for Argo, Kubeflow and the chart.")
+@command(name="compile", help="Compile workflow files to YAML for Argo, Kubeflow and the chart.")
 @dataclass
 class Command:
     """``mm1 compile``."""
@@ -25,16 +25,17 @@ class Command:
     files: FilesArg = field(default_factory=list)
     engine: Annotated[
         Literal["argo", "kubeflow", "template"] | None,
-        Arg(long=True, help="One engine only: argo, kubeflow (pipeline), template (WorkflowTemplate of the chart)."),
+        Arg(long=True, help="Only one engine: argo, kubeflow (pipeline), template (WorkflowTemplate of the chart)."),
     ] = None
     to: Annotated[
-        Path | None, Arg(long="--to", value_name="FOLDER", help="Another folder, for one engine [default engine: argo].")
+        Path | None,
+        Arg(long="--to", value_name="FOLDER", help="Folder for the files of a single engine [default engine: argo]."),
     ] = None
     profile: ProfileArg = "default"
-    check: Annotated[bool, Arg(long=True, help="Write nothing; fail when a file differs.")] = False
+    check: Annotated[bool, Arg(long=True, help="Write nothing; fail if a file is out of date.")] = False
 
     def __call__(self) -> int:
-        """Write the YAML of workflow files; with --check only compare."""
+        """Compile workflow files; with --check, only compare."""
         output = console()
         targets = self.files or compiler.workflow_files()
         engines = _engines(self)
@@ -46,9 +47,9 @@ class Command:
             differing = compiler.drift(files)
             for path, diff in differing.items():
                 say(output, diff)
-                say(output, f"{path} is not up to date: run `make compile`")
+                say(output, f"{path} is out of date: run `make compile`")
             for path in strays:
-                say(output, f"{path} was made from a workflow file that no longer exists: run `make compile`")
+                say(output, f"{path} was compiled from a workflow file that no longer exists: run `make compile`")
             return int(Outcome.CONFIGURATION) if differing or strays else 0
         changed = compiler.write(files)
         for path in strays:
@@ -64,8 +65,8 @@ class Command:
 
 
 def lost(loaded: list[Loaded]) -> list[str]:
-    """What Kubeflow cannot express of these workflows, each kind once."""
-    kinds = sorted({loss for workflow in loaded for loss in losses.found(workflow.document)})
+    """Describe what Kubeflow cannot express of these workflows, each kind once."""
+    kinds = sorted({loss for workflow in loaded for loss in losses.losses_of(workflow.document)})
     return [f"Kubeflow cannot express ({page(KUBEFLOW)}):", *(f"  {kind}" for kind in kinds)] if kinds else []
 
 

@@ -1,4 +1,4 @@
-"""``mm1 data stats`` and ``mm1 data show``: what a mixture, or filtered data, look like."""
+"""``mm1 data stats`` and ``mm1 data show``: statistics and samples of a mixture or of filtered data."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, exi
 from mm1_workflows.cli.output import console, plain, say, table
 
 
-@command(name="stats", help="Mixture, fill, images and tokens per sequence, dropped counts.")
+@command(name="stats", help="Print mixture, fill, images and tokens per sequence, and dropped samples.")
 @dataclass
 class DataStats:
     """``mm1 data stats``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a DataMix or RawData, or a run.")]
     store: StoreArg = DEFAULT_STORE
-    json: Annotated[bool, Arg(long=True, help="As JSON.")] = False
+    json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
     def __call__(self) -> int:
-        """Print the figures."""
+        """Print the statistics."""
         from mm1.report.data_page import figures, raw_of
 
         store, manifest = found(self.store, self.uri)
@@ -55,16 +55,16 @@ class DataStats:
         return 0
 
 
-@command(name="show", help="Write a page with samples as the model gets them.")
+@command(name="show", help="Write a page with samples as the model sees them.")
 @dataclass
 class DataShow:
     """``mm1 data show``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a DataMix or RawData, or a run.")]
     store: StoreArg = DEFAULT_STORE
-    sequences: Annotated[int, count_option("Sequences (of RawData: documents of each source).", least=1)] = 8
-    first: Annotated[int, count_option("Number of the first sequence.", least=0, value_name="I")] = 0
-    output: Annotated[Path, Arg(long=True, value_name="FILE", help="Where the page goes.")] = Path("runs/data.html")
+    sequences: Annotated[int, count_option("Number of sequences (for RawData: documents per source).", least=1)] = 8
+    first: Annotated[int, count_option("Index of the first sequence.", least=0, value_name="I")] = 0
+    output: Annotated[Path, Arg(long=True, value_name="FILE", help="File to write the page to.")] = Path("runs/data.html")
 
     def __call__(self) -> int:
         """Write the page."""
@@ -79,10 +79,10 @@ class DataShow:
 
 
 def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
-    """The manifest that an address, a digest or a run stands for: of a run the mixture of most sources.
+    """Return the store and the manifest of an address, a digest or a run; for a run, the mixture with the most sources.
 
     Raises:
-        ConfigurationError: nothing of that name, or no data.
+        ConfigurationError: it does not exist, or is not data.
     """
     match = MANIFEST_NAME.match(uri)
     store = existing_store(match["store"] if match else store_uri)
@@ -99,7 +99,7 @@ def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
     data = [manifest for manifest in manifests if isinstance(manifest, DataMix | RawData)]
     if not data:
         kinds = ", ".join(sorted({type(manifest).__name__ for manifest in manifests})) or "nothing"
-        raise ConfigurationError(f"{uri} is {kinds}; a DataMix or RawData is wanted here")
+        raise ConfigurationError(f"{uri}: expected a DataMix or RawData, got {kinds}")
     return store, max(data, key=lambda manifest: (isinstance(manifest, DataMix), len(manifest.sources)))
 
 
@@ -141,7 +141,7 @@ def shard_rows(raw: Manifest) -> Iterator[dict[str, str | int]]:
             yield {"source": source, "shard": shard.name, **counts, "sha256": shard.tar.sha256}
 
 
-@command(name="data", help="Look at data: stats, show, shards, score.")
+@command(name="data", help="Inspect data: stats, show, shards, score.")
 @dataclass
 class Command:
     """``mm1 data``."""

@@ -1,4 +1,4 @@
-"""``mm1 data score``: later judgements of shards, for the feature store."""
+"""``mm1 data score``: add quality scores of shards to the feature store."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class DataScore:
 
     scores: Annotated[Path, Arg(value_name="file", help="CSV or parquet: shard (SHA-256 of its tar), quality.")]
     store: StoreArg = DEFAULT_STORE
-    at: Annotated[str, Arg(long=True, value_name="TIME", help="When they became known, ISO 8601 [default: now].")] = ""
+    at: Annotated[str, Arg(long=True, value_name="TIME", help="Time from which the scores apply, ISO 8601 [default: now].")] = (
+        ""
+    )
 
     def __call__(self) -> int:
-        """Add scores from a table; mixtures made as of an earlier time do not see them."""
+        """Add scores from a table; mixtures as of an earlier time do not use them."""
         from mm1.data.features.rows import push_scores
         from mm1.data.features.snapshot import parse_time
 
@@ -38,11 +40,11 @@ class DataScore:
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """Scores from a CSV or parquet file with the columns shard and quality.
+    """Read scores from a CSV or parquet file with the columns shard and quality.
 
     Raises:
-        ConfigurationError: no such file, a column is missing, or a shard stands there twice.
-        DataError: the file is damaged, or a score is no number.
+        ConfigurationError: no such file, a missing column, or a repeated shard.
+        DataError: the file is damaged, or a score is not a number.
     """
     import pyarrow as pa
     import pyarrow.csv as csv
@@ -61,5 +63,5 @@ def read_scores(path: Path) -> dict[str, float]:
         row = next(row for row, pair in enumerate(zip(shards, values, strict=True)) if None in pair)
         raise DataError(f"{path}: row {row} has no shard or no score")
     if len(set(shards)) < len(shards):
-        raise ConfigurationError(f"{path}: a shard stands there twice; give one score each")
+        raise ConfigurationError(f"{path}: a shard occurs more than once; give one score per shard")
     return dict(zip(shards, values, strict=True))

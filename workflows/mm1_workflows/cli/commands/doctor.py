@@ -1,4 +1,4 @@
-"""``mm1 doctor``: check the set-up and say how to fix it."""
+"""``mm1 doctor``: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mm1_workflows.cli.output import console, say
 from mm1_workflows.cli.setup_checks import all_checks
 
 
-@command(name="doctor", help="Check the set-up and say how to fix it.")
+@command(name="doctor", help="Check the installation and suggest fixes.")
 @dataclass
 class Command:
     """``mm1 doctor``."""
@@ -20,7 +20,7 @@ class Command:
     store: StoreArg = DEFAULT_STORE
 
     def __call__(self) -> int:
-        """Print all checks; the exit code is 80 when something has to be fixed."""
+        """Print the results of all checks; the exit code is 80 if there is an error."""
         output = console()
         checks = all_checks(self.store)
         for check in checks:

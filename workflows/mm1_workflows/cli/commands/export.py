@@ -1,4 +1,4 @@
-"""``mm1 export RUN --to FOLDER``: a model as a folder that Hugging Face transformers loads."""
+"""``mm1 export RUN --to FOLDER``: export a model to a folder in Hugging Face format."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, say
 
 
-@command(name="export", help="Write a model out of the store, as a folder that Hugging Face transformers loads.")
+@command(name="export", help="Export a model from the store to a folder in Hugging Face format.")
 @dataclass
 class Command:
     """``mm1 export``."""
 
     model: Annotated[
-        str, Arg(value_name="run", help="A run; or a Checkpoint, ExportedModel or Deployment by address or digest.")
+        str, Arg(value_name="run", help="A run, or a Checkpoint, ExportedModel or Deployment by address or digest.")
     ]
-    to: Annotated[Path, Arg(long=True, value_name="FOLDER", help="A new folder.")]
-    task: Annotated[
-        str, Arg(long=True, value_name="TASK", help="Task of the run [default: deploy, else the last training].")
-    ] = ""
+    to: Annotated[Path, Arg(long=True, value_name="FOLDER", help="Folder to create.")]
+    task: Annotated[str, Arg(long=True, value_name="TASK", help="Task of the run [default: deploy, or the last training].")] = (
+        ""
+    )
     store: StoreArg = DEFAULT_STORE
 
     def __call__(self) -> int:
-        """Write the folder."""
+        """Export the model."""
         model = find_model(existing_store(self.store), self.model, self.task)
         folder = export_model(model, self.to.expanduser())
         lines = [

@@ -1,4 +1,4 @@
-"""``mm1 gc``: remove what nothing needs any more."""
+"""``mm1 gc``: delete unreferenced objects from the store."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mm1_workflows.cli.output import console, say
 KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
 
 
-@command(name="gc", help="Remove what no kept run or pin (mm1 pin) needs from the store.")
+@command(name="gc", help="Delete the objects in the store that no kept run, pin (mm1 pin) or model refers to.")
 @dataclass
 class Command:
     """``mm1 gc``."""
 
     store: StoreArg = DEFAULT_STORE
     keep: Annotated[int, count_option("Keep the N newest runs.", least=0)] = 20
-    keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Keep this run as well; may be repeated.")] = field(
+    keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Also keep this run; may be repeated.")] = field(
         default_factory=list
     )
-    listing: Annotated[bool, Arg(long="--list", help="Print every object that would be removed.")] = False
-    yes: Annotated[bool, Arg(long=True, help="Remove; without it only what would be removed is listed.")] = False
+    listing: Annotated[bool, Arg(long="--list", help="Print every object that would be deleted.")] = False
+    yes: Annotated[bool, Arg(long=True, help="Delete the objects; without it, they are only counted.")] = False
 
     def __call__(self) -> int:
-        """List what nothing needs; with --yes remove it."""
+        """List unreferenced objects; with --yes, delete them."""
         output = console()
         store = existing_store(self.store)
         garbage = find_garbage(store, self.keep, self.keep_run)
@@ -38,8 +38,8 @@ class Command:
             for key in garbage.keys:
                 say(output, key)
         if not self.yes:
-            say(output, f"{store.uri}: would remove {summary}; {garbage.num_kept} objects stay. Remove with --yes")
+            say(output, f"{store.uri}: would delete {summary} and keep {garbage.num_kept} objects; delete with --yes")
             return 0
         remove(store, garbage)
-        say(output, f"{store.uri}: removed {summary}; {garbage.num_kept} objects stay")
+        say(output, f"{store.uri}: deleted {summary}, kept {garbage.num_kept} objects")
         return 0

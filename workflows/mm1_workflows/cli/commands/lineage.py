@@ -1,4 +1,4 @@
-"""``mm1 lineage``: what a manifest was made from."""
+"""``mm1 lineage``: print the ancestors of a manifest."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, say
 
 
-@command(name="lineage", help="What a manifest was made from, back to the raw shards.")
+@command(name="lineage", help="Print the ancestors of a manifest, back to the raw shards.")
 @dataclass
 class Command:
     """``mm1 lineage``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a manifest, or a run.")]
+    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a manifest, or a run.")]
     store: StoreArg = DEFAULT_STORE
-    html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also draw it into an HTML file.")] = None
-    dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write it for Graphviz.")] = None
+    html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write an HTML file with a diagram.")] = None
+    dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write a file for Graphviz.")] = None
 
     def __call__(self) -> int:
-        """Print the tree of ancestors; optionally draw it."""
+        """Print the tree of ancestors, and write the requested files."""
         output = console()
         match = MANIFEST_NAME.match(self.uri)
         store = existing_store(match["store"] if match else self.store)
@@ -53,13 +53,13 @@ class Command:
 
 
 def tree(digest: str, lineage: Lineage) -> Tree:
-    """The ancestors as a tree; a manifest that appears twice is spelt out once."""
+    """Build the tree of ancestors; the parents of a repeated manifest are only shown once."""
     seen: set[str] = set()
 
     def grow(current: str) -> Tree:
         manifest = lineage[current]
-        words = escape(describe(manifest))
-        node = Tree(f"[bold]{type(manifest).__name__}[/bold] [cyan]{current[:12]}[/cyan]  [dim]{words}[/dim]")
+        description = escape(describe(manifest))
+        node = Tree(f"[bold]{type(manifest).__name__}[/bold] [cyan]{current[:12]}[/cyan]  [dim]{description}[/dim]")
         if current in seen:
             if manifest.parents:
                 node.add("[dim](as above)[/dim]")

@@ -1,4 +1,4 @@
-"""``mm1 lint``: workflows, or the schedules of a chart's values, against the rules."""
+"""``mm1 lint``: check workflows, or the schedules in a chart's values, against the rules."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Command:
     profile: ProfileArg = "default"
     values: Annotated[
         Path | None,
-        Arg(long=True, value_name="FILE", help="Check the schedules of a values file of the chart, instead of workflows."),
+        Arg(long=True, value_name="FILE", help="Check the schedules in a values file of the chart instead of workflows."),
     ] = None
     explain: Annotated[str, Arg(long=True, value_name="RULE", help="Explain a rule (for example P007), or `all`.")] = ""
 
     def __call__(self) -> int:
-        """Print findings; the exit code is 80 when one is an error, and that of the worst file that cannot be judged at all.
+        """Print findings; the exit code is 80 if there is an error.
 
         Raises:
-            Mm1Error: such files; the message has all of them.
+            Mm1Error: some files cannot be checked; the message has all of them, the class is that of the highest exit code.
         """
         output = console()
         broken: list[Mm1Error] = []

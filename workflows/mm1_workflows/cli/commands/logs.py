@@ -1,4 +1,4 @@
-"""``mm1 logs``: what the steps of a run on a cluster wrote, each line with its step (and node)."""
+"""``mm1 logs``: print the logs of a run on a cluster, each line with its step (and node)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from mm1_workflows.cli.pipes import end_with_reader
 from mm1_workflows.cluster.following.follow import check_task, follow
 from mm1_workflows.cluster.following.nodes import attempts_of
 from mm1_workflows.cluster.following.pending import Trainings, rank_pods
-from mm1_workflows.cluster.following.streams import read_pod, wanted
+from mm1_workflows.cluster.following.streams import is_selected, read_pod
 from mm1_workflows.cluster.transport.base import Transport
 from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.display.screen import LogDisplay
 
 
-@command(name="logs", help="The logs of a run on a cluster, each line with its step.")
+@command(name="logs", help="Print the logs of a run on a cluster, each line with its step.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 logs``."""
 
     name: RunArg
-    task: Annotated[str, Arg(long=True, value_name="NAME", help="Only this task; a loop's name means all its items.")] = ""
-    no_follow: Annotated[bool, Arg(long=True, help="Show what there is, and do not wait for more.")] = False
+    task: Annotated[
+        str, Arg(long=True, value_name="NAME", help="Only this task; the name of a loop selects all its items.")
+    ] = ""
+    no_follow: Annotated[bool, Arg(long=True, help="Print the existing lines without waiting for more.")] = False
 
     def __call__(self) -> int:
-        """Show logs, following unless told otherwise; then the exit code is the run's outcome class. Ends with its reader."""
+        """Print or follow the logs; when following, the exit code is that of the run's outcome class. Exits with its reader."""
         end_with_reader()
         transport = connect(self)
         workflow = transport.get(self.name)
@@ -43,7 +45,7 @@ class Command(ClusterOptions):
 
 
 def _print_so_far(transport: Transport, workflow: Document, only: str) -> None:
-    """The logs so far, one pod after the other, in the order of the tasks."""
+    """Print the existing logs, one pod after the other, in the order of the tasks."""
     run = workflow["metadata"]["name"]
     display = LogDisplay(console())
     started = [(task.name, attempt.pod) for task, attempt in attempts_of(workflow) if attempt.phase != "Pending"]
@@ -51,5 +53,5 @@ def _print_so_far(transport: Transport, workflow: Document, only: str) -> None:
     ranks = rank_pods(Trainings(transport, run).read())
     readable += [(rank.task, f"{rank.task}:{rank.node}", rank.pod) for rank in ranks if rank.started]
     for name, label, pod in readable:
-        if wanted(only, name):
+        if is_selected(only, name):
             read_pod(transport, run, pod, partial(display.log, label))

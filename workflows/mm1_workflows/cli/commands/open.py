@@ -1,4 +1,4 @@
-"""``mm1 open``: where a run is in Argo's user interface."""
+"""``mm1 open``: print the address of a run in Argo's user interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mm1_workflows.cli.output import console, say
 from mm1_workflows.cluster.transport.connect import connect
 
 
-@command(name="open", help="The address of a run in Argo's user interface.")
+@command(name="open", help="Print the address of a run in Argo's user interface.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 open``."""
@@ -23,16 +23,16 @@ class Command(ClusterOptions):
     browser: Annotated[bool, Arg(long=True, help="Also open it in the browser.")] = False
 
     def __call__(self) -> int:
-        """Print the address of a run's page, and open it when that is wanted."""
+        """Print the address of a run's page, and open it with --browser."""
         transport = connect(self)
-        transport.get(self.name)  # a page that shows nothing is no help
+        transport.get(self.name)  # fails if the run does not exist
         if not self.server:
             raise ConfigurationError(
-                "the user interface is Argo Server's: name its address with --server, for example after "
-                "`kubectl -n argo port-forward service/argo-server 2746`: --server https://localhost:2746"
+                "the user interface requires Argo Server: set --server, for example --server https://localhost:2746 after "
+                "`kubectl -n argo port-forward service/argo-server 2746`"
             )
         address = f"{self.server.rstrip('/')}/workflows/{transport.namespace}/{self.name}"
         say(console(), address)
         if self.browser and not webbrowser.open(address):
-            raise ConfigurationError("no browser can be opened here: open the address by hand")
+            raise ConfigurationError("cannot open a browser: open the address manually")
         return 0

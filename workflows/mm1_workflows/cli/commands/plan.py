@@ -1,4 +1,4 @@
-"""``mm1 plan``: memory and time of a training run on given GPUs, and a layout that fits."""
+"""``mm1 plan``: forecast memory and time of a training run on given GPUs, and propose a layout."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ class Command:
     """``mm1 plan``."""
 
     recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.")]
-    gpus: Annotated[int, count_option("GPUs, one process on each.", least=1)] = 8
+    gpus: Annotated[int, count_option("Number of GPUs, with one process each.", least=1)] = 8
     gpu: Annotated[str, Arg(long=True, value_name="KIND", help="a100-40, a100-80, h100, h200 or l40s.")] = "h100"
     set: Annotated[
         list[str],
-        Arg(long=True, value_name="PATH=VALUE", help="An override; the layout's fields that are set stay as they are."),
+        Arg(long=True, value_name="PATH=VALUE", help="Override of a recipe field; layout fields that are set are kept."),
     ] = field(default_factory=list)
     model: Annotated[
-        str, Arg(long=True, value_name="NAME", help="Recipe whose model is trained, where the run's own comes from init (SFT).")
+        str, Arg(long=True, value_name="NAME", help="Recipe of the model, for runs that get it from init (SFT).")
     ] = ""
     mfu: Annotated[
-        float, Arg(long=True, value_name="SHARE", help="Share of the peak while computing [default: assumed for its class].")
+        float,
+        Arg(long=True, value_name="SHARE", help="MFU while computing [default: an assumption for the class of the model]."),
     ] = 0.0
-    reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to leave free.")] = 0.1
+    reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to keep free.")] = 0.1
     json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
     def __call__(self) -> int:
-        """Print a forecast of the run as it is, and of the proposed layout.
+        """Print a forecast of the configured layout and of the proposed one.
 
         Raises:
-            ConfigurationError: nothing fits, or a size is not known.
+            ConfigurationError: no layout fits, or a size is unknown.
         """
         config = resolve(complete(registry.get(self.recipe), self.model), self.set)
-        # torch takes seconds to import: not for the help, nor for a name that is not known
+        # torch takes seconds to import, so not for the help or for an unknown recipe
         from mm1.train.plan.forecast import Machine
         from mm1_workflows.cli.commands import plan_forecast
 
@@ -53,14 +54,14 @@ class Command:
 
 
 def complete(config: RunConfig, model: str = "") -> RunConfig:
-    """A run with all its sizes: those that a recipe leaves open are another recipe's, or the defaults of ingest and data_mix.
+    """Complete the sizes that a recipe does not set, from another recipe or the defaults of ingest and data_mix.
 
     Raises:
-        ConfigurationError: the run takes its model from `init`, and no recipe of one is given.
+        ConfigurationError: the run gets its model from `init`, and no recipe of the model is given.
     """
     if config.model.decoder is None and not model:
         raise ConfigurationError(
-            f"recipe {config.recipe} trains the model of its init: name that model's recipe, --model mm1_3b"
+            f"recipe {config.recipe} trains the model of its init: set the recipe of that model, for example --model mm1_3b"
         )
     if model:
         config = config.model_copy(update={"model": registry.get(model).model})

@@ -1,4 +1,4 @@
-"""Forecasts of ``mm1 plan``: made, and printed as a table or as JSON. Imports torch, on which models are counted."""
+"""Computing and printing the forecasts of ``mm1 plan``. Imports torch, with which models are counted."""
 
 from __future__ import annotations
 
@@ -20,75 +20,75 @@ HOST_UNITS = {"Gi": 1.0, "Ti": 1024.0}
 
 
 def show(config: RunConfig, machine: Machine, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Print a forecast of the run as it is, and of the proposed layout.
+    """Print a forecast of the configured layout and of the proposed one.
 
     Args:
-        config: the run, with all its sizes.
-        machine: what it is planned for.
-        overrides: those that the user gave; fields of the layout among them stay as they are.
+        config: the configuration of the run, with all sizes.
+        machine: the GPUs.
+        overrides: the user's overrides; those of layout fields are not changed by the proposal.
         as_json: whether to print JSON instead of a table.
 
     Raises:
-        ConfigurationError: nothing fits.
+        ConfigurationError: no layout fits.
     """
     fixed = [name for name in FIELDS if any(item.strip().startswith(f"train.{name}=") for item in overrides)]
-    as_it_is, remark = _as_it_is(config, machine)
+    configured, remark = _configured(config, machine)
     output = console()
     try:
         proposed = propose(config, machine, fixed)
     except ConfigurationError:
-        if as_it_is and not as_json:
-            _show(output, {"as it is": as_it_is})
+        if configured and not as_json:
+            _show(output, {"configured": configured})
         raise
     if as_json:
-        say(output, json.dumps({"as_it_is": as_it_is and facts(as_it_is), "proposed": facts(proposed)}, indent=2))
+        say(output, json.dumps({"as_it_is": configured and facts(configured), "proposed": facts(proposed)}, indent=2))
         return
-    _show(output, {"as it is": as_it_is, "proposed": proposed} if as_it_is else {"proposed": proposed})
+    _show(output, {"configured": configured, "proposed": proposed} if configured else {"proposed": proposed})
     if remark:
-        say(output, f"\nas it is: {remark}")
-    _tell_host(output, proposed)
-    _tell_assumptions(output, proposed)
-    say(output, "\ntake it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
+        say(output, f"\nconfigured layout: {remark}")
+    _print_host(output, proposed)
+    _print_assumptions(output, proposed)
+    say(output, "\nuse it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
 
 
-def facts(found: Forecast) -> dict[str, Any]:
-    """A forecast as plain data; GiB, seconds, shares."""
-    speed = found.speed
+def facts(prediction: Forecast) -> dict[str, Any]:
+    """Convert a forecast to plain data, in GiB, seconds and shares."""
+    speed = prediction.speed
     return {
-        "recipe": found.config.recipe,
-        "gpus": found.machine.gpus,
-        "gpu": found.machine.gpu,
-        "parameters": found.num_parameters,
-        "train": {name: getattr(found.config.train, name) for name in FIELDS},
-        "accumulation": found.batch_plan.accumulation,
-        "memory_gib": {**found.memory_gib, "total": sum(found.memory_gib.values())},
-        "start_gib": found.start_gib,
-        "limit_gib": found.machine.limit_gib,
-        "fits": found.fits,
-        "host_gib_per_node": found.host_gib,
+        "recipe": prediction.config.recipe,
+        "gpus": prediction.machine.gpus,
+        "gpu": prediction.machine.gpu,
+        "parameters": prediction.num_parameters,
+        "train": {name: getattr(prediction.config.train, name) for name in FIELDS},
+        "accumulation": prediction.batch_plan.accumulation,
+        "memory_gib": {**prediction.memory_gib, "total": sum(prediction.memory_gib.values())},
+        "start_gib": prediction.start_gib,
+        "limit_gib": prediction.machine.limit_gib,
+        "fits": prediction.fits,
+        "host_gib_per_node": prediction.host_gib,
         "step_s": speed.step_s,
         "network_s": speed.network_s,
         "offload_s": speed.offload_s,
         "tokens_per_s": speed.tokens_per_s,
         "assumed_mfu": speed.mfu,
         "reached_mfu": speed.reached_mfu,
-        "gpu_hours": found.gpu_hours,
-        "overrides": overrides_of(found),
+        "gpu_hours": prediction.gpu_hours,
+        "overrides": overrides_of(prediction),
     }
 
 
-def _as_it_is(config: RunConfig, machine: Machine) -> tuple[Forecast | None, str]:
+def _configured(config: RunConfig, machine: Machine) -> tuple[Forecast | None, str]:
     try:
         return forecast(config, machine), ""
     except ConfigurationError as error:
         return None, str(error)
 
 
-def _show(shown: Console, columns: dict[str, Forecast]) -> None:
+def _show(output: Console, columns: dict[str, Forecast]) -> None:
     first = next(iter(columns.values()))
     machine, train = first.machine, first.config.train
     say(
-        shown,
+        output,
         f"{first.config.recipe}, {first.num_parameters / 1e9:.2f}B parameters, {train.dtype}, {first.config.optim.name}, "
         f"{train.steps:,} steps of {train.global_batch}\n"
         f"{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
@@ -97,53 +97,53 @@ def _show(shown: Console, columns: dict[str, Forecast]) -> None:
     listing.add_column("")
     for name in columns:
         listing.add_column(name, justify="right")
-    rows = [_column(found) for found in columns.values()]
+    rows = [_column(item) for item in columns.values()]
     for label in rows[0]:
         style = "bold" if label.startswith("needs") else ""
         listing.add_row(label, *(row[label] for row in rows), style=style)
-    shown.print(listing)
+    output.print(listing)
 
 
-def _column(found: Forecast) -> dict[str, str]:
-    train, speed = found.config.train, found.speed
+def _column(prediction: Forecast) -> dict[str, str]:
+    train, speed = prediction.config.train, prediction.speed
     return {
-        "micro-batch x accumulation": f"{found.batch_plan.micro_batch} x {found.batch_plan.accumulation}",
+        "micro-batch x accumulation": f"{prediction.batch_plan.micro_batch} x {prediction.batch_plan.accumulation}",
         "ZeRO stage": str(train.zero_stage),
-        "processes that share experts": str(train.expert_parallel),
+        "expert-parallel processes": str(train.expert_parallel),
         "activations recomputed": "yes" if train.gradient_checkpointing else "no",
         "optimiser offloaded": "no" if train.offload == "none" else "yes",
-        **{f"{kind}, GiB a GPU": f"{size:.1f}" for kind, size in found.memory_gib.items()},
-        "while it starts, GiB a GPU": f"{found.start_gib:.1f}",
-        "needs, GiB a GPU": f"{found.total_gib:.1f}" + ("" if found.fits else " (does not fit)"),
-        "host, GiB a machine: to start": f"{found.host_gib['start']:,.0f}",
-        "host, GiB a machine: training": f"{found.host_gib['training']:,.0f}",
-        "seconds a step": f"{speed.step_s:.2f}",
-        "of them network, offloading": f"{speed.network_s:.2f}, {speed.offload_s:.2f}",
+        **{f"{kind}, GiB per GPU": f"{size:.1f}" for kind, size in prediction.memory_gib.items()},
+        "at start, GiB per GPU": f"{prediction.start_gib:.1f}",
+        "needs, GiB per GPU": f"{prediction.total_gib:.1f}" + ("" if prediction.fits else " (does not fit)"),
+        "host, GiB per machine: at start": f"{prediction.host_gib['start']:,.0f}",
+        "host, GiB per machine: training": f"{prediction.host_gib['training']:,.0f}",
+        "seconds per step": f"{speed.step_s:.2f}",
+        "of which network, offloading": f"{speed.network_s:.2f}, {speed.offload_s:.2f}",
         "tokens/s": f"{speed.tokens_per_s:,.0f}",
         "MFU": f"{speed.reached_mfu:.0%}",
-        "GPU-hours": f"{found.gpu_hours:,.0f}",
-        "days": f"{found.gpu_hours / found.machine.gpus / 24:,.1f}",
+        "GPU-hours": f"{prediction.gpu_hours:,.0f}",
+        "days": f"{prediction.gpu_hours / prediction.machine.gpus / 24:,.1f}",
     }
 
 
-def _tell_host(shown: Console, found: Forecast) -> None:
-    """Warn where a machine of the pools has less memory than its processes need."""
+def _print_host(output: Console, prediction: Forecast) -> None:
+    """Warn if a machine of the pools has less memory than its processes need."""
     sizes = {
-        pool["memory"] for pool in pools_table().values() if pool.get("gpu") == found.machine.gpu and pool.get("gpus") == 8
+        pool["memory"] for pool in pools_table().values() if pool.get("gpu") == prediction.machine.gpu and pool.get("gpus") == 8
     }
-    needed = max(found.host_gib.values())
+    needed = max(prediction.host_gib.values())
     for size in sizes:
         if needed > float(size[:-2]) * HOST_UNITS[size[-2:]]:
             say(
-                shown,
-                f"\na machine's processes need {needed:,.0f} GiB of host memory, and the table of node pools has {size}",
+                output,
+                f"\na machine's processes need {needed:,.0f} GiB of host memory, but a machine of the node pools has {size}",
             )
 
 
-def _tell_assumptions(shown: Console, found: Forecast) -> None:
-    given = "as given" if found.machine.mfu else "assumed for its class"
+def _print_assumptions(output: Console, prediction: Forecast) -> None:
+    origin = "as given" if prediction.machine.mfu else "assumed for its class"
     say(
-        shown,
-        f"\nassumed: full sequences; MFU {found.speed.mfu:.0%} while computing ({given});\n"
+        output,
+        f"\nassumed: full sequences; MFU {prediction.speed.mfu:.0%} while computing ({origin});\n"
         f"networks of common cloud machines ({page(PLAN)})",
     )

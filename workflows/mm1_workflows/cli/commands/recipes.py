@@ -1,4 +1,4 @@
-"""``mm1 recipes``: what can be trained by name."""
+"""``mm1 recipes``: list the recipes of training runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mm1_workflows.cli.output import console, plain, say, table
 class Command:
     """``mm1 recipes``."""
 
-    name: Annotated[str, Arg(value_name="recipe", help="One recipe: its whole configuration [default: list all].")] = ""
+    name: Annotated[str, Arg(value_name="recipe", help="Recipe whose configuration to print [default: list all].")] = ""
 
     def __call__(self) -> int:
         """List recipes, or print one as JSON."""
-        shown = console()
+        output = console()
         if self.name:
-            say(shown, registry.get(self.name).model_dump_json(indent=2))
+            say(output, registry.get(self.name).model_dump_json(indent=2))
             return 0
-        listing = table("recipe", "stage", "steps", "sequences per step", "what it is")
+        listing = table("recipe", "stage", "steps", "sequences per step", "description")
         for name in registry.names():
             config = registry.get(name)
             listing.add_row(
                 name, config.stage, str(config.train.steps), str(config.train.global_batch), plain(registry.describe(name))
             )
-        shown.print(listing)
-        say(shown, "\none in full: mm1 recipes NAME; change a field: -p overrides=train.steps=20")
+        output.print(listing)
+        say(output, "\nconfiguration of a recipe: mm1 recipes NAME; override of a field: -p overrides=train.steps=20")
         return 0

@@ -1,8 +1,8 @@
-"""``mm1 retry``: a run that failed or was stopped, once more.
+"""``mm1 retry``: retry a run that failed or was stopped.
 
-It becomes a new workflow of the same spec: the step cache makes the finished steps free, training goes on from its last
-checkpoint, and the old run stays as it was. Argo's own retry changes the old workflow in place and exists in Argo Server only;
-this way is the same on both.
+It creates a new workflow with the same spec. Finished steps come from the step cache, training resumes from its last
+checkpoint, and the old run does not change. Argo's own retry changes the old workflow and only exists in Argo Server; this
+command is the same with both transports.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mm1_workflows.cluster.transport.connect import connect
 
 RETRY_OF = "mm1.dev/retry-of"
 SUFFIX_LENGTH = 5
-OURS = ("app.kubernetes.io/", "mm1.dev/")
-"""Labels and annotations that the new workflow takes over; the rest is the engine's account of the old one."""
+KEPT_PREFIXES = ("app.kubernetes.io/", "mm1.dev/")
+"""Prefixes of labels and annotations that are copied to the new workflow; the others belong to the old run."""
 
 
-@command(name="retry", help="Run a failed run again as a new one; the cache makes its finished steps free.")
+@command(name="retry", help="Retry a failed run as a new one, with finished steps from the cache.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 retry``."""
@@ -37,16 +37,19 @@ class Command(ClusterOptions):
     logs: LogsArg = False
 
     def __call__(self) -> int:
-        """Submit a finished run's spec again."""
+        """Submit the spec of a finished run again."""
         transport = connect(self)
         old = transport.get(self.name)
-        made = transport.create(again(old))
+        created = transport.create(again(old))
         output = console()
-        say(output, f"{made.name} submitted, namespace {made.namespace}: {self.name} once more, finished steps from the cache")
+        say(
+            output,
+            f"{created.name} submitted, namespace {created.namespace}: a retry of {self.name} (finished steps from the cache)",
+        )
         if not (self.watch or self.logs):
-            say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
+            say(output, f"follow it with `mm1 watch {created.name} {transport.options}`")
             return 0
-        return _follow(transport, made.name, self)
+        return _follow(transport, created.name, self)
 
 
 def _follow(transport: Transport, name: str, command: Command) -> int:
@@ -56,33 +59,33 @@ def _follow(transport: Transport, name: str, command: Command) -> int:
 
 
 def again(old: Document) -> Document:
-    """The workflow that repeats another one.
+    """Return the workflow that retries another one.
 
     Raises:
-        ConfigurationError: it still runs, or there is nothing to repeat.
+        ConfigurationError: it is still running, or has succeeded.
     """
     metadata = old["metadata"]
     name = str(metadata["name"])
     if not finished(old):
-        raise ConfigurationError(f"{name} is {phase_of(old).lower()}: wait for its end, or `mm1 stop {name}` first")
+        raise ConfigurationError(f"{name} is {phase_of(old).lower()}: wait for it to end, or stop it with `mm1 stop {name}`")
     if phase_of(old) == "Succeeded":
-        raise ConfigurationError(f"{name} succeeded: there is nothing to try again; submit the file for another run")
+        raise ConfigurationError(f"{name} succeeded, so there is nothing to retry; submit the file for another run")
     spec = {key: value for key, value in old["spec"].items() if key not in ("shutdown", "suspend")}
-    annotations = _ours(metadata.get("annotations")) | {RETRY_OF: name}
+    annotations = _kept(metadata.get("annotations")) | {RETRY_OF: name}
     return {
         "apiVersion": ARGO,
         "kind": "Workflow",
         "metadata": {
             "generateName": _stem(metadata),
-            "labels": _ours(metadata.get("labels")),
+            "labels": _kept(metadata.get("labels")),
             "annotations": {key: value for key, value in annotations.items() if key != KEY_ANNOTATION},
         },
         "spec": spec,
     }
 
 
-def _ours(values: Any) -> dict[str, str]:
-    return {key: value for key, value in (values or {}).items() if key.startswith(OURS)}
+def _kept(values: Any) -> dict[str, str]:
+    return {key: value for key, value in (values or {}).items() if key.startswith(KEPT_PREFIXES)}
 
 
 def _stem(metadata: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``mm1 run``: a workflow on this machine."""
+"""``mm1 run``: run a workflow on this machine."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Command:
 
     file: FileArg
     parameters: ParameterArg = field(default_factory=list)
-    run: Annotated[str, Arg(long="--run", value_name="NAME", help="Name of the run; the same name continues it.")] = ""
+    run: Annotated[str, Arg(long="--run", value_name="NAME", help="Name of the run; the same name resumes it.")] = ""
     store: StoreArg = DEFAULT_STORE
     folder: FolderArg = Path("runs")
     profile: ProfileArg = "default"
-    cores: Annotated[int, count_option("Cores that tasks may share [default: all].", least=0)] = 0
-    list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters, and run nothing.")] = False
-    no_cache: Annotated[bool, Arg(long=True, help="Do the work of every step even if its outcome is known.")] = False
+    cores: Annotated[int, count_option("Cores shared by all tasks [default: all].", least=0)] = 0
+    list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters without running it.")] = False
+    no_cache: Annotated[bool, Arg(long=True, help="Run every step even if its result is cached.")] = False
 
     def __call__(self) -> int:
-        """Run a workflow; the exit code is the outcome class of the step that failed."""
+        """Run a workflow; the exit code is that of the failed step's outcome class."""
         loaded = load(self.file, self.profile)
         workflow = _with_store(read_workflow(loaded.document), self.store)
         if self.list:
-            say(console(), described(workflow))
+            say(console(), describe(workflow))
             return 0
         given = parameters.parse(self.parameters)
         check_braces(given)
@@ -84,30 +84,30 @@ class Command:
 
 
 def _with_store(workflow: Graph, store: str) -> Graph:
-    """The workflow with the store of this machine as the default, in place of the profile's."""
+    """Make this machine's store the default, in place of the profile's."""
     if "store" not in workflow.parameters:
         return workflow
     parameter = replace(workflow.parameters["store"], value=store)
     return replace(workflow, parameters=workflow.parameters | {"store": parameter})
 
 
-def described(workflow: Graph) -> str:
-    """Steps and parameters of a workflow, for a person."""
+def describe(workflow: Graph) -> str:
+    """Describe the steps and parameters of a workflow."""
     width = max(map(len, workflow.tasks))
     lines = [f"steps of {workflow.name}:"]
     for name, task in workflow.tasks.items():
         after = f"after {', '.join(task.depends)}" if task.depends else "first"
         lines.append(f"  {name:<{width}}  {after}")
     if workflow.on_exit:
-        lines.append(f"  {workflow.on_exit.name:<{width}}  at the end, whatever happens")
+        lines.append(f"  {workflow.on_exit.name:<{width}}  at exit, always")
     return "\n".join([*lines, "parameters (-p name=value):", *parameters.listing(workflow)])
 
 
 def continue_command(command: Command, name: str) -> str:
-    """The exact command that continues a run."""
-    words = ["mm1", "run", command.file, "--run", name]
-    for given in command.parameters:
-        words += ["-p", given]
+    """Return the command that resumes a run."""
+    argv = ["mm1", "run", command.file, "--run", name]
+    for item in command.parameters:
+        argv += ["-p", item]
     defaults = Command(file=command.file)
     for flag, value, default in (
         ("--store", command.store, defaults.store),
@@ -115,15 +115,15 @@ def continue_command(command: Command, name: str) -> str:
         ("--profile", command.profile, defaults.profile),
         ("--cores", str(command.cores), str(defaults.cores)),
     ):
-        words += [flag, value] if value != default else []
-    return shlex.join(words)
+        argv += [flag, value] if value != default else []
+    return shlex.join(argv)
 
 
 def _summary(result: RunResult, command: Command, name: str, workflow: Graph, seconds: float) -> str:
-    """The last lines: how the run ended, where its results and logs are, and how to continue it."""
+    """Format the last lines: how the run ended, where its results and logs are, and how to resume it."""
     spent = duration(seconds)
     if result.status == "Stopped":
-        lines = [f"{workflow.name} was stopped after {spent}; what is finished is kept. It continues with:"]
+        lines = [f"{workflow.name} was stopped after {spent}; finished steps are kept. Resume it with:"]
         lines.append(f"  {continue_command(command, name)}")
     elif result.failed:
         lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, command, name)]
@@ -140,14 +140,14 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
 
 
 def _failure(failed: Instance, command: Command, name: str) -> list[str]:
-    """Which task failed, why, where its log is, and how to continue."""
+    """Format the failed task, the cause, its log, and how to resume."""
     outcome, message = failed.ending.outcome, failed.ending.message
-    once_fixed = "once fixed, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
+    condition = "after fixing it, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
     return [
-        f"  step  {failed.label} ({outcome.label}, exit {int(outcome)})",
+        f"  step  {failed.label} ({outcome.label}, exit code {int(outcome)})",
         "  why   " + message.replace("\n", "\n        "),
         f"  log   {command.folder / name / failed.key / 'log.txt'}",
-        f"  {once_fixed}continue with:",
+        f"  {condition}resume with:",
         f"    {continue_command(command, name)}",
     ]
 

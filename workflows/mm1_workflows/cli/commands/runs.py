@@ -1,4 +1,4 @@
-"""``mm1 runs``: what ran, and how it went."""
+"""``mm1 runs``: list runs and their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mm1_workflows.display.view import State, TaskView, reason
 
 STATES = ("done", "failed", "running")
 RECORD_STATES = {"done": State.DONE, "cached": State.CACHED, "failed": State.FAILED, "unfinished": State.RUNNING}
-"""State of a record -> state; whether a task that left no end still runs is not known here."""
+"""State of a record -> state of a task; an unfinished record may belong to a task that is no longer running."""
 
 
 @command(name="runs", help="List runs with state, duration and cache hits.")
@@ -26,21 +26,21 @@ RECORD_STATES = {"done": State.DONE, "cached": State.CACHED, "failed": State.FAI
 class Command(ClusterOptions):
     """``mm1 runs``."""
 
-    run: Annotated[str, Arg(value_name="run", help="One run: its tasks [default: all runs].")] = ""
+    run: Annotated[str, Arg(value_name="run", help="Run whose tasks to list [default: list all runs].")] = ""
     store: StoreArg = DEFAULT_STORE
-    cluster: Annotated[
-        bool, Arg(long=True, help="The runs of a cluster's namespace, as Argo knows them, not those of the store.")
-    ] = False
+    cluster: Annotated[bool, Arg(long=True, help="List the runs in a cluster's namespace instead of those in the store.")] = (
+        False
+    )
     state: Annotated[
         str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running (or waiting, on a cluster).")
     ] = ""
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
     ] = ""
-    limit: Annotated[int, count_option("At most so many, newest first.", least=1)] = 20
+    limit: Annotated[int, count_option("Maximum number of runs, newest first.", least=1)] = 20
 
     def __call__(self) -> int:
-        """List runs, or the tasks of one."""
+        """List runs, or the tasks of a run."""
         if self.cluster:
             from mm1_workflows.cli.commands import cluster_runs
 
@@ -48,14 +48,14 @@ class Command(ClusterOptions):
                 return cluster_runs.list_tasks(self, self.run)
             return cluster_runs.list_runs(self, self.state, parse_since(self.since), self.limit)
         if self.server or self.context or self.namespace:
-            raise ConfigurationError("--server, --context and -n are about a cluster: add --cluster")
+            raise ConfigurationError("--server, --context and -n require --cluster")
         output = console()
         store = existing_store(self.store)
         if self.run:
             output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
             return 0
         if self.state and self.state not in STATES:
-            raise ConfigurationError(f"--state {self.state!r}: one of {', '.join(STATES)}")
+            raise ConfigurationError(f"--state: expected one of {', '.join(STATES)}, got {self.state!r}")
         since = parse_since(self.since)
         runs = readable_runs(store)
         chosen = [run for run in runs if self.state in ("", run.state) and (since is None or run.started >= since)]
@@ -69,7 +69,7 @@ class Command(ClusterOptions):
             listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
         output.print(listing)
         if len(chosen) > self.limit:
-            say(output, f"and {len(chosen) - self.limit} older ones: --limit {len(chosen)}")
+            say(output, f"and {len(chosen) - self.limit} older runs: set --limit {len(chosen)}")
         return 0
 
 

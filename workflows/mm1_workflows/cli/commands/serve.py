@@ -1,4 +1,4 @@
-"""``mm1 serve``: the newest deployed model, or a given one, behind an OpenAI-compatible API."""
+"""``mm1 serve``: serve the newest deployed model, or a given one, with an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Command:
     port: Annotated[int, count_option("Port to listen on.", least=0, most=65535)] = 8000
 
     def __call__(self) -> int:
-        """Replace this process by the server."""
+        """Replace this process with the server."""
         store = existing_store(self.store)
         model = self.model or newest_deployment(store)
         argv = [sys.executable, "-m", "mm1.serve", "--model", model, "--store", store.uri]
         argv += ["--host", self.host, "--port", str(self.port)]
         sys.stdout.flush()
-        os.execv(argv[0], argv)  # signals and the exit code are then the server's own
+        os.execv(argv[0], argv)  # the server then handles signals and sets the exit code
 
 
 def newest_deployment(store: Store) -> str:
-    """The manifest of the newest run that deployed a model.
+    """Return the manifest of the newest deployment.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: no model has been deployed.
     """
     for run in readable_runs(store):
         for record in reversed(run.tasks.values()):
             if record.step == "deploy" and str(record.outputs.get("deployed")).lower() == "true":
                 return record.manifest
     raise ConfigurationError(
-        f"store {store.uri}: no run has deployed a model yet: mm1 run workflows/full.py, or name a manifest or a folder"
+        f"store {store.uri}: no run has deployed a model yet: run mm1 run workflows/full.py, or give a manifest or a folder"
     )

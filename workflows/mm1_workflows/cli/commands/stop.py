@@ -1,7 +1,7 @@
-"""``mm1 stop``: end a run on a cluster so that nothing of it is left but the workflow itself, which says what happened.
+"""``mm1 stop``: stop a run on a cluster and delete its pods and JobSets; the workflow object is kept.
 
-Argo ends the pods (SIGTERM, then the grace period), the supervisors remove their JobSets. What is still there afterwards is
-removed here; Argo Server shows neither pods nor JobSets, and the command says so.
+Argo terminates the pods (SIGTERM, then the grace period), and the supervisors delete their JobSets. This command deletes the
+remaining ones. Argo Server does not provide pods and JobSets; in this case the command prints how to check them.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
 POLL_S = 1.0
 
 
-@command(name="stop", help="End a run on a cluster; its pods and JobSets are removed.")
+@command(name="stop", help="Stop a run on a cluster and delete its pods and JobSets.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 stop``."""
 
     name: RunArg
-    now: Annotated[bool, Arg(long=True, help="Without its exit task (the report).")] = False
-    timeout: Annotated[int, count_option("How long its pods may take to end.", least=0, value_name="SECONDS")] = 300
+    now: Annotated[bool, Arg(long=True, help="Do not run its exit task (the report).")] = False
+    timeout: Annotated[int, count_option("Seconds to wait for its pods to end.", least=0, value_name="SECONDS")] = 300
 
     def __call__(self) -> int:
-        """Stop a run, wait for its end, and remove what it leaves."""
+        """Stop a run, wait for its end, and delete its remaining objects."""
         output = console()
         transport = connect(self)
         patience = Patience(tell=lambda text: say(output, text))
         name = self.name
         workflow = patience.ask(lambda: transport.get(name))
         if finished(workflow):
-            say(output, f"{name} is over already")
+            say(output, f"{name} has already ended")
         else:
             patience.ask(lambda: transport.shut_down(name, "Terminate" if self.now else "Stop"))
-            farewell = not self.now and "onExit" in workflow["spec"]
-            say(output, f"{name} is being stopped" + ("; its exit task still runs" if farewell else ""))
+            runs_exit_task = not self.now and "onExit" in workflow["spec"]
+            say(output, f"stopping {name}" + ("; its exit task still runs" if runs_exit_task else ""))
             _wait(lambda: finished(patience.ask(lambda: transport.get(name))), self.timeout, f"{name} has not ended", patience)
         if not isinstance(transport, KubernetesTransport):
-            rest = f"`kubectl get pods -l {WORKFLOW_LABEL}={name}`"
-            say(output, f"{name} is stopped; Argo Server does not show pods: see with {rest} whether any are left")
+            list_pods = f"`kubectl get pods -l {WORKFLOW_LABEL}={name}`"
+            say(output, f"stopped {name}; Argo Server does not provide pods: check for remaining ones with {list_pods}")
             return 0
         _clear(transport, name, self.timeout, patience)
-        say(output, f"{name} is stopped, nothing is left of its pods and JobSets; the workflow and its records stay")
+        say(output, f"stopped {name} and deleted its pods and JobSets; the workflow and its records are kept")
         return 0
 
 
 def _clear(transport: KubernetesTransport, name: str, timeout_s: float, patience: Patience) -> None:
-    """Wait for the pods to end (supervisors remove their JobSets while they do), then remove what is left."""
+    """Wait for the pods to end (supervisors delete their JobSets meanwhile), then delete the remaining objects."""
     _wait(lambda: not _living(transport, name, patience), timeout_s, f"pods of {name} have not ended", patience)
     for jobset in _jobsets(transport, name, patience):
         _remove(transport, JOBSET, "jobsets", jobset, patience)
     for pod in _pods(transport, name, patience):
         _remove(transport, "v1", "pods", pod["metadata"]["name"], patience)
     gone = lambda: not _pods(transport, name, patience) and not _jobsets(transport, name, patience)  # noqa: E731
-    _wait(gone, timeout_s, f"pods or JobSets of {name} are still there", patience)
+    _wait(gone, timeout_s, f"pods or JobSets of {name} still exist", patience)
 
 
 def _remove(transport: KubernetesTransport, group_version: str, plural: str, name: str, patience: Patience) -> None:
@@ -75,14 +75,14 @@ def _remove(transport: KubernetesTransport, group_version: str, plural: str, nam
 
 def _pods(transport: KubernetesTransport, name: str, patience: Patience) -> list[dict]:
     def read() -> list[dict]:
-        ours = transport.objects("v1", "pods", f"{WORKFLOW_LABEL}={name}")
-        return ours + transport.objects("v1", "pods", f"{RUN_LABEL}={name}")
+        step_pods = transport.objects("v1", "pods", f"{WORKFLOW_LABEL}={name}")
+        return step_pods + transport.objects("v1", "pods", f"{RUN_LABEL}={name}")
 
     return patience.ask(read)
 
 
 def _living(transport: KubernetesTransport, name: str, patience: Patience) -> bool:
-    """Whether step pods still run (ranks end with their JobSet)."""
+    """Whether step pods are still running (ranks end with their JobSet)."""
     pods = patience.ask(lambda: transport.objects("v1", "pods", f"{WORKFLOW_LABEL}={name}"))
     return any(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in pods)
 
@@ -103,4 +103,6 @@ def _try(done: Callable[[], bool], seconds: float) -> bool:
 
 def _wait(done: Callable[[], bool], seconds: float, complaint: str, patience: Patience) -> None:
     if not _try(done, seconds):
-        raise NetworkError(f"{complaint} after {seconds:.0f} s: does the workflow controller run? Run the same command again")
+        raise NetworkError(
+            f"{complaint} after {seconds:.0f} s: check that the workflow controller is running, and run the same command again"
+        )

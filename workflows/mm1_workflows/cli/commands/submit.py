@@ -23,10 +23,10 @@ from mm1_workflows.rules.reading import read_workflow
 from mm1_workflows.rules.values import check_braces, check_values
 
 TEMPLATE = "template/"
-"""Prefix of a target that is a WorkflowTemplate of the cluster."""
+"""Prefix of a target that is a WorkflowTemplate on the cluster."""
 
 
-@command(name="submit", help="Send a workflow to a cluster.")
+@command(name="submit", help="Submit a workflow to a cluster.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 submit`` and ``hera submit``."""
@@ -35,26 +35,26 @@ class Command(ClusterOptions):
         str,
         Arg(
             value_name="file",
-            help="A workflow: file.py, file.py:object, a YAML file, mm1:NAME, or template/NAME of the cluster.",
+            help="Workflow: file.py, file.py:object, a YAML file, mm1:NAME, or template/NAME on the cluster.",
             completion=complete_workflow,
         ),
     ]
     parameters: ParameterArg = field(default_factory=list)
     profile: ProfileArg = "default"
     dry_run: Annotated[
-        str, Arg(long=True, value_name="client|server", help="client: print the object; server: let the cluster check it.")
+        str, Arg(long=True, value_name="client|server", help="client: print the object; server: validate it on the cluster.")
     ] = ""
     watch: WatchArg = False
     logs: LogsArg = False
     idempotency_key: Annotated[
         str,
-        Arg(long=True, value_name="TEXT", help="The same key makes one workflow, however often it is sent."),
+        Arg(long=True, value_name="TEXT", help="Create only one workflow for submissions with the same key."),
     ] = ""
 
     def __call__(self) -> int:
-        """Check everything that can be checked here, then print, let the server check, or create."""
+        """Check the workflow, then print it, validate it on the server, or create it."""
         if self.dry_run not in ("", "client", "server"):
-            raise ConfigurationError(f"--dry-run {self.dry_run!r}: client or server")
+            raise ConfigurationError(f"--dry-run: expected client or server, got {self.dry_run!r}")
         transport: Transport | None = None
         if self.file.startswith(TEMPLATE):
             transport = _connect(self)
@@ -70,29 +70,29 @@ class Command(ClusterOptions):
 
 
 def send(transport: Transport, document: Document, command: Command) -> int:
-    """Create the workflow, and follow it with ``--watch`` or ``--logs``."""
+    """Create the workflow and, with ``--watch`` or ``--logs``, follow it."""
     from mm1_workflows.cli.output import console, say  # rich: not for a dry run on the client
 
     output = console()
-    made = transport.create(document, dry_run=command.dry_run == "server")
+    result = transport.create(document, dry_run=command.dry_run == "server")
     if command.dry_run:
-        say(output, f"the cluster accepts {name_of(document)} in namespace {made.namespace}")
+        say(output, f"the cluster accepts {name_of(document)} in namespace {result.namespace}")
         return 0
-    verb = "submitted" if made.created else "was submitted before"
-    say(output, f"{made.name} {verb}, namespace {made.namespace}")
+    verb = "submitted" if result.created else "was already submitted"
+    say(output, f"{result.name} {verb}, namespace {result.namespace}")
     if not (command.watch or command.logs):
-        say(output, f"follow it with `mm1 watch {made.name} {transport.options}`")
+        say(output, f"follow it with `mm1 watch {result.name} {transport.options}`")
         return 0
     from mm1_workflows.cluster.following.follow import follow
 
-    return follow(transport, made.name, output, watch=command.watch, logs=command.logs)
+    return follow(transport, result.name, output, watch=command.watch, logs=command.logs)
 
 
 def from_file(command: Command) -> Document:
-    """The object that is sent: built, inside the subset, with checked parameters.
+    """Return the object to submit, after checking it and its parameters.
 
     Raises:
-        ConfigurationError: anything that is wrong with it.
+        ConfigurationError: the workflow or a parameter is invalid.
     """
     loaded = load(command.file, command.profile)
     workflow = read_workflow(loaded.document)
@@ -105,17 +105,17 @@ def from_file(command: Command) -> Document:
 
 
 def from_template(transport: Transport, name: str, given: list[str]) -> Document:
-    """A workflow that runs a WorkflowTemplate of the cluster, with parameters checked against that template.
+    """Return a workflow that runs a WorkflowTemplate of the cluster, after checking its parameters.
 
     Raises:
-        ConfigurationError: there is no such template, or a parameter is wrong.
+        ConfigurationError: there is no such template, or a parameter is invalid.
     """
     from mm1_workflows.rules.finding import PolicyError
 
     template = without_nulls(transport.template(name))
     try:
         workflow = read_workflow(template)
-    except PolicyError:  # somebody else's template may use more of Argo than we read: names are checked, types are not
+    except PolicyError:  # another project's template may be outside the subset: only names are checked, not types
         workflow = _names_only(template)
     chosen = parameters.parse(given)
     check_braces(chosen)

@@ -1,4 +1,4 @@
-"""``mm1 watch``: a run on a cluster, followed to its end."""
+"""``mm1 watch``: follow a run on a cluster to completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mm1_workflows.cluster.following.follow import follow
 from mm1_workflows.cluster.transport.connect import connect
 
 
-@command(name="watch", help="Follow a run on a cluster to its end; Ctrl-C leaves it running.")
+@command(name="watch", help="Follow a run on a cluster to completion; Ctrl-C leaves it running.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 watch``."""
@@ -22,7 +22,7 @@ class Command(ClusterOptions):
     logs: Annotated[bool, Arg(long=True, help="Also show its logs.")] = False
 
     def __call__(self) -> int:
-        """Follow a run; the exit code is its outcome class."""
+        """Follow a run; the exit code is that of its outcome class."""
         transport = connect(self)
         transport.get(self.name)
         return follow(transport, self.name, console(), watch=True, logs=self.logs)

@@ -1,4 +1,4 @@
-r"""Following a run on a cluster to its end: the one loop behind ``--watch``, ``--logs``, ``mm1 watch`` and ``mm1 logs``.
+r"""Following a run on a cluster to completion: the loop of ``--watch``, ``--logs``, ``mm1 watch`` and ``mm1 logs``.
 
 ::
 
@@ -7,7 +7,7 @@ r"""Following a run on a cluster to its end: the one loop behind ``--watch``, ``
           \--> readers of the pods' logs --lines-/
           \--> outcome class (the exit code)
 
-The loop asks every second; it survives servers that are restarted, and ends a run whose image cannot be pulled.
+The loop polls every second. It survives restarts of servers, and stops a run whose image cannot be pulled.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from mm1_workflows.display.screen import Display, LogDisplay, choose
 
 POLL_S = 1.0
 TRAINING_EVERY = 3
-"""Pods and queues of training are looked at every so many polls."""
+"""Number of polls of the workflow per poll of the training's pods and queues."""
 IMAGE_S = 60.0
-"""How long a pod may wait for something that has to be corrected before the run is ended."""
+"""Seconds after which a run is stopped if one of its pods cannot start without a fix."""
 EXIT_S = 30.0
-"""How long a run that is ended for it may take for its exit task."""
+"""Seconds for the exit task of such a run."""
 
 
 class Following:
-    """Follows one run."""
+    """Follows a run."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Following:
         """Prepare to follow.
 
         Args:
-            transport: the way to the cluster.
-            name: of the run.
-            display: gets tasks, logs and remarks.
-            logs: whether logs are read.
-            task: only this task's logs; empty for all.
-            poll_s: seconds between two looks at the run.
-            image_s: how long a pod may wait for something that has to be corrected.
+            transport: the connection to the cluster.
+            name: name of the run.
+            display: display for tasks, logs and notes.
+            logs: whether to read logs.
+            task: only read the logs of this task; empty for all.
+            poll_s: polling interval in seconds.
+            image_s: seconds after which a run is stopped if one of its pods cannot start without a fix.
         """
         self.transport, self.name, self.display = transport, name, display
         self.poll_s, self.image_s = poll_s, image_s
@@ -72,16 +72,16 @@ class Following:
         self.trainings = Trainings(transport, name)
         self.training = Training()
         self.stuck: dict[str, tuple[float, str]] = {}
-        """Task that waits for a correction -> since when, and its first reason."""
+        """Task that cannot start without a fix -> time since then, and the first reason."""
         self.polls = 0
 
     def to_the_end(self) -> Ending:
-        """Follow until the run is over.
+        """Follow until the run has ended.
 
         Raises:
             NetworkError: the cluster did not answer for too long.
-            ConfigurationError: there is no such run, or it may not be read.
-            Preempted: somebody removed the run.
+            ConfigurationError: there is no such run, or the account may not read it.
+            Preempted: the run was deleted.
         """
         while True:
             workflow, tasks = self._look()
@@ -98,7 +98,7 @@ class Following:
         except NotFound:
             if not self.patience.answered:
                 raise
-            raise Preempted(f"{self.name}: somebody removed the run while it was followed") from None
+            raise Preempted(f"{self.name}: the run was deleted") from None
         if self.polls % TRAINING_EVERY == 0:
             self._look_at_training()
         self.polls += 1
@@ -113,12 +113,12 @@ class Following:
         try:
             self.training = self.trainings.read()
         except NetworkError:
-            return  # the last state stands; the next question for the workflow waits for the server
+            return  # keep the last state; the next request for the workflow waits for the server
 
     def _steady(self, tasks: Iterable[FollowedTask]) -> list[FollowedTask]:
-        """The tasks, with the first reason for as long as one waits for a correction.
+        """Return the tasks; those that cannot start without a fix keep their first reason.
 
-        The kubelet alternates between pulling an image and backing off; only the former says what is wrong.
+        The kubelet alternates between ErrImagePull and ImagePullBackOff; only ErrImagePull has the cause.
         """
         tasks, now = list(tasks), time.monotonic()
         stuck = [task for task in tasks if not task.over and needs_fix(task.message)]
@@ -126,7 +126,7 @@ class Following:
         return [replace(task, message=self.stuck[task.name][1]) if task.name in self.stuck else task for task in tasks]
 
     def _stuck_for_too_long(self, tasks: list[FollowedTask]) -> FollowedTask | None:
-        """A task whose own pod has waited too long (a supervisor ends its training by itself)."""
+        """Return a task whose pod has waited too long (a supervisor stops its training by itself)."""
         limit = time.monotonic() - self.image_s
         waiting = [task for task in tasks if task.phase == "Pending" and task.name in self.stuck]
         return next((task for task in waiting if self.stuck[task.name][0] <= limit), None)
@@ -142,8 +142,8 @@ class Following:
             self.streams.finish(self.display.log)
 
     def _give_up(self, task: FollowedTask) -> Ending:
-        """End a run that waits for a correction; its exit task has a while to run."""
-        self.display.note(f"{task.name}: its pod could not start for {self.image_s:.0f} s; stopping the run")
+        """Stop a run that cannot start without a fix, with a time limit for its exit task."""
+        self.display.note(f"{task.name}: its pod could not start within {self.image_s:.0f} s; stopping the run")
         self.patience.ask(lambda: self.transport.shut_down(self.name, "Stop"))
         limit = time.monotonic() + EXIT_S
         strategy = "Stop"
@@ -160,7 +160,7 @@ class Following:
 
 
 def follow(transport: Transport, name: str, console: Console, *, watch: bool, logs: bool, task: str = "") -> int:
-    """Follow a run and say how it ended; Ctrl-C leaves it running.
+    """Follow a run and print its outcome; Ctrl-C detaches and leaves it running.
 
     Returns:
         The exit code: the outcome class, or 130 after Ctrl-C.
@@ -172,41 +172,41 @@ def follow(transport: Transport, name: str, console: Console, *, watch: bool, lo
         finally:
             display.close()
     except KeyboardInterrupt:
-        back = f"`mm1 watch {name} {transport.options}`"
-        display.note(f"detached: {name} goes on; come back with {back}, end it with `mm1 stop {name} {transport.options}`")
+        watch_command, stop_command = (f"`mm1 {verb} {name} {transport.options}`" for verb in ("watch", "stop"))
+        display.note(f"detached: {name} continues; watch it with {watch_command}, stop it with {stop_command}")
         return 130
     display.note(farewell(name, ending, transport.options))
     return int(ending.outcome)
 
 
 def farewell(name: str, ending: Ending, options: str) -> str:
-    """The last lines: how the run ended (``where`` is the task), and what to do next."""
+    """Format the last lines: how the run ended (``where`` is the task), and the next commands."""
     if ending.outcome is Outcome.DONE:
         return f"{name} succeeded"
-    verb = "ended" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
+    verb = "was stopped" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
     at_task = f" at {ending.where}" if ending.where else ""
     message = f": {' '.join(ending.message.split())}" if ending.message else ""
-    lines = [f"{name} {verb}{at_task} ({ending.outcome.label}, exit {int(ending.outcome)}){message}"]
+    lines = [f"{name} {verb}{at_task} ({ending.outcome.label}, exit code {int(ending.outcome)}){message}"]
     if ending.where:
         lines.append(f"its log: `mm1 logs {name} --task '{ending.where}' {options}`")
-    return "\n".join([*lines, f"again, finished steps from the cache: `mm1 retry {name} {options}`"])
+    return "\n".join([*lines, f"retry it, with finished steps from the cache: `mm1 retry {name} {options}`"])
 
 
 def check_task(workflow: Document, task: str) -> None:
-    """Refuse a task that the run does not have.
+    """Check that the run has a task.
 
     Raises:
-        ConfigurationError: with the tasks that it has.
+        ConfigurationError: there is no such task; the message suggests another.
     """
     from mm1.config.resolve import suggest
-    from mm1_workflows.cluster.following.streams import wanted
+    from mm1_workflows.cluster.following.streams import is_selected
 
     known = [*(item.name for item in nodes.tasks_of(workflow)), *nodes.spec_tasks(workflow)]
-    if task and not any(wanted(task, name) for name in known):
+    if task and not any(is_selected(task, name) for name in known):
         raise ConfigurationError(f"run {nodes.name_of(workflow)} has no task {task!r}; {suggest(task, sorted(set(known)))}")
 
 
 def _explained(task: FollowedTask, reasons: dict[str, str]) -> FollowedTask:
-    """A supervisor that runs is not training that runs: say what it waits for."""
+    """Return a task with the reason why its training is pending, although its supervisor is running."""
     reason = reasons.get(task.name, "") if task.phase == "Running" else ""
     return replace(task, message=reason) if reason else task

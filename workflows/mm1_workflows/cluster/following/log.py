@@ -1,8 +1,8 @@
-"""One log, read to its end: nothing twice, nothing lost, however often the stream breaks.
+"""Reading a log to its end without repeated or lost lines, even if the stream breaks.
 
-Each line comes with the time at which the container wrote it. After a break the log is asked for again from a little before
-the newest line seen; what was delivered already is recognised by time stamp and text together. Time stamps may repeat, and
-neighbours may be out of order (standard output and error are two writers), so equal lines are counted, not just remembered.
+Each line has the timestamp at which the container wrote it. After a broken stream, the log is requested again from shortly
+before the newest line, and delivered lines are recognized by timestamp and text. Timestamps may repeat, and neighbouring lines
+may be out of order (standard output and error have two writers), so equal lines are counted.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from mm1.errors import ConfigurationError, NetworkError
 from mm1_workflows.cluster.transport.base import NotFound
 
 OVERLAP = timedelta(seconds=2)
-"""How far before the newest line a broken stream is taken up; servers cut times to whole seconds."""
+"""Overlap of a reopened stream with the lines already read; servers truncate times to seconds."""
 KEPT = timedelta(seconds=10)
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 10.0
 REFUSALS = 5
 
 Source = Callable[[datetime | None, bool], AbstractContextManager[Iterator[str]]]
-"""Opens the log from a time on; the second argument says whether to wait for more."""
+"""Opens the log from a time on; the second argument is whether to follow it."""
 
 
 class Seen:
-    """What was delivered of a log in its last seconds."""
+    """The lines of a log that were delivered in its last seconds."""
 
     def __init__(self) -> None:
         self.newest: datetime | None = None
@@ -37,21 +37,21 @@ class Seen:
         self._since: datetime | None = None
 
     def restart(self) -> datetime | None:
-        """Before the log is opened (again): from when on to ask for it."""
+        """Return the time from which to request the log, before it is opened or reopened."""
         self._since = (self.newest - OVERLAP).replace(microsecond=0) if self.newest else None
         since = self._since
         self._again = Counter(raw for when, raw in self._recent if since and when >= since)
         return since
 
     def take(self, raw: str) -> str | None:
-        """The text of a line that is new, or None for one that was delivered.
+        """Return the text of a new line; None if the line was delivered already.
 
         Args:
-            raw: time stamp, a blank, the text.
+            raw: timestamp, a space, and the text.
         """
         stamp, _, text = raw.partition(" ")
         when = _time(stamp)
-        if when is None:  # not from the container: an answer of the kubelet, say
+        if when is None:  # not from the container, for example an answer of the kubelet
             return raw
         if self._since and when < self._since:
             return None
@@ -73,20 +73,20 @@ def read(
     budget_s: float = 300.0,
     pause: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Deliver the lines of a log until it is over.
+    """Deliver the lines of a log until the container has ended.
 
     Args:
         source: opens the log.
-        over: whether the container has ended; asked before each reading, so that a reading after its end is complete.
-        deliver: gets each line.
-        budget_s: seconds without any success after which it gives up.
-        pause: waits so many seconds.
+        over: whether the container has ended; checked before each read, so that a read after its end is complete.
+        deliver: callback for each line.
+        budget_s: seconds without success after which it gives up.
+        pause: sleeps for the given seconds.
 
     Returns:
-        Whether anything was said.
+        Whether the log has any lines.
 
     Raises:
-        NetworkError: the log could not be opened for so long.
+        NetworkError: the log could not be opened within the budget.
     """
     seen = Seen()
     wait_s, lost_s, refusals = PAUSE_S, 0.0, 0
@@ -104,7 +104,7 @@ def read(
             if last:
                 return seen.newest is not None
             opened = True
-        except ConfigurationError as error:  # a server that starts may refuse for a moment
+        except ConfigurationError as error:  # a server may reject requests while it starts
             refusals += 1
             if last or refusals > REFUSALS:
                 deliver(f"(no log: {error})")

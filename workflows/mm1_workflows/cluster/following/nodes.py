@@ -1,7 +1,7 @@
-"""A workflow object of the cluster, read as tasks: phase, times, host, progress, attempts, message, and the pods of each.
+"""The tasks of a workflow object: phase, times, host, progress, attempts, message, and pods.
 
-Argo keeps a flat map of nodes. A task is a pod node, or a retry node whose children are the attempts; tasks that have not been
-reached have no node and are taken from the spec. Pure functions over plain data, so that both transports are read alike.
+Argo keeps a flat map of nodes. A task is a pod node, or a retry node whose children are the attempts; tasks that Argo has not
+reached have no node and are taken from the spec. Pure functions over plain data, shared by both transports.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FAILED = ("Failed", "Error")
 FINISHED = ("Succeeded", *FAILED)
 OVER = (*FINISHED, "Skipped", "Omitted")
 WAITING = "Waiting"
-"""Phase (of ours) of a task that Argo has not reached yet."""
+"""Phase of a task that Argo has not reached yet (not a phase of Argo)."""
 LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin", "Container")
 POD_NAMES_V1 = "v1"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a task."""
+    """A pod of a task."""
 
     pod: str
     phase: str
@@ -46,68 +46,68 @@ class FollowedTask:
     """A task of a run on a cluster."""
 
     name: str
-    """As in the workflow file; loops add ``(0:item)``."""
+    """Name in the workflow file; items of a loop have the suffix ``(0:item)``."""
     phase: str
     started: datetime | None = None
     finished: datetime | None = None
     progress: tuple[int, int] | None = None
-    """Done and total, when the task says how far it is."""
+    """Done and total, if the task reports progress."""
     message: str = ""
     attempts: tuple[Attempt, ...] = ()
     at_exit: bool = False
 
     @property
     def over(self) -> bool:
-        """Nothing more comes."""
+        """Whether the task has ended."""
         return self.phase in OVER
 
     @property
     def host(self) -> str:
-        """Where its latest attempt runs or ran."""
+        """Host of its latest attempt."""
         return self.attempts[-1].host if self.attempts else ""
 
     def seconds(self, now: datetime) -> float | None:
-        """How long it has taken so far, s; None before it starts."""
+        """Return the run time so far in seconds; None before it starts."""
         return max(0.0, ((self.finished or now) - self.started).total_seconds()) if self.started else None
 
 
 def name_of(workflow: Document) -> str:
-    """The workflow's name."""
+    """Return the workflow's name."""
     return str(workflow["metadata"]["name"])
 
 
 def status_of(workflow: Document) -> dict[str, Any]:
-    """The workflow's status; empty until the controller has seen it."""
+    """Return the workflow's status; empty until the controller has processed it."""
     return workflow.get("status") or {}
 
 
 def phase_of(workflow: Document) -> str:
-    """``Pending``, ``Running``, ``Succeeded``, ``Failed`` or ``Error``."""
+    """Return the phase: ``Pending``, ``Running``, ``Succeeded``, ``Failed`` or ``Error``."""
     return str(status_of(workflow).get("phase") or "Pending")
 
 
 def finished(workflow: Document) -> bool:
-    """The run is over, its exit task too."""
+    """Whether the run has ended, including its exit task."""
     return phase_of(workflow) in FINISHED
 
 
 def nodes_of(workflow: Document) -> dict[str, Node]:
-    """Node id -> node; a large map is kept compressed in the object.
+    """Return the nodes by id; the object contains a large map in compressed form.
 
     Raises:
-        ConfigurationError: the controller keeps the map in a data base, where only Argo Server reads it.
+        ConfigurationError: the controller keeps the map in a database, which only Argo Server can read.
     """
     status = status_of(workflow)
     if packed := status.get("compressedNodes"):
         nodes: dict[str, Node] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return nodes
     if status.get("offloadNodeStatusVersion") and not status.get("nodes"):
-        raise ConfigurationError(f"{name_of(workflow)}: its nodes are kept outside the object: watch it through --server")
+        raise ConfigurationError(f"{name_of(workflow)}: its node status is offloaded to a database: use --server")
     return status.get("nodes") or {}
 
 
 def tasks_of(workflow: Document) -> list[FollowedTask]:
-    """All tasks: those of the DAG in its order, then those that run at the exit."""
+    """Return all tasks: those of the DAG in its order, then those at exit."""
     nodes = nodes_of(workflow)
     order = {name: number for number, name in enumerate(spec_tasks(workflow))}
     attempts = {child for node in nodes.values() if node.get("type") == "Retry" for child in _children(node, nodes)}
@@ -118,14 +118,14 @@ def tasks_of(workflow: Document) -> list[FollowedTask]:
         tasks += [FollowedTask(name, WAITING) for name in order if name not in reached]
     last = datetime.max.replace(tzinfo=UTC)
 
-    def place(task: FollowedTask) -> tuple[Any, ...]:
+    def sort_key(task: FollowedTask) -> tuple[Any, ...]:
         return task.at_exit, order.get(_stem(task.name), len(order)), task.started or last, _numbered(task.name)
 
-    return sorted(tasks, key=place)
+    return sorted(tasks, key=sort_key)
 
 
 def spec_tasks(workflow: Document) -> list[str]:
-    """Names of the tasks of the entrypoint's DAG, each after those that it depends on where the file says so."""
+    """Return the names of the tasks in the entrypoint's DAG, in the order of the spec."""
     stored = status_of(workflow).get("storedWorkflowTemplateSpec") or {}
     spec = workflow.get("spec") or {}
     templates = {template.get("name"): template for template in spec.get("templates") or stored.get("templates") or []}
@@ -154,7 +154,7 @@ def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> FollowedTas
 
 
 def _children(node: Node, nodes: dict[str, Node]) -> list[str]:
-    """The attempts of a retry node, in order (what follows the task in the DAG may also be among its children)."""
+    """Return the attempts of a retry node, in order (its children may also include later tasks of the DAG)."""
     ids = [child for child in node.get("children") or [] if child in nodes]
     return [child for child in ids if nodes[child]["name"].startswith(f"{node['name']}(") and nodes[child].get("type") == "Pod"]
 
@@ -173,7 +173,7 @@ def _attempt(node: Node, workflow: Document) -> Attempt:
 
 
 def pod_name(node: Node, workflow: Document) -> str:
-    """The name that Argo gives the pod of a node (its rule since 3.4: workflow, template, hash of the node's name)."""
+    """Return the name of a node's pod (since Argo 3.4: workflow, template, hash of the node's name)."""
     name = name_of(workflow)
     annotations = workflow["metadata"].get("annotations") or {}
     if annotations.get("workflows.argoproj.io/pod-name-format") == POD_NAMES_V1 or node["name"] == name:
@@ -184,18 +184,18 @@ def pod_name(node: Node, workflow: Document) -> str:
 
 
 def moment(text: Any) -> datetime | None:
-    """A time of the API (RFC 3339), or None."""
+    """Parse a time of the API (RFC 3339); None if it is empty."""
     return datetime.fromisoformat(str(text)) if text else None
 
 
 def _progress(text: Any) -> tuple[int, int] | None:
-    """``N/M``; Argo gives every pod ``0/1``, which says nothing."""
+    """Parse ``N/M``; None for Argo's default ``0/1``."""
     done, _, total = str(text or "").partition("/")
     return (int(done), int(total)) if done.isdigit() and total.isdigit() and int(total) > 1 else None
 
 
 def _stem(name: str) -> str:
-    """The task in the file: without a loop's ``(0:item)``."""
+    """Return the task's name in the file, without a loop's ``(0:item)``."""
     return name.partition("(")[0]
 
 
@@ -205,7 +205,7 @@ def _numbered(name: str) -> tuple[int, str]:
 
 
 def attempts_of(workflow: Document) -> Iterator[tuple[FollowedTask, Attempt]]:
-    """Every pod of a run, with its task."""
+    """Yield every pod of a run with its task."""
     for task in tasks_of(workflow):
         for attempt in task.attempts:
             yield task, attempt

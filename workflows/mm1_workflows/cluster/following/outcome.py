@@ -1,7 +1,7 @@
-"""How a run on a cluster ended, as an outcome class: the end of the line rank -> pod -> JobSet -> supervisor -> Argo -> here.
+"""The outcome class of a run on a cluster: the last link of the chain rank -> pod -> JobSet -> supervisor -> Argo -> client.
 
-A pure function over the workflow object. The class is that of the failed step that the run failed at: the exit code of its
-last attempt where it has one, else what Argo says about the pod.
+A pure function over the workflow object. The class is that of the step that made the run fail: from the exit code of its last
+attempt if there is one, otherwise from Argo's message about the pod.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following.nodes import FAILED, Attempt, FollowedTask, finished, phase_of, status_of, tasks_of
 
 DEADLINES = ("exceeded its deadline", "longer than the specified deadline", "DeadlineExceeded", "Max duration limit exceeded")
-REFUSED = ("invalid spec", "not found", "failed to resolve", "spec.templates", "forbidden", "invalid", "admission webhook")
-"""Texts of Argo and Kubernetes about an object that will never run as it is."""
+REJECTED = ("invalid spec", "not found", "failed to resolve", "spec.templates", "forbidden", "invalid", "admission webhook")
+"""Parts of messages of Argo and Kubernetes about an object that cannot run without a change."""
 
 
 def ending_of(workflow: Document) -> Ending | None:
-    """How a run ended, and at which task (``where``); None while it runs."""
+    """Return how a run ended, and at which task (``where``); None while it is running."""
     if not finished(workflow):
         return None
     if phase_of(workflow) == "Succeeded":
         return Ending(outcome=Outcome.DONE)
     reported = str(status_of(workflow).get("message") or "")
     if shutdown := (workflow.get("spec") or {}).get("shutdown"):
-        return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a person ({shutdown})")
+        return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a user ({shutdown})")
     if failed := _failed(workflow):
         message = _last(failed).message or failed.message or reported
         return Ending(outcome=attempt_outcome(failed), message=message, where=failed.name, host=failed.host)
@@ -34,7 +34,7 @@ def ending_of(workflow: Document) -> Ending | None:
 
 
 def attempt_outcome(task: FollowedTask) -> Outcome:
-    """The outcome class of a failed task."""
+    """Return the outcome class of a failed task."""
     last = _last(task)
     message = last.message or task.message
     if needs_fix(message) or any(reason in message for reason in NOT_STARTED):
@@ -50,21 +50,21 @@ def attempt_outcome(task: FollowedTask) -> Outcome:
 
 
 def _foreign(code: int, message: str) -> Outcome:
-    """The class of other exit codes: 64 and 65 are Argo's executor, above 128 is a signal (the node or somebody killed it)."""
+    """Return the class of other exit codes: 64 and 65 are from Argo's executor, codes above 128 mean a signal."""
     if code in (64, 65):
         return _outside(message)
     return Outcome.NETWORK if code > 128 else Outcome.UNHANDLED
 
 
 def _outside(message: str) -> Outcome:
-    """The class of a failure that no container caused: lost pods may pass, a spec that is refused does not."""
+    """Return the class of a failure outside the container: a lost pod is transient, a rejected spec is not."""
     if any(sign in message for sign in DEADLINES):
         return Outcome.UNHANDLED
-    return Outcome.CONFIGURATION if any(sign in message for sign in REFUSED) else Outcome.NETWORK
+    return Outcome.CONFIGURATION if any(sign in message for sign in REJECTED) else Outcome.NETWORK
 
 
 def _failed(workflow: Document) -> FollowedTask | None:
-    """The task that the run failed at: the first to end of those that failed, one of the exit only when no other did."""
+    """Return the task that made the run fail: the failed task that ended first, an exit task only if no other failed."""
     failed = [task for task in tasks_of(workflow) if task.phase in FAILED]
     late = datetime.max.replace(tzinfo=UTC)
     return min(failed, key=lambda task: (task.at_exit, task.finished or late), default=None)

@@ -1,7 +1,7 @@
-"""Questions to a cluster that is not always there: an API server, a controller or Argo Server that is restarted.
+"""Retries of requests to a cluster whose API server, controller or Argo Server may be restarting.
 
-What may pass is asked again within a time budget that starts anew with each answer. A server that has answered before is also
-forgiven a few seconds of "not found" and "not permitted": one that starts says both before it has read its own state.
+Transient errors are retried within a time budget, which is reset by each answer. For a server that has answered before, "not
+found" and "forbidden" are also retried for a few seconds, because a server may answer so before it has loaded its state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 class Patience:
-    """Asks again."""
+    """Retries requests within a time budget."""
 
     def __init__(
         self,
@@ -35,23 +35,23 @@ class Patience:
 
         Args:
             budget_s: seconds without an answer after which it gives up.
-            doubt_s: the same for answers that say that something is missing or forbidden.
-            tell: gets one line when an answer stays away, and one when there is an answer again.
-            clock: seconds that only grow.
-            pause: waits so many seconds.
+            doubt_s: the same for answers that an object is missing or forbidden.
+            tell: callback for a message when answers stop, and when they resume.
+            clock: monotonic clock, s.
+            pause: sleeps for the given seconds.
         """
         self.budget_s, self.doubt_s = budget_s, doubt_s
         self.tell, self.clock, self.pause = tell, clock, pause
         self.answered = False
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
-        """The answer, after as many tries as the budget allows.
+        """Send a request and return its answer, with retries within the budget.
 
-        The first question of all is asked once: what never answered is not waited for.
+        The first request of all is not retried: a server that has never answered is not waited for.
 
         Raises:
             NetworkError: no answer within the budget.
-            ConfigurationError: what was asked for is missing or forbidden, and stays so.
+            ConfigurationError: the object is permanently missing or forbidden.
         """
         first: float | None = None
         wait_s = 1.0
@@ -69,7 +69,7 @@ class Patience:
                 wait_s = min(2 * wait_s, LONGEST_PAUSE_S)
             else:
                 if first is not None:
-                    self.tell("there is an answer again")
+                    self.tell("the cluster is reachable again")
                 self.answered = True
                 return answer
 
@@ -80,4 +80,4 @@ class Patience:
 
     def _lost(self, error: Mm1Error) -> None:
         if self.answered:
-            self.tell(f"{error} (asking again for up to {self._limit(error):.0f} s; the run itself goes on)")
+            self.tell(f"{error} (retrying for up to {self._limit(error):.0f} s; the run continues)")

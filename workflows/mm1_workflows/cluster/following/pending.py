@@ -1,7 +1,7 @@
-"""Why training does not start: what Kueue and the scheduler say about a run's JobSets and their pods.
+"""Why training is pending: the reasons of Kueue and the scheduler for a run's JobSets and pods.
 
-Only the Kubernetes API shows them. The texts are pure functions over plain objects; an account that may not read one of the
-kinds gets fewer reasons, never an error.
+They are only available through the Kubernetes API. An account without permission to read one of the kinds gets fewer reasons,
+but no error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
 
 @dataclass(frozen=True)
 class Training:
-    """What a run's training consists of on the cluster, at one moment."""
+    """The objects of a run's training on the cluster at some moment."""
 
     jobsets: list[Document] = field(default_factory=list)
     workloads: list[Document] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Training:
 
 @dataclass(frozen=True)
 class RankPod:
-    """A training pod of a node other than the first (whose log the supervisor has)."""
+    """A training pod of a node other than node 0, whose log is in the supervisor's."""
 
     pod: str
     task: str
@@ -38,7 +38,7 @@ class RankPod:
 
 
 class Trainings:
-    """Reads the training objects of a run, as far as the way to the cluster and the account allow."""
+    """Reader of a run's training objects, as far as the transport and the account's permissions allow."""
 
     def __init__(self, transport: Transport, run: str) -> None:
         self.transport = transport if isinstance(transport, KubernetesTransport) else None
@@ -46,7 +46,7 @@ class Trainings:
         self._forbidden: set[str] = set()
 
     def read(self) -> Training:
-        """The objects as they are now; empty without the Kubernetes API."""
+        """Read the current objects; empty without the Kubernetes API."""
         jobsets = self._list(JOBSET, "jobsets", self.selector)
         if not jobsets:
             return Training()
@@ -68,7 +68,7 @@ class Trainings:
 
 
 def reasons(training: Training) -> dict[str, str]:
-    """Task -> why its training does not run; tasks whose training runs are left out."""
+    """Return why training is pending, by task; tasks whose training is running are omitted."""
     by_task: dict[str, str] = {}
     for jobset in training.jobsets:
         if (jobset.get("spec") or {}).get("suspend"):
@@ -80,7 +80,7 @@ def reasons(training: Training) -> dict[str, str]:
 
 
 def rank_pods(training: Training) -> list[RankPod]:
-    """The pods whose logs the supervisor does not have."""
+    """Return the pods whose logs are not in the supervisor's log."""
     others = [pod for pod in training.pods if index_of(pod) > 0]
     return [
         RankPod(
@@ -95,7 +95,7 @@ def rank_pods(training: Training) -> list[RankPod]:
 
 
 def _quota(jobset: Document, workloads: list[Document]) -> str:
-    """What a suspended JobSet waits for, in Kueue's words."""
+    """Return what a suspended JobSet waits for, according to Kueue."""
     queue = _label(jobset, QUEUE_LABEL)
     if not queue:
         return "its JobSet is suspended"

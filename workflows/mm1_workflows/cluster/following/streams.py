@@ -1,4 +1,4 @@
-"""The logs of a whole run: one reader per pod, all lines in one queue, each with the step (and node) that said it."""
+"""The logs of a run: one reader per pod, and one queue of lines, each labelled with its step (and node)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mm1_workflows.cluster.following.pending import RankPod
 from mm1_workflows.cluster.transport.base import Transport
 
 LAST_LINES_S = 60.0
-"""How long the end of a run waits for the last lines of its logs."""
+"""Seconds to wait for the last lines of the logs after the end of a run."""
 BURST_S = 1.0
 GONE = "(no log: its pod is gone"
-"""Continued by what can be done about it."""
+"""Start of a message that continues with the remedy."""
 Line = tuple[str, str]
 """Label (``ingest``, ``pretrain:1``) and text."""
 Show = Callable[[str, str], None]
-"""Takes label and text of a line."""
+"""Callback for the label and text of a line."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Streams:
     transport: Transport
     run: str
     task: str = ""
-    """Only this task's logs; a loop's name means all its items."""
+    """Only read the logs of this task; the name of a loop selects all its items."""
     lines: queue.SimpleQueue[Line] = field(default_factory=queue.SimpleQueue)
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
@@ -42,21 +42,21 @@ class Streams:
     _all_over: threading.Event = field(default_factory=threading.Event)
 
     def update(self, workflow: Document, ranks: list[RankPod]) -> None:
-        """Tell readers what has ended, and start readers for what has started: a log that is complete is read once."""
+        """Mark the pods that have ended, and start readers for those that have started."""
         for task, attempt in attempts_of(workflow):
             if attempt.phase in OVER:
                 self._over.add(attempt.pod)
-            if attempt.phase != "Pending" and wanted(self.task, task.name):
+            if attempt.phase != "Pending" and is_selected(self.task, task.name):
                 self._reader(attempt.pod, task.name)
         for rank in ranks:
             if rank.over:
                 self._over.add(rank.pod)
-            if rank.started and wanted(self.task, rank.task):
+            if rank.started and is_selected(self.task, rank.task):
                 self._reader(rank.pod, f"{rank.task}:{rank.node}")
         self._ranks_gone({rank.pod for rank in ranks})
 
     def finish(self, show: Show) -> None:
-        """The run is over: show what is still to come, for a bounded time."""
+        """Show the remaining lines after the end of the run, for a limited time."""
         self._all_over.set()
         limit = time.monotonic() + LAST_LINES_S
         while any(thread.is_alive() for thread in self._threads.values()) and time.monotonic() < limit:
@@ -64,14 +64,14 @@ class Streams:
         self.drain(show, 0.0)
 
     def drain(self, show: Show, seconds: float) -> None:
-        """Show lines for so many seconds, and all that are there."""
+        """Show the lines that arrive within the given seconds, and all lines in the queue."""
         limit = time.monotonic() + seconds
         while True:
-            left = limit - time.monotonic()
-            if seconds and left < -BURST_S:
-                return  # lines come faster than they can be shown: look after the run in between
+            remaining_s = limit - time.monotonic()
+            if seconds and remaining_s < -BURST_S:
+                return  # lines arrive faster than they can be shown: poll the run in between
             try:
-                line = self.lines.get(timeout=left) if left > 0 else self.lines.get_nowait()
+                line = self.lines.get(timeout=remaining_s) if remaining_s > 0 else self.lines.get_nowait()
             except queue.Empty:
                 return
             show(*line)
@@ -82,7 +82,7 @@ class Streams:
             self._threads[pod].start()
 
     def _ranks_gone(self, listed: set[str]) -> None:
-        """Rank pods that were listed before and are not any more have ended."""
+        """Mark rank pods that are no longer listed as ended."""
         self._over |= self._ranks - listed
         self._ranks = self._ranks | listed
 
@@ -94,16 +94,16 @@ class Streams:
         try:
             read_pod(self.transport, self.run, pod, lambda text: self.lines.put((label, text)), over)
         except Mm1Error as error:
-            self.lines.put((label, f"(the log broke off: {error})"))
+            self.lines.put((label, f"(the log stream broke: {error})"))
 
 
 def read_pod(
     transport: Transport, run: str, pod: str, deliver: Callable[[str], None], over: Callable[[], bool] = lambda: True
 ) -> None:
-    """A pod's log to its end, from the archive when the pod is gone; without the lines of Argo's executor.
+    """Read a pod's log to its end, without lines of Argo's executor; from the archive if the pod is gone.
 
     Raises:
-        NetworkError: it cannot be reached.
+        NetworkError: the cluster is unreachable.
     """
 
     def step_only(text: str) -> None:
@@ -113,16 +113,16 @@ def read_pod(
     if log.read(partial(transport.log, run, pod), over, step_only):
         return
     archive = transport.archived(run, pod)
-    advice = "and none is archived)" if "--server" in transport.options else "with --server Argo's archive is read)"
+    advice = "and its log is not archived)" if "--server" in transport.options else "use --server to read Argo's archive)"
     for text in archive if archive is not None else [f"{GONE}; {advice}"]:
         step_only(text)
 
 
 def of_the_engine(text: str) -> bool:
-    """Whether Argo's executor wrote a line into the step's log (it marks its own), not the step."""
+    """Whether a line in a step's log is from Argo's executor, which marks its lines."""
     return text.startswith("time=") and " level=INFO " in text and " argo=true" in text
 
 
-def wanted(task: str, name: str) -> bool:
-    """Whether a task is the one that is asked for: itself, an item of a loop of that name, or any without a name."""
+def is_selected(task: str, name: str) -> bool:
+    """Whether a task is selected by name: the task itself, an item of the loop, or any task if the name is empty."""
     return task in ("", name) or name.startswith(f"{task}(")

@@ -1,4 +1,4 @@
-"""The tasks of a run on a cluster as the display wants them: Argo's phases in the words that a local run uses too."""
+"""Views of the tasks of a run on a cluster for the display, with the same states as a local run."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ STATES = {
 }
 """Argo's phase -> state."""
 STOPPED_CODES = (None, int(Outcome.PREEMPTED), KILLED, TERMINATED)
-"""Exit codes of pods that end because the run is shut down."""
+"""Exit codes of pods that end because of a shutdown of the run."""
 
 
 def views_of(workflow: Document, tasks: Sequence[FollowedTask] | None = None) -> list[TaskView]:
-    """The tasks of a run.
+    """Return the views of the tasks of a run.
 
     Args:
-        workflow: as the cluster has it.
-        tasks: of the workflow, where their messages are known better than the workflow has them.
+        workflow: the workflow object.
+        tasks: tasks of the workflow, if they have more precise messages than the workflow.
     """
     now = datetime.now(UTC)
     shut_down = bool((workflow.get("spec") or {}).get("shutdown"))

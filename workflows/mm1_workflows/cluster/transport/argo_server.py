@@ -1,7 +1,7 @@
-"""The way through Argo Server's HTTP interface: workflows and the logs of their pods, with a token and no kubeconfig.
+"""Transport through Argo Server's HTTP API: workflows and the logs of their pods, with a token and without a kubeconfig.
 
-Objects go through as plain data. Hera's own service would drop fields that its models do not know, from workflows that are
-created too, and answers that are not Argo Server's would end in exceptions without a cause or remedy.
+Objects are plain data. Hera's own service would drop fields that its models do not have, also from created workflows, and would
+raise exceptions without a cause or remedy for responses that are not from Argo Server.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from mm1_workflows.cluster.transport.base import (
     TIMEOUT_S,
     NotFound,
     Submitted,
-    found_by_key,
     missing_template,
     one_line,
     reason_of,
     refusal,
+    same_submission,
 )
 
 Query = dict[str, str]
 CLOCKS_S = 300
-"""How far the clocks of this machine and of the nodes may differ before lines of a broken log are missed."""
+"""Maximum clock difference between this machine and the nodes without losing lines of a broken log."""
 SHUT_DOWN = {"Stop": "stop", "Terminate": "terminate"}
 
 
 class ArgoServerTransport:
-    """Argo Server's HTTP interface."""
+    """Argo Server's HTTP API."""
 
     def __init__(self, url: str, token: str = "", namespace: str = "") -> None:
         if not url.startswith(("http://", "https://")):
@@ -48,61 +48,61 @@ class ArgoServerTransport:
 
     @cached_property
     def client(self) -> Any:
-        """The connections, kept open."""
+        """HTTP client with persistent connections."""
         import httpx
 
         return httpx.Client(headers=self.headers, timeout=TIMEOUT_S)
 
     def create(self, document: Document, *, dry_run: bool = False) -> Submitted:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Create the object, or return the existing one with the same name and key."""
         kind = document["kind"]
         if kind != "Workflow":
-            raise ConfigurationError(f"Argo Server takes workflows here, not a {kind}: use the Kubernetes API (no --server)")
+            raise ConfigurationError(f"--server: expected a Workflow, got a {kind}; use the Kubernetes API (without --server)")
         body: dict[str, Any] = {"workflow": document | {"metadata": document["metadata"] | {"namespace": self.namespace}}}
         if dry_run:
             body["serverDryRun"] = True
         try:
-            made = self._ask("POST", "workflows", "create workflows", body=body)
-            return Submitted(made["metadata"]["name"], self.namespace, created=True)
+            created = self._ask("POST", "workflows", "create workflows", body=body)
+            return Submitted(created["metadata"]["name"], self.namespace, created=True)
         except FileExistsError:
-            return found_by_key(document, self.get(document["metadata"]["name"]), self.namespace)
+            return same_submission(document, self.get(document["metadata"]["name"]), self.namespace)
 
     def get(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a workflow."""
         return self._ask("GET", "workflows", "read workflows", name)
 
     def list_workflows(self) -> list[Document]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return all workflows of the namespace."""
         fields = ("phase", "startedAt", "finishedAt", "message", "progress")
-        wanted = ["items.metadata", "items.spec.shutdown", *(f"items.status.{field}" for field in fields)]
-        answer = self._ask("GET", "workflows", "list workflows", query={"fields": ",".join(wanted)})
+        paths = ["items.metadata", "items.spec.shutdown", *(f"items.status.{field}" for field in fields)]
+        answer = self._ask("GET", "workflows", "list workflows", query={"fields": ",".join(paths)})
         return answer.get("items") or []
 
     def template(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a WorkflowTemplate of the namespace."""
         try:
-            found = self._ask("GET", "workflow-templates", "read workflowtemplates", name)
+            template = self._ask("GET", "workflow-templates", "read workflowtemplates", name)
         except NotFound:
             items = self._ask("GET", "workflow-templates", "list workflowtemplates").get("items") or []
-            there = [item["metadata"]["name"] for item in items]
-            raise NotFound(missing_template(name, self.namespace, there)) from None
-        return {"apiVersion": ARGO, "kind": "WorkflowTemplate"} | found
+            existing = [item["metadata"]["name"] for item in items]
+            raise NotFound(missing_template(name, self.namespace, existing)) from None
+        return {"apiVersion": ARGO, "kind": "WorkflowTemplate"} | template
 
     def shut_down(self, name: str, strategy: str) -> None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Shut down a workflow with a strategy: ``Stop`` or ``Terminate``."""
         body = {"name": name, "namespace": self.namespace}
         self._ask("PUT", "workflows", "stop workflows", f"{name}/{SHUT_DOWN[strategy]}", body=body)
 
     @contextmanager
     def log(self, workflow: str, pod: str, since: datetime | None, follow: bool) -> Iterator[Iterator[str]]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Open the log of a pod's main container."""
         import httpx
 
         query = {"podName": pod, "logOptions.container": MAIN_CONTAINER, "logOptions.timestamps": "true"}
         query["logOptions.follow"] = str(follow).lower()
-        if since:  # its gateway takes no times here, and ignores their parts
-            passed = datetime.now(UTC) - since
-            query["logOptions.sinceSeconds"] = str(max(0, int(passed.total_seconds())) + CLOCKS_S)
+        if since:  # its gateway does not accept absolute times
+            elapsed = datetime.now(UTC) - since
+            query["logOptions.sinceSeconds"] = str(max(0, int(elapsed.total_seconds())) + CLOCKS_S)
         address = self._address("workflows", f"{workflow}/log")
         timeout = httpx.Timeout(TIMEOUT_S, read=QUIET_S)
         try:
@@ -114,7 +114,7 @@ class ArgoServerTransport:
             raise self._unreachable(error) from None
 
     def archived(self, workflow: str, pod: str) -> list[str] | None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return the archived log of a step's pod; None if it cannot be read."""
         import httpx
 
         node = f"{workflow}-{pod.rpartition('-')[2]}"
@@ -146,10 +146,12 @@ class ArgoServerTransport:
     def _unreachable(self, error: Exception) -> NetworkError | ConfigurationError:
         where = self._where()
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return ConfigurationError(f"{where}: its certificate is not trusted: name its authority's file in SSL_CERT_FILE")
+            return ConfigurationError(
+                f"{where}: its certificate is not trusted: set SSL_CERT_FILE to the file of its certificate authority"
+            )
         if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error):
-            return ConfigurationError(f"{where}: speaks no TLS: try http:// in --server")
-        return NetworkError(f"{where} cannot be reached: {type(error).__name__}; check the address and the network")
+            return ConfigurationError(f"{where}: does not use TLS: try http:// in --server")
+        return NetworkError(f"{where} is unreachable: {type(error).__name__}; check the address and the network")
 
     def _ask(
         self, method: str, kind: str, doing: str, path: str = "", body: Document | None = None, query: Query | None = None
@@ -163,7 +165,7 @@ class ArgoServerTransport:
         return self._read(response, doing)
 
     def _read(self, response: Any, doing: str) -> Document:
-        """The answer as data; what is no answer of Argo Server is named as such."""
+        """Parse a response, and raise an error if it is not from Argo Server."""
         try:
             answer = response.json()
         except ValueError:
@@ -171,14 +173,10 @@ class ArgoServerTransport:
         if response.status_code >= 500 or response.status_code == 429:
             raise refusal(response.status_code, reason_of(response.text), self._where(), doing)
         if "HTTP request to an HTTPS server" in response.text:
-            raise ConfigurationError(f"{self._where()}: wants TLS: try https:// in --server")
+            raise ConfigurationError(f"{self._where()}: requires TLS: try https:// in --server")
         if not isinstance(answer, dict) or answer.get("kind") == "Status":
-            kind = (
-                "a Kubernetes API server, not Argo Server (leave --server out)"
-                if isinstance(answer, dict)
-                else "not Argo Server"
-            )
-            raise ConfigurationError(f"{self._where()}: this does not answer as Argo Server does: it is {kind}; check --server")
+            kind = "the Kubernetes API, for which --server is not needed" if isinstance(answer, dict) else "another server"
+            raise ConfigurationError(f"{self._where()}: expected Argo Server, got {kind}; check --server")
         if response.status_code == 409:
             raise FileExistsError
         if response.status_code >= 400:

@@ -1,8 +1,8 @@
-"""What a way to a cluster offers, its refusals as typed errors, and the idempotency key.
+"""The interface of a connection to a cluster, its typed errors, and the idempotency key.
 
-Two ways exist: the Kubernetes API (:mod:`mm1_workflows.cluster.transport.kubernetes`) and Argo Server
-(:mod:`mm1_workflows.cluster.transport.argo_server`). Both create and read the same objects; only the Kubernetes API shows pods
-and JobSets. Errors are typed: 80 for what the caller has to fix, 84 for what may pass.
+There are two transports: the Kubernetes API (:mod:`mm1_workflows.cluster.transport.kubernetes`) and Argo Server
+(:mod:`mm1_workflows.cluster.transport.argo_server`). Both create and read the same objects; only the Kubernetes API provides
+pods and JobSets. Errors are typed: 80 for errors that the caller has to fix, 84 for transient ones.
 """
 
 from __future__ import annotations
@@ -28,72 +28,72 @@ PLURALS = {
 KEY_ANNOTATION = "mm1.dev/idempotency-key"
 TIMEOUT_S = 30
 QUIET_S = 15
-"""A log that says nothing for so long is asked for again: a dead connection looks the same."""
+"""Seconds without a line after which a log is requested again, because the connection may be dead."""
 NAME_LIMIT = 63
 
 
 class NotFound(ConfigurationError):
-    """The server knows no such object, namespace or kind."""
+    """The server has no such object, namespace or kind."""
 
 
 class Refused(ConfigurationError):
-    """The server does not let this account do this, or does not know who asks."""
+    """The account is not authenticated, or has no permission."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What the cluster made of a submission."""
+    """The result of a submission."""
 
     name: str
     namespace: str
     created: bool
-    """False: the same key was submitted before, and this is that workflow."""
+    """False: the existing workflow of an earlier submission with the same key."""
 
 
 class Transport(Protocol):
-    """A way to a cluster. Every method raises ConfigurationError or NetworkError."""
+    """A connection to a cluster. Every method raises ConfigurationError or NetworkError."""
 
     namespace: str
     options: str
-    """What a command must be given to reach the same cluster and namespace, ready to be pasted."""
+    """Command-line options for the same cluster and namespace."""
 
     def create(self, document: Document, *, dry_run: bool = False) -> Submitted:
-        """Create the object, or find the one of the same name that carries the same key."""
+        """Create the object, or return the existing one with the same name and key."""
 
     def get(self, name: str) -> Document:
-        """A workflow.
+        """Return a workflow.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: it does not exist.
         """
 
     def list_workflows(self) -> list[Document]:
-        """All workflows of the namespace."""
+        """Return all workflows of the namespace."""
 
     def template(self, name: str) -> Document:
-        """A WorkflowTemplate of the namespace.
+        """Return a WorkflowTemplate of the namespace.
 
         Raises:
-            NotFound: there is none of that name; the message lists those that there are.
+            NotFound: it does not exist; the message suggests another.
         """
 
     def shut_down(self, name: str, strategy: str) -> None:
-        """Ask Argo to end a workflow: ``Stop`` runs its exit task, ``Terminate`` does not."""
+        """Shut down a workflow: ``Stop`` runs its exit task, ``Terminate`` does not."""
 
     def log(self, workflow: str, pod: str, since: datetime | None, follow: bool) -> AbstractContextManager[Iterator[str]]:
-        """Lines of a pod's main container, each after its time stamp and a blank.
+        """Open the log of a pod's main container: lines with timestamp, space and text.
 
         Raises:
             NotFound: the pod is gone, or has not started.
-            NetworkError: the stream broke, or was quiet for QUIET_S; ask again.
+            NetworkError: the stream broke, or had no lines for QUIET_S; retry.
         """
 
     def archived(self, workflow: str, pod: str) -> list[str] | None:
-        """The log of a step's pod that is gone, from the archive; None when it cannot be had this way."""
+        """Return the archived log of a step's pod; None if this transport cannot read it."""
 
 
 def with_key(document: Document, key: str) -> Document:
-    """Give a workflow the name that belongs to an idempotency key."""
+    """Name a workflow after an idempotency key."""
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     metadata = {name: value for name, value in (document.get("metadata") or {}).items() if name != "generateName"}
     name = f"{name_of(document)[: NAME_LIMIT - 13]}-{digest}"
@@ -101,61 +101,63 @@ def with_key(document: Document, key: str) -> Document:
     return document | {"metadata": metadata | {"name": name, "annotations": annotations}}
 
 
-def found_by_key(document: Document, existing: Document, namespace: str) -> Submitted:
-    """The workflow that exists already, when it is of the same key.
+def same_submission(document: Document, existing: Document, namespace: str) -> Submitted:
+    """Return the existing workflow if it has the same key.
 
     Raises:
-        ConfigurationError: it is another one.
+        ConfigurationError: it has another key.
     """
     key, name = _key(document), str(existing["metadata"]["name"])
     if not key or key != _key(existing):
-        raise ConfigurationError(
-            f"a workflow of the name {name!r} exists already: give it another name, or an --idempotency-key"
-        )
+        raise ConfigurationError(f"workflow {name!r} exists already: choose another name, or set --idempotency-key")
     return Submitted(name, namespace, created=False)
 
 
 def refusal(status: int, reason: str, where: str, doing: str) -> Mm1Error:
-    """The typed error for a refusal of the server.
+    """Return the typed error for an error response of the server.
 
     Args:
         status: HTTP status.
-        reason: the server's own words.
-        where: which server and namespace.
-        doing: what was asked for, as in ``create workflows``.
+        reason: message of the server.
+        where: server and namespace.
+        doing: the request, as in ``create workflows``.
     """
-    said = f" ({reason})" if reason else ""
+    detail = f" ({reason})" if reason else ""
     if status == 401:
-        return Refused(f"{where}: not logged in: the credentials are missing or expired; log in again or renew the token{said}")
+        return Refused(
+            f"{where}: unauthorized: the credentials are missing or expired; log in again or renew the token{detail}"
+        )
     if status == 403:
-        return Refused(f"{where}: not permitted: the account may not {doing} there; ask for the Role mm1-submitter{said}")
+        return Refused(
+            f"{where}: forbidden: the account may not {doing} in this namespace; it needs the Role mm1-submitter{detail}"
+        )
     if status == 404:
-        return NotFound(f"{where}: {_missing(reason, doing)}{said}")
+        return NotFound(f"{where}: {_missing(reason, doing)}{detail}")
     if status in (400, 422):
-        return ConfigurationError(f"{where}: refused as invalid{said}")
-    return NetworkError(f"{where}: answered {status}{said}; try again")
+        return ConfigurationError(f"{where}: rejected as invalid{detail}")
+    return NetworkError(f"{where}: HTTP status {status}{detail}; try again")
 
 
 def _missing(reason: str, doing: str) -> str:
     if "namespaces " in reason:
-        return "there is no such namespace: create it, or name another with -n"
+        return "the namespace does not exist: create it, or set another with -n"
     if doing.startswith(("create", "list")) or "page not found" in reason or "could not find the requested resource" in reason:
-        return "not found: is Argo Workflows installed, and does the namespace exist?"
+        return "not found: check that Argo Workflows is installed and that the namespace exists"
     if doing == "read workflows":
-        return "there is no such run; `mm1 runs --cluster` lists those that there are"
+        return "there is no such run; `mm1 runs --cluster` lists the runs"
     return "not found"
 
 
-def missing_template(name: str, namespace: str, there: list[str]) -> str:
-    """The words for a WorkflowTemplate that is not there."""
+def missing_template(name: str, namespace: str, existing: list[str]) -> str:
+    """Return the message for a missing WorkflowTemplate."""
     hint = (
-        suggest(name, there) if there else "it has none: install the chart charts/mm1 there, or name another namespace with -n"
+        suggest(name, existing) if existing else "it has none: install the chart charts/mm1, or set another namespace with -n"
     )
     return f"namespace {namespace} has no WorkflowTemplate {name!r}; {hint}"
 
 
 def reason_of(body: Any) -> str:
-    """The server's words in an answer that refuses."""
+    """Return the server's message in an error response."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
         return one_line(json.loads(text)["message"])
@@ -164,7 +166,7 @@ def reason_of(body: Any) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text on one line, and not too much of it."""
+    """Return a text on one line, truncated to 300 characters."""
     return " ".join(str(text).split())[:300]
 
 

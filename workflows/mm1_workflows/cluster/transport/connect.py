@@ -1,4 +1,4 @@
-"""From a command's options to the way to the cluster that they name."""
+"""Connecting to a cluster with the options of a command."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mm1_workflows.cluster.transport.base import Transport
 
 
 class Connection(Protocol):
-    """Which cluster, and where in it."""
+    """Options that select the cluster and the namespace."""
 
     namespace: str
-    """Empty: the one of the context."""
+    """Namespace; empty: that of the context."""
     context: str
     """Context of the kubeconfig; empty: the current one."""
     server: str
@@ -24,14 +24,14 @@ class Connection(Protocol):
 
 
 def connect(options: Connection) -> Transport:
-    """The Kubernetes API, or Argo Server when one is named.
+    """Connect to the Kubernetes API, or to Argo Server if its address is given.
 
     Raises:
-        ConfigurationError: the options do not fit together, or no cluster is configured.
+        ConfigurationError: the options conflict, or no cluster is configured.
     """
     if not options.server:
         if options.token_file:
-            raise ConfigurationError("--token-file is for Argo Server: name it with --server, or use a kubeconfig")
+            raise ConfigurationError("--token-file requires --server; without Argo Server, use a kubeconfig")
         from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport
 
         return KubernetesTransport(options.context, options.namespace)

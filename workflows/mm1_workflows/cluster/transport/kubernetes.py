@@ -1,6 +1,6 @@
-"""The way through the Kubernetes API: kubeconfig, or the service account inside a pod.
+"""Transport through the Kubernetes API, with a kubeconfig or the service account of a pod.
 
-Besides workflows it reads what a run consists of: pods, JobSets, Kueue's Workloads; and removes what a stopped run left.
+Besides workflows, it reads the other objects of a run (pods, JobSets, Kueue's Workloads), and deletes those of a stopped run.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from mm1_workflows.cluster.transport.base import (
     TIMEOUT_S,
     NotFound,
     Submitted,
-    found_by_key,
     missing_template,
     one_line,
     reason_of,
     refusal,
+    same_submission,
 )
 
 PAGE = 100
 CONNECTIONS = 64
-"""Log streams that may be open at a time without a new connection for each request."""
+"""Size of the connection pool: log streams that can be open without extra connections for other requests."""
 NOT_YET = ("waiting to start", "is not available")
-"""What the kubelet says of the log of a container that has not started."""
+"""Parts of the kubelet's message about the log of a container that has not started."""
 Query = Sequence[tuple[str, str]]
 
 
 class KubernetesTransport:
-    """The Kubernetes API, by the kubeconfig's context or the pod's own service account."""
+    """The Kubernetes API, with a context of the kubeconfig or the pod's service account."""
 
     def __init__(self, context: str = "", namespace: str = "") -> None:
-        from kubernetes import client, config  # 2 s: only when a cluster is spoken to
+        from kubernetes import client, config  # takes 2 s, so only if needed
 
         self.client = client
         settings = client.Configuration()
-        settings.retries = False  # this project's own retries know what may be sent twice
+        settings.retries = False  # retries are handled by this project, which knows which requests are idempotent
         settings.connection_pool_maxsize = CONNECTIONS
         try:
             default = self._configure(config, settings, context)
         except config.ConfigException as error:
             raise ConfigurationError(
-                f"no cluster is configured ({one_line(error)}): set KUBECONFIG or --context, or name an "
-                "Argo Server (--server); `mm1 run` needs no cluster"
+                f"no cluster is configured ({one_line(error)}): set KUBECONFIG, --context, or --server for "
+                "Argo Server; `mm1 run` needs no cluster"
             ) from None
         self.namespace = namespace or default
         self.options = f"-n {self.namespace}" + (f" --context {context}" if context else "")
@@ -59,7 +59,7 @@ class KubernetesTransport:
 
     @staticmethod
     def _configure(config: Any, settings: Any, context: str) -> str:
-        """Load the configuration; the default namespace."""
+        """Load the configuration and return the default namespace."""
         account = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
         if account.is_file() and not os.environ.get("KUBECONFIG") and not context:
             config.load_incluster_config(client_configuration=settings)
@@ -68,45 +68,46 @@ class KubernetesTransport:
         chosen = next((item for item in contexts if item["name"] == context), None) if context else active
         if chosen is None:
             raise ConfigurationError(
-                f"kubeconfig has no context {context!r}; it has {', '.join(item['name'] for item in contexts)}"
+                f"kubeconfig has no context {context!r}; contexts: {', '.join(item['name'] for item in contexts)}"
             )
         config.load_kube_config(context=context or None, client_configuration=settings)
         return str(chosen["context"].get("namespace") or "default")
 
     def create(self, document: Document, *, dry_run: bool = False) -> Submitted:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Create the object, or return the existing one with the same name and key."""
         body = document | {"metadata": document["metadata"] | {"namespace": self.namespace}}
         doing = f"create {PLURALS[body['kind']]}"
         try:
-            made = self._ask("POST", self._argo(body["kind"]), doing, [("dryRun", "All")] if dry_run else [], body)
-            return Submitted(made["metadata"]["name"], self.namespace, created=True)
+            created = self._ask("POST", self._argo(body["kind"]), doing, [("dryRun", "All")] if dry_run else [], body)
+            return Submitted(created["metadata"]["name"], self.namespace, created=True)
         except FileExistsError:
             existing = self._ask("GET", self._argo(body["kind"], body["metadata"]["name"]), "read workflows")
-            return found_by_key(document, existing, self.namespace)
+            return same_submission(document, existing, self.namespace)
 
     def get(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a workflow."""
         return self._ask("GET", self._argo("Workflow", name), "read workflows")
 
     def list_workflows(self) -> list[Document]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return all workflows of the namespace."""
         return self._pages(self._argo("Workflow"), "list workflows")
 
     def template(self, name: str) -> Document:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Return a WorkflowTemplate of the namespace."""
         try:
             return self._ask("GET", self._argo("WorkflowTemplate", name), "read workflowtemplates")
         except NotFound:
-            there = [item["metadata"]["name"] for item in self._pages(self._argo("WorkflowTemplate"), "list workflowtemplates")]
-            raise NotFound(missing_template(name, self.namespace, there)) from None
+            items = self._pages(self._argo("WorkflowTemplate"), "list workflowtemplates")
+            existing = [item["metadata"]["name"] for item in items]
+            raise NotFound(missing_template(name, self.namespace, existing)) from None
 
     def shut_down(self, name: str, strategy: str) -> None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Shut down a workflow with a strategy: ``Stop`` or ``Terminate``."""
         self._ask("PATCH", self._argo("Workflow", name), "change workflows", body={"spec": {"shutdown": strategy}})
 
     @contextmanager
     def log(self, workflow: str, pod: str, since: datetime | None, follow: bool) -> Iterator[Iterator[str]]:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
+        """Open the log of a pod's main container."""
         query = [("container", MAIN_CONTAINER), ("timestamps", "true"), ("follow", str(follow).lower())]
         if since:
             query.append(("sinceTime", since.strftime("%Y-%m-%dT%H:%M:%SZ")))
@@ -114,7 +115,7 @@ class KubernetesTransport:
         try:
             response = self._send("GET", path, "read the logs of pods", query, stream=True, read_timeout_s=QUIET_S)
         except ConfigurationError as error:
-            raise NotFound(str(error)) if any(words in str(error) for words in NOT_YET) else error from None
+            raise NotFound(str(error)) if any(text in str(error) for text in NOT_YET) else error from None
         try:
             yield self._lines(response)
         finally:
@@ -122,11 +123,11 @@ class KubernetesTransport:
             response.release_conn()
 
     def archived(self, workflow: str, pod: str) -> list[str] | None:
-        """See :class:`~mm1_workflows.cluster.transport.base.Transport`."""
-        return None  # it is in Argo's artifact store, which only Argo Server reads
+        """Return the archived log of a step's pod; None if it cannot be read."""
+        return None  # it is in Argo's artifact repository, which only Argo Server can read
 
     def objects(self, group_version: str, plural: str, selector: str = "") -> list[Document]:
-        """Objects of a kind in the namespace; an empty list when the cluster has no such kind."""
+        """Return the objects of a kind in the namespace; empty if the cluster does not have the kind."""
         query = [("labelSelector", selector)] if selector else []
         try:
             return self._pages(self._path(group_version, plural), f"list {plural}", query)
@@ -134,7 +135,7 @@ class KubernetesTransport:
             return []
 
     def remove(self, group_version: str, plural: str, name: str) -> None:
-        """Remove an object and what it owns; nothing happens when it is gone already."""
+        """Delete an object and its dependents, if it exists."""
         body = {"propagationPolicy": "Background"}
         try:
             self._ask("DELETE", self._path(group_version, plural, name), f"delete {plural}", body=body)
@@ -162,7 +163,9 @@ class KubernetesTransport:
     def _ask(self, method: str, path: str, doing: str, query: Query = (), body: Any = None) -> Document:
         answer = self._send(method, path, doing, query, body)
         if not isinstance(answer, dict):
-            raise ConfigurationError(f"{self._where()}: does not answer as Kubernetes does; check KUBECONFIG and --context")
+            raise ConfigurationError(
+                f"{self._where()}: expected the Kubernetes API, got another server; check KUBECONFIG and --context"
+            )
         return answer
 
     def _send(
@@ -202,7 +205,7 @@ class KubernetesTransport:
             raise self._unreachable(error) from None
 
     def _lines(self, response: Any) -> Iterator[str]:
-        """Whole lines of a stream; what stands after the last line break is given only when the stream ended in order."""
+        """Yield complete lines of a stream; text after the last newline only if the stream ended without an error."""
         from urllib3.exceptions import HTTPError
 
         rest = b""
@@ -219,10 +222,12 @@ class KubernetesTransport:
         return f"cluster (namespace {self.namespace})"
 
     def _no_tls(self, reason: str) -> Mm1Error:
-        """TLS that failed: a certificate has to be fixed by the user, a connection that broke may pass."""
+        """Return the error for a TLS failure: the user has to fix a certificate, but a broken connection is transient."""
         if "CERTIFICATE_VERIFY_FAILED" in reason or "WRONG_VERSION_NUMBER" in reason:
-            return ConfigurationError(f"{self._where()}: {reason}; check the server and its authority in KUBECONFIG")
-        return NetworkError(f"{self._where()}: cannot be reached: {reason}")
+            return ConfigurationError(
+                f"{self._where()}: {reason}; check the server and its certificate authority in KUBECONFIG"
+            )
+        return NetworkError(f"{self._where()}: unreachable: {reason}")
 
     def _unreachable(self, error: Exception) -> NetworkError:
-        return NetworkError(f"{self._where()}: cannot be reached: {type(error).__name__}; check the network and KUBECONFIG")
+        return NetworkError(f"{self._where()}: unreachable: {type(error).__name__}; check the network and KUBECONFIG")

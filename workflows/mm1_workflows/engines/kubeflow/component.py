@@ -1,13 +1,13 @@
-"""One task of a workflow as a Kubeflow container component: the same argv, with Kubeflow's placeholders in it.
+"""A task of a workflow as a Kubeflow container component with the same argv, using Kubeflow's placeholders.
 
-An Argo template names its inputs, a task gives them text; text may refer to parameters, outputs, the loop's item, the run and
-the status. Kubeflow puts values into an argv once and in no order, so that no value may itself hold a placeholder: text that
-mixes words and references is therefore spelled out in the argv, with one component input per reference::
+A task passes text to the inputs of an Argo template. The text may refer to parameters, outputs, the loop's item, the run and
+the status. Kubeflow substitutes values in an argv once and in no particular order, so a value must not contain a placeholder.
+Text that mixes words and references is therefore expanded in the argv, with one component input per reference::
 
     --reports={{inputs.parameters.reports}}      reports = "{{tasks.a.outputs.parameters.m}} {{tasks.b.outputs.parameters.m}}"
     --reports={{$.inputs.parameters['a_m']}} {{$.inputs.parameters['b_m']}}
 
-Where an Argo template has a fixed path for an output, Kubeflow gives one: it takes the path's place in the argv.
+An Argo template has fixed paths for outputs, Kubeflow generates them: its placeholder replaces the path in the argv.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from mm1_workflows.engines.kubeflow.names import Names
 RUN = "workflow.name"
 STATUS = "workflow.status"
 ONCE = "--once"
-"""Option of this project's steps: end at once when the task had ended for good."""
+"""Option of this project's steps: exit immediately if the task already failed permanently."""
 
 
 @dataclass
 class Interface:
-    """What goes into a component and comes out of it."""
+    """Inputs, outputs and argv of a component."""
 
     inputs: dict[str, str] = field(default_factory=dict)
-    """Input -> its value: a reference with braces, or plain text."""
+    """Input -> value: a reference with braces, or plain text."""
     outputs: dict[str, str] = field(default_factory=dict)
     """Argo's name of an output parameter -> Kubeflow's."""
     artifacts: dict[str, str] = field(default_factory=dict)
-    """Likewise for artifacts."""
+    """Argo's name of an artifact -> Kubeflow's."""
     argv: tuple[str, ...] = ()
     """Command and arguments with references to inputs as ``{{input.<name>}}``, outputs ``{{output.<name>}}``."""
     command_length: int = 0
 
 
 def interface(task: TaskNode, *, repeated: bool) -> Interface:
-    """The interface of the component that runs a task.
+    """Return the interface of the component that runs a task.
 
     Args:
         task: the task.
-        repeated: whether Kubeflow may start it again.
+        repeated: whether Kubeflow retries the task.
 
     Raises:
-        ConfigurationError: an output is read from a path that the argv does not name.
+        ConfigurationError: the path of an output does not occur in the argv.
     """
     names, template = Names(), task.template
     made = Interface(command_length=len(template.command))
@@ -69,8 +69,8 @@ def interface(task: TaskNode, *, repeated: bool) -> Interface:
     for path, name in paths.items():
         if not any(f"{{{{output.{name}}}}}" in word for word in argv):
             raise ConfigurationError(
-                f"template {template.name}: output {name!r} is read from {path}, which no argument names; Kubeflow chooses the "
-                "paths of outputs, so the container must be told"
+                f"template {template.name}: output {name!r} is read from {path}, but no argument contains this path; Kubeflow "
+                "chooses the paths of outputs, so they must be arguments of the container"
             )
     if template.step and repeated:
         argv += (ONCE,)
@@ -80,12 +80,12 @@ def interface(task: TaskNode, *, repeated: bool) -> Interface:
 
 def _given(task: TaskNode, name: str) -> str:
     value = task.arguments.get(name, task.template.inputs[name])
-    assert value is not None, f"{task.name}.{name}: the subset's rules let no input without a value pass"
+    assert value is not None, f"{task.name}.{name}: the subset's rules reject inputs without a value"
     return value
 
 
 def _bind(made: Interface, names: Names, name: str, value: str) -> str:
-    """The text that stands for a template's input in the argv."""
+    """Return the text that replaces a template's input in the argv."""
     if REFERENCE.fullmatch(value) or not references(value):
         own = names.make(name)
         made.inputs[own] = value
@@ -100,14 +100,14 @@ def _reference(made: Interface, names: Names, reference: str) -> str:
     own = next((name for name, value in made.inputs.items() if value == text), "")
     if not own:
         match = TASK_OUTPUT.match(reference)
-        wanted = f"{match['task']}_{match['output']}" if match else reference.removeprefix("workflow.").rpartition(".")[2]
-        own = names.make("run" if reference == RUN else wanted)
+        preferred = f"{match['task']}_{match['output']}" if match else reference.removeprefix("workflow.").rpartition(".")[2]
+        own = names.make("run" if reference == RUN else preferred)
         made.inputs[own] = text
     return f"{{{{input.{own}}}}}"
 
 
 def _placed(word: str, paths: dict[str, str]) -> str:
-    """A word of the argv with placeholders in the place of output paths."""
+    """Replace output paths in an argument by placeholders."""
     for path in sorted(paths, key=len, reverse=True):
         word = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w/-])(?!\.\w)", f"{{{{output.{paths[path]}}}}}", word)
     return word
@@ -116,13 +116,13 @@ def _placed(word: str, paths: dict[str, str]) -> str:
 def container_component(
     task: TaskNode, made: Interface, type_of: Callable[[str], Any], list_outputs: frozenset[tuple[str, str]]
 ) -> Any:
-    """The Kubeflow component.
+    """Build the Kubeflow component.
 
     Args:
         task: the task.
-        made: its interface.
+        made: the interface of its component.
         type_of: Python type of an input's value (text, or one reference).
-        list_outputs: (task, output) pairs that hold a JSON list because a loop runs over them.
+        list_outputs: (task, output) pairs that are JSON lists because a loop runs over them.
     """
     from kfp import dsl
 
@@ -146,7 +146,7 @@ def container_component(
 
 
 def set_signature(function: Any, name: str, parameters: dict[str, tuple[Any, Any]]) -> None:
-    """Give a function that takes anything the name and the signature that Kubeflow reads (name -> type, default)."""
+    """Set the name and the signature of a function that Kubeflow inspects (name -> type, default)."""
     function.__name__ = name
     kind = inspect.Parameter.KEYWORD_ONLY  # in any order, with or without default
     function.__signature__ = inspect.Signature(

@@ -1,7 +1,7 @@
-"""What a workflow says, free of any engine's way to say it: the form in which two engines' files are compared.
+"""The facts of a workflow in an engine-independent form, for comparing the files of two engines.
 
-References are written alike (``<param seed>``, ``<mix.manifest>``, ``<item>``, ``<run>``, ``<status>``, ``<output manifest>``),
-names with underscores, sets where order means nothing.
+References have a common form (``<param seed>``, ``<mix.manifest>``, ``<item>``, ``<run>``, ``<status>``,
+``<output manifest>``), names have underscores, and unordered collections are sets.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Pairs = frozenset[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class StepFacts:
-    """One step."""
+    """Facts of a step."""
 
     image: str
     argv: tuple[str, ...]
-    """Command and arguments, references spelled alike."""
+    """Command and arguments, with references in the common form."""
     before: frozenset[str] = frozenset()
-    """Steps that must have ended."""
+    """Steps that it depends on."""
     condition: str = ""
     loop: str = ""
     at_exit: bool = False
@@ -38,52 +38,52 @@ class StepFacts:
     """(path, kind, what, size)."""
     labels: Pairs = frozenset()
     retry: tuple[float, ...] = ()
-    """Limit, wait in s, factor; empty = none. (A longest wait is part of the loss `retry`.)"""
+    """Limit, wait in s, factor; empty = none. (A maximum wait is part of the loss `retry`.)"""
     timeout_s: int = 0
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One workflow."""
+    """Facts of a workflow."""
 
     name: str
     parameters: Pairs
-    """(name, default); (name,) when it must be given."""
+    """(name, default); (name,) if it is required."""
     deadline_s: int
     steps: dict[str, StepFacts]
 
 
-def differences(one: Facts, other: Facts) -> list[str]:
-    """What differs, one line per step and field; empty when both say the same."""
-    found = [
-        f"{field}: {getattr(one, field)!r} / {getattr(other, field)!r}"
+def differences(first: Facts, second: Facts) -> list[str]:
+    """Return the differences, one line per step and field."""
+    lines = [
+        f"{field}: {getattr(first, field)!r} / {getattr(second, field)!r}"
         for field in ("name", "deadline_s")
-        if getattr(one, field) != getattr(other, field)
+        if getattr(first, field) != getattr(second, field)
     ]
-    found += _sets("parameters", one.parameters, other.parameters)
-    found += _sets("steps", set(one.steps), set(other.steps))
-    for name in sorted(one.steps.keys() & other.steps.keys()):
+    lines += _sets("parameters", first.parameters, second.parameters)
+    lines += _sets("steps", set(first.steps), set(second.steps))
+    for name in sorted(first.steps.keys() & second.steps.keys()):
         for field in fields(StepFacts):
-            left, right = getattr(one.steps[name], field.name), getattr(other.steps[name], field.name)
+            left, right = getattr(first.steps[name], field.name), getattr(second.steps[name], field.name)
             if isinstance(left, frozenset):
-                found += _sets(f"{name}.{field.name}", left, right)
+                lines += _sets(f"{name}.{field.name}", left, right)
             elif left != right:
-                found.append(f"{name}.{field.name}: {left!r} / {right!r}")
-    return found
+                lines.append(f"{name}.{field.name}: {left!r} / {right!r}")
+    return lines
 
 
-def _sets(what: str, one: Iterable[Any], other: Iterable[Any]) -> list[str]:
-    left, right = set(one) - set(other), set(other) - set(one)
+def _sets(what: str, first: Iterable[Any], second: Iterable[Any]) -> list[str]:
+    left, right = set(first) - set(second), set(second) - set(first)
     return [f"{what}: {sorted(left)} / {sorted(right)}"] if left or right else []
 
 
 def plain_name(name: str) -> str:
-    """A parameter's or output's name as both engines can write it."""
+    """Convert the name of a parameter or output to the form that both engines allow."""
     return name.replace("-", "_").replace(".", "_")
 
 
 def plain_value(value: Any) -> str:
-    """A default value whatever its type: ``4``, ``4.0`` and ``"4"`` are the same, so are a list and its JSON."""
+    """Normalize a default value: ``4``, ``4.0`` and ``"4"`` are equal, and so are a list and its JSON."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

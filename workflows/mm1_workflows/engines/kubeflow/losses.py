@@ -1,7 +1,7 @@
-"""What Kubeflow Pipelines cannot say of a workflow: the declared losses that the compiler prints.
+"""Properties of a workflow that Kubeflow Pipelines cannot express: the declared losses, printed by the compiler.
 
-Each loss is a kind with one sentence; :func:`found` tells which kinds a built workflow meets. Nothing is left out of a
-translation silently: a field that no rule here knows is itself named as a loss.
+Each kind of loss has a description; :func:`losses_of` returns the losses of a built workflow. Nothing is omitted from a
+translation silently: an unknown field is also reported as a loss.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ STORE_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_REGION",
 )
-"""Keys of a Secret that become environment variables; Kubeflow wants them one by one."""
+"""Keys of a Secret that become environment variables; Kubeflow requires a list of keys."""
 MOUNTABLE = ("emptyDir", "persistentVolumeClaim", "secret", "configMap")
-"""Kinds of volume that Kubeflow mounts."""
+"""Kinds of volumes that Kubeflow can mount."""
 _TEMPLATE_FIELDS = {"activeDeadlineSeconds", "container", "inputs", "metadata", "name", "nodeSelector", "outputs",
                     "podSpecPatch", "retryStrategy", "securityContext", "serviceAccountName", "tolerations",
                     "volumes"}  # fmt: skip
@@ -38,45 +38,43 @@ _SPEC_FIELDS = {"activeDeadlineSeconds", "archiveLogs", "arguments", "entrypoint
 
 @dataclass(frozen=True, order=True)
 class Loss:
-    """One thing that gets lost on Kubeflow."""
+    """A property that is lost on Kubeflow."""
 
     kind: str
     """Short name, the same for every workflow."""
-    words: str
-    """What is lost, and what stands in its place."""
+    text: str
+    """Description of the loss and of Kubeflow's behaviour instead."""
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.words}"
+        return f"{self.kind}: {self.text}"
 
 
 KINDS: dict[str, str] = {
-    "accounts": "all steps run under one service account, chosen when a run is started; it needs the rights of mm1-supervisor "
-    "when the pipeline trains",
-    "artifact-store": "logs are kept where the Kubeflow installation keeps them, not by the workflow",
-    "choices": "a parameter with a list of choices is a plain text in the form; the step itself checks it",
-    "claims": "claims are mounted for reading and writing",
-    "conditions": "steps with the same condition that depend on each other start together, once all that any of them waits for "
-    "has ended",
-    "exit-codes": "a failed step shows exit code 1 whatever it was; the outcome class is in the run record (mm1 runs)",
-    "grace": "a stopped pod has Kubernetes' 30 s before it is killed, whatever the step asks for",
+    "accounts": "all steps use one service account, chosen when a run is started; it needs the permissions of mm1-supervisor "
+    "if the pipeline trains",
+    "artifact-store": "logs are kept by the Kubeflow installation, not by the workflow",
+    "choices": "a parameter with choices is a text field in the form; the step checks the value",
+    "claims": "claims are mounted read-write",
+    "conditions": "steps with the same condition that depend on each other start together, after all their dependencies",
+    "exit-codes": "a failed step always has exit code 1; the outcome class is in the run record (mm1 runs)",
+    "grace": "the grace period of a pod is Kubernetes' default of 30 s, not that of the step",
     "metrics": "metrics.json is a file of the step, not a table in the run's view",
-    "pod-clean-up": "finished pods stay until the run is deleted or its time to live is over",
-    "pod-metadata": "labels and annotations of the workflow itself",
-    "pod-network": "of several extended resources of a container only one is asked for: GPUs where there are any",
-    "pull-policy": "the pull policy of images is the cluster's default, with the pull secrets of the account",
-    "read-only-root": "the root file system of a step can be written to",
-    "retry": "every failure is repeated, also one that retrying cannot fix (the step then ends at once with the same outcome, "
-    "--once), and a pod that the cluster lost is not; waits between repetitions have no upper limit",
-    "secrets": f"of a Secret whose keys all become environment variables only these do: {', '.join(STORE_KEYS)}",
-    "security": "seccomp profile, dropped capabilities and no privilege escalation are what the Kubeflow API server sets by "
-    "default",
-    "schedule": "the schedule; make a recurring run of the pipeline instead",
+    "pod-clean-up": "finished pods are kept until the run is deleted or its time to live expires",
+    "pod-metadata": "labels and annotations of the workflow are lost",
+    "pod-network": "only one extended resource of a container is requested: GPUs if it has any",
+    "pull-policy": "images are pulled with the cluster's default policy and the pull secrets of the service account",
+    "read-only-root": "the root file system of a step is writable",
+    "retry": "every failure is retried, even if a retry cannot fix it (the step then exits at once with the same outcome, "
+    "--once), but a pod that the cluster lost is not; the wait between retries has no maximum",
+    "secrets": f"of a Secret whose keys all become environment variables, only these do: {', '.join(STORE_KEYS)}",
+    "security": "seccomp profile, dropped capabilities and privilege escalation are the defaults of the Kubeflow API server",
+    "schedule": "the schedule is lost; create a recurring run of the pipeline instead",
 }
-"""Kind -> words. ``field`` and ``volume`` are made where they are found."""
+"""Kind -> description; the kinds ``field`` and ``volume`` are generated."""
 
 
-def found(document: Document) -> list[Loss]:
-    """The losses of a built workflow, each kind once, sorted."""
+def losses_of(document: Document) -> list[Loss]:
+    """Return the losses of a built workflow, each kind once, sorted."""
     spec = spec_of(document)
     bodies = [body for body in spec.get("templates") or [] if "container" in body]
     kinds = {kind for kind, meets in _WORKFLOW_RULES.items() if meets(document, spec)}
@@ -88,14 +86,14 @@ def _fields(spec: Body, bodies: list[Body]) -> Iterator[Loss]:
     unknown = spec.keys() - _SPEC_FIELDS
     for body in bodies:
         unknown |= (body.keys() - _TEMPLATE_FIELDS) | (body["container"].keys() - _CONTAINER_FIELDS)
-    yield from (Loss(f"field {name}", "Kubeflow has no place for it") for name in unknown)
+    yield from (Loss(f"field {name}", "Kubeflow has no such field") for name in unknown)
 
 
 def _volumes(bodies: list[Body]) -> Iterator[Loss]:
     for body in bodies:
         for volume in body.get("volumes") or []:
             if not any(kind in volume for kind in MOUNTABLE):
-                yield Loss(f"volume {volume['name']}", f"Kubeflow mounts only {', '.join(MOUNTABLE)}")
+                yield Loss(f"volume {volume['name']}", f"Kubeflow only mounts {', '.join(MOUNTABLE)}")
 
 
 def _conditional(document: Document, spec: Body) -> bool:
@@ -113,7 +111,7 @@ def _extended(body: Body) -> list[str]:
 
 
 def accelerator_of(body: Body) -> str:
-    """The one extended resource of a container that Kubeflow can ask for; empty when it has none."""
+    """Return the extended resource of a container that Kubeflow requests; empty if it has none."""
     names = _extended(body)
     return GPU_RESOURCE if GPU_RESOURCE in names else next(iter(sorted(names)), "")
 

@@ -1,4 +1,4 @@
-"""Names that are allowed in Python signatures, which is what Kubeflow makes interfaces from."""
+"""Names for Python signatures, from which Kubeflow derives interfaces."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ RESERVED = {"Output", "self"}
 
 
 class Names:
-    """Gives each thing of one interface its own name: letters, digits and underscores."""
+    """The names of an interface: unique Python identifiers."""
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
 
-    def make(self, wanted: str) -> str:
-        """The wanted name if it is allowed and free, else one close to it."""
-        plain = re.sub(r"\W", "_", wanted)
+    def make(self, preferred: str) -> str:
+        """Return the preferred name if it is valid and unused, otherwise a similar one."""
+        plain = re.sub(r"\W", "_", preferred)
         if not plain.isidentifier() or keyword.iskeyword(plain) or plain in RESERVED:
             plain = f"p_{plain}"
         name, number = plain, 2

@@ -1,4 +1,4 @@
-"""Whether a Kubeflow pipeline says the same as the Argo workflow that it was made from: two readers, one comparison."""
+"""Comparison of a Kubeflow pipeline with the Argo workflow that it was compiled from, using two independent readers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mm1_workflows.engines.kubeflow.facts import differences as _differences
 
 
 def differences(document: Document, ir: str) -> list[str]:
-    """What differs between an Argo object and a compiled pipeline, Argo's side first; empty when nothing does.
+    """Return the differences between an Argo object and a compiled pipeline, with Argo's side first.
 
-    Declared losses (:mod:`mm1_workflows.engines.kubeflow.losses`) are no difference.
+    Declared losses (:mod:`mm1_workflows.engines.kubeflow.losses`) do not count as differences.
     """
     return _differences(read_argo.read(document), read_ir.read(ir))

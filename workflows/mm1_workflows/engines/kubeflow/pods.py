@@ -1,6 +1,6 @@
-"""What a step's pod is like, from an Argo template to a Kubeflow task: resources, placement, secrets, volumes, bounds.
+"""Translation of a step's pod from an Argo template to a Kubeflow task: resources, placement, secrets, volumes, limits.
 
-Only what Kubeflow can say is said here; the rest is a declared loss (:mod:`mm1_workflows.engines.kubeflow.losses`).
+Properties that Kubeflow cannot express are declared losses (:mod:`mm1_workflows.engines.kubeflow.losses`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from mm1_workflows.engines.kubeflow.losses import STORE_KEYS, accelerator_of
 
 Body = dict[str, Any]
 OWN_ANNOTATIONS = "mm1.dev/"
-"""Annotations for readers of the workflow; they are of no use in a pod."""
+"""Prefix of annotations for readers of the workflow, which pods do not need."""
 
 
 def configure(task: Any, template: Template, body: Body, run_seconds: int) -> None:
-    """Give a Kubeflow task the pod of an Argo template.
+    """Configure the pod of a Kubeflow task like that of an Argo template.
 
     Args:
         task: the ``kfp.dsl.PipelineTask``.
         template: the template as read.
         body: the template's plain data.
-        run_seconds: how long the whole run may take, s.
+        run_seconds: maximum duration of the run, s.
 
     Raises:
-        ConfigurationError: an environment variable holds a reference, which Kubeflow does not resolve.
+        ConfigurationError: an environment variable contains a reference, which Kubeflow does not resolve.
     """
-    task.set_caching_options(False)  # the step's own cache goes by content; Kubeflow's by names
+    task.set_caching_options(False)  # the step has its own cache, keyed by content rather than by names
     _retry(task, template, run_seconds)
     _resources(task, body)
     _placement(task, template, body)
@@ -47,7 +47,7 @@ def _retry(task: Any, template: Template, run_seconds: int) -> None:
             num_retries=retry.limit,
             backoff_duration=f"{math.ceil(retry.wait_s)}s",
             backoff_factor=retry.factor,
-            # Counts from the first start, so anything less than the run would leave a long step without repetition.
+            # Counts from the first start, so with a smaller value a long step would not be retried.
             backoff_max_duration=f"{run_seconds}s",
         )
 
@@ -72,14 +72,14 @@ def _placement(task: Any, template: Template, body: Body) -> None:
 
     for key, value in sorted((body.get("nodeSelector") or {}).items()):
         kubernetes.add_node_selector(task, key, value)
-    for one in body.get("tolerations") or []:
+    for item in body.get("tolerations") or []:
         kubernetes.add_toleration(
             task,
-            key=one.get("key"),
-            operator=one.get("operator"),
-            value=one.get("value"),
-            effect=one.get("effect"),
-            toleration_seconds=one.get("tolerationSeconds"),
+            key=item.get("key"),
+            operator=item.get("operator"),
+            value=item.get("value"),
+            effect=item.get("effect"),
+            toleration_seconds=item.get("tolerationSeconds"),
         )
     if template.timeout_s:
         kubernetes.set_timeout(task, math.ceil(template.timeout_s))
@@ -97,7 +97,7 @@ def _environment(task: Any, body: Body) -> None:
     for raw in container.get("envFrom") or []:
         if secret := raw.get("secretRef"):
             keys = {key: key for key in STORE_KEYS}
-            # always optional: which of the keys are there is not known
+            # always optional, because the Secret may not have all of the keys
             kubernetes.use_secret_as_env(task, secret["name"], keys, optional=True)
     for raw in container.get("env") or []:
         source = raw.get("valueFrom") or {}
@@ -113,7 +113,7 @@ def _environment(task: Any, body: Body) -> None:
             kubernetes.use_field_path_as_env(task, raw["name"], field["fieldPath"])
         elif references(str(raw.get("value", ""))):
             raise ConfigurationError(
-                f"template {body['name']}: environment variable {raw['name']} holds a reference, which Kubeflow does not "
+                f"template {body['name']}: environment variable {raw['name']} contains a reference, which Kubeflow does not "
                 "resolve; pass it as an argument"
             )
         else:

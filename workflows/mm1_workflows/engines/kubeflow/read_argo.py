@@ -1,7 +1,7 @@
-"""The facts of an Argo workflow, read from its plain data, without :mod:`mm1_workflows.argo.graph` and without the translator.
+"""Reader of an Argo workflow's facts from its plain data, independent of :mod:`mm1_workflows.argo.graph` and the translator.
 
-What Kubeflow is known not to say is left out or brought into its form here, each with its kind of loss: steps with one
-condition wait together (``conditions``), a Secret gives only the known keys (``secrets``), one extended resource
+Properties that Kubeflow cannot express are omitted or converted, each with its kind of loss: steps with the same condition wait
+together (``conditions``), a Secret only provides the known keys (``secrets``), a container has one extended resource
 (``pod-network``).
 """
 
@@ -21,7 +21,7 @@ BRACES = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
 def read(document: Raw) -> Facts:
-    """The facts of a Workflow, WorkflowTemplate or CronWorkflow."""
+    """Read the facts of a Workflow, WorkflowTemplate or CronWorkflow."""
     spec = document["spec"].get("workflowSpec", document["spec"])
     metadata = document.get("metadata") or {}
     bodies = {body["name"]: body for body in spec["templates"]}
@@ -46,7 +46,7 @@ def _parameter(raw: Raw) -> tuple[str, ...]:
 
 
 def _lifted(tasks: list[Raw]) -> dict[str, frozenset[str]]:
-    """Task -> tasks before it, where conditional tasks that hang together wait for all that one of them waits for."""
+    """Return the dependencies of each task; connected conditional tasks share the dependencies of all of them."""
     before = {raw["name"]: {word.strip() for word in (raw.get("depends") or "").split("&&")} - {""} for raw in tasks}
     for raw in tasks:
         for text in [raw.get("when") or "", raw.get("withParam") or ""]:
@@ -57,11 +57,11 @@ def _lifted(tasks: list[Raw]) -> dict[str, frozenset[str]]:
             merged = group[name] | group[other]
             for member in merged:
                 group[member] = merged
-    for members in {id(one): one for one in group.values()}.values():
+    for members in {id(item): item for item in group.values()}.values():
         outer = {other for member in members for other in before[member] - members}
         for member in members:
             before[member] |= outer
-    return {name: frozenset(found) for name, found in before.items()}
+    return {name: frozenset(tasks) for name, tasks in before.items()}
 
 
 def _step(raw: Raw, body: Raw, before: frozenset[str], *, at_exit: bool = False) -> StepFacts:
@@ -77,11 +77,11 @@ def _step(raw: Raw, body: Raw, before: frozenset[str], *, at_exit: bool = False)
         resources=_resources(body),
         selector=frozenset((body.get("nodeSelector") or {}).items()),
         tolerations=frozenset(
-            tuple(str(one.get(key, "")) for key in ("key", "operator", "value", "effect", "tolerationSeconds"))
-            for one in body.get("tolerations") or []
+            tuple(str(item.get(key, "")) for key in ("key", "operator", "value", "effect", "tolerationSeconds"))
+            for item in body.get("tolerations") or []
         ),
         secrets=_secrets(container),
-        environment=frozenset((one["name"], str(one["value"])) for one in container.get("env") or [] if "value" in one),
+        environment=frozenset((item["name"], str(item["value"])) for item in container.get("env") or [] if "value" in item),
         mounts=_mounts(body),
         labels=frozenset(((body.get("metadata") or {}).get("labels") or {}).items()),
         retry=_retry(body.get("retryStrategy") or {}),
@@ -91,19 +91,19 @@ def _step(raw: Raw, body: Raw, before: frozenset[str], *, at_exit: bool = False)
 
 def _word(word: str, raw: Raw, body: Raw) -> str:
     outputs = body.get("outputs") or {}
-    places = {one["valueFrom"]["path"]: one["name"] for one in outputs.get("parameters") or []}
-    places |= {one["path"]: one["name"] for one in outputs.get("artifacts") or []}
-    for path in sorted(places, key=len, reverse=True):
-        word = word.replace(path, f"<output {plain_name(places[path])}>")
-    given = {one["name"]: str(one["value"]) for one in (raw.get("arguments") or {}).get("parameters") or []}
-    for one in (body.get("inputs") or {}).get("parameters") or []:
-        value = given.get(one["name"], str(one.get("value", one.get("default", ""))))
-        word = word.replace(f"{{{{inputs.parameters.{one['name']}}}}}", value)
+    names = {item["valueFrom"]["path"]: item["name"] for item in outputs.get("parameters") or []}
+    names |= {item["path"]: item["name"] for item in outputs.get("artifacts") or []}
+    for path in sorted(names, key=len, reverse=True):
+        word = word.replace(path, f"<output {plain_name(names[path])}>")
+    arguments = {item["name"]: str(item["value"]) for item in (raw.get("arguments") or {}).get("parameters") or []}
+    for item in (body.get("inputs") or {}).get("parameters") or []:
+        value = arguments.get(item["name"], str(item.get("value", item.get("default", ""))))
+        word = word.replace(f"{{{{inputs.parameters.{item['name']}}}}}", value)
     return _named(word)
 
 
 def _named(text: str) -> str:
-    """Braces in the form of the facts."""
+    """Convert references in braces to the form of the facts."""
 
     def name(match: re.Match[str]) -> str:
         parts = match[1].split(".")
@@ -122,45 +122,45 @@ def _items(loop: str | list[str]) -> str:
 
 def _resources(body: Raw) -> Pairs:
     resources = body["container"].get("resources") or {}
-    found: set[tuple[str, ...]] = {
+    amounts: set[tuple[str, ...]] = {
         (f"{side}.{name}", str(amount))
         for side in ("requests", "limits")
         for name, amount in (resources.get(side) or {}).items()
         if name in ("cpu", "memory")
     }
     if name := accelerator_of(body):
-        found.add(("accelerator", name, str(resources["limits"][name])))
-    return frozenset(found)
+        amounts.add(("accelerator", name, str(resources["limits"][name])))
+    return frozenset(amounts)
 
 
 def _secrets(container: Raw) -> Pairs:
-    found = {
-        (one["secretRef"]["name"], key, key)
-        for one in container.get("envFrom") or []
-        if one.get("secretRef")
+    secrets = {
+        (item["secretRef"]["name"], key, key)
+        for item in container.get("envFrom") or []
+        if item.get("secretRef")
         for key in STORE_KEYS
     }
-    for one in container.get("env") or []:
-        if secret := (one.get("valueFrom") or {}).get("secretKeyRef"):
-            found.add((secret["name"], secret["key"], one["name"]))
-    return frozenset(found)
+    for item in container.get("env") or []:
+        if secret := (item.get("valueFrom") or {}).get("secretKeyRef"):
+            secrets.add((secret["name"], secret["key"], item["name"]))
+    return frozenset(secrets)
 
 
 def _mounts(body: Raw) -> Pairs:
-    volumes = {one["name"]: one for one in body.get("volumes") or []}
-    found = set()
+    volumes = {item["name"]: item for item in body.get("volumes") or []}
+    mounts = set()
     for mount in body["container"].get("volumeMounts") or []:
         volume, path = volumes.get(mount["name"], {}), mount["mountPath"]
         if "emptyDir" in volume:
             scratch = volume["emptyDir"] or {}
-            found.add((path, "emptyDir", scratch.get("medium", ""), scratch.get("sizeLimit", "")))
+            mounts.add((path, "emptyDir", scratch.get("medium", ""), scratch.get("sizeLimit", "")))
         elif claim := volume.get("persistentVolumeClaim"):
-            found.add((path, "claim", claim["claimName"], mount.get("subPath", "")))
+            mounts.add((path, "claim", claim["claimName"], mount.get("subPath", "")))
         elif secret := volume.get("secret"):
-            found.add((path, "secret", secret["secretName"], ""))
+            mounts.add((path, "secret", secret["secretName"], ""))
         elif config := volume.get("configMap"):
-            found.add((path, "configMap", config["name"], ""))
-    return frozenset(found)
+            mounts.add((path, "configMap", config["name"], ""))
+    return frozenset(mounts)
 
 
 def _retry(strategy: Raw) -> tuple[float, ...]:

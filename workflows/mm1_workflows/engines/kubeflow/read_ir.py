@@ -1,7 +1,7 @@
-"""The facts of a Kubeflow pipeline, read from its IR and platform spec (two YAML documents), without the SDK.
+"""Reader of a Kubeflow pipeline's facts from its IR and platform spec (two YAML documents), without the SDK.
 
-Groups (exit handler, condition, loop) are components of their own in the IR; values reach a step through the inputs of all
-groups around it. The reader walks down with the values that each group was given, and hands its edges to all steps inside.
+Groups (exit handler, condition, loop) are separate components in the IR, and values are passed to a step through the inputs of
+all enclosing groups. The reader descends with the values of each group and passes its edges to all steps inside.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLACEHOLDERS = {"{{$.pipeline_job_resource_name}}": "<run>"}
 
 @dataclass(frozen=True)
 class _Around:
-    """What holds for all steps of a group."""
+    """Properties of a group that apply to all its steps."""
 
     values: dict[str, str] = field(default_factory=dict)
     """Input of the group -> its value."""
@@ -36,14 +36,14 @@ class _Around:
 
 
 def read(text: str) -> Facts:
-    """The facts of a compiled pipeline (the text of its YAML file)."""
+    """Read the facts of a compiled pipeline (the text of its YAML file)."""
     documents = [document for document in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if document]
     platform = documents[1]["platforms"]["kubernetes"] if len(documents) > 1 else {}
     return _Reader(documents[0], platform).read()
 
 
 class _Reader:
-    """One pipeline."""
+    """Reader of one pipeline."""
 
     def __init__(self, pipeline: Raw, platform: Raw) -> None:
         self.pipeline = pipeline
@@ -139,15 +139,15 @@ class _Reader:
             resources=_resources(container.get("resources") or {}),
             selector=frozenset(((pod.get("nodeSelector") or {}).get("labels") or {}).items()),
             tolerations=frozenset(
-                tuple(str(one.get(key, "")) for key in ("key", "operator", "value", "effect", "tolerationSeconds"))
-                for one in pod.get("tolerations") or []
+                tuple(str(item.get(key, "")) for key in ("key", "operator", "value", "effect", "tolerationSeconds"))
+                for item in pod.get("tolerations") or []
             ),
             secrets=frozenset(
-                (one["secretName"], pair["secretKey"], pair["envVar"])
-                for one in pod.get("secretAsEnv") or []
-                for pair in one["keyToEnv"]
+                (secret["secretName"], pair["secretKey"], pair["envVar"])
+                for secret in pod.get("secretAsEnv") or []
+                for pair in secret["keyToEnv"]
             ),
-            environment=frozenset((one["name"], one.get("value", "")) for one in container.get("env") or []),
+            environment=frozenset((item["name"], item.get("value", "")) for item in container.get("env") or []),
             mounts=_mounts(pod),
             labels=frozenset(((pod.get("podMetadata") or {}).get("labels") or {}).items()),
             retry=_retry(task.get("retryPolicy") or {}),
@@ -166,21 +166,21 @@ def _resources(raw: Raw) -> Pairs:
         "resourceMemoryRequest": "requests.memory",
         "resourceMemoryLimit": "limits.memory",
     }
-    found: set[tuple[str, ...]] = {(name, str(raw[key])) for key, name in names.items() if key in raw}
+    resources: set[tuple[str, ...]] = {(name, str(raw[key])) for key, name in names.items() if key in raw}
     if accelerator := raw.get("accelerator"):
-        found.add(("accelerator", accelerator["resourceType"], str(accelerator["resourceCount"])))
-    return frozenset(found)
+        resources.add(("accelerator", accelerator["resourceType"], str(accelerator["resourceCount"])))
+    return frozenset(resources)
 
 
 def _mounts(pod: Raw) -> Pairs:
-    found = {
-        (one["mountPath"], "emptyDir", one.get("medium", ""), one.get("sizeLimit", ""))
-        for one in pod.get("emptyDirMounts") or []
+    mounts = {
+        (item["mountPath"], "emptyDir", item.get("medium", ""), item.get("sizeLimit", ""))
+        for item in pod.get("emptyDirMounts") or []
     }
-    found |= {(one["mountPath"], "claim", _claim(one), one.get("subPath", "")) for one in pod.get("pvcMount") or []}
-    found |= {(one["mountPath"], "secret", one["secretName"], "") for one in pod.get("secretAsVolume") or []}
-    found |= {(one["mountPath"], "configMap", one["configMapName"], "") for one in pod.get("configMapAsVolume") or []}
-    return frozenset(found)
+    mounts |= {(item["mountPath"], "claim", _claim(item), item.get("subPath", "")) for item in pod.get("pvcMount") or []}
+    mounts |= {(item["mountPath"], "secret", item["secretName"], "") for item in pod.get("secretAsVolume") or []}
+    mounts |= {(item["mountPath"], "configMap", item["configMapName"], "") for item in pod.get("configMapAsVolume") or []}
+    return frozenset(mounts)
 
 
 def _claim(raw: Raw) -> str:

@@ -1,4 +1,4 @@
-r"""A built Argo workflow as a Kubeflow Pipelines v2 pipeline: read once, said again, never defined a second time.
+r"""Translation of a built Argo workflow to a Kubeflow Pipelines v2 pipeline.
 
 ::
 
@@ -6,9 +6,9 @@ r"""A built Argo workflow as a Kubeflow Pipelines v2 pipeline: read once, said a
                               \------- pods of the templates -/    groups: exit handler, If,  +--> IR YAML, platform spec
                                                                     ParallelFor, .after       /
 
-Every task is a container component of its own with the task's name. A workflow's parameters are typed by what they feed. Tasks
-with the same condition that hang together are one ``If``; a looped task is one ``ParallelFor``; a value that comes out of a
-loop is ``Collected``. What Kubeflow cannot say is in :mod:`mm1_workflows.engines.kubeflow.losses`.
+Every task becomes a container component with the task's name. Workflow parameters have the types of the inputs that they are
+passed to. Connected tasks with the same condition become one ``If``, a looped task becomes a ``ParallelFor``, and an output of
+a loop becomes ``Collected``. :mod:`mm1_workflows.engines.kubeflow.losses` lists what Kubeflow cannot express.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from mm1_workflows.rules.reading import read_workflow
 TYPES: dict[str, type] = {"integer": int, "number": float, "boolean": bool}
 PARAMETER = "workflow.parameters."
 RUN_SECONDS = 7 * 86_400
-"""How long a run may take that says nothing about it."""
+"""Default maximum duration of a run."""
 
 
 def to_yaml(document: Document) -> str:
-    """The pipeline's IR and its platform spec, two YAML documents in one text.
+    """Return the pipeline's IR and platform spec, two YAML documents in one text.
 
     Raises:
-        ConfigurationError: Kubeflow can run it in no way; the message names task or template.
-        PolicyError: it is outside the subset that all engines understand.
+        ConfigurationError: Kubeflow cannot run the workflow; the message has the task or template.
+        PolicyError: it is outside the subset that all engines support.
     """
     from kfp import compiler
 
@@ -53,12 +53,12 @@ def to_yaml(document: Document) -> str:
 
 
 def pipeline(document: Document) -> Any:
-    """The pipeline as the Kubeflow SDK's object (a ``GraphComponent``)."""
+    """Return the pipeline as an object of the Kubeflow SDK (a ``GraphComponent``)."""
     return _Translation(document).pipeline()
 
 
 class _Translation:
-    """One workflow on its way."""
+    """State of the translation of a workflow."""
 
     def __init__(self, document: Document) -> None:
         self.graph: Graph = read_workflow(document)
@@ -103,7 +103,7 @@ class _Translation:
         return dsl.pipeline(name=self.graph.name, pipeline_config=config)(body)
 
     def _describe(self) -> str:
-        lines = [f"    {self.parameter_names[name]}: {_line(one)}" for name, one in self.graph.parameters.items()]
+        lines = [f"    {self.parameter_names[name]}: {_line(parameter)}" for name, parameter in self.graph.parameters.items()]
         return f"{self.graph.name}\n\nArgs:\n" + "\n".join(lines)
 
     def _parameter_type(self, name: str) -> type:
@@ -117,7 +117,9 @@ class _Translation:
         if parameter.value is None:
             return inspect.Parameter.empty
         if complaint := parameters.mismatch(parameter.value, parameter.type):
-            raise ConfigurationError(f"parameter {parameter.name}: its default {parameter.value!r} is not {complaint}")
+            raise ConfigurationError(
+                f"parameter {parameter.name}: expected {complaint} as the default, got {parameter.value!r}"
+            )
         if kind is list:
             return json.loads(parameter.value)
         return parameter.value.lower() == "true" if kind is bool else kind(parameter.value)
@@ -141,7 +143,7 @@ class _Translation:
             return
         task, key = self.graph.tasks[condition.task], (condition.task, condition.output)
         if task.loop is not None or key in self.list_outputs:
-            raise ConfigurationError(f"when compares {condition.task}.{condition.output}, a list, with a word")
+            raise ConfigurationError(f"when: expected text to compare, but {condition.task}.{condition.output} is a list")
         left = self.outputs[key]
         holds = left == condition.literal if condition.operator == "==" else left != condition.literal
         with dsl.If(holds, name=f"{condition.task}-{condition.output}"):
@@ -166,7 +168,9 @@ class _Translation:
             return self._channel(match[1], None)
         if items := json.loads(loop):
             return items
-        raise ConfigurationError(f"task {task.name}: a loop over an empty list, which Kubeflow refuses")
+        raise ConfigurationError(
+            f"task {task.name}: expected a non-empty list to loop over (Kubeflow does not allow empty loops)"
+        )
 
     def _instance(self, task: TaskNode, item: Any) -> Any:
         made = interface(task, repeated=task.template.retry.limit > 0)
@@ -192,7 +196,7 @@ class _Translation:
             return channel if self.graph.tasks[match["task"]].loop is None else dsl.Collected(channel)
         if reference == "item":
             return item
-        # the run's name in the cluster, not what a person calls it: that of its Argo workflow
+        # the name of the run's Argo workflow in the cluster, not its display name
         return (
             dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER if reference == RUN else self.channels[reference.removeprefix(PARAMETER)]
         )
@@ -212,19 +216,19 @@ class _Translation:
 
 
 def clusters(workflow: Graph) -> list[tuple[Condition | None, list[TaskNode]]]:
-    """Tasks by condition: first those without one, then each set of conditional tasks that hang together, in an order to start.
+    """Group tasks by condition: first those without one, then each connected set of conditional tasks, in topological order.
 
-    Nothing without the condition may depend on a conditional task (rule P006), so the sets come last, in any order.
+    A task without the condition cannot depend on a conditional task (rule P006), so the sets come last, in any order.
     """
-    found: list[tuple[Condition | None, list[TaskNode]]] = [(None, [])]
+    groups: list[tuple[Condition | None, list[TaskNode]]] = [(None, [])]
     for task in workflow.tasks.values():
         if task.when is None:
-            found[0][1].append(task)
+            groups[0][1].append(task)
             continue
-        before = [cluster for cluster in found[1:] if any(other.name in task.depends for other in cluster[1])]
+        before = [cluster for cluster in groups[1:] if any(other.name in task.depends for other in cluster[1])]
         joined = [other for cluster in before for other in cluster[1]]
-        found = [cluster for cluster in found if cluster not in before] + [(task.when, [*joined, task])]
-    return [cluster for cluster in found if cluster[1]]
+        groups = [cluster for cluster in groups if cluster not in before] + [(task.when, [*joined, task])]
+    return [cluster for cluster in groups if cluster[1]]
 
 
 def _is(value: str, reference: str) -> bool:

@@ -1,7 +1,7 @@
 """The folder of a local run: ``runs/<run>/{run.json,lock,<task>/{log.txt,out/,<artifacts>}}``.
 
-One process at a time may run in it. The lock is also held by the tasks' processes, so that after the runner was killed nobody
-starts the same task a second time while the old process still writes its checkpoint.
+Only one process may use it at a time. The tasks' processes also hold the lock: if the runner was killed, the same task cannot
+be started again while the old process is still writing its checkpoint.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORPHANS_WAIT_S = 90.0
 
 
 class RunFolder:
-    """Where a local run keeps its logs, outputs and artifacts."""
+    """Folder with the logs, outputs and artifacts of a local run."""
 
     def __init__(self, base: Path, run: str) -> None:
         check_run_name(run)
@@ -38,10 +38,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[RunFolder]:
-        """Hold the folder.
+        """Lock the folder.
 
         Raises:
-            ConfigurationError: another run is going on in it, or the folder cannot be made.
+            ConfigurationError: another run is using it, or the folder cannot be created.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -72,21 +72,21 @@ class RunFolder:
                         f"run folder {self.path} is in use (process {owner or 'unknown'}): wait for it, or choose another --run"
                     ) from None
                 if not warned:
-                    log.warning("a task of the former run is still saving its work; waiting for it")
+                    log.warning("waiting for a task of the previous run, which is still saving")
                     warned = True
                 time.sleep(0.2)
 
     def open_run(self, workflow: str, parameters: dict[str, str], command: str) -> None:
-        """Begin or continue the run.
+        """Start or resume the run.
 
         Raises:
-            ConfigurationError: the folder is of another version or of another workflow.
+            ConfigurationError: the folder belongs to another version or another workflow.
         """
         file = self.path / "run.json"
-        former = self._former(file)
-        if former and former["workflow"] != workflow:
+        previous = self._previous(file)
+        if previous and previous["workflow"] != workflow:
             raise ConfigurationError(
-                f"run folder {self.path} belongs to workflow {former['workflow']}, not {workflow}: choose another --run"
+                f"run folder {self.path} belongs to workflow {previous['workflow']}, not {workflow}: choose another --run"
             )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         value = {
@@ -95,28 +95,28 @@ class RunFolder:
             "workflow": workflow,
             "parameters": parameters,
             "command": command,
-            "created": former.get("created", now),
+            "created": previous.get("created", now),
             "started": now,
         }
         with atomic_path(file) as temporary:
             temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
-    def _former(self, file: Path) -> dict[str, Any]:
+    def _previous(self, file: Path) -> dict[str, Any]:
         if not file.is_file():
             return {}
         try:
-            former = json.loads(file.read_text())
+            previous = json.loads(file.read_text())
         except ValueError:
-            former = {}
-        if former.get("schema_version") != SCHEMA_VERSION or "workflow" not in former:
+            previous = {}
+        if previous.get("schema_version") != SCHEMA_VERSION or "workflow" not in previous:
             raise ConfigurationError(
                 f"run folder {self.path} was written by another version of MM1 "
                 f"(this one reads schema {SCHEMA_VERSION}): choose another --run, or remove the folder"
             )
-        return dict(former)
+        return dict(previous)
 
     def task(self, key: str) -> Path:
-        """The folder of a task."""
+        """Return the folder of a task."""
         return self.path / key
 
 

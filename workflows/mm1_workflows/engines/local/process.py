@@ -1,4 +1,4 @@
-"""One task as a process of this machine: its argv, start, end, and stop."""
+"""A task as a local process: argv, start, outcome, and stop."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ TAIL_BYTES = 4000
 
 
 def local_paths(template: Template, folder: Path) -> dict[str, Path]:
-    """Paths that the template fixes inside its container -> where they lie in the run's folder."""
+    """Return the local paths of a template's files: path in the container -> path in the run's folder."""
     paths = {path: folder / "out" / name for name, path in template.outputs.items()}
     paths |= {path: folder / Path(path).name for path in template.artifacts.values()}
     return paths | {PROGRESS_FILE: folder / "progress"}
 
 
 def argv_of(template: Template, folder: Path, lookup: Callable[[str], str]) -> list[str]:
-    """The task's argv on this machine: local paths and this interpreter, then values for references.
+    """Return the task's argv on this machine, with local paths, this interpreter, and values for references.
 
-    Paths are put in before values, so that a value that looks like a path of the container stays as it is. A step that would
-    start its ranks on a cluster is not told how, so it starts them here.
+    Paths are substituted before values, so a value that looks like a path of the container does not change. The launcher option
+    is removed, so that a training step starts its ranks on this machine.
     """
     paths = sorted(local_paths(template, folder).items(), key=lambda item: -len(item[0]))
 
-    def placed(word: str) -> str:
+    def localized(argument: str) -> str:
         for inside, outside in paths:
-            word = word.replace(inside, str(outside))
-        return word
+            argument = argument.replace(inside, str(outside))
+        return argument
 
-    words = [word for word in template.argv if not (template.launches and word.startswith(f"{LAUNCHER_FLAG}="))]
-    argv = [substitute(placed(word), lookup) for word in words]
+    arguments = [item for item in template.argv if not (template.launches and item.startswith(f"{LAUNCHER_FLAG}="))]
+    argv = [substitute(localized(item), lookup) for item in arguments]
     return [sys.executable, *argv[1:]] if argv and argv[0] in ("python", "python3") else argv
 
 
 def argument(argv: list[str], flag: str) -> str:
-    """The value of ``--flag=value`` in an argv; empty when it is not there."""
+    """Return the value of ``--flag=value`` in an argv; empty if it is absent."""
     return next((word.removeprefix(f"{flag}=") for word in argv if word.startswith(f"{flag}=")), "")
 
 
 def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
-    """Start an attempt; its output goes to ``log.txt``.
+    """Start an attempt with its output in ``log.txt``.
 
     Raises:
         OSError: the command cannot be started.
@@ -82,15 +82,15 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches the runner only, which passes it on once
+            start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
-            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM),  # to save what it has
+            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM),  # SIGTERM, to let it save
             env={**os.environ, "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "5000", **instance.task.template.env},
         )
 
 
 def read_progress(path: Path) -> tuple[int, int] | None:
-    """``done/total`` of a task's progress file."""
+    """Read ``done/total`` from a task's progress file."""
     try:
         done, total = path.read_text().split("/")
         return int(done), int(total)
@@ -99,33 +99,33 @@ def read_progress(path: Path) -> tuple[int, int] | None:
 
 
 def read_figures(folder: Path) -> str:
-    """The line of figures that a task may leave beside its progress file; empty without a file."""
+    """Read the line of metrics next to a task's progress file; empty without a file."""
     path = folder / FIGURES_FILE
     return path.read_text().strip() if path.is_file() else ""
 
 
 def read_outputs(template: Template, folder: Path) -> dict[str, str]:
-    """Output parameters that the task wrote.
+    """Read the output parameters of a task.
 
     Raises:
-        FileNotFoundError: one is missing.
+        FileNotFoundError: an output is missing.
     """
     paths = local_paths(template, folder)
     return {name: paths[path].read_text() for name, path in template.outputs.items()}
 
 
 def ending_of(code: int, record: Mapping[str, object], log: Path) -> Ending:
-    """How an attempt failed: by the signal, in the words of its run record, or with the end of its log.
+    """Return how an attempt failed, from the signal, the run record, or the end of the log.
 
     Args:
-        code: of the process; negative for a signal.
-        record: the step's run record; empty for other commands.
-        log: what it wrote.
+        code: exit code of the process; negative for a signal.
+        record: run record of the step; empty for other commands.
+        log: log of the task.
     """
     outcome = Outcome.from_exit_code(code)
     if code < 0:
         hint = " (perhaps the system ran out of memory)" if -code == signal.SIGKILL else ""
-        return Ending(outcome=outcome, message=f"was ended by {signal.Signals(-code).name}{hint}")
+        return Ending(outcome=outcome, message=f"killed by {signal.Signals(-code).name}{hint}")
     if record.get("state") == "failed" and record.get("message"):
         return Ending(outcome=outcome, message=str(record["message"]))
     tail = log_tail(log)
@@ -133,7 +133,7 @@ def ending_of(code: int, record: Mapping[str, object], log: Path) -> Ending:
 
 
 def log_tail(path: Path, num_lines: int = 5) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
@@ -143,13 +143,13 @@ def log_tail(path: Path, num_lines: int = 5) -> str:
 
 
 def stop(instances: Iterable[Instance], *, at_once: Callable[[], bool] = lambda: False) -> None:
-    """SIGTERM to the tasks, each its grace period to save, then SIGKILL to what is left with its children.
+    """Send SIGTERM to the tasks, wait for their grace periods, and send SIGKILL to the remaining processes and children.
 
-    Only the task's own process gets SIGTERM, as a pod's would: a step passes it on to what it started.
+    Only the task's own process gets SIGTERM, as in a pod: a step passes it on to its children.
 
     Args:
         instances: running tasks.
-        at_once: asked while waiting; true ends the grace period.
+        at_once: polled while waiting; true ends the grace period.
     """
     running = [(item, item.process) for item in instances if item.process is not None and item.process.poll() is None]
     trees = {process.pid: _descendants(process.pid) for _, process in running}
@@ -167,10 +167,10 @@ def stop(instances: Iterable[Instance], *, at_once: Callable[[], bool] = lambda:
 
 
 def kill_tree(process: subprocess.Popen[bytes], descendants: Iterable[psutil.Process] = ()) -> None:
-    """SIGKILL to a process and to what it started and did not take along (torchrun gives its ranks own sessions)."""
+    """Send SIGKILL to a process and its remaining descendants (torchrun starts its ranks in their own sessions)."""
     for child in descendants:
         with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()  # psutil compares the start time: a reused pid is left alone
+            child.kill()  # psutil compares the start time, so a reused pid is safe
     if process.poll() is None:
         process.kill()
     process.wait()

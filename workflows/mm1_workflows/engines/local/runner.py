@@ -1,13 +1,13 @@
-r"""The local runner: the graph of a workflow as processes of this machine.
+r"""The local runner: runs the graph of a workflow as processes on this machine.
 
 ::
 
-    waiting --dependencies over, cores free--> running --exit 0--> done | cached
+    waiting --dependencies done, cores free--> running --exit code 0--> done | cached
        \-- when is false --> skipped              \-- retried class --> retrying --backoff--> running
-                                                   \-- else --> failed: nothing new is started, the rest is omitted
+                                                   \-- else --> failed: no new tasks are started, the rest is omitted
 
-It means what Argo means by the same object: the same argv per task, parameters, ``when``, loops, retries by exit code, and an
-exit task that runs whatever happened. A single thread polls; state is in :class:`Instance`.
+It has the semantics of Argo: the same argv per task, parameters, ``when``, loops, retries by exit code, and an exit task that
+always runs. A single thread polls the processes; :class:`Instance` is the state of a task.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.03
 REFRESH_S = 0.25
-"""How often the display gets the tasks while no state changes."""
+"""Interval of display updates while no state changes, s."""
 INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     instances: list[Instance]
     status: str
@@ -57,7 +57,7 @@ class RunResult:
 
 
 class Runner:
-    """Runs one workflow in a locked run folder."""
+    """Runner of a workflow in a locked run folder."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Runner:
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def run(self) -> RunResult:
-        """Run to the end; failures and signals end in the result."""
+        """Run to completion; failures and signals are part of the result."""
         with self._watch_signals(), self._no_orphans():
             while not self.signals and not all(item.state.over for item in self._all()):
                 self._poll_all()
@@ -114,7 +114,7 @@ class Runner:
         return min(failed, key=lambda item: item.ended) if failed else None
 
     def _display(self) -> None:
-        """Give the display the tasks after a change of state, and often enough for times to move."""
+        """Update the display after a change of state, and regularly to refresh times."""
         if self.has_changed or time.monotonic() - self.displayed >= REFRESH_S:
             self.has_changed, self.displayed = False, time.monotonic()
             self.display.update([item.view for item in self._all()])
@@ -123,10 +123,10 @@ class Runner:
         for item in self._all():
             if item.process is not None:
                 self._poll(item)
-        self._display()  # before a task that failed is started again
+        self._display()  # before a failed task is retried
 
     def _advance(self) -> None:
-        """Start what is ready and has room; after a failure, omit what has not started."""
+        """Start the ready tasks that fit; after a failure, omit the tasks that have not started."""
         broken = self._failed() is not None
         free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
         for name, task in self.graph.tasks.items():
@@ -143,7 +143,7 @@ class Runner:
     # -- readiness ----------------------------------------------------------------------------------------------------
 
     def _expand(self, task: TaskNode) -> bool:
-        """Once what a task depends on is over: judge its condition and lay out its loop. True when it may start."""
+        """Evaluate a task's condition and expand its loop after its dependencies have ended; True if it can start."""
         before = [item for name in task.depends for item in self.instances[name]]
         if not all(item.state.good for item in before):
             return False
@@ -163,12 +163,12 @@ class Runner:
     def _items(self, task: TaskNode, loop: str) -> list[str]:
         text = substitute(loop, lambda name: self._lookup(name, None, {}))
         if not is_string_list(text):
-            raise ConfigurationError(f"task {task.name}: loops over {text!r}, which is not a JSON list of strings")
+            raise ConfigurationError(f"task {task.name}: expected a JSON list of strings to loop over, got {text!r}")
         items: list[str] = json.loads(text)
         return items
 
     def _start_if_room(self, item: Instance, free: int) -> int:
-        """Start a task when its cores are free; how many it takes."""
+        """Start a task if enough cores are free, and return the number of cores that it takes."""
         cost = self._cost(item)
         if cost > free:
             return 0
@@ -178,7 +178,7 @@ class Runner:
     def _cost(self, item: Instance) -> int:
         template = item.task.template
         pool = self.profile.pool(template.launches or template.pool)
-        is_heavy = pool.image != "cpu"  # where a cluster would take a machine with GPUs, this one is taken as a whole
+        is_heavy = pool.image != "cpu"  # a task for GPU nodes takes all cores of this machine
         return self.cores if is_heavy else min(math.ceil(pool.cpus), self.cores)
 
     # -- one task -----------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Runner:
             if template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
                 process.stop([item])
                 item.process = None
-                self._fail(item, _unhandled(f"took longer than its limit of {template.timeout_s:g} s"))
+                self._fail(item, _unhandled(f"exceeded its time limit of {template.timeout_s:g} s"))
             return
         item.process = None
         if code == 0:
@@ -231,7 +231,7 @@ class Runner:
         try:
             item.outputs = process.read_outputs(item.task.template, self.folder.task(item.key))
         except FileNotFoundError as error:
-            self._fail(item, _unhandled(f"ended well but did not write its output {error.filename}"))
+            self._fail(item, _unhandled(f"succeeded, but did not write its output {error.filename}"))
             return
         item.ending = SUCCESS
         self._set(item, State.CACHED if self._record(item).get("cache_hit") else State.DONE)
@@ -241,8 +241,8 @@ class Runner:
             return {}
         try:
             record: dict[str, object] = self.store.read_json(record_key(self.folder.run, item.record_name)) or {}
-        except Mm1Error as error:  # the store is unreachable for a moment: the record only explains, it does not decide
-            log.warning("%s: its run record cannot be read: %s", item.label, error)
+        except Mm1Error as error:  # temporarily unreachable: the record only explains the outcome
+            log.warning("%s: cannot read its run record: %s", item.label, error)
             return {}
         return record
 
@@ -306,7 +306,7 @@ class Runner:
 
     @contextmanager
     def _no_orphans(self) -> Iterator[None]:
-        """Whatever goes wrong in the runner itself, no task outlives it."""
+        """Stop all tasks if the runner fails."""
         try:
             yield
         except BaseException:
@@ -316,17 +316,17 @@ class Runner:
 
     @contextmanager
     def _watch_signals(self) -> Iterator[None]:
-        """The first signal stops the run in order, a second one at once."""
+        """Stop the run gracefully on the first signal, and immediately on the second."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.signals += 1
             self.signal_code = INTERRUPTED if number == signal.SIGINT else int(Outcome.PREEMPTED)
 
-        former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in former.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 

@@ -1,4 +1,4 @@
-"""What the local runner knows about each task while it runs."""
+"""State of each task in the local runner."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ SUCCESS = Ending(outcome=Outcome.DONE)
 
 @dataclass
 class Instance:
-    """One process: a task, or one item of a task that loops."""
+    """A process: a task, or an item of a looped task."""
 
     task: TaskNode
     key: str
-    """Name of its folder; also unique within the run."""
+    """Name of its folder, unique within the run."""
     label: str
     item: str | None = None
     state: State = State.WAITING
     attempts: int = 0
     started: float = 0.0
-    """Monotonic clock, s; of the first attempt."""
+    """Start of the first attempt, monotonic clock, s."""
     attempt_started: float = 0.0
     ended: float = 0.0
     not_before: float = 0.0
-    """A retry waits until then."""
+    """Earliest start of a retry, monotonic clock, s."""
     process: subprocess.Popen[bytes] | None = None
     record_name: str = ""
-    """Under which the step files its run record."""
+    """Name of the task in the step's run record."""
     progress: tuple[int, int] | None = None
     figures: str = ""
-    """What the task says of itself while it runs: a training step its loss, speed and the like."""
+    """Metrics of a running task: for a training step, its loss, speed and so on."""
     outputs: dict[str, str] = field(default_factory=dict)
     ending: Ending = SUCCESS
-    """Of its latest attempt that is over."""
+    """Ending of the latest finished attempt."""
 
     @property
     def seconds(self) -> float:
-        """How long it has run, retries included."""
+        """Run time in seconds, including retries."""
         if not self.started:
             return 0.0
         return (self.ended or time.monotonic()) - self.started
 
     @property
     def view(self) -> TaskView:
-        """What the display shows of it."""
+        """View of the task for the display."""
         failed = self.state in (State.FAILED, State.RETRYING)
         return TaskView(
             name=self.label,
