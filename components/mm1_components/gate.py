@@ -45,13 +45,13 @@ def check_rules(rules: str) -> None:
 def check_measured(rules: str, reports: AllMade) -> None:
     """The evaluations before ask for the scores: a rule about any other could never pass."""
     from mm1.evals.gate import parse_rules
-    from mm1.evals.tasks.registry import asked
+    from mm1.evals.tasks.registry import planned_scores
 
     inputs = ("tasks", "shots", "controls")
     if any(made.step != "evaluate" or not made.known(*inputs) for made in reports):
         return
     try:
-        scores = set().union(*(asked(*(made.inputs[name] for name in inputs)) for made in reports))
+        scores = set().union(*(planned_scores(*(made.inputs[name] for name in inputs)) for made in reports))
     except ConfigurationError:
         return  # the evaluation's own checks say it
     for rule in parse_rules(rules):
