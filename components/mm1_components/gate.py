@@ -45,13 +45,13 @@ def check_rules(rules: str) -> None:
 def check_measured(rules: str, reports: Producers) -> None:
     """Check that the preceding evaluations measure the scores of the rules; a rule about another score could never pass."""
     from mm1.evals.gate import parse_rules
-    from mm1.evals.tasks.registry import asked
+    from mm1.evals.tasks.registry import planned_scores
 
     inputs = ("tasks", "shots", "controls")
     if any(producer.step != "evaluate" or not producer.known(*inputs) for producer in reports):
         return
     try:
-        scores = set().union(*(asked(*(producer.inputs[name] for name in inputs)) for producer in reports))
+        scores = set().union(*(planned_scores(*(producer.inputs[name] for name in inputs)) for producer in reports))
     except ConfigurationError:
         return  # reported by the evaluation's own checks
     for rule in parse_rules(rules):

@@ -83,7 +83,7 @@ def quick_probe(monkeypatch) -> None:
         processor = MM1Processor.from_pretrained(folder)
         answers = {}
         for index, prompt in enumerate(json.loads(request.read_text())["prompts"]):
-            answers[f"{index}.logits"], answers[f"{index}.tokens"] = contract._ours(model, processor, prompt)
+            answers[f"{index}.logits"], answers[f"{index}.tokens"] = contract._run_model(model, processor, prompt)
         save_file(answers, answer)
 
     monkeypatch.setattr(contract, "_probe", probe)
@@ -102,7 +102,7 @@ def test_a_folder_that_plain_transformers_cannot_load_is_named(tmp_path):
     model, processor = tiny_mm1()
     folder = export(model, processor, tmp_path / "exported")
     (folder / "modeling.py").write_text("import mm1.errors")
-    with pytest.raises(CheckpointError, match=r"does not load with plain transformers: .*mm1"):
+    with pytest.raises(CheckpointError, match=r"plain transformers cannot load the exported folder: .*mm1"):
         contract.check_contract(model, processor, folder, tmp_path / "work")
 
 
@@ -166,8 +166,8 @@ def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--model", "/nowhere"], "neither a folder"),
-        (["--model", "FOLDER"], "no exported MM1 model"),
+        (["--model", "/nowhere"], "expected a folder"),
+        (["--model", "FOLDER"], "not an exported MM1 model"),
         (["--model", "/nowhere", "--port", "TAKEN"], "--port"),
         (["--model", "/nowhere", "--max-tokens", "0"], "max_tokens"),
     ],

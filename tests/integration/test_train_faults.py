@@ -46,7 +46,7 @@ def test_a_killed_rank_ends_the_others_and_fewer_go_on(tmp_path, data, warm_pyth
     assert time.monotonic() - killed < 60
     wait_for_end(ranks, "the other rank")
     assert trial.finish("--processes", "1", run=run) == 0, trial.log[-3000:]
-    assert "it was saved by 2 processes, and there are 1 now" in trial.log
+    assert "the checkpoint was saved by 2 processes, this run has 1" in trial.log
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["resumed_from"] >= 5, metrics["steps"]) == (True, STEPS)
 

@@ -131,7 +131,7 @@ def test_killed_and_started_again_gives_the_same_manifest(tmp_path, data, warm_p
     process.wait()
     wait_for_end(below, "the trainer, as the step that started it has ended")
     assert trial.finish() == 0, trial.log[-3000:]
-    assert "goes on after step" in trial.log
+    assert "resuming after step" in trial.log
     assert trial.digest() == undisturbed.digest()
 
 
@@ -154,8 +154,13 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, warm_python, u
         ((), {"recipe": "mm1_tinny"}, Outcome.CONFIGURATION, "did you mean 'mm1_tiny'"),
         ((), {"run": ("train.stepz=1",)}, Outcome.CONFIGURATION, "did you mean 'steps'"),
         ((), {"run": ("train.global_batch=0",)}, Outcome.CONFIGURATION, "train.global_batch"),
-        ((), {"recipe": "mm1_tiny_sft", "run": ()}, Outcome.CONFIGURATION, "is for stage sft, but step pretrain"),
-        (("--decoder", "tests"), {}, Outcome.CONFIGURATION, "goes into the text stage"),
+        (
+            (),
+            {"recipe": "mm1_tiny_sft", "run": ()},
+            Outcome.CONFIGURATION,
+            "expects a recipe of stage text or pretrain, got mm1_tiny_sft of stage sft",
+        ),
+        (("--decoder", "tests"), {}, Outcome.CONFIGURATION, "only the text stage"),
     ],
 )
 def test_wrong_input_is_refused_before_training(tmp_path, data, warm_python, arguments, keywords, code, says):

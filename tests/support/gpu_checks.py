@@ -19,7 +19,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
 
 from mm1.evals.config import EvalConfig
 from mm1.evals.harness import evaluate
-from mm1.generation.device import settle
+from mm1.generation.device import move_to
 from mm1.generation.encode import read_image
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
@@ -119,7 +119,7 @@ def check_experts(device: str, dtype: torch.dtype, tokens: int, width: int, num_
 def check_bfloat16(device: str, rows: list[list[int]], moe: bool, **sizes: int) -> None:
     """Loss and gradient of a whole model in bfloat16 are near those in float32."""
     exact = tiny_model("c_abstractor", moe=moe, text={"initializer_range": 0.05, **sizes}).train().to(device)
-    rounded = settle(copy.deepcopy(exact), torch.device(device), torch.bfloat16)
+    rounded = move_to(copy.deepcopy(exact), torch.device(device), torch.bfloat16)
     batch = {name: tensor.to(device) for name, tensor in packed_batch(rows).items()}
     losses, gradients = [], []
     for model in (exact, rounded):

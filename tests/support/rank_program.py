@@ -22,7 +22,7 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         run = build_run(TrainJob.model_validate_json(path.read_bytes()), rank, world_size)
         if path.name.endswith(".cut.json"):
-            run.loop.callbacks[-1].asked = signal.SIGTERM
+            run.loop.callbacks[-1].signal = signal.SIGTERM
             try:
                 run.go()
             except Preempted:

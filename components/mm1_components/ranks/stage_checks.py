@@ -53,7 +53,8 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
     def check_recipe(recipe: str, overrides: str, seed: int) -> None:
         stage = resolve_run(recipe, overrides, seed).stage
         if stage not in stages:
-            raise ConfigurationError(f"recipe: {step} expected stage {' or '.join(stages)}, got {recipe} of stage {stage}")
+            expected = " or ".join(stages)
+            raise ConfigurationError(f"recipe: {step} expects a recipe of stage {expected}, got {recipe} of stage {stage}")
 
     return (
         check_recipe,

@@ -1,4 +1,4 @@
-"""Reading checkpoints: the model for whoever uses it, the trainer's state for whoever goes on training."""
+"""Reading checkpoints: the model, and the trainer state to resume from."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def load_model(
     """Load the model of a checkpoint; every file is verified first.
 
     Args:
-        store: where the checkpoint's blobs are.
+        store: store of the checkpoint's blobs.
         manifest: the checkpoint.
-        folder: where the files are laid out; it must outlive the loading only.
-        dtype: type of the weights.
-        verify: False where the files were verified just now.
+        folder: folder for the files; it can be deleted after loading.
+        dtype: dtype of the weights.
+        verify: False if the files have just been verified.
 
     Returns:
         The model in evaluation mode, and its processor.
 
     Raises:
-        CheckpointError: a file does not match its digest, is missing or is no model.
+        CheckpointError: a file does not match its digest or is missing, or the files are not a model.
     """
     try:
         store.get_folder(manifest.model, folder, verify=verify)
         model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
     except (DataError, OSError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint of step {manifest.step} cannot be loaded: {error}") from None
+        raise CheckpointError(f"cannot load the checkpoint of step {manifest.step}: {error}") from None
     return model.eval(), processor
 
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What is needed to go on."""
+    """State of a run to resume from."""
 
     optimizer: StateReader
     run: dict[str, Any]
@@ -55,14 +55,14 @@ class TrainerState:
 
 
 def load_state(store: Store, manifest: Checkpoint) -> TrainerState:
-    """Open the trainer's state of all ranks; of the large files only those are fetched that are read from.
+    """Open the trainer state of all ranks; large files are fetched only when they are read.
 
     Args:
-        store: where the checkpoint's blobs are.
-        manifest: a checkpoint whose files were verified.
+        store: store of the checkpoint's blobs.
+        manifest: a checkpoint whose files have been verified.
 
     Raises:
-        CheckpointError: a file is missing or is no state.
+        CheckpointError: a file is missing or is not a trainer state.
     """
     try:
         run = json.loads(store.get_bytes(manifest.trainer[STATE_NAME]))
@@ -76,7 +76,7 @@ def load_state(store: Store, manifest: Checkpoint) -> TrainerState:
             numbers |= description["numbers"]
             scalars |= set(description["scalars"])
     except (KeyError, DataError, OSError, ValueError) as error:
-        raise CheckpointError(f"the trainer's state of step {manifest.step} cannot be loaded: {error}") from None
+        raise CheckpointError(f"cannot load the trainer state of step {manifest.step}: {error}") from None
     return TrainerState(
         StateReader(indices, lambda name: store.local_path(manifest.trainer[name]), numbers, scalars),
         run,

@@ -1,8 +1,8 @@
 """The pointer from a piece of work to its newest checkpoints.
 
-``resume/<key>.json`` names the last checkpoints of unfinished work, newest first, by digest, and at the end the finished one.
-Whoever starts the same work again goes on from there. Checkpoints that no pointer and no kept run names any more are collected
-by ``mm1 gc``. It also names the global batches that are to be left out because the run diverged at them.
+``resume/<key>.json`` lists the digests of the last checkpoints of unfinished work, newest first, and at the end the finished
+one. Starting the same work again resumes from them. ``mm1 gc`` removes checkpoints that neither a pointer nor a kept run
+references. The pointer also lists the global batches to skip because the run diverged at them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
 log = logging.getLogger(__name__)
 
 KEEP = 2
-"""Checkpoints that a pointer names."""
+"""Number of checkpoints that a pointer lists."""
 
 
 def _pointer_key(key: str) -> str:
@@ -26,13 +26,13 @@ def _pointer_key(key: str) -> str:
 
 
 def publish_checkpoint(store: Store, key: str, checkpoint: Checkpoint, keep: int = KEEP) -> str:
-    """Publish a checkpoint's manifest, then let the pointer name it.
+    """Publish a checkpoint's manifest, then add it to the pointer.
 
     Args:
-        store: where its blobs are already.
+        store: store that already has its blobs.
         key: name of the work.
-        checkpoint: unfinished work or the finished checkpoint (no trainer state).
-        keep: checkpoints that the pointer goes on naming, this one counted.
+        checkpoint: checkpoint of unfinished work, or the finished one (without trainer state).
+        keep: number of checkpoints that the pointer lists, including this one.
 
     Returns:
         Address of the manifest.
@@ -40,20 +40,20 @@ def publish_checkpoint(store: Store, key: str, checkpoint: Checkpoint, keep: int
     uri = publish(store, checkpoint)
     digest = digest_of_manifest(checkpoint)
     pointer = _read(store, key)
-    former = [item for item in pointer["checkpoints"] if item != digest]
-    store.write_json(_pointer_key(key), {**pointer, "checkpoints": [digest, *former][:keep]})
-    _drop(store, former[keep - 1 :])
+    previous = [item for item in pointer["checkpoints"] if item != digest]
+    store.write_json(_pointer_key(key), {**pointer, "checkpoints": [digest, *previous][:keep]})
+    _drop(store, previous[keep - 1 :])
     return uri
 
 
 def _drop(store: Store, digests: list[str]) -> None:
-    """Delete the large files of checkpoints that no pointer names any more: a run of weeks would fill any store."""
+    """Delete the large files of checkpoints that no pointer lists; otherwise a run of weeks would fill any store."""
     if not digests:
         return
     pointers = [store.read_json(name) or {} for name in store.list("resume/")]
-    named = {digest for pointer in pointers for digest in pointer.get("checkpoints", [])}
-    kept = {ref.sha256 for digest in named for ref in _weights(store, digest)}
-    for digest in set(digests) - named:
+    listed = {digest for pointer in pointers for digest in pointer.get("checkpoints", [])}
+    kept = {ref.sha256 for digest in listed for ref in _weights(store, digest)}
+    for digest in set(digests) - listed:
         for ref in _weights(store, digest):
             if ref.sha256 not in kept:
                 store.delete(blob_key(ref))
@@ -61,7 +61,7 @@ def _drop(store: Store, digests: list[str]) -> None:
 
 
 def _weights(store: Store, digest: str) -> list[BlobRef]:
-    """Files of an unfinished checkpoint that are its own: weights and states."""
+    """Return the large files of an unfinished checkpoint: weights and states."""
     try:
         checkpoint = load_digest(store, digest)
     except (CheckpointError, DataError):
@@ -73,12 +73,12 @@ def _weights(store: Store, digest: str) -> list[BlobRef]:
 
 
 def skipped_batches(store: Store, key: str) -> list[int]:
-    """Global batches (by number) that this work leaves out."""
+    """Return the numbers of the global batches that this work skips."""
     return [int(number) for number in _read(store, key)["skipped"]]
 
 
 def skip_batch(store: Store, key: str, number: int) -> None:
-    """Let this work leave out a global batch."""
+    """Make this work skip a global batch."""
     pointer = _read(store, key)
     store.write_json(_pointer_key(key), {**pointer, "skipped": sorted({*pointer["skipped"], number})})
 
@@ -90,20 +90,20 @@ def newest_checkpoint(
     world_size: int = 1,
     agree: Callable[[bool], bool] = lambda is_whole: is_whole,
 ) -> Checkpoint | None:
-    """The newest checkpoint of a piece of work whose files are all undamaged.
+    """Find the newest checkpoint of a piece of work whose files are all undamaged.
 
     Args:
-        store: where it is.
+        store: store of the checkpoints.
         key: name of the work.
         rank: this process, which verifies its share of the files.
         world_size: number of processes.
-        agree: whether all processes say yes.
+        agree: returns whether its argument is true on all processes.
 
     Returns:
-        The checkpoint (with an empty ``trainer`` if it is the finished one), or None where there is no former work.
+        The checkpoint (with an empty ``trainer`` if it is the finished one), or None if the work has none.
 
     Raises:
-        CheckpointError: there are checkpoints, and none of them is whole.
+        CheckpointError: there are checkpoints, and all of them are damaged.
     """
     faults = []
     for digest in _read(store, key)["checkpoints"]:
@@ -115,22 +115,22 @@ def newest_checkpoint(
         if agree(checkpoint is not None):
             return checkpoint
         faults.append(fault)
-        log.warning("checkpoint %s cannot be used, trying the one before: %s", digest[:12], fault)
+        log.warning("cannot use checkpoint %s, trying the previous one: %s", digest[:12], fault)
     if faults:
         raise CheckpointError(
-            f"none of the last checkpoints is whole ({faults[0]}); "
+            f"all of the last checkpoints are damaged ({faults[0]}): "
             f"delete {store.uri}/{_pointer_key(key)} to start from the beginning"
         )
     return None
 
 
 def forget(store: Store, key: str) -> None:
-    """Remove the pointer: the work is done and its outcome known elsewhere."""
+    """Remove the pointer, once the work is done and its result is recorded."""
     store.delete(_pointer_key(key))
 
 
 def address(store: Store, checkpoint: Checkpoint) -> str:
-    """A published checkpoint's address."""
+    """Return the address of a published checkpoint."""
     return f"{store.uri}/{manifest_key(digest_of_manifest(checkpoint))}"
 
 
@@ -141,7 +141,7 @@ def _read(store: Store, key: str) -> dict[str, Any]:
 def _verified(store: Store, digest: str, rank: int, world_size: int) -> Checkpoint:
     checkpoint = load_digest(store, digest)
     if not isinstance(checkpoint, Checkpoint):
-        raise CheckpointError(f"{manifest_key(digest)} is no checkpoint")
+        raise CheckpointError(f"{manifest_key(digest)} is not a checkpoint")
     files: Files = {**checkpoint.model, **checkpoint.trainer}
     if checkpoint.history:
         files["history"] = checkpoint.history

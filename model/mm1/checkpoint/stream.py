@@ -1,9 +1,9 @@
-"""Writing safetensors files in one pass: every byte is hashed on its way to the disk and never copied or read back.
+"""Writing safetensors files in one pass: every byte is hashed on its way to the disk, and not copied or read back.
 
-The library's own writer copies each tensor, and the digest would need a second reading; for a checkpoint beside a running
-training both are felt. Reading is the library's.
+The library's own writer copies each tensor, and the digest would need a second pass over the file. Both would slow down
+training while a checkpoint is written. For reading, the library is used.
 
-    header length (8 bytes), header (JSON, padded to 8 bytes), tensors one after the other, those of larger elements first
+    header length (8 bytes), header (JSON, padded to 8 bytes), tensors one after the other, those with larger elements first
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""Names of types in the format."""
+"""Names of dtypes in the format."""
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> BlobRef:
     """Write tensors to a file and sync it to disk.
 
     Args:
-        path: the file.
-        tensors: by name, on the CPU.
-        metadata: texts for the header.
+        path: path of the file.
+        tensors: tensors by name, on the CPU.
+        metadata: strings for the header.
 
     Returns:
         Digest and size of the file; equal tensors give equal bytes.
@@ -70,15 +70,15 @@ def _header(tensors: Mapping[str, torch.Tensor], order: list[str], metadata: Map
 
 
 def _chunks(header: bytes, tensors: Iterable[torch.Tensor]) -> Iterable[memoryview]:
-    """Views of what is written, small neighbours joined."""
-    waiting = bytearray(header)
+    """Yield the bytes of the file as views; small neighbouring tensors are joined."""
+    buffer = bytearray(header)
     for tensor in tensors:
         data = memoryview(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
-        if len(waiting) + len(data) <= CHUNK_BYTES:
-            waiting += data
+        if len(buffer) + len(data) <= CHUNK_BYTES:
+            buffer += data
             continue
-        yield memoryview(bytes(waiting))
-        waiting = bytearray()
+        yield memoryview(bytes(buffer))
+        buffer = bytearray()
         for start in range(0, len(data), CHUNK_BYTES):
             yield data[start : start + CHUNK_BYTES]
-    yield memoryview(bytes(waiting))
+    yield memoryview(bytes(buffer))

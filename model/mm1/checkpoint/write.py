@@ -1,4 +1,4 @@
-"""Writing checkpoints: files to their content addresses, then the manifest; a crash leaves nothing half-visible."""
+"""Writing checkpoints: files to their content addresses, then the manifest, so that a crash never leaves a partial one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 
 SHARD_BYTES = 5_000_000_000
-"""Of one file of weights at most, unless a tensor alone is larger."""
+"""Maximum size of one file of weights, unless a single tensor is larger."""
 WEIGHTS = ".safetensors"
-"""In the names of the files of a model's folder that change from step to step (weights, and their index)."""
+"""Part of the names of the files that change from step to step (weights, and their index)."""
 
 
 def put_model(
@@ -37,13 +37,13 @@ def put_model(
     """Store a model and its processor as a Hugging Face folder.
 
     Args:
-        store: where to.
+        store: target store.
         model: the model.
         processor: its processor.
-        folder: scratch.
-        unchanged: files of a former checkpoint of the run; all but the weights are taken from there. It saves time, and what a
-            loaded tokenizer writes can differ from what it was loaded from, though it means the same.
-        weights: the model's weights, where it does not hold them whole itself.
+        folder: folder for temporary files.
+        unchanged: files of a previous checkpoint of the run; all but the weights are taken from it. This saves time, and keeps
+            the files stable: a loaded tokenizer can write files that differ from its own, with the same meaning.
+        weights: the model's weights, if the model itself does not hold them whole.
 
     Returns:
         The folder's files; equal weights give equal digests.
@@ -53,12 +53,12 @@ def put_model(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         fixed = unchanged
-    own = weights if weights is not None else dict(model.named_parameters())  # a tied one once
+    own = weights if weights is not None else dict(model.named_parameters())  # a tied weight appears once
     return {**{name: ref for name, ref in fixed.items() if WEIGHTS not in name}, **_put_weights(store, model, own, folder)}
 
 
 def _put_weights(store: Store, model: MM1ForConditionalGeneration, weights: dict[str, torch.Tensor], folder: Path) -> Files:
-    """Store weights as transformers would name and cut them."""
+    """Store weights with the names and shards of transformers."""
     saved: dict[str, torch.Tensor] = revert_weight_conversion(model, weights)
     split = split_torch_state_dict_into_shards(saved, max_shard_size=SHARD_BYTES)
     files = {}
@@ -80,16 +80,16 @@ def put_rank_state(
     scalars: Sequence[str],
     folder: Path,
 ) -> Files:
-    """Store one rank's part of the optimiser; every rank calls this.
+    """Store one rank's part of the optimiser state; every rank calls this.
 
     Args:
-        store: where to.
+        store: target store.
         rank: this rank.
         world_size: number of ranks.
-        pieces: what it holds, contiguous and on the CPU.
-        numbers: plain numbers of each parameter's state.
-        scalars: which of those the optimiser keeps as tensors.
-        folder: scratch.
+        pieces: pieces of this rank, contiguous and on the CPU.
+        numbers: numbers in each parameter's state.
+        scalars: names of the numbers that the optimiser keeps as tensors.
+        folder: folder for temporary files.
     """
     names = rank_names(rank, world_size)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""CIDEr-D, the caption measure of the paper's tables, in plain Python.
+"""CIDEr-D, the caption metric of the paper's tables, in plain Python.
 
-TF-IDF weighted n-gram agreement (n = 1 to 4) with the references, clipped counts, a Gaussian penalty for another length
-(sigma 6), times 10; document frequencies come from the references of all images. Values are those of the usual toolkit on the
-same tokens; the tokens here are lower-case words without punctuation.
+TF-IDF weighted n-gram similarity (n = 1 to 4) to the references, with clipped counts, a Gaussian penalty for different length
+(sigma 6), times 10. Document frequencies come from the references of all images. The values equal those of the usual toolkit on
+the same tokens, which are lower-case words without punctuation in this module.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Ngram = tuple[str, ...]
 
 
 def caption_words(text: str) -> list[str]:
-    """Lower-case words without punctuation."""
+    """Split a caption into lower-case words without punctuation."""
     return _WORD.findall(text.lower())
 
 
 def cider_d(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr-D of each caption.
+    """Compute CIDEr-D of each caption.
 
     Args:
         predictions: one caption per image.
         references: the reference captions of each image, at least one.
 
     Returns:
-        One value per image, 0 to 10; the corpus's value is their mean. With one image only all are 0, since no word
-        tells images apart.
+        One value per image, 0 to 10; the value of the corpus is their mean. With a single image the value is 0, because no
+        word distinguishes images.
     """
     counted = [[_ngrams(text) for text in texts] for texts in references]
     frequency = Counter(ngram for texts in counted for ngram in set().union(*texts))
@@ -41,30 +41,34 @@ def cider_d(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> 
     weights = {ngram: log_images - math.log(count) for ngram, count in frequency.items()}
     scores = []
     for prediction, texts in zip(predictions, counted, strict=True):
-        ours = _ngrams(prediction)
-        similarity = [_similarity(ours, theirs, weights, log_images) for theirs in texts]
+        candidate = _ngrams(prediction)
+        similarity = [_similarity(candidate, reference, weights, log_images) for reference in texts]
         scores.append(10.0 * sum(similarity) / len(similarity))
     return scores
 
 
 def _ngrams(text: str) -> Counter[Ngram]:
-    words = caption_words(text)
-    return Counter(tuple(words[start : start + n]) for n in range(1, MAX_N + 1) for start in range(len(words) - n + 1))
+    tokens = caption_words(text)
+    return Counter(tuple(tokens[start : start + n]) for n in range(1, MAX_N + 1) for start in range(len(tokens) - n + 1))
 
 
-def _similarity(ours: Counter[Ngram], theirs: Counter[Ngram], weights: dict[Ngram, float], unseen: float) -> float:
-    products, our_norms, their_norms = [0.0] * MAX_N, [0.0] * MAX_N, [0.0] * MAX_N
-    for ngram, count in ours.items():
+def _similarity(candidate: Counter[Ngram], reference: Counter[Ngram], weights: dict[Ngram, float], unseen: float) -> float:
+    products, candidate_norms, reference_norms = [0.0] * MAX_N, [0.0] * MAX_N, [0.0] * MAX_N
+    for ngram, count in candidate.items():
         weight = weights.get(ngram, unseen)
-        our_norms[len(ngram) - 1] += (count * weight) ** 2
-        products[len(ngram) - 1] += min(count, theirs[ngram]) * theirs[ngram] * weight * weight
-    for ngram, count in theirs.items():
-        their_norms[len(ngram) - 1] += (count * weights[ngram]) ** 2
+        candidate_norms[len(ngram) - 1] += (count * weight) ** 2
+        products[len(ngram) - 1] += min(count, reference[ngram]) * reference[ngram] * weight * weight
+    for ngram, count in reference.items():
+        reference_norms[len(ngram) - 1] += (count * weights[ngram]) ** 2
     # The toolkit measures lengths in bigrams.
-    difference = sum(n for gram, n in ours.items() if len(gram) == 2) - sum(n for gram, n in theirs.items() if len(gram) == 2)
+    difference = _num_bigrams(candidate) - _num_bigrams(reference)
     penalty = math.exp(-(difference**2) / (2 * SIGMA**2))
     total = 0.0
-    for product, our_norm, their_norm in zip(products, our_norms, their_norms, strict=True):
-        if our_norm and their_norm:
-            total += product / math.sqrt(our_norm * their_norm) * penalty
+    for product, candidate_norm, reference_norm in zip(products, candidate_norms, reference_norms, strict=True):
+        if candidate_norm and reference_norm:
+            total += product / math.sqrt(candidate_norm * reference_norm) * penalty
     return total / MAX_N
+
+
+def _num_bigrams(ngrams: Counter[Ngram]) -> int:
+    return sum(count for ngram, count in ngrams.items() if len(ngram) == 2)

@@ -1,7 +1,7 @@
-"""The gate: may this checkpoint be deployed? A pure function of evaluation reports and rules; imports no torch.
+"""The gate: decides whether a checkpoint may be deployed, from evaluation reports and rules. Torch-free.
 
-A rule reads ``task/shots/metric>=number``, for example ``captions/0/content_f1>=0.85``; ``<=``, ``>`` and ``<`` work too, and
-``task/shots/metric/shuffled<=0.5`` is about the image-shuffled control. All rules must hold.
+A rule has the form ``task/shots/metric>=number``, such as ``captions/0/content_f1>=0.85``; ``<=``, ``>`` and ``<`` are
+allowed too, and ``task/shots/metric/shuffled<=0.5`` refers to the image-shuffled control. All rules must hold.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ScoreRule:
 
     @property
     def score_name(self) -> str:
-        """The score that it is about."""
+        """Name of the score."""
         return f"{self.task}/{self.shots}/{self.metric}" + ("" if self.control == "none" else f"/{self.control}")
 
     def __str__(self) -> str:
@@ -42,22 +42,22 @@ class ScoreRule:
 
 
 def parse_rules(text: str) -> list[ScoreRule]:
-    """Rules separated by spaces.
+    """Parse rules separated by spaces.
 
     Raises:
-        ConfigurationError: there is none, or one is not of the form task/shots/metric>=number.
+        ConfigurationError: there is no rule, or one is not of the form task/shots/metric>=number.
     """
-    # A sign may stand free: "captions/0/cider >= 1" is one rule.
-    words = re.sub(r"\s*(>=|<=|>|<)\s*", r"\1", text).split()
-    if not words:
-        raise ConfigurationError("rules: at least one rule is needed, for example captions/0/content_f1>=0.85")
-    return [_parse_rule(word) for word in words]
+    # Spaces around a sign are allowed: "captions/0/cider >= 1" is one rule.
+    rules = re.sub(r"\s*(>=|<=|>|<)\s*", r"\1", text).split()
+    if not rules:
+        raise ConfigurationError("rules: expected at least one rule, for example captions/0/content_f1>=0.85")
+    return [_parse_rule(rule) for rule in rules]
 
 
 def _parse_rule(text: str) -> ScoreRule:
     match = _RULE.fullmatch(text)
     if not match:
-        raise ConfigurationError(f"rules: {quoted(text)} is not of the form task/shots/metric>=number")
+        raise ConfigurationError(f"rules: expected task/shots/metric>=number, got {quoted(text)}")
     try:
         return ScoreRule(
             task=match["task"],
@@ -72,10 +72,10 @@ def _parse_rule(text: str) -> ScoreRule:
 
 
 def judge(rules: Sequence[ScoreRule], reports: Sequence[EvalReport]) -> tuple[GateRule, ...]:
-    """The verdict on each rule.
+    """Check each rule.
 
-    Where several reports hold a score, the last one counts: give the report of the checkpoint to deploy last.
-    A rule whose score nobody measured has not passed.
+    If several reports have a score, the last one counts: pass the report of the checkpoint to deploy last.
+    A rule whose score was not measured fails.
     """
     scores: dict[str, Score] = {}
     for report in reports:
@@ -90,7 +90,7 @@ def _verdict(rule: ScoreRule, scores: dict[str, Score]) -> GateRule:
     if score is None:
         known = ", ".join(sorted(scores)) or "none"
         return GateRule(
-            rule=str(rule), value=None, threshold=rule.threshold, passed=False, reason=f"not measured; measured are: {known}"
+            rule=str(rule), value=None, threshold=rule.threshold, passed=False, reason=f"not measured; measured scores: {known}"
         )
     passed = bool(_SIGNS[rule.sign](score.value, rule.threshold))
     reason = f"{score.value:.3f} ± {score.stderr:.3f} on {score.num_items} items of {score.split}"

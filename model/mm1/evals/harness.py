@@ -2,8 +2,8 @@
 
     files -> items, demonstrations -> prompts (0, 4, 8 shots; control: query image swapped) -> answers -> metrics
 
-An item that names its choices is answered by the likeliest of them, any other by greedy generation. Item and control share
-their demonstrations, which are read once for both. Protocol: MM1 5.1 (greedy, random demonstrations, a true 0-shot).
+An item with choices is answered by the likeliest of them, any other by greedy generation. Item and control share their
+demonstrations, which are processed once for both. Protocol: MM1 5.1 (greedy, random demonstrations, a true 0-shot).
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from mm1.manifests import Score
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
-"""Prompts answered so far, prompts in all."""
+"""Called with the number of prompts answered so far and the total number."""
 Control = Literal["none", "shuffled"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An item with all that is put before the model."""
+    """An item with the complete input of the model."""
 
     item: Item
     control: Control
     demonstrations: tuple[Item, ...]
     image: Path | None
-    """The query image that is shown."""
+    """The query image in the prompt."""
     request: Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model made of a trial."""
+    """The model's answer in a trial."""
 
     trial: Trial
     prediction: str
@@ -67,7 +67,7 @@ class TaskResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The outcome of an evaluation."""
+    """The result of an evaluation."""
 
     results: tuple[TaskResult, ...]
     files: tuple[Path, ...]
@@ -101,12 +101,12 @@ def evaluate(generator: Generator, benchmarks: Path, split: str, config: EvalCon
         on_progress: called after each batch.
 
     Raises:
-        ConfigurationError: an unknown task, a missing file, not enough demonstrations, prompts longer than the context.
-        DataError: a damaged file or image.
+        ConfigurationError: a task is unknown, a file is missing, demonstrations are too few, or a prompt exceeds the context.
+        DataError: a file or an image is damaged.
     """
     folder = BenchmarkFolder(benchmarks, split)
     tasks = [find_task(name, folder) for name in config.tasks]
-    # All prompts are made before the first is asked: what is wrong with the files shows at once.
+    # All prompts are built before the first one runs, so that errors in the files surface at once.
     rounds = [item for task in tasks for item in _plan(task, folder, config, generator)]
     total, done = sum(len(item.trials) for item in rounds), 0
     results: list[TaskResult] = []
@@ -134,10 +134,10 @@ def _plan(task: Task, folder: BenchmarkFolder, config: EvalConfig, generator: Ge
     shots = config.shots if task.shots is None else task.shots
     every_item = task.items(folder)
     if not every_item:
-        raise DataError(f"task {task.name}: its files in {folder.folder} hold no items")
+        raise DataError(f"task {task.name}: its files in {folder.folder} contain no items")
     items = choose_items(every_item, config.items, config.seed, task.name)
     if len(items) < config.items:
-        log.info("task %s: %d items are all there are", task.name, len(items))
+        log.info("task %s has only %d items", task.name, len(items))
     demonstrations = task.demonstrations(folder) if any(shots) else []
     pool = DemonstrationPool(task.name, demonstrations)
     writer = PromptWriter.of(task, config.style, config.templates, generator.processor)
@@ -154,12 +154,12 @@ def _plan(task: Task, folder: BenchmarkFolder, config: EvalConfig, generator: Ge
             Trial(
                 item=item,
                 control=control,
-                demonstrations=shown,
+                demonstrations=examples,
                 image=image,
-                request=writer.request(item, shown, image),
+                request=writer.request(item, examples, image),
             )
-            for control, shown_images in images.items()
-            for item, shown, image in zip(items, drawn, shown_images, strict=True)
+            for control, query_images in images.items()
+            for item, examples, image in zip(items, drawn, query_images, strict=True)
         )
         rounds.append(_Round(task=task, shots=number, trials=trials, writer=writer, chance=chance))
     return rounds
@@ -170,12 +170,12 @@ def _choice_chance(items: Sequence[Item]) -> float | None:
 
 
 def _files(folder: BenchmarkFolder, rounds: Sequence[_Round]) -> tuple[Path, ...]:
-    shown = [trial.image for item in rounds for trial in item.trials]
-    shown += [demonstration.image for item in rounds for trial in item.trials for demonstration in trial.demonstrations]
-    return tuple(sorted(folder.used | {image for image in shown if image is not None}))
+    images = [trial.image for item in rounds for trial in item.trials]
+    images += [demonstration.image for item in rounds for trial in item.trials for demonstration in trial.demonstrations]
+    return tuple(sorted(folder.used | {image for image in images if image is not None}))
 
 
-# -- asking -------------------------------------------------------------------------------------------------------------
+# -- running ------------------------------------------------------------------------------------------------------------
 
 
 def _run(planned: _Round, split: str, generator: Generator, on_batch: Callable[[int], None]) -> list[TaskResult]:

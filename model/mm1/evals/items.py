@@ -1,11 +1,11 @@
-"""Items of a benchmark, read from the files that benchmarks come in.
+"""Items of a benchmark, read from its files.
 
     <name>_questions.json + <name>_annotations.json   VQAv2 (with optional `choices` in an annotation)
     <name>.json                                       COCO captions
     <name>.jsonl                                      text: rows of id, kind, prompt, answer, optional choices
     images/                                           files named by image id: 17.jpg, COCO_val2014_000000000017.jpg
 
-Nothing here knows where the files come from.
+This module does not depend on where the files come from.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing to ask, or to show as a demonstration."""
+    """An item to evaluate, or to use as a demonstration."""
 
     id: str
     image: Path | None = None
     question: str = ""
     """Question, or the prompt of a text item; empty for captions."""
     question_type: str = ""
-    """Demonstrations are drawn among those of the same type."""
+    """Demonstrations are sampled from items of the same type."""
     answer: str
-    """The answer that a demonstration shows."""
+    """The answer in a demonstration."""
     references: tuple[str, ...]
-    """All answers that count; in VQAv2 one per annotator."""
+    """All correct answers; in VQAv2 one per annotator."""
     choices: tuple[str, ...] = ()
-    """The possible answers, where the item names them."""
+    """The possible answers, if the item has choices."""
 
 
 class BenchmarkFolder:
@@ -51,7 +51,7 @@ class BenchmarkFolder:
         split: its subfolder, for example test.
 
     Raises:
-        ConfigurationError: there is no such split.
+        ConfigurationError: the split does not exist.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -63,12 +63,12 @@ class BenchmarkFolder:
             raise ConfigurationError(f"benchmarks {root} have no split {split!r}; known: {', '.join(known) or 'none'}")
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the folder has a file of this name."""
         return (self.folder / name).is_file()
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
-        """Names of all tasks whose files are here."""
+        """Names of all tasks with files in this folder."""
         names = {path.name.removesuffix("_questions.json") for path in self.folder.glob("*_questions.json")}
         names |= {path.stem for path in self.folder.glob("captions*.json")} | {
             path.stem for path in self.folder.glob("*.jsonl")
@@ -76,7 +76,12 @@ class BenchmarkFolder:
         return tuple(sorted(name for name in names if not name.endswith("_demo")))
 
     def read_vqa(self, task: str, name: str) -> list[Item]:
-        """Items of a VQAv2 pair of files. Raises ConfigurationError for a missing file, DataError for a damaged one."""
+        """Read the items of a VQAv2 pair of files.
+
+        Raises:
+            ConfigurationError: a file is missing.
+            DataError: a file is damaged.
+        """
         questions_file, annotations_file = f"{name}_questions.json", f"{name}_annotations.json"
         questions, annotations = self._json(task, questions_file), self._json(task, annotations_file)
         with self._damage(annotations_file):
@@ -100,7 +105,7 @@ class BenchmarkFolder:
         return items
 
     def read_captions(self, task: str, name: str) -> list[Item]:
-        """One item per image of a COCO caption file, with all its captions as references."""
+        """Read one item per image of a COCO caption file, with all its captions as references."""
         file = f"{name}.json"
         content = self._json(task, file)
         captions: dict[Any, list[str]] = defaultdict(list)
@@ -116,7 +121,7 @@ class BenchmarkFolder:
         return items
 
     def read_text(self, task: str, name: str) -> list[Item]:
-        """Items of a jsonl file of prompts and answers."""
+        """Read the items of a JSONL file of prompts and answers."""
         file = f"{name}.jsonl"
         items = []
         with self._damage(file):
@@ -149,26 +154,26 @@ class BenchmarkFolder:
 
     @contextmanager
     def _damage(self, file: str) -> Iterator[None]:
-        """Turn what a damaged file causes into one message that names it."""
+        """Convert errors of a damaged file to one that names the file."""
         try:
             yield
         except KeyError as error:
             raise DataError(f"{self.folder / file}: an entry lacks {error}") from None
         except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise DataError(f"{self.folder / file} is not in the format that its name says: {error}") from None
+            raise DataError(f"{self.folder / file} is not in the format that its name implies: {error}") from None
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        """Image files by stem and, where it ends in digits, by its number."""
+        """Image files by stem and, if the stem ends in digits, by their number."""
         folder = self.folder / "images"
         if not folder.is_dir():
             raise ConfigurationError(f"no folder {folder}: put the images of the questions there, named by their image id")
-        found: dict[str, Path] = {}
+        images: dict[str, Path] = {}
         for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
-            found[path.stem] = path
+            images[path.stem] = path
             if digits := re.search(r"\d+$", path.stem):
-                found.setdefault(str(int(digits[0])), path)
-        return found
+                images.setdefault(str(int(digits[0])), path)
+        return images
 
     def _image(self, image_id: object) -> Path:
         key = str(image_id)
@@ -178,4 +183,4 @@ class BenchmarkFolder:
 
 
 Reader = Callable[[BenchmarkFolder, str, str], list[Item]]
-"""Folder, task, file name without ending -> items."""
+"""Folder, task, file name without extension -> items."""

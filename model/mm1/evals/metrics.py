@@ -1,4 +1,4 @@
-"""Metrics of tasks: predictions and items in, one value per item out; means with standard errors, chance levels."""
+"""Metrics of tasks: predictions and items in, one value per item out. Also means with standard errors, and chance levels."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FUNCTION_WORDS = (
     "any has have had do does did so very just also than then"
 )
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Function words, which say nothing about an image."""
+"""Function words, which do not describe an image."""
 
 
 def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """VQA accuracy against all references."""
+    """Compute the VQA accuracy against all references."""
     return [vqa_accuracy(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
 
 
 def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Whether the continuation begins with the answer, as in LAMBADA: text may rightly go on after it."""
+    """Score 1 if the continuation begins with the answer, as in LAMBADA; more text may follow it."""
     values = []
     for prediction, item in zip(predictions, items, strict=True):
         beginning = " ".join(prediction.split()[: len(item.answer.split())])
@@ -37,7 +37,7 @@ def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> l
 
 
 def content_f1(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """F1 of the bags of content words; the best over the references."""
+    """Compute F1 of the bags of content words, the best over the references."""
     return [
         max(_bag_f1(_content(prediction), _content(reference)) for reference in item.references)
         for prediction, item in zip(predictions, items, strict=True)
@@ -45,7 +45,7 @@ def content_f1(predictions: Sequence[str], items: Sequence[Item]) -> list[float]
 
 
 def cider(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """CIDEr-D of each caption."""
+    """Compute CIDEr-D of each caption."""
     return cider_d(predictions, [item.references for item in items])
 
 
@@ -53,28 +53,28 @@ def _content(text: str) -> Counter[str]:
     return Counter(word for word in caption_words(text) if word not in STOP_WORDS)
 
 
-def _bag_f1(ours: Counter[str], theirs: Counter[str]) -> float:
-    total = ours.total() + theirs.total()
-    return 2 * (ours & theirs).total() / total if total else 1.0
+def _bag_f1(prediction: Counter[str], reference: Counter[str]) -> float:
+    total = prediction.total() + reference.total()
+    return 2 * (prediction & reference).total() / total if total else 1.0
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error over items; the error of a single item is not known and given as 0."""
+    """Compute the mean over items and its standard error; for a single item the error is unknown, and 0 is returned."""
     return fmean(values), (stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0)
 
 
 def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float | None:
-    """Accuracy of guessing.
+    """Compute the accuracy of guessing.
 
-    Items with choices: one over their number. Others: the accuracy of the most frequent answer of their question type,
-    counted on the demonstrations (where there are any of the type, else on the items themselves).
+    For items with choices: one over their number. For others: the accuracy of the most frequent answer of their question type,
+    counted on the demonstrations of the type, or on the items themselves if there are none.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for item in demonstrations:
         counts[item.question_type][normalise(item.answer)] += 1
-    shown_types = set(counts)
+    demonstrated_types = set(counts)
     for item in items:
-        if item.question_type not in shown_types:
+        if item.question_type not in demonstrated_types:
             counts[item.question_type][normalise(item.answer)] += 1
     values = []
     for item in items:

@@ -1,4 +1,4 @@
-"""An evaluation -> the manifest's parts, and what people read of it: examples, metrics.json, summary.md."""
+"""Results of an evaluation: parts of the manifest, examples, metrics.json and summary.md."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mm1.manifests import Digest, Files, Score
 from mm1.store.base import Store, digest_of, digest_of_file
 
 MAX_KINDS = 16
-"""Question types up to which a breakdown is worth reading."""
+"""Maximum number of question types for a breakdown."""
 
 
 def benchmarks_digest(files: Sequence[Path], root: Path) -> Digest:
-    """Digest over names and contents of the benchmark files used."""
+    """Compute a digest over the names and contents of the benchmark files used."""
     return digest_of(
         canonical_json({path.relative_to(root).as_posix(): digest_of_file(path).sha256 for path in files}).encode()
     )
 
 
 def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: int) -> tuple[bytes, Files]:
-    """Sample answers as JSON lines, half of them wrong where there are as many, with their images in the store.
+    """Sample answers as JSON lines, half of them wrong if there are enough, and store their images.
 
     Returns:
-        The lines, and image name -> blob; a line's `image` is the blob's digest.
+        The lines, and the blobs of images by name; a line's `image` is the digest of a blob.
     """
     by_task: dict[str, list[TaskResult]] = defaultdict(list)
     for result in evaluation.results:
@@ -77,13 +77,13 @@ def _example(result: TaskResult, answer: Answer) -> dict[str, Any]:
         "correct": _is_right(result, answer),
         "value": answer.values[result.task.headline],
         "metric": result.task.headline,
-        "demonstrations": [{"question": shown.question, "answer": shown.answer} for shown in answer.trial.demonstrations],
+        "demonstrations": [{"question": example.question, "answer": example.answer} for example in answer.trial.demonstrations],
         "image": None,
     }
 
 
 def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
-    """All scores, with a breakdown by question type where there are few."""
+    """Collect all scores, with a breakdown by question type if there are few types."""
     rows = []
     for result in evaluation.results:
         for score in result.scores:
@@ -100,12 +100,12 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def metrics_json(evaluation: Evaluation) -> str:
-    """The text of metrics.json."""
+    """Return the text of metrics.json."""
     return json.dumps(metrics_tree(evaluation), indent=1, ensure_ascii=False) + "\n"
 
 
 def summary_markdown(scores: Sequence[Score]) -> str:
-    """A table of all scores: one row per task and metric, one column per number of shots."""
+    """Format a table of all scores: one row per task and metric, one column per number of shots."""
     shots = sorted({score.shots for score in scores})
     by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
     for score in scores:

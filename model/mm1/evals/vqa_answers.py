@@ -1,7 +1,7 @@
-"""VQA accuracy as the VQAv2 challenge defines it: normalised answers, agreement with at least three other annotators.
+"""VQA accuracy as defined by the VQAv2 challenge: normalised answers, agreement with at least three other annotators.
 
-An answer is compared after punctuation, articles, number words and missing apostrophes are evened out. With one annotator the
-measure is exact match; with fewer than four, agreement with all others counts as full.
+Answers are compared after normalisation of punctuation, articles, number words and missing apostrophes. With one annotator the
+metric is exact match; with fewer than four, agreement with all others gives full accuracy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# Removed where they touch a space or the text has a thousands comma, else turned into a space: so it was defined.
+# Removed if they touch a space or the text has a thousands comma, else replaced by a space, as in the challenge's definition.
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _THOUSANDS = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
@@ -30,33 +30,33 @@ _CONTRACTIONS = (
 
 
 def _without_apostrophes() -> dict[str, str]:
-    """Each contraction by its spellings that lack one or all apostrophes."""
-    found = {}
+    """Map spellings that lack one or all apostrophes to their contraction."""
+    table = {}
     for contraction in _CONTRACTIONS.split():
         pieces = contraction.split("'")
         spellings = {"".join(pieces)} | {
             "'".join([*pieces[:gap], pieces[gap] + pieces[gap + 1], *pieces[gap + 2 :]]) for gap in range(len(pieces) - 1)
         }
-        found.update(dict.fromkeys(spellings, contraction))
-    return found
+        table.update(dict.fromkeys(spellings, contraction))
+    return table
 
 
 _SPELLINGS = _without_apostrophes()
 
 
 def normalise(answer: str) -> str:
-    """The form in which answers are compared."""
+    """Normalise an answer for comparison."""
     text = answer.replace("\n", " ").replace("\t", " ").strip()
     spaced = text
     for sign in _PUNCTUATION:
         joined = f"{sign} " in text or f" {sign}" in text or _THOUSANDS.search(text)
         spaced = spaced.replace(sign, "" if joined else " ")
-    words = [_NUMBERS.get(word, word) for word in _PERIOD.sub("", spaced).lower().split()]
-    return " ".join(_SPELLINGS.get(word, word) for word in words if word not in _ARTICLES)
+    tokens = [_NUMBERS.get(word, word) for word in _PERIOD.sub("", spaced).lower().split()]
+    return " ".join(_SPELLINGS.get(token, token) for token in tokens if token not in _ARTICLES)
 
 
 def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
-    """Accuracy of one answer.
+    """Compute the accuracy of one answer.
 
     Args:
         prediction: the model's answer.
@@ -65,8 +65,8 @@ def vqa_accuracy(prediction: str, references: Sequence[str]) -> float:
     Returns:
         The mean, over all leave-one-out subsets of annotators, of min(matches / 3, 1).
     """
-    wanted = normalise(prediction)
-    matches = [normalise(reference) == wanted for reference in references]
+    answer = normalise(prediction)
+    matches = [normalise(reference) == answer for reference in references]
     if len(matches) == 1:
         return float(matches[0])
     total, enough = sum(matches), min(3, len(matches) - 1)

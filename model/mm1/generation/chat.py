@@ -1,7 +1,7 @@
-"""A conversation -> a prompt, by the processor's chat template.
+"""Rendering of conversations to prompts with the processor's chat template.
 
-The template decides where roles and images stand; this module cuts its text at the image places and puts the images in. What
-people write cannot forge a turn or an image: special tokens in their text are broken up first.
+The template sets the positions of roles and images; this module splits its text at the image placeholders and inserts the
+images. User text cannot forge a turn or an image: special tokens in it are broken up first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, add_generation_p
     Args:
         processor: an `MM1Processor`.
         messages: the turns so far.
-        add_generation_prompt: end with the head of the assistant's turn.
+        add_generation_prompt: whether to end with the header of the assistant's turn.
     """
     specials = [str(token) for token in processor.tokenizer.all_special_tokens]
     turns = [{"role": message.role, "content": [_item(part, specials) for part in message.content]} for message in messages]
@@ -49,7 +49,7 @@ def _item(part: Segment, specials: Sequence[str]) -> Mapping[str, str]:
 
 
 def without_specials(text: str, specials: Sequence[str]) -> str:
-    """Break up special tokens in a person's text, so that they are read as plain characters."""
+    """Break up special tokens in user text, so that they are tokenised as plain characters."""
     for token in specials:
         if token:
             text = text.replace(token, f"{token[0]} {token[1:]}")

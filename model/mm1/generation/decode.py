@@ -1,12 +1,12 @@
-"""One forward pass after the other with a key-value cache: the inner part of generation and scoring.
+"""Forward passes with a key-value cache, for generation and scoring.
 
-A `DecodingState` is a batch of sequences read so far. `extend` reads more tokens of each, left padded; padding may stand
-anywhere, since the mask travels with the state and positions count only real tokens. So a shared prefix is read once,
-`select` gives each request its row of it, and `extend` reads the requests' own parts::
+A `DecodingState` is a batch of sequences processed so far. `extend` processes more tokens of each, left-padded. Padding can be
+anywhere, since the state includes the mask and positions count only real tokens. So a shared prefix is processed once,
+`select` gives each request its row, and `extend` processes the requests' own parts::
 
     prefixes -> extend -> select (rows repeated) -> extend(prompts) -> extend(one token each) -> ...
 
-Names of dimensions: B sequences, S tokens of this pass (padding counted), K tokens in the cache after it, V vocabulary.
+Names of dimensions: B sequences, S tokens of this pass (with padding), K tokens in the cache after it, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 
 @dataclass
 class DecodingState:
-    """Sequences read so far."""
+    """Sequences processed so far."""
 
     logits: torch.Tensor
-    """Logits (B, S, V) of the last pass: its last position only, unless all were asked for."""
+    """Logits (B, S, V) of the last pass: its last position only, unless all were requested."""
     cache: Any
     """transformers' key-value cache."""
     mask: torch.Tensor
@@ -31,11 +31,11 @@ class DecodingState:
 
     @property
     def next_logits(self) -> torch.Tensor:
-        """Logits (B, V) of the token that comes next."""
+        """Logits (B, V) of the next token."""
         return self.logits[:, -1]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; a row may be taken several times."""
+        """Keep these rows, in this order; a row may be repeated."""
         index = torch.tensor(rows, device=self.mask.device)
         self.cache.batch_select_indices(index)
         self.mask = self.mask[index]
@@ -51,17 +51,17 @@ def extend(
     *,
     all_logits: bool = False,
 ) -> DecodingState:
-    """Read more tokens of each sequence.
+    """Process more tokens of each sequence.
 
     Args:
         model: an `MM1ForConditionalGeneration`.
-        tokens: token ids of each sequence, of any lengths (at least one sequence has some).
+        tokens: token ids of each sequence, of any lengths (at least one is not empty).
         image_features: (N, K, D) of the images in them, row by row.
-        state: what was read before; its cache is used up by this call.
-        all_logits: keep the logits of all positions of this pass, not of the last one only.
+        state: state of the previous tokens; this call modifies its cache.
+        all_logits: whether to keep the logits of all positions of this pass, not only of the last one.
     """
     length = max(map(len, tokens))
-    padding = 1 if model.config.image_token_id == 0 else 0  # any id but the image token's, which asks for features
+    padding = 1 if model.config.image_token_id == 0 else 0  # any id except the image token's, which needs features
     ids_BS = torch.full((len(tokens), length), padding)
     mask_BS = torch.zeros(len(tokens), length, dtype=torch.long)
     for row, ids in enumerate(tokens):

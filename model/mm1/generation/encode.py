@@ -1,7 +1,7 @@
-"""Prompts -> token ids and image features.
+"""Encoding of prompts to token ids and image features.
 
-    text segment  -> processor, each segment on its own -> token ids
-    image segment -> decode, processor, vision tower, connector -> features_NKD (kept for images seen again)
+    text segment  -> processor, each segment separately -> token ids
+    image segment -> decode, processor, vision tower, connector -> features_NKD (cached for images that occur again)
 
 Names of dimensions: N images, K tokens of an image, D width of the decoder.
 """
@@ -27,21 +27,21 @@ from mm1.generation.prompt import Image, Prompt
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as the model takes it."""
+    """A prompt as input of the model."""
 
     tokens: tuple[int, ...]
     """Token ids; an image is `image_tokens` times the image token."""
     images: tuple[Image, ...]
-    """Its images in order."""
+    """Images of the prompt, in order."""
 
 
 class PromptEncoder:
-    """Tokenises prompts and encodes their images, each image once as long as it stays in the cache.
+    """Tokenises prompts and encodes their images, each image once while it is in the cache.
 
     Args:
         model: an `MM1ForConditionalGeneration`.
         processor: an `MM1Processor`.
-        settings: batch of images and size of the cache.
+        settings: image batch size and cache size.
     """
 
     def __init__(self, model: Any, processor: Any, settings: BatchSettings) -> None:
@@ -56,11 +56,11 @@ class PromptEncoder:
 
     def _tokenize(self, text: str) -> tuple[int, ...]:
         if self.processor.image_token in text:
-            raise ConfigurationError(f"a text holds {self.processor.image_token!r}: give the image itself in its place")
+            raise ConfigurationError(f"a text contains {self.processor.image_token!r}: pass the image itself instead")
         return tuple(self.processor.encode(text))
 
     def encode(self, prompt: Prompt) -> Encoded:
-        """Tokenise a prompt; its images are only listed here."""
+        """Tokenise a prompt; its images are listed, not encoded."""
         tokens: list[int] = []
         images: list[Image] = []
         for segment in prompt:
@@ -72,7 +72,7 @@ class PromptEncoder:
         return Encoded(tuple(tokens), tuple(images))
 
     def features(self, images: Sequence[Image]) -> torch.Tensor | None:
-        """Features of images in the given order, (N, K, D); None when there are none.
+        """Compute the features of images in the given order, (N, K, D); None if there are no images.
 
         Raises:
             DataError: an image cannot be read.
@@ -80,13 +80,13 @@ class PromptEncoder:
         if not images:
             return None
         keys = [_key(image) for image in images]
-        found = {key: self._features[key] for key in keys if key in self._features}
-        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
+        features = {key: self._features[key] for key in keys if key in self._features}
+        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in features}
         for chunk in _chunks(list(missing), self.settings.image_batch):
             encoded_NKD = self._encode_images([missing[key] for key in chunk])
-            found.update(zip(chunk, encoded_NKD, strict=True))
-        self._keep(found)
-        return torch.stack([found[key] for key in keys])
+            features.update(zip(chunk, encoded_NKD, strict=True))
+        self._keep(features)
+        return torch.stack([features[key] for key in keys])
 
     def _encode_images(self, images: Sequence[Image]) -> torch.Tensor:
         pixel_values = self.processor.pixel_values([read_image(image) for image in images])
@@ -96,7 +96,7 @@ class PromptEncoder:
     def _keep(self, features: dict[str, torch.Tensor]) -> None:
         for key, feature_KD in features.items():
             if key not in self._features:
-                # A clone, because a row of a batch would keep the whole batch alive.
+                # A clone, because a view of a row would keep the whole batch in memory.
                 self._features[key] = feature_KD.clone()
                 self._cached_bytes += feature_KD.nbytes
             self._features.move_to_end(key)
@@ -105,10 +105,10 @@ class PromptEncoder:
             self._cached_bytes -= oldest.nbytes
 
     def check_length(self, num_tokens: int, max_new_tokens: int) -> None:
-        """Refuse what does not fit the decoder's context.
+        """Refuse a prompt that does not fit the decoder's context.
 
         Raises:
-            ConfigurationError: prompt and answer together are longer than the decoder's positions.
+            ConfigurationError: prompt and answer together are longer than the decoder's context.
         """
         limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
         if limit is not None and num_tokens + max_new_tokens > limit:
@@ -122,7 +122,7 @@ def read_image(image: Image) -> PillowImage.Image:
     """Decode an image to RGB.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the image cannot be read.
     """
     try:
         source = io.BytesIO(image) if isinstance(image, bytes) else image

@@ -1,11 +1,11 @@
-"""Batched generation and scoring with shared prefixes: what evaluation and serving call.
+"""Batched generation and scoring with shared prefixes, for evaluation and serving.
 
     requests -> encode -> batches (equal prefixes side by side, similar lengths together)
-             -> prefixes read once each -> rows handed out -> prompts read -> decode until all are done   (generate, stream)
-                                                                            -> likelihood of choices      (score)
+             -> each prefix once -> rows selected -> prompts -> decode until all are done  (generate, stream)
+                                                             -> likelihood of choices      (score)
 
-Requests whose prefix nobody shares are read in one pass. Greedy tokens are those of transformers' `generate` on each prompt
-alone (tested).
+Requests whose prefix is not shared are processed in one pass. Greedy tokens equal those of transformers' `generate` on each
+prompt alone (tested).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import torch
 
 from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.decode import DecodingState, extend
-from mm1.generation.device import choose_device, settle
+from mm1.generation.device import choose_device, move_to
 from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prompt import Completion, Prompt, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
 
 OnBatch = Callable[[int], None]
-"""Called after each batch with the number of requests done in it."""
+"""Called after each batch with its number of requests."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Generator:
     """A model that continues and scores prompts.
 
     Args:
-        model: an `MM1ForConditionalGeneration`; it is put into evaluation mode, and moved to the GPU where there is one.
+        model: an `MM1ForConditionalGeneration`; it is set to evaluation mode, and moved to the GPU if there is one.
         processor: its `MM1Processor`.
-        settings: how work is cut into batches.
+        settings: batching of the work.
     """
 
     def __init__(self, model: Any, processor: Any, settings: BatchSettings | None = None) -> None:
-        self.model = settle(model.eval(), *choose_device())
+        self.model = move_to(model.eval(), *choose_device())
         self.processor = processor
         self.settings = settings or BatchSettings()
         self.encoder = PromptEncoder(model, processor, self.settings)
@@ -70,13 +70,13 @@ class Generator:
 
         Args:
             requests: prompts in any order.
-            max_new_tokens: limit of each answer in tokens.
+            max_new_tokens: maximum length of each answer in tokens.
             stop: strings that end an answer; they are not part of it.
-            sampling: how tokens are chosen; greedy by default.
-            on_batch: progress.
+            sampling: sampling of tokens; greedy by default.
+            on_batch: progress callback.
 
         Returns:
-            One completion per request, in their order.
+            One completion per request, in the same order.
 
         Raises:
             ConfigurationError: a prompt does not fit the model's context.
@@ -96,7 +96,7 @@ class Generator:
     def stream(
         self, request: Request, *, max_new_tokens: int, stop: Sequence[str] = (), sampling: Sampling | None = None
     ) -> Iterator[Transcript]:
-        """Continue one prompt; the same growing transcript is given after each token, for the last time when it is done."""
+        """Continue one prompt; yields the same growing transcript after each token, until it is done."""
         chooser = TokenChooser(sampling or Sampling())
         ((job,),) = self._batches([request], max_new_tokens)
         transcript = self._transcript(stop, max_new_tokens)
@@ -111,22 +111,22 @@ class Generator:
     def score(
         self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[float]]:
-        """Log-likelihood of continuations, for choices.
+        """Compute the log-likelihood of continuations, for multiple choice.
 
         Args:
             requests: prompts in any order.
-            continuations: for each request texts that may follow it, with their leading space where one belongs.
-            on_batch: progress.
+            continuations: possible continuations of each request, with a leading space if needed.
+            on_batch: progress callback.
 
         Returns:
-            For each request and continuation the sum of the log-probabilities of its tokens (natural logarithm).
+            For each request and continuation, the sum of the log-probabilities of its tokens (natural logarithm).
         """
         tokens = [[self.encoder.tokenize(text) for text in texts] for texts in continuations]
         longest = max((len(ids) for texts in tokens for ids in texts), default=0)
         results: dict[int, list[float]] = {}
         for jobs in self._batches(requests, longest):
-            wanted = [tokens[job.index] for job in jobs]
-            for job, scores in zip(jobs, self._score_batch(self._prefill(jobs), wanted), strict=True):
+            choices = [tokens[job.index] for job in jobs]
+            for job, scores in zip(jobs, self._score_batch(self._prefill(jobs), choices), strict=True):
                 results[job.index] = scores
             if on_batch:
                 on_batch(len(jobs))
@@ -159,17 +159,17 @@ class Generator:
         return batches
 
     def _prefill(self, jobs: Sequence[_Job]) -> DecodingState:
-        """Read the prompts of a batch; prefixes that several of them share are read once."""
+        """Process the prompts of a batch; shared prefixes are processed once."""
         prefixes = {job.prefix_key: job.prefix for job in jobs if job.prefix.tokens}
         if not prefixes or len(prefixes) == len(jobs):
-            return self._read([Encoded(j.prefix.tokens + j.prompt.tokens, j.prefix.images + j.prompt.images) for j in jobs])
+            return self._extend([Encoded(j.prefix.tokens + j.prompt.tokens, j.prefix.images + j.prompt.images) for j in jobs])
         keys = {job.prefix_key: job.prefix for job in jobs}  # one of them may be empty: a row of padding only
-        state = self._read(list(keys.values()))
+        state = self._extend(list(keys.values()))
         rows = {key: row for row, key in enumerate(keys)}
         state.select([rows[job.prefix_key] for job in jobs])
-        return self._read([job.prompt for job in jobs], state)
+        return self._extend([job.prompt for job in jobs], state)
 
-    def _read(self, encoded: Sequence[Encoded], state: DecodingState | None = None) -> DecodingState:
+    def _extend(self, encoded: Sequence[Encoded], state: DecodingState | None = None) -> DecodingState:
         images = list(chain.from_iterable(item.images for item in encoded))
         return extend(self.model, [item.tokens for item in encoded], self.encoder.features(images), state)
 
@@ -185,31 +185,31 @@ class Generator:
             for transcript, token in zip(active, tokens, strict=True):
                 if not transcript.done:
                     transcript.push(token)
-            going = [row for row, transcript in enumerate(active) if not transcript.done]
-            if not going:
+            unfinished = [row for row, transcript in enumerate(active) if not transcript.done]
+            if not unfinished:
                 return
-            if len(going) <= len(active) * 3 // 4:  # finished rows are dropped when that saves more than it costs
-                state.select(going)
-                active = [active[row] for row in going]
-                tokens = [tokens[row] for row in going]
+            if len(unfinished) <= len(active) * 3 // 4:  # drop finished rows when that saves more than it costs
+                state.select(unfinished)
+                active = [active[row] for row in unfinished]
+                tokens = [tokens[row] for row in unfinished]
             state = extend(self.model, [[token] for token in tokens], state=state)
 
-    def _score_batch(self, state: DecodingState, wanted: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+    def _score_batch(self, state: DecodingState, choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         first_BV = state.next_logits.log_softmax(dim=-1)
-        scores = [[float(first_BV[row, ids[0]]) if ids else 0.0 for ids in texts] for row, texts in enumerate(wanted)]
-        longer = [(row, n, ids) for row, texts in enumerate(wanted) for n, ids in enumerate(texts) if len(ids) > 1]
+        scores = [[float(first_BV[row, ids[0]]) if ids else 0.0 for ids in texts] for row, texts in enumerate(choices)]
+        longer = [(row, n, ids) for row, texts in enumerate(choices) for n, ids in enumerate(texts) if len(ids) > 1]
         if longer:
             state.select([row for row, _, _ in longer])
             state = extend(self.model, [ids[:-1] for _, _, ids in longer], state=state, all_logits=True)
             for (row, n, ids), logits_SV in zip(longer, state.logits, strict=True):
-                likely_SV = logits_SV[1 - len(ids) :].log_softmax(dim=-1)
-                targets = torch.tensor(ids[1:], device=likely_SV.device)
-                scores[row][n] += float(likely_SV.gather(1, targets[:, None]).sum())
+                logprobs_SV = logits_SV[1 - len(ids) :].log_softmax(dim=-1)
+                targets = torch.tensor(ids[1:], device=logprobs_SV.device)
+                scores[row][n] += float(logprobs_SV.gather(1, targets[:, None]).sum())
         return scores
 
 
 def _stop_ids(model: Any, processor: Any) -> frozenset[int]:
-    """Tokens after which there is nothing to read: end of document, end of turn, and an image that nobody has given."""
+    """Return the tokens that end an answer: end of document, end of turn, and the image token."""
     tokenizer = processor.tokenizer
     ids = {tokenizer.eos_token_id, int(model.config.image_token_id)}
     ids |= {tokenizer.get_vocab().get("<|im_end|>")}

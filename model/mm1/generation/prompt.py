@@ -1,7 +1,7 @@
-"""What is asked and what comes back, free of torch.
+"""Requests and completions. Torch-free.
 
-A prompt is a tuple of segments: text as `str`, an image as a file's `Path` or as its encoded `bytes`. Each text segment is
-tokenised on its own, as the data room does in training; an image becomes `image_tokens` image tokens.
+A prompt is a tuple of segments: text as `str`, an image as the `Path` of a file or as encoded `bytes`. Each text segment is
+tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Request:
     """A prompt to continue, in two parts."""
 
     prompt: Prompt
-    """What is special to this request, for example the query image and its question. Not empty."""
+    """Part that is specific to this request, for example the query image and its question. Not empty."""
     prefix: Prompt = ()
-    """What stands before it, for example the demonstrations. Requests with an equal prefix share its computation."""
+    """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Completion:
     text: str
     """Decoded text without special tokens, cut before the stop string."""
     tokens: tuple[int, ...]
-    """Generated token ids, without the token that ended it."""
+    """Generated token ids, without the stop token."""
     finish_reason: Literal["stop", "length"]
-    """stop: a stop token or stop string came; length: the limit of new tokens was reached."""
+    """stop: at a stop token or stop string; length: at the limit of new tokens."""
     num_prompt_tokens: int
-    """Tokens of prefix and prompt, image tokens counted."""
+    """Tokens of prefix and prompt, including image tokens."""

@@ -1,4 +1,4 @@
-"""The choice of the next token: greedy, or drawn at a temperature from the most probable tokens.
+"""Sampling of the next token: greedy, or with a temperature from the most probable tokens.
 
 Names of dimensions: B sequences, V vocabulary.
 """
@@ -11,7 +11,7 @@ from mm1.generation.config import Sampling
 
 
 class TokenChooser:
-    """Chooses one token per sequence; keeps the state of its random stream."""
+    """Chooses one token per sequence; keeps the state of its random generator."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
@@ -22,10 +22,10 @@ class TokenChooser:
             self._random.manual_seed(sampling.seed)
 
     def __call__(self, logits_BV: torch.Tensor) -> list[int]:
-        """Token ids, one per row."""
+        """Choose token ids, one per row."""
         if self.sampling.temperature == 0:
             return logits_BV.argmax(dim=-1).tolist()
-        # Drawn on the CPU, so that a seed means the same everywhere.
+        # Sampled on the CPU, so that a seed gives the same tokens on every device.
         probabilities_BV = (logits_BV.cpu() / self.sampling.temperature).softmax(dim=-1)
         if self.sampling.top_p < 1:
             sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True)

@@ -1,6 +1,6 @@
-"""What one sequence has said so far, and whether it is done.
+"""The answer of one sequence so far, and whether it is done.
 
-A sequence ends at a stop token (end of document, end of turn, an image token), at a stop string, which may be spread over
+A sequence ends at a stop token (end of document, end of turn, an image token), at a stop string, which may span several
 tokens, or at the limit of new tokens.
 """
 
@@ -19,7 +19,7 @@ class Transcript:
         tokenizer: decodes ids to text.
         stop_ids: tokens that end the answer.
         stop: strings that end the answer.
-        max_new_tokens: limit of its length.
+        max_new_tokens: maximum length of the answer in tokens.
     """
 
     def __init__(self, tokenizer: Any, stop_ids: frozenset[int], stop: Sequence[str], max_new_tokens: int) -> None:
@@ -27,14 +27,14 @@ class Transcript:
         self._stop_ids = stop_ids
         self._stop = tuple(text for text in stop if text)  # an empty string would end every answer
         self._max_new_tokens = max_new_tokens
-        # Text that may turn out to be the beginning of a stop string must not be shown yet.
+        # Text that may be the beginning of a stop string must not be streamed yet.
         self._held_back = max((len(text) for text in self._stop), default=1) - 1
         self.tokens: list[int] = []
         self.text = ""
         self.finish_reason: Literal["stop", "length"] | None = None
 
     def push(self, token: int) -> None:
-        """Take the next token."""
+        """Add the next token."""
         if token in self._stop_ids:
             self.finish_reason = "stop"
             return
@@ -49,17 +49,17 @@ class Transcript:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether the answer is complete."""
         return self.finish_reason is not None
 
     @property
     def certain_text(self) -> str:
-        """The part of the text that no later token can change: for streaming."""
+        """The part of the text that no later token can change, for streaming."""
         if self.done:
             return self.text
-        # A character whose bytes are not complete yet is decoded to the replacement character.
+        # A character with incomplete bytes is decoded to the replacement character.
         return self.text[: len(self.text) - self._held_back].rstrip("\ufffd")
 
     def completion(self, num_prompt_tokens: int) -> Completion:
-        """The finished answer."""
+        """Return the finished answer."""
         return Completion(self.text.strip(), tuple(self.tokens), self.finish_reason or "length", num_prompt_tokens)

@@ -1,14 +1,14 @@
-"""Packed attention: several documents in one sequence that never see each other.
+"""Packed attention: several documents in one sequence that do not attend to each other.
 
-Registered under the name `mm1_packed` in the attention interface *and* the mask interface of transformers. (A name
-that only the attention interface knows gets no mask even for a padded batch, so padded generation would silently be
-wrong.) Without a packed layout it is transformers' own SDPA with its own masks: padding and key-value cache behave
-as everywhere. With one, `MM1Model` hands the layout to every layer as the keyword argument `packed`:
+Registered as `mm1_packed` in the attention interface *and* the mask interface of transformers. (A name that is only in
+the attention interface gets no mask even for a padded batch, so padded generation would silently be wrong.) Without a
+packed layout it is transformers' own SDPA with its own masks: padding and key-value cache behave as usual. With one,
+`MM1Model` passes the layout to every layer as the keyword argument `packed`:
 
-    document_ids_BS -> PackedLayout (once a forward) -> packed_attention_forward (every layer) -> one of
+    document_ids_BS -> PackedLayout (once per forward) -> packed_attention_forward (every layer) -> one of
         varlen     CUDA, half precision: torch's variable-length attention
-        documents  one SDPA for each document: long sequences with few documents
-        mask       one SDPA for the whole batch with a block mask: short sequences with many documents
+        documents  one SDPA call per document: long sequences with few documents
+        mask       one SDPA call for the whole batch with a block mask: short sequences with many documents
 
 Names of dimensions:
     B sequences of the batch, S tokens of a sequence, T = B * S tokens, H query heads, G key-value heads, E width of
@@ -28,16 +28,16 @@ from transformers.modeling_utils import AttentionInterface
 
 PACKED_ATTENTION = "mm1_packed"
 
-# What one more SDPA call costs (forward and backward, with its slices), in units of the work on one element of
-# query times key times head width. Measured on 2 cores of an EPYC (Zen 5): 0.11 ms a call, 0.28 ns a unit.
+# Cost of one more SDPA call (forward and backward, with its slices), in units of the work on one element of
+# query times key times head width. Measured on 2 cores of an EPYC (Zen 5): 0.11 ms per call, 0.28 ns per unit.
 _UNITS_PER_CALL = 400_000
 
 
 class PackedLayout:
-    """Where the documents of a packed batch begin and end, computed once for all layers.
+    """Boundaries of the documents of a packed batch, computed once for all layers.
 
-    A document is a run of equal ids inside a row; padding (id 0) is a run of its own, which keeps every softmax
-    well defined and costs nothing to speak of.
+    A document is a run of equal ids inside a row; padding (id 0) is a separate run, which keeps every softmax well
+    defined at negligible cost.
 
     Args:
         document_ids_BS: document of each token, 1, 2, 3 … inside a row, 0 for padding.
@@ -57,15 +57,15 @@ class PackedLayout:
 
     @property
     def placeholder(self) -> torch.Tensor:
-        """A four-dimensional stand-in that keeps a decoder from building a mask of its own."""
+        """A four-dimensional placeholder that keeps a decoder from building its own mask."""
         return self._starts_BS[:1, :1].new_ones(1, 1, 1, 1)
 
     def mask(self, sliding_window: int | None = None) -> torch.Tensor:
-        """Return the boolean (B, 1, S, S) mask, True where a query (row) may see a key (column)."""
+        """Return the boolean (B, 1, S, S) mask, True where a query (row) attends to a key (column)."""
         return self._cached(torch.bool, sliding_window)
 
     def bias(self, dtype: torch.dtype, sliding_window: int | None = None) -> torch.Tensor:
-        """Return the additive (B, 1, S, S) mask: 0 where a query may see a key, minus infinity elsewhere."""
+        """Return the additive (B, 1, S, S) mask: 0 where a query attends to a key, minus infinity elsewhere."""
         return self._cached(dtype, sliding_window)
 
     def _cached(self, dtype: torch.dtype, sliding_window: int | None) -> torch.Tensor:
@@ -86,7 +86,7 @@ class PackedLayout:
         return visible.logical_and_(allowed_SS)
 
     def prefers_documents(self, heads: int, head_size: int) -> bool:
-        """Whether one SDPA for each document is cheaper than one for the batch with a mask."""
+        """Whether one SDPA call per document is cheaper than one for the batch with a mask."""
         rows, columns = self.shape
         saved = (rows * columns * columns - self._squared_length) * heads * head_size
         return len(self.lengths) * _UNITS_PER_CALL < saved
@@ -95,17 +95,17 @@ class PackedLayout:
 def documents_from_positions(
     position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past_key_values: Cache | None
 ) -> torch.Tensor | None:
-    """Read positions that restart at 0 as packed documents, so that they cannot leak into each other.
+    """Interpret positions that restart at 0 as packed documents, so that they cannot leak into each other.
 
     transformers does the same, but only without mask and cache, and leaks silently otherwise.
 
     Args:
         position_ids: (B, S), or None.
-        attention_mask: (B, S), 0 for padding; positions beside padding say nothing.
+        attention_mask: (B, S), 0 for padding; with padding, positions are not interpreted.
         past_key_values: cache that the tokens continue.
 
     Returns:
-        document_ids_BS, or None when nothing is packed.
+        document_ids_BS, or None if nothing is packed.
     """
     if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2:
         return None
@@ -122,18 +122,18 @@ def documents_from_positions(
 def packed_mask(
     config: PreTrainedConfig, document_ids_BS: torch.Tensor, dtype: torch.dtype
 ) -> tuple[torch.Tensor, PackedLayout | None]:
-    """Return what a decoder is given for packed documents.
+    """Return the mask and the layout for the decoder of packed documents.
 
     Args:
         config: configuration of the decoder.
         document_ids_BS: document of each token, 1, 2, 3 … inside a row, 0 for padding.
-        dtype: type of the hidden states.
+        dtype: dtype of the hidden states.
 
     Returns:
-        A mask for every layer, and the layout if the decoder attends by it; the mask is then a stand-in.
+        A mask for every layer, and the layout if the decoder uses it; the mask is then a placeholder.
 
     Raises:
-        ValueError: the decoder's attention takes no such mask, or its window is shorter than a document.
+        ValueError: the decoder's attention does not support such a mask, or its window is shorter than a document.
     """
     layout, implementation = PackedLayout(document_ids_BS), config._attn_implementation
     if implementation == PACKED_ATTENTION:
@@ -163,15 +163,15 @@ def packed_attention_forward(
         query: (B, H, S, E).
         key: (B, G, S, E); H is a multiple of G.
         value: (B, G, S, E).
-        attention_mask: mask that the decoder made, or its stand-in when `packed` is given.
+        attention_mask: mask of the decoder, or the placeholder with `packed`.
         dropout: probability that a weight is dropped.
-        scaling: factor of the scores, one over the root of E by default.
+        scaling: factor of the scores, one over the square root of E by default.
         packed: layout of the documents; without it this is transformers' SDPA.
-        sliding_window: number of tokens, itself included, that a token sees back, if limited.
-        **kwargs: whatever else the decoder passes on.
+        sliding_window: number of tokens, itself included, that a token attends to, if limited.
+        **kwargs: other arguments of the decoder.
 
     Returns:
-        The output (B, S, H, E), and no weights.
+        The output (B, S, H, E), and None for the weights.
     """
     if packed is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
@@ -193,7 +193,7 @@ def _attend_documents(
     scaling: float | None,
     dropout: float,
 ) -> torch.Tensor:
-    # `split` and `cat` rather than slices: the backward of a slice fills a tensor of full size for each document.
+    # `split` and `cat` rather than slices: the backward of a slice fills a full-size tensor for each document.
     pieces = zip(*(_tokens_first(states).split(packed.lengths) for states in (query, key, value)), strict=True)
     outputs_LHE = [
         F.scaled_dot_product_attention(
@@ -229,7 +229,7 @@ def _attend_varlen(
         packed.max_length,
         packed.max_length,
         scale=scaling,
-        # (left, right) tokens beside the query's own; (-1, 0) is plain causal
+        # (left, right) tokens besides the query's own; (-1, 0) is plain causal
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
         enable_gqa=key.shape[1] != query.shape[1],
     )
@@ -237,7 +237,7 @@ def _attend_varlen(
 
 
 def _in_autocast_type(*states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Queries and keys that come out of a norm are of single precision under autocast, and values are not."""
+    """Cast to autocast's dtype: queries and keys from a norm are in single precision under autocast, values are not."""
     device = states[0].device.type
     if not torch.is_autocast_enabled(device):
         return states
@@ -245,7 +245,7 @@ def _in_autocast_type(*states: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _tokens_first(states: torch.Tensor) -> torch.Tensor:
-    """(B, H, S, E) -> (T, H, E), a view for the layout in which decoders compute."""
+    """Reshape (B, H, S, E) to (T, H, E), a view in the memory layout of decoders."""
     return states.transpose(1, 2).flatten(0, 1)
 
 

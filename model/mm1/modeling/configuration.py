@@ -1,12 +1,12 @@
 """Configuration of an MM1 model: a vision tower, a connector and a causal decoder.
 
-A composite Hugging Face configuration. `vision_config` and `text_config` are the configurations of the two parts as
-transformers knows them, the rest says how they are joined:
+A composite Hugging Face configuration. `vision_config` and `text_config` are the configurations of the two parts in
+transformers; the other fields define how they are joined:
 
     pixels -> vision tower (vision_config) -> connector (connector_*) -> image_tokens embeddings
     token ids -> embedding of the decoder (text_config), where `image_token_id` is replaced by those embeddings
 
-This file, like all of the room, imports nothing of the project, so that it travels with an exported model.
+Like the whole package, this file imports nothing else from the project, because it is copied into exported models.
 """
 
 import math
@@ -23,8 +23,8 @@ class MM1Config(PreTrainedConfig):
     """Configuration of `MM1ForConditionalGeneration`.
 
     Attributes:
-        vision_config: configuration (or its dictionary with `model_type`) of any vision tower that answers with
-            `last_hidden_state` of its patches in row order, after possible class or register tokens.
+        vision_config: configuration (or its dictionary with `model_type`) of any vision tower that returns
+            `last_hidden_state` of its patches in row order, after any class or register tokens.
         text_config: configuration (or its dictionary with `model_type`) of any causal decoder.
         image_token_id: id of the token whose embedding is replaced by image features.
         image_tokens: number of tokens of one image, a square number. MM1 uses 144 (paper, section 3.1).
@@ -35,8 +35,8 @@ class MM1Config(PreTrainedConfig):
         connector_num_heads: heads of the attention pool.
         router_balance_loss_weight: weight of the experts' balance loss (paper, section 3.4).
         router_z_loss_weight: weight of the router's z-loss (paper, section 3.4).
-        tie_word_embeddings: the output layer shares the weight of the input embedding; taken from the decoder's
-            configuration when it is set there.
+        tie_word_embeddings: whether the output layer shares the weight of the input embedding; also true if it is set
+            in the decoder's configuration.
     """
 
     model_type = "mm1"
@@ -60,7 +60,7 @@ class MM1Config(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Build the two sub-configurations and check what joins them.
+        """Build the two sub-configurations and check the fields that join them.
 
         Raises:
             ValueError: a field of the connector is out of its range.
@@ -69,17 +69,17 @@ class MM1Config(PreTrainedConfig):
         if getattr(self.text_config, "tie_word_embeddings", False):
             self.tie_word_embeddings = True
         if self.connector_type not in CONNECTOR_TYPES:
-            raise ValueError(f"connector_type is {self.connector_type!r}, but must be one of {', '.join(CONNECTOR_TYPES)}")
+            raise ValueError(f"connector_type: expected one of {', '.join(CONNECTOR_TYPES)}, got {self.connector_type!r}")
         if self.image_tokens < 1 or math.isqrt(self.image_tokens) ** 2 != self.image_tokens:
-            raise ValueError(f"image_tokens is {self.image_tokens}, but must be a square number such as 64 or 144")
+            raise ValueError(f"image_tokens: expected a square number such as 64 or 144, got {self.image_tokens}")
         for field in ("connector_hidden_size", "connector_depth", "connector_mlp_depth", "connector_num_heads"):
             if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}, but must be at least 1")
+                raise ValueError(f"{field}: expected at least 1, got {getattr(self, field)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields; the parts have no type of weights of their own.
+        """Return all fields, without a dtype in the parts.
 
-        transformers notes one in them on loading, and a model saved, loaded and saved would differ from itself.
+        transformers sets one in them on loading, so a configuration would change when it is saved, loaded and saved.
         """
         fields = super().to_dict()
         for part in self.sub_configs_defaults:
@@ -94,7 +94,7 @@ class MM1Config(PreTrainedConfig):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels that the vision tower's position embeddings are made for."""
+        """Native image height and width of the vision tower's position embeddings, in pixels."""
         return _pair(self.vision_config.image_size)
 
     @property
@@ -102,8 +102,8 @@ class MM1Config(PreTrainedConfig):
         """Whether the decoder has experts."""
         return bool(getattr(self, "num_experts", 0))
 
-    # DeepSpeed's AutoEP reads the three names below on the model's own configuration, not on the decoder's. They are
-    # read through, not copied, so that there is one truth; a decoder without experts answers with AttributeError.
+    # DeepSpeed's AutoEP reads the three names below from the model's own configuration, not from the decoder's. They
+    # delegate to the decoder's instead of copying; a decoder without experts raises AttributeError.
 
     @property
     def num_experts(self) -> int:
@@ -112,12 +112,12 @@ class MM1Config(PreTrainedConfig):
 
     @property
     def num_experts_per_tok(self) -> int:
-        """Number of experts that each token is sent to."""
+        """Number of experts that each token is routed to."""
         return self.text_config.num_experts_per_tok
 
     @property
     def norm_topk_prob(self) -> bool:
-        """Whether the weights of the chosen experts are made to sum to one."""
+        """Whether the weights of the chosen experts are normalised to sum to one."""
         return self.text_config.norm_topk_prob
 
 
@@ -129,5 +129,5 @@ def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
 
 
 MM1Config.register_for_auto_class()
-# Where this code is at hand, transformers must not ask for leave to run the copy of it that a saved folder carries.
+# With this package installed, transformers need not run the copy of the code in a saved folder, nor ask for permission.
 AutoConfig.register(MM1Config.model_type, MM1Config, exist_ok=True)

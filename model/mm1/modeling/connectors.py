@@ -1,11 +1,11 @@
 """The three vision-language connectors of MM1: average pool, attention pool, C-Abstractor.
 
-Each turns the patches of an image into a fixed number of embeddings of the decoder's width:
+Each converts the patches of an image to a fixed number of embeddings of the decoder's width:
 
     patches_NPV, grid (h, w) with h * w = P  ->  features_NKD
 
-All pooling is adaptive, so that any square token count and any patch grid (also a non-square one) go together:
-at 378 pixels and patch 14 the grid is 27 x 27, which no whole stride takes to 12 x 12 (paper, section 3.1).
+All pooling is adaptive, so any square token count works with any patch grid (also a non-square one): at 378 pixels
+and patch 14 the grid is 27 x 27, which no integer stride reduces to 12 x 12 (paper, section 3.1).
 
 Names of dimensions:
     N images, P patches of an image, h w rows and columns of the patch grid, V width of the vision tower,
@@ -25,7 +25,7 @@ from .configuration import MM1Config
 
 
 class AveragePoolConnector(nn.Module):
-    """Window mean over the patches, then one linear projection (as in Emu2)."""
+    """Adaptive average pool of the patches, then one linear projection (as in Emu2)."""
 
     def __init__(self, config: MM1Config) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class AveragePoolConnector(nn.Module):
 
 
 class AttentionPoolConnector(nn.Module):
-    """Learned queries, one for each image token, that attend to the patches."""
+    """Attention of learned queries, one for each image token, to the patches."""
 
     def __init__(self, config: MM1Config) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class AttentionPoolConnector(nn.Module):
         )
 
     def forward(self, patches_NPV: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Return features_NKD; the grid does not matter, since the tower's patches know their positions."""
+        """Return features_NKD; the grid is ignored, because the tower's patches contain position embeddings."""
         patches_NPV = self.norm(patches_NPV)
         queries_NKD = self.queries_KD.expand(patches_NPV.shape[0], -1, -1)
         features_NKD, _ = self.attention(queries_NKD, patches_NPV, patches_NPV, need_weights=False)
@@ -78,12 +78,12 @@ class SqueezeExcite(nn.Module):
 
 
 class RegNetBlock(nn.Module):
-    """RegNet bottleneck of ratio 1 as the C-Abstractor takes it from timm, on channels-last maps.
+    """RegNet bottleneck of ratio 1 as in the C-Abstractor, which uses timm's, on channels-last maps.
 
     1x1 convolution, 3x3 depthwise convolution, squeeze-excite with a quarter of the *input* channels, 1x1
     convolution, residual add, activation after the add. Norms are over the channels of each position
     (timm's LayerNorm2d, eps 1e-6), the activation is SiLU. A 1x1 convolution on channels-last maps is a linear layer
-    and LayerNorm2d is the plain LayerNorm, which spares all but two transpositions a block.
+    and LayerNorm2d is the plain LayerNorm, which saves all but two transpositions per block.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -113,8 +113,8 @@ class RegNetBlock(nn.Module):
 class CAbstractorConnector(nn.Module):
     """C-Abstractor of Honeybee: RegNet blocks, adaptive average pool, RegNet blocks, MLP.
 
-    A learned position embedding for each patch is added before the blocks; it is interpolated for other grids than
-    the one that the vision tower is made for.
+    A learned position embedding for each patch is added before the blocks; it is interpolated if the grid is not the
+    vision tower's native one.
     """
 
     def __init__(self, config: MM1Config) -> None:
@@ -147,8 +147,8 @@ class CAbstractorConnector(nn.Module):
 def adaptive_average_pool(maps_NhwC: torch.Tensor, side: int) -> torch.Tensor:
     """Average channels-last maps to a square of `side` x `side` positions.
 
-    Windows of one size (both sides of the grid divide evenly) are a plain mean, which is several times faster on a
-    CPU than torch's adaptive pooling; both give the same numbers.
+    Windows of equal size (both sides of the grid divide evenly) are a plain mean, which is several times faster on a
+    CPU than torch's adaptive pooling; both give the same values.
     """
     _, rows, columns, _ = maps_NhwC.shape
     if (rows, columns) == (side, side):
@@ -173,14 +173,16 @@ def build_connector(config: MM1Config) -> nn.Module:
 
 @torch.no_grad()
 def init_connector_weights(module: nn.Module) -> bool:
-    """Initialise what the general rule of transformers does not know or does badly.
+    """Initialise modules that the general rule of transformers does not cover or handles badly.
+
+    Embedding-like parameters follow Honeybee (truncated normal, 0.02). Depthwise convolutions keep torch's rule: 9
+    inputs need larger weights than a normal of 0.02.
 
     Args:
-        module: any module; only those of connectors are touched.
+        module: any module; only those of connectors are changed.
 
     Returns:
-        Whether the module was initialised here. Embedding-like parameters follow Honeybee (truncated normal, 0.02).
-        Depthwise convolutions keep torch's rule: 9 inputs want larger weights than a normal of 0.02.
+        Whether this function has initialised the module.
     """
     if isinstance(module, CAbstractorConnector):
         init.trunc_normal_(module.positions_hwV, std=0.02)

@@ -1,19 +1,19 @@
-"""Experts of a sparse layer without expert parallelism: each expert is one product over the rows that chose it.
+"""Experts of a sparse layer without expert parallelism: each expert is one product over the rows routed to it.
 
-Registered under the name `mm1_sorted` in the experts interface of transformers, so any decoder whose experts go through
-that interface has it:
+Registered as `mm1_sorted` in the experts interface of transformers, so any decoder whose experts use that interface
+can use it:
 
-    hidden_TD, chosen_TK -> rows sorted by expert (R, D) -> gate and up -> activation -> down -> rows as they came
+    hidden_TD, chosen_TK -> rows sorted by expert (R, D) -> gate and up -> activation -> down -> rows in original order
         -> weighted sum over the K rows of each token (T, D)
 
-What differs from transformers' own `grouped_mm`:
-    - Rows are moved by a permutation whose backward is the inverse permutation: nothing is added at indices that
-      repeat, so gradients are the same at every run, on every device.
-    - Autocast is obeyed; torch's grouped product is not told of it, and would compute in single precision.
-    - Types and widths that the grouped product refuses (float64, rows that are no multiple of 16 bytes) go expert by
-      expert.
+Differences from transformers' own `grouped_mm`:
+    - Rows are moved by a permutation whose backward is the inverse permutation: no scatter-add at repeated indices, so
+      gradients are deterministic on every device.
+    - It respects autocast; torch's grouped product ignores it, and would compute in single precision.
+    - Dtypes and widths that the grouped product does not support (float64, rows that are not a multiple of 16 bytes)
+      are computed expert by expert.
 
-Its cost hangs on the number of rows, not on how they are spread: a router that prefers some experts is not slower.
+The cost depends on the number of rows, not on their distribution: an unbalanced router is not slower.
 
 Names of dimensions:
     T tokens, K experts of a token, R = T * K rows, X experts, D width of the decoder, I, O input and output width of
@@ -40,14 +40,14 @@ def sorted_experts_forward(
 
     Args:
         module: the experts: `gate_up_proj` (X, 2F, D) and `down_proj` (X, D, F), F the width of an expert. Experts with
-            biases, without a gate, with transposed weights, with a norm, or spread over processes by transformers
-            are left to transformers' own grouped products.
+            biases, without a gate, with transposed weights, with a norm, or distributed over processes by transformers
+            use transformers' own grouped products.
         hidden_states: (T, D).
         top_k_index: (T, K) experts of each token.
         top_k_weights: (T, K) their weights.
 
     Returns:
-        (T, D), of the type of hidden_states.
+        (T, D), with the dtype of hidden_states.
     """
     unusual = (module.has_bias, module.is_transposed, module.has_post_expert_norm, module._is_expert_parallel)
     if any(unusual) or not module.has_gate:
@@ -65,7 +65,7 @@ def sorted_experts_forward(
 
 
 class _Permuted(torch.autograd.Function):
-    """Rows in another order; with `copies`, that many copies of each row, one after the other, are put in order."""
+    """Permute rows; with `copies`, repeat each row that many times before."""
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, order_R: torch.Tensor, inverse_R: torch.Tensor, copies: int) -> torch.Tensor:
@@ -83,14 +83,14 @@ class _Permuted(torch.autograd.Function):
 
 
 def _product(rows_RI: torch.Tensor, weight_XOI: nn.Parameter, ends_X: torch.Tensor) -> torch.Tensor:
-    """Rows of each expert times its weight: (R, O), where expert x has the rows from ends_X[x - 1] to ends_X[x]."""
+    """Multiply the rows of each expert by its weight: (R, O), where expert x has the rows ends_X[x - 1] to ends_X[x]."""
     device = rows_RI.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_XOI.dtype
     rows_RI, weight = rows_RI.to(dtype), weight_XOI.to(dtype)
     if _is_grouped(weight):
         return F.grouped_mm(rows_RI, weight.transpose(1, 2), offs=ends_X)
     lengths = ends_X.diff(prepend=ends_X.new_zeros(1)).tolist()
-    # `unbind` rather than an index: the backward of an index fills a tensor of full size for each expert.
+    # `unbind` rather than an index: the backward of an index fills a full-size tensor for each expert.
     return torch.cat([F.linear(*pair) for pair in zip(rows_RI.split(lengths), weight.unbind(), strict=True)])
 
 

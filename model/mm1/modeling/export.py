@@ -1,9 +1,9 @@
-"""Export of a whole model: a folder that plain transformers loads.
+"""Export of a whole model to a folder that plain transformers can load.
 
     model, processor -> export -> folder (weights, configurations, tokenizer, code) -> AutoModelForImageTextToText
 
-The folder holds the code of this room, so that it loads with `trust_remote_code=True` where this project is not
-installed. Its bytes depend on model and processor only, not on time or place.
+The folder contains the code of this package, so that it loads with `trust_remote_code=True` without this project.
+Its bytes depend only on the model and the processor.
 """
 
 from pathlib import Path
@@ -20,13 +20,13 @@ def export(
     folder: Path | str,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> Path:
-    """Write a folder that plain transformers loads with `trust_remote_code=True`.
+    """Write a folder that plain transformers can load with `trust_remote_code=True`.
 
     Args:
         model: the model.
         processor: its processor.
-        folder: where to; made if it is missing.
-        weights: state dict to write in place of the model's own; with an empty one the weights are left out.
+        folder: target folder; created if it is missing.
+        weights: state dict to write in place of the model's own; an empty one writes no weights.
 
     Returns:
         The folder.
@@ -39,7 +39,7 @@ def export(
 
 
 def set_stop_tokens(model: MM1ForConditionalGeneration, processor: MM1Processor) -> None:
-    """Tell generation where a document and a chat turn end, and what to pad with, unless it was told before."""
+    """Set the end-of-sequence and padding tokens of generation, unless they are already set."""
     tokenizer, generation = processor.tokenizer, model.generation_config
     if generation.eos_token_id is None:
         turn_end = tokenizer.convert_tokens_to_ids(TURN_END_TOKEN)

@@ -1,14 +1,14 @@
-"""The losses of an MM1 model: next token on labelled positions, balance and z-loss of the routers.
+"""Losses of an MM1 model: next-token loss on labelled positions, balance loss and z-loss of the routers.
 
     hidden_BSD, labels_BS -> labelled positions only -> lm_head -> cross entropy (fp32) -> one number
     router logits of each sparse layer -> balance loss, z-loss
 
-Only positions that carry a label go through the output layer. Captions label a tenth of their positions and image
-tokens none, so this spares most of the largest matrix product and of the memory for logits.
+Only positions with a label go through the output layer. In captions a tenth of the positions have labels, and image
+tokens have none, so this saves most of the largest matrix product and of the memory for logits.
 
 Names of dimensions:
     B sequences of the batch, S tokens of a sequence, D width of the decoder, T labelled positions, W vocabulary,
-    M tokens that a router saw, X experts
+    M tokens that a router receives, X experts
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class TokenLoss:
     """Next-token loss of a batch.
 
     Attributes:
-        loss: sum over the labelled positions, divided by their number or by the given normaliser.
+        loss: sum over the labelled positions, divided by their number or by num_items_in_batch.
         sequence_loss: sum of each sequence (B,), detached; for reports.
         sequence_tokens: number of labelled positions of each sequence (B,).
     """
@@ -36,19 +36,19 @@ class TokenLoss:
 
 
 def next_token_targets(labels_BS: torch.Tensor, document_ids_BS: torch.Tensor | None) -> torch.Tensor:
-    """Shift labels so that position s holds what follows it, and nothing across a border of documents.
+    """Shift labels so that each position has the label of the next token, except across a document boundary.
 
     Args:
         labels_BS: label of each token itself, -100 for none.
         document_ids_BS: document of each token, if documents are packed.
 
     Returns:
-        targets_BS, -100 where the position predicts nothing.
+        targets_BS, -100 for positions without a target.
     """
     targets_BS = F.pad(labels_BS[:, 1:], (0, 1), value=IGNORED_LABEL)
     if document_ids_BS is not None:
-        border_BS = document_ids_BS[:, 1:] != document_ids_BS[:, :-1]
-        targets_BS[:, :-1].masked_fill_(border_BS, IGNORED_LABEL)
+        boundary_BS = document_ids_BS[:, 1:] != document_ids_BS[:, :-1]
+        targets_BS[:, :-1].masked_fill_(boundary_BS, IGNORED_LABEL)
     return targets_BS
 
 
@@ -58,17 +58,17 @@ def next_token_loss(
     lm_head: nn.Module,
     num_items_in_batch: torch.Tensor | int | None = None,
 ) -> TokenLoss:
-    """Cross entropy on the positions that have a target.
+    """Compute the cross entropy of the positions that have a target.
 
     Args:
         hidden_BSD: output of the decoder.
-        targets_BS: what each position should predict, -100 for nothing.
+        targets_BS: target of each position, -100 for none.
         lm_head: output layer.
-        num_items_in_batch: what to divide the sum by, when the batch is a part of a larger one (gradient
-            accumulation, several ranks); by default the number of targets here.
+        num_items_in_batch: divisor of the sum, if the batch is a part of a larger one (gradient accumulation, several
+            ranks); by default the number of targets in this batch.
 
     Returns:
-        The loss. A batch without a single target has loss 0 with gradients 0, so that ranks stay in step.
+        The loss. A batch without targets has zero loss and zero gradients, so that ranks stay synchronised.
     """
     sequences, positions = (targets_BS != IGNORED_LABEL).nonzero(as_tuple=True)
     losses_T = position_losses(hidden_BSD[sequences, positions], targets_BS[sequences, positions], lm_head)
@@ -89,7 +89,7 @@ def position_losses(hidden_TD: torch.Tensor, targets_T: torch.Tensor, lm_head: n
 def router_losses(
     router_logits: tuple[torch.Tensor, ...], token_mask_BS: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Balance loss and z-loss of the sparse layers, each the mean over the layers.
+    """Compute the balance loss and the z-loss of the sparse layers, each the mean over the layers.
 
     Balance, as in GShard and AXLearn (the library MM1 was trained with): number of experts times the sum over the
     experts of (share of tokens whose first choice it is) x (mean probability). It is 1 when balanced. z-loss, as in
@@ -117,7 +117,7 @@ def router_losses(
 
 
 def occurrences(indices: torch.Tensor, size: int) -> torch.Tensor:
-    """Count how often each of the indices 0 to size - 1 occurs; unlike `bincount`, a GPU is not waited for."""
+    """Count how often each of the indices 0 to size - 1 occurs; unlike `bincount`, without waiting for a GPU."""
     return indices.new_zeros(size).index_add_(0, indices, torch.ones_like(indices))
 
 

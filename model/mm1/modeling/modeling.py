@@ -1,13 +1,13 @@
 """MM1: vision tower, connector, causal decoder, in Hugging Face style.
 
     pixel_values (N, 3, height, width) -> vision_tower -> patches_NPV -> connector -> features_NKD
-    input_ids_BS -> embed_tokens -> embeds_BSD, where image tokens are replaced in place by the features
+    input_ids_BS -> embed_tokens -> embeds_BSD, in which the features replace the image tokens
     embeds_BSD -> language_model -> hidden_BSD -> lm_head -> logits or loss
 
-Unusual here:
-    - `document_ids` packs several documents in one sequence without leakage (see attention.py).
+Differences from other models:
+    - `document_ids` packs several documents into one sequence without leakage (see attention.py).
     - With `labels`, logits are computed on labelled positions only and not returned, unless `return_logits=True`.
-    - Images of the whole batch come in one tensor, in order of appearance, row by row; rows may hold any number.
+    - Images of the whole batch are one tensor, in order of appearance, row by row; rows may have any number of images.
 
 Names of dimensions:
     B sequences, S tokens of a sequence, N images of the batch, P patches of an image, V width of the vision tower,
@@ -34,14 +34,14 @@ from .vision import build_vision_tower, encode_patches
 
 
 class MM1PreTrainedModel(PreTrainedModel):
-    """Base of the MM1 models: what transformers must know about them."""
+    """Base class of the MM1 models, with their declarations for transformers."""
 
     config: MM1Config
     config_class = MM1Config
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012  read by transformers as it stands
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012  transformers reads this attribute
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -65,7 +65,7 @@ class MM1Model(MM1PreTrainedModel):
         self.language_model = AutoModel.from_config(config.text_config)
         if chosen_attention is None and self.language_model._supports_attention_backend:
             self.language_model.set_attn_implementation(PACKED_ATTENTION)
-        if chosen_experts is None:  # a decoder without experts takes no notice
+        if chosen_experts is None:  # no effect on a decoder without experts
             self.language_model.set_experts_implementation(SORTED_EXPERTS)
         self.post_init()
 
@@ -82,13 +82,13 @@ class MM1Model(MM1PreTrainedModel):
 
         Args:
             pixel_values: (N, 3, height, width), normalised; any resolution that is a whole number of patches. The
-                position embeddings are interpolated when it is not the tower's own.
+                position embeddings are interpolated if it is not the tower's own.
 
         Returns:
             features_NKD.
 
         Raises:
-            ValueError: the size is no whole number of patches.
+            ValueError: the size is not a whole number of patches.
         """
         return self.connector(*encode_patches(self.vision_tower, pixel_values, self.config))
 
@@ -98,18 +98,18 @@ class MM1Model(MM1PreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embed tokens and put the features of images in the place of image tokens.
+        """Embed tokens and replace image tokens by image features.
 
         Args:
             input_ids: (B, S).
             pixel_values: images to encode, in order of appearance, row by row.
-            image_features: features_NKD of images encoded before, instead of pixel_values.
+            image_features: features_NKD of encoded images, instead of pixel_values.
 
         Returns:
             embeds_BSD and the features_NKD in it.
 
         Raises:
-            ValueError: image tokens and image features differ in number.
+            ValueError: the numbers of image tokens and image features differ.
         """
         embeds_BSD = self.get_input_embeddings()(input_ids)
         if pixel_values is not None and pixel_values.shape[0] > 0:
@@ -127,9 +127,9 @@ class MM1Model(MM1PreTrainedModel):
         return embeds_BSD.index_put((sequences, positions), features), image_features
 
     def _with_idle_tower(self, embeds_BSD: torch.Tensor) -> torch.Tensor:
-        """Tie tower and connector into the graph of a training batch without images, with gradients of zero.
+        """Add tower and connector to the graph of a training batch without images, with zero gradients.
 
-        Ranks must reduce the same gradients, whether or not their batch happens to have images.
+        All ranks must reduce the same gradients, whether or not their batch has images.
         """
         if not self.training or not any(weight.requires_grad for weight in self.connector.parameters()):
             return embeds_BSD
@@ -152,8 +152,8 @@ class MM1Model(MM1PreTrainedModel):
         """Run the three parts; the arguments are those of `MM1ForConditionalGeneration.forward`.
 
         Raises:
-            ValueError: not exactly one of input_ids and inputs_embeds; images without input_ids; image tokens and
-                features that differ in number; packed documents together with a cache.
+            ValueError: both or neither of input_ids and inputs_embeds; images without input_ids; different numbers of
+                image tokens and features; packed documents with a cache.
         """
         kwargs.pop("return_dict", None)
         if input_ids is not None and inputs_embeds is None:
@@ -162,9 +162,9 @@ class MM1Model(MM1PreTrainedModel):
             else:
                 inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
         elif inputs_embeds is None or input_ids is not None:
-            raise ValueError("Give exactly one of input_ids and inputs_embeds")
+            raise ValueError("Pass exactly one of input_ids and inputs_embeds")
         elif pixel_values is not None or image_features is not None:
-            raise ValueError("Images need input_ids, which say where they stand; or put them into inputs_embeds yourself")
+            raise ValueError("Images need input_ids, which mark their positions: pass those, or embed images in inputs_embeds")
         if document_ids is None:
             document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
         if document_ids is not None:
@@ -196,9 +196,9 @@ class MM1Model(MM1PreTrainedModel):
         image_features: torch.Tensor | None,
         past_key_values: Cache | None,
     ) -> bool:
-        """Whether this is decoding: `generate` hands on the features of the prompt's images with each token.
+        """Whether this is a decoding step: `generate` passes the features of the prompt's images with each token.
 
-        Tokens that continue a cache may have images of their own: a query after demonstrations that were read before.
+        Tokens that continue a cache may have new images, for example a query after cached demonstrations.
         """
         if past_key_values is None or past_key_values.get_seq_length() == 0 or pixel_values is not None:
             return False
@@ -208,19 +208,19 @@ class MM1Model(MM1PreTrainedModel):
 class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     """MM1 with its output layer: loss, logits, generation."""
 
-    # The loss below already divides by `num_items_in_batch`; transformers' trainer asks for this.
+    # The loss already divides by `num_items_in_batch`; transformers' Trainer checks this attribute.
     accepts_loss_kwargs = True
 
     def __init__(self, config: MM1Config) -> None:
         super().__init__(config)
         self.model = MM1Model(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        # Decoders name their embedding differently, so what may be tied is looked up, not a constant of the class.
+        # Decoders name their embedding differently, so the tied weight is looked up, not a constant of the class.
         embedding = self.get_input_embeddings()
         name = next(name for name, module in self.named_modules() if module is embedding)
         self._tied_weights_keys = {"lm_head.weight": f"{name}.weight"}
         self.post_init()
-        # An answer is text: an image token in it would ask for an image that nobody has.
+        # An answer is text: an image token in it would need an image.
         self.generation_config.suppress_tokens = [config.image_token_id]
 
     @classmethod
@@ -235,14 +235,14 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         """Build a model from pretrained parts, with a fresh connector.
 
         Args:
-            vision: folder of a vision tower, or of a model that contains one (CLIP, SigLIP); fresh without it.
-            decoder: folder of a causal language model; fresh without it.
-            config: configuration of the whole; a part with a folder takes that folder's configuration instead.
-            dtype: type of all weights.
-            **config_fields: fields of `MM1Config` that go before those of `config`.
+            vision: folder of a vision tower, or of a model that contains one (CLIP, SigLIP); None = fresh.
+            decoder: folder of a causal language model; None = fresh.
+            config: configuration of the model; a part with a folder uses that folder's configuration instead.
+            dtype: dtype of all weights.
+            **config_fields: fields of `MM1Config` that override those of `config`.
 
         Returns:
-            The model; its embeddings are enlarged if image_token_id lies beyond the decoder's vocabulary.
+            The model; its embeddings are resized if image_token_id is outside the decoder's vocabulary.
 
         Raises:
             ValueError: a part has neither a folder nor a configuration, or its folder lacks weights.
@@ -286,22 +286,22 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         """Predict the next token of each position.
 
         Args:
-            input_ids: (B, S); the place of each image is `image_tokens` times the image token.
+            input_ids: (B, S); each image is `image_tokens` times the image token.
             pixel_values: (N, 3, height, width) images of the batch in order of appearance, row by row.
             attention_mask: (B, S), 0 for padding; not with document_ids.
             position_ids: (B, S); in packed sequences restarting at 0 in each document.
-            document_ids: (B, S) document of each token in its row, 1, 2, 3 …, 0 for padding. Documents do not see
-                each other. Without it, positions that restart are read the same way.
-            inputs_embeds: (B, S, D) instead of input_ids, images already in it.
-            past_key_values: cache of the tokens before.
-            labels: (B, S), not shifted, -100 for positions that are not to be predicted; see `_add_losses`.
-            use_cache: whether to fill a cache; by default not when labels or packed documents are given.
+            document_ids: (B, S) document of each token in its row, 1, 2, 3 …, 0 for padding. Documents do not attend
+                to each other. Without it, positions that restart have the same effect.
+            inputs_embeds: (B, S, D) instead of input_ids, including image features.
+            past_key_values: cache of the previous tokens.
+            labels: (B, S), not shifted, -100 for positions that are not predicted; see `_add_losses`.
+            use_cache: whether to fill a cache; by default not with labels or packed documents.
             logits_to_keep: number of last positions (0 for all), or indices, to compute logits for.
             image_features: (N, K, D) features of `get_image_features` instead of pixel_values.
-            num_items_in_batch: what the summed loss is divided by, instead of the number of predicted tokens here.
+            num_items_in_batch: divisor of the summed loss; by default the number of predicted tokens in this batch.
             return_logits: whether to compute logits; by default only without labels.
             output_router_logits: whether to return the scores of the routers.
-            **kwargs: passed on to the decoder.
+            **kwargs: passed to the decoder.
 
         Raises:
             ValueError: see `MM1Model.forward`.
@@ -324,7 +324,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         return result.to_tuple() if return_dict is False else result
 
     def _output_of(self, outputs: MM1ModelOutputWithPast) -> MM1CausalLMOutputWithPast:
-        """Take over what the model without its output layer answers."""
+        """Copy the outputs of the model without its output layer."""
         return MM1CausalLMOutputWithPast(
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
@@ -344,7 +344,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     ) -> None:
         """Set `loss` (token_loss plus the weighted router losses) and its parts.
 
-        The loss never crosses from one document to the next; padding counts neither here nor for the routers.
+        No token predicts the first token of the next document; padding counts neither for this loss nor for the routers.
         """
         targets_BS = next_token_targets(labels_BS.to(hidden_BSD.device), document_ids_BS)
         token_loss = next_token_loss(hidden_BSD, targets_BS, self.lm_head, num_items_in_batch)
@@ -361,7 +361,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **model_kwargs: Any
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        # Rows hold different numbers of images, so images are repeated row by row, not one by one.
+        # Rows have different numbers of images, so images are repeated row by row, not one by one.
         images = {key: model_kwargs.pop(key, None) for key in ("pixel_values", "image_features")}
         original_ids = input_ids
         input_ids, model_kwargs = super()._expand_inputs_for_generation(

@@ -1,9 +1,9 @@
-"""Vision towers in open_clip's layout, read as CLIP towers of transformers.
+"""Loading of vision towers in open_clip's layout as CLIP towers of transformers.
 
     open_clip_config.json, open_clip_model.safetensors -> read_open_clip -> configuration and weights of a CLIPVisionModel
 
-Both compute the same; names and the packing of attention differ. MM1's own encoder, ViT-H at 378 pixels trained on DFN-5B
-(paper, section 3.1), is public in this layout.
+Both compute the same; only the names and the packing of attention differ. MM1's own encoder, ViT-H at 378 pixels trained on
+DFN-5B (paper, section 3.1), is public in this layout.
 
 | open_clip (`visual.`)                        | transformers                                |
 |----------------------------------------------|---------------------------------------------|
@@ -29,7 +29,7 @@ from transformers import CLIPVisionConfig
 from .folders import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 
 PREFIX = "visual."
-# What serves the class token only, after the last block; MM1 takes the patches.
+# Weights after the last block that only serve the class token; MM1 uses the patches.
 _UNUSED = re.compile(r"proj|ln_post\.|attn_pool")
 _NAMES = {
     "class_embedding": "embeddings.class_embedding",
@@ -54,24 +54,24 @@ def read_open_clip(folder: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tens
     """Read the vision tower of an open_clip folder.
 
     Args:
-        folder: with `open_clip_config.json` and `open_clip_model.safetensors`.
+        folder: contains `open_clip_config.json` and `open_clip_model.safetensors`.
 
     Returns:
         Configuration and weights of a `CLIPVisionModel`.
 
     Raises:
-        ValueError: the tower is of another kind (timm, ResNet), or has parts that transformers' CLIP has not.
+        ValueError: the tower is of another kind (timm, ResNet), or has parts that transformers' CLIP lacks.
     """
     path = folder / OPEN_CLIP_CONFIG
     try:
         model_config = json.loads(path.read_text())["model_cfg"]
         vision = dict(model_config["vision_cfg"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"vision: {path} has no model_cfg with a vision_cfg: give a folder that open_clip wrote") from None
+        raise ValueError(f"vision: {path} has no model_cfg with a vision_cfg: set a folder that open_clip saved") from None
     if vision.get("timm_model_name"):
         raise ValueError(
             f"vision: {path} names a tower of timm ({vision['timm_model_name']}), which is not supported: "
-            "give the same model's folder in the layout of transformers (config.json, model.safetensors), if there is one"
+            "use the same model in the layout of transformers (config.json, model.safetensors), if available"
         )
     weights = load_state_dict_from_file(folder / OPEN_CLIP_WEIGHTS)
     visual = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
@@ -80,16 +80,16 @@ def read_open_clip(folder: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tens
 
 
 def convert_names(visual: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """Rename the weights of a tower, and take queries, keys and values apart (as views, not copies).
+    """Rename the weights of a tower, and split queries, keys and values (as views, not copies).
 
     Args:
         visual: weights by open_clip's names, without `visual.`.
-        path: the configuration, for the message.
+        path: path of the configuration, for the message.
 
     Raises:
-        ValueError: a weight that a CLIP tower of transformers has no place for: it would compute something else.
+        ValueError: a CLIP tower of transformers lacks one of the weights, so it would compute something else.
     """
-    state, strange = {}, []
+    state, unexpected = {}, []
     for name, tensor in visual.items():
         if name in _NAMES:
             state[_NAMES[name]] = tensor
@@ -99,28 +99,28 @@ def convert_names(visual: dict[str, torch.Tensor], path: Path) -> dict[str, torc
         elif (block := _BLOCK.fullmatch(name)) and block[2] in _BLOCK_NAMES:
             state[f"encoder.layers.{block[1]}.{_BLOCK_NAMES[block[2]]}.{block[3]}"] = tensor
         elif not _UNUSED.match(name):
-            strange.append(name)
-    lacking = sorted({*_NAMES, _FIRST_FFN} - visual.keys())
-    if strange or lacking:
-        found = f"has {PREFIX}{strange[0]}" if strange else f"lacks {PREFIX}{lacking[0]}"
+            unexpected.append(name)
+    missing = sorted({*_NAMES, _FIRST_FFN} - visual.keys())
+    if unexpected or missing:
+        difference = f"has {PREFIX}{unexpected[0]}" if unexpected else f"lacks {PREFIX}{missing[0]}"
         raise ValueError(
-            f"vision: the tower of {path.parent} {found}, so it is not the plain ViT of CLIP that can be converted: "
-            "give a folder in the layout of transformers (config.json, model.safetensors)"
+            f"vision: the tower of {path.parent} {difference}, so it is not the plain ViT of CLIP, the only supported kind: "
+            "use a folder in the layout of transformers (config.json, model.safetensors)"
         )
     return state
 
 
 def vision_config(state: dict[str, torch.Tensor], vision: dict[str, Any], quick_gelu: bool, path: Path) -> CLIPVisionConfig:
-    """Read the sizes of a tower from its weights, and what weights do not show from open_clip's configuration.
+    """Read the sizes of a tower from its weights, and the other settings from open_clip's configuration.
 
     Args:
         state: weights by transformers' names.
-        vision: `vision_cfg` of open_clip; `patch_dropout` and what concerns pooling have no meaning here.
+        vision: `vision_cfg` of open_clip; `patch_dropout` and the settings of pooling are ignored.
         quick_gelu: whether the activation is QuickGELU.
-        path: the configuration, for the message.
+        path: path of the configuration, for the message.
 
     Raises:
-        ValueError: image size, width of a head or activation do not fit the weights or transformers.
+        ValueError: the image size, the head width or the activation does not fit the weights or transformers.
     """
     kernel, positions_TV = state["embeddings.patch_embedding.weight"], state["embeddings.position_embedding.weight"]
     width, channels, patch_size, _ = kernel.shape
@@ -153,4 +153,4 @@ def _activation(quick_gelu: bool, options: dict[str, Any], path: Path) -> str:
         return "quick_gelu" if quick_gelu else "gelu"
     if not quick_gelu and options == {"approximate": "tanh"}:
         return "gelu_pytorch_tanh"
-    raise ValueError(f"vision: act_kwargs={options} in {path} is no activation that can be converted")
+    raise ValueError(f"vision: the activation act_kwargs={options} in {path} cannot be converted")

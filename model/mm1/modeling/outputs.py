@@ -1,4 +1,4 @@
-"""Outputs of the MM1 models: those of transformers' decoders, and what a trainer reports.
+"""Outputs of the MM1 models: those of transformers' decoders, and the losses that a trainer reports.
 
 Names of dimensions:
     B sequences, S tokens of a sequence, N images of the batch, K tokens of an image, D width of the decoder
@@ -15,8 +15,8 @@ class MM1ModelOutputWithPast(BaseModelOutputWithPast):
     """Output of `MM1Model`.
 
     Attributes:
-        image_features: features_NKD that stand in the sequence.
-        router_logits: for each sparse layer the (B * S, experts) scores, if asked for.
+        image_features: features_NKD of the images in the sequence.
+        router_logits: for each sparse layer the (B * S, experts) scores, if requested.
     """
 
     image_features: torch.Tensor | None = None
@@ -33,8 +33,8 @@ class MM1CausalLMOutputWithPast(CausalLMOutputWithPast):
         z_loss: z-loss of the routers, not weighted.
         sequence_loss: sum of the next-token losses of each sequence (B,), detached.
         sequence_tokens: number of predicted tokens of each sequence (B,).
-        image_features: features_NKD that stand in the sequence.
-        router_logits: for each sparse layer the (B * S, experts) scores, if asked for or needed for the loss.
+        image_features: features_NKD of the images in the sequence.
+        router_logits: for each sparse layer the (B * S, experts) scores, if requested or needed for the loss.
     """
 
     token_loss: torch.Tensor | None = None

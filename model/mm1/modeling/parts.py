@@ -1,9 +1,9 @@
-"""Models from real parts: a pretrained vision tower, a pretrained decoder, a fresh connector between them.
+"""Building models from pretrained parts: a vision tower and a decoder, with a fresh connector between them.
 
     vision folder, decoder folder, fields of MM1Config -> build_from_parts -> MM1ForConditionalGeneration
 
-Called through `MM1ForConditionalGeneration.from_parts`. Weights are held once: the model is built without touching memory for
-what comes from elsewhere, and the loaded tensors become its parameters.
+Called through `MM1ForConditionalGeneration.from_parts`. Weights are in memory only once: the model is built without allocating
+pretrained parts, and the loaded tensors become its parameters.
 """
 
 from contextlib import nullcontext
@@ -32,20 +32,20 @@ def build_from_parts(
     """Build a model of `model_class`; see `MM1ForConditionalGeneration.from_parts`.
 
     Args:
-        model_class: class of the whole.
+        model_class: class of the model.
         vision: folder of a tower (CLIP, SigLIP, open_clip's CLIP), or of a model with one.
         decoder: folder of a causal decoder, or a loaded model with one, whose weights the result then shares.
-        config: configuration of the whole.
-        dtype: type of all weights. Fresh ones are drawn in float32 first: in bfloat16 truncated normals have outliers.
-        **config_fields: fields that go before those of `config`.
+        config: configuration of the model.
+        dtype: dtype of all weights. Fresh ones are initialised in float32: in bfloat16 truncated normals have outliers.
+        **config_fields: fields that override those of `config`.
 
     Raises:
-        ValueError: a part has neither a folder nor a configuration; a folder holds no weights that fit; see folders.py.
+        ValueError: a part has neither a folder nor a configuration, or a folder has no matching weights; see folders.py.
     """
     fields = {**(_fields(config) if config is not None else {}), **config_fields}
     for part, origin in (("vision", vision), ("text", decoder)):
         if origin is None and fields.get(f"{part}_config") is None:
-            raise ValueError(f"Give a folder for the part {part!r}, or {part}_config in the configuration")
+            raise ValueError(f"Pass a folder for the part {part!r}, or {part}_config in the configuration")
     tower = language = None
     if vision is not None:
         fields["vision_config"], tower = read_tower(Path(vision), dtype)
@@ -62,7 +62,7 @@ def build_from_parts(
     if language is not None:
         adopt_language(model, language)
     model.init_weights()
-    # Not `model.to(dtype)`, which would round the tables of the rotary positions, too.
+    # Not `model.to(dtype)`, which would also round the rotary frequencies.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     if language is not None and language is not decoder:
@@ -74,27 +74,27 @@ def build_from_parts(
 
 
 def adopt_language(model: Any, source: PreTrainedModel) -> None:
-    """Make the decoder and the output layer of a model those of `source`; the weights are shared, not copied."""
+    """Replace the decoder and the output layer of a model by those of `source`; the weights are shared, not copied."""
     adopt(model.model.language_model, source.get_decoder())
     adopt(model.lm_head, source.get_output_embeddings())
     model.tie_weights()
 
 
 def adopt(module: Any, source: nn.Module) -> None:
-    """Make the weights of `source` those of a module of the same shape; nothing is copied."""
+    """Replace the weights of a module by those of `source`, which has the same shapes; nothing is copied."""
     module.load_state_dict(source.state_dict(), assign=True)
     for part in module.modules():
-        part._is_hf_initialized = True  # what transformers marks what it loaded with: never to be drawn
+        part._is_hf_initialized = True  # transformers' mark of loaded modules, which it does not initialise
 
 
 def read_tower(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, Any]:
     """Read a vision tower from its folder, without the parts that only serve its class token.
 
     Returns:
-        Its configuration as the folder has it (a loaded model's notes which attention it got), and the tower.
+        Its configuration as stored in the folder (that of a loaded model also has its attention), and the tower.
 
     Raises:
-        ValueError: the folder holds no weights that fit; see folders.py and open_clip.py.
+        ValueError: the folder has no matching weights; see folders.py and open_clip.py.
     """
     check_folder(folder, "vision")
     if is_open_clip(folder):
@@ -113,10 +113,10 @@ def read_decoder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedConfig, An
     """Read a causal decoder from its folder.
 
     Returns:
-        Its configuration as the folder has it, and the causal language model.
+        Its configuration as stored in the folder, and the causal language model.
 
     Raises:
-        ValueError: the folder holds no weights that fit; see folders.py.
+        ValueError: the folder has no matching weights; see folders.py.
     """
     check_folder(folder, "decoder")
     config = read_config(folder, "decoder")

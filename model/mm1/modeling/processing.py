@@ -1,11 +1,11 @@
-"""Processor of MM1: text with image places and images in, model inputs out.
+"""Processor of MM1: text with image placeholders and images in, model inputs out.
 
     "<image>what is this ?" + [image] -> input_ids, attention_mask (B, S), pixel_values (N, 3, height, width)
     chat messages -> ChatML text -> the same
 
-Text is tokenised piece by piece, exactly as in training, where each part of a sample is tokenised on its own: pieces
-end at image places, at special tokens and after the header of a chat turn. With a byte-level tokenizer that puts a
-space before each piece (`add_prefix_space=True`) a word then has one token wherever it stands.
+Text is tokenised piece by piece, exactly as in training, where each part of a sample is tokenised separately: pieces
+end at image placeholders, at special tokens and after the header of a chat turn. With a byte-level tokenizer that puts
+a space before each piece (`add_prefix_space=True`), a word has the same token at any position.
 """
 
 import re
@@ -22,7 +22,7 @@ from transformers.processing_utils import ProcessorMixin
 IMAGE_TOKEN = "<image>"
 TURN_END_TOKEN = "<|im_end|>"
 
-# ChatML; a content is a string or a list of {"type": "text", "text": …} and {"type": "image"}.
+# ChatML; content is a string or a list of {"type": "text", "text": …} and {"type": "image"}.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -45,11 +45,11 @@ class MM1Processor(ProcessorMixin):
     """Image processor and tokenizer of an MM1 model.
 
     Args:
-        image_processor: any image processor of transformers; images are given to it only where the fast path
-            below does not do the same.
+        image_processor: any image processor of transformers; images go through it only if the fast path of this class
+            does not give the same result.
         tokenizer: tokenizer that has the image token as one token.
         image_tokens: number of tokens of one image.
-        image_token: text that marks the place of an image.
+        image_token: text that stands for an image.
         chat_template: Jinja template of a conversation, ChatML by default.
 
     Raises:
@@ -70,7 +70,7 @@ class MM1Processor(ProcessorMixin):
         self.image_token = image_token
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         if self.image_token_id is None or self.image_token_id == tokenizer.unk_token_id:
-            raise ValueError(f"The tokenizer has no token {image_token!r}; add it as a special token")
+            raise ValueError(f"The tokenizer has no token {image_token!r}: add it as a special token")
 
     def __call__(
         self,
@@ -84,31 +84,31 @@ class MM1Processor(ProcessorMixin):
         """Prepare model inputs.
 
         Args:
-            images: images in order of appearance; a single one, a list, or a list for each text.
-            text: one text or several; each image token marks the place of one image.
-            padding: whether texts are padded to the longest.
-            padding_side: where; left, as generation needs it, by default.
+            images: images in order of appearance; a single image, a list, or a list for each text.
+            text: one text or several; each image token stands for one image.
+            padding: whether to pad texts to the longest.
+            padding_side: side of the padding; by default left, which generation needs.
             return_tensors: "pt" for tensors, None for lists.
-            **kwargs: ignored, for the sake of callers that pass other processors' options.
+            **kwargs: ignored; callers may pass options of other processors.
 
         Returns:
             input_ids and attention_mask (B, S) if there is text, pixel_values (N, 3, height, width) if there are images.
 
         Raises:
-            ValueError: places and images differ in number; neither text nor images.
+            ValueError: the numbers of image tokens and images differ, or there are neither text nor images.
         """
         flat_images = list(_flatten(images))
         if text is None and not flat_images:
-            raise ValueError("Give text, images or both")
+            raise ValueError("Pass text, images or both")
         data: dict[str, Any] = {}
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
-            num_places = sum(one.count(self.image_token) for one in texts)
-            if num_places != len(flat_images):
+            num_placeholders = sum(item.count(self.image_token) for item in texts)
+            if num_placeholders != len(flat_images):
                 raise ValueError(
-                    f"The text has {num_places} places for images ({self.image_token}), but there are {len(flat_images)} images"
+                    f"The text has {num_placeholders} image tokens ({self.image_token}), but got {len(flat_images)} images"
                 )
-            ids = {"input_ids": [self.encode(one) for one in texts]}
+            ids = {"input_ids": [self.encode(item) for item in texts]}
             data |= self.tokenizer.pad(ids, padding=padding, padding_side=padding_side, return_tensors=return_tensors)
         if flat_images:
             pixel_values = self.pixel_values(flat_images)
@@ -116,7 +116,7 @@ class MM1Processor(ProcessorMixin):
         return BatchFeature(data)
 
     def encode(self, text: str) -> list[int]:
-        """Tokenise a text piece by piece; each image place becomes `image_tokens` image tokens."""
+        """Tokenise a text piece by piece; each image placeholder becomes `image_tokens` image tokens."""
         ids: list[int] = []
         for index, span in enumerate(text.split(self.image_token)):
             if index:
@@ -138,15 +138,15 @@ class MM1Processor(ProcessorMixin):
         processor, size = self.image_processor, self._target_size()
         if size is None:
             return processor(images, return_tensors="pt")["pixel_values"]
-        # The same steps as the image processor's, on the whole batch at once: it handles image by image and copies
-        # each several times, which costs ten times as much for small images.
+        # The same steps as the image processor's, on the whole batch at once. The image processor handles images one by
+        # one and copies each several times, which takes ten times as long for small images.
         pixels = np.stack([_resized(image, size, processor.resample) for image in images])
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = (torch.tensor(values_3).view(3, 1, 1) for values_3 in (processor.image_mean, processor.image_std))
         return values.mul_(processor.rescale_factor / std).sub_(mean / std)
 
     def _target_size(self) -> tuple[int, int] | None:
-        """Height and width of all images when the image processor only resizes and normalises, else None."""
+        """Height and width of all images if the image processor only resizes and normalises, else None."""
         processor = self.image_processor
         size = processor.size
         plain = processor.do_resize and processor.do_rescale and processor.do_normalize and not processor.do_center_crop
@@ -156,7 +156,7 @@ class MM1Processor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of the model inputs that this processor makes."""
+        """Names of the model inputs that this processor returns."""
         return ["input_ids", "attention_mask", "pixel_values"]
 
 
@@ -168,7 +168,7 @@ def build_processor(
     image_std: Sequence[float] = (0.26862954, 0.26130258, 0.27577711),
     chat_template: str | None = None,
 ) -> MM1Processor:
-    """Build the processor of a model whose vision tower takes one square or rectangular size.
+    """Build the processor of a model whose vision tower takes images of one size.
 
     Args:
         tokenizer: tokenizer with the image token.

@@ -1,4 +1,4 @@
-"""Any vision tower of transformers as a source of patches.
+"""Patches from any vision tower of transformers.
 
     pixel_values (N, 3, height, width) -> tower -> patches_NPV in row order, without class and register tokens
 
@@ -22,9 +22,9 @@ def build_vision_tower(config: MM1Config) -> Any:
 
 
 def keep_patches_only(tower: Any) -> Any:
-    """Take the parts that only serve the class token out of a tower, and return it.
+    """Remove the parts that only serve the class token from a tower, and return it.
 
-    Their parameters would get no gradient, which data parallel training does not forgive.
+    Their parameters would get no gradient, which makes data-parallel training fail.
     """
     model_type = tower.config.model_type
     if model_type == "clip_vision_model":
@@ -43,30 +43,30 @@ def encode_patches(tower: Any, pixel_values: torch.Tensor, config: MM1Config) ->
     Args:
         tower: the vision tower.
         pixel_values: (N, 3, height, width) of any whole number of patches; the position embeddings are interpolated
-            when the size is not the tower's own.
+            if the size is not the tower's own.
         config: configuration of the model.
 
     Returns:
         patches_NPV and the (rows, columns) of their grid.
 
     Raises:
-        ValueError: the size is no whole number of patches, or the tower answers fewer tokens than patches.
+        ValueError: the size is not a whole number of patches, or the tower returns fewer tokens than patches.
     """
     height, width = pixel_values.shape[-2:]
     patch_height, patch_width = config.patch_size
     if height % patch_height or width % patch_width:
         raise ValueError(
-            f"pixel_values are {height} x {width}, which is no whole number of patches of {patch_height} x {patch_width}"
+            f"pixel_values are {height} x {width}, which is not a whole number of patches of {patch_height} x {patch_width}"
         )
     rows, columns = height // patch_height, width // patch_width
     options = {}
     if (height, width) != config.image_size and _interpolates(tower):
         options["interpolate_pos_encoding"] = True
     tokens_NPV = tower(pixel_values=pixel_values.to(tower.dtype), **options).last_hidden_state
-    # Class and register tokens, where a tower has them, come first.
+    # Class and register tokens, if the tower has them, come first.
     num_extra_tokens = tokens_NPV.shape[1] - rows * columns
     if num_extra_tokens < 0:
-        raise ValueError(f"The vision tower answered {tokens_NPV.shape[1]} tokens for {rows} x {columns} patches")
+        raise ValueError(f"The vision tower returned {tokens_NPV.shape[1]} tokens for {rows} x {columns} patches")
     return tokens_NPV[:, num_extra_tokens:], (rows, columns)
 
 

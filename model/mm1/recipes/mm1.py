@@ -1,24 +1,24 @@
 """The paper's family: MM1 of 1B, 3B, 7B and 30B, the two mixtures of experts, and supervised fine-tuning (arXiv 2403.09611).
 
-From the paper: image encoder (ViT-H, 378 px; 3.1), connector (C-Abstractor, 144 tokens; 3.1), 4096 tokens and 16 images a
-sequence, 512 sequences a step, 200,000 steps, learning rate by the law, 2,000 steps of warm-up, cosine to 10 %, weight decay
-0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). Optimiser, decays and clipping of
-pre-training are not printed; AdamW with (0.9, 0.95) and a clip at 1 is what AXLearn, the library that MM1 was trained with,
-takes by default.
+From the paper: image encoder (ViT-H, 378 px; 3.1), connector (C-Abstractor, 144 tokens; 3.1), 4096 tokens and 16 images per
+sequence, 512 sequences per step, 200,000 steps, learning rate by the law, 2,000 steps of warm-up, cosine decay to 10 %, weight
+decay 0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). The paper does not state optimiser,
+betas and clipping of pre-training; AdamW with (0.9, 0.95) and clipping at 1 are the defaults of AXLearn, the library that MM1
+was trained with.
 
-The shapes of MM1's language models are not printed, only their sizes. Ours, for the whole family:
+The paper states only the sizes of MM1's language models, not their shapes. The shapes chosen for the whole family:
 
 - heads of 128 and 8 key-value heads, as in most published decoders and in Apple's on-device model (arXiv 2407.21075), whose
-  depth, width and heads are those of the 3B here;
+  depth, width and heads the 3B recipe shares;
 - a vocabulary of 49,152: about that model's 49k, and a multiple of 128, so that output layers divide well;
-- rotary positions to the base 500,000, that model's too: costs nothing at 4096 tokens and leaves room for longer sequences,
-  since a base cannot be changed later without training on;
-- feed-forward layers of 2.7 to 3.5 times the width. They hold most of a layer, and the mixtures of experts fix them: 64 experts
-  in every 2nd layer of 3B make 64B parameters and 32 in every 4th layer of 7B make 47B only with these (3.4).
+- rotary base 500,000, as in that model: it costs nothing at 4096 tokens and leaves room for longer sequences, since a base
+  cannot be changed later without further training;
+- feed-forward layers of 2.7 to 3.5 times the width. They are most of a layer, and follow from the mixtures of experts: only
+  with these do 64 experts in every 2nd layer of 3B give 64B parameters, and 32 in every 4th layer of 7B give 47B (3.4).
 
-`docs/reference/recipes.md` has the table of counts. Memory: 18 bytes a parameter for bfloat16 weights, float32 gradients,
-master weights and AdamW's moments, of which ZeRO spreads 12 at stage 1, 16 at 2, all at 3; activations are recomputed, so that
-with the logits of text-only sequences they stay below 20 GB. By this estimate the stages below fit GPUs of 80 GB: 1B a single
+`docs/reference/recipes.md` has the table of counts. Memory: 18 bytes per parameter for bfloat16 weights, float32 gradients,
+master weights and AdamW's moments, of which ZeRO partitions 12 at stage 1, 16 at 2, all at 3. Activations are recomputed, so
+with the logits of text-only sequences they stay below 20 GB. By this estimate the recipes fit GPUs of 80 GB: 1B a single
 one, 3B and 7B one node of eight, 30B two nodes, the mixtures of experts four.
 """
 
@@ -39,7 +39,7 @@ from mm1.train.config import (
 VIT_H = VisionConfig(hidden_size=1280, num_layers=32, num_heads=16, ffn_size=5120, patch_size_px=14)
 HONEYBEE = ConnectorConfig(type="c_abstractor", hidden_size=1024, depth=3, mlp_depth=2)
 LOADER_WORKERS = 8
-"""Processes per GPU that read and decode: 8 decode some 4,000 images/s of 378 px, many times what a GPU trains on."""
+"""Processes per GPU that read and decode: 8 decode about 4,000 images/s of 378 px, many times what a GPU trains on."""
 
 
 def _decoder(hidden_size: int, num_layers: int, ffn_size: int, *, tie: bool = False) -> DecoderConfig:
@@ -94,7 +94,7 @@ def _pretraining(
 def mm1_1b() -> RunConfig:
     """MM1 with a language model of 1.2B parameters, the size of the paper's ablations.
 
-    24 layers of 2048 tie the embeddings: apart they would be a sixth of the model.
+    24 layers of 2048. The embeddings are tied: separate ones would be a sixth of the model.
     """
     decoder = _decoder(2048, 24, 5632, tie=True)
     return _pretraining("mm1_1b", decoder, micro_batch=4, zero_stage=2, checkpoint_every=500)
@@ -106,20 +106,20 @@ def mm1_3b() -> RunConfig:
 
 
 def mm1_7b() -> RunConfig:
-    """MM1-7B: 32 layers of 4096, with the wide feed-forward layers that its experts call for."""
+    """MM1-7B: 32 layers of 4096, with the wide feed-forward layers that its experts need."""
     return _pretraining("mm1_7b", _decoder_7b(), micro_batch=1, zero_stage=2, checkpoint_every=500)
 
 
 def mm1_30b() -> RunConfig:
-    """MM1-30B: 60 layers of 6144, weights spread over all processes (ZeRO 3)."""
+    """MM1-30B: 60 layers of 6144, weights partitioned over all processes (ZeRO 3)."""
     return _pretraining("mm1_30b", _decoder(6144, 60, 21_504), micro_batch=1, zero_stage=3, checkpoint_every=200)
 
 
 def mm1_3b_moe() -> RunConfig:
     """MM1-3B-MoE: 64 experts in every 2nd layer, top-2, 64B parameters; a dense text base is upcycled.
 
-    Each expert is as wide as the dense layer. The eight processes of a node share the experts among them; the dense model's
-    hyper-parameters hold, learning rate included (MM1 3.4).
+    Each expert is as wide as the dense layer. The eight processes of a node share the experts. The hyperparameters are those of
+    the dense model, including the learning rate (MM1 3.4).
     """
     return _sparse("mm1_3b_moe", _decoder_3b(), num_experts=64, sparse_every=2)
 
@@ -148,18 +148,18 @@ def _sparse(recipe: str, dense: DecoderConfig, *, num_experts: int, sparse_every
         "balance_loss_weight": 0.01,
         "z_loss_weight": 0.001,
     }
-    # ZeRO 2: the gradients of experts are most of the memory, so they are spread over the processes that hold the same ones.
+    # ZeRO 2: the gradients of experts are most of the memory, so the processes that hold the same experts partition them.
     return _pretraining(
         recipe, dense.model_copy(update=experts), micro_batch=1, zero_stage=2, checkpoint_every=200, expert_parallel=8
     )
 
 
 def mm1_sft() -> RunConfig:
-    """MM1's supervised fine-tuning on instructions, all parts trained, of whatever model `init` is.
+    """MM1's supervised fine-tuning on instructions, all parts trained, starting from the model in `init`.
 
-    10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine to 0 (MM1 4). A warm-up is not printed; 3 % is
-    LLaVA-1.5's, whose data are part of MM1's. Adafactor wants whole matrices, so weights are float32 on each process and only
-    the arithmetic is bfloat16: 3B fits 80 GB, larger models take ``optim.name=adamw train.zero_stage=3``.
+    10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine decay to 0 (MM1 4). The paper states no warm-up; 3 %
+    is that of LLaVA-1.5, whose data are part of MM1's. Adafactor needs whole matrices, so weights are float32 on each process
+    and only the arithmetic is bfloat16: 3B fits 80 GB, larger models need ``optim.name=adamw train.zero_stage=3``.
     """
     return RunConfig(
         recipe="mm1_sft",

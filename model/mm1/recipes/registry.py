@@ -1,4 +1,4 @@
-"""Recipes by name: what people type after ``recipe=``. Torch-free."""
+"""Recipes by name, as in ``recipe=``. Torch-free."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {recipe.__name__: recipe for recip
 
 
 def names() -> list[str]:
-    """All names, in the order in which they are shown."""
+    """Return all names in display order."""
     return list(RECIPES)
 
 
 def get(name: str) -> RunConfig:
-    """The configuration of a recipe.
+    """Return the configuration of a recipe.
 
     Raises:
-        ConfigurationError: there is none of this name; the message suggests one.
+        ConfigurationError: there is no recipe of this name; the message suggests one.
     """
     if name not in RECIPES:
-        raise ConfigurationError(f"recipe {name!r} is not known; {suggest(name, names())}")
+        raise ConfigurationError(f"unknown recipe {name!r}; {suggest(name, names())}")
     return RECIPES[name]()
 
 
 def describe(name: str) -> str:
-    """A recipe in one line."""
+    """Describe a recipe in one line."""
     get(name)
     return (RECIPES[name].__doc__ or "").strip().splitlines()[0]

@@ -1,8 +1,8 @@
 """The laptop family: a model of half a million parameters that learns the toy world in minutes.
 
-Shapes and rates follow measurements on the toy world: Muon needs a third of AdamW's steps there, and float32 is as fast as
-bfloat16 at these widths. Departures from the paper: Muon instead of AdamW-style updates, and learning rates of their own (the
-paper's law is fitted from 9 M parameters up). Kept: 45/45/10, loss masking, packing, schedule, balance and z-loss.
+Shapes and learning rates follow measurements on the toy world, where Muon needs a third of AdamW's steps; at these widths
+float32 is as fast as bfloat16. Differences from the paper: Muon instead of AdamW, and separate learning rates (the paper's law
+is fitted from 9 M parameters up). The same as in the paper: 45/45/10, loss masking, packing, schedule, balance loss and z-loss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mm1.train.config import (
 )
 
 QUIET = LogConfig(wandb="off")
-"""Starting wandb takes two seconds of processor time, offline too: a lot in runs of a minute, whose report shows the same."""
+"""Starting wandb takes two seconds of processor time even offline: too much for runs of a minute, which have a report."""
 MUON = OptimConfig(name="muon", lr=5e-3, betas=(0.9, 0.98), weight_decay=0.01)
 
 
@@ -55,7 +55,7 @@ def _model(num_experts: int = 0) -> ModelConfig:
 
 
 def mm1_tiny_lm() -> RunConfig:
-    """Text base of the laptop family: the decoder alone, before it sees images."""
+    """Text base of the laptop family: the decoder alone, before training on images."""
     return RunConfig(
         recipe="mm1_tiny_lm",
         stage="text",
@@ -93,7 +93,7 @@ def mm1_tiny_moe() -> RunConfig:
 
 
 def mm1_tiny_sft() -> RunConfig:
-    """Laptop supervised fine-tuning on instructions, of whatever model `init` is."""
+    """Laptop supervised fine-tuning on instructions, starting from the model in `init`."""
     return RunConfig(
         recipe="mm1_tiny_sft",
         stage="sft",

@@ -3,7 +3,7 @@
     POST /v1/chat/completions   body -> checks -> conversation -> answer -> reply, whole or as server-sent events
     GET  /v1/models, /healthz, /examples, /
 
-Endpoints are plain functions: they run in the framework's threads, so that the event loop stays free.
+Endpoints are plain functions, which run in the framework's threads, so that they do not block the event loop.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 
 def create_app(chat: Chat, settings: ServeSettings, examples: Sequence[Example] = ()) -> FastAPI:
-    """The application of one model.
+    """Create the application of one model.
 
     Args:
         chat: answers conversations.
         settings: limits and the model's name.
-        examples: what the chat page offers to try.
+        examples: examples on the chat page.
     """
     app = FastAPI(title="MM1", docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
@@ -62,7 +62,7 @@ def create_app(chat: Chat, settings: ServeSettings, examples: Sequence[Example] 
         return {"status": "ok", "model": settings.model_name}
 
     @app.get("/examples")
-    def offered() -> list[dict[str, str]]:
+    def list_examples() -> list[dict[str, str]]:
         return [{"question": example.question, "image": _data_uri(example.image)} for example in examples]
 
     @app.get("/", response_class=HTMLResponse)
@@ -83,16 +83,16 @@ def _data_uri(image: bytes) -> str:
 
 def _complete(chat: Chat, settings: ServeSettings, body: ChatRequest) -> JSONResponse | StreamingResponse:
     if body.model not in (None, "", settings.model_name):
-        message = f"there is no model {body.model!r}; this server has {settings.model_name!r}"
+        message = f"unknown model {body.model!r}: this server has {settings.model_name!r}"
         raise BadRequest(message, "model", "model_not_found", status=404)
     max_new_tokens = body.max_completion_tokens or body.max_tokens or settings.default_max_tokens
     if max_new_tokens > settings.max_tokens:
-        raise BadRequest(f"max_tokens is {max_new_tokens}, but at most {settings.max_tokens} are generated", "max_tokens")
+        raise BadRequest(f"expected at most {settings.max_tokens} tokens, got {max_new_tokens}", "max_tokens")
     messages = _conversation(body.messages, settings)
     request, num_prompt_tokens = chat.prepare(messages, max_new_tokens)
     sampling = Sampling(temperature=body.temperature, top_p=body.top_p, seed=body.seed)
     steps = chat.answer(request, max_new_tokens=max_new_tokens, stop=body.stops, sampling=sampling)
-    # The first token is made before anything is sent, so that what is wrong with an image is still an error reply.
+    # The first token is generated before anything is sent, so that a damaged image still gets an error reply.
     steps = chain([next(steps)], steps)
     reply = Reply(settings.model_name)
     if body.stream:
@@ -105,13 +105,13 @@ def _complete(chat: Chat, settings: ServeSettings, body: ChatRequest) -> JSONRes
 
 def _events(reply: Reply, steps: Iterator[PartialAnswer], num_prompt_tokens: int, include_usage: bool) -> Iterator[str]:
     yield _event(reply.chunk({"role": "assistant", "content": ""}))
-    shown = ""
+    sent = ""
     num_tokens = 0
     for step in steps:
         num_tokens = step.num_tokens
-        if step.text != shown:
-            yield _event(reply.chunk({"content": step.text[len(shown) :]}))
-            shown = step.text
+        if step.text != sent:
+            yield _event(reply.chunk({"content": step.text[len(sent) :]}))
+            sent = step.text
         if step.finish_reason:
             yield _event(reply.chunk({}, step.finish_reason))
     if include_usage:
@@ -138,7 +138,7 @@ def _conversation(messages: Sequence[ChatMessage], settings: ServeSettings) -> l
             num_images += 1
             param = f"messages.{row}.content.{column}.image_url"
             if num_images > settings.max_images:
-                raise BadRequest(f"at most {settings.max_images} images are taken in one request", param, "too_many_images")
+                raise BadRequest(f"expected at most {settings.max_images} images in a request", param, "too_many_images")
             content.append(image_from_uri(part.image_url.url, param, settings))
         turns.append(Message(message.role, tuple(content)))
     return turns
@@ -169,4 +169,4 @@ def _add_error_replies(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def broken(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", exc_info=error)
-        return JSONResponse(error_body("the server failed; its log says why", "server_error"), status_code=500)
+        return JSONResponse(error_body("internal server error; see the server's log", "server_error"), status_code=500)

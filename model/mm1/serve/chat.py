@@ -1,7 +1,7 @@
-"""The model behind the server: one at a time, token by token.
+"""The model behind the server, used by one thread at a time.
 
-Requests come from many threads and the model is used by one at a time. The lock is held for one token, not for one answer:
-several streams take turns, and an answer whose reader went away holds nothing.
+Requests come from many threads. The lock is held for one token, not for a whole answer: several streams take turns, and an
+answer whose client has disconnected does not block the others.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class PartialAnswer:
     """An answer so far."""
 
     text: str
-    """All text that is certain by now; only ever grows."""
+    """All text that is final; it only grows."""
     num_tokens: int
-    """Tokens generated."""
+    """Number of tokens generated."""
     finish_reason: Literal["stop", "length"] | None
-    """None while it goes on."""
+    """None while the answer is unfinished."""
 
 
 class Chat:
@@ -56,7 +56,7 @@ class Chat:
     def answer(
         self, request: Request, *, max_new_tokens: int, stop: Sequence[str] = (), sampling: Sampling | None = None
     ) -> Iterator[PartialAnswer]:
-        """Answer a prepared conversation, step by step; the last step has a finish reason.
+        """Answer a prepared conversation step by step; the last step has a finish reason.
 
         Raises:
             DataError: an image cannot be read.

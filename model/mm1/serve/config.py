@@ -1,4 +1,4 @@
-"""Settings of the server: limits that protect it. Imports no torch."""
+"""Settings of the server: its limits. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from mm1.config.base import Config
 
 
 class ServeSettings(Config):
-    """What a request may ask for."""
+    """Limits of a request."""
 
     model_name: str = "mm1"
-    """Name under which the model is listed and asked for."""
+    """Name of the model in the list of models and in requests."""
     max_request_bytes: int = Field(default=20 << 20, ge=1024)
-    """Bytes of a request body at most."""
+    """Maximum size of a request body in bytes."""
     max_tokens: int = Field(default=512, ge=1)
-    """New tokens of one answer at most."""
+    """Maximum number of new tokens per answer."""
     default_max_tokens: int = Field(default=64, ge=1)
-    """New tokens when the request names no limit."""
+    """Maximum number of new tokens if the request sets none."""
     max_images: int = Field(default=16, ge=0)
-    """Images of one request at most (MM1 packs up to 16 into a sequence)."""
+    """Maximum number of images per request (MM1 packs up to 16 into a sequence)."""
     max_image_pixels: int = Field(default=16_000_000, ge=1)
-    """Pixels (width times height) of one image at most."""
+    """Maximum number of pixels (width times height) per image."""

@@ -1,7 +1,7 @@
-"""The contract test: the exported folder, loaded with plain transformers where this project is absent, equals the model.
+"""The contract test: the exported folder, loaded with plain transformers without this project, behaves like the model.
 
-    fixed prompts -> the model here                                    -> logits, greedy tokens -.
-                  -> exported folder in a process of its own (the probe) -> logits, greedy tokens -> differences
+    fixed prompts -> the model in this process                -> logits, greedy tokens -.
+                  -> the exported folder in a separate process -> logits, greedy tokens -> differences
 
 Three prompts: text only, one image, two images of another size. Names of dimensions: S tokens, V vocabulary.
 """
@@ -35,13 +35,13 @@ def check_contract(model: Any, processor: Any, folder: Path, work: Path) -> dict
         model: the trainer's model.
         processor: its processor.
         folder: the exported folder.
-        work: scratch folder.
+        work: folder for temporary files.
 
     Returns:
-        What was measured: prompts, logits compared, their largest absolute difference, generated tokens compared.
+        Numbers of prompts, of compared logits and of compared generated tokens, and the largest absolute difference of logits.
 
     Raises:
-        CheckpointError: the folder does not load in plain transformers, logits differ by more than 1e-5, or tokens differ.
+        CheckpointError: plain transformers cannot load the folder, logits differ by more than 1e-5, or tokens differ.
     """
     work.mkdir(parents=True, exist_ok=True)
     prompts = _prompts(processor, work)
@@ -49,19 +49,19 @@ def check_contract(model: Any, processor: Any, folder: Path, work: Path) -> dict
     request, answer = work / "request.json", work / "answer.safetensors"
     request.write_text(json.dumps({"prompts": prompts, "max_new_tokens": MAX_NEW_TOKENS, "dtype": dtype}))
     _probe(folder, request, answer, work)
-    theirs = load_file(answer)
+    exported = load_file(answer)
     largest, num_logits, num_tokens = 0.0, 0, 0
     for index, prompt in enumerate(prompts):
-        logits_SV, tokens = _ours(model, processor, prompt)
-        their_logits_SV = theirs[f"{index}.logits"]
-        if their_logits_SV.shape != logits_SV.shape:
-            raise CheckpointError(f"the exported model reads {prompt['text']!r} as other tokens than the trainer's model")
-        largest = max(largest, float((their_logits_SV - logits_SV).abs().max()))
+        logits_SV, tokens = _run_model(model, processor, prompt)
+        exported_logits_SV = exported[f"{index}.logits"]
+        if exported_logits_SV.shape != logits_SV.shape:
+            raise CheckpointError(f"the exported model tokenises {prompt['text']!r} differently from the trainer's model")
+        largest = max(largest, float((exported_logits_SV - logits_SV).abs().max()))
         num_logits += logits_SV.numel()
-        if tokens.tolist() != theirs[f"{index}.tokens"].tolist():
-            raise CheckpointError(f"the exported model continues {prompt['text']!r} otherwise than the trainer's model")
+        if tokens.tolist() != exported[f"{index}.tokens"].tolist():
+            raise CheckpointError(f"the exported model continues {prompt['text']!r} differently from the trainer's model")
         num_tokens += tokens.numel()
-    if not largest <= MAX_LOGIT_DIFFERENCE:  # also when it is not a number
+    if not largest <= MAX_LOGIT_DIFFERENCE:  # also if it is NaN
         raise CheckpointError(f"logits of the exported model differ by {largest:.2g}, more than {MAX_LOGIT_DIFFERENCE:g}")
     return {
         "max_abs_logit_difference": largest,
@@ -72,7 +72,7 @@ def check_contract(model: Any, processor: Any, folder: Path, work: Path) -> dict
 
 
 def _prompts(processor: Any, work: Path) -> list[dict[str, Any]]:
-    """Fixed prompts with images of fixed noise, so that the numbers are the same in every repetition."""
+    """Create fixed prompts with images of fixed noise, so that the result is reproducible."""
     random = np.random.default_rng(0)
     paths = []
     for index, side in enumerate((48, 64)):
@@ -87,11 +87,11 @@ def _prompts(processor: Any, work: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _ours(model: Any, processor: Any, prompt: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def _run_model(model: Any, processor: Any, prompt: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     images = [Image.open(path) for path in prompt["images"]]
     inputs = processor(text=prompt["text"], images=images or None, return_tensors="pt")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the probe does: the order of sums depends on it
+    torch.set_num_threads(1)  # as in the probe: the order of sums depends on it
     try:
         with torch.inference_mode():
             logits_SV = model(**inputs).logits[0].float()
@@ -102,13 +102,13 @@ def _ours(model: Any, processor: Any, prompt: dict[str, Any]) -> tuple[torch.Ten
 
 
 def _probe(folder: Path, request: Path, answer: Path, work: Path) -> None:
-    # A cache of code of its own, or transformers would take code that an earlier export left in the user's.
+    # A separate code cache, or transformers would use code of an earlier export in the user's cache.
     environment = os.environ | {"HF_MODULES_CACHE": str(work / "modules"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-P", contract_probe.__file__, str(folder), str(request), str(answer)]
     try:
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise CheckpointError(f"the exported folder was not loaded within {TIMEOUT_S} seconds") from None
+        raise CheckpointError(f"the contract test of the exported folder did not finish within {TIMEOUT_S} seconds") from None
     if result.returncode:
         last = result.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise CheckpointError(f"the exported folder does not load with plain transformers: {last[0]}")
+        raise CheckpointError(f"plain transformers cannot load the exported folder: {last[0]}")

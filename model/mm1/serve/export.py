@@ -1,4 +1,4 @@
-"""Checkpoint -> a folder that plain transformers loads, published as an `ExportedModel`.
+"""Export of a checkpoint to a folder that plain transformers can load, published as an `ExportedModel`.
 
 Checkpoint -> load, verify -> export folder (safetensors, configuration, processor, code) -> contract test -> manifest
 """
@@ -18,13 +18,13 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def export_checkpoint(source: Store, checkpoint: Checkpoint, target: Store, work: Path) -> tuple[ExportedModel, Path]:
-    """Export a checkpoint's model and measure that the export does what the model does.
+    """Export a checkpoint's model and verify that the exported model gives the same outputs.
 
     Args:
         source: store of the checkpoint's blobs.
         checkpoint: the checkpoint.
         target: store for the exported files.
-        work: scratch folder; the export stays in it as `exported/`.
+        work: folder for temporary files; the export stays in it as `exported/`.
 
     Returns:
         The manifest (not published yet) and the local folder.
@@ -35,7 +35,7 @@ def export_checkpoint(source: Store, checkpoint: Checkpoint, target: Store, work
     model, processor = load_model(source, checkpoint, work / "checkpoint")
     folder = export(model, processor, work / "exported")
     if pickled := sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES):
-        raise CheckpointError(f"the export holds pickled files, which may run code when they are read: {', '.join(pickled)}")
+        raise CheckpointError(f"the export contains pickled files, which can run code when loaded: {', '.join(pickled)}")
     contract = check_contract(model, processor, folder, work / "contract")
     digest = digest_of_manifest(checkpoint)
     return ExportedModel(parents=(digest,), checkpoint=digest, files=target.put_folder(folder), contract=contract), folder

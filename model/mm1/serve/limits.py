@@ -1,4 +1,4 @@
-"""A limit on the size of request bodies, kept while the body arrives."""
+"""A limit on the size of request bodies, enforced while the body arrives."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mm1.serve.schema import error_body
 
 
 class BodyLimit:
-    """ASGI middleware: reads the body up to a limit and answers 413 beyond it.
+    """ASGI middleware that reads the body up to a limit and replies 413 beyond it.
 
     Args:
-        app: what handles requests within the limit.
-        max_bytes: the limit.
+        app: handles requests within the limit.
+        max_bytes: maximum size of a body in bytes.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:

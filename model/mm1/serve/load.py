@@ -1,4 +1,4 @@
-"""From what a person names to a running model: a folder, or the address of a manifest."""
+"""Loading of a model from a folder or from the address of a manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mm1.store.open import find_store
 
 @dataclass(frozen=True)
 class Example:
-    """Something to try on the chat page."""
+    """An example question on the chat page."""
 
     question: str
     image: bytes
@@ -38,13 +38,12 @@ def load(model: str, store: str = "") -> LoadedModel:
     """Load a model.
 
     Args:
-        model: a folder that was exported; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, the
-            digest of one.
-        store: address of the store that a digest is in.
+        model: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
+        store: address of the store of the digest.
 
     Raises:
-        ConfigurationError: it is none of these, or a deployment that was refused.
-        CheckpointError: a file does not match its digest, or is no model.
+        ConfigurationError: it is none of these, or the deployment was refused.
+        CheckpointError: a file does not match its digest, or the files are not a model.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -55,7 +54,7 @@ def load(model: str, store: str = "") -> LoadedModel:
         address, digest = store, model
     else:
         raise ConfigurationError(
-            f"model {model!r} is neither a folder nor a manifest's address (<store>/manifests/<sha256>.json)"
+            f"model: expected a folder or the address of a manifest (<store>/manifests/<sha256>.json), got {model!r}"
         )
     opened = find_store(address)
     return _from_manifest(opened, load_digest(opened, digest))
@@ -77,17 +76,17 @@ def _from_manifest(store: Store, manifest: Manifest) -> LoadedModel:
             parts = load_model(store, manifest, Path(name), choose_device()[1])
         else:
             kind = type(manifest).__name__
-            raise ConfigurationError(f"a {kind} holds no model: name a Checkpoint, ExportedModel or Deployment")
+            raise ConfigurationError(f"model: expected a Checkpoint, ExportedModel or Deployment, got a {kind}")
     return LoadedModel(Generator(*parts), examples)
 
 
 def _from_folder(folder: Path) -> tuple[Any, Any]:
-    # The project's own code, not the copy in the folder: a folder that one serves should not run code of its own.
+    # Uses this project's code, not the copy in the folder: serving a folder must not run code from it.
     try:
         model = MM1ForConditionalGeneration.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=choose_device()[1]
         )
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"{folder} holds no exported MM1 model: {error}") from None
+        raise ConfigurationError(f"{folder} is not an exported MM1 model: {error}") from None
     return model.eval(), processor

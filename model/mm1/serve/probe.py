@@ -1,12 +1,12 @@
 """Ask a running server one question about an image: ``python -m mm1.serve.probe --url http://127.0.0.1:8000``.
 
-What a cluster starts and readies the served model by: a server can be up, and its health address fine, while no question about
-an image is answered. The question is the deployment's own sample, which the server offers; a server that offers none (it
-serves a checkpoint) is asked about a grey square. Ends with 0 when an answer came, otherwise with the outcome class.
+The startup and readiness probe in a cluster: a server can be up and its health endpoint fine, although it cannot answer
+questions about images. The question is the deployment's sample, from the server's examples. A server without examples (it
+serves a checkpoint) gets a question about a grey square. Exits with 0 after an answer, otherwise with the outcome class.
 
     GET /examples -> question, image -> POST /v1/chat/completions -> answer
 
-Standard library only: in a pod this runs over and over beside the model, and must not cost what an HTTP client costs to import.
+Standard library only: in a pod this runs repeatedly next to the model, and importing an HTTP client would cost too much.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_REPLY_BYTES = 32 << 20
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Ask once and say what came; gives the exit code."""
+    """Ask once, print the answer and return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
         question, answer, seconds = ask(arguments.url, arguments.max_tokens, arguments.timeout)
@@ -46,26 +46,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mm1.serve.probe", description="Ask a server one question about an image.", allow_abbrev=False
     )
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server [default: http://127.0.0.1:8000]")
-    parser.add_argument("--max-tokens", type=int, default=64, help="tokens of the answer at most [default: 64]")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for all of it [default: 60]")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the server [default: http://127.0.0.1:8000]")
+    parser.add_argument("--max-tokens", type=int, default=64, help="maximum number of tokens of the answer [default: 64]")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="timeout of the probe [default: 60]")
     return parser
 
 
 def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
-    """The question that was put, the answer, and the seconds that the answer took.
+    """Ask the server a question.
 
     Args:
         url: address of the server.
-        max_tokens: tokens of the answer at most.
-        timeout_s: seconds for all of it.
+        max_tokens: maximum number of tokens of the answer.
+        timeout_s: timeout of the probe in seconds.
+
+    Returns:
+        The question, the answer, and the seconds that the answer took.
 
     Raises:
-        ConfigurationError: `url` is no address, there is no such server of ours, or it refused the question.
-        NetworkError: it cannot be reached, did not answer in time, failed, or gave no answer.
+        ConfigurationError: `url` is not an address or is that of another kind of server, or it refused the question.
+        NetworkError: the server is unreachable, did not answer in time, failed, or gave an empty answer.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"--url {url!r}: give an address such as http://127.0.0.1:8000")
+        raise ConfigurationError(f"--url: expected an address such as http://127.0.0.1:8000, got {url!r}")
     url = url.rstrip("/")
     deadline = time.monotonic() + timeout_s
     examples = _request(f"{url}/examples", None, deadline)
@@ -76,43 +79,43 @@ def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
         {"type": "text", "text": question},
     ]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
-    began = time.monotonic()
+    started = time.monotonic()
     reply = _request(f"{url}/v1/chat/completions", body, deadline)
     try:
         answer = reply["choices"][0]["message"]["content"]
         num_tokens = int(reply["usage"]["completion_tokens"])
     except (LookupError, TypeError, ValueError):
-        raise ConfigurationError(f"{url} is no server of chat completions: it replied {json.dumps(reply)[:200]}") from None
-    # One token may be a piece that shows as nothing, such as the end of the answer; what counts is that one was made.
+        raise ConfigurationError(f"{url} is not a chat completions server: it replied {json.dumps(reply)[:200]}") from None
+    # A token may decode to an empty string, such as the end of the answer, so this counts tokens.
     if num_tokens < 1:
         raise NetworkError(f"{url} gave an empty answer to {question!r}")
-    return question, str(answer), time.monotonic() - began
+    return question, str(answer), time.monotonic() - started
 
 
 def _request(url: str, body: dict[str, Any] | None, deadline: float) -> Any:
     remaining = deadline - time.monotonic()
     if remaining <= 0:
-        raise NetworkError(f"{url}: no time left to ask; give a longer --timeout")
+        raise NetworkError(f"{url}: the timeout has expired; set a longer --timeout")
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    # Never through a proxy: the server is beside us, or in the same cluster.
+    # Never through a proxy: the server is on this machine or in the same cluster.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=remaining) as reply:
             return json.loads(reply.read(_MAX_REPLY_BYTES))
     except urllib.error.HTTPError as error:
-        said = error.read(500).decode(errors="replace")
+        text = error.read(500).decode(errors="replace")
         kind = NetworkError if error.code >= 500 else ConfigurationError
-        raise kind(f"{url} replied {error.code}: {said}") from None
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts among them
+        raise kind(f"{url} replied {error.code}: {text}") from None
+    except (OSError, http.client.HTTPException) as error:  # includes URLError and timeouts
         reason = getattr(error, "reason", None) or error
         raise NetworkError(f"{url} did not answer: {reason or type(error).__name__}") from None
     except ValueError:
-        raise ConfigurationError(f"{url} did not reply with JSON: this is another server") from None
+        raise ConfigurationError(f"{url} did not reply with JSON: this is another kind of server") from None
 
 
 def _grey_square() -> str:
-    """A PNG as a data address."""
+    """Return a PNG as a data URL."""
     rows = (b"\0" + b"\x80" * GREY_SQUARE_PX) * GREY_SQUARE_PX
     header = struct.pack(">IIBBBBB", GREY_SQUARE_PX, GREY_SQUARE_PX, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))

@@ -1,7 +1,6 @@
-"""Requests and replies of the chat completions interface, as far as this server understands it.
+"""Requests and replies of the chat completions API, as far as this server supports it.
 
-Fields that other servers know and this one does not are ignored; fields that would change the answer and are not supported are
-refused.
+Unsupported fields are ignored, except those that would change the answer, which are refused.
 """
 
 from __future__ import annotations
@@ -14,34 +13,34 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TextContent(BaseModel):
-    """A piece of text in a message."""
+    """A text part of a message."""
 
     type: Literal["text"]
     text: str
 
 
 class ImageUrl(BaseModel):
-    """Where an image is: only `data:` addresses are served."""
+    """URL of an image; only `data:` URLs are supported."""
 
     url: str
 
 
 class ImageContent(BaseModel):
-    """An image in a message."""
+    """An image part of a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
 class ChatMessage(BaseModel):
-    """One turn."""
+    """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str | list[TextContent | ImageContent]
 
 
 class StreamOptions(BaseModel):
-    """What else a stream says."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
@@ -65,7 +64,7 @@ class ChatRequest(BaseModel):
 
     @property
     def stops(self) -> list[str]:
-        """The stop strings as a list, empty ones left out."""
+        """The stop strings as a list, without empty ones."""
         return [text for text in ([self.stop] if isinstance(self.stop, str) else self.stop) if text]
 
 
@@ -76,23 +75,23 @@ class Reply:
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
     def whole(self, text: str, finish_reason: str, usage: dict[str, int]) -> dict[str, Any]:
-        """The body of a reply that is not streamed."""
+        """Build the body of a reply that is not streamed."""
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage}
 
     def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-        """One event of a stream."""
+        """Build one event of a stream."""
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
 
     def last_chunk(self, usage: dict[str, int]) -> dict[str, Any]:
-        """The event that tells the usage."""
+        """Build the event that reports the usage."""
         return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
 
 
 def usage_of(num_prompt_tokens: int, num_new_tokens: int) -> dict[str, int]:
-    """How many tokens a request took."""
+    """Build the token usage of a request."""
     return {
         "prompt_tokens": num_prompt_tokens,
         "completion_tokens": num_new_tokens,
@@ -103,5 +102,5 @@ def usage_of(num_prompt_tokens: int, num_new_tokens: int) -> dict[str, int]:
 def error_body(
     message: str, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """The body of a refusal."""
+    """Build the body of an error reply."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -1,8 +1,8 @@
-"""The trainer's process, one per device: ``torchrun --nproc_per_node N -m mm1.train --config run.json``.
+"""The trainer process, one per device: ``torchrun --nproc_per_node N -m mm1.train --config run.json``.
 
-The configuration comes resolved (:class:`mm1.train.config.TrainJob`); rank 0 leaves ``result.json`` in the job's folder, and a
-rank that fails leaves ``error-rank<r>.json`` with its outcome class, because torchrun returns 1 for any failed rank. Logs and
-progress lines go to standard output, so that they stay apart from what torchrun and libraries write to standard error.
+The configuration is already resolved (:class:`mm1.train.config.TrainJob`). Rank 0 writes ``result.json`` to the job's folder. A
+rank that fails writes ``error-rank<r>.json`` with its outcome class, because torchrun returns 1 for any failed rank. Logs and
+progress lines go to standard output, separate from the standard error of torchrun and libraries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("mm1.train")
 
 
 def main() -> None:
-    """Train, and leave through the outcome's exit code."""
+    """Train, and exit with the outcome's exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m mm1.train", description="One process of a training run (torchrun starts it)."
     )
@@ -38,12 +38,12 @@ def main() -> None:
     try:
         job = TrainJob.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        sys.exit(f"{path} is no training job: {error}")
+        sys.exit(f"{path} is not a training job: {error}")
     sys.exit(int(run(job, rank)))
 
 
 def run(job: TrainJob, rank: int) -> Outcome:
-    """Do a job as one rank; errors end in the error file and in the outcome."""
+    """Run a job as one rank; write an error to the error file and return its outcome."""
     folder = Path(job.folder)
     try:
         _train(job, folder)
@@ -53,7 +53,7 @@ def run(job: TrainJob, rank: int) -> Outcome:
         if ending.outcome is Outcome.UNHANDLED:
             log.error("%s", traceback.format_exc())
         (folder / f"error-rank{rank}.json").write_text(ending.to_json())
-        # Leave at once: a process group whose other end is gone would wait for it on the way out.
+        # Exit at once: at a normal exit, the process group would wait for ranks that are gone.
         sys.stdout.flush()
         os._exit(int(ending.outcome))
 
@@ -75,7 +75,7 @@ def _train(job: TrainJob, folder: Path) -> None:
     built = build_run(job, rank, world_size)
     start_s = round(time.perf_counter() - started, 3)
     if isinstance(built, Checkpoint):
-        log.info("this work is finished already")
+        log.info("the run is already finished")
         result = _finished(address(open_store(job.store), built), built)
     else:
         result = train_through(built)

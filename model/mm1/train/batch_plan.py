@@ -1,6 +1,6 @@
-"""How a global batch is spread: sequences -> processes -> micro-batches. Torch-free.
+"""Layout of a global batch: sequences -> processes -> micro-batches. Torch-free.
 
-The global batch is fixed, so that a run is the same run on any number of processes; micro-batch and accumulation follow.
+The global batch is fixed, so that a run is the same on any number of processes; micro-batch and accumulation follow from it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from mm1.errors import ConfigurationError
 from mm1.train.config import TrainConfig
 
 BUCKET_ELEMENTS = 50_000_000
-"""Of gradients that are reduced, and weights that are fetched, at a time; DeepSpeed's ten times more take 1 to 2 GB."""
+"""Size of ZeRO's buckets for reducing gradients and prefetching weights; DeepSpeed's tenfold default needs 1 to 2 GB."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The parts of a global batch: ``global_batch = world_size * accumulation * micro_batch`` sequences."""
+    """Factors of a global batch: ``global_batch = world_size * accumulation * micro_batch`` sequences."""
 
     global_batch: int
     world_size: int
@@ -32,20 +32,20 @@ class BatchPlan:
 
 
 def plan_batch(global_batch: int, max_micro_batch: int, world_size: int) -> BatchPlan:
-    """Spread a global batch in the fewest micro-batches.
+    """Split a global batch into the fewest micro-batches.
 
     Args:
         global_batch: sequences of a step.
-        max_micro_batch: sequences that fit one process at a time.
-        world_size: processes.
+        max_micro_batch: maximum number of sequences per micro-batch.
+        world_size: number of processes.
 
     Raises:
-        ConfigurationError: the processes do not divide the global batch.
+        ConfigurationError: the number of processes does not divide the global batch.
     """
     if global_batch % world_size:
         allowed = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
         raise ConfigurationError(
-            f"train.global_batch={global_batch} sequences cannot be spread over {world_size} processes: "
+            f"train.global_batch={global_batch} sequences cannot be split over {world_size} processes: "
             f"start {', '.join(map(str, allowed))} of them, or change train.global_batch"
         )
     share = global_batch // world_size
@@ -54,23 +54,23 @@ def plan_batch(global_batch: int, max_micro_batch: int, world_size: int) -> Batc
 
 
 def plan_layout(train: TrainConfig, world_size: int) -> BatchPlan:
-    """Spread the global batch and the experts of a run.
+    """Split the global batch of a run over its processes.
 
     Raises:
-        ConfigurationError: the processes do not divide the batch, or the groups that share experts the processes.
+        ConfigurationError: the number of processes does not divide the batch, or expert_parallel does not divide that number.
     """
     _check_divides(train.expert_parallel, world_size, "processes")
     return plan_batch(train.global_batch, train.micro_batch, world_size)
 
 
 def check_experts(expert_parallel: int, num_experts: int) -> None:
-    """Refuse processes that share experts which a model does not have, or which do not come out even.
+    """Refuse an expert-parallel size that the experts of a model do not allow.
 
     Raises:
-        ConfigurationError: as said.
+        ConfigurationError: the model has no experts to share, or the size does not divide their number.
     """
     if expert_parallel > 1 and not num_experts:
-        raise ConfigurationError(f"train.expert_parallel={expert_parallel}, but the model has no experts: leave it at 1")
+        raise ConfigurationError(f"train.expert_parallel={expert_parallel}, but the model has no experts: set it to 1")
     _check_divides(expert_parallel, num_experts, "experts")
 
 

@@ -1,7 +1,7 @@
-"""Putting a run together: from a job to a loop that is ready to go, resumed where there is former work.
+"""Building a run: from a job to a loop that is ready to start, resumed from the newest checkpoint if there is one.
 
 TrainJob -> Start (mixture, batch plan, newest checkpoint)
--> model -> engine, loader, history, [each with its state of that checkpoint] -> RunParts -> callbacks -> Loop -> Run
+-> model -> engine, loader, history, [each with its state from that checkpoint] -> RunParts -> callbacks -> Loop -> Run
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from."""
+    """Starting point of a run."""
 
     job: TrainJob
     rank: int
     """This process."""
     store: Store
-    """Of the job."""
+    """Store of the job."""
     mix: DataMix
     batch_plan: BatchPlan
-    former: Checkpoint | None
+    previous: Checkpoint | None
     """The newest checkpoint of this work."""
     state: TrainerState | None
     """The trainer's state in it."""
 
     @property
     def config(self) -> RunConfig:
-        """Of the job."""
+        """Configuration of the job."""
         return self.job.config
 
     @property
     def lacks_masters(self) -> bool:
-        """Whether float32 masters are wanted beside the model, and the checkpoint has its float32 weights in the model."""
-        if self.former is None or weights_dtype(self.config.train) == torch.float32:
+        """Whether the engine needs float32 master weights that the checkpoint stores as the model's own weights."""
+        if self.previous is None or weights_dtype(self.config.train) == torch.float32:
             return False
-        return self.former.config["train"]["zero_stage"] == 0
+        return self.previous.config["train"]["zero_stage"] == 0
 
 
 def build_run(
@@ -82,33 +82,33 @@ def build_run(
     """Build a run.
 
     Args:
-        job: what to do.
+        job: the resolved run and its addresses.
         rank: this process.
         world_size: number of processes.
         factories: of the callbacks; see :mod:`mm1.train.run_callbacks`.
 
     Returns:
-        The run, or the finished checkpoint when former work had come to its end already.
+        The run, or the finished checkpoint if the work is finished already.
 
     Raises:
-        Mm1Error: configuration, data or checkpoints that do not fit.
+        Mm1Error: the configuration, the data or the checkpoints do not fit.
     """
     store, train = open_store(job.store), job.config.train
     mix = load(job.data, DataMix)
     if trouble := check_epochs(mix, train.steps * train.global_batch):
         raise ConfigurationError(f"train.steps: {trouble}")
     batch_plan = plan_layout(train, world_size)
-    former = newest_checkpoint(store, job.key, rank, world_size, all_agree)
-    if former is not None and not former.trainer:
-        return former
-    state = load_state(store, former) if former is not None else None
-    parts = build_parts(Start(job, rank, store, mix, batch_plan, former, state))
+    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree)
+    if previous is not None and not previous.trainer:
+        return previous
+    state = load_state(store, previous) if previous is not None else None
+    parts = build_parts(Start(job, rank, store, mix, batch_plan, previous, state))
     callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
     return Run(parts, build_loop(parts, callbacks), partial(build_run, job, rank, world_size, factories=factories))
 
 
 def build_parts(start: Start) -> RunParts:
-    """Build everything of a run but its loop."""
+    """Build all parts of a run except its loop."""
     job, config = start.job, start.config
     model, processor = build_trained_model(start)
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
@@ -117,7 +117,7 @@ def build_parts(start: Start) -> RunParts:
     loader = build_loader(start)
     metrics = None
     if start.rank == 0:
-        devices = Devices.here(model.config, start.batch_plan.world_size)
+        devices = Devices.current(model.config, start.batch_plan.world_size)
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices)
     return RunParts(
@@ -139,7 +139,7 @@ def build_parts(start: Start) -> RunParts:
             loader=loader,
             history=history,
             rank=start.rank,
-            model_files=start.former.model if start.former is not None else None,
+            model_files=start.previous.model if start.previous is not None else None,
         ),
         metrics=metrics,
         speed=ProgressLines(config.log.progress_every_s, metrics),
@@ -147,11 +147,11 @@ def build_parts(start: Start) -> RunParts:
 
 
 def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Build the model, its frozen parts marked: of the checkpoint to go on from, or as the run begins with."""
+    """Build the model with its frozen parts marked: from the checkpoint to resume from, or the run's initial model."""
     job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.rank}"
-    if start.former is not None:
+    if start.previous is not None:
         dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
-        model, processor = load_model(start.store, start.former, scratch / "model", dtype, verify=False)
+        model, processor = load_model(start.store, start.previous, scratch / "model", dtype, verify=False)
         model.train()
     else:
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
@@ -164,9 +164,9 @@ def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1P
 
 
 def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: float) -> Engine:
-    """Build the engine, with the optimiser's state of the checkpoint."""
+    """Build the engine, with the optimiser state of the checkpoint."""
     masters = None
-    if start.lacks_masters:  # taken before the engine rounds the model's weights
+    if start.lacks_masters:  # copied before the engine rounds the model's weights
         masters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     config = start.config
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=start.batch_plan)
@@ -176,28 +176,28 @@ def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: floa
 
 
 def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
-    """The rows of the run so far, and where it stands."""
-    config, former, state = start.config, start.former, start.state
+    """Build the history with the rows so far, and the run's progress."""
+    config, previous, state = start.config, start.previous, start.state
     history = History(peak_lr, [source.name for source in start.mix.sources])
-    if former is None or state is None:
+    if previous is None or state is None:
         return history, Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
     progress = Progress(**state.run["progress"])
-    if former.history is not None:
-        history.from_parquet(start.store.get_bytes(former.history), progress.step)
-    log.info("goes on after step %d of %d", former.step, former.total_steps)
-    if former.world_size != start.batch_plan.world_size:
-        log.info("it was saved by %d processes, and there are %d now", former.world_size, start.batch_plan.world_size)
+    if previous.history is not None:
+        history.from_parquet(start.store.get_bytes(previous.history), progress.step)
+    log.info("resuming after step %d of %d", previous.step, previous.total_steps)
+    if previous.world_size != start.batch_plan.world_size:
+        log.info("the checkpoint was saved by %d processes, this run has %d", previous.world_size, start.batch_plan.world_size)
     if state.run.get("code", "") != start.job.code:
-        log.warning("the code has changed since that checkpoint was saved")
+        log.warning("the code has changed since the checkpoint was saved")
     return history, progress
 
 
 def build_loader(start: Start) -> MixtureLoader:
-    """Build the loader, from the run's position in the data on."""
+    """Build the loader, starting at the run's position in the data."""
     store = open_store(split_uri(start.job.data)[0])
     raw = load_digest(store, start.mix.raw)
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"data: its parent {start.mix.raw[:12]} is no RawData")
+        raise ConfigurationError(f"data: expected RawData as its parent {start.mix.raw[:12]}")
     position: dict[str, Any] = start.state.run["loader"] if start.state is not None else {"sequence": 0, "cursors": None}
     return MixtureLoader(
         store,
@@ -226,7 +226,7 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     return Loop(
         step,
         iter(parts.loader),
-        rate_factor=lambda at: rate_factor(schedule, at.step, at.total_steps, at.tokens),
+        rate_factor=lambda progress: rate_factor(schedule, progress.step, progress.total_steps, progress.tokens),
         progress=parts.progress,
         callbacks=callbacks,
         skip=skipped_batches(parts.store, parts.job.key),

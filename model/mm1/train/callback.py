@@ -1,4 +1,4 @@
-"""What a side effect of training looks like."""
+"""Interface of callbacks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from mm1.train.progress import Progress
 
-if TYPE_CHECKING:  # torch, which the process that feeds Weights & Biases beside a run does not need
+if TYPE_CHECKING:  # imports torch, which the process that feeds Weights & Biases does not need
     from mm1.train.step import StepResult
 
 
 class Callback:
-    """A side effect of training; each has one duty. :mod:`mm1.train.run_callbacks` says how to add one."""
+    """A side effect of training, with one responsibility. :mod:`mm1.train.run_callbacks` explains how to add one."""
 
     def on_start(self, progress: Progress) -> None:
         """Called once, before the first step of this process."""
@@ -20,14 +20,14 @@ class Callback:
         """Called after each step.
 
         Args:
-            progress: where the run stands, this step counted.
+            progress: progress of the run, this step included.
             result: figures of the step.
-            rate_factor: share of the peak learning rate that the step was done with.
+            rate_factor: learning rate of the step as a share of the peak.
         """
 
     def on_end(self, progress: Progress) -> None:
-        """Called once when no step follows, whatever the reason: the last one is done, a request to stop, an error.
+        """Called once when no step follows: after the last one, a request to stop or an error.
 
         Args:
-            progress: where the run stands.
+            progress: progress of the run.
         """

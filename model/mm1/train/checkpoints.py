@@ -1,10 +1,10 @@
-"""Checkpoints of a run in progress: copied while training waits, written while it goes on.
+"""Asynchronous checkpoints of a run: copied while training waits, written while it continues.
 
-    model, optimiser (every rank) -> copies in host memory, at once -> training goes on
-        meanwhile, in a thread: files -> digests -> synced to disk -> rank 0 hears of all files -> manifest -> pointer
+    model, optimiser (every rank) -> copies in host memory, at once -> training continues
+        meanwhile, on a thread: files -> digests -> synced to disk -> rank 0 gathers the list of files -> manifest -> pointer
 
-A checkpoint is visible when all of it is durable. One is written at a time: the next waits. What goes wrong in the thread ends
-the run at its next step.
+A checkpoint becomes visible when all of it is durable. Only one is written at a time; the next waits. An error on the thread
+ends the run at its next step.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from mm1.train.progress import Progress
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of the run that no further step changes."""
+    """A copy of the run's state that no further step changes."""
 
     progress: Progress
     rows: int
-    """Of the history."""
+    """Rows of the history."""
     loader: dict[str, Any]
     weights: Tensors
-    """The whole model's on rank 0, else empty."""
+    """The whole model's weights on rank 0, else empty."""
     state: OptimizerState | None
     """This rank's part; None in a finished checkpoint."""
 
 
 class HostBuffers:
-    """Copies tensors into host memory that is allocated once and used again at each checkpoint."""
+    """Copies tensors into host memory that is allocated once and reused by each checkpoint."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
 
     def copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy of a tensor, valid until the next one of this name; on a GPU it is there after a synchronisation."""
+        """Copy a tensor; valid until the next copy of this name, and with a GPU only after a synchronisation."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
@@ -65,18 +65,18 @@ class HostBuffers:
 
 
 class Checkpoints:
-    """Makes the checkpoints of a run; every rank has one, and all call it at the same steps.
+    """Saves the checkpoints of a run; every rank has an instance, and all call it at the same steps.
 
     Args:
-        job: what is done.
-        store: where checkpoints go.
+        job: the job of the run.
+        store: store for checkpoints.
         model: the model that is trained.
         processor: its processor.
         engine: its optimiser.
-        loader: knows the position in the data.
+        loader: provides the position in the data.
         history: rows of the run.
         rank: this process.
-        model_files: of the run's last checkpoint, former processes included.
+        model_files: of the run's last checkpoint, previous processes included.
     """
 
     def __init__(
@@ -97,13 +97,13 @@ class Checkpoints:
         self.loader, self.history = loader, history
         self.model_files = model_files
         self.stalled_s = 0.0
-        """Time that training stood still for checkpoints, seconds."""
+        """Time that training waited for checkpoints, seconds."""
         self._buffers = HostBuffers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
         self._writing: Future[str] | None = None
 
     def save(self, progress: Progress) -> None:
-        """Begin a checkpoint to resume from."""
+        """Start saving a checkpoint to resume from."""
         started = time.perf_counter()
         self.wait()
         snapshot = self._snapshot(progress, final=False)
@@ -111,33 +111,33 @@ class Checkpoints:
         self.stalled_s += time.perf_counter() - started
 
     def finish(self, progress: Progress) -> str:
-        """Make the finished checkpoint.
+        """Save the finished checkpoint.
 
         Returns:
-            Address of its manifest on rank 0, nothing on the others.
+            Address of its manifest on rank 0, an empty string on the others.
         """
         started = time.perf_counter()
         self.wait()
         uri = self._write(self._snapshot(progress, final=True))
-        self.engine.gather(None)  # nobody goes away before the manifest is there
+        self.engine.gather(None)  # no rank exits before the manifest is published
         self.stalled_s += time.perf_counter() - started
         return uri
 
     def wait(self) -> None:
-        """Wait until the checkpoint that is being written is durable; raises what went wrong with it."""
+        """Wait until the checkpoint that is being written is durable, and raise its error if it failed."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def check(self) -> None:
-        """Raise what went wrong with the checkpoint that is being written, without waiting for it."""
+        """Raise the error of a checkpoint that failed, without waiting for one that is being written."""
         if self._writing is not None and self._writing.done():
             self.wait()
 
     def _snapshot(self, progress: Progress, *, final: bool) -> Snapshot:
         weights = self.engine.weights()
-        if weights is None:  # the model has them itself
-            own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied one once
+        if weights is None:  # the model itself has them
+            own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
         state = None if final else self._copy(self.engine.state())
         if torch.cuda.is_available():
@@ -150,12 +150,12 @@ class Checkpoints:
         return dataclasses.replace(state, pieces=pieces)
 
     def _write(self, snapshot: Snapshot) -> str:
-        """Make a snapshot durable; runs on every rank, in the thread unless it is the finished checkpoint."""
+        """Make a snapshot durable; runs on every rank, on the thread except for the finished checkpoint."""
         self.store.scratch().mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"checkpoint-{self.rank}-", dir=self.store.scratch()))
         try:
-            with ThreadPoolExecutor(1) as beside:  # two files at a time: hashing takes as long as writing
-                model = beside.submit(self._write_model, snapshot, scratch / "model") if self.rank == 0 else None
+            with ThreadPoolExecutor(1) as executor:  # two files at a time: hashing takes as long as writing
+                model = executor.submit(self._write_model, snapshot, scratch / "model") if self.rank == 0 else None
                 trainer = self._write_state(snapshot.state, scratch / "trainer") if snapshot.state is not None else {}
             return self._publish(snapshot, trainer, model.result()) if model is not None else ""
         finally:
@@ -166,10 +166,10 @@ class Checkpoints:
         return self.model_files
 
     def _write_state(self, state: OptimizerState, folder: Path) -> Files:
-        """The files of all ranks, once they are there."""
+        """Write this rank's files, and wait for the files of all ranks."""
         world_size = self.engine.batch_plan.world_size
         own = put_rank_state(self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, folder)
-        return {name: ref for files in self.engine.gather_aside(own) for name, ref in files.items()}
+        return {name: ref for files in self.engine.gather_in_background(own) for name, ref in files.items()}
 
     def _publish(self, snapshot: Snapshot, trainer: Files, files: Files) -> str:
         job, progress = self.job, snapshot.progress

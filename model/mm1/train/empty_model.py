@@ -1,7 +1,7 @@
-"""A model without numbers: what its shapes, its arithmetic and its activations are read from.
+"""A model without data, for counting its parameters, its FLOPs and its activations.
 
 MM1Config -> empty_model -> the model itself, with tensors that have shapes and take no memory
-          -> fold_blocks -> of equal blocks only one is left, so that deep models are counted as quickly as shallow ones
+          -> fold_blocks -> only one of equal blocks remains, so that deep models are counted as quickly as shallow ones
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def empty_model(config: MM1Config, device: str = "meta", dtype: torch.dtype = to
     """Build a model in training mode whose parameters are not initialised.
 
     Args:
-        config: of the model; left as it is.
+        config: of the model; not changed.
         device: "meta", or any other inside a `FakeTensorMode`.
-        dtype: type of the weights.
+        dtype: dtype of the weights.
     """
     with torch.device(device), no_init_weights():
         model = MM1ForConditionalGeneration._from_config(copy.deepcopy(config), dtype=dtype)
@@ -32,13 +32,13 @@ def empty_model(config: MM1Config, device: str = "meta", dtype: torch.dtype = to
 
 
 def fold_blocks(model: nn.Module) -> dict[nn.Module, int]:
-    """Keep one block of each kind in every stack of blocks; two are of one kind if their class and their shapes are equal.
+    """Keep one block of each kind in every stack of blocks; blocks of the same class and shapes are of the same kind.
 
     Args:
-        model: its stacks become shorter; embeddings and everything else stay.
+        model: its stacks become shorter; everything else stays.
 
     Returns:
-        The blocks that are left, and how many each of them stands for.
+        The remaining blocks, and the number of blocks that each of them represents.
     """
     counts: dict[nn.Module, int] = {}
     for stack in list(model.modules()):

@@ -1,17 +1,17 @@
 """The DeepSpeed engine behind one small interface; the only file that imports deepspeed.
 
-One code path for one CPU process and many GPUs: processes find each other through what torchrun sets (RANK, WORLD_SIZE,
-MASTER_ADDR); tensors travel over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 3, float32, or bfloat16 with float32 masters;
-experts on every process, or shared by some (DeepSpeed's AutoEP puts a layer of its own in the place of transformers').
+One code path for one CPU process and many GPUs: processes find each other through the variables of torchrun (RANK, WORLD_SIZE,
+MASTER_ADDR), and communicate over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 3; float32, or bfloat16 with float32 master
+weights; experts on every process, or shared by some (DeepSpeed's AutoEP replaces the layer of transformers by its own).
 
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> clip_gradients() -> step(rate factor)
-    state() / load_state(): this rank's part of the optimiser by pieces of parameters, for any other world to take up
-    weights(): the whole model's on rank 0, whatever is spread how
+    state() / load_state(): this rank's part of the optimiser as pieces of parameters, which any other world can load
+    weights(): the whole model's weights on rank 0, however they are partitioned
 
-Measured here and worked around: DeepSpeed gives Muon's kernels to torch.compile, which on a CPU takes seconds of import, and
-of compilation for each shape, for a millisecond's work, so there they run as they stand; its shared-memory collectives are
-built with the C++ compiler at the first use, which gloo makes needless; and at stage 0 it does not keep the gradient's norm,
-so it is taken here.
+Workarounds for DeepSpeed: it compiles Muon's kernels with torch.compile, which on a CPU takes seconds for the import and for
+each shape, for a millisecond of work, so on a CPU they run uncompiled. It builds its shared-memory collectives with the C++
+compiler at first use, although gloo makes them unnecessary. At stage 0 it does not keep the gradient norm, so this module
+computes it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def start_processes() -> tuple[int, int]:
     """Join the other processes that torchrun started.
 
     Returns:
-        Rank and number of processes.
+        Rank and world size.
     """
     deepspeed = _import_deepspeed()
     if torch.cuda.is_available():
@@ -52,7 +52,7 @@ def start_processes() -> tuple[int, int]:
 
 
 def all_agree(value: bool) -> bool:
-    """Whether every process says yes."""
+    """Whether the value is true on every process."""
     flag = torch.tensor(int(value), device="cuda" if torch.cuda.is_available() else "cpu")
     dist.all_reduce(flag, dist.ReduceOp.MIN)
     return bool(flag)
@@ -79,7 +79,7 @@ def _import_deepspeed() -> Any:
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of a recipe: fused AdamW, Adafactor, or Muon with a fused AdamW beside it."""
+    """Build the optimiser of a recipe: fused AdamW, Adafactor, or Muon with fused AdamW for the rest."""
     groups = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if config.name == "muon":
         from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
@@ -91,17 +91,17 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
 
 
 class Engine:
-    """A model with its optimiser, spread over the processes.
+    """A model with its optimiser, partitioned over the processes.
 
     Args:
-        model: the model; what is frozen in it does not require gradients.
+        model: the model; its frozen parameters do not require gradients.
         peak_lr: peak learning rate.
         optim: optimiser settings.
         train: precision, ZeRO stage, expert-parallel size.
         batch_plan: micro-batch and accumulation of this world.
 
     Raises:
-        ConfigurationError: the experts cannot be shared as wanted.
+        ConfigurationError: the processes cannot share the model's experts.
     """
 
     def __init__(
@@ -136,10 +136,10 @@ class Engine:
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
-        self._aside = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
+        self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
-        """Called by DeepSpeed once the layers of the model are those that are trained."""
+        """Build the optimiser; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
@@ -155,14 +155,14 @@ class Engine:
         self._engine.backward(loss)
 
     def finish_micro_batch(self) -> None:
-        """Tell DeepSpeed that a micro-batch which is not the last of its step is done."""
+        """Tell DeepSpeed that a micro-batch other than the last of its step is done."""
         self._engine.step()
 
     def clip_gradients(self) -> torch.Tensor:
-        """Clip the whole gradient after the last micro-batch, where ZeRO does not do it in its own step.
+        """Clip the whole gradient after the last micro-batch; with ZeRO, `step` does it.
 
         Returns:
-            Its norm before, on the device; 0 with ZeRO.
+            The norm before clipping, on the device; 0 with ZeRO.
         """
         if self.stage:
             return torch.zeros((), dtype=torch.float64, device=self.device)
@@ -175,10 +175,10 @@ class Engine:
         """Update the weights after `clip_gradients`.
 
         Args:
-            rate_factor: what every group's peak learning rate is multiplied by.
+            rate_factor: multiplier of every group's peak learning rate.
 
         Returns:
-            Norm of the whole gradient before ZeRO clipped it (with Muon: of its updates); None without ZeRO.
+            Norm of the whole gradient before ZeRO clipped it (with Muon: of Muon's updates); None without ZeRO.
         """
         for group in self._inner.param_groups:
             group["lr"] = group["peak_lr"] * rate_factor
@@ -186,24 +186,24 @@ class Engine:
         return float(self._engine.get_global_grad_norm() or 0.0) if self.stage else None
 
     def all_sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over the processes, in place; nobody waits for the result."""
+        """Sum a tensor over the processes, in place and without waiting for the device."""
         if self.batch_plan.world_size > 1:
             dist.all_reduce(values)
         return values
 
     def reduce(self, values: list[float]) -> list[float]:
-        """Sum numbers of the host over the processes, in float64."""
+        """Sum host numbers over the processes, in float64."""
         if self.batch_plan.world_size == 1:
             return values
         return self.all_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
     def gather(self, value: Any) -> list[Any]:
-        """A small plain value of every rank, on every rank."""
+        """Gather a small Python object from every rank, on every rank."""
         return self._gather(value, None)
 
-    def gather_aside(self, value: Any) -> list[Any]:
-        """The same for a thread beside the training, over connections of its own."""
-        return self._gather(value, self._aside)
+    def gather_in_background(self, value: Any) -> list[Any]:
+        """Gather the same way on a background thread, over its own process group."""
+        return self._gather(value, self._background_group)
 
     def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
         if self.batch_plan.world_size == 1:
@@ -215,28 +215,28 @@ class Engine:
     # -- state ------------------------------------------------------------------------------------------------------
 
     def state(self) -> OptimizerState:
-        """This rank's part of the optimiser, as views of what will change in the next step."""
+        """Return this rank's part of the optimiser state, as views that the next step changes."""
         state = read_state(self._slots(), keep_masters=self._keeps_masters)
-        if self.stage == 0 and self.batch_plan.world_size > 1:  # every rank has all of it: each gives a share
+        if self.stage == 0 and self.batch_plan.world_size > 1:  # every rank has all of it: each saves a share
             own = sorted(state.numbers)[dist.get_rank() :: self.batch_plan.world_size]
             state = state.only(set(own))
         return state
 
     def load_state(self, saved: StateReader, masters: Tensors | None = None) -> None:
-        """Take up a saved state, whatever world and ZeRO stage it is of.
+        """Load a saved state of any world size and ZeRO stage.
 
         Args:
             saved: the state.
-            masters: the model's weights in float32, for a state that was saved without masters of its own.
+            masters: the model's weights in float32, for a state that was saved without master weights.
 
         Raises:
-            CheckpointError: a parameter that is trained has no state in it.
+            CheckpointError: the state lacks a parameter that is trained.
         """
         load_state(self._slots(), saved, masters if self._keeps_masters else None)
 
     @property
     def _keeps_masters(self) -> bool:
-        """Whether there are float32 weights that say more than the model's own."""
+        """Whether the optimiser keeps float32 weights that are more precise than the model's own."""
         return self.stage > 0 and any(parameter.dtype != torch.float32 for parameter in self.trained)
 
     def _slots(self) -> Slots:
@@ -244,10 +244,10 @@ class Engine:
         return Slots(self.model, self._inner, self._wrapper, self.stage, expert_rank)
 
     def weights(self) -> Tensors | None:
-        """The whole model's weights on rank 0, in transformers' names; every process calls this.
+        """Gather the whole model's weights on rank 0, with transformers' names; every process calls this.
 
         Returns:
-            None where the model has them whole and by those names itself; nothing on the other ranks.
+            None if the model itself has them whole and by those names; empty on the other ranks.
         """
         if self.stage < 3 and self._expert_group is None:
             return None
@@ -287,7 +287,7 @@ def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[st
         "gradient_clipping": clip,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        # DeepSpeed's own CPU Adam is compiled at its first use; torch's fused one is as fast and needs no compiler.
+        # DeepSpeed compiles its own CPU Adam at first use; torch's fused one is as fast and needs no compiler.
         "zero_force_ds_cpu_optimizer": False,
         "expert_parallel": experts,
         "bf16": {"enabled": bfloat16},

@@ -1,9 +1,9 @@
-"""Figures of a step while it is done: tensors on the device, which nothing here waits for.
+"""Figures of a step in progress: tensors on the device, which nothing in this module waits for.
 
     output of a micro-batch -> Figures, + Figures of the others -> one vector -> summed over processes -> Figures
 
-Names of dimensions: B sequences, S tokens of a sequence, D documents of a sequence, M tokens that a router saw, K experts of a
-token, X experts, L sparse layers.
+Names of dimensions: B sequences, S tokens of a sequence, D documents of a sequence, M tokens that a router receives, K experts
+of a token, X experts, L sparse layers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mm1.data.load.collate import Batch
 
 
 class Figures(NamedTuple):
-    """Of a micro-batch, then summed over micro-batches, then over processes; all in float64."""
+    """Figures of a micro-batch, then summed over micro-batches, then over processes; all in float64."""
 
     losses: torch.Tensor
     """Sum of the next-token losses of each source."""
@@ -32,18 +32,18 @@ class Figures(NamedTuple):
     loads: torch.Tensor
     """Tokens of each expert in each sparse layer (L, X); empty without experts."""
     grad_norm: torch.Tensor
-    """Of the whole gradient, once it is there; 0 with ZeRO."""
+    """Norm of the whole gradient after the last micro-batch, 0 before; always 0 with ZeRO."""
 
     @classmethod
     def of(cls, batch: Batch, source_ids_B: torch.Tensor, output: Any, num_sources: int, experts_per_token: int) -> Figures:
-        """Figures of a micro-batch.
+        """Compute the figures of a micro-batch.
 
         Args:
             batch: model inputs, on the device.
             source_ids_B: source of each sequence, 0 to num_sources - 1.
             output: of the model.
             num_sources: sources of the mixture.
-            experts_per_token: experts that each token is sent to, where there are any.
+            experts_per_token: experts that each token is routed to; 0 for a dense decoder.
         """
         kept_BS = batch["document_ids"] != 0
         zero = torch.zeros((), dtype=torch.float64, device=kept_BS.device)
@@ -64,25 +64,25 @@ class Figures(NamedTuple):
 
     @property
     def loss_sum(self) -> float:
-        """Over the sources."""
+        """Sum of the losses over the sources."""
         return sum(self.losses.tolist())
 
     def plus(self, other: Figures) -> Figures:
-        """Both summed."""
+        """Add other figures."""
         return Figures(*map(torch.add, self, other))
 
     def flat(self) -> torch.Tensor:
-        """All figures in one vector."""
+        """Return all figures as one vector."""
         return torch.cat([tensor.flatten() for tensor in self])
 
     def with_values(self, flat: torch.Tensor) -> Figures:
-        """The figures of such a vector in this form."""
+        """Return figures of this form with the values of a flat vector."""
         parts = flat.split([tensor.numel() for tensor in self])
         return Figures(*(part.view(tensor.shape) for part, tensor in zip(parts, self, strict=True)))
 
 
 def seen_pairs(document_ids_BS: torch.Tensor) -> torch.Tensor:
-    """Pairs of tokens that attention is for: L (L + 1) / 2 in a document of L tokens; 0 marks padding."""
+    """Count the pairs of tokens that attend to each other: L (L + 1) / 2 in a document of L tokens; 0 marks padding."""
     rows, columns = document_ids_BS.shape
     lengths_BD = torch.zeros(rows, columns + 1, dtype=torch.int64, device=document_ids_BS.device)
     lengths_BD.scatter_add_(1, document_ids_BS.long(), (document_ids_BS != 0).long())
@@ -90,11 +90,11 @@ def seen_pairs(document_ids_BS: torch.Tensor) -> torch.Tensor:
 
 
 def expert_loads(router_logits: Sequence[torch.Tensor], kept_BS: torch.Tensor, experts_per_token: int) -> torch.Tensor:
-    """Tokens that each expert gets.
+    """Count the tokens that are routed to each expert.
 
     Args:
         router_logits: (M, X) scores of each sparse layer, M = B * S.
-        kept_BS: True for tokens that are no padding.
+        kept_BS: True for tokens that are not padding.
         experts_per_token: K.
 
     Returns:

@@ -1,13 +1,13 @@
-"""Arithmetic of a training step, counted on the model itself, and what share of a device's peak it is (MFU).
+"""FLOPs of a training step, counted on the model itself, and its share of a device's peak (MFU).
 
     MM1Config -> empty model -> torch's FLOP counter, forward and backward of each part -> UnitFlops
     UnitFlops, Work (tokens, documents, images) -> StepFlops; StepFlops.total / seconds / devices / peak -> MFU
 
-Counted are the matrix products and convolutions that the step cannot do without, everything trained. Each expert's product
-counts for the tokens that chose it, attention for the pairs that see each other (causal, inside a document), the output layer
-for positions that predict something. Left out: norms, activations, softmax, losses, rotations, the optimiser, and what is done
-twice on purpose (recomputed activations) or in vain (a masked pair, padding of a batch). So MFU is of useful work, and
-comparable between ways to do it.
+Counts the matrix products and convolutions that the step needs, with everything trained. An expert's product counts for the
+tokens that are routed to it, attention for the pairs that attend to each other (causal, inside a document), the output layer
+for positions that predict a token. Excluded: norms, activations, softmax, losses, rotary embeddings, the optimiser, and work
+that is repeated (recomputed activations) or useless (masked pairs, padding of a batch). So MFU measures useful work, and is
+comparable between implementations.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ PEAK_FLOPS = (
     ("A100", 312e12),
     ("L40S", 362e12),
 )
-"""Part of a device's name -> bfloat16 FLOP/s of its tensor cores without sparsity, from NVIDIA's data sheets of each; those of
-the H100 are for its three forms, of which the plain name is SXM's. The first that fits counts."""
+"""Part of a device's name -> bfloat16 FLOP/s of its tensor cores without sparsity, from NVIDIA's data sheets. Of the H100's
+three form factors, the plain name is SXM's. The first match counts."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What goes through the model in a step, of one process or of all."""
+    """Work of the model in a step, of one process or of all."""
 
     tokens: int
-    """Tokens that the decoder reads, image tokens among them; padding is no work."""
+    """Tokens that the decoder reads, including image tokens, without padding."""
     pairs: int
-    """Pairs of tokens of which the later one sees the earlier, itself included: L (L + 1) / 2 in a document of L."""
+    """Pairs of tokens of which the later attends to the earlier or itself: L (L + 1) / 2 in a document of L."""
     predicted: int
     """Positions that predict a token."""
     images: int
 
     @classmethod
     def of_documents(cls, lengths: Iterable[int], predicted: int, images: int) -> Work:
-        """The work of packed documents of these lengths, in tokens."""
+        """Compute the work of packed documents of these lengths, in tokens."""
         lengths = list(lengths)
         return cls(sum(lengths), sum(length * (length + 1) // 2 for length in lengths), predicted, images)
 
@@ -67,7 +67,7 @@ class StepFlops:
     decoder: int
     """Projections, feed-forward layers, routers and active experts."""
     attention: int
-    """Of the decoder: scores, and sums of values."""
+    """Decoder attention: scores, and weighted sums of values."""
     output: int
 
     @property
@@ -78,21 +78,21 @@ class StepFlops:
 
 @dataclass(frozen=True)
 class UnitFlops:
-    """The same for one unit of each kind of work."""
+    """FLOPs for one unit of each kind of work."""
 
     vision: int
-    """An image."""
+    """Per image."""
     connector: int
-    """An image."""
+    """Per image."""
     decoder: int
-    """A token."""
+    """Per token."""
     attention: int
-    """A pair of tokens."""
+    """Per pair of tokens."""
     output: int
-    """A position that predicts."""
+    """Per position that predicts a token."""
 
     def step(self, work: Work) -> StepFlops:
-        """Count a step."""
+        """Count the FLOPs of a step."""
         return StepFlops(
             vision=work.images * self.vision,
             connector=work.images * self.connector,
@@ -103,9 +103,9 @@ class UnitFlops:
 
 
 def full_work(sequence: SequenceConfig, sequences: int) -> Work:
-    """The most that a step can hold: sequences without padding, each one document with all the images that it may have.
+    """Compute the maximum work of a step: sequences without padding, each one document with the maximum number of images.
 
-    Real mixtures hold less: shorter documents, fewer images.
+    Real mixtures have less: shorter documents, fewer images.
     """
     images = min(sequence.max_images, sequence.length // sequence.image_tokens)
     predicted = sequence.length - images * sequence.image_tokens
@@ -113,12 +113,12 @@ def full_work(sequence: SequenceConfig, sequences: int) -> Work:
 
 
 def peak_flops(device: str) -> float | None:
-    """Peak bfloat16 FLOP/s of a device by its name, for example "NVIDIA H100 80GB HBM3"; None = not known."""
+    """Look up the peak bfloat16 FLOP/s of a device by name, for example "NVIDIA H100 80GB HBM3"; None = unknown."""
     return next((peak for name, peak in PEAK_FLOPS if name in device), None)
 
 
 def utilisation(flops: float, seconds: float, devices: int, peak: float) -> float:
-    """Model FLOPs utilisation: share of the devices' peak that useful work took, 0 to 1."""
+    """Compute the model FLOPs utilisation: the share of the devices' peak that useful work took, 0 to 1."""
     return flops / seconds / devices / peak
 
 
@@ -126,10 +126,10 @@ def utilisation(flops: float, seconds: float, devices: int, peak: float) -> floa
 
 
 def count_flops(config: MM1Config) -> UnitFlops:
-    """Count what one unit of each kind of work costs a model, by running an empty one."""
+    """Count the FLOPs of one unit of each kind of work, by running an empty model."""
     whole = empty_model(config)
     model, width = whole.model, config.text_config.hidden_size
-    # Products of the chosen experts alone, as batched products, which torch's counter knows.
+    # Only the products of the chosen experts, as batched products, which torch's counter supports.
     model.language_model.set_experts_implementation("batched_mm")
     counter = _Counter(fold_blocks(whole))
 
@@ -143,22 +143,22 @@ def count_flops(config: MM1Config) -> UnitFlops:
         return model.language_model(inputs_embeds=embeds, attention_mask=visible, use_cache=False).last_hidden_state
 
     # In one pass n tokens are n units of the layers and n * n pairs.
-    alone, together = counter(lambda: decode(1)), counter(lambda: decode(2))
-    pair = (together - 2 * alone) // 2
+    single, double = counter(lambda: decode(1)), counter(lambda: decode(2))
+    pair = (double - 2 * single) // 2
     return UnitFlops(
         vision=counter(lambda: encode_patches(model.vision_tower, pixels, config)[0]),
         connector=counter(lambda: model.connector(patches, grid)),
-        decoder=alone - pair,
+        decoder=single - pair,
         attention=pair,
         output=counter(lambda: whole.lm_head(torch.empty(1, width, device="meta", requires_grad=True))),
     )
 
 
 class _Counter:
-    """Counts a forward pass and its backward pass; a block that stands for several counts as often.
+    """Counts a forward pass and its backward pass; a block that represents several counts that many times.
 
     Args:
-        blocks: how many blocks each of them stands for.
+        blocks: number of blocks that each block represents.
     """
 
     def __init__(self, blocks: dict[nn.Module, int]) -> None:
@@ -168,19 +168,19 @@ class _Counter:
         calls: list[Callable[[], torch.Tensor]] = []
         repeats: list[int] = []
 
-        def note(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def record(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             calls.append(partial(block, torch.empty_like(args[0], requires_grad=True), *args[1:], **kwargs))
             repeats.append(self.blocks[block] - 1)
 
-        hooks = [block.register_forward_pre_hook(note, with_kwargs=True) for block in self.blocks]
-        flops = _counted(forward)
+        hooks = [block.register_forward_pre_hook(record, with_kwargs=True) for block in self.blocks]
+        flops = _count(forward)
         for hook in hooks:
             hook.remove()
-        return flops + sum(number * _counted(call) for number, call in zip(repeats, calls, strict=True))
+        return flops + sum(number * _count(call) for number, call in zip(repeats, calls, strict=True))
 
 
-def _counted(forward: Callable[[], torch.Tensor]) -> int:
-    # Attention as plain products, which the counter looks into.
+def _count(forward: Callable[[], torch.Tensor]) -> int:
+    # Attention as plain products, which the counter sees.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=_CORRECTED) as counter:
         output = forward()
         (output[0] if isinstance(output, tuple) else output).sum().backward()
@@ -198,11 +198,11 @@ def _convolution_backward(
     transposed: bool,
     output_padding: Any,
     groups: int,
-    wanted: list[bool],
+    output_mask: list[bool],
     **_: Any,
 ) -> int:
-    """A gradient takes as many operations as the forward pass; torch's own formula forgets about groups."""
-    return wanted[:2].count(True) * conv_flop_count(list(inputs), list(weight), list(gradient), transposed)
+    """Count a backward pass: each gradient takes as many FLOPs as the forward pass. Torch's own formula ignores groups."""
+    return output_mask[:2].count(True) * conv_flop_count(list(inputs), list(weight), list(gradient), transposed)
 
 
 _CORRECTED = {torch.ops.aten.convolution_backward: _convolution_backward}

@@ -1,7 +1,7 @@
-"""Whole weights out of an engine that has spread them: what a checkpoint's model is written from.
+"""Gathering the whole weights of a model that an engine has partitioned, for a checkpoint.
 
 ZeRO 3 keeps a part of every tensor on each process, expert parallelism some of the experts, and the expert-parallel layer names
-its tensors otherwise than transformers does. Here they come together, one tensor at a time, as transformers would have them::
+its tensors differently from transformers. This module gathers them, one tensor at a time, in the layout of transformers::
 
     named parameters -> gathered over processes -> renamed, experts joined -> state dict on the CPU of rank 0
 
@@ -31,22 +31,22 @@ def whole_weights(
     """Collect all weights on rank 0; every process calls this.
 
     Args:
-        model: with spread parameters, or with experts of its own only.
-        gathered: makes one parameter whole while its context lasts.
-        expert_group: the processes that share the experts; None where each has all of them.
-        keep: whether this process gets the weights (rank 0) or only takes part.
+        model: with partitioned parameters, or with only this process's experts.
+        gathered: context manager that gathers one parameter.
+        expert_group: the processes that share the experts; None if each has all of them.
+        keep: whether this process keeps the weights (rank 0) or only takes part.
 
     Returns:
-        State dict in transformers' names on the CPU; empty on processes that keep none.
+        State dict with transformers' names on the CPU; empty on processes that keep none.
     """
     weights: dict[str, torch.Tensor] = {}
-    for name, tensor in _one_by_one(model, gathered, expert_group):
+    for name, tensor in _gather_each(model, gathered, expert_group):
         if keep:
             weights[name] = tensor.detach().cpu().clone()
     return _joined(weights)
 
 
-def _one_by_one(
+def _gather_each(
     model: nn.Module,
     gathered: Callable[[nn.Parameter], AbstractContextManager[None]],
     expert_group: dist.ProcessGroup | None,
@@ -62,7 +62,7 @@ def _one_by_one(
 
 
 def _joined(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names and layouts of transformers: w1 and w3 (X, F, D) become gate_up_proj (X, 2F, D), w2 becomes down_proj."""
+    """Convert names and layouts to those of transformers: w1, w3 (X, F, D) to gate_up_proj (X, 2F, D), w2 to down_proj."""
     joined: dict[str, torch.Tensor] = {}
     for name, tensor in weights.items():
         if router := ROUTER.match(name):

@@ -1,6 +1,6 @@
-"""The history of a run: what is the same in every repetition, one row a step, in parquet.
+"""The history of a run: its reproducible metrics, one row per step, in Parquet.
 
-It is part of the checkpoint and of its digest, so it holds no times. A resumed run goes on from the rows of its checkpoint.
+It is part of the checkpoint and of its digest, so it holds no times. A resumed run continues the rows of its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mm1.train.step import StepResult
 
 
 class History:
-    """Rows: step, lr, loss, loss/<source>, grad_norm, tokens, images, router/<figure>.
+    """Rows of step, lr, loss, loss/<source>, grad_norm, tokens, images, router/<figure>.
 
     Args:
         peak_lr: peak learning rate.
@@ -37,7 +37,7 @@ class History:
         self.rows.append(row)
 
     def to_parquet(self, number: int | None = None) -> bytes:
-        """The first rows (all by default) as a parquet file; equal rows give equal bytes."""
+        """Serialise the first rows (by default all) as a Parquet file; equal rows give equal bytes."""
         rows = self.rows[:number]
         names = list(rows[0]) if rows else ["step"]
         integers = {"step", "tokens", "positions", "images"}
@@ -49,11 +49,11 @@ class History:
         return sink.getvalue()
 
     def from_parquet(self, data: bytes, last_step: int) -> None:
-        """Take up the rows of a checkpoint, up to its step."""
+        """Load the rows of a checkpoint, up to its step."""
         self.rows = [row for row in pq.read_table(io.BytesIO(data)).to_pylist() if row["step"] <= last_step]
 
     def mean_losses(self, last: int) -> dict[str, float]:
-        """Mean losses over the last steps: ``all``, and each source that occurred in them."""
+        """Compute mean losses over the last steps: ``all``, and each source that occurred in them."""
         rows = self.rows[-last:]
         means = {}
         for name in ("loss", *(f"loss/{source}" for source in self.sources)):

@@ -1,4 +1,4 @@
-"""A ready-made decoder in place of a text stage: published as a checkpoint, not trained."""
+"""Publishing a pretrained decoder as a checkpoint, in place of a text stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mm1.train.model_origin import fit_tower
 
 
 def publish_decoder(job: TrainJob) -> TrainResult:
-    """Publish a job's decoder, as the result of a stage without a step."""
+    """Publish a job's decoder as the result of a stage of zero steps."""
     uri = publish_imported(job, open_store(job.store), Path(job.folder))
     zeros = {"steps": 0, "resumed_from": 0, "seconds": 0.0, "tokens": 0, "tokens_per_s": 0.0, "padding_share": 0.0}
     return TrainResult(manifest=uri, losses={}, facts={}, **zeros)
@@ -24,15 +24,15 @@ def publish_imported(job: TrainJob, store: Store, scratch: Path) -> str:
     """Publish the decoder folder of a job, with a fresh tower and connector, as a checkpoint of stage ``imported``.
 
     Args:
-        job: names the folder; its recipe gives tower and connector.
-        store: where to.
-        scratch: local folder for files.
+        job: names the folder; its recipe sets the tower and the connector.
+        store: store to publish to.
+        scratch: local folder for temporary files.
 
     Returns:
         Address of the manifest.
 
     Raises:
-        ConfigurationError: the folder is no causal decoder.
+        ConfigurationError: the folder does not hold a causal decoder.
     """
     mix = load(job.data, DataMix)
     mix_store = open_store(split_uri(job.data)[0])

@@ -1,8 +1,8 @@
-"""Fresh weights for narrow decoders.
+"""Initialisation of narrow decoders.
 
-The usual deviation of 0.02 suits widths of a thousand and more. At width 96 it makes embeddings and the output of every matrix
-far smaller than 1, and skills that need two layers to work together come late: on the toy world a decoder learns to bind
-invented words to descriptions within 200 steps from unit-sized weights, and not within 700 from small ones.
+The usual standard deviation of 0.02 suits widths of a thousand and more. At width 96 it makes embeddings and the output of
+every matrix far smaller than 1, and skills that need two layers to work together emerge late: on the toy world a decoder learns
+to bind invented words to descriptions within 200 steps from unit-sized weights, and not within 700 from small ones.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 
 @torch.no_grad()
 def unit_decoder(model: MM1ForConditionalGeneration) -> None:
-    """Initialise the language model anew: embeddings N(0, 1), matrices (experts too) U(-1, 1) / sqrt(inputs), no biases.
+    """Reinitialise the language model: embeddings N(0, 1), matrices and experts U(-1, 1) / sqrt(inputs), biases unchanged.
 
     Args:
-        model: its embedding, decoder and output layer are changed; norms stay at one.
+        model: its embedding, decoder and output layer change; norms stay at one.
     """
     nn.init.normal_(model.model.language_model.get_input_embeddings().weight)
     for module in (model.model.language_model, model.lm_head):

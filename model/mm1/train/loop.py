@@ -1,4 +1,4 @@
-"""The training loop: takes batches, does steps, tells the callbacks. It knows nothing of files, signals or displays.
+"""The training loop: takes batches, runs steps, calls the callbacks. It does not handle files, signals or output.
 
 loader -> micro-batches of one step -> TrainStep -> StepResult -> callbacks (history, progress, checkpoint, preemption)
 """
@@ -18,11 +18,11 @@ class Loop:
     """Runs steps until the run is done or a callback ends it.
 
     Args:
-        step: does one step.
-        batches: endless micro-batches of this rank, from the current step on.
-        rate_factor: progress -> what the peak learning rate is multiplied by in the next step.
-        progress: where the run stands.
-        skip: global batches (by number) to leave out.
+        step: runs one step.
+        batches: endless micro-batches of this rank, starting at the current step.
+        rate_factor: progress -> multiplier of the peak learning rate in the next step.
+        progress: progress of the run.
+        skip: numbers of the global batches to skip.
         callbacks: called in this order at each event.
     """
 
@@ -44,7 +44,7 @@ class Loop:
         self.skip = set(skip)
 
     def run(self) -> None:
-        """Do the steps that are left; whatever a callback raises ends the run."""
+        """Run the remaining steps; an exception in a callback ends the run."""
         try:
             self._run()
         finally:

@@ -44,7 +44,7 @@ DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig
 
 @dataclass(frozen=True)
 class Init:
-    """A checkpoint to start from, with the store that its blobs are in."""
+    """A checkpoint to start from, and the store of its blobs."""
 
     checkpoint: Checkpoint
     store: Store
@@ -60,19 +60,19 @@ def build_model(
     vision: str = "",
     decoder: str = "",
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Build the model that a run starts with, on the CPU, equal on every rank, in the type that its engine wants.
+    """Build the initial model of a run on the CPU, identical on every rank, in the dtype that its engine expects.
 
     Args:
         config: the resolved run; sections of parts that come from elsewhere are None.
-        mix: gives tokenizer, image size and image tokens.
-        mix_store: where the tokenizer's files are.
-        scratch: local folder for files.
+        mix: the mixture, which sets the tokenizer, the image size and the image tokens.
+        mix_store: store of the tokenizer's files.
+        scratch: local folder for temporary files.
         init: checkpoint to start from.
-        vision: folder of a tower, or empty.
+        vision: folder of a vision tower, or empty.
         decoder: folder of a decoder, or empty.
 
     Raises:
-        ConfigurationError: parts that do not fit each other or the mixture.
+        ConfigurationError: the parts do not fit each other or the mixture.
     """
     tokenizer_folder = mix_store.get_folder(mix.tokenizer, scratch / "tokenizer")
     torch.manual_seed(config.train.seed)
@@ -93,21 +93,21 @@ def build_model(
             model = upcycle(model, config.model.decoder)
     except (ValueError, OSError, StrictDataclassError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, of any class: transformers' have no number
-        raise ConfigurationError(f"the model cannot be built: {' '.join(str(error).split())}") from None
+            raise  # an error of the operating system; those that transformers raises have no errno
+        raise ConfigurationError(f"cannot build the model: {' '.join(str(error).split())}") from None
     return model.train(), processor
 
 
 def model_config(model: ModelConfig, sequence: SequenceConfig | None) -> MM1Config:
-    """The configuration of a fresh model, from a recipe's numbers alone: to count it, to plan it, to try its shapes.
+    """Build the configuration of a fresh model from a recipe's numbers alone: for counting, planning and shape checks.
 
     Raises:
-        ConfigurationError: a number stands elsewhere: a part in `init`, the vocabulary or the images in a mixture.
+        ConfigurationError: a number comes from elsewhere: a part from `init`, the vocabulary or the images from a mixture.
     """
     vision, connector, decoder = model.vision, model.connector, model.decoder
     if vision is None or connector is None or decoder is None or not decoder.vocab_size or sequence is None:
         raise ConfigurationError(
-            "the recipe leaves shapes to init or mixture: set model.vision, model.connector, model.decoder with "
+            "the recipe takes shapes from init or the mixture: set model.vision, model.connector, model.decoder with "
             "model.decoder.vocab_size, and sequence"
         )
     check_connector(model)
@@ -122,7 +122,7 @@ def model_config(model: ModelConfig, sequence: SequenceConfig | None) -> MM1Conf
 
 
 def weights_dtype(train: TrainConfig) -> torch.dtype:
-    """Type of the model's own weights: bfloat16 where float32 masters are kept beside them, so that no more is built."""
+    """Dtype of the model's own weights: bfloat16 where the engine keeps float32 master weights, else float32."""
     return torch.bfloat16 if train.dtype == "bfloat16" and train.zero_stage > 0 else torch.float32
 
 
@@ -152,8 +152,8 @@ def _assemble(
         fields["text_config"] = _decoder_fields(parts.decoder, tokenizer)
         fields["router_balance_loss_weight"] = parts.decoder.balance_loss_weight
         fields["router_z_loss_weight"] = parts.decoder.z_loss_weight
-    # Beside a trained tower nothing is drawn but the connector. Without one everything is, also the decoder that init brings:
-    # so a seed means the same tower and connector with and without init.
+    # With a trained tower, only the connector is initialised. Without one, everything is, even the decoder that init replaces:
+    # a seed then gives the same tower and connector with and without init.
     language = source if vision and source is not None else decoder or None
     model = build_from_parts(MM1ForConditionalGeneration, vision or None, language, dtype=dtype, **fields)
     if parts.decoder is not None and parts.decoder.init == "unit" and source is None:
@@ -184,7 +184,7 @@ def _vision_fields(vision: VisionConfig, image_size_px: int) -> dict[str, Any]:
 
 
 def _connector_fields(connector: ConnectorConfig) -> dict[str, Any]:
-    connector_type: ConnectorType = connector.type  # a name that one of the two does not know is a type error
+    connector_type: ConnectorType = connector.type  # mypy checks that both know the same names
     return {
         "connector_type": connector_type,
         "connector_hidden_size": connector.hidden_size,
@@ -238,8 +238,8 @@ def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> 
     return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
 
 
-def _check_tokenizer(tokenizer: Any, of_init: Any) -> None:
-    if tokenizer.get_vocab() != of_init.get_vocab():
+def _check_tokenizer(tokenizer: Any, init_tokenizer: Any) -> None:
+    if tokenizer.get_vocab() != init_tokenizer.get_vocab():
         raise ConfigurationError(
             "data: its tokenizer is not the one that init was trained with; ingest it with tokenizer=<address of init>"
         )

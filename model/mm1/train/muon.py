@@ -1,6 +1,6 @@
-"""Which parameters Muon trains: matrices of blocks and connector, stacked matrices of experts. Torch-free.
+"""Selection of Muon's parameters: matrices of blocks and connector, stacked matrices of experts. Torch-free.
 
-Not embeddings, the output layer or routers, which AdamW trains.
+AdamW trains embeddings, the output layer and routers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries
 
 
 def takes_muon(name: str, shape: Sequence[int]) -> bool:
-    """Whether a parameter of this name and shape is one of them."""
+    """Whether Muon trains a parameter of this name and shape."""
     is_matrix = len(shape) == 2 or (len(shape) == 3 and ".experts." in name)
     return is_matrix and not NOT_FOR_MUON.search(name)

@@ -1,13 +1,13 @@
-"""Which tensor is trained how: parameter groups with their learning rates and decays.
+"""Parameter groups with their learning rates and weight decays.
 
     model, OptimConfig -> parameter_groups -> [matrices for Muon by width] + [decayed] + [not decayed: norms, biases],
-        each of them once more where parts have learning rates of their own, and for experts spread over processes
+        split further by parts with their own learning rates, and by experts that processes share
 
-Muon orthogonalises the update of a matrix; it is for the matrices of transformer blocks and connector, not for embeddings,
-the output layer or routers, which AdamW trains. DeepSpeed's Muon scales the orthogonal update O of a (rows, columns) matrix
+Muon orthogonalises the update of a matrix; it trains the matrices of transformer blocks and connector. AdamW trains the
+embeddings, the output layer and the routers. DeepSpeed's Muon scales the orthogonal update O of a (rows, columns) matrix
 by sqrt(max(1, rows / columns)), while the recipes' learning rates are for updates of AdamW's size,
-0.2 sqrt(max(rows, columns)) O (arXiv 2502.16982). The two differ by 0.2 sqrt(columns) whatever the rows, so a group for
-each number of columns, with its learning rate multiplied and its decay divided by that, is the second rule exactly.
+0.2 sqrt(max(rows, columns)) O (arXiv 2502.16982). The two differ by 0.2 sqrt(columns) for any number of rows, so one group
+per number of columns, with its learning rate multiplied and its decay divided by that factor, gives exactly the second rule.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
 
     Args:
         model: its parameters' ``requires_grad`` is set.
-        patterns: regular expressions that are searched for in parameter names.
+        patterns: regular expressions to search for in parameter names.
 
     Raises:
-        ConfigurationError: a pattern is no regular expression or finds nothing; or nothing is left to train.
+        ConfigurationError: a pattern is not a regular expression or matches nothing, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         try:
             matches = any(re.search(pattern, name) for name in names)
         except re.error as error:
-            raise ConfigurationError(f"train.frozen: {pattern!r} is no regular expression: {error}") from None
+            raise ConfigurationError(f"train.frozen: {pattern!r} is not a regular expression: {error}") from None
         if not matches:
-            raise ConfigurationError(f"train.frozen: no parameter has {pattern!r} in its name (for example {names[0]!r})")
+            raise ConfigurationError(f"train.frozen: no parameter name matches {pattern!r} (one name is {names[0]!r})")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(re.search(pattern, name) for pattern in patterns)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -59,14 +59,14 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
     """Sort the trainable parameters into groups.
 
     Args:
-        model: parameters that do not require gradients are left out.
+        model: parameters that do not require gradients are skipped.
         config: optimiser.
         lr: peak learning rate.
 
     Returns:
-        Groups in a fixed order with ``params``, ``names``, ``peak_lr``, ``lr``, ``weight_decay``, ``use_muon`` and what
-        else the optimiser wants; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``. Experts
-        that are spread over processes are in groups of their own, marked as DeepSpeed wants it.
+        Groups in a fixed order with ``params``, ``names``, ``peak_lr``, ``lr``, ``weight_decay``, ``use_muon`` and the other
+        settings of the optimiser; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``. Experts
+        that processes share have their own groups, marked for DeepSpeed.
     """
     members: dict[_Kind, list[tuple[str, nn.Parameter]]] = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -87,15 +87,15 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
 
 
 class _Kind(NamedTuple):
-    """What the parameters of a group have in common."""
+    """Common properties of the parameters of a group; sorts the groups."""
 
     order: int
     """0 Muon, 1 with decay, 2 without."""
     columns: int
-    """Of Muon's matrices."""
+    """Columns of Muon's matrices; 0 for AdamW."""
     lr_factor: float
     expert_group: str
-    """DeepSpeed's name of the processes that share the experts; empty for what every process has."""
+    """DeepSpeed's name of the processes that share the experts; empty for parameters that every process has."""
 
 
 def _lr_factor(name: str, config: OptimConfig) -> float:
@@ -126,10 +126,10 @@ def _group(kind: _Kind, members: list[tuple[str, nn.Parameter]], config: OptimCo
 
 
 def num_decoder_parameters(model: nn.Module) -> int:
-    """N in the learning-rate law: non-embedding parameters of the language model (MM1 3.3).
+    """Count N of the learning-rate law: non-embedding parameters of the language model (MM1 3.3).
 
-    Of a mixture of experts, those of its dense twin: one expert of each sparse layer and no router, since MM1 trains both with
-    the same hyper-parameters (3.4).
+    For a mixture of experts, count its dense counterpart: one expert of each sparse layer and no router, since MM1 trains both
+    with the same hyperparameters (3.4).
     """
     return sum(
         parameter[0].numel() if ".mlp.experts." in name else parameter.numel()
@@ -139,5 +139,5 @@ def num_decoder_parameters(model: nn.Module) -> int:
 
 
 def global_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
-    """Norm of the whole gradient."""
+    """Compute the norm of the whole gradient."""
     return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

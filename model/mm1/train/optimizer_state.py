@@ -1,16 +1,16 @@
-"""Which part of which parameter a process's optimiser holds: what makes its state independent of how it was spread.
+"""The optimiser state of a process as pieces of parameters, independent of how the engine partitions it.
 
-The state is saved by *pieces* of parameters under the names that transformers has for them, so that any number of processes,
-ZeRO stage and expert-parallel size can take it up again::
+The state is saved by *pieces* of parameters under their names in transformers, so that any number of processes, ZeRO stage and
+expert-parallel size can load it::
 
     engine -> slots: [holder, start, pieces] ; holder = a tensor that the optimiser knows (parameter, or flat float32 partition)
     holder[start : start + n] = pieces of flattened parameters, one after the other
 
-Measured on DeepSpeed 0.19: stages 1 and 2 cut the concatenated parameters of a group into equal partitions and note on each
-parameter where its part lies (with bfloat16, stage 1 has an optimiser of its own that does the same); stage 3 cuts each
-parameter by itself, with padding at its end; Muon's momentum at stages 1 and 2 is kept for whole parameters, those that a
-partition touches. Experts that processes share are stacks of some experts, gate and up separate, while transformers stacks all
-of them with gate and up joined.
+Observed with DeepSpeed 0.19: stages 1 and 2 split the concatenated parameters of a group into equal partitions and record on
+each parameter where its part is (with bfloat16, stage 1 has a separate optimiser that does the same). Stage 3 splits each
+parameter by itself, with padding at its end. At stages 1 and 2, Muon's momentum is kept for every whole parameter that a
+partition touches. Experts that processes share are stacks of some experts with separate gate and up projections, while
+transformers stacks all experts with gate and up joined.
 
 Names of dimensions: X experts, x experts of this process, F inner width of an expert, D width of the decoder.
 """
@@ -35,7 +35,7 @@ MOMENTUM = "momentum_buffer"
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a flattened parameter."""
+    """A contiguous range of a flattened parameter."""
 
     name: str
     """The parameter's name in a saved model."""
@@ -46,24 +46,24 @@ class Piece:
 
 @dataclass(frozen=True)
 class Slot:
-    """A stretch of a tensor that the optimiser knows."""
+    """A contiguous range of a tensor that the optimiser updates."""
 
     holder: torch.Tensor
     start: int
     """First element in the flattened holder."""
     pieces: tuple[Piece, ...]
-    """What lies there, in order."""
+    """Contents of the range, in order."""
 
 
 def pieces_of(name: str, shape: torch.Size, start: int, numel: int, expert_rank: int) -> tuple[Piece, ...]:
-    """Say where a stretch of a process's own parameter lies in the saved ones.
+    """Map a range of a process's own parameter to pieces of the saved parameters.
 
     Args:
         name: the parameter's name in the trained model.
-        shape: its shape there.
-        start: first element of the stretch.
-        numel: elements of the stretch.
-        expert_rank: which part of the experts the process has.
+        shape: its shape in the trained model.
+        start: first element of the range.
+        numel: elements of the range.
+        expert_rank: rank of the process among those that share the experts.
     """
     if router := ROUTER.match(name):
         return (Piece(f"{router['layer']}.gate.weight", start, numel),)
@@ -74,15 +74,15 @@ def pieces_of(name: str, shape: torch.Size, start: int, numel: int, expert_rank:
         return (Piece(f"{layer}.experts.down_proj", expert_rank * shape.numel() + start, numel),)
     # w1 (x, F, D) is the first half, w3 the second, of each expert's block in gate_up_proj (X, 2F, D).
     block = shape[1] * shape[2]
-    found, position, end = [], start, start + numel
+    pieces, position, end = [], start, start + numel
     while position < end:
         expert, inside = divmod(position, block)
         length = min(block - inside, end - position)
         half = 0 if matrix == "w1" else block
         offset = 2 * block * (expert_rank * shape[0] + expert) + half + inside
-        found.append(Piece(f"{layer}.experts.gate_up_proj", offset, length))
+        pieces.append(Piece(f"{layer}.experts.gate_up_proj", offset, length))
         position += length
-    return tuple(found)
+    return tuple(pieces)
 
 
 class Slots:
@@ -93,17 +93,17 @@ class Slots:
         inner: the optimiser.
         wrapper: DeepSpeed's optimiser around it; the same object at stage 0.
         stage: ZeRO stage.
-        expert_rank: which part of the experts this process has.
+        expert_rank: rank of this process among those that share the experts.
     """
 
     def __init__(self, model: nn.Module, inner: torch.optim.Optimizer, wrapper: Any, stage: int, expert_rank: int) -> None:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.inner, self.wrapper, self.expert_rank = inner, wrapper, expert_rank
-        # The groups of a ZeRO optimiser hold partitions; those of the optimiser alone are the parameters themselves.
+        # The groups of a ZeRO optimiser hold partitions; at stage 0 they hold the parameters themselves.
         self.all = list({0: self._whole, 1: self._partitioned, 2: self._partitioned, 3: self._sharded}[stage]())
-        """Where master weights and states of the master weights' form are."""
+        """Slots of the master weights, and of states with the same shape."""
         self.momenta = list(self._muon_momenta()) if stage in (1, 2) else []
-        """Where Muon keeps momenta of whole parameters: slots of its buffers, whose holders are the partitions."""
+        """Slots of Muon's buffers with momenta of whole parameters; their holders are the partitions."""
 
     def _pieces(self, parameter: Any, start: int, numel: int) -> tuple[Piece, ...]:
         shape = getattr(parameter, "ds_shape", parameter.shape)
@@ -120,8 +120,8 @@ class Slots:
             holder = self.inner.param_groups[number]["params"][0]
             for parameter in parameters:
                 if (mapping := parameter._hp_mapping) is not None:
-                    here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
-                    yield Slot(holder, here.start, self._pieces(parameter, there.start, there.numel))
+                    master, own = mapping.hp_fragment_address, mapping.lp_fragment_address
+                    yield Slot(holder, master.start, self._pieces(parameter, own.start, own.numel))
 
     def _sharded(self) -> Iterator[Slot]:
         for parameters in self.wrapper.fp16_groups:
@@ -145,26 +145,26 @@ class Slots:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """A rank's part of the optimiser's state."""
+    """A rank's part of the optimiser state."""
 
     pieces: list[StatePiece]
     numbers: dict[str, dict[str, float]]
-    """Plain numbers of each parameter's state, such as its step count."""
+    """Numbers in each parameter's state, such as its step count."""
     scalars: list[str]
-    """Which of those the optimiser keeps as tensors."""
+    """Names of the numbers that the optimiser keeps as tensors."""
 
     def only(self, names: set[str]) -> OptimizerState:
-        """The part that is about some parameters."""
+        """Return the part of some parameters."""
         pieces = [piece for piece in self.pieces if piece.name in names]
         return OptimizerState(pieces, {name: self.numbers[name] for name in sorted(names)}, self.scalars)
 
 
 def read_state(slots: Slots, *, keep_masters: bool) -> OptimizerState:
-    """The state of an optimiser by pieces.
+    """Read the state of an optimiser as pieces.
 
     Args:
         slots: of the engine.
-        keep_masters: whether master weights belong to it.
+        keep_masters: whether to include the master weights.
     """
     pieces: list[StatePiece] = []
     numbers: dict[str, dict[str, float]] = {}
@@ -201,15 +201,15 @@ def _cut(slot: Slot, key: str, values: torch.Tensor) -> Iterator[StatePiece]:
 
 @torch.no_grad()
 def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Tensor] | None = None) -> None:
-    """Give an optimiser that has done no step a saved state.
+    """Load a saved state into an optimiser that has not made a step yet.
 
     Args:
         slots: of the engine.
-        saved: the state, of whatever world.
-        masters: float32 weights by name, to take where the state has none and the engine keeps some.
+        saved: the state, of any world size.
+        masters: float32 weights by name, if the engine keeps master weights; used where the state has none.
 
     Raises:
-        CheckpointError: there is no state of a parameter.
+        CheckpointError: the state lacks a parameter.
     """
     state = slots.inner.state
     special = {id(slot.holder) for slot in slots.momenta}
@@ -218,13 +218,13 @@ def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Ten
         for piece in slot.pieces:
             if piece.name not in saved.names:
                 raise CheckpointError(
-                    f"{piece.name} was not trained when the state was saved: continue with the same train.frozen and optim.name"
+                    f"{piece.name} was not trained when the state was saved: resume with the same train.frozen and optim.name"
                 )
             for key, number in saved.numbers.get(piece.name, {}).items():
                 held[key] = torch.tensor(number, device=slot.holder.device) if key in saved.scalars else int(number)
         keys = {key for piece in slot.pieces for key in saved.keys(piece.name)}
         if masters is not None and MASTER not in keys:
-            _take(slot, masters)
+            _copy(slot, masters)
         for key in sorted(keys):
             if key == MASTER:
                 _fill(slot, key, slot.holder.data, saved)
@@ -234,14 +234,14 @@ def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Ten
             elif not (key == MOMENTUM and id(slot.holder) in special):
                 _fill(slot, key, held.setdefault(key, torch.zeros_like(slot.holder, dtype=torch.float32)), saved)
     for slot in slots.momenta:
-        # Saved after a step; a buffer of its own length, for whole parameters.
-        stretches = [other for other in slots.momenta if other.holder is slot.holder]
-        length = max(other.start + sum(piece.numel for piece in other.pieces) for other in stretches)
+        # The buffer holds whole parameters, so its length is not that of the partition.
+        same_buffer = [other for other in slots.momenta if other.holder is slot.holder]
+        length = max(other.start + sum(piece.numel for piece in other.pieces) for other in same_buffer)
         buffer = state[slot.holder].setdefault(MOMENTUM, torch.zeros(length, device=slot.holder.device))
         _fill(slot, MOMENTUM, buffer, saved)
 
 
-def _take(slot: Slot, masters: Mapping[str, torch.Tensor]) -> None:
+def _copy(slot: Slot, masters: Mapping[str, torch.Tensor]) -> None:
     flat, start = slot.holder.detach().view(-1), slot.start
     for piece in slot.pieces:
         flat[start : start + piece.numel].copy_(masters[piece.name].view(-1)[piece.offset : piece.offset + piece.numel])

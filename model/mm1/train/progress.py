@@ -1,34 +1,34 @@
-"""How far a run is."""
+"""Progress of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # torch; whoever only looks at a run has no need of it
+if TYPE_CHECKING:  # imports torch, which readers of a run do without
     from mm1.train.step import StepResult
 
 
 @dataclass
 class Progress:
-    """How far a run is; the counters are over the whole run, former processes included."""
+    """Progress of a run; the counters are over the whole run, previous processes included."""
 
     total_steps: int
     total_tokens: int = 0
-    """Tokens without padding after which the run ends too; 0 = steps alone count."""
+    """The run also ends after this many tokens without padding; 0 = it ends after its steps only."""
     step: int = 0
     """Optimiser steps done."""
     tokens: int = 0
     """Tokens without padding."""
     positions: int = 0
-    """Places for tokens, padding included."""
+    """Token positions, padding included."""
     images: int = 0
     skipped: list[int] = field(default_factory=list)
-    """Global batches (by number) left out because the run diverged at them."""
+    """Numbers of the global batches that are skipped because the run diverged at them."""
 
     @property
     def batch(self) -> int:
-        """Number of the next global batch in the mixture's order."""
+        """Index of the next global batch in the mixture's order."""
         return self.step + len(self.skipped)
 
     @property

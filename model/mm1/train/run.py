@@ -1,4 +1,4 @@
-"""A run in progress: the loop, its checkpoints, and what comes of it."""
+"""A run in progress: the loop, its checkpoints and its result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mm1.train.progress import Progress
 from mm1.train.run_parts import RunParts
 
 FINAL_LOSS_SHARE = 0.05
-"""Share of the steps, at the end, that the reported losses are the mean of."""
+"""Reported losses are means over this share of the steps, at the end."""
 
 
 class Run:
-    """Everything of a run that outlives a step.
+    """The objects of a run that live longer than a step.
 
     Args:
-        parts: what it is put together from.
-        loop: does the steps.
-        build: builds the same run from the checkpoints that there are then.
+        parts: parts of the run.
+        loop: runs the steps.
+        build: rebuilds the same run from its newest checkpoint.
     """
 
     def __init__(self, parts: RunParts, loop: Loop, build: Callable[[], object]) -> None:
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """Progress of the run."""
         return self.parts.progress
 
     @property
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """Makes checkpoints."""
+        """Saves checkpoints."""
         return self.parts.checkpoints
 
     @property
@@ -54,7 +54,7 @@ class Run:
         """Train to the end and publish the finished checkpoint.
 
         Returns:
-            Results; only those of rank 0 name the manifest.
+            The result; only that of rank 0 names the manifest.
         """
         started_after = self.progress.step
         self.loop.run()
@@ -84,9 +84,9 @@ class Run:
         )
 
     def build_again(self) -> Self:
-        """Build the run anew from its last checkpoint; this one can do nothing any more."""
+        """Rebuild the run from its last checkpoint; this object cannot be used afterwards."""
         build = self._build
-        del self.parts, self.loop, self._build  # the memory of model and optimiser, before another takes as much
+        del self.parts, self.loop, self._build  # frees model and optimiser before the new ones are allocated
         again = build()
         assert isinstance(again, type(self)), "unfinished work"
         return again

@@ -1,7 +1,7 @@
 """The callbacks of a run.
 
-To add one, write a :class:`~mm1.train.callback.Callback` and a factory for it, and put the factory into :data:`FACTORIES`; or
-hand a list of your own to :func:`mm1.train.build.build_run`::
+To add one, write a :class:`~mm1.train.callback.Callback` and a factory for it, and add the factory to :data:`FACTORIES`, or
+pass your own list to :func:`mm1.train.build.build_run`::
 
     class CountImages(Callback):
         def on_end(self, progress):
@@ -12,9 +12,9 @@ hand a list of your own to :func:`mm1.train.build.build_run`::
 
     run = build_run(job, rank, world_size, factories=[count_images, *FACTORIES])
 
-A factory is called once for each process and run, when model, engine and loader are there. Callbacks are called in the order of
-the list: :func:`save_checkpoints` and :func:`stop_on_request` come last, so that others have seen a step before it is saved.
-What a callback raises ends the run. It must be raised on every rank, or the others wait for the one that left.
+A factory is called once per process and run, after the model, the engine and the loader are built. Callbacks are called in the
+order of the list: :func:`save_checkpoints` and :func:`stop_on_request` come last, so that the others see a step before it is
+saved. An exception in a callback ends the run. Raise it on every rank, or the other ranks hang waiting for the one that left.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from mm1.train.callbacks.wandb import Wandb
 from mm1.train.run_parts import RunParts
 
 CallbackFactory = Callable[[RunParts], Callback | None]
-"""Makes a callback of a run; None where the run, or this rank, has no use for it."""
+"""Creates a callback of a run; None if the run, or this rank, does not need it."""
 
 
 def record_history(parts: RunParts) -> Callback:
-    """Rows of the history, on every rank."""
+    """Record the rows of the history, on every rank."""
     return RecordHistory(parts.history)
 
 
 def write_metrics(parts: RunParts) -> Callback | None:
-    """The file of figures, on rank 0."""
+    """Write the metrics file, on rank 0."""
     return parts.metrics
 
 
 def copy_to_wandb(parts: RunParts) -> Callback | None:
-    """Weights & Biases, which reads the file of figures."""
+    """Copy the metrics file to Weights & Biases, on rank 0."""
     config = parts.job.config
     if parts.metrics is None or config.log.wandb == "off":
         return None
@@ -55,7 +55,7 @@ def copy_to_wandb(parts: RunParts) -> Callback | None:
 
 
 def profile_steps(parts: RunParts) -> Callback | None:
-    """A trace of some steps of rank 0, on request."""
+    """Profile some steps of rank 0, on request."""
     train = parts.job.config.train
     if parts.rank or not train.profile:
         return None
@@ -63,17 +63,17 @@ def profile_steps(parts: RunParts) -> Callback | None:
 
 
 def measure_speed(parts: RunParts) -> Callback:
-    """Progress lines on rank 0, and the run's speed on every rank."""
+    """Measure the run's speed on every rank, and print progress lines on rank 0."""
     return parts.speed
 
 
 def save_checkpoints(parts: RunParts) -> Callback:
-    """Checkpoints to resume from."""
+    """Save checkpoints to resume from."""
     return Saving(parts.job.config.train.checkpoint_every, parts.checkpoints)
 
 
 def stop_on_request(parts: RunParts) -> Callback:
-    """An orderly stop on SIGTERM or SIGINT."""
+    """Stop gracefully on SIGTERM or SIGINT."""
     return Preemption(parts.engine, parts.checkpoints)
 
 
@@ -86,4 +86,4 @@ FACTORIES: tuple[CallbackFactory, ...] = (
     save_checkpoints,
     stop_on_request,
 )
-"""Of every run, in the order in which their callbacks are called."""
+"""Factories of every run, in the order in which their callbacks are called."""

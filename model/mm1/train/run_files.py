@@ -2,11 +2,11 @@
 
 ::
 
-    watch/<key>/metrics/<last step>.jsonl   rows of metrics.jsonl since the part before
-    watch/<key>/trace.json.gz               the profile that was asked for
+    watch/<key>/metrics/<last step>.jsonl   rows of metrics.jsonl since the previous part
+    watch/<key>/trace.json.gz               the requested profile
     watch/<key>/wandb/<name>.wandb          offline files of Weights & Biases, one for each start of the trainer
 
-The trainer writes them, wherever it runs; the step that waits for it takes them over (:func:`take`) when the work is done.
+The trainer writes them, wherever it runs; the step that waits for it collects them (:func:`take`) when the work is done.
 """
 
 from __future__ import annotations
@@ -21,65 +21,65 @@ METRICS = "metrics/"
 
 
 def address(key: str, name: str = "") -> str:
-    """The object's name of something that a piece of work leaves."""
+    """Name of an object that belongs to a piece of work."""
     return f"watch/{key}/{name}"
 
 
 def put_file(store: Store, key: str, name: str, path: Path) -> str:
-    """Keep a file; gives its address."""
+    """Store a file and return its address."""
     store.write_file(address(key, name), path)
     return f"{store.uri}/{address(key, name)}"
 
 
 def put_rows(store: Store, key: str, last_step: int, lines: str) -> None:
-    """Keep the rows up to a step that are not kept yet."""
+    """Store the new rows up to a step."""
     store.write(address(key, f"{METRICS}{last_step:012d}.jsonl"), lines.encode())
 
 
 def rows(store: Store, key: str) -> Iterator[str]:
-    """All rows that are kept, in their order, as lines with their end."""
+    """Iterate over all stored rows in order, as lines with their line ends."""
     for name in store.list(address(key, METRICS)):
         yield from store.read(name).decode().splitlines(keepends=True)
 
 
 def cut_rows(store: Store, key: str, last_step: int) -> list[str]:
-    """Forget the rows after a step.
+    """Remove the rows after a step.
 
     Returns:
-        The lines that are left.
+        The remaining lines.
     """
-    former = list(store.list(address(key, METRICS)))
+    previous = list(store.list(address(key, METRICS)))
     left = [line for line in rows(store, key) if json.loads(line)["step"] <= last_step]
     if left:
-        put_rows(store, key, last_step, "".join(left))  # before the others go: a crash loses nothing
-    for name in former:
+        put_rows(store, key, last_step, "".join(left))  # before the deletions: a crash loses nothing
+    for name in previous:
         if not left or name != address(key, f"{METRICS}{last_step:012d}.jsonl"):
             store.delete(name)
     return left
 
 
 def take(store: Store, key: str, metrics: Path) -> dict[str, BlobRef]:
-    """Take over what a piece of work has left.
+    """Collect the files of a piece of work.
 
     Args:
-        store: where it is.
+        store: store of the files.
         key: name of the work.
-        metrics: file that the rows go to; not written where there are none.
+        metrics: file to write the rows to; not written if there are none.
 
     Returns:
         The other files by name, as blobs.
     """
     if lines := list(rows(store, key)):
         metrics.write_text("".join(lines))
-    found = {}
+    files = {}
     prefix = address(key)
     for name in store.list(prefix):
         if not name.startswith(prefix + METRICS):
-            found[name.removeprefix(prefix)] = store.put_bytes(store.read(name))
-    return found
+            files[name.removeprefix(prefix)] = store.put_bytes(store.read(name))
+    return files
 
 
 def forget(store: Store, key: str) -> None:
-    """Remove what was kept; the last thing to do."""
+    """Remove the files of a piece of work; call this last."""
     for name in list(store.list(address(key))):
         store.delete(name)

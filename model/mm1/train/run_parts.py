@@ -1,4 +1,4 @@
-"""What a run is put together from."""
+"""The parts of a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mm1.train.progress import Progress
 
 @dataclass(frozen=True)
 class RunParts:
-    """Everything of a run but its loop; callbacks are made from it."""
+    """All parts of a run except its loop; callbacks are created from it."""
 
     job: TrainJob
     rank: int
     """This process."""
     store: Store
-    """Where checkpoints go, and what people look at."""
+    """Store for checkpoints, metrics and profiles."""
     model: MM1ForConditionalGeneration
     processor: MM1Processor
     engine: Engine
@@ -34,10 +34,10 @@ class RunParts:
     history: History
     """Rows of the run."""
     progress: Progress
-    """How far it is, former processes included."""
+    """Progress of the run, previous processes included."""
     checkpoints: Checkpoints
-    """Makes them."""
+    """Saves checkpoints."""
     metrics: Metrics | None
-    """Makes the row of each step; on rank 0."""
+    """Creates the row of each step; on rank 0."""
     speed: ProgressLines
-    """Measures it."""
+    """Measures the speed."""

@@ -1,4 +1,4 @@
-"""Learning rates: MM1's law for the peak, warm-up and cosine decay over the steps (MM1 3.3)."""
+"""Learning rates: MM1's law for the peak, then warm-up and cosine decay (MM1 3.3)."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from mm1.train.config import ScheduleConfig
 
 
 def learning_rate_law(num_parameters: int) -> float:
-    """The peak learning rate for a decoder of ``num_parameters`` non-embedding parameters: exp(-0.4214 ln N - 0.5535).
+    """Compute the peak learning rate for a decoder of N non-embedding parameters: exp(-0.4214 ln N - 0.5535).
 
     Raises:
         ConfigurationError: the number is not positive.
     """
     if num_parameters < 1:
-        raise ConfigurationError(f"optim.lr=law needs a decoder with parameters, not {num_parameters}")
+        raise ConfigurationError(f"optim.lr=law: expected a decoder with parameters, got {num_parameters}: set optim.lr")
     return math.exp(-0.4214 * math.log(num_parameters) - 0.5535)
 
 
 def warmup_steps(schedule: ScheduleConfig, steps: int) -> int:
-    """Steps of the warm-up in a run of ``steps`` steps."""
+    """Compute the warm-up steps of a run of ``steps`` steps."""
     return min(schedule.warmup_steps, steps // 10)
 
 
 def rate_factor(schedule: ScheduleConfig, step: int, steps: int, tokens: int = 0) -> float:
-    """What the peak learning rate is multiplied by.
+    """Compute the multiplier of the peak learning rate.
 
     Args:
-        schedule: shape of the curve, and whether it runs over steps or tokens.
-        step: the optimiser step that is about to be done, 0 to ``steps - 1``.
-        steps: optimiser steps of the run at most.
-        tokens: tokens (padding left out) of the steps before.
+        schedule: shape of the curve, over steps or tokens.
+        step: the next optimiser step, 0 to ``steps - 1``.
+        steps: maximum number of optimiser steps of the run.
+        tokens: tokens of the previous steps, padding excluded.
 
     Returns:
         A number in (0, 1]: rises linearly to 1 in the warm-up, falls as a cosine to ``final_share`` at the last step.
     """
     if schedule.unit == "tokens":
-        # The step counts with as many tokens as the steps before had on average, or as all should have.
+        # Estimates the tokens of the next step: the mean of the previous steps, or at first the mean of the whole run.
         expected = tokens / step if step else schedule.total_tokens / steps
         return _curve(schedule, tokens + expected, schedule.warmup_tokens, schedule.total_tokens)
     return _curve(schedule, step + 1, warmup_steps(schedule, steps), steps)
 
 
 def _curve(schedule: ScheduleConfig, position: float, warmup: float, total: float) -> float:
-    """The factor at a position between 0 (nothing done) and ``total`` (the last step done)."""
+    """Compute the factor at a position between 0 (nothing done) and ``total`` (the last step done)."""
     if position <= warmup:
         return position / warmup
-    one = 1 if schedule.unit == "steps" else 0  # the first step after the warm-up is done at the peak
-    progress = (position - one - warmup) / max(total - one - warmup, 1)
+    offset = 1 if schedule.unit == "steps" else 0  # the first step after the warm-up runs at the peak
+    progress = (position - offset - warmup) / max(total - offset - warmup, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return schedule.final_share + (1 - schedule.final_share) * cosine

@@ -1,13 +1,13 @@
-"""One optimiser step: micro-batches in, updated weights and figures out.
+"""One optimiser step: micro-batches in, updated weights and metrics out.
 
-The loss of a step is the mean over the predicted tokens of its *global* batch, so that it does not depend on how the batch
-is spread: every micro-batch divides its sum by the global number of predicted tokens, scaled such that the engine's mean over
-micro-batches and processes is that mean. The routers' losses of a mixture of experts are means over micro-batches.
+The loss of a step is the mean over the predicted tokens of its *global* batch, so it does not depend on how the batch is
+split: every micro-batch divides its sum by the global number of predicted tokens, scaled such that the engine's mean over
+micro-batches and processes is that mean. The router losses of a mixture of experts are means over micro-batches.
 
     micro-batches -> number of predicted tokens (all ranks) -> forward, backward of each -> figures (all ranks)
         -> finite? -> weights updated -> StepResult
 
-Figures stay on the device until all micro-batches are done, so that the host runs ahead of a GPU; they come to the host once.
+Figures stay on the device until all micro-batches are done, so that the host runs ahead of the GPU, and are copied once.
 
 Names of dimensions: B sequences, L sparse layers, X experts.
 """
@@ -29,35 +29,35 @@ from mm1.train.figures import Figures
 
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step over all processes; the same in every repetition on the same world."""
+    """Figures of one step over all processes; reproducible with the same world size."""
 
     loss: float
     """Mean next-token loss over the predicted tokens, without router losses."""
     source_losses: dict[str, float]
-    """The same for each source that was in the batch."""
+    """The same for each source in the batch."""
     grad_norm: float
-    """Norm of the whole gradient before clipping (with Muon and ZeRO: of its updates)."""
+    """Norm of the whole gradient before clipping (with Muon and ZeRO: of Muon's updates)."""
     predicted_tokens: int
     tokens: int
     """Tokens without padding."""
     positions: int
-    """Places for tokens, padding included."""
+    """Token positions, padding included."""
     images: int
     pairs: int
-    """Pairs of tokens of a document of which the later one sees the earlier, itself included."""
+    """Pairs of tokens of which the later attends to the earlier, in the same document; a token also pairs with itself."""
     router: dict[str, float]
-    """Of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced), dropped
-    (share of the tokens' choices that went to no expert; no layer here has a capacity limit, so it should be 0)."""
+    """Figures of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced),
+    dropped (share of the tokens' choices that reached no expert; no layer has a capacity limit, so it should be 0)."""
 
 
 class TrainStep:
-    """Does optimiser steps on an engine.
+    """Runs optimiser steps on an engine.
 
     Args:
         engine: model and optimiser.
-        sources: names of the mixture's sources, which ``source_ids`` of a batch count through.
-        norm: normalises images that come as bytes, on the engine's device.
-        experts_per_token: experts that each token is sent to, where there are any.
+        sources: names of the mixture's sources, indexed by the ``source_ids`` of a batch.
+        norm: normalises uint8 images on the engine's device.
+        experts_per_token: experts that each token is routed to; 0 for a dense decoder.
     """
 
     def __init__(self, engine: Engine, sources: Sequence[str], norm: PixelNorm, experts_per_token: int = 0) -> None:
@@ -67,14 +67,14 @@ class TrainStep:
         self.experts_per_token = experts_per_token
 
     def __call__(self, micro_batches: Sequence[Batch], rate_factor: float) -> StepResult:
-        """Do one step.
+        """Run one step.
 
         Args:
             micro_batches: this rank's part of the global batch.
-            rate_factor: what the peak learning rates are multiplied by.
+            rate_factor: multiplier of the peak learning rates.
 
         Raises:
-            DivergedError: the loss or the gradient is not finite; the weights were not updated by such a loss.
+            DivergedError: the loss or the gradient is not finite; a loss that is not finite does not update the weights.
         """
         engine = self.engine
         normaliser = self._normaliser(micro_batches)
@@ -84,8 +84,8 @@ class TrainStep:
             figures = figures.plus(self._learn(batch, normaliser))
         figures = figures.with_values(engine.all_sum(figures.flat()))
         figures = figures._replace(grad_norm=engine.clip_gradients())
-        # The host waits for the device here, once in a step: a loss that is not finite must not reach the weights. (ZeRO's own
-        # step waits again, for the norm of the gradient.)
+        # The host waits for the device here, once per step: a loss that is not finite must not reach the weights. (ZeRO's own
+        # step waits again, for the gradient norm.)
         figures = figures.with_values(figures.flat().cpu())
         _check_finite("loss", figures.loss_sum)
         zero_norm = engine.step(rate_factor)
@@ -94,7 +94,7 @@ class TrainStep:
         return self._result(figures, grad_norm)
 
     def _normaliser(self, micro_batches: Sequence[Batch]) -> float:
-        """What each micro-batch divides its loss by; counted on the host, where batches come from."""
+        """Divisor of each micro-batch's loss; counted on the host, where batches come from."""
         predicted = sum(
             int((next_token_targets(batch["labels"], batch["document_ids"]) != IGNORED_LABEL).sum()) for batch in micro_batches
         )

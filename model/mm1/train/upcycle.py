@@ -1,9 +1,9 @@
-"""Sparse upcycling: a dense decoder becomes a mixture of experts that computes the same.
+"""Sparse upcycling: converting a dense decoder to a mixture of experts that computes the same function.
 
 Every k-th feed-forward layer is copied into each expert; routers start fresh. The weights of the chosen experts sum to one,
-so before the first step the output is the dense one, whatever the routers say (Komatsuzaki et al., arXiv 2212.05055; for MM1
-the sources disagree on whether its experts started so, see the paper's notes, 3.4). All other weights are shared with the dense
-model, not copied; only routers are drawn.
+so before the first step the output is that of the dense model for any routing (Komatsuzaki et al., arXiv 2212.05055; for MM1
+the sources disagree on whether its experts were initialised this way, see the paper's notes, 3.4). All other weights are
+shared with the dense model, not copied; only routers are initialised.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ROUTER = ".mlp.gate"
 
 
 def upcycle(model: MM1ForConditionalGeneration, decoder: DecoderConfig) -> MM1ForConditionalGeneration:
-    """Make the dense decoder of a model sparse; a model that has the wanted experts already is given back as it is.
+    """Make the dense decoder of a model sparse; a model that already has these experts is returned unchanged.
 
     Args:
         model: a model with a Qwen3 or Qwen3-MoE decoder.
-        decoder: how many experts, in which layers; its other sizes are those of the model.
+        decoder: number of experts and their layers; the other sizes come from the model.
 
     Raises:
-        ConfigurationError: the model's decoder cannot become the wanted one.
+        ConfigurationError: the model's decoder cannot be converted to this one.
     """
     text = model.config.text_config
     if text.model_type == "qwen3_moe":
@@ -42,7 +42,7 @@ def upcycle(model: MM1ForConditionalGeneration, decoder: DecoderConfig) -> MM1Fo
         return model
     if text.model_type != "qwen3":
         raise ConfigurationError(
-            f"model.decoder.num_experts: a decoder of type {text.model_type} cannot be upcycled, only qwen3"
+            f"model.decoder.num_experts: only a decoder of type qwen3 can be upcycled, got {text.model_type}"
         )
     if decoder.expert_ffn_size not in (0, text.intermediate_size):
         raise ConfigurationError(

@@ -115,7 +115,7 @@ def test_the_pointer_names_the_newest_undamaged_checkpoint(store, caplog):
     assert len(store.read_json("resume/work.json")["checkpoints"]) == 2
     damage(store, saved[2].trainer["state.json"])
     assert newest_checkpoint(store, "work") == saved[1]
-    assert "trying the one before" in caplog.text
+    assert "trying the previous one" in caplog.text
     damage(store, saved[1].trainer["state.json"])
     with pytest.raises(CheckpointError, match="to start from the beginning"):
         newest_checkpoint(store, "work")

@@ -221,9 +221,9 @@ def test_an_unknown_task_or_split_is_refused(generator, benchmarks):
         ("vqa_questions.json", "{", "not in the format"),
         ("vqa_annotations.json", '{"annotations": []}', "lacks"),
         ("vqa_questions.json", '{"questions": 3}', "not in the format"),
-        ("vqa_questions.json", '{"questions": []}', "hold no items"),
+        ("vqa_questions.json", '{"questions": []}', "contain no items"),
         ("text.jsonl", '{"id": 1}', "lacks 'prompt'"),
-        ("captions.json", '{"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": []}', "hold no items"),
+        ("captions.json", '{"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": []}', "contain no items"),
     ],
 )
 def test_damaged_files_are_named(generator, tmp_path, file, content, message):

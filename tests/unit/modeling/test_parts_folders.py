@@ -38,7 +38,7 @@ def refuse(root, pattern, **parts):
 
 
 def test_folders_without_a_model_are_refused(root, tmp_path):
-    refuse(root, "vision: .*nowhere has no config.json nor open_clip_config.json: give the folder", vision=tmp_path / "nowhere")
+    refuse(root, "vision: .*nowhere has no config.json or open_clip_config.json: use the folder", vision=tmp_path / "nowhere")
     refuse(root, "decoder: .* has no config.json of a model", decoder=tmp_path)
     (tmp_path / "config.json").write_text("{}")
     refuse(root, "decoder: .* has no model.safetensors: download the weights", decoder=tmp_path)
@@ -80,7 +80,7 @@ def test_files_cut_short_are_named(root, copy):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"version https://git-lfs.github.com/spec/v1\n", b""):
         path.write_bytes(content)
-        refuse(root, "decoder: .*model.safetensors is no whole safetensors file; download it again", decoder=path.parent)
+        refuse(root, "decoder: .*model.safetensors is not a complete safetensors file: download it again", decoder=path.parent)
 
 
 def test_weights_that_are_missing_or_of_another_shape_are_refused(root, copy):
@@ -88,7 +88,7 @@ def test_weights_that_are_missing_or_of_another_shape_are_refused(root, copy):
     weights = load_file(path)
     name = "model.layers.1.mlp.up_proj.weight"
     save_file({**weights, name: weights[name][:7].contiguous()}, path, {"format": "pt"})
-    refuse(root, "decoder: .* has weights of other shapes than its config.json says", decoder=path.parent)
+    refuse(root, "decoder: .* has weights whose shapes do not match its config.json", decoder=path.parent)
     del weights[name]
     save_file(weights, path, {"format": "pt"})
     refuse(root, rf"lacks 1 weights of its configuration \({name}\): download it again", decoder=path.parent)
@@ -110,7 +110,7 @@ def test_code_that_comes_with_a_folder_is_not_run(root, copy):
     fields |= {"model_type": "stranger", "auto_map": {"AutoConfig": "stranger.Config"}}
     (folder / "config.json").write_text(json.dumps(fields))
     (folder / "stranger.py").write_text("raise SystemExit('run')\n")
-    refuse(root, "decoder: .* brings its own code, which is not run", decoder=folder)
+    refuse(root, "decoder: .* is a model with custom code, which is not run", decoder=folder)
 
 
 def test_mean_and_deviation_come_from_the_folder(tmp_path):

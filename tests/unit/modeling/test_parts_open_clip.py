@@ -134,7 +134,7 @@ def test_towers_of_another_kind_are_refused(tmp_path):
     refused("image_size=32 in .*37 positions", image_size=32)
     refused("image_size=.24, 48.*only square", image_size=[24, 48])
     refused("head_width=7 .* does not divide the width of the weights, 48", head_width=7)
-    refused("act_kwargs=.*no activation", act_kwargs={"beta": 2})
+    refused("act_kwargs=.*cannot be converted", act_kwargs={"beta": 2})
 
 
 def test_a_tower_with_weights_missing_is_refused(tmp_path):

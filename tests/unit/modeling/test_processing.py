@@ -72,7 +72,7 @@ def test_texts_are_padded_on_the_left(processor):
 
 
 def test_places_and_images_must_agree(processor):
-    with pytest.raises(ValueError, match=r"2 places for images \(<image>\), but there are 1 images"):
+    with pytest.raises(ValueError, match=r"2 image tokens \(<image>\), but got 1 images"):
         processor(text="<image><image>", images=_image())
     with pytest.raises(ValueError, match="text, images or both"):
         processor()

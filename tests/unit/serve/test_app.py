@@ -162,7 +162,7 @@ def test_the_page_asks_no_other_host():
     [
         ("http://example.com/x.png", "remote_image", "not fetched"),
         ("https://example.com/x.png", "remote_image", "not fetched"),
-        ("file:///etc/passwd", "invalid_image_url", "data: address"),
+        ("file:///etc/passwd", "invalid_image_url", "data: URL"),
         ("data:image/png,abc", "invalid_image_url", "base64"),
         ("data:image/png;base64,@@@", "invalid_image", "damaged"),
         ("data:image/png;base64,aGVsbG8=", "invalid_image", "not an image"),

@@ -65,8 +65,8 @@ def test_a_server_that_takes_its_time_is_given_up():
 @pytest.mark.parametrize(
     ("status", "body", "error", "message"),
     [
-        (200, b"<html>", ConfigurationError, "another server"),
-        (200, b"{}", ConfigurationError, "no server of chat completions"),
+        (200, b"<html>", ConfigurationError, "another kind of server"),
+        (200, b"{}", ConfigurationError, "not a chat completions server"),
         (404, b"not here", ConfigurationError, "replied 404: not here"),
         (503, b"later", NetworkError, "replied 503: later"),
     ],

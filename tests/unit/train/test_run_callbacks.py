@@ -60,7 +60,7 @@ def test_a_callback_is_told_of_a_step_before_the_run_stops(alone, mixture, tmp_p
     notes = []
     run = build(mixture, tmp_path, notes)
     (preemption,) = (callback for callback in run.loop.callbacks if isinstance(callback, Preemption))
-    preemption.asked = signal.SIGTERM
+    preemption.signal = signal.SIGTERM
     with pytest.raises(Preempted):
         run.go()
     assert notes == [("start", 0), ("step", 1), ("end", 1)]

@@ -75,7 +75,7 @@ def test_a_row_a_step_and_the_same_again_after_a_resume(alone, mixture, tmp_path
     store = mixture[0]
     config, key = small_run("mm1_tiny_moe", "train.steps=6", "train.checkpoint_every=2"), f"{tmp_path.name}-metrics"
     first = build(config, mixture, tmp_path / "one", key)
-    first.loop.callbacks[-1].asked = signal.SIGTERM
+    first.loop.callbacks[-1].signal = signal.SIGTERM
     with pytest.raises(Preempted):
         first.go()
     assert [row["step"] for row in rows_of(kept.rows(store, key))] == [1]
@@ -134,7 +134,7 @@ def test_a_store_that_is_away_costs_no_row(tmp_path, devices, monkeypatch, caplo
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", away)
         do_steps(metrics, progress, 3)
-    assert "rows up to step 2 wait" in caplog.text
+    assert "cannot store the rows up to step 2" in caplog.text
     do_steps(metrics, progress, 1)
     assert [row["step"] for row in rows_of(kept.rows(store, "key"))] == [1, 2, 3, 4]
 
@@ -147,13 +147,13 @@ def test_mfu_is_of_the_work_that_was_done(devices):
 def test_a_model_is_counted_where_the_devices_peak_is_known(monkeypatch, caplog):
     config = tiny_config(moe=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Devices.here(config, number=4) is None
+    assert Devices.current(config, number=4) is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
-    assert Devices.here(config, number=4) == Devices(number=4, peak=989e12, flops=count_flops(config))
+    assert Devices.current(config, number=4) == Devices(number=4, peak=989e12, flops=count_flops(config))
     config.text_config.num_attention_heads = 3  # no multiple of the key-value heads: a decoder that does not run like this
-    assert Devices.here(config, number=4) is None
-    assert "no MFU: the model's arithmetic cannot be counted" in caplog.text
+    assert Devices.current(config, number=4) is None
+    assert "no MFU: cannot count the model's FLOPs" in caplog.text
 
 
 def test_pairs_of_a_step_are_those_of_its_documents(alone, mixture, tmp_path):
@@ -218,7 +218,7 @@ def test_a_profile_ends_with_the_run(tmp_path, caplog, first, last, found):
 
 def test_a_profile_of_steps_that_are_over_is_told_of(tmp_path, caplog):
     Profiler((2, 3), tmp_path, LocalStore(tmp_path / "store"), "key").on_start(Progress(9, step=3))
-    assert "no profile: steps 2-3 are done already" in caplog.text
+    assert "no profile: steps 2-3 are already done" in caplog.text
 
 
 @pytest.mark.parametrize("steps", ["3-2", "0-4", "ten"])

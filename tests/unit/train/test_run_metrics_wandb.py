@@ -90,7 +90,7 @@ def test_an_offline_run_has_all_rows_and_touches_nothing_else(tmp_path, monkeypa
         run.do_steps(5)
         run.end()
     assert f"run {run_id('work')}, files in {tmp_path}/wandb" in caplog.text
-    assert "has not all" not in caplog.text
+    assert "is missing rows" not in caplog.text
     files = kept.take(run.store, "work", tmp_path / "rows.jsonl")
     ((name, ref),) = files.items()
     assert name.startswith("wandb/offline-run-") and name.endswith(f"-{run_id('work')}.wandb")
@@ -141,7 +141,7 @@ def test_a_wandb_that_does_not_start_is_one_warning(tmp_path, stand_in, caplog):
         run.look()
     run.end()
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "it ended by itself: OSError: no wandb today" in record.getMessage()
+    assert "its process exited early: OSError: no wandb today" in record.getMessage()
 
 
 def test_a_wandb_that_hangs_is_ended(tmp_path, stand_in, caplog, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_wandb_that_hangs_is_ended(tmp_path, stand_in, caplog, monkeypatch):
     run = Beside(tmp_path)
     run.do_steps(2)
     run.end()
-    assert "it did not end within" in caplog.text
+    assert "did not exit within" in caplog.text
 
 
 def test_of_a_quick_run_some_rows_are_handed_on_and_the_last(tmp_path):

@@ -74,7 +74,7 @@ def test_a_run_in_tokens_ends_with_its_tokens_or_its_steps():
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 16))
 def test_a_layout_keeps_the_global_batch_and_the_limit(global_batch, max_micro_batch, world_size):
     if global_batch % world_size:
-        with pytest.raises(ConfigurationError, match=f"spread over {world_size} processes"):
+        with pytest.raises(ConfigurationError, match=f"split over {world_size} processes"):
             plan_batch(global_batch, max_micro_batch, world_size)
         return
     batch_plan = plan_batch(global_batch, max_micro_batch, world_size)

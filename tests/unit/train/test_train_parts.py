@@ -39,7 +39,7 @@ def test_sections_are_kept_for_fresh_parts_only(recipe, stage, vision, fresh):
 
 
 def test_parts_without_origin_and_overrides_without_effect_are_refused():
-    with pytest.raises(ConfigurationError, match="give a checkpoint of the stage before as init"):
+    with pytest.raises(ConfigurationError, match="set init to a checkpoint of the previous stage"):
         settle_parts(registry.get("mm1_tiny_sft"), "", "", "")
     with pytest.raises(ConfigurationError, match="the connector comes from init, so it has no effect"):
         settle_parts(registry.get("mm1_tiny"), "pretrain", "", "", ["model.connector.depth=2"])
@@ -49,7 +49,7 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused():
         settle_parts(moe, "text", "", "", [*expert_fields, "model.decoder.ffn_size=8"])
     with pytest.raises(ConfigurationError, match=r"num_experts=8: the decoder comes from init"):
         settle_parts(registry.get("mm1_tiny"), "text", "", "", ["model.decoder.num_experts=8"])
-    with pytest.raises(ConfigurationError, match="goes into the text stage"):
+    with pytest.raises(ConfigurationError, match="only the text stage"):
         settle_parts(registry.get("mm1_tiny"), "", "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):
         check_against_mixture({"image_tokens": 16}, 4, True)
@@ -62,7 +62,7 @@ def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
     check_sequence(SequenceConfig(length=mix.sequence_length, **made), sequence_of(mix))
     for field in ("length", *made):
         wanted = SequenceConfig(**{"length": mix.sequence_length, **made, field: 4096})
-        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4096: make the mixture with"):
+        with pytest.raises(ConfigurationError, match=rf"sequence\.{field}=4096: build the mixture with"):
             check_sequence(wanted, sequence_of(mix))
 
 
@@ -158,5 +158,5 @@ def test_patches_that_do_not_fit_the_image_are_refused(mixture, tmp_path):
 def test_a_connector_whose_heads_do_not_fit_is_one_clear_error(mixture, tmp_path):
     store, _, mix = mixture
     config = small_run("mm1_tiny", "model.connector.type=attention_pool", "model.connector.num_heads=7")
-    with pytest.raises(ConfigurationError, match="the model cannot be built"):
+    with pytest.raises(ConfigurationError, match="cannot build the model"):
         build_model(config, mix, store, tmp_path)

@@ -95,7 +95,7 @@ def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, rec
     config = small_run(recipe, "train.steps=6")
     whole = build(config, mixture, tmp_path, "whole").go()
     first = build(config, mixture, tmp_path, "cut")
-    first.loop.callbacks[-1].asked = signal.SIGTERM
+    first.loop.callbacks[-1].signal = signal.SIGTERM
     with pytest.raises(Preempted, match="after step 1 of 6"):
         first.go()
     second = build(config, mixture, tmp_path, "cut")
@@ -118,7 +118,7 @@ def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
     config = small_run("mm1_tiny", "train.steps=4", "optim.name=adamw", *overrides)
     whole = build(config, mixture, tmp_path, "whole").go()
     first = build(config, mixture, tmp_path, "cut")
-    first.loop.callbacks[-1].asked = signal.SIGTERM
+    first.loop.callbacks[-1].signal = signal.SIGTERM
     with pytest.raises(Preempted):
         first.go()
     assert build(config, mixture, tmp_path, "cut").go().manifest == whole.manifest
@@ -146,7 +146,7 @@ def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
     shared = ("optim.name=adamw", "train.zero_stage=1", "train.expert_parallel=2")
     with pytest.raises(ConfigurationError, match="expert_parallel=2 does not divide the 1 processes"):
         build(small_run("mm1_tiny_moe", *shared), mixture, tmp_path)
-    for num_experts, says in ((0, "the model has no experts: leave it at 1"), (3, "does not divide the 3 experts")):
+    for num_experts, says in ((0, "the model has no experts: set it to 1"), (3, "does not divide the 3 experts")):
         with pytest.raises(ConfigurationError, match=says):
             check_experts(2, num_experts)
 
@@ -166,7 +166,7 @@ def test_float32_masters_outlive_a_change_of_stage(alone, mixture, tmp_path, bef
     """At stage 0 the masters are the model's weights, above they lie beside it; nothing may be rounded on the way."""
     shape = ("optim.name=adamw", "train.steps=3", "train.dtype=bfloat16", "train.micro_batch=4")
     first = build(small_run("mm1_tiny", *shape, f"train.zero_stage={before}"), mixture, tmp_path, "moved")
-    first.loop.callbacks[-1].asked = signal.SIGTERM
+    first.loop.callbacks[-1].signal = signal.SIGTERM
     with pytest.raises(Preempted):
         first.go()
     second = build(small_run("mm1_tiny", *shape, f"train.zero_stage={after}"), mixture, tmp_path, "moved")
@@ -205,7 +205,7 @@ class StopAfter(Callback):
 
     def on_step(self, progress, result, rate_factor):
         if progress.step == self.step:
-            self.preemption.asked = signal.SIGTERM
+            self.preemption.signal = signal.SIGTERM
 
 
 def test_one_damaged_byte_costs_the_steps_after_the_checkpoint_before(alone, mixture, tmp_path, caplog):
@@ -228,10 +228,10 @@ def test_one_damaged_byte_costs_the_steps_after_the_checkpoint_before(alone, mix
 
     damage(saved[0])
     second = build(config, mixture, tmp_path, "cut")
-    assert "trying the one before" in caplog.text
+    assert "trying the previous one" in caplog.text
     assert second.progress.step == 4
     damage(saved[1])
-    with pytest.raises(CheckpointError, match="none of the last checkpoints is whole") as refused:
+    with pytest.raises(CheckpointError, match="all of the last checkpoints are damaged") as refused:
         build(config, mixture, tmp_path, "cut")
     assert refused.value.outcome is Outcome.CHECKPOINT
     assert second.go().manifest == whole.manifest
@@ -282,7 +282,7 @@ def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, 
     poison(monkeypatch, 4)
     job = job_of(config, store, data, tmp_path / "job", key=f"{tmp_path.name}-once")
     result = train_through(build_run(job, 0, 1))
-    assert "going back to the last checkpoint, and leaving out global batch 4" in caplog.text
+    assert "resuming from the last checkpoint and skipping global batch 4" in caplog.text
     checkpoint = load(result.manifest, Checkpoint)
     assert (checkpoint.step, checkpoint.skipped, result.resumed_from) == (7, (4,), 4)
     whole = build(small_run("mm1_tiny", "train.steps=8"), mixture, tmp_path, "whole")
@@ -297,7 +297,7 @@ def test_a_run_that_diverges_again_stops(alone, mixture, tmp_path, monkeypatch):
     store, data, _ = mixture
     poison(monkeypatch, 1, 3)
     job = job_of(small_run("mm1_tiny"), store, data, tmp_path / "job", key=f"{tmp_path.name}-twice")
-    with pytest.raises(DivergedError, match="had diverged before, and going back did not help"):
+    with pytest.raises(DivergedError, match="had diverged before, and skipping a batch did not help"):
         train_through(build_run(job, 0, 1))
 
 

@@ -150,7 +150,7 @@ def test_images_that_are_no_whole_number_of_patches_are_refused(mixture, tmp_pat
     tower = CLIPVisionModel(CLIPVisionConfig(**{**TOWER, "patch_size": patch_size, "image_size": 4 * patch_size}))
     tower.save_pretrained(tmp_path / "clip")
     with pytest.raises(
-        ConfigurationError, match=rf"patches of {patch_size} pixels: make the mixture with image_size={4 * patch_size}"
+        ConfigurationError, match=rf"patches of {patch_size} pixels: build the mixture with image_size={4 * patch_size}"
     ):
         build(mixture, tmp_path, None, "mm1_tiny", vision=str(tmp_path / "clip"))
 
@@ -171,6 +171,6 @@ def test_a_damaged_folder_is_a_configuration_error(mixture, folders, imported, t
     for path in (folders / "clip").iterdir():
         (tmp_path / "clip" / path.name).write_bytes(path.read_bytes()[:1000])
     with pytest.raises(
-        ConfigurationError, match=r"the model cannot be built: vision: .* no whole safetensors file; download it"
+        ConfigurationError, match=r"cannot build the model: vision: .* not a complete safetensors file: download it"
     ):
         build(mixture, tmp_path, imported, "mm1_tiny", vision=str(tmp_path / "clip"))

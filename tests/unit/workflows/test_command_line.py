@@ -138,7 +138,7 @@ def test_schedules_of_a_values_file_are_checked(tmp_path: Path, capsys: pytest.C
         "schedules.retrain.timezone: unknown time zone",
         "parameter items: expected an integer, got 'many'",
         "schedules.other.template: no template 'mm1-ful'; did you mean 'mm1-full'",
-        "schedules.third.arguments: task pretrain: recipe 'mm1_tny'",
+        "schedules.third.arguments: task pretrain: unknown recipe 'mm1_tny'",
         "1 values file: 5 errors",
     ):
         assert words in output

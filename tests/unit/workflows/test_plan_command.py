@@ -96,16 +96,16 @@ def test_a_given_mfu_is_reached_where_the_network_hides():
 
 def test_what_does_not_fit_is_refused_with_what_would_help():
     config = resolve(registry.get("mm1_30b"), ["train.offload=none"])
-    with pytest.raises(ConfigurationError, match=r"nothing fits 2 h100 with 71 GiB.* still needs 264\. 16 GPUs are enough"):
+    with pytest.raises(ConfigurationError, match=r"no layout fits 2 h100 with 71 GiB.* still needs 264 GiB\. Use 16 GPUs"):
         propose(config, Machine(2), ["offload"])
-    with pytest.raises(ConfigurationError, match="whole weights on its GPU until ZeRO spreads them"):
+    with pytest.raises(ConfigurationError, match="whole weights on its GPU until ZeRO partitions them"):
         propose(config, Machine(64, "a100-40"), ["offload"])
-    with pytest.raises(ConfigurationError, match=r"train\.global_batch=512 sequences cannot be spread over 3 processes"):
+    with pytest.raises(ConfigurationError, match=r"train\.global_batch=512 sequences cannot be split over 3 processes"):
         propose(config, Machine(3))
     pooled = resolve(config, ["model.connector.type=attention_pool", "model.connector.num_heads=7"])
     with pytest.raises(ConfigurationError, match=r"num_heads=7 does not divide model\.decoder\.hidden_size=6144"):
         propose(pooled, Machine(64))
-    with pytest.raises(ConfigurationError, match="gpu 'b1' is not known: take a100-40"):
+    with pytest.raises(ConfigurationError, match="unknown gpu 'b1': expected one of a100-40"):
         Machine(8, "b1")
 
 
@@ -121,7 +121,7 @@ def test_it_exits_80_when_nothing_fits(capsys):
     assert cli.main(["plan", "--recipe", "mm1_30b", "--gpus", "1", "--gpu", "a100-40"]) == 80
     shown = capsys.readouterr()
     assert "does not fit" in shown.out
-    assert "nothing fits 1 a100-40" in shown.err
+    assert "no layout fits 1 a100-40" in shown.err
     assert cli.main(["plan", "--recipe", "mm1_sft"]) == 80
     assert "--model mm1_3b" in capsys.readouterr().err
 

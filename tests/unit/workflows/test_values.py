@@ -32,7 +32,7 @@ WRONG = [
     ("overrides='train.steps=2", "overrides"),
     ("tasks=captionz", "did you mean 'captions'"),
     ("tasks=vqa@x", "expected numbers of demonstrations after @"),
-    ("tasks=vqa vqa", "names something twice"),
+    ("tasks=vqa vqa", "expected different values, got vqa vqa"),
     ("shots=zero", "expected numbers separated by spaces"),
     ("split=tets", "did you mean 'test'"),
     ("weights=captoins=1", "weights: unknown source 'captoins'; did you mean 'captions'?"),
@@ -45,18 +45,18 @@ WRONG = [
     ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
     ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
     ("sequence_length=5", "parameter sequence_length: expected at least 8, got '5'"),
-    ("processes=3", "train.global_batch=16 sequences cannot be spread over 3 processes: start 1, 2, 4, 8, 16 of them"),
-    ("nodes=3", "train.global_batch=16 sequences cannot be spread over"),
+    ("processes=3", "train.global_batch=16 sequences cannot be split over 3 processes: start 1, 2, 4, 8, 16 of them"),
+    ("nodes=3", "train.global_batch=16 sequences cannot be split over"),
     ("overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=3", "does not divide the"),
-    ("text_overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=2", "the model has no experts: leave it at 1"),
+    ("text_overrides=optim.name=adamw train.zero_stage=2 train.expert_parallel=2", "the model has no experts: set it to 1"),
     ("image_tokens=5", "data: image_tokens: expected a square number such as 64 or 144, got 5"),
     ("text_overrides=model.decoder.num_kv_heads=2", "num_kv_heads=2 does not divide num_heads=3"),
-    ("text_overrides='train.frozen=[\"(\"]'", "train.frozen: '(' is no regular expression"),
+    ("text_overrides='train.frozen=[\"(\"]'", "train.frozen: '(' is not a regular expression"),
     (
         "text_overrides=model.connector.type=attention_pool model.connector.num_heads=7",
         "does not divide model.decoder.hidden_size=96",
     ),
-    ("overrides=optim.lr=NaN", "optim.lr: expected law, or a number from 0 to 1e+30, got nan"),
+    ("overrides=optim.lr=NaN", "optim.lr: expected law or a number from 0 to 1e+30, got nan"),
     ("overrides=train.seed=5", "override train.seed has no effect: set the input seed"),
     ("overrides=model={}", "override model={}: the decoder comes from init, so it has no effect"),
     ("overrides=train={}", "train.steps: is required"),
@@ -183,7 +183,7 @@ def test_processes_that_divide_the_batch_pass(layout: list[str], capsys: pytest.
 
 def test_the_ranks_of_a_node_are_the_gpus_of_its_pool(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.hera(["submit", PRETRAIN, "-p", "nodes=4", "--dry-run=client"]) == 80
-    assert "cannot be spread over 32 processes" in said(capsys)
+    assert "cannot be split over 32 processes" in said(capsys)
 
 
 def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_and_no_processes(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_decoder_that_is_published_without_training_takes_images_of_any_size_a
     with pytest.raises(ConfigurationError) as caught:
         check_values(workflow, values, on_cluster=False)
     assert "task text-base: data: images of 378 pixels cannot be divided" in str(caught.value)
-    assert "task text-base: train.global_batch=16 sequences cannot be spread over 32 processes" in str(caught.value)
+    assert "task text-base: train.global_batch=16 sequences cannot be split over 32 processes" in str(caught.value)
 
 
 def mounted(path: str, *, claim: bool) -> Document:
@@ -304,7 +304,7 @@ def test_one_complaint_about_several_tasks_is_said_once(capsys: pytest.CaptureFi
 def test_what_follows_from_a_complaint_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["submit", "mm1:full", "-p", "tasks=captionz", "--dry-run=client"]) == 80
     text = said(capsys)
-    assert "task evaluate-base: task 'captionz' is not known" in text and "gate" not in text
+    assert "task evaluate-base: unknown task 'captionz'" in text and "gate" not in text
 
 
 def test_what_is_wrong_in_one_stage_is_not_said_of_the_next() -> None:

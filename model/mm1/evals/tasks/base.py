@@ -1,4 +1,4 @@
-"""What a task is: which files hold it, how it is asked, how answers are judged. A task is data; the harness does the work."""
+"""Definition of a task: its files, its prompts and its metrics. A task is data; the harness evaluates it."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ class Task:
     """A benchmark task."""
 
     name: str
-    """Name of its files: <name>_questions.json, <name>.json or <name>.jsonl; demonstrations lie in <name>_demo…"""
+    """Name of its files: <name>_questions.json, <name>.json or <name>.jsonl; demonstrations are in <name>_demo…"""
     summary: str
-    """One line for people."""
+    """One-line description."""
     form: Form
-    """Template that asks it."""
+    """Template of its prompts."""
     read: Reader
     """Reads its files."""
     metrics: dict[str, Metric]
-    """Metrics by the name under which they are reported, the headline first. An item that names its choices is answered by
-    the likeliest one; its `accuracy` is then that of choosing."""
+    """Metrics by their names in reports, the headline first. For an item with choices, the likeliest choice is the answer;
+    `accuracy` is then the accuracy of the choice."""
     max_new_tokens: int
-    """Limit of an answer in tokens."""
+    """Maximum length of an answer in tokens."""
     stop: tuple[str, ...] = ("\n",)
-    """Strings that end an answer in the plain style, besides what follows it in the template."""
+    """Strings that end an answer in the plain style, besides the end of the template."""
     style: Style | None = None
-    """Style that it is always asked in; None = the evaluation's."""
+    """Fixed prompt style; None = the evaluation's."""
     shots: tuple[int, ...] | None = None
-    """Its numbers of demonstrations; None = the evaluation's."""
+    """Fixed numbers of demonstrations; None = the evaluation's."""
     control_shots: tuple[int, ...] | None = None
-    """Shots at which the image-shuffled control is asked too; None = all."""
+    """Numbers of shots for the image-shuffled control; None = all."""
     right_from: float = 0.5
-    """Value of the headline metric from which an answer is shown as right."""
+    """Minimum value of the headline metric for an answer that is displayed as correct."""
 
     @property
     def headline(self) -> str:
-        """Name of the metric that a table shows first."""
+        """Name of the first metric in a table."""
         return next(iter(self.metrics))
 
     def items(self, folder: BenchmarkFolder) -> list[Item]:
-        """The items to ask."""
+        """Read the items to evaluate."""
         return self.read(folder, self.name, self.name)
 
     def demonstrations(self, folder: BenchmarkFolder) -> list[Item]:
-        """The items to show as demonstrations."""
+        """Read the items to use as demonstrations."""
         return self.read(folder, self.name, f"{self.name}_demo")

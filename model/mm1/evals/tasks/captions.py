@@ -1,4 +1,4 @@
-"""Captioning, in COCO's caption format: CIDEr-D, and F1 of the content words."""
+"""Captioning, in COCO's caption format, with CIDEr-D and F1 of the content words."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ captions = Task(
 captions_heldout = replace(
     captions,
     name="captions_heldout",
-    summary="describe an image with a combination of attributes that training never showed",
+    summary="describe an image with a combination of attributes that is not in the training data",
     control_shots=(),
 )

@@ -1,4 +1,4 @@
-"""Instructions in the chat style, with an image, judged by exact match after normalisation: what SFT teaches."""
+"""Instructions in the chat style, with an image, as in SFT; scored by exact match after normalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about images, in VQAv2's format. Any pair of files in this format is a task of this kind (`registry`)."""
+"""Questions about images, in VQAv2's format. Any pair of files in this format is such a task (`registry`)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ vqa = Task(
 vqa_heldout = replace(
     vqa,
     name="vqa_heldout",
-    summary="questions about combinations of attributes that training never showed",
+    summary="answer questions about combinations of attributes that are not in the training data",
     control_shots=(),
 )
 
 vague = replace(
     vqa,
     name="vague",
-    summary="an underspecified question: only the demonstrations tell what is meant",
+    summary="answer an underspecified question, whose meaning only the demonstrations show",
     control_shots=(4,),
 )
 
 novel = replace(
     vqa,
     name="novel",
-    summary="an invented word that only the demonstrations explain; the likelier of two names counts",
+    summary="name an object by an invented word that only the demonstrations explain; the likelier of two names is the answer",
     shots=(8,),
     control_shots=(8,),
 )

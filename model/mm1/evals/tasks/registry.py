@@ -1,4 +1,4 @@
-"""From a name to a task: the known ones, and any further file pair of a benchmark folder."""
+"""Tasks by name: the built-in ones, and any other pair of files in a benchmark folder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(name: str, folder: BenchmarkFolder) -> Task:
-    """The task of a name, with its own shots where the name carries some (``novel@4,8``).
+    """Find a task by name, with the shots in the name if there are any (``novel@4,8``).
 
     Raises:
-        ConfigurationError: no such task is known and the folder has no files of that name, or the shots are no numbers.
+        ConfigurationError: the task is unknown and the folder has no files of that name, or the shots are not numbers.
     """
     base, shots = parse_name(name)
     task = TASKS.get(base) or _from_files(base, folder)
@@ -31,22 +31,22 @@ def find_task(name: str, folder: BenchmarkFolder) -> Task:
 
 
 def known_task(name: str) -> Task:
-    """The task of a name among those that this package knows.
+    """Find a built-in task by name.
 
     Raises:
-        ConfigurationError: it is none of them, or the shots are no numbers.
+        ConfigurationError: the task is unknown, or the shots are not numbers.
     """
     base, _ = parse_name(name)
     if base not in TASKS:
-        raise ConfigurationError(f"task {base!r} is not known; {suggest(base, list(TASKS))}")
+        raise ConfigurationError(f"unknown task {base!r}; {suggest(base, list(TASKS))}")
     return TASKS[base]
 
 
 def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """``novel@4,8`` as name and shots; None without shots.
+    """Split ``novel@4,8`` into name and shots; the shots are None if the name has none.
 
     Raises:
-        ConfigurationError: the shots are no numbers.
+        ConfigurationError: the shots are not numbers.
     """
     base, separator, shots = name.partition("@")
     if not separator:
@@ -60,10 +60,10 @@ def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """Numbers of demonstrations, separated by spaces.
+    """Parse numbers of demonstrations, separated by spaces.
 
     Raises:
-        ConfigurationError: something else.
+        ConfigurationError: the text is something else.
     """
     try:
         return tuple(map(parse_integer, text.split()))
@@ -74,24 +74,24 @@ def parse_shots(text: str) -> tuple[int, ...]:
 
 
 def shots_of(name: str, shots: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """The name of a task without its shots, and the shots at which an evaluation asks it.
+    """Return the name of a task without its shots, and the shots at which an evaluation runs it.
 
     Args:
         name: such as ``vqa`` or ``vqa@0,4``.
-        shots: the evaluation's, for tasks that do not fix their own.
+        shots: the evaluation's shots, for tasks without fixed ones.
     """
     base, own = parse_name(name)
     fixed = TASKS[base].shots if base in TASKS else None
     return base, next(numbers for numbers in (own, fixed, shots) if numbers is not None)
 
 
-def asked(tasks: str, shots: str, controls: bool) -> set[str]:
-    """What an evaluation asks: ``task/shots``, and ``task/shots/shuffled`` for an image-shuffled control.
+def planned_scores(tasks: str, shots: str, controls: bool) -> set[str]:
+    """List the scores of an evaluation: ``task/shots``, and ``task/shots/shuffled`` for an image-shuffled control.
 
     Args:
         tasks: names of tasks, separated by spaces.
         shots: numbers of demonstrations, separated by spaces.
-        controls: whether controls are asked too.
+        controls: whether the evaluation includes controls.
     """
     scores = set()
     for name in tasks.split():
@@ -104,15 +104,15 @@ def asked(tasks: str, shots: str, controls: bool) -> set[str]:
 
 
 def metrics_of(name: str) -> list[str]:
-    """Metrics of a task; of one that a benchmark folder may have, those that files of any form give."""
+    """List the metrics of a task; for a task of a benchmark folder, those of all file formats."""
     return [*TASKS[name].metrics] if name in TASKS else sorted({*vqa.metrics, *captions.metrics, *text.metrics})
 
 
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:
     if name in folder.tasks:
-        for suffix, like in (("_questions.json", vqa), (".json", captions), (".jsonl", text)):
+        for suffix, base in (("_questions.json", vqa), (".json", captions), (".jsonl", text)):
             if folder.has(name + suffix):
-                return replace(like, name=name, summary=f"{name}, asked like {like.name}", control_shots=None)
+                return replace(base, name=name, summary=f"{name}, evaluated like {base.name}", control_shots=None)
     known = sorted({*TASKS, *folder.tasks})
     raise ConfigurationError(
         f"task {name!r}: neither a known task nor files {name}_questions.json and {name}_annotations.json in {folder.folder}; "

@@ -1,4 +1,4 @@
-"""Text-only skills, from a jsonl file: how much of the language model is left after multimodal training."""
+"""Text-only tasks from a JSONL file, which measure the language model after multimodal training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mm1.evals.tasks.base import Task
 
 text = Task(
     name="text",
-    summary="continue a text without images; the likeliest choice counts where an item has choices",
+    summary="continue a text without images; for an item with choices, the likeliest choice is the answer",
     form="text",
     read=BenchmarkFolder.read_text,
     metrics={"accuracy": first_words_accuracy},

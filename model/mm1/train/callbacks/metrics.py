@@ -1,4 +1,4 @@
-"""Figures of each step, measured ones among them: one JSON line a step in ``metrics.jsonl`` of the job's folder.
+"""Metrics of each step, including measurements: one JSON line per step in ``metrics.jsonl`` of the job's folder.
 
 ::
 
@@ -6,9 +6,9 @@
      "tokens": 2031, "images": 96, "padding": 0.008, "tokens_per_s": 9671.0, "mfu": 0.31, "memory_bytes": 812345344,
      "skipped": 0, "router/load_max": 1.2, ...}
 
-Rank 0 writes them. Each line goes to the system at once, so none is lost with the process; at each checkpoint the new lines go
-to the store, too (:mod:`mm1.train.run_files`), and a resumed run goes on from those up to its checkpoint. What repeats is
-in the history as well; this file has the times.
+Rank 0 writes them. The file is line-buffered, so no line is lost with the process. At each checkpoint the new lines also go to
+the store (:mod:`mm1.train.run_files`), and a resumed run continues those up to its checkpoint. The history has the reproducible
+figures too; only this file has times.
 """
 
 from __future__ import annotations
@@ -41,53 +41,53 @@ FILE_NAME = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class Devices:
-    """What a step's arithmetic is set against."""
+    """Devices that a step runs on, for its MFU."""
 
     number: int
     """Devices of all processes."""
     peak: float
-    """FLOP/s of each at best, in bfloat16 whatever the run's type."""
+    """Peak FLOP/s of each in bfloat16, whatever the run's dtype."""
     flops: UnitFlops
-    """Of the model."""
+    """FLOPs of the model."""
 
     @classmethod
-    def here(cls, config: MM1Config, number: int) -> Devices | None:
-        """Devices like that of this process; None where its peak is not known, as for CPUs, or the model is not counted.
+    def current(cls, config: MM1Config, number: int) -> Devices | None:
+        """Describe devices like that of this process; None if its peak is unknown, as for CPUs, or the model is not countable.
 
         Args:
-            config: of the model that they train.
+            config: of the model to train.
             number: devices of all processes.
         """
         peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         try:
             return None if peak is None else cls(number, peak, count_flops(config))
         except Exception as error:  # noqa: BLE001 - any decoder from a folder can be trained, counted or not
-            log.warning("no MFU: the model's arithmetic cannot be counted: %s", error)
+            log.warning("no MFU: cannot count the model's FLOPs: %s", error)
             return None
 
     def mfu(self, result: StepResult, seconds: float) -> float:
-        """Share of the peak that a step's useful work took: documents and images as they are, no padding, nothing twice."""
+        """Compute the share of the peak that a step's useful work took: no padding, no recomputation."""
         work = Work(result.tokens, result.pairs, result.predicted_tokens, result.images)
         return utilisation(self.flops.step(work).total, seconds, self.number, self.peak)
 
 
 def peak_memory() -> int:
-    """Bytes that this process had at most: torch's on its GPU; without a GPU all that lies in memory."""
+    """Return the peak memory of this process in bytes: torch's on its GPU; without a GPU its resident memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Metrics(Callback):
-    """Makes the row of each step on rank 0, and writes it.
+    """Creates the row of each step on rank 0, and writes it.
 
     Args:
         folder: of the job.
-        store: where rows go at checkpoints.
+        store: store for the rows at checkpoints.
         key: name of the work.
         every: steps between two checkpoints.
         peak_lr: peak learning rate.
-        devices: what MFU is counted with; None where nothing is known of them.
+        devices: devices to compute MFU for; None if unknown.
     """
 
     def __init__(
@@ -97,25 +97,25 @@ class Metrics(Callback):
         self.store, self.key, self.every = store, key, every
         self.peak_lr, self.devices = peak_lr, devices
         self.row: dict[str, Any] = {}
-        """Of the last step."""
+        """Row of the last step."""
         self._file: TextIO | None = None
-        self._former = 0.0
+        self._previous = 0.0
         self._new: list[str] = []
 
     def on_start(self, progress: Progress) -> None:
-        """Take up the rows up to the checkpoint that the run goes on from."""
+        """Load the rows up to the checkpoint that the run resumes from."""
         lines = run_files.cut_rows(self.store, self.key, progress.step)
-        self.path.unlink(missing_ok=True)  # a new file: who reads the former one is not confused
+        self.path.unlink(missing_ok=True)  # a new inode: readers of the previous file do not see it shrink
         self._file = self.path.open("w", buffering=1)
         self._file.writelines(lines)
-        self._former = time.perf_counter()
+        self._previous = time.perf_counter()
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Write the row of a step."""
         assert self._file is not None, "on_start comes first"
         now = time.perf_counter()
-        self.row = self._row(progress, result, rate_factor, now - self._former)
-        self._former = now
+        self.row = self._row(progress, result, rate_factor, now - self._previous)
+        self._previous = now
         line = json.dumps(self.row) + "\n"
         self._file.write(line)
         self._new.append(line)
@@ -123,7 +123,7 @@ class Metrics(Callback):
             self._keep(progress.step)
 
     def on_end(self, progress: Progress) -> None:
-        """Keep the last rows."""
+        """Store the last rows."""
         if self._file is not None:
             self._file.close()
             self._keep(progress.step)
@@ -140,12 +140,12 @@ class Metrics(Callback):
         return row | {f"router/{name}": value for name, value in result.router.items()}
 
     def _keep(self, step: int) -> None:
-        """Keep the new rows; a store that is away for a while must not end a run for their sake."""
+        """Store the new rows; a store that is unreachable for a while must not end the run."""
         if not self._new:
             return
         try:
             run_files.put_rows(self.store, self.key, step, "".join(self._new))
         except (Mm1Error, OSError) as error:
-            log.warning("the rows up to step %d wait for the next checkpoint, the store does not take them: %s", step, error)
+            log.warning("cannot store the rows up to step %d, retrying at the next checkpoint: %s", step, error)
         else:
             self._new.clear()

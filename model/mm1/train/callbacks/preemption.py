@@ -1,4 +1,4 @@
-"""An orderly stop: the first SIGTERM or SIGINT lets the current step end, saves a checkpoint and ends with class 87."""
+"""Graceful stop: on the first SIGTERM or SIGINT, finish the current step, save a checkpoint and exit with code 87."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 
 class Preemption(Callback):
-    """Stops all ranks at the same step when one of them was asked to.
+    """Stops all ranks at the same step when one of them receives a signal.
 
     Args:
-        engine: tells the other ranks.
-        checkpoints: makes one of the current step.
+        engine: informs the other ranks.
+        checkpoints: saves a checkpoint of the current step.
     """
 
     def __init__(self, engine: Engine, checkpoints: Checkpoints) -> None:
         self.engine = engine
         self.checkpoints = checkpoints
-        self.asked = 0
-        """Number of the signal that asked, 0 for none."""
+        self.signal = 0
+        """Number of the signal received, 0 for none."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._receive)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        # A second signal is not left to its default effect: torchrun hands on each one that it gets, and a terminal's
-        # Ctrl-C reaches the whole group besides.
-        self.asked = number
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        # A second signal must not have its default effect: torchrun forwards each signal that it gets, and a terminal's
+        # Ctrl-C also reaches the whole process group.
+        self.signal = number
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Save and stop if any rank was asked to."""
-        (asked,) = self.engine.reduce([float(self.asked)])
-        if not asked or progress.done:
+        """Save and stop if any rank received a signal."""
+        (signals,) = self.engine.reduce([float(self.signal)])
+        if not signals or progress.done:
             return
         self.checkpoints.save(progress)
         self.checkpoints.wait()
-        self.engine.gather(None)  # nobody goes away before the manifest is there
+        self.engine.gather(None)  # no rank exits before the manifest is published
         raise Preempted(
             f"stopped after step {progress.step} of {progress.total_steps}, checkpoint saved; "
             "run the same command again to continue"

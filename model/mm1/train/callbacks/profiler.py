@@ -1,4 +1,4 @@
-"""A profile on request: a Chrome trace of some steps of rank 0, and its most expensive operators in the log."""
+"""The callback that profiles some steps of rank 0: a Chrome trace, and the most expensive operators in the log."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NUM_OPERATORS = 15
 
 
 class Profiler(Callback):
-    """Profiles some steps, as far as this process does them.
+    """Profiles some steps, as far as this process runs them.
 
     Args:
-        steps: the first, counted from 1, and the last, both included.
-        folder: of the job; gets the trace.
-        store: keeps it.
+        steps: first and last step, counted from 1, both included.
+        folder: of the job; the trace is written to it.
+        store: store for the trace.
         key: name of the work.
     """
 
@@ -42,33 +42,33 @@ class Profiler(Callback):
         self._started_after = 0
 
     def on_start(self, progress: Progress) -> None:
-        """Begin at once if the next step is one of them."""
+        """Start profiling if the next step is one of them."""
         self._begin(progress)
         if progress.step >= self.last:
-            log.warning("no profile: steps %d-%d are done already", self.first, self.last)
+            log.warning("no profile: steps %d-%d are already done", self.first, self.last)
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Begin before the first step, end after the last."""
+        """Start profiling before the first step, stop after the last."""
         if self._profile is not None and progress.step >= self.last:
             self.on_end(progress)
         elif self._profile is None:
             self._begin(progress)
 
     def on_end(self, progress: Progress) -> None:
-        """Write the trace of the steps that were done."""
+        """Write the trace of the profiled steps."""
         done, self._profile = self._profile, None
         if done is None:
             return
         done.stop()
         done.export_chrome_trace(str(self.path))
-        where = str(self.path)
+        location = str(self.path)
         try:
-            where = run_files.put_file(self.store, self.key, FILE_NAME, self.path)
+            location = run_files.put_file(self.store, self.key, FILE_NAME, self.path)
         except (Mm1Error, OSError) as error:
-            log.warning("the store does not take %s: %s", FILE_NAME, error)
+            log.warning("cannot store %s: %s", FILE_NAME, error)
         order = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = done.key_averages().table(sort_by=order, row_limit=NUM_OPERATORS, max_name_column_width=60)
-        log.info("profile of steps %d-%d: %s\n%s", self._started_after + 1, progress.step, where, table)
+        log.info("profile of steps %d-%d: %s\n%s", self._started_after + 1, progress.step, location, table)
 
     def _begin(self, progress: Progress) -> None:
         if not self.first <= progress.step + 1 <= self.last:

@@ -1,7 +1,7 @@
 """Live progress of a run, as JSON lines on rank 0's standard output, and the run's speed.
 
-A line is ``{"mm1": "progress", "step": 120, "steps": 400, "loss": 1.23, ...}``; the step wrapper reads them. Speeds in it
-are of the steps since the line before, the time that is left follows from all steps of this process.
+A line is ``{"mm1": "progress", "step": 120, "steps": 400, "loss": 1.23, ...}``; the step wrapper reads it. Speeds are means
+over the steps since the previous line; the remaining time is estimated from all steps of this process.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ class ProgressLines(Callback):
 
     Args:
         every_s: seconds between two lines.
-        metrics: makes the rows that lines are drawn from, on rank 0; other ranks have none and write nothing.
-        sink: where lines go; standard output by default.
+        metrics: source of the rows on rank 0; None on other ranks, which write nothing.
+        sink: stream for the lines; standard output by default.
     """
 
     def __init__(self, every_s: float, metrics: Metrics | None, sink: TextIO | None = None) -> None:
         self.every_s = every_s
         self.metrics = metrics
         self.sink = sink or sys.stdout
-        self.started = self._last = self._former = 0.0
+        self.started = self._last = self._previous = 0.0
         self.first_step = 0
         self.tokens = self.positions = 0
-        """Tokens and positions of the steps that this process did."""
+        """Tokens and positions of the steps of this process."""
         self.slowest_step_s = 0.0
         self._rows: list[dict[str, Any]] = []
 
     def on_start(self, progress: Progress) -> None:
         """Start the clock."""
-        self.started = self._former = time.perf_counter()
+        self.started = self._previous = time.perf_counter()
         self._last = float("-inf")
         self.first_step = progress.step
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Count, and write a line when it is time for one."""
+        """Count the step, and write a line if one is due."""
         now = time.perf_counter()
-        self.slowest_step_s = max(self.slowest_step_s, now - self._former)
-        self._former = now
+        self.slowest_step_s = max(self.slowest_step_s, now - self._previous)
+        self._previous = now
         self.tokens += result.tokens
         self.positions += result.positions
         if self.metrics is None:
@@ -80,7 +80,7 @@ class ProgressLines(Callback):
         return line
 
     def _remaining(self, progress: Progress) -> float:
-        """What is left to do, over what this process has done; of steps and tokens whichever ends first."""
+        """Ratio of the remaining work to that done by this process, in steps or tokens, whichever ends first."""
         remaining = (progress.total_steps - progress.step) / (progress.step - self.first_step)
         if progress.total_tokens:
             remaining = min(remaining, max(progress.total_tokens - progress.tokens, 0) / max(self.tokens, 1))
@@ -89,4 +89,4 @@ class ProgressLines(Callback):
     @property
     def seconds(self) -> float:
         """Wall time from the start to the last step."""
-        return max(self._former - self.started, 1e-9)
+        return max(self._previous - self.started, 1e-9)

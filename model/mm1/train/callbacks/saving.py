@@ -1,4 +1,4 @@
-"""Checkpoints to resume from, every so many steps."""
+"""The callback that saves checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Saving(Callback):
-    """Saves a checkpoint every ``every`` steps; the finished one is the builder's own affair.
+    """Saves a checkpoint every ``every`` steps; :class:`~mm1.train.run.Run` saves the finished one.
 
     Args:
         every: steps between two checkpoints.
-        checkpoints: makes them.
+        checkpoints: saves them.
     """
 
     def __init__(self, every: int, checkpoints: Checkpoints) -> None:
@@ -25,7 +25,7 @@ class Saving(Callback):
         self.checkpoints = checkpoints
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Save when it is time."""
+        """Save a checkpoint if one is due."""
         if progress.step % self.every == 0 and not progress.done:
             self.checkpoints.save(progress)
         self.checkpoints.check()

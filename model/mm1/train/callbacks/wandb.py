@@ -1,13 +1,13 @@
-r"""Weights & Biases beside a run: a process of its own reads ``metrics.jsonl`` and hands its rows on. Torch-free.
+r"""Weights & Biases in a separate process, which reads ``metrics.jsonl`` and logs its rows. Torch-free.
 
 ::
 
     trainer, rank 0 --> metrics.jsonl --(read as it grows)--> python -m mm1.train.callbacks.wandb --> wandb/ in the job's folder
           \-- standard input; its end is that of the run --/                                     \-- online: its server, too
 
-Starting wandb takes about two seconds of processor time and a row half a millisecond; in a process of its own, which yields to
-every other, neither costs the training a step, and nothing that goes wrong there can end a run. That process also has an
-environment of its own, in which caches and temporary files lie in the job's folder and nothing is reported to anybody.
+Starting wandb takes about two seconds of processor time and a row half a millisecond. In a separate process of low priority,
+neither slows down training, and no failure of wandb can end a run. The process has its own environment, which puts caches and
+temporary files into the job's folder and disables wandb's error reports.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ log = logging.getLogger(__name__)
 PROJECT = "mm1"
 POLL_S = 2.0
 ROW_EVERY_S = 1.0
-"""Rows that follow each other faster are left out: each costs a millisecond of some core, and no chart shows so many."""
+"""Rows that follow faster are skipped: each costs a millisecond of a core, and no chart needs so many."""
 NICENESS = 10
 END_S = {"offline": 20.0, "online": 60.0}
-"""How long the end of a run waits for the rest of its rows."""
+"""Seconds that the end of a run waits for its remaining rows."""
 
 
 def run_id(key: str) -> str:
-    """The id of a piece of work at wandb, the same after each resume."""
+    """Return the wandb id of a piece of work; it does not change on a resume."""
     return digest_of(key.encode())[:16]
 
 
 class Wandb(Callback):
-    """Starts the process, ends it, and keeps the offline files.
+    """Starts the process, ends it, and stores the offline files.
 
     Args:
         mode: offline or online.
-        folder: of the job; ``wandb/`` in it gets everything.
-        store: keeps the offline files.
-        key: name of the work; the run's id comes from it.
+        folder: of the job; all files go to ``wandb/`` in it.
+        store: store for the offline files.
+        key: name of the work; the run's id is derived from it.
         config: of the run, for its page.
         metrics: file with the rows.
     """
@@ -87,68 +87,68 @@ class Wandb(Callback):
                 stderr=subprocess.STDOUT,
                 env=_environment(self.folder, offline=self.mode == "offline"),
             )
-        where = f"files in {self.folder}, then in the store, as metrics.json tells" if self.mode == "offline" else "online"
-        log.info("Weights & Biases: run %s, %s", settings["id"], where)
+        target = f"files in {self.folder}, later in the store (see metrics.json)" if self.mode == "offline" else "online"
+        log.info("Weights & Biases: run %s, %s", settings["id"], target)
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Say so, once, if it has ended by itself."""
+        """Log a warning, once, if the process has exited."""
         if self.process is not None and self.process.poll() is not None:
-            self._give_up("it ended by itself")
+            self._give_up("its process exited early")
 
     def on_end(self, progress: Progress) -> None:
-        """Let it take the last rows, and keep what it wrote."""
+        """Wait until the process has logged the last rows, and store its files."""
         if (process := self.process) is None:
             return
         assert process.stdin is not None, "a pipe"
         process.stdin.close()
         try:
             if process.wait(END_S[self.mode]):
-                self._give_up("it failed")
+                self._give_up("its process failed")
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            self._give_up(f"it did not end within {END_S[self.mode]:.0f} s")
+            self._give_up(f"its process did not exit within {END_S[self.mode]:.0f} s")
         self.process = None
         if self.mode == "offline":
             self._keep()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, reason: str) -> None:
         self.process = None
         lines = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
         last = f": {lines[-1][:300]}" if lines else ""
-        log.warning("Weights & Biases has not all of this run, %s%s; metrics.jsonl has all figures", why, last)
+        log.warning("Weights & Biases is missing rows of this run, %s%s; metrics.jsonl has all of them", reason, last)
 
     def _keep(self) -> None:
         for path in sorted(self.folder.glob("offline-run-*/*.wandb")):
             try:
                 run_files.put_file(self.store, self.key, f"wandb/{path.parent.name}.wandb", path)
             except (Mm1Error, OSError) as error:
-                log.warning("the store does not take %s: %s", path.name, error)
+                log.warning("cannot store %s: %s", path.name, error)
 
 
 def _environment(folder: Path, *, offline: bool) -> dict[str, str]:
-    """That of the process: nothing of wandb's outside the folder, no reports; offline no credentials either."""
-    mine = {name: value for name, value in os.environ.items() if not (offline and name.startswith("WANDB_"))}
-    places = {f"WANDB_{kind}_DIR": str(folder / "tmp") for kind in ("CACHE", "DATA", "ARTIFACT")}
+    """Environment of the process: no files outside the folder, no error reports; offline no credentials either."""
+    inherited = {name: value for name, value in os.environ.items() if not (offline and name.startswith("WANDB_"))}
+    folders = {f"WANDB_{kind}_DIR": str(folder / "tmp") for kind in ("CACHE", "DATA", "ARTIFACT")}
     if offline:
-        places["WANDB_CONFIG_DIR"] = str(folder / "tmp")
-    return {**mine, **places, "TMPDIR": str(folder / "tmp"), "WANDB_ERROR_REPORTING": "false", "GOMAXPROCS": "1"}
+        folders["WANDB_CONFIG_DIR"] = str(folder / "tmp")
+    return {**inherited, **folders, "TMPDIR": str(folder / "tmp"), "WANDB_ERROR_REPORTING": "false", "GOMAXPROCS": "1"}
 
 
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
 def follow(path: Path, after: int, ended: threading.Event) -> Iterator[dict[str, Any]]:
-    """Rows of a file that grows, after a step, until nothing comes any more; of a quick run only some, and the last."""
-    rest, told, row = "", float("-inf"), None
+    """Follow the rows after a step in a growing file, until it has ended; skip rows that come too fast, but not the last."""
+    rest, logged, row = "", float("-inf"), None
     with path.open() as file:
         while True:
-            last = ended.is_set()  # asked before reading: what was written before it was set is read
+            last = ended.is_set()  # checked before reading: all that was written before it was set is read
             rest += file.read()
             *lines, rest = rest.split("\n")
             for row in map(json.loads, lines):
-                if row["step"] > after and row["time"] - told >= ROW_EVERY_S:
-                    after, told = row["step"], row["time"]
+                if row["step"] > after and row["time"] - logged >= ROW_EVERY_S:
+                    after, logged = row["step"], row["time"]
                     yield row
             if last:
                 if row is not None and row["step"] > after:
@@ -158,7 +158,7 @@ def follow(path: Path, after: int, ended: threading.Event) -> Iterator[dict[str,
 
 
 def main() -> None:
-    """Hand on the rows of a run until standard input ends."""
+    """Log the rows of a run until standard input ends."""
     settings = json.loads(Path(sys.argv[1]).read_bytes())
     os.nice(NICENESS)
     ended = threading.Event()
@@ -169,7 +169,7 @@ def main() -> None:
         project=PROJECT,
         id=settings["id"],
         name=settings["name"],
-        resume="allow" if settings["mode"] == "online" else None,  # offline it is the same id that does it
+        resume="allow" if settings["mode"] == "online" else None,  # offline the same id is enough
         dir=settings["folder"],
         config=settings["config"],
         settings=wandb.Settings(
@@ -190,8 +190,8 @@ def main() -> None:
 
 
 def _wait(ended: threading.Event, patience_s: float) -> None:
-    """Notice the end of the trainer, however it comes, and outlive it for a bounded time only."""
-    while os.read(0, 1):  # not through sys.stdin, whose lock an interpreter that ends would wait for
+    """Wait for the trainer to exit, and limit the time that this process outlives it."""
+    while os.read(0, 1):  # not through sys.stdin, whose lock would block the interpreter's exit
         pass
     ended.set()
     threading.Event().wait(patience_s)

@@ -1,13 +1,13 @@
-"""Bytes of activations that a micro-batch keeps for its backward pass, and needs for the moment.
+"""Bytes of activations that a micro-batch saves for its backward pass, and of its temporary ones.
 
-    MM1Config, precision -> plan/saved.py -> UnitBytes: what autograd saves for an image, a token, a prediction
+    MM1Config, precision -> plan/saved.py -> UnitBytes: bytes that autograd saves per image, token and prediction
     UnitBytes, MicroBatch, checkpointing -> ActivationBytes
 
 Three precisions: float32; bfloat16 weights; autocast, where the residual stream stays float32 and every product keeps a
 bfloat16 copy of its input and, for the step, of its weight.
 
-Experts are counted as `mm1_sorted` keeps them, balanced over processes; DeepSpeed's layer, which takes its place where
-processes share experts, also keeps the rows that it sends and receives.
+Experts are counted as `mm1_sorted` saves them, balanced over processes. DeepSpeed's layer, which replaces it if processes share
+experts, also saves the rows that it sends and receives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Precision = Literal["float32", "bfloat16", "autocast"]
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one process takes at a time."""
+    """Contents of a micro-batch of one process."""
 
     tokens: int
     predicted: int
@@ -32,44 +32,44 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class BlockBytes:
-    """Of blocks of one kind, for one unit of what goes through them."""
+    """Bytes of blocks of one kind, per unit of work."""
 
     number: int
     """Blocks of this kind."""
     inputs: float
-    """Input of one block: all that is kept where blocks are checkpointed."""
+    """Input of one block; with checkpointing, nothing else is saved."""
     saved: float
-    """What autograd saves in one block."""
+    """Bytes that autograd saves in one block."""
     widest: float
-    """The share of its widest layer."""
+    """Bytes that autograd saves in its largest layer."""
     exchanged: float
     """Rows that experts on other processes receive and send back; 0 without experts."""
 
 
 @dataclass(frozen=True)
 class PartBytes:
-    """Of a part of the model, for one unit of what goes through it."""
+    """Bytes of a part of the model, per unit of work."""
 
     outside: float
-    """What autograd saves outside of blocks, or what all blocks share."""
+    """Bytes that autograd saves outside of blocks, or that all blocks share."""
     blocks: tuple[BlockBytes, ...] = ()
 
     def with_widest_of(self, other: PartBytes) -> PartBytes:
-        """The same with the widest layers of another precision."""
+        """Return the same with the largest layers of another precision."""
         pairs = zip(self.blocks, other.blocks, strict=True)
         return replace(self, blocks=tuple(replace(block, widest=wide.widest) for block, wide in pairs))
 
 
 @dataclass(frozen=True)
 class UnitBytes:
-    """Of a model."""
+    """Bytes of a model, per unit of work."""
 
     image: PartBytes
-    """Tower and connector, for an image."""
+    """Tower and connector, per image."""
     token: PartBytes
-    """Decoder, for a token."""
+    """Decoder, per token."""
     prediction: PartBytes
-    """Output layer and loss, for a position that predicts."""
+    """Output layer and loss, per position that predicts a token."""
     logits: float
     """Logits of a position with their gradients."""
 
@@ -79,23 +79,23 @@ class ActivationBytes:
     """Bytes of one process."""
 
     saved: float
-    """What autograd has saved when the loss is there."""
+    """Bytes that autograd has saved at the end of the forward pass."""
     working: float
-    """The most that is needed beside it for a moment: logits with their gradients, or a block that is computed again."""
+    """Maximum of temporary bytes besides: logits with their gradients, or a block that is recomputed."""
 
     @property
     def peak(self) -> float:
-        """Both."""
+        """Saved and temporary bytes."""
         return self.saved + self.working
 
 
 def precision_of(train: TrainConfig) -> Precision:
-    """How a run computes."""
+    """Return the precision of a run."""
     return "float32" if train.dtype == "float32" else "bfloat16" if train.zero_stage else "autocast"
 
 
 def fullest(sequence: SequenceConfig, sequences: int) -> tuple[MicroBatch, MicroBatch]:
-    """The two micro-batches that can be the largest: all images that fit, and text alone (with one blank image)."""
+    """Return the two candidates for the largest micro-batch: all images that fit, and only text (with one blank image)."""
     images = min(sequence.max_images, sequence.length // sequence.image_tokens)
     tokens = sequences * sequence.length
     return (
@@ -109,9 +109,9 @@ def activation_bytes(units: UnitBytes, batch: MicroBatch, checkpointing: bool, e
 
     Args:
         units: of the model, in the precision of the run.
-        batch: what is in it.
-        checkpointing: whether blocks keep their input only.
-        expert_parallel: processes that share the experts.
+        batch: contents of the micro-batch.
+        checkpointing: whether blocks save only their input.
+        expert_parallel: number of processes that share the experts.
     """
     saved, working = 0.0, batch.predicted * units.logits
     parts = ((units.image, batch.images), (units.token, batch.tokens), (units.prediction, batch.predicted))
@@ -121,7 +121,7 @@ def activation_bytes(units: UnitBytes, batch: MicroBatch, checkpointing: bool, e
         kept = [block.inputs for block in part.blocks] if checkpointing else full
         saved += number * (part.outside + sum(block.number * size for block, size in zip(part.blocks, kept, strict=True)))
         if part.blocks:
-            # In the backward pass a block's widest layer has gradients as large as what it saved.
+            # In the backward pass the gradients of a block's largest layer are as large as its saved tensors.
             gradients = max(block.widest + extra for block, extra in zip(part.blocks, exchanged, strict=True))
             working = max(working, number * (gradients + (max(full) if checkpointing else 0.0)))
     return ActivationBytes(saved, working)

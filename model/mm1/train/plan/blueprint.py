@@ -1,4 +1,4 @@
-"""A recipe's model as plans see it: everything is read from an empty model, once for all layouts of a run."""
+"""A recipe's model for planning: everything is read from an empty model, once for all layouts of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mm1.train.plan.shapes import Shapes, parameter_shapes
 
 
 class Blueprint:
-    """What is known of a model without building it.
+    """Properties of a model that are known without building it.
 
     Args:
         config: of the model.
@@ -28,16 +28,16 @@ class Blueprint:
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Names and shapes of its parameters."""
+        """Names and shapes of the parameters."""
         return parameter_shapes(empty_model(self.config))
 
     @cached_property
     def flops(self) -> UnitFlops:
-        """Its arithmetic."""
+        """FLOPs per unit of work."""
         return count_flops(self.config)
 
     def unit_bytes(self, precision: Precision) -> UnitBytes:
-        """Its activations."""
+        """Count the bytes of activations per unit of work."""
         if precision not in self._units:
             self._units[precision] = self._count(precision)
         return self._units[precision]
@@ -46,16 +46,16 @@ class Blueprint:
         units = unit_bytes(self.config, precision)
         if precision != "autocast":
             return units
-        # Gradients inside a layer are of the products' type, and the copies of its input have none that last.
+        # Gradients inside a layer have the dtype of its products, and those of the copies of its input are short-lived.
         narrow = self.unit_bytes("bfloat16")
         return replace(units, image=units.image.with_widest_of(narrow.image), token=units.token.with_widest_of(narrow.token))
 
 
 def blueprint_of(config: RunConfig) -> Blueprint:
-    """The blueprint of a recipe that brings all parts and its sequence; equal ones are made once.
+    """Build the blueprint of a recipe that has all parts and a sequence; equal ones are built once.
 
     Raises:
-        ConfigurationError: a size stands elsewhere.
+        ConfigurationError: a size is not in the recipe.
     """
     return _blueprint(config.model, config.sequence)
 

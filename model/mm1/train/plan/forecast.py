@@ -1,7 +1,7 @@
-"""What a run will need and how long it will take, and the layout that fits with the fewest costs.
+"""Forecast of a run's memory and time, and the choice of the layout that fits at the lowest cost.
 
 RunConfig, GPUs -> forecast() -> Forecast: memory by kind, step time, GPU-hours
-RunConfig, GPUs -> propose() -> the overrides that fit, the quickest first
+RunConfig, GPUs -> propose() -> Forecast of the fastest layout that fits
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from mm1.train.plan.speed import GPUS, GPUS_PER_NODE, Gpu, Speed, step_speed
 GIB = 2**30
 FIELDS = ("micro_batch", "zero_stage", "expert_parallel", "gradient_checkpointing", "offload")
 """Fields of `train` that a proposal chooses."""
-START = ", since each process has whole weights on its GPU until ZeRO spreads them"
+START = ", because each process holds the whole weights on its GPU until ZeRO partitions them"
 ABOUT_EQUAL = 1.03
-"""Times of steps that differ by less are the same: no forecast is that exact."""
+"""Step times within this ratio count as equal: no forecast is that exact."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is planned for."""
+    """GPUs that a run is planned for."""
 
     gpus: int
     gpu: str = "h100"
     reserve: float = 0.1
-    """Share of a GPU's memory that is left for CUDA, NCCL and what the allocator cannot use."""
+    """Share of a GPU's memory that is reserved for CUDA, NCCL and fragmentation."""
     mfu: float = 0.0
-    """Share of the peak while computing; 0 = as assumed for the class of the model."""
+    """Share of the peak while computing; 0 = the assumption for the class of the model."""
 
     def __post_init__(self) -> None:
         if self.gpu not in GPUS:
-            raise ConfigurationError(f"gpu {self.gpu!r} is not known: take {', '.join(GPUS)}")
+            raise ConfigurationError(f"unknown gpu {self.gpu!r}: expected one of {', '.join(GPUS)}")
         if self.gpus < 1 or not 0 <= self.reserve < 1 or not 0 <= self.mfu <= 1:
-            raise ConfigurationError("gpus must be 1 or more, reserve from 0 to below 1, mfu from 0 to 1")
+            raise ConfigurationError("gpus must be at least 1, reserve at least 0 and below 1, mfu from 0 to 1")
 
     @property
     def kind(self) -> Gpu:
@@ -52,39 +52,39 @@ class Machine:
 
     @property
     def limit_gib(self) -> float:
-        """Memory of a GPU that may be used."""
+        """Usable memory of a GPU."""
         return self.kind.memory_gib * (1 - self.reserve)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one layout."""
+    """Memory and speed of one layout."""
 
     config: RunConfig
     machine: Machine
     batch_plan: BatchPlan
     num_parameters: int
     memory_gib: dict[str, float]
-    """Of one process on its GPU: weights, gradients, optimizer, activations, buffers."""
+    """Memory of one process on its GPU: weights, gradients, optimizer, activations, buffers."""
     start_gib: float
-    """On the GPU while the engine is made."""
+    """Memory on the GPU while the engine is built."""
     host_gib: dict[str, float]
-    """Of one machine: start (every process builds the whole model), training (offloaded state, a copy for checkpoints)."""
+    """Memory of one host: start (every process builds the whole model), training (offloaded state, a copy for checkpoints)."""
     speed: Speed = field(repr=False)
 
     @property
     def total_gib(self) -> float:
-        """The most that a process needs on its GPU."""
+        """Peak memory of a process on its GPU."""
         return max(sum(self.memory_gib.values()), self.start_gib)
 
     @property
     def fits(self) -> bool:
-        """Whether that leaves the reserve free."""
+        """Whether the peak leaves the reserve free."""
         return self.total_gib <= self.machine.limit_gib
 
     @property
     def gpu_hours(self) -> float:
-        """Of the whole run."""
+        """GPU-hours of the whole run."""
         return self.config.train.steps * self.speed.step_s * self.machine.gpus / 3600
 
 
@@ -92,10 +92,10 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
     """Forecast a run as it is configured.
 
     Raises:
-        ConfigurationError: sizes stand elsewhere; the GPUs divide neither batch nor experts.
+        ConfigurationError: sizes are not in the recipe, or the GPUs do not divide the batch or the experts.
     """
     blueprint, sequence, train = blueprint_of(config), config.sequence, config.train
-    assert sequence is not None, "a blueprint has asked for it"
+    assert sequence is not None, "checked by blueprint_of"
     num_experts = blueprint.config.num_experts if blueprint.config.is_moe else 0
     check_experts(train.expert_parallel, num_experts)
     batch_plan = plan_layout(train, machine.gpus)
@@ -129,7 +129,7 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
 
 def _host_gib(config: RunConfig, numel: int, state: StateBytes, gpus: int) -> dict[str, float]:
     local = min(gpus, GPUS_PER_NODE)
-    # Fresh weights are drawn in float32; what comes out of a checkpoint, to be upcycled too, is of the run's type.
+    # Fresh weights are initialised in float32; weights from a checkpoint, also those to upcycle, have the run's dtype.
     from_init = config.stage == "sft" or (config.model.decoder is not None and config.model.decoder.num_experts > 0)
     start = local * numel * (weight_bytes(config.train) if from_init else 4)
     training = local * (state.host + state.optimizer) + weight_bytes(config.train) * numel
@@ -137,36 +137,36 @@ def _host_gib(config: RunConfig, numel: int, state: StateBytes, gpus: int) -> di
 
 
 def propose(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -> Forecast:
-    """The quickest layout that fits; among about equal ones that with the fewest means, then with the largest micro-batch.
+    """Choose the fastest layout that fits; among about equal ones the simplest, then the one with the largest micro-batch.
 
     Args:
         config: the run.
-        machine: what it is planned for.
-        fixed: fields of `train` that stay as they are.
+        machine: GPUs that it is planned for.
+        fixed: fields of `train` that do not change.
 
     Raises:
-        ConfigurationError: none fits; the message says what would help.
+        ConfigurationError: none fits; the message contains a remedy.
     """
-    blueprint_of(config)  # sizes that stand elsewhere, or do not go together
-    plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # GPUs that do not divide the batch
+    blueprint_of(config)  # refuses sizes that are missing or do not fit each other
+    plan_batch(config.train.global_batch, config.train.micro_batch, machine.gpus)  # refuses GPUs that do not divide the batch
     candidates = list(_layouts(config, machine, fixed))
     fitting = [candidate for candidate in candidates if candidate.fits]
     if fitting:
         return _cheapest(fitting)
     if not candidates:
         raise ConfigurationError(
-            f"no layout of recipe {config.recipe} is allowed on {machine.gpus} GPUs with {', '.join(fixed)}"
+            f"no layout of recipe {config.recipe} is valid on {machine.gpus} GPUs with {', '.join(fixed)}: change one of them"
         )
     least = min(candidates, key=lambda candidate: candidate.total_gib)
     raise ConfigurationError(
-        f"nothing fits {machine.gpus} {machine.gpu} with {machine.limit_gib:.0f} GiB to use on each: with "
-        f"{' '.join(overrides_of(least))} {config.recipe} still needs {least.total_gib:.0f}"
+        f"no layout fits {machine.gpus} {machine.gpu} with {machine.limit_gib:.0f} GiB usable on each: with "
+        f"{' '.join(overrides_of(least))} {config.recipe} still needs {least.total_gib:.0f} GiB"
         f"{START if least.start_gib == least.total_gib else ''}. {_remedy(config, machine, fixed)}"
     )
 
 
 def smallest(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -> Forecast | None:
-    """The proposal for the fewest GPUs, doubled from those of `machine` up to the global batch; None = not even those."""
+    """Propose a layout for the fewest GPUs, doubling those of `machine` up to the global batch; None if none fits."""
     gpus = machine.gpus
     while gpus <= config.train.global_batch and config.train.global_batch % gpus == 0:
         larger = Machine(gpus, machine.gpu, machine.reserve, machine.mfu)
@@ -177,7 +177,7 @@ def smallest(config: RunConfig, machine: Machine, fixed: Collection[str] = ()) -
 
 
 def overrides_of(forecast: Forecast) -> list[str]:
-    """The layout's overrides, for ``-p overrides=`` or ``--set``."""
+    """Return the layout's overrides, for ``-p overrides=`` or ``--set``."""
     return _overrides({name: getattr(forecast.config.train, name) for name in FIELDS})
 
 
@@ -202,7 +202,7 @@ def _layouts(config: RunConfig, machine: Machine, fixed: Collection[str]) -> Ite
     parallel = [size for size in (2, 4, 8, 16, 32, 64) if experts and experts % size == 0 and machine.gpus % size == 0]
     choices: dict[str, list[object]] = {
         "micro_batch": [size for size in (1, 2, 4, 8, 16, 32) if share % size == 0],
-        # Not 1 with bfloat16: DeepSpeed then keeps whole gradients in both types on every process.
+        # Not 1 with bfloat16: DeepSpeed then keeps whole gradients in both dtypes on every process.
         "zero_stage": [0, 2, 3] if config.train.dtype == "bfloat16" else [0, 1, 2, 3],
         "expert_parallel": [1, *parallel],
         "gradient_checkpointing": [False, True],
@@ -214,13 +214,13 @@ def _layouts(config: RunConfig, machine: Machine, fixed: Collection[str]) -> Ite
         try:
             yield forecast(resolve(config, overrides), machine)
         except ConfigurationError:
-            continue  # stages, optimisers and experts that do not go together
+            continue  # incompatible stages, optimisers and experts
 
 
 def _remedy(config: RunConfig, machine: Machine, fixed: Collection[str]) -> str:
     more = Machine(2 * machine.gpus, machine.gpu, machine.reserve, machine.mfu)
     if (enough := smallest(config, more, fixed)) is not None:
-        return f"{enough.machine.gpus} GPUs are enough, with {' '.join(overrides_of(enough))}"
+        return f"Use {enough.machine.gpus} GPUs, with {' '.join(overrides_of(enough))}"
     if fixed:
-        return f"Leave {', '.join(fixed)} open, take GPUs with more memory, or shorter sequences"
-    return "Take GPUs with more memory, shorter sequences, or optim.name=adamw, which ZeRO can spread"
+        return f"Do not fix {', '.join(fixed)}, use GPUs with more memory, or shorter sequences"
+    return "Use GPUs with more memory, shorter sequences, or optim.name=adamw, which ZeRO can partition"

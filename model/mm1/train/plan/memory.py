@@ -1,8 +1,8 @@
 """Bytes of a training run's state in one process, by kind: weights, gradients, optimiser, buffers.
 
-    {name: shape}, RunConfig, World -> StateBytes on the device, in the host's memory, and while the run starts
+    {name: shape}, RunConfig, World -> StateBytes on the device, in host memory, and while the run starts
 
-Counted as DeepSpeed 0.19 holds them (tensors of real engines are what the tests compare with), bytes for a parameter:
+Bytes per parameter as allocated by DeepSpeed 0.19 (the tests compare with the tensors of real engines):
 
 | | weights | gradients | masters | AdamW |
 |---|---|---|---|---|
@@ -12,9 +12,9 @@ Counted as DeepSpeed 0.19 holds them (tensors of real engines are what the tests
 | stage 2 | 4 or 2 | 4 / n | 4 / n | 8 / n |
 | stage 3 | 4 / n or 2 / n | 4 / n | 4 / n | 8 / n |
 
-n processes share it: all of them; those of an expert the processes that hold the same one, which are fewer by the
-expert-parallel size, and only a share of the experts is there at all. Adafactor keeps a row and a column of each matrix, Muon
-one momentum for the matrices of blocks, of the weights' type where ZeRO spreads it.
+n is the number of processes that share a parameter: all of them, or for an expert those that hold the same expert, fewer by
+the expert-parallel size; each process has only its share of the experts. Adafactor keeps a row and a column of each matrix,
+Muon one momentum for the matrices of blocks, in the dtype of the weights if ZeRO partitions it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from mm1.train.muon import takes_muon
 from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 
 JOINED = 500_000_000
-"""Elements that DeepSpeed joins for one reduction where it has no such buckets."""
+"""Elements that DeepSpeed joins for one reduction where it does not use these buckets."""
 LIVE_PARAMETERS = 1_000_000_000
-"""Parameters that stage 3 keeps gathered at most, as long as a layer is smaller."""
+"""Maximum number of parameters that stage 3 keeps gathered, unless one block has more."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class World:
     expert_parallel: int = 1
 
     def sharing(self, name: str) -> int:
-        """Processes over which ZeRO spreads a parameter."""
+        """Number of processes over which ZeRO partitions a parameter."""
         return self.processes // self.expert_parallel if EXPERTS in name else self.processes
 
     def local(self, name: str, shape: tuple[int, ...]) -> int:
-        """Elements of a parameter that one process computes with."""
+        """Number of elements of a parameter that one process computes with."""
         return math.prod(shape) // (self.expert_parallel if EXPERTS in name else 1)
 
 
@@ -57,17 +57,17 @@ class StateBytes:
     weights: float
     gradients: float
     optimizer: float
-    """Masters and the optimiser's state."""
+    """Master weights and the optimiser state."""
     buffers: float
-    """DeepSpeed's buckets, and weights that stage 3 gathers for the moment."""
+    """DeepSpeed's buckets, and weights that stage 3 gathers temporarily."""
     host: float
-    """In the host's memory, of the optimiser that was offloaded."""
+    """Offloaded optimiser in host memory."""
     start: float
-    """On the device while the engine is made: whole weights, before ZeRO spreads them."""
+    """On the device while the engine is built: whole weights, before ZeRO partitions them."""
 
 
 def weight_bytes(train: TrainConfig) -> int:
-    """Bytes of a weight: at stage 0 bfloat16 is that of the arithmetic only."""
+    """Return the bytes of a weight; at stage 0 bfloat16 is the dtype of the arithmetic only."""
     return 2 if train.dtype == "bfloat16" and train.zero_stage > 0 else 4
 
 
@@ -76,8 +76,8 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
 
     Args:
         shapes: all parameters.
-        config: optimiser, precision, ZeRO stage, what is frozen.
-        world: processes; its expert-parallel size is the one that counts.
+        config: optimiser, precision, ZeRO stage, frozen parameters.
+        world: processes; its expert-parallel size is used, not the one in `config`.
     """
     train, size = config.train, weight_bytes(config.train)
     stage, offloaded = train.zero_stage, train.offload == "optimizer"
@@ -90,33 +90,33 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
         weights += size * numel / (sharing if stage == 3 else 1)
         if any(pattern.search(name) for pattern in frozen):
             continue
-        spread = numel / (sharing if stage else 1)
-        state = _state(name, shape, spread, config) + (4 * spread if stage else 0)
+        partition = numel / (sharing if stage else 1)
+        state = _state(name, shape, partition, config) + (4 * partition if stage else 0)
         if offloaded:
-            # Beside it gradients, once summed and once as the optimiser takes them, and weights on their way back.
-            host += state + (8 + size) * spread
+            # Also gradients, once summed and once as the optimiser reads them, and updated weights before their copy back.
+            host += state + (8 + size) * partition
         else:
             optimizer += state
-        gradients += _gradient(numel, spread, train)
+        gradients += _gradient(numel, partition, train)
     buffers = _buffers(train, size, shapes, world)
     start = size * local * (2 if stage in (1, 2) else 1 if stage == 0 else 1 + 1 / world.processes)
     return StateBytes(weights, gradients, optimizer, buffers, host, start)
 
 
-def _state(name: str, shape: tuple[int, ...], spread: float, config: RunConfig) -> float:
+def _state(name: str, shape: tuple[int, ...], partition: float, config: RunConfig) -> float:
     optim, train = config.optim, config.train
-    if optim.name == "adafactor":  # never spread
+    if optim.name == "adafactor":  # never partitioned
         if len(shape) < 2:
-            return 4 * spread
+            return 4 * partition
         return 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])
     if optim.name == "muon" and takes_muon(name, shape):
-        return (weight_bytes(train) if train.zero_stage else 4) * spread
-    return 8 * spread
+        return (weight_bytes(train) if train.zero_stage else 4) * partition
+    return 8 * partition
 
 
-def _gradient(numel: int, spread: float, train: TrainConfig) -> float:
+def _gradient(numel: int, partition: float, train: TrainConfig) -> float:
     if train.zero_stage >= 2:
-        return 0.0 if train.offload == "optimizer" else 4 * spread
+        return 0.0 if train.offload == "optimizer" else 4 * partition
     kept_twice = train.zero_stage == 1 and train.dtype == "bfloat16" and train.offload == "none"
     return (6 if kept_twice else 4) * numel
 
@@ -129,7 +129,7 @@ def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> flo
     joins = train.zero_stage == 1 and train.dtype == "bfloat16" and train.offload == "none"
     if train.zero_stage == 0 or joins:
         return 4 * min(JOINED, numel)
-    # Two buckets, so that one is filled while the other is reduced (one on a CPU), and the largest gradient itself.
+    # Two buckets, one filled while the other is reduced (only one on a CPU), and the largest gradient itself.
     buckets = (2 * BUCKET_ELEMENTS + max(local.values())) * (4 if train.zero_stage == 1 else size)
     if train.zero_stage < 3:
         return buckets

@@ -1,13 +1,13 @@
-"""What autograd saves for the backward pass, counted on an empty model.
+"""Bytes that autograd saves for the backward pass, counted on an empty model.
 
     MM1Config, precision -> empty model of fake tensors -> forward pass of each part under saved-tensor hooks -> UnitBytes
 
-Each part runs twice, with some units of what goes through it and with twice as many. The difference gives what a unit takes:
-weights, their copies under autocast and other constants drop out.
+Each part runs twice, with some units of work and with twice as many. The difference gives the bytes per unit: weights, their
+copies under autocast and other constants cancel out.
 
-As on CUDA, wherever this runs: attention is variable-length attention, which saves one number a head and token beside queries,
-keys, values and output; autocast computes norms in float32. (On a CPU packed attention keeps more, a mask of the squared
-length or a second output, and autocast's norms less.)
+The count is for CUDA on any device: attention is variable-length attention, which saves one number per head and token besides
+queries, keys, values and output; autocast computes norms in float32. (On a CPU, packed attention saves more, a mask of the
+squared length or a second output, and the norms of autocast save less.)
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ UNITS = 16
 
 
 def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
-    """Count what each unit of work saves, everything trained.
+    """Count the bytes that autograd saves per unit of work, with everything trained.
 
     Args:
         config: of the model.
-        precision: how the run computes.
+        precision: of the run.
 
     Raises:
-        ConfigurationError: a part of the model needs numbers to know its shapes.
+        ConfigurationError: shapes in a part of the model depend on data.
     """
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     text, product = config.text_config, 4 if precision == "float32" else 2
@@ -66,11 +66,11 @@ def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
             index = torch.empty(tokens, dtype=torch.long)
             outputs = whole.model.language_model(
                 inputs_embeds=whole.get_input_embeddings()(index[None]),
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),  # a stand-in, as with packed documents
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),  # a placeholder, as with packed documents
                 use_cache=False,
                 **({"output_router_logits": True} if routers else {}),
             )
-            if routers:  # their losses take a copy of the tokens that are no padding
+            if routers:  # their losses copy the scores of the tokens that are not padding
                 scores = [scores for scores, number in zip(outputs.router_logits, routers, strict=True) for _ in range(number)]
                 router_losses(tuple(layer[index] for layer in scores), None)
 
@@ -83,7 +83,8 @@ def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
             image=recorder.per_unit("tower and connector", encode),
             token=recorder.per_unit("decoder", decode, rows),
             prediction=recorder.per_unit("output layer", predict),
-            logits=text.vocab_size * (4 if precision == "float32" else 4 + product),  # gradients: in float32, then as products
+            # Gradients of logits are in float32, then in the dtype of products.
+            logits=text.vocab_size * (4 if precision == "float32" else 4 + product),
         )
 
 
@@ -92,14 +93,14 @@ def _has_experts(block: nn.Module) -> bool:
 
 
 class _AsOnCuda(TorchFunctionMode):
-    """Lets operations on a CPU save what they save on CUDA."""
+    """Makes operations on a CPU save the same tensors as on CUDA."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.scaled_dot_product_attention:
             return _varlen(*args[:3]).transpose(1, 2)
-        if func is torch._grouped_mm:  # whose shapes torch computes for bfloat16 only
+        if func is torch._grouped_mm:  # torch infers its shapes for bfloat16 only
             rows_RI, weight_XIO = args
             return rows_RI @ weight_XIO[0]
         if func is F.layer_norm and torch.is_autocast_enabled("cpu"):
@@ -108,7 +109,7 @@ class _AsOnCuda(TorchFunctionMode):
 
 
 def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """(B, H, S, E) -> (B, S, H, E); which tokens see each other makes no difference to what is saved."""
+    """Run attention (B, H, S, E) -> (B, S, H, E); the saved bytes do not depend on the attention mask."""
     if torch.is_autocast_enabled("cpu"):
         query, key, value = (states.to(torch.bfloat16) for states in (query, key, value))
     query_THE, key_THE, value_THE = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
@@ -126,56 +127,56 @@ AttentionInterface.register(VARLEN, _varlen_forward)
 
 
 class _Recorder:
-    """Runs parts of a model and counts what autograd saves of them.
+    """Runs parts of a model and counts the bytes that autograd saves.
 
     Args:
-        blocks: the model's blocks, and how many each of them stands for.
+        blocks: the model's blocks, and the number of blocks that each of them represents.
     """
 
     def __init__(self, blocks: dict[nn.Module, int]) -> None:
         self.blocks = blocks
 
     def per_unit(self, part: str, forward: Callable[[int], None], exchanged: float = 0.0) -> PartBytes:
-        """Count one unit.
+        """Count the bytes per unit.
 
         Args:
             part: name of a part of the model.
-            forward: runs it with that many units.
+            forward: runs it with a number of units.
             exchanged: of blocks with experts, see `BlockBytes`.
 
         Raises:
-            ConfigurationError: the part needs numbers to know its shapes.
+            ConfigurationError: shapes in the part depend on data.
         """
         try:
             few, many = (_Pass(self.blocks, partial(forward, units)) for units in (UNITS, 2 * UNITS))
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise ConfigurationError(
-                f"the activations of the {part} cannot be counted: its shapes depend on numbers ({error.func}), as those of "
-                "experts do unless model.decoder.hidden_size and expert_ffn_size are multiples of 8"
+                f"cannot count the activations of the {part}: its shapes depend on data ({error.func}). For experts, set "
+                "model.decoder.hidden_size and expert_ffn_size to multiples of 8"
             ) from error
 
-        def of(size: Callable[..., int], *modules: nn.Module) -> float:
+        def unit(size: Callable[..., int], *modules: nn.Module) -> float:
             return (size(many, *modules) - size(few, *modules)) / UNITS
 
         blocks = tuple(
             BlockBytes(
                 number=self.blocks[block],
-                inputs=of(_Pass.inputs, block),
-                saved=of(_Pass.saved_in, block),
-                widest=max(of(_Pass.made_in, layer) for layer in block.children()),
+                inputs=unit(_Pass.inputs, block),
+                saved=unit(_Pass.saved_in, block),
+                widest=max(unit(_Pass.made_in, layer) for layer in block.children()),
                 exchanged=exchanged if _has_experts(block) else 0.0,
             )
             for block in many.blocks
         )
-        return PartBytes(of(_Pass.outside), blocks)
+        return PartBytes(unit(_Pass.outside), blocks)
 
 
 class _Pass:
-    """A forward pass, with the storages that autograd saved by the blocks and layers that were running.
+    """A forward pass, with the storages that autograd saves in each block and layer.
 
     Args:
-        blocks: the blocks, which are looked into together with their layers.
-        forward: the pass.
+        blocks: the blocks to record, together with their layers.
+        forward: runs the pass.
     """
 
     def __init__(self, blocks: Iterable[nn.Module], forward: Callable[[], None]) -> None:
@@ -183,7 +184,7 @@ class _Pass:
         self._given: dict[nn.Module, set[int]] = {}
         self._saved: dict[nn.Module | None, set[int]] = defaultdict(set)
         self._running: list[nn.Module | None] = [None]
-        self._storages: dict[int, torch.UntypedStorage] = {}  # referred to, so that no other one gets the same id
+        self._storages: dict[int, torch.UntypedStorage] = {}  # references, so that no id is reused
         modules = [module for block in blocks for module in (block, *block.children())]
         hooks = [module.register_forward_pre_hook(self._enter, with_kwargs=True) for module in modules]
         hooks += [module.register_forward_hook(self._leave) for module in modules]
@@ -192,25 +193,25 @@ class _Pass:
         for hook in hooks:
             hook.remove()
         self.blocks = [block for block in blocks if block in self._given]
-        """Those that ran."""
-        # What a block is given beside its first argument, rotations say, all blocks share.
+        """Blocks that ran."""
+        # Arguments of a block other than its first, such as rotary embeddings, are shared by all blocks.
         shared = (self._given[block] - self._first[block] for block in self.blocks)
         self._outside = self._saved[None].union(*shared)
 
     def outside(self) -> int:
-        """Bytes saved outside of blocks, or given to all of them."""
+        """Count bytes saved outside of blocks, or passed to all of them."""
         return self._size(self._outside)
 
     def inputs(self, block: nn.Module) -> int:
-        """Bytes that a block is given for itself."""
+        """Count bytes of a block's own input."""
         return self._size(self._first[block] - self._outside)
 
     def saved_in(self, block: nn.Module) -> int:
-        """Bytes that a block saves for itself."""
+        """Count bytes that only this block saves."""
         return self._size(self._saved[block] - self._outside)
 
     def made_in(self, layer: nn.Module) -> int:
-        """Bytes that a layer saves of its own making."""
+        """Count bytes that a layer saves of tensors that it creates itself."""
         return self._size(self._saved[layer] - self._given[layer])
 
     def _size(self, storages: set[int]) -> int:

@@ -11,33 +11,37 @@ Shapes = dict[str, tuple[int, ...]]
 
 EXPERTS = ".mlp.experts."
 BLOCK = re.compile(r"^(.*\.layers\.\d+)\.")
-"""What belongs to one block of the tower or the decoder."""
+"""Prefix of the parameters of one block of the tower or the decoder."""
 
 
 def parameter_shapes(model: nn.Module) -> Shapes:
-    """All parameters; a tied output layer is no parameter of its own."""
+    """Return names and shapes of all parameters; a tied output layer does not count again."""
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def num_parameters(shapes: Shapes) -> int:
-    """Their number."""
+    """Count the parameters."""
     return sum(map(math.prod, shapes.values()))
 
 
 def num_experts_parameters(shapes: Shapes) -> int:
-    """Those in experts."""
+    """Count the parameters in experts."""
     return sum(math.prod(shape) for name, shape in shapes.items() if EXPERTS in name)
 
 
 def num_sparse_layers(shapes: Shapes) -> int:
-    """Layers that have experts."""
+    """Count the layers with experts."""
     return len({name.partition(EXPERTS)[0] for name in shapes if EXPERTS in name})
 
 
 def largest_block(numels: dict[str, int]) -> int:
-    """Parameters of the largest block, from the number of each name."""
+    """Count the parameters of the largest block.
+
+    Args:
+        numels: number of elements of each parameter by name.
+    """
     blocks: dict[str, int] = {}
     for name, numel in numels.items():
-        if found := BLOCK.match(name):
-            blocks[found[1]] = blocks.get(found[1], 0) + numel
+        if match := BLOCK.match(name):
+            blocks[match[1]] = blocks.get(match[1], 0) + numel
     return max(blocks.values())

@@ -1,13 +1,13 @@
-"""How long a step takes: useful work at an assumed share of the peak, and what the network adds.
+"""Forecast of the step time: useful work at an assumed share of the peak, plus network and offloading.
 
-Everything here is an assumption with a name, to plan with and to replace by a measurement (`make bench-gpu`, `--mfu`):
+All of these are named assumptions for planning, to be replaced by a measurement (`make bench-gpu`, `--mfu`):
 
-- computing: the operations of a full step (:mod:`mm1.train.flops`) at :data:`ASSUMED_MFU` of the peak, three quarters of it
-  where activations are recomputed, which is a third more work;
-- network: bytes that a ring passes on, over :data:`REACHED` of the slowest link's bandwidth: NVLink in one machine, the
-  machine's network cards together beyond. What is reduced or gathered during a pass hides behind its computing, the backward
-  pass being two thirds of it; weights gathered after the update, and rows sent to experts, do not hide;
-- offloading: gradients and weights over PCIe, and a step in host memory, at :data:`OFFLOAD_BYTES_PER_S` a process.
+- compute: the FLOPs of a full step (:mod:`mm1.train.flops`) at :data:`ASSUMED_MFU` of the peak, three quarters of it with
+  recomputed activations, which are a third more work;
+- network: bytes sent in a ring, at :data:`REACHED` of the slowest link's bandwidth: NVLink within a machine, all network cards
+  of the machine between machines. Reductions and gathers during a pass overlap with its compute, of which the backward pass is
+  two thirds; gathers of weights after the update, and rows sent to experts, do not overlap;
+- offloading: gradients and weights over PCIe, and a step in host memory, at :data:`OFFLOAD_BYTES_PER_S` per process.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Gpu:
     """A kind of GPU, in machines of eight."""
 
     device: str
-    """Its name for :func:`mm1.train.flops.peak_flops`."""
+    """Name of the GPU for :func:`mm1.train.flops.peak_flops`."""
     memory_gib: float
-    """What a process finds there: a little below the name."""
+    """Memory available to a process, slightly below the nominal size."""
     link_gb_s: float
-    """To the others of the machine, one way."""
+    """Bandwidth to the other GPUs of the machine, one way."""
     network_gb_s: float
-    """Network of the machine, one way: those of AWS p4d, p4de, p5, p5en and g6e.48xlarge."""
+    """Network bandwidth of the machine, one way; values of AWS p4d, p4de, p5, p5en and g6e.48xlarge."""
 
     @property
     def peak(self) -> float:
@@ -63,86 +63,88 @@ OFFLOAD_BYTES_PER_S = 10e9
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one step of full sequences."""
+    """Forecast of one step of full sequences."""
 
     flops: StepFlops
     mfu: float
-    """Assumed; the share that is left with network and offloading is :attr:`Speed.reached_mfu`."""
+    """Assumed MFU while computing; :attr:`Speed.reached_mfu` includes network and offloading."""
     compute_s: float
     network_s: float
-    """That computing does not hide."""
+    """Network time that does not overlap with compute."""
     offload_s: float
     tokens: int
     reached_mfu: float
 
     @property
     def step_s(self) -> float:
-        """Seconds of a step."""
+        """Seconds per step."""
         return self.compute_s + self.network_s + self.offload_s
 
     @property
     def tokens_per_s(self) -> float:
-        """Over all GPUs."""
+        """Tokens per second over all GPUs."""
         return self.tokens / self.step_s
 
 
 def assumed_mfu(config: RunConfig, has_experts: bool) -> float:
-    """The share of the peak that a recipe is planned with."""
+    """Return the share of the peak to plan a recipe with."""
     kind = "experts" if has_experts else "text" if config.stage == "text" else "images and text"
     return ASSUMED_MFU[kind] * (RECOMPUTED if config.train.gradient_checkpointing else 1)
 
 
 def work_of_step(config: RunConfig, sequence: SequenceConfig) -> Work:
-    """A step of full sequences; those of the text stage have no images."""
+    """Compute the work of a step of full sequences; those of the text stage have no images."""
     work = full_work(sequence, config.train.global_batch)
     return Work(work.tokens, work.pairs, work.tokens, 0) if config.stage == "text" else work
 
 
 def step_speed(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu, mfu: float = 0.0) -> Speed:
-    """Forecast a step.
+    """Forecast the time of a step.
 
     Args:
         config: the run, with its sequence.
         blueprint: of its model.
         batch_plan: of its batch.
         gpu: kind of all GPUs.
-        mfu: share of the peak while computing, 0 to 1; 0 = as assumed for its class.
+        mfu: share of the peak while computing, 0 to 1; 0 = the assumption for the class of the model.
     """
-    assert config.sequence is not None, "a blueprint has asked for it"
+    assert config.sequence is not None, "checked by blueprint_of"
     mfu = mfu or assumed_mfu(config, blueprint.config.is_moe)
     flops = blueprint.flops.step(work_of_step(config, config.sequence))
     world = World(batch_plan.world_size, config.train.expert_parallel)
     available = batch_plan.world_size * gpu.peak
     compute_s = flops.total / (available * mfu)
-    hidden_s, open_s = _network_seconds(config, blueprint, batch_plan, gpu)
-    behind_s = compute_s * 2 / 3 if config.train.zero_stage >= 2 else 0.0  # below, gradients are reduced after the last pass
-    network_s = open_s + max(0.0, hidden_s - behind_s)
+    overlapped_s, exposed_s = _network_seconds(config, blueprint, batch_plan, gpu)
+    # At stages below 2, gradients are reduced after the last backward pass.
+    backward_s = compute_s * 2 / 3 if config.train.zero_stage >= 2 else 0.0
+    network_s = exposed_s + max(0.0, overlapped_s - backward_s)
     offload_s = 0.0
     if config.train.offload == "optimizer":
-        spread = sum(world.local(name, shape) / world.sharing(name) for name, shape in blueprint.shapes.items())
-        offload_s = spread * (4 + 28 + 2 * weight_bytes(config.train)) / OFFLOAD_BYTES_PER_S
+        partition = sum(world.local(name, shape) / world.sharing(name) for name, shape in blueprint.shapes.items())
+        offload_s = partition * (4 + 28 + 2 * weight_bytes(config.train)) / OFFLOAD_BYTES_PER_S
     step_s = compute_s + network_s + offload_s
     tokens = batch_plan.global_batch * config.sequence.length
     return Speed(flops, mfu, compute_s, network_s, offload_s, tokens, flops.total / step_s / available)
 
 
 def _network_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu) -> tuple[float, float]:
-    """Seconds that can hide behind a pass, and that cannot."""
+    """Compute the seconds that can overlap with compute, and those that cannot."""
     train, size = config.train, weight_bytes(config.train)
     experts = num_experts_parameters(blueprint.shapes)
     common, own = num_parameters(blueprint.shapes) - experts, experts / train.expert_parallel
     sharing = batch_plan.world_size // train.expert_parallel
-    # A ring over n passes (n - 1) / n of a tensor on for each gather or scatter. Who shares an expert is on other machines.
+    # A ring over n processes sends (n - 1) / n of a tensor for each gather or scatter. Processes that share an expert are on
+    # different machines.
     parts = ((common, batch_plan.world_size, batch_plan.world_size), (own, sharing, batch_plan.world_size))
     once = sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
     gathered = once * size if train.zero_stage in (1, 2) else 0.0
     passes = batch_plan.accumulation * (3 if train.zero_stage == 3 else 1)
-    hidden = once * (size * passes if train.zero_stage >= 2 else 2 * 4)
-    return hidden, gathered + _exchange_seconds(config, blueprint, batch_plan, gpu)
+    overlapped = once * (size * passes if train.zero_stage >= 2 else 2 * 4)
+    return overlapped, gathered + _exchange_seconds(config, blueprint, batch_plan, gpu)
 
 
 def _exchange_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu) -> float:
-    """Seconds in which rows of tokens go to experts on other processes and come back."""
+    """Compute the seconds for sending rows of tokens to experts on other processes and back."""
     model, train = blueprint.config, config.train
     if not model.is_moe or config.sequence is None:
         return 0.0
