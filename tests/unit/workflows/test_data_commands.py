@@ -8,11 +8,13 @@ import pytest
 from mm1.data.features.rows import push_raw, read_rows
 from mm1.data.features.snapshot import parse_time
 from mm1.data.sample import TextPart
-from mm1.manifests import digest_of_manifest
+from mm1.manifests import Deployment, digest_of_manifest
 from mm1.store.base import blob_key
 from mm1.store.local import LocalStore
+from mm1.store.open import open_store
 from mm1_workflows.cli import main
 from tests.support.mixtures import build_mix, make_samples
+from tests.support.stored_runs import record
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,11 @@ def test_scores_are_added_as_of_their_time(mixture, tmp_path, capsys):
     table.write_text("shard,score\nabc,1\n")
     assert run("data", "score", table, "--store", store.uri) == 80
     assert "no column 'quality'" in capsys.readouterr().err
+
+
+def test_a_run_without_data_names_the_task_that_failed(tmp_path, capsys):
+    store = open_store(str(tmp_path / "store"))
+    record(store, "mine", "ingest", state="failed", outcome=81, message="no samples")
+    record(store, "mine", "report", Deployment(deployed=False, reason="nothing to deploy", sample={}))
+    assert run("data", "stats", "mine", "--store", store.uri) == 80
+    assert "run mine made no data: ingest failed (data); see mm1 runs mine" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from cappa import Arg, Subcommands, command
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.graph import ancestors, resolve
+from mm1.lineage.records import read_run, run_names
 from mm1.manifests import MANIFEST_NAME, DataMix, Manifest, RawData, digest_of_manifest, load_digest
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
@@ -33,25 +34,25 @@ class DataStats:
         """Print the statistics."""
         from mm1.report.data_page import figures, raw_of
 
-        store, manifest = found(self.store, self.uri)
+        store, manifest = find_data(self.store, self.uri)
         if self.json:
             raw = raw_of(store, manifest) if isinstance(manifest, DataMix) else manifest
             tree = {"mixture": manifest.model_dump(mode="json") if isinstance(manifest, DataMix) else None}
             tree["data"] = {name: source.model_dump(mode="json", exclude={"shards"}) for name, source in raw.sources.items()}
             say(console(), json.dumps(tree, indent=1, sort_keys=True))
             return 0
-        shown = console()
-        say(shown, f"{type(manifest).__name__} {digest_of_manifest(manifest)}")
-        for one in figures(store, manifest):
-            made = table(*one.columns)
-            for row in one.rows:
-                made.add_row(*map(plain, row))
-            say(shown, f"\n{one.title}")
-            shown.print(made)
+        output = console()
+        say(output, f"{type(manifest).__name__} {digest_of_manifest(manifest)}")
+        for figure in figures(store, manifest):
+            listing = table(*figure.columns)
+            for row in figure.rows:
+                listing.add_row(*map(plain, row))
+            say(output, f"\n{figure.title}")
+            output.print(listing)
         if isinstance(manifest, DataMix):
             limit = f"{manifest.max_sequences:,}" if manifest.max_sequences is not None else "no limit"
             chosen = ", ".join(f"{name} {value}" for name, value in manifest.snapshot.items()) or "all"
-            say(shown, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
+            say(output, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
         return 0
 
 
@@ -70,7 +71,7 @@ class DataShow:
         """Write the page."""
         from mm1.report.data_page import render_data
 
-        store, manifest = found(self.store, self.uri)
+        store, manifest = find_data(self.store, self.uri)
         html = render_data(store, manifest, first=self.first, sequences=self.sequences)
         with atomic_path(self.output) as temporary:
             temporary.write_text(html)
@@ -78,7 +79,7 @@ class DataShow:
         return 0
 
 
-def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
+def find_data(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
     """Return the store and the manifest of an address, a digest or a run; for a run, the mixture with the most sources.
 
     Raises:
@@ -88,16 +89,15 @@ def found(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
     store = existing_store(match["store"] if match else store_uri)
     if match:
         manifests = [load_digest(store, match["digest"])]
+    elif uri in run_names(store):
+        manifests = [manifest for digest in resolve(store, uri) for manifest in ancestors(store, digest).values()]
     else:
-        digests = resolve(store, uri)
-        is_run = uri not in digests and not any(digest.startswith(uri) for digest in digests)
-        manifests = [
-            manifest
-            for digest in digests
-            for manifest in (ancestors(store, digest).values() if is_run else [load_digest(store, digest)])
-        ]
+        manifests = [load_digest(store, digest) for digest in resolve(store, uri)]
     data = [manifest for manifest in manifests if isinstance(manifest, DataMix | RawData)]
     if not data:
+        if uri in run_names(store) and (failures := read_run(store, uri).failures):
+            reasons = ", ".join(f"{task} failed ({outcome})" for task, outcome in failures.items())
+            raise ConfigurationError(f"run {uri} made no data: {reasons}; see mm1 runs {uri}")
         kinds = ", ".join(sorted({type(manifest).__name__ for manifest in manifests})) or "nothing"
         raise ConfigurationError(f"{uri}: expected a DataMix or RawData, got {kinds}")
     return store, max(data, key=lambda manifest: (isinstance(manifest, DataMix), len(manifest.sources)))
@@ -114,7 +114,7 @@ class DataShards:
 
     def __call__(self) -> int:
         """Print one row per shard; its SHA-256 is the name that ``mm1 data score`` takes."""
-        store, manifest = found(self.store, self.uri)
+        store, manifest = find_data(self.store, self.uri)
         raw = load_digest(store, manifest.raw) if isinstance(manifest, DataMix) else manifest
         rows = list(shard_rows(raw))
         if self.json:
