@@ -224,6 +224,17 @@ def test_templates_by_hand_run_too(place: Path) -> None:
     assert result.exit_code == Outcome.CONFIGURATION and "no-such-command-here" in result.failed.ending.message
 
 
+def test_a_task_that_saves_its_state_at_its_limit_is_preempted_and_tried_again(place: Path) -> None:
+    script = "trap 'exit 87' TERM; test -e twice && exit 0; touch twice; for i in $(seq 200); do sleep 0.1; done"
+
+    def body(w: Workflow) -> None:
+        Container(name="save", command=["bash", "-c"], args=[f"cd {place}; {script}"], active_deadline_seconds=1)(name="save")
+
+    result = run(build(body), place)
+    assert not result.failed and result.exit_code == 0
+    assert [item.attempts for item in result.instances] == [2]
+
+
 def test_a_task_that_hangs_is_ended_at_its_limit(place: Path) -> None:
     def body(w: Workflow) -> None:
         Container(name="hang", command=["sleep"], args=["60"], active_deadline_seconds=1)(name="hang")

@@ -17,6 +17,9 @@ from mm1.machine import num_gpus
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import ClaimMount, Pool
 
+RUN_SECONDS = 90 * 86_400
+"""Default limit of a run, a training step and its JobSet: longer than the forecast of any recipe (`mm1 plan`)."""
+
 
 class Launcher(Config):
     """Pools, images, service account and limits of the ranks."""
@@ -44,7 +47,7 @@ class Launcher(Config):
     fails, and the engine may retry it."""
     relaunches: int = Field(default=2, ge=0)
     """New JobSets with half the micro-batch after an out-of-memory error, or on other nodes after a hardware fault."""
-    timeout_s: int = Field(default=14 * 86_400, ge=1)
+    timeout_s: int = Field(default=RUN_SECONDS, ge=1)
     """Maximum duration of a JobSet, in seconds."""
     pull_timeout_s: int = Field(default=60, ge=1)
     """Seconds after which an image that cannot be pulled fails the run."""

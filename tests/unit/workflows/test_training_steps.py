@@ -34,6 +34,16 @@ def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(tem
     assert launcher.grace_s == pretrain.STEP.grace_s and "{{" not in text, "Argo would take two braces for a reference"
 
 
+def test_one_limit_holds_for_the_run_the_training_step_and_its_jobset(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("run_seconds: 1234\n")
+    document = load(str(ROOT / "workflows/pretrain.py"), str(tmp_path / "site.yaml")).document
+    training = read_workflow(document).tasks["pretrain"].template
+    (text,) = [word.removeprefix("--launcher=") for word in training.args if word.startswith("--launcher=")]
+    assert document["spec"]["activeDeadlineSeconds"] == training.timeout_s == json.loads(text)["timeout_s"] == 1234
+    longest_forecast_days = 57  # mm1_30b on 64 H100 (`mm1 plan`)
+    assert profiles.default().run_seconds > longest_forecast_days * 86_400
+
+
 def test_on_one_machine_it_is_not_told_of_the_cluster(template: Template, tmp_path: Path) -> None:
     argv = argv_of(template, tmp_path, lambda reference: reference)
     assert not any(word.startswith("--launcher") for word in argv)

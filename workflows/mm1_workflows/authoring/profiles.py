@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.launcher import RUN_SECONDS
 from mm1_components.wrapper.kubernetes_fields import (
     ImageName,
     LabelValue,
@@ -93,8 +94,8 @@ class Profile(Config):
     """Maximum numbers of retries."""
     archive_logs: bool = True
     """Archive the steps' logs in Argo's artifact repository, so that they outlive the pods."""
-    run_seconds: int = Field(default=7 * 86_400, ge=1)
-    """Maximum duration of a run, in seconds."""
+    run_seconds: int = Field(default=RUN_SECONDS, ge=1)
+    """Maximum duration of a run, of a training step in it, and of the step's JobSet, in seconds."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

@@ -63,7 +63,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
             "mm1.dev/summary": step.summary,
         }
         | ({LAUNCHES_ANNOTATION: launches} if step.distributed else {}),
-        active_deadline_seconds=step.timeout_s,
+        active_deadline_seconds=profile.run_seconds if step.distributed else step.timeout_s,
         pod_spec_patch=hooks.grace_patch(SUPERVISOR_GRACE_S if step.distributed else step.grace_s),
         **placing,
     )
@@ -83,6 +83,7 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
         volumes=profile.volumes,
         queue=profile.queue,
         grace_s=grace_s,
+        timeout_s=profile.run_seconds,
         restarts=profile.retries.restarts,
         relaunches=profile.retries.relaunches,
     )

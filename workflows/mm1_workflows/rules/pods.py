@@ -28,6 +28,8 @@ NEVER_RETRIED = frozenset({1, 2, 80, 81})
 MIN_GRACE_S = 60.0
 MIN_RANK_GRACE_S = 300.0
 """Minimum for ranks on GPUs: one step and a checkpoint of about 100 GB (a 7B model with its optimizer) at 1 GB/s, twice."""
+RELEASED = ("default", "smoke")
+"""Profiles with the images of this project's releases."""
 LOCAL_IMAGE = "localhost/"
 SECRET_NAME = re.compile(
     r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
@@ -69,8 +71,8 @@ def pinned_images(document: Document, profile: Profile) -> Iterator[Finding]:
     images += [(f"{where} (ranks)", image) for where, launcher in launchers(document) for image in launcher.images.values()]
     for where, image in images:
         if not DIGEST.search(image):
-            # The tag of a local image cannot be moved in a registry; the default profile is pinned with each release.
-            is_warning = profile.name == "default" or image.startswith(LOCAL_IMAGE)
+            # The tag of a local image cannot be moved in a registry; the released profiles are pinned with each release.
+            is_warning = profile.name in RELEASED or image.startswith(LOCAL_IMAGE)
             yield Finding("P010", where, f"image {image!r} is not pinned by digest", "warning" if is_warning else "error")
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.ranks.launcher import RUN_SECONDS
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document, spec_of
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, Condition
@@ -33,7 +34,6 @@ from mm1_workflows.rules.reading import read_workflow
 
 TYPES: dict[str, type] = {"integer": int, "number": float, "boolean": bool}
 PARAMETER = "workflow.parameters."
-RUN_SECONDS = 7 * 86_400
 """Default maximum duration of a run."""
 
 

@@ -209,11 +209,14 @@ class Runner:
         item.progress = process.read_progress(folder / "progress") or item.progress
         item.figures = process.read_figures(folder) or item.figures
         code = item.process.poll()
-        if code is None:
-            if template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
-                process.stop([item])
+        if code is None and template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
+            process.stop([item])
+            code = item.process.wait()
+            if code != Outcome.PREEMPTED:  # it did not save its state within its grace period
                 item.process = None
                 self._fail(item, _unhandled(f"exceeded its time limit of {template.timeout_s:g} s"))
+                return
+        if code is None:
             return
         item.process = None
         if code == 0:
