@@ -129,6 +129,15 @@ def test_it_exits_80_when_nothing_fits(capsys):
 def test_its_table_fits_80_columns(capsys):
     assert cli.main(["plan", "--recipe", "mm1_3b_moe", "--gpus", "32"]) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    *lines, overrides = shown.splitlines()
+    assert max(map(len, lines)) <= 80
     assert "GPU-hours" in shown
-    assert "--set train.micro_batch=" in shown
+    assert overrides.startswith('-p overrides="train.micro_batch=') and "train.zero_stage=" in overrides
+
+
+def test_figures_of_a_tiny_model_are_no_zeros(capsys):
+    assert cli.main(["plan", "--recipe", "mm1_tiny", "--gpus", "1", "--gpu", "l40s"]) == 0
+    shown = capsys.readouterr().out
+    assert "k parameters" in shown.splitlines()[0]
+    row = next(line for line in shown.splitlines() if line.startswith("GPU-hours"))
+    assert float(row.split()[-1]) > 0

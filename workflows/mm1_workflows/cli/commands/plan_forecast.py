@@ -48,7 +48,7 @@ def show(config: RunConfig, machine: Machine, overrides: Sequence[str], *, as_js
         say(output, f"\nconfigured layout: {remark}")
     _print_host(output, proposed)
     _print_assumptions(output, proposed)
-    say(output, "\nuse it (in a workflow: overrides=):\n" + "\n".join(f"  --set {item}" for item in overrides_of(proposed)))
+    say(output, f'\nuse it:\n-p overrides="{" ".join(overrides_of(proposed))}"')
 
 
 def facts(prediction: Forecast) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _show(output: Console, columns: dict[str, Forecast]) -> None:
     machine, train = first.machine, first.config.train
     say(
         output,
-        f"{first.config.recipe}, {first.num_parameters / 1e9:.2f}B parameters, {train.dtype}, {first.config.optim.name}, "
+        f"{first.config.recipe}, {_size(first.num_parameters)} parameters, {train.dtype}, {first.config.optim.name}, "
         f"{train.steps:,} steps of {train.global_batch}\n"
         f"{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
     )
@@ -112,18 +112,31 @@ def _column(prediction: Forecast) -> dict[str, str]:
         "expert-parallel processes": str(train.expert_parallel),
         "activations recomputed": "yes" if train.gradient_checkpointing else "no",
         "optimiser offloaded": "no" if train.offload == "none" else "yes",
-        **{f"{kind}, GiB per GPU": f"{size:.1f}" for kind, size in prediction.memory_gib.items()},
-        "at start, GiB per GPU": f"{prediction.start_gib:.1f}",
-        "needs, GiB per GPU": f"{prediction.total_gib:.1f}" + ("" if prediction.fits else " (does not fit)"),
-        "host, GiB per machine: at start": f"{prediction.host_gib['start']:,.0f}",
-        "host, GiB per machine: training": f"{prediction.host_gib['training']:,.0f}",
-        "seconds per step": f"{speed.step_s:.2f}",
-        "of which network, offloading": f"{speed.network_s:.2f}, {speed.offload_s:.2f}",
-        "tokens/s": f"{speed.tokens_per_s:,.0f}",
+        **{f"{kind}, GiB per GPU": _figure(size) for kind, size in prediction.memory_gib.items()},
+        "at start, GiB per GPU": _figure(prediction.start_gib),
+        "needs, GiB per GPU": _figure(prediction.total_gib) + ("" if prediction.fits else " (does not fit)"),
+        "host, GiB per machine: at start": _figure(prediction.host_gib["start"]),
+        "host, GiB per machine: training": _figure(prediction.host_gib["training"]),
+        "seconds per step": _figure(speed.step_s),
+        "of which network, offloading": f"{_figure(speed.network_s)}, {_figure(speed.offload_s)}",
+        "tokens/s": _figure(speed.tokens_per_s),
         "MFU": f"{speed.reached_mfu:.0%}",
-        "GPU-hours": f"{prediction.gpu_hours:,.0f}",
-        "days": f"{prediction.gpu_hours / prediction.machine.gpus / 24:,.1f}",
+        "GPU-hours": _figure(prediction.gpu_hours),
+        "days": _figure(prediction.gpu_hours / prediction.machine.gpus / 24),
     }
+
+
+def _figure(value: float) -> str:
+    """Format a figure with at least two significant digits."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def _size(num_parameters: int) -> str:
+    """Format a number of parameters: 604k, 29.67B."""
+    unit, name = next(((unit, name) for unit, name in ((1e9, "B"), (1e6, "M")) if num_parameters >= unit), (1e3, "k"))
+    return f"{num_parameters / unit:.2f}{name}" if unit > 1e3 else f"{num_parameters / unit:.0f}{name}"
 
 
 def _print_host(output: Console, prediction: Forecast) -> None:
