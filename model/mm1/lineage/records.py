@@ -51,10 +51,12 @@ class TaskRecord(BaseModel):
 
     @property
     def status(self) -> str:
-        """Human-readable state: done, cached, failed or unfinished."""
+        """Human-readable state: done, cached, failed, stopped or unfinished."""
         if self.state == "done":
             return "cached" if self.cache_hit else "done"
-        return "failed" if self.state == "failed" else "unfinished"
+        if self.state != "failed":
+            return "unfinished"
+        return "stopped" if self.outcome == Outcome.PREEMPTED else "failed"
 
     @property
     def ending(self) -> Ending | None:
@@ -87,9 +89,11 @@ class RunRecords:
 
     @property
     def state(self) -> str:
-        """``running`` if any task is, otherwise ``failed`` if any has failed, otherwise ``done``."""
-        states = {record.state for record in self.tasks.values()}
-        return next((state for state in ("running", "failed") if state in states), "done")
+        """``running`` if any task is, otherwise ``failed`` or ``stopped`` if any has, otherwise ``done``."""
+        states = {record.status for record in self.tasks.values()}
+        if "unfinished" in states:
+            return "running"
+        return next((state for state in ("failed", "stopped") if state in states), "done")
 
     @property
     def seconds(self) -> float:

@@ -13,7 +13,7 @@ from mm1.report.graph import Box, Drawing, layered
 
 TITLE_PX = 7.4
 """Approximate width of a character in a node's title, in px."""
-MARKS = {"done": "✓", "cached": "↺", "failed": "✗", "unfinished": "…"}
+MARKS = {"done": "✓", "cached": "↺", "failed": "✗", "stopped": "■", "unfinished": "…"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def task_graph(story: RunStory) -> Diagram | None:
     nodes = []
     for box in layout.boxes:
         record = records[box.name]
-        note = duration(record.seconds) if record.status in ("done", "failed") else record.status
+        note = duration(record.seconds) if record.status in ("done", "failed", "stopped") else record.status
         step = "" if record.step == record.task else f"{record.step} · "
         nodes.append(NodeView(box=box, title=box.name, note=step + note, tone=record.status, mark=MARKS[record.status]))
     dashed = {(edge.source, edge.target) for edge in story.edges if edge.by_value}

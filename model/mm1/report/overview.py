@@ -60,11 +60,11 @@ REMEDIES = {
 
 
 def failures(story: RunStory) -> list[Failure]:
-    """List the failed and unfinished tasks."""
+    """List the tasks that failed, were stopped or are unfinished."""
     return [
         Failure(task=record.task, ending=record.ending, attempts=record.attempts, remedy=_remedy(record.ending))
         for record in story.tasks
-        if record.status in ("failed", "unfinished")
+        if record.status in ("failed", "stopped", "unfinished")
     ]
 
 

@@ -93,6 +93,16 @@ def test_the_tasks_of_a_run_show_their_scalar_outputs(store: Store, capsys: pyte
     assert lines["gate"].rstrip().endswith(f"{split_uri(uri)[1][:12]} decision=pass")
 
 
+def test_a_run_that_was_stopped_did_not_fail(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    record(store, "mine", "ingest")
+    record(store, "mine", "pretrain", state="failed", outcome=87, message="asked to stop")
+    assert cli.main(["runs", "--store", store.uri, "--state", "stopped"]) == 0
+    assert "mine   stopped" in said(capsys)
+    record(store, "mine", "evaluate", state="failed", outcome=81)
+    assert cli.main(["runs", "--store", store.uri]) == 0
+    assert "mine   failed" in said(capsys)
+
+
 def test_two_runs_are_compared_where_they_differ(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     parent = raw(store, "x")
     for run, seed, value in (("a", 1, 0.5), ("b", 2, 0.75)):

@@ -16,8 +16,8 @@ from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
 from mm1_workflows.display.view import State, TaskView, reason
 
-STATES = ("done", "failed", "running")
-RECORD_STATES = {"done": State.DONE, "cached": State.CACHED, "failed": State.FAILED, "unfinished": State.RUNNING}
+STATES = ("done", "failed", "stopped", "running")
+RECORD_STATES = {state: State(state) for state in ("done", "cached", "failed", "stopped")} | {"unfinished": State.RUNNING}
 """State of a record -> state of a task; an unfinished record may belong to a task that is no longer running."""
 
 
@@ -32,7 +32,7 @@ class Command(ClusterOptions):
         False
     )
     state: Annotated[
-        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running (or waiting, on a cluster).")
+        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running, stopped or (cluster) waiting.")
     ] = ""
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
