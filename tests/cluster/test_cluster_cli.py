@@ -142,7 +142,7 @@ def test_logs_survive_a_server_that_breaks_off_and_goes_away(
     text = "".join(said)
     assert running.wait(120) == 0, text
     assert proxy.dropped > 0 and numbers(text, "a") == list(range(400))
-    assert "asking again" in text and "there is an answer again" in text
+    assert "retrying for up to" in text and "the cluster is reachable again" in text
 
 
 def test_ctrl_c_detaches_and_stop_leaves_nothing(cluster: Cluster, way: list[str], tmp_path: Path) -> None:
@@ -237,16 +237,16 @@ def test_what_is_wrong_is_said_in_two_lines(cluster: Cluster, way: list[str], tm
         assert tried.returncode in (80, 84) and len(said.splitlines()) == 2, said  # the error, and where its class is explained
         return said
 
-    assert "there is no such namespace" in refused("-n", "nowhere-at-all", *rest)
-    assert "may not create workflows there; ask for the Role" in refused(*way, token=token)
+    assert "the namespace does not exist" in refused("-n", "nowhere-at-all", *rest)
+    assert "may not create workflows in this namespace; it needs the Role" in refused(*way, token=token)
     assert "missing or expired" in refused(*way, token=f"{token}x")
 
 
 def test_a_server_that_is_not_argo_is_named(cluster: Cluster, server: str, tmp_path: Path) -> None:
     file = write(tmp_path / "fine.yaml", workflow({"a": Step(COUNT)}))
     store = cluster.environment.get("S3_ENDPOINT", "")
-    wrong = {store: "not Argo Server", "http://127.0.0.1:9": "cannot be reached"}
-    wrong[server.replace("http://", "https://")] = "speaks no TLS"
+    wrong = {store: "expected Argo Server", "http://127.0.0.1:9": "is unreachable"}
+    wrong[server.replace("http://", "https://")] = "does not use TLS"
     for address, words in wrong.items():
         if address and address != server:
             done = cluster.mm1("submit", file, "-n", cluster.namespace, "--server", address, check=False)
