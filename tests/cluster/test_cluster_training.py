@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,19 @@ def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[nodes] = losses(cluster, name)
     assert found[2] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures, tmp_path: Path) -> None:
+    def without_gpus(content: dict[str, Any]) -> None:
+        content["pools"]["test-train"]["gpus"] = 0  # as the pool of the profile `smoke`
+
+    profile = cluster.variant(tmp_path / "cpu.yaml", without_gpus)
+    size = "train.steps=2 train.global_batch=4 train.micro_batch=2"
+    name = cluster.submit(TRAIN, f"data={mixtures.text}", f"overrides={size}", "seed=11", profile=profile)
+    done = cluster.mm1("watch", name, "-n", cluster.namespace, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (pod,) = cluster.items("pods", f"mm1.dev/run={name}")
+    assert "nvidia.com/gpu" not in json.dumps(pod["spec"]["containers"])
 
 
 def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Cluster, mixtures: Mixtures) -> None:

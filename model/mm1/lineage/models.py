@@ -11,7 +11,7 @@ from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.lineage.graph import describe, resolve
 from mm1.lineage.records import read_run, run_names
-from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Files, Manifest, load_digest
+from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Files, Manifest, load_digest, split_uri
 from mm1.store.base import Store
 from mm1.store.open import find_store
 
@@ -40,10 +40,10 @@ def find_model(store: Store, name: str, task: str = "") -> Model:
     address = MANIFEST_NAME.match(name)
     if address:
         store = find_store(address["store"])
-        return _model(store, load_digest(store, address["digest"]), name)
+        return model_of(store, load_digest(store, address["digest"]), name)
     if name not in run_names(store):
         (digest,) = resolve(store, name)  # a digest resolves to exactly one manifest; an unknown name raises
-        return _model(store, load_digest(store, digest), name)
+        return model_of(store, load_digest(store, digest), name)
     return _model_of_run(store, name, task)
 
 
@@ -68,26 +68,34 @@ def _model_of_run(store: Store, run: str, task: str) -> Model:
     manifests = read_run(store, run).manifests
     if task and task not in manifests:
         raise ConfigurationError(f"run {run!r} has no task {task!r} with a manifest; {suggest(task, list(manifests))}")
-    loaded = [load_digest(store, uri.rsplit("/", 1)[-1].removesuffix(".json")) for uri in manifests.values()]
     if task:
-        return _model(store, loaded[list(manifests).index(task)], f"task {task!r} of run {run!r}")
+        return model_of(store, load_digest(store, split_uri(manifests[task])[1]), f"task {task!r} of run {run!r}")
+    loaded = [load_digest(store, split_uri(uri)[1]) for uri in manifests.values()]
     deployed = [manifest for manifest in loaded if isinstance(manifest, Deployment) and manifest.deployed]
     checkpoints = [manifest for manifest in loaded if isinstance(manifest, Checkpoint)]
     if not deployed and not checkpoints:
         raise ConfigurationError(f"run {run!r} has no model: it has neither a checkpoint nor a deployment (see mm1 runs {run})")
-    return _model(store, (deployed or checkpoints)[-1], f"run {run!r}")
+    return model_of(store, (deployed or checkpoints)[-1], f"run {run!r}")
 
 
-def _model(store: Store, manifest: Manifest, name: str) -> Model:
+def model_of(store: Store, manifest: Manifest, name: str) -> Model:
+    """Return the model of a manifest.
+
+    Args:
+        store: the store of the manifest.
+        manifest: a Checkpoint, ExportedModel or Deployment.
+        name: what the user calls it, for messages.
+
+    Raises:
+        ConfigurationError: the manifest is of another kind, or its deployment was refused.
+    """
     match manifest:
         case Deployment(exported=str(digest)):
-            exported = load_digest(store, digest)
-            return _model(store, exported, name)
+            return model_of(store, load_digest(store, digest), name)
         case Deployment():
             raise ConfigurationError(f"{name}: the deployment has no model: {manifest.reason}")
         case ExportedModel():
-            checkpoint = load_digest(store, manifest.checkpoint)
-            return Model(store, manifest.files, describe(checkpoint))
+            return Model(store, manifest.files, f"exported from checkpoint {manifest.checkpoint[:12]}")
         case Checkpoint():
             return Model(store, manifest.model, describe(manifest))
         case _:

@@ -11,7 +11,8 @@ from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.generation.device import choose_device
 from mm1.generation.generator import Generator
-from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Manifest, load_digest, split_uri
+from mm1.lineage.models import model_of
+from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, Manifest, load_digest, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
@@ -57,26 +58,20 @@ def load(model: str, store: str = "") -> LoadedModel:
             f"model: expected a folder or the address of a manifest (<store>/manifests/<sha256>.json), got {model!r}"
         )
     opened = find_store(address)
-    return _from_manifest(opened, load_digest(opened, digest))
+    return _from_manifest(opened, load_digest(opened, digest), model)
 
 
-def _from_manifest(store: Store, manifest: Manifest) -> LoadedModel:
+def _from_manifest(store: Store, manifest: Manifest, name: str) -> LoadedModel:
+    model = model_of(store, manifest, name)
     examples: tuple[Example, ...] = ()
     if isinstance(manifest, Deployment):
-        if manifest.exported is None:
-            raise ConfigurationError(f"this deployment holds no model: {manifest.reason}")
-        examples = tuple(
-            Example(str(manifest.sample.get("question", "")), store.get_bytes(ref)) for ref in manifest.images.values()
-        )
-        manifest = load_digest(store, manifest.exported)
-    with tempfile.TemporaryDirectory(prefix="mm1-serve-") as name:
-        if isinstance(manifest, ExportedModel):
-            parts = _from_folder(store.get_folder(manifest.files, Path(name)))
-        elif isinstance(manifest, Checkpoint):
-            parts = load_model(store, manifest, Path(name), choose_device()[1])
+        question = str(manifest.sample.get("question", ""))
+        examples = tuple(Example(question, store.get_bytes(ref)) for ref in manifest.images.values())
+    with tempfile.TemporaryDirectory(prefix="mm1-serve-") as folder:
+        if isinstance(manifest, Checkpoint):
+            parts = load_model(store, manifest, Path(folder), choose_device()[1])
         else:
-            kind = type(manifest).__name__
-            raise ConfigurationError(f"model: expected a Checkpoint, ExportedModel or Deployment, got a {kind}")
+            parts = _from_folder(store.get_folder(model.files, Path(folder)))
     return LoadedModel(Generator(*parts), examples)
 
 
