@@ -32,7 +32,7 @@ class Command(ClusterOptions):
         False
     )
     state: Annotated[
-        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, running, stopped or (cluster) waiting.")
+        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, stopped, running or (cluster) waiting.")
     ] = ""
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
