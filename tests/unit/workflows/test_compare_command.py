@@ -74,6 +74,12 @@ def test_losses_are_compared_step_by_step(
     assert text in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
+def test_a_tolerance_is_a_number_of_at_least_zero(store: Store, capsys: pytest.CaptureFixture[str], tolerance: str) -> None:
+    assert cli.main(["compare", "a", "b", "--losses", f"--tolerance={tolerance}", "--store", store.uri]) == 80
+    assert f"expected a number of at least 0, got {tolerance}" in capsys.readouterr().err
+
+
 def test_the_step_of_the_largest_difference_is_named(store: Store, tmp_path: Path) -> None:
     trained(store, tmp_path, "a", {1: 4.0, 2: 3.0, 3: 2.0})
     trained(store, tmp_path, "b", {1: 4.0, 2: 3.3, 3: 2.1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
@@ -43,6 +44,8 @@ class Command:
             raise ConfigurationError("expected at least two runs: mm1 compare RUN RUN ... (mm1 runs lists them)")
         if self.assert_equal and not self.losses:
             raise ConfigurationError("--assert-equal requires --losses")
+        if not 0 <= self.tolerance < math.inf:
+            raise ConfigurationError(f"--tolerance: expected a number of at least 0, got {self.tolerance:g}")
         store = existing_store(self.store)
         runs = [read_run(store, name) for name in self.runs]
         return self._compare_losses(store, runs) if self.losses else self._compare(store, runs)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cappa import Arg, command
 
+from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration, scalars
@@ -41,6 +42,9 @@ class Command(ClusterOptions):
 
     def __call__(self) -> int:
         """List runs, or the tasks of a run."""
+        states = (*STATES, "waiting") if self.cluster else STATES
+        if self.state and self.state not in states:
+            raise ConfigurationError(f"--state: unknown value {self.state!r}; {suggest(self.state, states)}")
         if self.cluster:
             from mm1_workflows.cli.commands import cluster_runs
 
@@ -54,8 +58,6 @@ class Command(ClusterOptions):
         if self.run:
             output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
             return 0
-        if self.state and self.state not in STATES:
-            raise ConfigurationError(f"--state: expected one of {', '.join(STATES)}, got {self.state!r}")
         since = parse_since(self.since)
         runs = readable_runs(store)
         chosen = [run for run in runs if self.state in ("", run.state) and (since is None or run.started >= since)]
