@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -90,6 +91,7 @@ class BlockCache:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.block_bytes = min(block_bytes, max(1 << 16, limit_bytes // SLACK))
+        self._reserved = 0
         self._written = limit_bytes  # the first write checks the size of the existing cache
         self._lock = threading.Lock()
         self._under_way: dict[Path, Any] = {}
@@ -143,13 +145,25 @@ class BlockCache:
     def _fetch(self, ref: BlobRef, number: int, path: Path) -> bytes:
         start = number * self.block_bytes
         data = self.store.read_range(blob_key(ref), start, min(self.block_bytes, ref.num_bytes - start))
-        self._make_room(len(data))
-        path.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        with self._room(len(data)):
+            path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
         return data
+
+    @contextmanager
+    def _room(self, num_bytes: int) -> Iterator[None]:
+        """Reserve room for a block until it is written, so that concurrent threads do not use the same room."""
+        with self._lock:
+            self._reserved += num_bytes
+        try:
+            self._make_room(num_bytes)
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= num_bytes
 
     def _make_room(self, num_bytes: int) -> None:
         with self._lock:
@@ -157,6 +171,7 @@ class BlockCache:
             if self._written < self.limit_bytes // SLACK:
                 return
             self._written = 0
+            reserved = self._reserved
         blocks = []
         for path in self.folder.glob("*/*"):
             try:
@@ -164,7 +179,7 @@ class BlockCache:
             except FileNotFoundError:  # removed by another process
                 continue
             blocks.append((stat.st_mtime, stat.st_size, path))
-        excess = sum(size for _, size, _ in blocks) + num_bytes - (self.limit_bytes - 2 * self.limit_bytes // SLACK)
+        excess = sum(size for _, size, _ in blocks) + reserved - (self.limit_bytes - 2 * self.limit_bytes // SLACK)
         for _, size, path in sorted(blocks):
             if excess <= 0:
                 break

@@ -1,5 +1,7 @@
 """The loader from a bucket: ranges, the cache and its limit, refusals, a server that goes away, damage on the way."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from urllib.parse import urlparse
 
@@ -84,6 +86,28 @@ def test_the_cache_keeps_its_limit_and_drops_what_was_used_longest_ago(mixture, 
     kept = [path for path in bucket.block_folder.rglob("*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in kept) <= limit
     assert not [path for path in kept if path.name.startswith(".")]
+
+
+class StoreInStep(LocalStore):
+    """A store whose reads return together, so that the blocks of all threads are written at once."""
+
+    barrier = threading.Barrier(8)
+
+    def read_range(self, key, offset, size):
+        data = super().read_range(key, offset, size)
+        self.barrier.wait(30)
+        return data
+
+
+def test_blocks_that_arrive_at_once_do_not_share_the_same_room(tmp_path):
+    block, limit = 1 << 16, 16 << 16
+    store = StoreInStep(tmp_path / "store")
+    store.make()
+    ref = store.put_bytes(bytes(64 * block))
+    cache = BlockCache(store, tmp_path / "blocks", limit, block)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(len(data) == block for data in pool.map(lambda number: cache.block(ref, number), range(64)))
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "blocks").rglob("*") if path.is_file()) <= limit
 
 
 def test_a_damaged_block_in_the_cache_is_fetched_again(mixture, bucket):
