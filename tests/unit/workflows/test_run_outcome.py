@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from mm1.errors import Ending, Outcome
-from mm1_workflows.cli.commands import cluster_runs
 from mm1_workflows.cluster.following.follow import farewell
 from mm1_workflows.cluster.following.outcome import ending_of
-from mm1_workflows.display.view import State
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 
 EXIT = f"{RUN}.onExit"
@@ -75,22 +73,6 @@ def test_what_no_exit_code_of_ours_says_is_read_from_the_pod(node: dict[str, Any
 def test_a_run_that_ended_outside_its_steps(phase: str, message: str, shutdown: str, outcome: Outcome) -> None:
     ended = ending_of(workflow([], phase, message=message, shutdown=shutdown))
     assert ended and ended.outcome is outcome
-
-
-@pytest.mark.parametrize(
-    ("phase", "shutdown", "state"),
-    [
-        ("Failed", "Stop", State.STOPPED),
-        ("Error", "Terminate", State.STOPPED),
-        ("Succeeded", "Stop", State.DONE),
-        ("Running", "Stop", State.RUNNING),
-        ("Failed", "", State.FAILED),
-    ],
-)
-def test_a_stopped_run_is_listed_as_stopped(phase: str, shutdown: str, state: State) -> None:
-    metadata = {"name": "run-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    listed = {"metadata": metadata, "spec": {"shutdown": shutdown}, "status": {"phase": phase}}
-    assert cluster_runs._run(listed).state is state
 
 
 def test_a_run_that_goes_on_has_no_outcome() -> None:

@@ -10,7 +10,6 @@ from mm1_workflows.argo.document import CRON_LABEL, TEMPLATE_LABEL, Document
 from mm1_workflows.cli.options import ClusterOptions
 from mm1_workflows.cli.output import console, plain, say, table
 from mm1_workflows.cluster.following import nodes
-from mm1_workflows.cluster.following.outcome import shutdown_of
 from mm1_workflows.cluster.following.view import STATES, views_of
 from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.display.table import styled, task_table
@@ -71,7 +70,7 @@ def _run(workflow: Document) -> ClusterRun:
     template = labels.get(TEMPLATE_LABEL, "")
     return ClusterRun(
         name=metadata["name"],
-        state=State.STOPPED if shutdown_of(workflow) else STATES.get(nodes.phase_of(workflow), State.WAITING),
+        state=STATES.get(nodes.phase_of(workflow), State.WAITING),
         started=started,
         seconds=max(0.0, (ended - started).total_seconds()),
         progress=status.get("progress", ""),

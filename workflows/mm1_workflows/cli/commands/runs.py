@@ -18,6 +18,9 @@ from mm1_workflows.display.table import styled, task_table
 from mm1_workflows.display.view import State, TaskView, reason
 
 STATES = ("done", "failed", "stopped", "running")
+"""States of runs in the store."""
+CLUSTER_STATES = ("waiting", "running", "done", "failed")
+"""States of runs on a cluster, where Argo calls a stopped run failed."""
 RECORD_STATES = {state: State(state) for state in ("done", "cached", "failed", "stopped")} | {"unfinished": State.RUNNING}
 """State of a record -> state of a task; an unfinished record may belong to a task that is no longer running."""
 
@@ -33,7 +36,12 @@ class Command(ClusterOptions):
         False
     )
     state: Annotated[
-        str, Arg(long=True, value_name="STATE", help="Only runs that are done, failed, stopped, running or (cluster) waiting.")
+        str,
+        Arg(
+            long=True,
+            value_name="STATE",
+            help="Only runs that are done, failed or running; in the store also stopped, on a cluster waiting.",
+        ),
     ] = ""
     since: Annotated[
         str, Arg(long=True, value_name="TIME", help="Only runs started within this time (90m, 12h, 7d) or since a date.")
@@ -42,7 +50,7 @@ class Command(ClusterOptions):
 
     def __call__(self) -> int:
         """List runs, or the tasks of a run."""
-        states = (*STATES, "waiting") if self.cluster else STATES
+        states = CLUSTER_STATES if self.cluster else STATES
         if self.state and self.state not in states:
             raise ConfigurationError(f"--state: unknown value {self.state!r}; {suggest(self.state, states)}")
         if self.cluster:

@@ -18,13 +18,6 @@ REJECTED = ("invalid spec", "not found", "failed to resolve", "spec.templates", 
 """Parts of messages of Argo and Kubernetes about an object that cannot run without a change."""
 
 
-def shutdown_of(workflow: Document) -> str:
-    """Return how a user stopped a run that did not succeed (``Stop`` or ``Terminate``); empty for other runs."""
-    if not finished(workflow) or phase_of(workflow) == "Succeeded":
-        return ""
-    return str((workflow.get("spec") or {}).get("shutdown") or "")
-
-
 def ending_of(workflow: Document) -> Ending | None:
     """Return how a run ended, and at which task (``where``); None while it is running."""
     if not finished(workflow):
@@ -32,7 +25,7 @@ def ending_of(workflow: Document) -> Ending | None:
     if phase_of(workflow) == "Succeeded":
         return Ending(outcome=Outcome.DONE)
     reported = str(status_of(workflow).get("message") or "")
-    if shutdown := shutdown_of(workflow):
+    if shutdown := (workflow.get("spec") or {}).get("shutdown"):
         return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a user ({shutdown})")
     if failed := _failed(workflow):
         message = _last(failed).message or failed.message or reported
