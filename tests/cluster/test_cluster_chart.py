@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mm1_components.ranks.launcher import Launcher
 from tests.support.helm import BINARIES, Helm, HelmError, by_source, named, small_chart_at
 from tests.support.network import End, may_connect
 
@@ -93,6 +94,49 @@ def test_history_limits_may_be_zero(helm):
     settings = schedule(template="mm1-small", arguments={"needed": "x"}, failedJobsHistoryLimit=0)
     spec = named(helm.objects({"profile": "small", "schedules": settings}), "CronWorkflow", "mm1-retrain")["spec"]
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (3, 0)
+
+
+ROLES = ("step", "supervisor", "rank", "serve")
+ROLE_ARN, GCP_ACCOUNT = "eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"
+
+
+def test_accounts_carry_pull_secrets_annotations_and_labels(helm):
+    accounts = {
+        "imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}],
+        "annotations": {ROLE_ARN: "arn:aws:iam::111122223333:role/mm1"},
+        "labels": {"team": "vision"},
+        "rank": {
+            "annotations": {ROLE_ARN: "arn:aws:iam::111122223333:role/ranks", GCP_ACCOUNT: "x@y"},
+            "labels": {"gang": "yes"},
+        },
+    }
+    objects = helm.objects({"profile": "small", "accounts": accounts})
+    made = {role: named(objects, "ServiceAccount", f"mm1-{role}") for role in ROLES}
+    for role, account in made.items():
+        assert account["imagePullSecrets"] == accounts["imagePullSecrets"]
+        assert account["metadata"]["labels"]["team"] == "vision"
+        assert account["metadata"]["labels"]["app.kubernetes.io/component"] == role
+    annotations = {role: account["metadata"]["annotations"] for role, account in made.items()}
+    assert annotations.pop("rank") == accounts["rank"]["annotations"]
+    assert all(found == accounts["annotations"] for found in annotations.values())
+    assert made["rank"]["metadata"]["labels"]["gang"] == "yes" and "gang" not in made["step"]["metadata"]["labels"]
+    plain = named(helm.objects({"profile": "small"}), "ServiceAccount", "mm1-step")
+    assert "imagePullSecrets" not in plain and "annotations" not in plain["metadata"]
+
+
+def test_every_pod_runs_under_an_account_of_the_chart(helm):
+    objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
+    accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
+    used = set()
+    for spec in (one["spec"] for one in objects if one["kind"] == "WorkflowTemplate"):
+        used.add(spec["serviceAccountName"])
+        assert "imagePullSecrets" not in spec, "Kubernetes takes those of the account only for pods without any"
+        for body in (body for body in spec["templates"] if "container" in body):
+            used.add(body.get("serviceAccountName", spec["serviceAccountName"]))
+            words = [word.partition("=")[2] for word in body["container"]["args"] if word.startswith("--launcher=")]
+            used.update(Launcher.model_validate_json(text).account for text in words)
+    [server] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    assert used | {server["serviceAccountName"]} == accounts == {f"mm1-{role}" for role in ROLES}
 
 
 def test_the_served_image_is_the_one_that_deployed(helm):

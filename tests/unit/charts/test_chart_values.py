@@ -93,7 +93,9 @@ def paths_of_maps(value: Any, path: str = "") -> list[str]:
 
 
 FREE = {  # maps whose keys are the user's
-    *(f"accounts.{role}.annotations" for role in ("step", "supervisor", "rank", "serve")),
+    *(f"accounts.{role}.{kind}" for role in ("step", "supervisor", "rank", "serve") for kind in ("annotations", "labels")),
+    "accounts.annotations",
+    "accounts.labels",
     "schedules",
     "schedules.retrain.arguments",
     "serving.environment",
@@ -115,6 +117,11 @@ def test_a_misspelt_name_is_refused(path):
     [
         ("store.secret", "has_underscore"),
         ("store.uri", "/a/folder"),
+        ("accounts.imagePullSecrets", ["registry"]),
+        ("accounts.imagePullSecrets", [{"name": "my_registry"}]),
+        ("accounts.annotations", {"eks.amazonaws.com/role-arn": 1}),
+        ("accounts.rank.labels", {"app.kubernetes.io/name": "other"}),
+        ("accounts.labels", {"team": "of vision"}),
         ("submitters", [{"kind": "Robot", "name": "x"}]),
         ("schedules.retrain.schedules", ["every day"]),
         ("schedules.retrain.concurrencyPolicy", "forbid"),
