@@ -139,6 +139,28 @@ def test_every_pod_runs_under_an_account_of_the_chart(helm):
     assert used | {server["serviceAccountName"]} == accounts == {f"mm1-{role}" for role in ROLES}
 
 
+@pytest.mark.parametrize("secret", ["mm1-store", ""])
+def test_reports_are_kept_with_keys_or_with_an_identity(helm, secret):
+    settings = {"enabled": True, "bucket": "artifacts", "region": "eu-central-1", "secret": secret}
+    made = named(helm.objects({"profile": "small", "artifactRepository": settings}), "ConfigMap", "artifact-repositories")
+    repository = yaml.safe_load(made["data"]["mm1"])["s3"]
+    assert repository["bucket"] == "artifacts" and repository["region"] == "eu-central-1"
+    if secret:
+        assert repository["accessKeySecret"] == {"name": secret, "key": "AWS_ACCESS_KEY_ID"}
+        assert repository["secretKeySecret"]["name"] == secret and "useSDKCreds" not in repository
+    else:
+        assert repository["useSDKCreds"] is True and not {"accessKeySecret", "secretKeySecret"} & set(repository)
+
+
+def test_a_server_with_an_identity_reads_no_secret(helm):
+    serving = {"enabled": True, "model": MODEL, "environment": {"AWS_REGION": "eu-central-1"}}
+    objects = helm.objects({"store": {"secret": ""}, "serving": serving})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    [container] = pod["containers"]
+    assert "envFrom" not in container and {"name": "AWS_REGION", "value": "eu-central-1"} in container["env"]
+    assert pod["serviceAccountName"] == "mm1-serve" and pod["automountServiceAccountToken"] is False
+
+
 def test_the_served_image_is_the_one_that_deployed(helm):
     objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
@@ -219,6 +241,32 @@ API, BUCKET, METADATA = End(address="10.0.0.1"), End(address="52.1.2.3"), End(ad
 )
 def test_who_may_reach_whom(policies, source, target, port, allowed):
     assert may_connect(policies, source, target, port) is allowed
+
+
+AGENT = End(address="169.254.170.23")
+GKE_METADATA = {
+    "to": [{"ipBlock": {"cidr": "169.254.169.252/32"}}, {"ipBlock": {"cidr": "169.254.169.254/32"}}],
+    "ports": [988, 80],
+}
+
+
+@pytest.mark.parametrize(
+    ("identity", "target", "port", "allowed"),
+    [
+        ({}, AGENT, 80, False),
+        ({"enabled": True}, AGENT, 80, True),
+        ({"enabled": True}, AGENT, 2703, False),
+        ({"enabled": True}, End(address="fd00:ec2::23"), 80, True),
+        ({"enabled": True}, METADATA, 80, False),
+        ({"enabled": True, **GKE_METADATA}, METADATA, 80, True),
+        ({"enabled": True, **GKE_METADATA}, End(address="169.254.169.252"), 988, True),
+        ({"enabled": True, **GKE_METADATA}, AGENT, 80, False),
+    ],
+)
+def test_who_may_fetch_credentials_of_an_identity(helm, identity, target, port, allowed):
+    objects = helm.objects({"networkPolicy": {"identity": identity}, "serving": EVERYTHING["serving"]})
+    found = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    assert {may_connect(found, source, target, port) for source in (STEP, RANK, SERVER)} == {allowed}
 
 
 @pytest.fixture(scope="session")
