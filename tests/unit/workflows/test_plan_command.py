@@ -15,7 +15,9 @@ from mm1.recipes import registry
 from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
 from mm1.train.plan.speed import GPUS
 from mm1_workflows import cli
+from mm1_workflows.authoring import profiles
 from mm1_workflows.cli.commands.plan import complete
+from mm1_workflows.cli.commands.submit_forecast import warning
 
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
 COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
@@ -160,3 +162,30 @@ def test_figures_of_a_tiny_model_are_no_zeros(capsys):
     assert "k parameters" in shown.splitlines()[0]
     row = next(line for line in shown.splitlines() if line.startswith("GPU-hours"))
     assert float(row.split()[-1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "nodes", "days", "said"),
+    [
+        ("mm1_30b", "8", 1, True),
+        ("mm1_30b", "8", 3650, False),
+        ("mm1_tiny", "1", 90, False),
+        ("mm1_sft", "1", 1, False),
+    ],
+)
+def test_a_submission_longer_than_its_time_limit_is_warned_of(recipe, nodes, days, said):
+    values = {"recipe": recipe, "nodes": nodes, "sequence_length": "4096", "max_images": "16"}
+    values |= {"image_size": "378", "image_tokens": "144", "pool": ""}
+    text = warning(values, profiles.read("default"), days * 86_400)
+    assert bool(text) is said
+    if said:
+        assert re.search(r"forecast to take [\d,]+ days on 64 x h100, longer than the time limit", text)
+        assert "24.0 hours" in text
+        assert "raise run_seconds in the profile" in text
+
+
+def test_runs_without_gpus_or_training_are_not_forecast():
+    limit = 1
+    assert warning({"recipe": "mm1_30b"}, profiles.read("smoke"), limit) == ""
+    assert warning({"captions": "world:0"}, profiles.read("default"), limit) == ""
+    assert warning({"recipe": "no_such"}, profiles.read("default"), limit) == ""
