@@ -53,6 +53,8 @@ class Command(ClusterOptions):
         states = CLUSTER_STATES if self.cluster else STATES
         if self.state and self.state not in states:
             raise ConfigurationError(f"--state: unknown value {self.state!r}; {suggest(self.state, states)}")
+        if self.run and (self.state or self.since):
+            raise ConfigurationError("--state and --since select runs; give them without RUN")
         if self.cluster:
             from mm1_workflows.cli.commands import cluster_runs
 
