@@ -147,6 +147,14 @@ def test_attempts_are_counted_and_a_final_outcome_is_repeated_at_once(start, tmp
     assert len(CALLS) == 2
 
 
+def test_a_task_that_runs_again_after_success_starts_at_the_first_attempt(start, tmp_path):
+    start("--fail", "data")
+    start()
+    assert record(tmp_path)["attempts"] == 2
+    start()
+    assert record(tmp_path)["attempts"] == 1
+
+
 def test_unwritable_store_is_a_configuration_error(start, tmp_path):
     (tmp_path / "file").write_text("")
     assert start(store="file/store") is Outcome.CONFIGURATION
