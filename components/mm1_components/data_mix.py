@@ -75,7 +75,8 @@ def check_sources(weights: str, data: Producer) -> None:
     missing = [name for name, weight in parse_weights(weights).items() if weight and name in SOURCES and name not in given]
     if missing:
         raise ConfigurationError(
-            f"weights: {missing[0]!r} has a weight but is not ingested; ingested sources: {', '.join(given) or 'none'}"
+            f"weights: {missing[0]!r} has a weight but is not ingested; ingested sources: {', '.join(given) or 'none'}; "
+            f"give {missing[0]}=, or weights of the ingested sources only"
         )
 
 
