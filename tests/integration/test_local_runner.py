@@ -16,6 +16,7 @@ from hera.workflows.models import ValueFrom
 from rich.console import Console
 
 from mm1.errors import ConfigurationError, Outcome
+from mm1.lineage.records import read_run
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document
@@ -203,6 +204,48 @@ def test_the_same_run_continues_with_what_is_finished(place: Path) -> None:
     assert (place / "runs/r/first/summary.md").is_file()
     anew = run(document, place, fail="0", use_cache=False)
     assert states(anew) == {"first": State.DONE, "second": State.DONE}
+
+
+def looping(w: Workflow) -> None:
+    words = toy("words", say=w.get_parameter("words"))
+    each = toy("each", say="{{item}}", fail="{{item}}", with_param=words.get_parameter("items"))
+    last = toy("last", say="x", fail=w.get_parameter("fail"), when="{{tasks.words.outputs.parameters.text}} != 0")
+    words >> each >> last
+    words >> last
+
+
+def test_the_state_of_a_run_is_that_of_its_latest_attempt(place: Path) -> None:
+    document = build(looping, words="0", fail="0")
+    store = open_store(str(place / "store"))
+    assert run(document, place, words="81").exit_code == Outcome.DATA  # an item fails
+    assert read_run(store, "r").failures == {"each-81": "data"}
+    assert run(document, place, words="0 00").exit_code == 0  # other items succeed
+    attempt = read_run(store, "r")
+    assert attempt.state == "done" and set(attempt.tasks) == {"words", "each-0", "each-00", "last"}
+    assert run(document, place, words="0 00", fail="80").exit_code == Outcome.CONFIGURATION  # the task after the loop fails
+    assert read_run(store, "r").failures == {"last": "configuration"}
+    assert run(document, place, words="0", fail="80").exit_code == 0  # the condition skips it
+    attempt = read_run(store, "r")
+    assert attempt.state == "done" and set(attempt.tasks) == {"words", "each-0"}
+    assert run(document, place, words="81 0").exit_code == Outcome.DATA  # an item that comes back counts again
+    assert read_run(store, "r").state == "failed"
+
+
+def test_records_of_tasks_that_an_attempt_has_not_reached_still_count(place: Path) -> None:
+    document = build(looping, words="0", fail="0")
+    store = open_store(str(place / "store"))
+    assert run(document, place, words="0 1 81").exit_code != 0
+    before = read_run(store, "r")
+    result = run(document, place, words="x" * 200_000)  # its first task cannot be started: the argument is too long
+    assert result.status == "Failed"
+    assert read_run(store, "r").failures == before.failures
+
+
+def test_tasks_that_the_file_no_longer_has_do_not_count(place: Path) -> None:
+    store = open_store(str(place / "store"))
+    assert run(build(lambda w: toy("old", fail=81)), place).exit_code == Outcome.DATA
+    assert run(build(lambda w: toy("new")), place).exit_code == 0
+    assert read_run(store, "r").state == "done" and set(read_run(store, "r").tasks) == {"new"}
 
 
 def test_templates_by_hand_run_too(place: Path) -> None:

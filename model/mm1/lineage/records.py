@@ -40,6 +40,8 @@ class TaskRecord(BaseModel):
     outcome: int | None = None
     message: str = ""
     attempts: int = 1
+    superseded: bool = False
+    """Whether a later attempt of the run did not have the task, for example an item that is no longer in a loop."""
     cache_hit: bool = False
     cache_key: str = ""
     code: str = ""
@@ -78,7 +80,7 @@ class RunRecords:
 
     name: str
     tasks: dict[str, TaskRecord]
-    """Task -> record, in the order of start times."""
+    """Task -> record, in the order of start times, without those that a later attempt superseded."""
     damaged: tuple[str, ...] = ()
     """For each unreadable record: the file, the error, and the remedy."""
 
@@ -121,6 +123,12 @@ def record_key(run: str, task: str) -> str:
     plain = re.sub(r"[^-\w.]+", "_", task)
     suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
     return f"runs/{run}/{plain[:120]}{suffix}.json"
+
+
+def supersede(store: Store, key: str) -> None:
+    """Mark the record of a task that the latest attempt of its run does not have; the manifests that it names are kept."""
+    if record := store.read_json(key):
+        store.write_json(key, record | {"superseded": True})
 
 
 def run_names(store: Store) -> list[str]:
@@ -184,4 +192,4 @@ def _read(store: Store, name: str) -> RunRecords:
             except DataError as error:
                 damaged.append(str(error))
     records.sort(key=lambda record: record.started or EPOCH)
-    return RunRecords(name, {record.task: record for record in records}, tuple(damaged))
+    return RunRecords(name, {record.task: record for record in records if not record.superseded}, tuple(damaged))

@@ -150,9 +150,12 @@ def _records(story: RunStory) -> Iterator[TaskRecord]:
         if not key.endswith(".json"):
             continue
         try:
-            yield read_record(story.store, key)
+            record = read_record(story.store, key)
         except Mm1Error as error:
             story.problems.append(f"run record {key} cannot be read: {str(error).splitlines()[0]}")
+            continue
+        if not record.superseded:
+            yield record
 
 
 def _follow(story: RunStory, uri: str, producers: dict[str, str]) -> None:

@@ -32,6 +32,7 @@ from mm1_workflows.authoring import profiles
 from mm1_workflows.display.screen import Display
 from mm1_workflows.display.view import State
 from mm1_workflows.engines.local import process
+from mm1_workflows.engines.local.earlier import EarlierRecords, may_record, record_label
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.state import SUCCESS, Instance
 from mm1_workflows.rules.subset import is_string_list
@@ -81,6 +82,7 @@ class Runner:
         self.profile = profile or profiles.current()
         self.instances: dict[str, list[Instance]] = {name: [_single(task)] for name, task in graph.tasks.items()}
         self.expanded: set[str] = set()
+        self.earlier = EarlierRecords(store, folder.run)
         self.has_changed = True
         self.displayed = 0.0
         self.signals = 0
@@ -91,6 +93,7 @@ class Runner:
     def run(self) -> RunResult:
         """Run to completion; failures and signals are part of the result."""
         with self._watch_signals(), self._no_orphans():
+            self._supersede()
             while not self.signals and not all(item.state.over for item in self._all()):
                 self._poll_all()
                 self._advance()
@@ -151,6 +154,7 @@ class Runner:
         group = self.instances[task.name]
         if task.when and not task.when.holds(self._task_output(task.when.task, task.when.output)):
             self._set(group[0], State.SKIPPED)
+            self._supersede()
             return False
         if task.loop is not None:
             try:
@@ -158,7 +162,24 @@ class Runner:
             except ConfigurationError as error:
                 self._fail(group[0], Ending.of(error))
                 return False
+            self._supersede()
         return True
+
+    def _supersede(self) -> None:
+        """Mark the records of earlier attempts whose tasks this attempt does not have, as far as its tasks are known."""
+        tasks = [*self.graph.tasks.values(), *([self.graph.on_exit] if self.graph.on_exit else [])]
+        self.earlier.supersede(lambda name: any(self._may_record(task, name) for task in tasks))
+
+    def _may_record(self, task: TaskNode, name: str) -> bool:
+        group = self.instances.get(task.name, [])
+        if any(item.state is State.SKIPPED for item in group):
+            return False
+        if task.loop is None or task.name not in self.expanded:
+            return may_record(task, name)
+        return name in [self._record_name(item) for item in group]
+
+    def _record_name(self, item: Instance) -> str:
+        return substitute(record_label(item.task), lambda ref: self._lookup(ref, item, {}))
 
     def _items(self, task: TaskNode, loop: str) -> list[str]:
         text = substitute(loop, lambda name: self._lookup(name, None, {}))
