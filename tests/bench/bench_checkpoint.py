@@ -4,7 +4,7 @@ A decoder of 42 million parameters in float32 with AdamW: 500 MB of weights and 
 the same disk, in turn, while the trainer goes on doing steps with one thread (``--threads``); *stall* is how long a step waits
 for the checkpoint to begin, *durable* the time until all of it is synced to disk. Ours also hashes every byte, publishes a
 manifest and removes the checkpoint before; torch's DCP (async_save, its files synced) does not. Then the load of a state of two
-ranks by one: digests verified, model, optimiser.
+ranks by one: digests verified, model, optimizer.
 """
 
 from __future__ import annotations

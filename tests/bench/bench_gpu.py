@@ -1,7 +1,7 @@
 """Training steps of the family on one GPU: ``python tests/bench/bench_gpu.py [STEPS]`` (`make bench-gpu`).
 
-Tokens a second and MFU (mm1.train.flops: useful work over the device's peak) of whole optimiser steps on invented packed
-batches: mm1_1b as it is; with 8 experts in every 6th layer, which fit 80 GB with their optimiser's state; and with nothing
+Tokens a second and MFU (mm1.train.flops: useful work over the device's peak) of whole optimizer steps on invented packed
+batches: mm1_1b as it is; with 8 experts in every 6th layer, which fit 80 GB with their optimizer's state; and with nothing
 recomputed, where that fits. Where there is no GPU it says so.
 """
 

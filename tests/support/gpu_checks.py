@@ -136,7 +136,7 @@ def check_bfloat16(device: str, rows: list[list[int]], moe: bool, **sizes: int) 
 
 
 def check_training(config: RunConfig, device: str, documents: int, steps: int) -> StepResult:
-    """Optimiser steps on one batch: finite, trained on all of it, and the loss falls."""
+    """Optimizer steps on one batch: finite, trained on all of it, and the loss falls."""
     step = training_step(config, device)
     assert step.engine.device.type == torch.device(device).type
     batch_plan = step.engine.batch_plan

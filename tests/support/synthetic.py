@@ -125,7 +125,7 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
 
 
 def release(step: TrainStep) -> None:
-    """Give the memory of a step's model and optimiser back; DeepSpeed's hooks and cycles would keep it for the next one."""
+    """Give the memory of a step's model and optimizer back; DeepSpeed's hooks and cycles would keep it for the next one."""
     step.engine._engine.destroy()
     step.engine = None  # type: ignore[assignment]
     gc.collect()

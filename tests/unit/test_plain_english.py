@@ -28,6 +28,7 @@ PHRASES = {
     r"\bmend(s|ed|ing)?\b": "fix",
     r"\bno untruth\b": "is accurate",
     r"\bof one's own\b": "your own",
+    r"\boptimiser": "optimizer, as PyTorch spells it",
     r"\bput(s|ting)? right\b": "fix",
     r"\bput(s|ting)? up with\b": "tolerate, allow",
     r"\b(say|says|tell|tells) (nothing|something) of\b": "state the fact",

@@ -4,7 +4,7 @@ A checkpoint is a manifest (:class:`mm1.manifests.Checkpoint`) over two folders 
 
 - ``model``: model and processor as written by ``save_pretrained``; plain transformers can load it;
 - ``trainer``, while a run is unfinished: ``state.json`` (counters, position in the data), and for each rank
-  ``rank-00000-of-00002.safetensors`` (flat pieces of the optimiser state) and ``.json`` (the index of the pieces, and plain
+  ``rank-00000-of-00002.safetensors`` (flat pieces of the optimizer state) and ``.json`` (the index of the pieces, and plain
   numbers), which any other number of ranks can read (:mod:`mm1.checkpoint.pieces`). Nothing is pickled.
 """
 

@@ -1,4 +1,4 @@
-"""Optimiser states saved as pieces of parameters, which any other number of processes can read.
+"""Optimizer states saved as pieces of parameters, which any other number of processes can read.
 
 Each process writes ``rank-r-of-n.safetensors`` with flat tensors, and an index of them::
 
@@ -64,7 +64,7 @@ class StateReader:
         indices: index of each file.
         fetch: name of a file -> its local path.
         numbers: numbers in each parameter's state, such as its step count.
-        scalars: names of the numbers that the optimiser keeps as tensors.
+        scalars: names of the numbers that the optimizer keeps as tensors.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ def put_rank_state(
     scalars: Sequence[str],
     folder: Path,
 ) -> Files:
-    """Store one rank's part of the optimiser state; every rank calls this.
+    """Store one rank's part of the optimizer state; every rank calls this.
 
     Args:
         store: target store.
@@ -88,7 +88,7 @@ def put_rank_state(
         world_size: number of ranks.
         pieces: pieces of this rank, contiguous and on the CPU.
         numbers: numbers in each parameter's state.
-        scalars: names of the numbers that the optimiser keeps as tensors.
+        scalars: names of the numbers that the optimizer keeps as tensors.
         folder: folder for temporary files.
     """
     names = rank_names(rank, world_size)

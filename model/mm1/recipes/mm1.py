@@ -2,7 +2,7 @@
 
 From the paper: image encoder (ViT-H, 378 px; 3.1), connector (C-Abstractor, 144 tokens; 3.1), 4096 tokens and 16 images per
 sequence, 512 sequences per step, 200,000 steps, learning rate by the law, 2,000 steps of warm-up, cosine decay to 10 %, weight
-decay 0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). The paper does not state optimiser,
+decay 0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). The paper does not state optimizer,
 betas and clipping of pre-training; AdamW with (0.9, 0.95) and clipping at 1 are the defaults of AXLearn, the library that MM1
 was trained with.
 

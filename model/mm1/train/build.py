@@ -164,7 +164,7 @@ def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1P
 
 
 def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: float) -> Engine:
-    """Build the engine, with the optimiser state of the checkpoint."""
+    """Build the engine, with the optimizer state of the checkpoint."""
     masters = None
     if start.lacks_masters:  # copied before the engine rounds the model's weights
         masters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

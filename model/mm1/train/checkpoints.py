@@ -1,6 +1,6 @@
 """Asynchronous checkpoints of a run: copied while training waits, written while it continues.
 
-    model, optimiser (every rank) -> copies in host memory, at once -> training continues
+    model, optimizer (every rank) -> copies in host memory, at once -> training continues
         meanwhile, on a thread: files -> digests -> synced to disk -> rank 0 gathers the list of files -> manifest -> pointer
 
 A checkpoint becomes visible when all of it is durable. Only one is written at a time; the next waits. An error on the thread
@@ -72,7 +72,7 @@ class Checkpoints:
         store: store for checkpoints.
         model: the model that is trained.
         processor: its processor.
-        engine: its optimiser.
+        engine: its optimizer.
         loader: provides the position in the data.
         history: rows of the run.
         rank: this process.

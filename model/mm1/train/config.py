@@ -138,10 +138,10 @@ class ModelConfig(Config):
 
 
 class OptimConfig(Config):
-    """Optimiser."""
+    """Optimizer."""
 
     name: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adamw: for all tensors; adafactor: the optimiser of the paper's SFT (MM1 4); muon: for the matrices of the blocks, with
+    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4); muon: for the matrices of the blocks, with
     adamw for the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 3.3)."""
@@ -196,7 +196,7 @@ class TrainConfig(Config):
     """The steps of a run, and their layout over processes."""
 
     steps: Count
-    """Optimiser steps."""
+    """Optimizer steps."""
     global_batch: int = Field(ge=1, le=2**20)
     """Sequences of one step over all processes, whatever their number."""
     micro_batch: Count
@@ -205,9 +205,9 @@ class TrainConfig(Config):
     """Dtype of the arithmetic; master weights are always float32. With bfloat16 they are the model's own weights at
     zero_stage=0 (autocast), and partitioned over processes at higher stages."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """ZeRO stage: partitions over processes 1 the optimiser state, 2 also the gradients, 3 also the weights."""
+    """ZeRO stage: partitions over processes 1 the optimizer state, 2 also the gradients, 3 also the weights."""
     offload: Literal["none", "optimizer"] = "none"
-    """optimizer: keep the optimiser state, and run its step, on the host; needs zero_stage 1, 2 or 3."""
+    """optimizer: keep the optimizer state, and run its step, on the host; needs zero_stage 1, 2 or 3."""
     expert_parallel: int = Field(default=1, ge=1, le=4096)
     """Processes that share the experts of a sparse layer, each with its own part; must divide processes and experts."""
     checkpoint_every: Count
@@ -229,7 +229,7 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         if self.offload == "optimizer" and self.zero_stage == 0:
-            raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, which partition the optimiser state")
+            raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, which partition the optimizer state")
         if self.expert_parallel > 1 and self.zero_stage == 0:
             raise ValueError("expert_parallel above 1 needs zero_stage=1, 2 or 3")
         return self
@@ -298,7 +298,7 @@ class RunConfig(Config):
     model: ModelConfig
     """Shapes of fresh parts."""
     optim: OptimConfig
-    """Optimiser."""
+    """Optimizer."""
     schedule: ScheduleConfig
     """Learning-rate schedule."""
     train: TrainConfig
@@ -361,7 +361,7 @@ class TrainResult(Config):
     manifest: str
     """Address of the finished Checkpoint."""
     steps: int
-    """Optimiser steps of the whole run."""
+    """Optimizer steps of the whole run."""
     resumed_from: int
     """Step of the checkpoint that this process resumed from; 0 = from the beginning."""
     seconds: float

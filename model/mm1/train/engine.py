@@ -5,7 +5,7 @@ MASTER_ADDR), and communicate over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 
 weights; experts on every process, or shared by some (DeepSpeed's AutoEP replaces the layer of transformers by its own).
 
     forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> clip_gradients() -> step(rate factor)
-    state() / load_state(): this rank's part of the optimiser as pieces of parameters, which any other world can load
+    state() / load_state(): this rank's part of the optimizer as pieces of parameters, which any other world can load
     weights(): the whole model's weights on rank 0, however they are partitioned
 
 Workarounds for DeepSpeed: it compiles Muon's kernels with torch.compile, which on a CPU takes seconds for the import and for
@@ -79,7 +79,7 @@ def _import_deepspeed() -> Any:
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
-    """Build the optimiser of a recipe: fused AdamW, Adafactor, or Muon with fused AdamW for the rest."""
+    """Build the optimizer of a recipe: fused AdamW, Adafactor, or Muon with fused AdamW for the rest."""
     groups = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if config.name == "muon":
         from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
@@ -91,12 +91,12 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
 
 
 class Engine:
-    """A model with its optimiser, partitioned over the processes.
+    """A model with its optimizer, partitioned over the processes.
 
     Args:
         model: the model; its frozen parameters do not require gradients.
         peak_lr: peak learning rate.
-        optim: optimiser settings.
+        optim: optimizer settings.
         train: precision, ZeRO stage, expert-parallel size.
         batch_plan: micro-batch and accumulation of this world.
 
@@ -139,7 +139,7 @@ class Engine:
         self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
-        """Build the optimiser; DeepSpeed calls this once it has replaced the layers of the model."""
+        """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
@@ -215,7 +215,7 @@ class Engine:
     # -- state ------------------------------------------------------------------------------------------------------
 
     def state(self) -> OptimizerState:
-        """Return this rank's part of the optimiser state, as views that the next step changes."""
+        """Return this rank's part of the optimizer state, as views that the next step changes."""
         state = read_state(self._slots(), keep_masters=self._keeps_masters)
         if self.stage == 0 and self.batch_plan.world_size > 1:  # every rank has all of it: each saves a share
             own = sorted(state.numbers)[dist.get_rank() :: self.batch_plan.world_size]
@@ -236,7 +236,7 @@ class Engine:
 
     @property
     def _keeps_masters(self) -> bool:
-        """Whether the optimiser keeps float32 weights that are more precise than the model's own."""
+        """Whether the optimizer keeps float32 weights that are more precise than the model's own."""
         return self.stage > 0 and any(parameter.dtype != torch.float32 for parameter in self.trained)
 
     def _slots(self) -> Slots:

@@ -5,7 +5,7 @@
 
 Counts the matrix products and convolutions that the step needs, with everything trained. An expert's product counts for the
 tokens that are routed to it, attention for the pairs that attend to each other (causal, inside a document), the output layer
-for positions that predict a token. Excluded: norms, activations, softmax, losses, rotary embeddings, the optimiser, and work
+for positions that predict a token. Excluded: norms, activations, softmax, losses, rotary embeddings, the optimizer, and work
 that is repeated (recomputed activations) or useless (masked pairs, padding of a batch). So MFU measures useful work, and is
 comparable between implementations.
 """

@@ -60,12 +60,12 @@ def parameter_groups(model: nn.Module, config: OptimConfig, lr: float) -> list[d
 
     Args:
         model: parameters that do not require gradients are skipped.
-        config: optimiser.
+        config: optimizer.
         lr: peak learning rate.
 
     Returns:
         Groups in a fixed order with ``params``, ``names``, ``peak_lr``, ``lr``, ``weight_decay``, ``use_muon`` and the other
-        settings of the optimiser; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``. Experts
+        settings of the optimizer; each parameter carries ``use_muon`` too, and stacked experts ``is_expert_group``. Experts
         that processes share have their own groups, marked for DeepSpeed.
     """
     members: dict[_Kind, list[tuple[str, nn.Parameter]]] = defaultdict(list)

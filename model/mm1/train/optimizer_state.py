@@ -1,13 +1,13 @@
-"""The optimiser state of a process as pieces of parameters, independent of how the engine partitions it.
+"""The optimizer state of a process as pieces of parameters, independent of how the engine partitions it.
 
 The state is saved by *pieces* of parameters under their names in transformers, so that any number of processes, ZeRO stage and
 expert-parallel size can load it::
 
-    engine -> slots: [holder, start, pieces] ; holder = a tensor that the optimiser knows (parameter, or flat float32 partition)
+    engine -> slots: [holder, start, pieces] ; holder = a tensor that the optimizer knows (parameter, or flat float32 partition)
     holder[start : start + n] = pieces of flattened parameters, one after the other
 
 Observed with DeepSpeed 0.19: stages 1 and 2 split the concatenated parameters of a group into equal partitions and record on
-each parameter where its part is (with bfloat16, stage 1 has a separate optimiser that does the same). Stage 3 splits each
+each parameter where its part is (with bfloat16, stage 1 has a separate optimizer that does the same). Stage 3 splits each
 parameter by itself, with padding at its end. At stages 1 and 2, Muon's momentum is kept for every whole parameter that a
 partition touches. Experts that processes share are stacks of some experts with separate gate and up projections, while
 transformers stacks all experts with gate and up joined.
@@ -46,7 +46,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Slot:
-    """A contiguous range of a tensor that the optimiser updates."""
+    """A contiguous range of a tensor that the optimizer updates."""
 
     holder: torch.Tensor
     start: int
@@ -90,8 +90,8 @@ class Slots:
 
     Args:
         model: the trained model, as the engine has changed it.
-        inner: the optimiser.
-        wrapper: DeepSpeed's optimiser around it; the same object at stage 0.
+        inner: the optimizer.
+        wrapper: DeepSpeed's optimizer around it; the same object at stage 0.
         stage: ZeRO stage.
         expert_rank: rank of this process among those that share the experts.
     """
@@ -99,7 +99,7 @@ class Slots:
     def __init__(self, model: nn.Module, inner: torch.optim.Optimizer, wrapper: Any, stage: int, expert_rank: int) -> None:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.inner, self.wrapper, self.expert_rank = inner, wrapper, expert_rank
-        # The groups of a ZeRO optimiser hold partitions; at stage 0 they hold the parameters themselves.
+        # The groups of a ZeRO optimizer hold partitions; at stage 0 they hold the parameters themselves.
         self.all = list({0: self._whole, 1: self._partitioned, 2: self._partitioned, 3: self._sharded}[stage]())
         """Slots of the master weights, and of states with the same shape."""
         self.momenta = list(self._muon_momenta()) if stage in (1, 2) else []
@@ -145,13 +145,13 @@ class Slots:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """A rank's part of the optimiser state."""
+    """A rank's part of the optimizer state."""
 
     pieces: list[StatePiece]
     numbers: dict[str, dict[str, float]]
     """Numbers in each parameter's state, such as its step count."""
     scalars: list[str]
-    """Names of the numbers that the optimiser keeps as tensors."""
+    """Names of the numbers that the optimizer keeps as tensors."""
 
     def only(self, names: set[str]) -> OptimizerState:
         """Return the part of some parameters."""
@@ -160,7 +160,7 @@ class OptimizerState:
 
 
 def read_state(slots: Slots, *, keep_masters: bool) -> OptimizerState:
-    """Read the state of an optimiser as pieces.
+    """Read the state of an optimizer as pieces.
 
     Args:
         slots: of the engine.
@@ -201,7 +201,7 @@ def _cut(slot: Slot, key: str, values: torch.Tensor) -> Iterator[StatePiece]:
 
 @torch.no_grad()
 def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Tensor] | None = None) -> None:
-    """Load a saved state into an optimiser that has not made a step yet.
+    """Load a saved state into an optimizer that has not made a step yet.
 
     Args:
         slots: of the engine.

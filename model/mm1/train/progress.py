@@ -17,7 +17,7 @@ class Progress:
     total_tokens: int = 0
     """The run also ends after this many tokens without padding; 0 = it ends after its steps only."""
     step: int = 0
-    """Optimiser steps done."""
+    """Optimizer steps done."""
     tokens: int = 0
     """Tokens without padding."""
     positions: int = 0

@@ -37,7 +37,7 @@ class Run:
 
     @property
     def engine(self) -> Engine:
-        """Model and optimiser."""
+        """Model and optimizer."""
         return self.parts.engine
 
     @property
@@ -86,7 +86,7 @@ class Run:
     def build_again(self) -> Self:
         """Rebuild the run from its last checkpoint; this object cannot be used afterwards."""
         build = self._build
-        del self.parts, self.loop, self._build  # frees model and optimiser before the new ones are allocated
+        del self.parts, self.loop, self._build  # frees model and optimizer before the new ones are allocated
         again = build()
         assert isinstance(again, type(self)), "unfinished work"
         return again

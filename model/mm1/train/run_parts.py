@@ -29,7 +29,7 @@ class RunParts:
     model: MM1ForConditionalGeneration
     processor: MM1Processor
     engine: Engine
-    """The model's optimiser."""
+    """The model's optimizer."""
     loader: MixtureLoader
     history: History
     """Rows of the run."""

@@ -29,8 +29,8 @@ def rate_factor(schedule: ScheduleConfig, step: int, steps: int, tokens: int = 0
 
     Args:
         schedule: shape of the curve, over steps or tokens.
-        step: the next optimiser step, 0 to ``steps - 1``.
-        steps: maximum number of optimiser steps of the run.
+        step: the next optimizer step, 0 to ``steps - 1``.
+        steps: maximum number of optimizer steps of the run.
         tokens: tokens of the previous steps, padding excluded.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One optimiser step: micro-batches in, updated weights and metrics out.
+"""One optimizer step: micro-batches in, updated weights and metrics out.
 
 The loss of a step is the mean over the predicted tokens of its *global* batch, so it does not depend on how the batch is
 split: every micro-batch divides its sum by the global number of predicted tokens, scaled such that the engine's mean over
@@ -51,10 +51,10 @@ class StepResult:
 
 
 class TrainStep:
-    """Runs optimiser steps on an engine.
+    """Runs optimizer steps on an engine.
 
     Args:
-        engine: model and optimiser.
+        engine: model and optimizer.
         sources: names of the mixture's sources, indexed by the ``source_ids`` of a batch.
         norm: normalises uint8 images on the engine's device.
         experts_per_token: experts that each token is routed to; 0 for a dense decoder.

@@ -1,4 +1,4 @@
-"""Forecast weights, gradients and optimiser against the tensors of real engines."""
+"""Forecast weights, gradients and optimizer against the tensors of real engines."""
 
 import gc
 import time
@@ -134,7 +134,7 @@ def test_shared_experts_are_divided_and_spread_over_fewer():
     assert shared.start < own.start
 
 
-def test_offloading_moves_the_optimiser_to_the_host():
+def test_offloading_moves_the_optimizer_to_the_host():
     on_device, offloaded = (spread("train.zero_stage=2", f"train.offload={where}") for where in ("none", "optimizer"))
     assert (offloaded.optimizer, offloaded.gradients) == (0, 0)
     assert offloaded.host > on_device.optimizer

@@ -80,4 +80,4 @@ def test_a_run_that_goes_back_has_its_callbacks_again(alone, mixture, tmp_path, 
     run = build(mixture, tmp_path, notes, "train.steps=3", "train.checkpoint_every=1")
     train_through(run)
     assert notes == [("start", 0), ("step", 1), ("step", 2), ("end", 2), ("start", 2), ("step", 3), ("end", 3)]
-    assert not hasattr(run, "loop"), "the run that diverged holds model and optimiser no longer"
+    assert not hasattr(run, "loop"), "the run that diverged holds model and optimizer no longer"

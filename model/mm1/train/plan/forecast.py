@@ -220,7 +220,7 @@ def _layouts(config: RunConfig, machine: Machine, fixed: Collection[str]) -> Ite
         try:
             yield forecast(resolve(config, overrides), machine)
         except ConfigurationError:
-            continue  # incompatible stages, optimisers and experts
+            continue  # incompatible stages, optimizers and experts
 
 
 def _remedy(config: RunConfig, machine: Machine, fixed: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""Bytes of a training run's state in one process, by kind: weights, gradients, optimiser, buffers.
+"""Bytes of a training run's state in one process, by kind: weights, gradients, optimizer, buffers.
 
     {name: shape}, RunConfig, World -> StateBytes on the device, in host memory, and while the run starts
 
@@ -57,11 +57,11 @@ class StateBytes:
     weights: float
     gradients: float
     optimizer: float
-    """Master weights and the optimiser state."""
+    """Master weights and the optimizer state."""
     buffers: float
     """DeepSpeed's buckets, and weights that stage 3 gathers temporarily."""
     host: float
-    """Offloaded optimiser in host memory."""
+    """Offloaded optimizer in host memory."""
     start: float
     """On the device while the engine is built: whole weights, before ZeRO partitions them."""
 
@@ -76,7 +76,7 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
 
     Args:
         shapes: all parameters.
-        config: optimiser, precision, ZeRO stage, frozen parameters.
+        config: optimizer, precision, ZeRO stage, frozen parameters.
         world: processes; its expert-parallel size is used, not the one in `config`.
     """
     train, size = config.train, weight_bytes(config.train)
@@ -93,7 +93,7 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
         partition = numel / (sharing if stage else 1)
         state = _state(name, shape, partition, config) + (4 * partition if stage else 0)
         if offloaded:
-            # Also gradients, once summed and once as the optimiser reads them, and updated weights before their copy back.
+            # Also gradients, once summed and once as the optimizer reads them, and updated weights before their copy back.
             host += state + (8 + size) * partition
         else:
             optimizer += state
