@@ -5,6 +5,7 @@ EvalReports + rules -> GateDecision, and pass or fail as an output for the next 
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -15,6 +16,8 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.checks import Producers
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+
+log = logging.getLogger("mm1")
 
 
 class Inputs(BaseModel):
@@ -89,6 +92,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         decision=decision,
         rules=verdicts,
     )
+    for rule in verdicts:
+        level, verb = (logging.INFO, "passed") if rule.passed else (logging.WARNING, "failed")
+        log.log(level, "rule %s %s: %s", rule.rule, verb, rule.reason)
     lines = [f"- {'passed' if rule.passed else '**failed**'}: {rule.rule} ({rule.reason})" for rule in verdicts]
     context.artifact("summary.md").write_text("\n".join([f"# Gate: {decision}", "", *lines, ""]))
     return Outputs(manifest=context.publish(manifest), decision=decision)

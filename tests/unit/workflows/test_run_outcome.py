@@ -8,6 +8,7 @@ import pytest
 
 from mm1.errors import Ending, Outcome
 from mm1_workflows.cluster.following.follow import farewell
+from mm1_workflows.cluster.following.nodes import refusing, tasks_of
 from mm1_workflows.cluster.following.outcome import ending_of
 from tests.support.argo_objects import RUN, pod_node, retry_node, workflow
 
@@ -112,3 +113,12 @@ def test_the_farewell_names_the_step_the_class_and_what_to_do() -> None:
     assert farewell("run-1", Ending(outcome=Outcome.DONE), "-n team") == "run-1 succeeded"
     stopped = Ending(outcome=Outcome.PREEMPTED, message="stopped by a user (Stop)")
     assert farewell("run-1", stopped, "").startswith("run-1 was stopped (preempted, exit code 87): stopped by a user (Stop)")
+
+
+def test_a_gate_that_refused_the_model_is_named_although_the_run_succeeded() -> None:
+    gate = pod_node("gate") | {"outputs": {"exitCode": "0", "parameters": [{"name": "decision", "value": "fail"}]}}
+    mix = pod_node("mix") | {"outputs": {"parameters": [{"name": "manifest", "value": "s3://b/x"}, {"name": "gone"}]}}
+    refused = refusing(tasks_of(workflow([mix, gate], "Succeeded")))
+    first, second = farewell("run-1", Ending(outcome=Outcome.DONE), "-n team", refused).splitlines()
+    assert first == "run-1 succeeded" and second.startswith("gate: decision=fail")
+    assert "`mm1 logs run-1 --task gate -n team`" in second

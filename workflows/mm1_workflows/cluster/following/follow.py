@@ -74,6 +74,8 @@ class Following:
         self.stuck: dict[str, tuple[float, str]] = {}
         """Task that cannot start without a fix -> time since then, and the first reason."""
         self.polls = 0
+        self.refused: list[str] = []
+        """Gates that refused the model, when the run has ended."""
 
     def to_the_end(self) -> Ending:
         """Follow until the run has ended.
@@ -87,6 +89,7 @@ class Following:
             workflow, tasks = self._look()
             if ending := ending_of(workflow):
                 self._finish()
+                self.refused = nodes.refusing(tasks)
                 return ending
             if stuck := self._stuck_for_too_long(tasks):
                 return self._give_up(stuck)
@@ -168,21 +171,29 @@ def follow(transport: Transport, name: str, console: Console, *, watch: bool, lo
     display = choose(console) if watch else LogDisplay(console)
     try:
         try:
-            ending = Following(transport, name, display, logs=logs, task=task).to_the_end()
+            following = Following(transport, name, display, logs=logs, task=task)
+            ending = following.to_the_end()
         finally:
             display.close()
     except KeyboardInterrupt:
         watch_command, stop_command = (f"`mm1 {verb} {name} {transport.options}`" for verb in ("watch", "stop"))
         display.note(f"detached: {name} continues; watch it with {watch_command}, stop it with {stop_command}")
         return 130
-    display.note(farewell(name, ending, transport.options))
+    display.note(farewell(name, ending, transport.options, following.refused))
     return int(ending.outcome)
 
 
-def farewell(name: str, ending: Ending, options: str) -> str:
-    """Format the last lines: how the run ended (``where`` is the task), and the next commands."""
+def farewell(name: str, ending: Ending, options: str, refused: Iterable[str] = ()) -> str:
+    """Format the last lines: how the run ended (``where`` is the task), and the next commands.
+
+    Args:
+        name: name of the run.
+        ending: how it ended.
+        options: options of the cluster for commands.
+        refused: gates that refused the model.
+    """
     if ending.outcome is Outcome.DONE:
-        return f"{name} succeeded"
+        return "\n".join([f"{name} succeeded", *refusals(name, refused, options)])
     verb = "was stopped" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
     at_task = f" at {ending.where}" if ending.where else ""
     message = f": {' '.join(ending.message.split())}" if ending.message else ""
@@ -190,6 +201,12 @@ def farewell(name: str, ending: Ending, options: str) -> str:
     if ending.where:
         lines.append(f"its log: `mm1 logs {name} --task '{ending.where}' {options}`")
     return "\n".join([*lines, f"retry it, with finished steps from the cache: `mm1 retry {name} {options}`"])
+
+
+def refusals(name: str, refused: Iterable[str], options: str) -> list[str]:
+    """Format a line for each gate that refused the model."""
+    hint = "decision=fail; its log names the failed rules"
+    return [f"{task}: {hint}: `mm1 logs {name} --task {task} {options}`" for task in refused]
 
 
 def check_task(workflow: Document, task: str) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +54,8 @@ class FollowedTask:
     """Done and total, if the task reports progress."""
     message: str = ""
     attempts: tuple[Attempt, ...] = ()
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Output parameters of its latest attempt."""
     at_exit: bool = False
 
     @property
@@ -124,6 +126,11 @@ def tasks_of(workflow: Document) -> list[FollowedTask]:
     return sorted(tasks, key=sort_key)
 
 
+def refusing(tasks: Iterable[FollowedTask]) -> list[str]:
+    """Return the gates that refused the model: their steps succeed, with a decision."""
+    return [task.name for task in tasks if task.outputs.get("decision") == "fail"]
+
+
 def spec_tasks(workflow: Document) -> list[str]:
     """Return the names of the tasks in the entrypoint's DAG, in the order of the spec."""
     stored = status_of(workflow).get("storedWorkflowTemplateSpec") or {}
@@ -149,6 +156,9 @@ def _task(node: Node, nodes: dict[str, Node], workflow: Document) -> FollowedTas
         progress=_progress(last.get("progress")),
         message="" if message in STARTING else message,
         attempts=attempts,
+        outputs={
+            item["name"]: str(item["value"]) for item in (last.get("outputs") or {}).get("parameters") or [] if "value" in item
+        },
         at_exit=str(node["name"]).startswith(f"{name_of(workflow)}.onExit"),
     )
 

@@ -57,7 +57,7 @@ class ArgoServerTransport:
         """Create the object, or return the existing one with the same name and key."""
         kind = document["kind"]
         if kind != "Workflow":
-            raise ConfigurationError(f"--server: expected a Workflow, got a {kind}; use the Kubernetes API (without --server)")
+            raise ConfigurationError(f"--server: expected a Workflow, got {kind}; use the Kubernetes API (without --server)")
         body: dict[str, Any] = {"workflow": document | {"metadata": document["metadata"] | {"namespace": self.namespace}}}
         if dry_run:
             body["serverDryRun"] = True
