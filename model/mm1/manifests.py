@@ -391,7 +391,7 @@ def load(uri: str, kind: type[ManifestT], store: Store | None = None) -> Manifes
     address, digest = split_uri(uri)
     manifest = load_digest(store or find_store(address), digest)
     if not isinstance(manifest, kind):
-        raise ConfigurationError(f"{uri}: expected a {kind.__name__}, got a {type(manifest).__name__}")
+        raise ConfigurationError(f"{uri}: expected a manifest of kind {kind.__name__}, got {type(manifest).__name__}")
     return manifest
 
 

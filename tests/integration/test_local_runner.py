@@ -372,7 +372,8 @@ def test_wrong_parameters_are_refused_before_anything_starts(place: Path) -> Non
     done = subprocess.run(command(place, file, "-p", "wrod=y", "-p", "count=many"), capture_output=True, text=True, check=False)
     assert done.returncode == Outcome.CONFIGURATION
     assert "did you mean 'word'?" in done.stderr and "count: expected an integer, got 'many'" in done.stderr
-    assert "word   text, default 'x'" in done.stderr
+    assert f"all parameters: mm1 run {file} --list" in done.stderr
+    assert len(done.stderr.splitlines()) == 4  # nothing scrolls away
     assert not (place / "runs").exists() and not (place / "store").exists()
 
 

@@ -35,6 +35,10 @@ class Garbage:
     keys: list[str] = field(default_factory=list)
     """In order of removal: pointers, then manifests, then blobs, so that a crash leaves no dangling references."""
     num_kept: int = 0
+    num_young: int = 0
+    """Number of kept objects that only their age protects."""
+    running: list[str] = field(default_factory=list)
+    """Runs that are running, during which nothing can be removed."""
     runs: list[str] = field(default_factory=list)
     """Runs whose records are removed."""
 
@@ -49,7 +53,7 @@ def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age
         min_age_s: younger objects are kept.
 
     Raises:
-        ConfigurationError: `keep` is negative, a run to keep does not exist, or a step is running.
+        ConfigurationError: `keep` is negative, or a run to keep does not exist.
         DataError: an object that references others is damaged, so its references are unknown.
     """
     if keep < 0:
@@ -61,34 +65,40 @@ def find_garbage(store: Store, keep: int, keep_runs: Sequence[str] = (), min_age
     if missing:
         raise ConfigurationError(f"store {store.uri} has no run {', '.join(sorted(missing))}")
     kept_runs = [run for number, run in enumerate(runs) if number < keep or run.name in keep_runs]
-    _refuse_while_running(store, runs)
     kept = _reachable(store, kept_runs)
-    result = Garbage(runs=[run.name for run in runs if run not in kept_runs])
+    result = Garbage(runs=[run.name for run in runs if run not in kept_runs], running=_running(runs))
     now = time.time()
     for prefix in ("runs/", "cache/", *UNFINISHED, "manifests/", "blobs/"):
         for key in store.list(prefix):
-            if key in kept or now - store.modified(key) < min_age_s:
+            if key in kept:
                 result.num_kept += 1
+            elif now - store.modified(key) < min_age_s:
+                result.num_kept += 1
+                result.num_young += 1
             else:
                 result.keys.append(key)
     return result
 
 
 def remove(store: Store, garbage: Garbage) -> None:
-    """Remove unreferenced objects, and scratch files of killed writers."""
+    """Remove unreferenced objects, and scratch files of killed writers.
+
+    Raises:
+        ConfigurationError: a step is running; it may rely on an old blob that it did not have to write again.
+    """
+    if garbage.running:
+        raise ConfigurationError(
+            f"store {store.uri}: {', '.join(garbage.running)} is running (or was killed within a day): "
+            "wait until it ends, or resume it"
+        )
     for key in garbage.keys:
         store.delete(key)
     store.clear_scratch(MIN_AGE_S)
 
 
-def _refuse_while_running(store: Store, runs: list[RunRecords]) -> None:
-    """Refuse to run while a step is running: it may rely on an old blob that it did not have to write again."""
+def _running(runs: list[RunRecords]) -> list[str]:
     since = datetime.now(UTC) - RUNNING_FOR
-    running = [run.name for run in runs if run.state == "running" and run.started > since]
-    if running:
-        raise ConfigurationError(
-            f"store {store.uri}: {', '.join(running)} is running (or was killed within a day): wait until it ends, or resume it"
-        )
+    return [run.name for run in runs if run.state == "running" and run.started > since]
 
 
 def _reachable(store: Store, kept_runs: list[RunRecords]) -> set[str]:

@@ -7,6 +7,7 @@ import re
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import read_run
+from mm1.lineage.text import count
 from mm1.manifests import (
     MANIFEST_NAME,
     Checkpoint,
@@ -47,7 +48,7 @@ def resolve(store: Store, word: str) -> list[str]:
         if len(names) == 1:
             return names
         if names:
-            raise ConfigurationError(f"{word} matches {len(names)} manifests: use a longer prefix")
+            raise ConfigurationError(f"{word} matches {len(names)} manifests: give more of its digits")
     uris = read_run(store, word).manifests.values()
     made = [match["digest"] for uri in uris if (match := MANIFEST_NAME.match(uri))]
     if not made:
@@ -67,9 +68,9 @@ def describe(manifest: Manifest) -> str:
         case Checkpoint():
             return f"{manifest.stage}, {manifest.step} steps, {manifest.tokens_seen:,} tokens, recipe {manifest.recipe}"
         case EvalReport():
-            return f"{len(manifest.scores)} scores"
+            return count(len(manifest.scores), "score")
         case GateDecision():
-            return f"{manifest.decision}: {sum(rule.passed for rule in manifest.rules)} of {len(manifest.rules)} rules"
+            return f"{manifest.decision}: {count(sum(rule.passed for rule in manifest.rules), 'rule', len(manifest.rules))}"
         case Deployment():
             return "deployed" if manifest.deployed else f"not deployed: {manifest.reason}"
         case _:

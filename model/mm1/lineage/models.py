@@ -100,4 +100,4 @@ def model_of(store: Store, manifest: Manifest, name: str) -> Model:
             return Model(store, manifest.model, describe(manifest))
         case _:
             kind = type(manifest).__name__
-            raise ConfigurationError(f"{name}: expected a Checkpoint, ExportedModel or Deployment, got a {kind}")
+            raise ConfigurationError(f"{name}: expected a Checkpoint, ExportedModel or Deployment, got {kind}")

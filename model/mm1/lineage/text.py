@@ -12,6 +12,12 @@ _ADDRESS = re.compile(r"/manifests/[0-9a-f]{64}\.json")
 _ITEM = re.compile(r"\w+://[^\s()]*/manifests/([0-9a-f]{12})[0-9a-f]{52}\.json")
 
 
+def count(number: int, noun: str, of: int | None = None) -> str:
+    """Format a number with its noun: ``1 file``, ``2 files``, ``1 of 2 files``."""
+    total = number if of is None else of
+    return f"{number}{'' if of is None else f' of {of}'} {noun}{'s' * (total != 1)}"
+
+
 def duration(seconds: float | None) -> str:
     """Format a duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
     if seconds is None:
@@ -43,5 +49,5 @@ def scalars(outputs: Mapping[str, Any]) -> str:
 def _scalar(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else " ".join(str(value).split())
     if text.startswith(("[", "{")) and (addresses := _ADDRESS.findall(text)):
-        return f"[{len(addresses)} manifests]"
+        return f"[{count(len(addresses), 'manifest')}]"
     return text if len(text) <= LONGEST_SCALAR else f"{text[: LONGEST_SCALAR - 1]}…"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from mm1.errors import Ending, Outcome
 from mm1.lineage.records import TaskRecord
-from mm1.lineage.text import duration
+from mm1.lineage.text import count, duration
 from mm1.manifests import GateDecision
 from mm1.report.collect import RunStory
 from mm1.report.curves import Stage
@@ -113,7 +113,7 @@ def cards(story: RunStory, trained: list[Stage], reports: list[Scored], versus: 
         key_figures.append(Card(value=short(seen), name="tokens seen", note=f"and {short(images)} images"))
     if (seconds := elapsed(story)) is not None:
         hits = sum(record.cache_hit for record in story.tasks)
-        note = f"{len(story.tasks)} tasks" + (f", {hits} from the cache" if hits else "")
+        note = count(len(story.tasks), "task") + (f", {hits} from the cache" if hits else "")
         key_figures.append(Card(value=duration(seconds), name="run time", note=note))
     return key_figures
 

@@ -46,7 +46,7 @@ def test_load_gives_back_what_was_published(store):
 
 def test_wrong_kind_is_refused_by_name(store):
     uri = publish(store, decision())
-    with pytest.raises(ConfigurationError, match="expected a Checkpoint, got a GateDecision"):
+    with pytest.raises(ConfigurationError, match="expected a manifest of kind Checkpoint, got GateDecision"):
         load(uri, Checkpoint)
 
 

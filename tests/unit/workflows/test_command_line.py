@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[3]
         (["data", "stas"], "unknown command 'stas'; did you mean 'stats'?"),
         (["submit"], "missing argument FILE. Workflow: file.py"),
         (["submit", "x.py", "--dry-rn"], "unknown option --dry-rn; did you mean '--dry-run'?"),
-        (["run", "x.py", "--run"], "missing value of an option: expected NAME"),
+        (["run", "x.py", "--run"], "missing value of --run: expected NAME"),
+        (["run", "x.py", "-p"], "missing value of -p: expected NAME=VALUE"),
+        (["run", "x.py", "--parameter", "--run", "a"], "missing value of --parameter: expected NAME=VALUE"),
+        (["run", "--store", "a", "x.py", "--profile"], "missing value of --profile: expected NAME|FILE"),
         (["qqqqqq"], "unknown command 'qqqqqq'"),
         (["compile", "--engine", "argoo"], "got 'argoo'; did you mean 'argo'?"),
         (["compile", "--engine", "zzz"], "--engine: expected one of argo, kubeflow, template, got 'zzz'"),
@@ -74,6 +77,15 @@ def test_no_option_is_a_number_without_bounds() -> None:
                     argument.parse("-1")
 
     check(collect(root.mm1([])))
+
+
+@pytest.mark.parametrize("name", root.NAMES)
+def test_no_help_names_two_defaults(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.lower().count("default:") > 1]
 
 
 @pytest.mark.parametrize(

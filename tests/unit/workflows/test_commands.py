@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.evals.gate import judge, parse_rules
 from mm1.lineage import records
 from mm1.lineage.gc import find_garbage
 from mm1.manifests import (
+    GateDecision,
     digest_of_manifest,
     publish,
     split_uri,
@@ -52,8 +54,6 @@ def test_the_list_of_a_workflow_shows_the_store_that_a_run_would_use(capsys: pyt
     for given, store in ([], "runs/store"), (["--store", "s3://mine/mm1"], "s3://mine/mm1"):
         assert cli.main(["run", file, "--list", *given]) == 0
         assert f"default {store!r}; object store" in said(capsys)
-        assert cli.main(["run", file, *given, "-p", "sede=1"]) == 80
-        assert f"default {store!r}; object store" in capsys.readouterr().err
 
 
 def test_the_tasks_of_a_run_are_not_selected_by_state(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def test_gc_removes_what_nothing_needs_and_only_when_told(store: Store, capsys: 
     age(store, 2)
     fresh = store.put_bytes(b"just written by a running step")
     assert cli.main(["gc", "--store", store.uri, "--keep", "1"]) == 0
-    assert "would delete 1 runs, 1 cache, 1 manifests, 2 blobs" in said(capsys)
+    assert "would delete 1 run record, 1 cached result, 1 manifest, 2 blobs" in said(capsys)
     before = sorted(store.list(""))
     assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 0
     assert len(before) - len(list(store.list(""))) == 5
@@ -251,7 +251,24 @@ def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
     assert f"manifests/{digest_of_manifest(unfinished)}.json" in gone
 
 
-def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_tasks_of_a_run_end_with_the_rules_of_the_gate_that_failed(
+    store: Store, capsys: pytest.CaptureFixture[str], missing: bool
+) -> None:
+    rules = parse_rules("vqa/4/accuracy>=0.5 vqa/4/accuracy>=0.1 captions/0/cider>=1")
+    decision = GateDecision(checkpoint=ZERO, decision="fail", rules=judge(rules, [report(store, 0.25)]))
+    uri = record(store, "r", "gate", decision, outputs={"manifest": publish(store, decision), "decision": "fail"})
+    if missing:
+        store.delete(f"manifests/{split_uri(uri)[1]}.json")
+    assert cli.main(["runs", "r", "--store", store.uri]) == 0
+    *_, last = said(capsys).splitlines()
+    if missing:
+        assert last.startswith("gate: decision=fail; its rules cannot be read:") and "does not exist" in last
+        return
+    assert last.startswith("gate: rule captions/0/cider >= 1 failed: not measured")
+
+
+def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     record(store, "old", "ingest", raw(store, "old"))
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00")
     age(store, 2)
@@ -263,8 +280,22 @@ def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store) -> None:
     with pytest.raises(ConfigurationError, match="no run gone"):
         find_garbage(store, keep=1, keep_runs=["gone"])
     record(store, "live", "pretrain", state="running", started=datetime.now(UTC).isoformat())
-    with pytest.raises(ConfigurationError, match="live is running"):
-        find_garbage(store, keep=1, keep_runs=[])
+    before = sorted(store.list(""))
+    capsys.readouterr()
+    assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--yes"]) == 80
+    assert "live is running" in capsys.readouterr().err and sorted(store.list("")) == before
+    assert cli.main(["gc", "--store", store.uri, "--keep", "1", "--list"]) == 0
+    listing = said(capsys)
+    assert "runs/old/ingest.json" in listing and "delete with --yes once live has ended" in listing
+
+
+def test_gc_counts_in_words_and_names_what_only_its_age_protects(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    record(store, "old", "ingest", raw(store, "old"))
+    assert cli.main(["gc", "--store", store.uri, "--keep", "0"]) == 0
+    assert "would delete nothing and keep 3 objects (3 of them only because they are younger than an hour)" in said(capsys)
+    age(store, 2)
+    assert cli.main(["gc", "--store", store.uri, "--keep", "0", "--yes"]) == 0
+    assert "deleted 1 run record, 1 manifest, 1 blob, kept 0 objects" in said(capsys)
 
 
 WHOLE = {"run": "bad", "task": "mix", "state": "done"}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from mm1.errors import Ending, Outcome
 from mm1_components.ranks.train import FIGURES_FILE
 from mm1_workflows.argo.graph import TaskNode, Template
 from mm1_workflows.cluster.following.view import views_of
+from mm1_workflows.display.listing import GAP, Listing
 from mm1_workflows.display.screen import LiveDisplay, LogDisplay, PlainDisplay, screen
 from mm1_workflows.display.table import fitting, task_table
 from mm1_workflows.display.view import State, TaskView
@@ -249,3 +254,36 @@ def test_the_name_of_a_loops_item_has_a_short_digest() -> None:
     console = Console(width=60, file=io.StringIO(), record=True)
     console.print(task_table([view]))
     assert "filter(0:0123456789ab)   running" in console.export_text()
+
+
+# -- tables on narrow terminals ---------------------------------------------------------------------------------------
+
+TEXTS = st.lists(st.text("ab ", min_size=1, max_size=12).map(str.strip), min_size=3, max_size=3)
+
+
+def listed(rows: Sequence[Sequence[str]], width: int, less_important: Sequence[str] = ()) -> list[str]:
+    listing = Listing("run", "state", "why", less_important=less_important)
+    for row in rows:
+        listing.add_row(*row)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(listing)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(12, 60))
+def test_a_table_breaks_no_words_that_fit_and_has_no_trailing_blanks(rows: list[list[str]], width: int) -> None:
+    lines = listed(rows, width)
+    assert all(len(line) <= width and line == line.rstrip() for line in lines)
+    longest = [max(len(word) for row in rows for word in row[index].split() or [""]) for index in range(3)]
+    needed = sum(max(size, len(name)) for size, name in zip(longest, ("run", "state", "why"), strict=True)) + 2 * GAP
+    text = "\n".join(lines)
+    cells = ["run", "state", "why", *chain.from_iterable(rows)]
+    assert Counter("".join(text.split())) == Counter("".join("".join(cells).split()))
+    if needed <= width:
+        assert Counter(text.split()) == Counter(" ".join(cells).split())
+
+
+def test_a_narrow_terminal_omits_what_is_less_important() -> None:
+    row = ("mm1-full-20260102", "some long state", "out of memory")
+    assert listed([row], 60, ("state",))[1] == "mm1-full-20260102   some long state   out of memory"
+    assert listed([row], 40, ("state",)) == ["run                 why", "mm1-full-20260102   out of memory"]

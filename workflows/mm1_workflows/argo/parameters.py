@@ -6,6 +6,7 @@ A workflow parameter has the type of the step inputs that it is passed to; text 
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Sequence
 
 from mm1.config.resolve import suggest
@@ -42,11 +43,16 @@ def parse(given: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
+def check(workflow: Graph, given: dict[str, str], file: str = "") -> dict[str, str]:
     """Return all parameters of a run, given values and defaults, after checking them.
 
+    Args:
+        workflow: the graph.
+        given: values by name.
+        file: the workflow file, for the command in the message that lists the parameters.
+
     Raises:
-        ConfigurationError: unknown name, wrong type, or a missing value; the message lists the parameters.
+        ConfigurationError: unknown name, wrong type, or a missing value.
     """
     complaints = [_unknown(workflow, name) for name in given if name not in workflow.parameters]
     values: dict[str, str] = {}
@@ -61,7 +67,8 @@ def check(workflow: Graph, given: dict[str, str]) -> dict[str, str]:
         else:
             values[name] = _canonical(value, parameter.type)
     if complaints:
-        raise ConfigurationError("\n".join([*complaints, f"parameters of {workflow.name}:", *listing(workflow)]))
+        hint = [f"all parameters: mm1 run {shlex.quote(file)} --list"] if file else []
+        raise ConfigurationError("\n".join([*complaints, *hint]))
     return values
 
 

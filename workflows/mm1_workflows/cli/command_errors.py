@@ -6,6 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import cappa
@@ -25,10 +26,14 @@ _CHOICE = re.compile(
 class CommandOutput(cappa.Output):
     """cappa's output with suggestions."""
 
+    def __init__(self, argv: Sequence[str] = (), **consoles: Any) -> None:
+        super().__init__(**consoles)
+        self.argv = argv
+
     def exit(self, e: Any, help: Any = None, short_help: Any = None) -> None:
         """Print why a command line is invalid."""
         if isinstance(e.message, str):
-            e.message = better_message(e.message, e.command.arguments if e.command else ())
+            e.message = better_message(e.message, e.command.arguments if e.command else (), self.argv)
         super().exit(e, help=help, short_help=short_help)
 
 
@@ -36,15 +41,16 @@ def output_for(argv: Sequence[str]) -> CommandOutput:
     """Return the output for a command line; completion scripts are not formatted."""
     if any(word.startswith("--completion") for word in argv):
         return CommandOutput(output_console=Console(file=sys.stdout, width=WIDE, no_color=True, highlight=False))
-    return CommandOutput()
+    return CommandOutput(argv)
 
 
-def better_message(message: str, arguments: Sequence[Any]) -> str:
+def better_message(message: str, arguments: Sequence[Any], argv: Sequence[str] = ()) -> str:
     """Improve a message of cappa with a suggestion or with the description of an argument.
 
     Args:
         message: for example ``Invalid command 'rnu'``.
         arguments: arguments and subcommands of the command.
+        argv: the command line.
     """
     if match := _COMMAND.match(message):
         names = [name for argument in arguments if hasattr(argument, "names") for name in argument.names()]
@@ -60,8 +66,15 @@ def better_message(message: str, arguments: Sequence[Any]) -> str:
         argument = next((item for item in arguments if getattr(item, "value_name", None) == match["name"]), None)
         if argument is not None and not _options(argument):
             return f"missing argument {match['name'].upper()}. {argument.help}"
-        return f"missing value of an option: expected {match['name']}"
+        return f"missing value of {_without_value(match['name'], arguments, argv)}: expected {match['name']}"
     return message
+
+
+def _without_value(value_name: str, arguments: Sequence[Any], argv: Sequence[str]) -> str:
+    """Return the option of the command line that has no value, among those whose value has this name."""
+    options = [name for item in arguments if getattr(item, "value_name", None) == value_name for name in _options(item)]
+    pairs = pairwise([*argv, "-"])
+    return next((word for word, following in pairs if word in options and following.startswith("-")), "an option")
 
 
 def _options(argument: Any) -> list[str]:

@@ -61,7 +61,7 @@ def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: 
     """Declare an option that is an integer within limits; other values are usage errors (exit code 2).
 
     Args:
-        help: help text.
+        help: help text; if it names the default, the value is not printed.
         least: minimum.
         most: maximum.
         value_name: name of the value in the help.
@@ -74,7 +74,7 @@ def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: 
             raise ValueError(f"expected an integer {bounds}, got {text!r}")
         return number
 
-    return Arg(long=True, value_name=value_name, help=help, parse=parse)
+    return Arg(long=True, value_name=value_name, help=help, parse=parse, show_default="[default" not in help)
 
 
 FileArg = Annotated[

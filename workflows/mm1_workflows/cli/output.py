@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from mm1_workflows.display.listing import Listing
 
 PIPE_WIDTH = 200
 """Width of the output in a file or a pipe, where lines are not folded."""
@@ -21,18 +24,9 @@ def say(output: Console, text: str) -> None:
     output.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def count(number: int, noun: str, of: int | None = None) -> str:
-    """Format a number with its noun: ``1 file``, ``2 files``, ``1 of 2 files``."""
-    total = number if of is None else of
-    return f"{number}{'' if of is None else f' of {of}'} {noun}{'s' * (total != 1)}"
-
-
-def table(*columns: str) -> Table:
-    """Return a table without borders."""
-    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in columns:
-        result.add_column(column, overflow="fold")
-    return result
+def table(*columns: str, less_important: Sequence[str] = ()) -> Listing:
+    """Return a table without borders; a narrow terminal omits the less important columns, first the least important one."""
+    return Listing(*columns, less_important=less_important)
 
 
 def plain(text: object) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from mm1.lineage.text import duration, short_name
+from mm1_workflows.display.listing import Listing
 from mm1_workflows.display.view import State, TaskView
 
 BAR_WIDTH = 20
+LESS_IMPORTANT = ("host", "started (UTC)", "attempts")
+"""Columns that a narrow terminal omits, in this order."""
 STYLES = {
     State.WAITING: "dim",
     State.RUNNING: "bold cyan",
@@ -27,7 +28,7 @@ STYLES = {
 }
 
 
-def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
+def task_table(views: Sequence[TaskView], rows: int | None = None) -> Listing:
     """Build the table of tasks with their states; empty columns are omitted.
 
     Args:
@@ -38,11 +39,10 @@ def task_table(views: Sequence[TaskView], rows: int | None = None) -> Table:
     live = rows is not None
     visible = list(views) if rows is None else fitting(views, rows)
     columns = _columns(views, live)
-    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in columns:
-        justify: Literal["left", "right"] = "right" if name in ("time", "attempts") else "left"
-        # with one row per task, the message is truncated
-        result.add_column(name, justify=justify, overflow="fold", no_wrap=live and name != "message")
+    result = Listing(*columns, less_important=LESS_IMPORTANT)
+    for name, column in zip(columns, result.columns, strict=True):
+        column.justify = "right" if name in ("time", "attempts") else "left"
+        column.no_wrap = column.no_wrap or (live and name != "message")  # one row per task: the message is truncated
     for view in visible:
         cells = _cells(view, live)
         result.add_row(*(cells[name] for name in columns))

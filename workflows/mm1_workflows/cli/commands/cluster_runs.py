@@ -10,10 +10,13 @@ from mm1_workflows.argo.document import CRON_LABEL, TEMPLATE_LABEL, Document
 from mm1_workflows.cli.options import ClusterOptions
 from mm1_workflows.cli.output import console, plain, say, table
 from mm1_workflows.cluster.following import nodes
+from mm1_workflows.cluster.following.follow import refusals
 from mm1_workflows.cluster.following.view import STATES, views_of
 from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.display.table import styled, task_table
 from mm1_workflows.display.view import State
+
+LESS_IMPORTANT = ("from", "tasks", "time", "started (UTC)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ class ClusterRun:
 
 def list_tasks(cluster: ClusterOptions, name: str) -> int:
     """Print the tasks of a run."""
-    console().print(task_table(views_of(connect(cluster).get(name))))
+    transport, output = connect(cluster), console()
+    workflow = transport.get(name)
+    tasks = nodes.tasks_of(workflow)
+    output.print(task_table(views_of(workflow, tasks)))
+    for line in refusals(name, nodes.refusing(tasks), transport.options):
+        say(output, line)
     return 0
 
 
@@ -52,7 +60,7 @@ def list_runs(cluster: ClusterOptions, state: str, since: datetime | None, limit
     if not chosen:
         say(output, f"no runs in namespace {transport.namespace}")
         return 0
-    listing = table("run", "state", "started (UTC)", "time", "tasks", "from", "why")
+    listing = table("run", "state", "started (UTC)", "time", "tasks", "from", "why", less_important=LESS_IMPORTANT)
     for run in sorted(chosen, key=lambda run: run.started, reverse=True)[:limit]:
         started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
         listing.add_row(run.name, styled(run.state), started, spent, run.progress, run.origin, plain(run.message))

@@ -14,9 +14,10 @@ from rich.table import Table
 from mm1.errors import ConfigurationError
 from mm1.lineage.compare import Facts, compare_losses, compare_runs
 from mm1.lineage.records import RunRecords, read_run
+from mm1.lineage.text import count
 from mm1.store.base import Store
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
-from mm1_workflows.cli.output import console, count, plain, say, table
+from mm1_workflows.cli.output import console, plain, say, table
 
 DIFFERENT = 1
 """Exit code of ``--assert-equal`` if the losses differ, as in ``diff``."""

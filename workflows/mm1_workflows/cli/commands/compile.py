@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from cappa import Arg, command
 
 from mm1.errors import Outcome
+from mm1.lineage.text import count
 from mm1_workflows.authoring.load import Loaded
 from mm1_workflows.cli.options import FilesArg, ProfileArg
-from mm1_workflows.cli.output import console, count, say
+from mm1_workflows.cli.output import console, say
 from mm1_workflows.cli.pages import KUBEFLOW, page
 from mm1_workflows.engines import yaml as compiler
 from mm1_workflows.engines.kubeflow import losses

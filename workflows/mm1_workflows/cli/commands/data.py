@@ -20,13 +20,15 @@ from mm1_workflows.cli.commands.data_score import DataScore
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, plain, say, table
 
+DataArg = Annotated[str, Arg(value_name="run", help="A run; or a DataMix or RawData by address or digest (or its beginning).")]
+
 
 @command(name="stats", help="Print mixture, fill, images and tokens per sequence, and dropped samples.")
 @dataclass
 class DataStats:
     """``mm1 data stats``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a DataMix or RawData, or a run.")]
+    uri: DataArg
     store: StoreArg = DEFAULT_STORE
     json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
@@ -61,7 +63,7 @@ class DataStats:
 class DataShow:
     """``mm1 data show``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a DataMix or RawData, or a run.")]
+    uri: DataArg
     store: StoreArg = DEFAULT_STORE
     sequences: Annotated[int, count_option("Number of sequences (for RawData: documents per source).", least=1)] = 8
     first: Annotated[int, count_option("Index of the first sequence.", least=0, value_name="I")] = 0
@@ -108,9 +110,9 @@ def find_data(store_uri: str, uri: str) -> tuple[Store, DataMix | RawData]:
 class DataShards:
     """``mm1 data shards``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its beginning) of a DataMix or RawData, or a run.")]
+    uri: DataArg
     store: StoreArg = DEFAULT_STORE
-    json: Annotated[bool, Arg(long=True, help="As JSON.")] = False
+    json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
     def __call__(self) -> int:
         """Print one row per shard; its SHA-256 is the name that ``mm1 data score`` takes."""
@@ -134,7 +136,7 @@ def shard_rows(raw: Manifest) -> Iterator[dict[str, str | int]]:
         ConfigurationError: the manifest is not a RawData.
     """
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"expected a RawData, got a {type(raw).__name__}")
+        raise ConfigurationError(f"expected a RawData, got {type(raw).__name__}")
     for source, data in raw.sources.items():
         for shard in data.shards:
             counts = shard.model_dump(include={"num_samples", "num_images", "num_text_tokens"})

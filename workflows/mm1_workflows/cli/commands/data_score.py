@@ -9,6 +9,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.lineage.text import count
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
 from mm1_workflows.cli.output import console, say
 
@@ -35,7 +36,7 @@ class DataScore:
         store = existing_store(self.store)
         at = parse_time(self.at)
         key = push_scores(store, scores, at)
-        say(console(), f"{len(scores)} scores as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")
+        say(console(), f"{count(len(scores), 'score')} as of {at.isoformat(timespec='seconds')}: {store.uri}/{key}")
         return 0
 
 

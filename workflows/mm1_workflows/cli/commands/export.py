@@ -18,9 +18,7 @@ from mm1_workflows.cli.output import console, say
 class Command:
     """``mm1 export``."""
 
-    model: Annotated[
-        str, Arg(value_name="run", help="A run, or a Checkpoint, ExportedModel or Deployment by address or digest.")
-    ]
+    model: Annotated[str, Arg(value_name="run", help="A run; or a model's manifest by address or digest (or its beginning).")]
     to: Annotated[Path, Arg(long=True, value_name="FOLDER", help="Folder to create.")]
     task: Annotated[str, Arg(long=True, value_name="TASK", help="Task of the run [default: deploy, or the last training].")] = (
         ""

@@ -8,13 +8,25 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.lineage.gc import find_garbage, remove
+from mm1.lineage.text import count
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say
 
-KINDS = ("runs", "cache", "resume", "watch", "manifests", "blobs")
+KINDS = {
+    "runs": "run record",
+    "cache": "cached result",
+    "resume": "resume pointer",
+    "watch": "progress file",
+    "manifests": "manifest",
+    "blobs": "blob",
+}
+"""Folder of the store -> what an object there is."""
 
 
-@command(name="gc", help="Delete the objects in the store that no kept run, pin (mm1 pin) or model refers to.")
+@command(
+    name="gc",
+    help="Delete the objects in the store that no kept run, pin (mm1 pin) or model refers to and that are older than an hour.",
+)
 @dataclass
 class Command:
     """``mm1 gc``."""
@@ -32,14 +44,17 @@ class Command:
         output = console()
         store = existing_store(self.store)
         garbage = find_garbage(store, self.keep, self.keep_run)
-        counts = {kind: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind in KINDS}
-        summary = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number) or "nothing"
+        numbers = {noun: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind, noun in KINDS.items()}
+        summary = ", ".join(count(number, noun) for noun, number in numbers.items() if number) or "nothing"
+        young = f" ({garbage.num_young} of them only because they are younger than an hour)" if garbage.num_young else ""
+        kept = f"{count(garbage.num_kept, 'object')}{young}"
         if self.listing:
             for key in garbage.keys:
                 say(output, key)
-        if not self.yes:
-            say(output, f"{store.uri}: would delete {summary} and keep {garbage.num_kept} objects; delete with --yes")
+        if self.yes:
+            remove(store, garbage)
+            say(output, f"{store.uri}: deleted {summary}, kept {kept}")
             return 0
-        remove(store, garbage)
-        say(output, f"{store.uri}: deleted {summary}, kept {garbage.num_kept} objects")
+        running = f" once {' and '.join(garbage.running)} has ended" if garbage.running else ""
+        say(output, f"{store.uri}: would delete {summary} and keep {kept}; delete with --yes{running}")
         return 0

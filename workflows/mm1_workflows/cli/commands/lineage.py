@@ -22,7 +22,7 @@ from mm1_workflows.cli.output import console, say
 class Command:
     """``mm1 lineage``."""
 
-    uri: Annotated[str, Arg(value_name="uri", help="Address or digest (or its prefix) of a manifest, or a run.")]
+    uri: Annotated[str, Arg(value_name="run", help="A run; or a manifest by address or digest (or its beginning).")]
     store: StoreArg = DEFAULT_STORE
     html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write an HTML file with a diagram.")] = None
     dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write a file for Graphviz.")] = None

@@ -11,9 +11,10 @@ from cappa import Arg, command
 from rich.console import Console
 
 from mm1.errors import BY_OUTCOME, Mm1Error, Outcome
+from mm1.lineage.text import count
 from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import FilesArg, ProfileArg
-from mm1_workflows.cli.output import console, count, plain, say
+from mm1_workflows.cli.output import console, plain, say
 from mm1_workflows.engines.yaml import workflow_files
 from mm1_workflows.rules import policy
 from mm1_workflows.rules.finding import Finding

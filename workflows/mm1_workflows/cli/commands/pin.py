@@ -22,7 +22,7 @@ class Command:
     """``mm1 pin``."""
 
     name: Annotated[str, Arg(value_name="name", help="Name of the pin [default: list all pins].")] = ""
-    target: Annotated[str, Arg(value_name="what", help="A run; or a manifest by address or digest (or its beginning).")] = ""
+    target: Annotated[str, Arg(value_name="run", help="A run; or a manifest by address or digest (or its beginning).")] = ""
     store: StoreArg = DEFAULT_STORE
     remove: Annotated[bool, Arg(long=True, help="Remove the pin.")] = False
 

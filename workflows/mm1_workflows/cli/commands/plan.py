@@ -32,7 +32,12 @@ class Command:
     ] = ""
     mfu: Annotated[
         float,
-        Arg(long=True, value_name="SHARE", help="MFU while computing [default: an assumption for the class of the model]."),
+        Arg(
+            long=True,
+            value_name="SHARE",
+            help="MFU while computing [default: an assumption for the class of the model].",
+            show_default=False,
+        ),
     ] = 0.0
     network: Annotated[
         float,
@@ -40,6 +45,7 @@ class Command:
             long=True,
             value_name="GB/S",
             help="Network bandwidth of a machine, one way [default: 400 for h100 and h200, otherwise 50].",
+            show_default=False,
         ),
     ] = 0.0
     reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to keep free.")] = 0.1

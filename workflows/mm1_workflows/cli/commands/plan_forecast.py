@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from mm1.errors import ConfigurationError
 from mm1.train.config import RunConfig
 from mm1.train.plan.forecast import FIELDS, Forecast, Machine, forecast, overrides_of, propose
 from mm1.train.plan.speed import GPUS_PER_NODE, REACHED
 from mm1_workflows.authoring.profiles import pools_table
-from mm1_workflows.cli.output import console, say
+from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.pages import PLAN, page
 
 HOST_UNITS = {"Gi": 1.0, "Ti": 1024.0}
@@ -95,10 +94,9 @@ def _show(output: Console, columns: dict[str, Forecast]) -> None:
         f"{train.steps:,} steps of {train.global_batch}\n"
         f"{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
     )
-    listing = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    listing.add_column("")
-    for name in columns:
-        listing.add_column(name, justify="right")
+    listing = table("", *columns)
+    for column in listing.columns[1:]:
+        column.justify = "right"
     rows = [_column(item) for item in columns.values()]
     for label in rows[0]:
         style = "bold" if label.startswith("needs") else ""

@@ -13,7 +13,8 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.text import duration, scalars, short_name
+from mm1.lineage.gates import failed_rules
+from mm1.lineage.text import count, duration, scalars, short_name
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
@@ -55,7 +56,7 @@ class Command:
             return 0
         given = parameters.parse(self.parameters)
         check_braces(given)
-        values = parameters.check(workflow, given)
+        values = parameters.check(workflow, given, self.file)
         check_values(workflow, values, on_cluster=False)
         store = open_store(values.get("store", self.store))
         if "store" in values:
@@ -80,6 +81,8 @@ class Command:
             )
             result = runner.run()
         say(output, _summary(result, self, name, workflow, time.monotonic() - started))
+        for line in failed_rules(store, {item.label: item.outputs for item in result.instances}):
+            say(output, line)
         return result.exit_code
 
 
@@ -129,7 +132,7 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
         lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, command, name)]
     else:
         hits = sum(item.state is State.CACHED for item in result.instances)
-        cached = f" ({hits} of {len(result.instances)} steps cached)" if hits else ""
+        cached = f" ({count(hits, 'step', len(result.instances))} cached)" if hits else ""
         lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result)]
     pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
     lines += [f"\nreport: {page}" for page in pages]

@@ -9,6 +9,7 @@ from cappa import Arg, command
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
+from mm1.lineage.gates import failed_rules
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration, scalars, short_name
 from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
@@ -21,11 +22,12 @@ STATES = ("done", "failed", "stopped", "running")
 """States of runs in the store."""
 CLUSTER_STATES = ("waiting", "running", "done", "failed")
 """States of runs on a cluster, where Argo calls a stopped run failed."""
+LESS_IMPORTANT = ("cached", "tasks", "work", "started (UTC)")
 RECORD_STATES = {state: State(state) for state in ("done", "cached", "failed", "stopped")} | {"unfinished": State.RUNNING}
 """State of a record -> state of a task; an unfinished record may belong to a task that is no longer running."""
 
 
-@command(name="runs", help="List runs with state, duration and cache hits.")
+@command(name="runs", help="List runs with state, total work of their tasks, and cache hits.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 runs``."""
@@ -66,7 +68,10 @@ class Command(ClusterOptions):
         output = console()
         store = existing_store(self.store)
         if self.run:
-            output.print(task_table([_view(record) for record in read_run(store, self.run).tasks.values()]))
+            tasks = read_run(store, self.run).tasks
+            output.print(task_table([_view(record) for record in tasks.values()]))
+            for line in failed_rules(store, {name: record.outputs for name, record in tasks.items()}):
+                say(output, line)
             return 0
         since = parse_since(self.since)
         runs = readable_runs(store)
@@ -74,7 +79,7 @@ class Command(ClusterOptions):
         if not chosen:
             say(output, f"no runs in {store.uri}")
             return 0
-        listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why")
+        listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why", less_important=LESS_IMPORTANT)
         for run in chosen[: self.limit]:
             why = ", ".join(f"{short_name(task)} ({outcome})" for task, outcome in run.failures.items())
             started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)

@@ -20,7 +20,7 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, exi
 class Command:
     """``mm1 serve``."""
 
-    model: Annotated[str, Arg(value_name="uri", help="Manifest or folder of a model [default: the newest deployment].")] = ""
+    model: Annotated[str, Arg(value_name="model", help="Manifest or folder of a model [default: the newest deployment].")] = ""
     store: StoreArg = DEFAULT_STORE
     host: Annotated[str, Arg(long=True, value_name="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, count_option("Port to listen on.", least=0, most=65535)] = 8000

@@ -117,7 +117,7 @@ def from_file(command: Command) -> tuple[Document, Profile]:
     workflow = read_workflow(loaded.document)
     given = parameters.parse(command.parameters)
     check_braces(given)
-    values = parameters.check(workflow, given)
+    values = parameters.check(workflow, given, command.file)
     check_values(workflow, values, on_cluster=True)
     check_before_sending(loaded.document, loaded.profile)
     return parameters.apply(loaded.document, values), loaded.profile
