@@ -80,6 +80,25 @@ def check_sources(weights: str, data: Producer) -> None:
         )
 
 
+def check_store(data: str, store: str) -> None:
+    """Check that the data is in the store of the run: a mixture is stored next to its data."""
+    from mm1.manifests import split_uri
+    from mm1.store.address import same_store
+
+    address = split_uri(data)[0]
+    if not same_store(address, store):
+        raise ConfigurationError(
+            f"data: the manifest is in {address}, but the run uses {store}, and a mixture must be in the store of its data: "
+            f"set --store {address} (with mm1 submit: -p store={address})"
+        )
+
+
+def check_store_of_given_data(data: Producer, store: str) -> None:
+    """Check the store of data that ingest gets from an earlier run and passes on."""
+    if data.step == "ingest" and data.known("data") and data.inputs["data"]:
+        check_store(data.inputs["data"], store)
+
+
 def check_snapshot(thresholds: str, as_of: str) -> None:
     """Check that the thresholds and the time can be parsed."""
     from mm1.data.features.snapshot import parse_thresholds, parse_time
@@ -255,7 +274,7 @@ STEP = Step(
     summary="Freeze a mixture of sources (weights, order, packing limits) and measure its fill and epochs.",
     artifacts=("summary.md",),
     state=_feature_state,
-    checks=(check_weights, check_sources, check_snapshot, check_sizes),
+    checks=(check_weights, check_sources, check_store, check_store_of_given_data, check_snapshot, check_sizes),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ A check runs once all its inputs are known. Before a run starts, the outputs of 
 input that takes several manifests). Inside the step, such a check is skipped, and ``run`` checks the manifest itself. A
 parameter annotated ``Path`` receives the local file or folder of the address; the check is skipped if it does not exist or if
 the step will run on another machine. A parameter with a default may be an input that the step does not have. ``launcher`` is
-the way in which the step starts ranks (empty: on this machine). Checks do not import torch.
+the way in which the step starts ranks (empty: on this machine); ``store`` is the address of the run's store, known before the
+run starts only. Checks do not import torch.
 """
 
 from __future__ import annotations

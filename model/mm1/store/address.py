@@ -51,3 +51,12 @@ def check_store(address: str) -> None:
             local_path(address)
         except ValueError as error:
             raise ConfigurationError(f"{error}; use a folder or s3://bucket/prefix") from None
+
+
+def same_store(first: str, second: str) -> bool:
+    """Whether two valid addresses are those of the same store; links are followed, and nothing has to exist."""
+    return _normal(first) == _normal(second)
+
+
+def _normal(address: str) -> str:
+    return "/".join(split_bucket(address)) if address.startswith(BUCKET_SCHEME) else str(local_path(address).resolve())

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mm1.errors import ConfigurationError
-from mm1.store.address import check_store, split_bucket
+from mm1.store.address import check_store, same_store, split_bucket
 from mm1.store.open import open_store
 from mm1_components import deploy, evaluate, ingest, pretrain
 from mm1_components.wrapper.checks import check_errors, field_value, run_checks
@@ -128,6 +128,41 @@ def test_buckets_and_prefixes() -> None:
     assert split_bucket("s3://abc/what?is#this") == ("abc", "what?is#this")
     for address in ("s3://abc", "runs/store", "~/store", "file:///srv/store", "/srv/my store"):
         check_store(address)
+
+
+@pytest.mark.parametrize("workflow", ["mm1:full", PRETRAIN, "mm1:sft"])
+def test_data_of_another_store_is_refused_before_anything_starts(
+    workflow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = open_store(str(tmp_path / "elsewhere")).uri
+    name = "a" * 64 + ".json"
+    needed = [f"checkpoint={elsewhere}/manifests/{name}"] if workflow == "mm1:sft" else []
+    assert started(workflow, tmp_path, f"data={elsewhere}/manifests/{name}", *needed) == 80
+    text = said(capsys)
+    assert text.count(f"set --store {elsewhere} ") == 1 and "checkpoint: " not in text
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "store").exists()
+    assert submitted(workflow, f"data=s3://other/x/manifests/{name}", "store=s3://bkt/x", *needed) == 80
+    assert "-p store=s3://other/x)" in said(capsys)
+    for store in ("s3://bkt/x", "s3://bkt/x/"):
+        assert submitted(workflow, f"data=s3://bkt/x/manifests/{name}", f"store={store}", *needed) in (0, 80)
+        assert "must be in the store" not in said(capsys)
+
+
+def test_one_store_has_several_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    for address in (
+        "store",
+        "store/",
+        "./link",
+        str(tmp_path / "store"),
+        f"file://{tmp_path}/store",
+        f"file://{tmp_path}/x/../link",
+    ):
+        assert same_store(address, "store"), address
+    assert same_store("s3://abc/x/", "s3://abc/x") and same_store("s3://abc", "s3://abc/")
+    for address in ("s3://abc/x", "s3://abd", str(tmp_path / "abc"), "abc"):
+        assert not same_store(address, "s3://abc"), address
 
 
 # -- files of this machine and of pods --------------------------------------------------------------------------------

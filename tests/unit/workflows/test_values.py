@@ -22,7 +22,7 @@ from mm1_workflows.rules.values import check_braces, check_values
 
 ROOT = Path(__file__).resolve().parents[3]
 PRETRAIN = str(ROOT / "workflows/pretrain.py")
-MANIFEST = "s3://bkt/store/manifests/" + "a" * 64 + ".json"
+MANIFEST = "s3://mm1/store/manifests/" + "a" * 64 + ".json"
 WRONG = [
     ("overrides=model.decoder.hidden_size=32", "the decoder comes from init, so it has no effect"),
     ("recipe=mm1_tny", "did you mean 'mm1_tiny'"),

@@ -98,11 +98,13 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
     for name, parameter in workflow.parameters.items():
         if name in values and (complaint := unknown_choice(parameter, values[name])):
             yield f"parameter {name}", complaint
-    yield from ((f"parameter {STORE}", text) for text in _store(values.get(STORE), on_cluster))
+    wrong_store = list(_store(values.get(STORE), on_cluster))
+    yield from ((f"parameter {STORE}", text) for text in wrong_store)
+    place = {STORE: values[STORE]} if STORE in values and not wrong_store else {}
     for task in [*chain.from_iterable(_repeated(task, values) for task in tasks.values())]:
         if not task.complaints:
             launcher = launcher_text(task.node.template) if on_cluster else ""
-            known = task.values | ({} if on_cluster and not launcher else {"launcher": launcher})
+            known = task.values | place | ({} if on_cluster and not launcher else {"launcher": launcher})
             errors = check_errors(task.step, known, dict(_producers(task, tasks)), runs_here=not on_cluster)
             task.complaints += [(task.label, str(error)) for error in errors]
         if task.complaints:
