@@ -126,6 +126,7 @@ def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, se
         "cards": cards,
         "tables": figures(store, manifest),
         "samples": samples,
+        "show_tokens": config.show_tokens,
         "slots": {name: source_slot(name, names) for name in names},
     }
     return environment().get_template("data.html.j2").render(views)

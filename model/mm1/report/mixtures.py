@@ -16,8 +16,23 @@ NAMES = {
     "tokens_per_sequence": "tokens/seq.",
     "cut_share": "cut docs",
     "sequences": "measured sequences",
+    "documents_begun": "docs begun/seq.",
+    "long_documents": "long docs",
+    "token_share": "share of tokens",
 }
 """Labels of the packing statistics, in the page's order; further statistics come after them."""
+MEANINGS = {
+    "fill": "share of a sequence that holds tokens of documents; the rest is padding",
+    "documents_per_sequence": "documents in a sequence, whole or in part",
+    "images_per_sequence": "images in a sequence",
+    "tokens_per_sequence": "tokens in a sequence",
+    "cut_share": "share of the documents that continue in another sequence",
+    "sequences": "number of sequences that were measured",
+    "documents_begun": "documents of the source that begin in a sequence, on average over the sequences of all sources",
+    "long_documents": "documents of the source that are longer than a sequence",
+    "token_share": "share of the source in the tokens of all sequences",
+}
+"""Explanations of the packing statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +54,7 @@ class Figure:
 
     name: str
     text: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +67,8 @@ class MixtureView:
     parts: list[Part]
     packing: list[Figure]
     """Statistics over all sequences."""
-    columns: list[str]
-    """Names of the per-source statistics."""
+    by_source: dict[str, str]
+    """Names of the per-source statistics -> what they mean; empty for a single source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +125,13 @@ def _mixture(task: str, digest: str, mix: DataMix) -> MixtureView:
         mix=mix,
         parts=parts,
         packing=[figure for name, figure in figures.items() if "/" not in name],
-        columns=list(dict.fromkeys(name for part in parts for name in part.packing)) if several else [],
+        by_source={figure.name: figure.meaning for name, figure in figures.items() if "/" in name} if several else {},
     )
 
 
 def _figure(name: str, value: float) -> Figure:
     """Format a packing statistic: fractions as percentages, others as plain numbers."""
-    label = NAMES.get(name, name.replace("_", " "))
+    label, meaning = NAMES.get(name, name.replace("_", " ")), MEANINGS.get(name, "")
     if any(word in name for word in SHARES) and 0 <= value <= 1:
-        return Figure(name=label.removesuffix(" share"), text=f"{value:.1%}")
-    return Figure(name=label, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}")
+        return Figure(name=label.removesuffix(" share"), text=f"{value:.1%}", meaning=meaning)
+    return Figure(name=label, text=f"{value:,.0f}" if value == int(value) else f"{value:,.2f}", meaning=meaning)

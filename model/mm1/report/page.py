@@ -82,6 +82,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "title": title,
         "status": status,
         "story": story,
+        "show_tokens": config.show_tokens,
         "verdict": overview.verdict(story, status),
         "cards": overview.cards(story, trained, reports, versus),
         "failures": overview.failures(story),

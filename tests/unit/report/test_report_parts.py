@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mm1.data.load.open_mix import open_mix
+from mm1.data.load.statistics import MixStatistics, Tally
 from mm1.lineage.text import duration
 from mm1.manifests import DataMix, Score, publish
 from mm1.report.album import Album
@@ -20,7 +21,9 @@ from mm1.report.collect import collect
 from mm1.report.config import ReportConfig
 from mm1.report.curves import history_columns
 from mm1.report.measures import measured_rows, measures, smoothed
+from mm1.report.mixtures import MEANINGS, mixtures
 from mm1.report.overview import short, signed
+from mm1.report.page import render
 from mm1.report.samples import sequence_of, source_samples
 from mm1.report.scores import comparison, distance, evaluations
 from mm1.store.base import Store
@@ -30,6 +33,7 @@ from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
 from tests.support.mixtures import build_mix
 from tests.support.report_fixture import build_run
+from tests.support.stored_runs import record
 
 values = st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=60)
 
@@ -188,3 +192,25 @@ def test_rows_are_found_for_tasks_that_ran_and_cached_ones_and_faults_are_told(t
     store.write(f"blobs/{ref['sha256'][:2]}/{ref['sha256']}", b"x" * ref["num_bytes"])
     assert measured_rows(story, "sft") == []
     assert "metrics.jsonl of task sft cannot be read" in story.problems[0]
+
+
+def test_every_statistic_of_a_mixture_is_explained() -> None:
+    tally = Tally(sequences=1, tokens=8, images=1, documents=1)
+    figures = MixStatistics(8, total=tally, by_source={"text": tally}).figures() | {"text/long_documents": 0.0}
+    assert {name.rpartition("/")[2] for name in figures} == set(MEANINGS)
+
+
+def test_the_statistics_of_sources_are_rows_that_fit_a_narrow_screen(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    _, mix = build_mix(store, tmp_path, weights={"captions": 0.5, "text": 0.5})
+    figures = {f"{source.name}/{name}": 0.5 for source in mix.sources for name in ("documents_begun", "long_documents")}
+    record(store, "r", "mix", mix.model_copy(update={"packing": {"fill": 0.9} | figures}))
+    story = collect(store, "r")
+    (view,) = mixtures(story)
+    assert view.by_source["docs begun/seq."] and view.by_source["long docs"]
+    html = render(story, title="r", status="", config=ReportConfig())
+    table = html[html.index('<table class="facts">') :]
+    table = table[: table.index("</table>")]
+    assert [name for name in view.by_source if f">{name}</th>" not in table] == []
+    assert all(f'title="{meaning}"' in table for meaning in view.by_source.values())
+    assert table.count("<td") == 1 + table.count('<th scope="row"') * len(mix.sources)

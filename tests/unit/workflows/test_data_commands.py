@@ -66,7 +66,7 @@ def test_show_writes_a_page_that_stands_alone_and_escapes(mixture, tmp_path):
     html = page.read_text()
     assert html.count('class="strip"') == 12
     assert "data:image/" in html and "<script" not in html and "http://" not in html and "<b>bold" not in html
-    assert 'class="tok"' in html and "end of document" in html
+    assert 'class="tok"' in html and "end of document" in html and "shaded alternately" in html
     assert run("data", "show", digest_of_manifest(raw), "--store", store.uri, "--output", page) == 0
     assert "The first documents of each source" in page.read_text()
 
