@@ -6,14 +6,21 @@ import os
 import pty
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from mm1.train.plan import speed
+from mm1_workflows.authoring import pipelines
+from mm1_workflows.authoring.load import load
+from mm1_workflows.authoring.parameter_names import parameter_names
 from mm1_workflows.cli import completion
+from mm1_workflows.cli.commands import plan
 from mm1_workflows.cli.options import complete_path, complete_workflow
+from mm1_workflows.rules.reading import read_workflow
 
+ROOT = Path(__file__).resolve().parents[3]
 SHOW = b"\x14"
 """Ctrl-T, with which the shell below shows its line."""
 CLEAR = b"\x15"
@@ -21,6 +28,17 @@ SETUP = r"""
 PS1=; bind 'set show-all-if-ambiguous on'; bind 'set completion-query-items 0'; bind 'set page-completions off'
 bind 'set enable-bracketed-paste off'; bind -x '"\C-t": printf "<%s>\n" "$READLINE_LINE"'
 mm1 --completion generate > complete.bash && source complete.bash; echo "<"ready">"
+"""
+
+
+WORKFLOW = """
+from hera.workflows import Parameter, WorkflowTemplate
+from mm1_workflows.authoring.shared_parameters import RANKS, SEED as START
+import a_package_that_is_not_there
+
+own = [Parameter(name="least", value="1"), Parameter(name=f"hid{'den'}")]
+w = WorkflowTemplate(entrypoint="x", arguments=[*own, *RANKS, START, UNKNOWN, make(), Parameter(name="last", value="x")])
+c = Container(name="c", inputs=[Parameter(name="not_of_the_workflow")])
 """
 
 
@@ -60,6 +78,9 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     for name in ("pipeline.py", "pip.txt", "my flow.py", "workflows/a.py", "workflows/b.yaml", "o'clock/x.py"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("")
+    for store, run in (("runs/store", "mine"), ("runs/store", "mine-2"), ("runs/store", "toy"), ("second store", "elsewhere")):
+        (folder / store / "runs" / run).mkdir(parents=True)
+    (folder / "picked.py").write_text(WORKFLOW)
     terminal = Terminal(folder)
     yield terminal
     os.close(terminal.handle)
@@ -90,6 +111,31 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         ("cd /; A=1 mm1 run pip", "cd /; A=1 mm1 run pipeline.py "),
         ("mm1 run pipeline.py pip", "mm1 run pipeline.py pip"),
         ("mm1 nothing pip", "mm1 nothing pip"),
+        ("mm1 runs to", "mm1 runs toy "),
+        ("mm1 compare toy min", "mm1 compare toy mine"),
+        ("mm1 export min", "mm1 export mine"),
+        ("mm1 pin best to", "mm1 pin best toy "),
+        ("mm1 pin to", "mm1 pin to"),
+        ("mm1 lineage to", "mm1 lineage toy "),
+        ("mm1 data stats to", "mm1 data stats toy "),
+        ("mm1 data show --store 'second store' els", "mm1 data show --store 'second store' elsewhere "),
+        (r"mm1 runs --store=second\ store els", r"mm1 runs --store=second\ store elsewhere "),
+        ("mm1 gc --keep-run=to", "mm1 gc --keep-run=toy "),
+        ("mm1 runs --store s3://bucket/x to", "mm1 runs --store s3://bucket/x to"),
+        ("mm1 runs --store nowhere to", "mm1 runs --store nowhere to"),
+        ("mm1 run picked.py -p lea", "mm1 run picked.py -p least="),
+        ("mm1 run picked.py:w --parameter=se", "mm1 run picked.py:w --parameter=seed="),
+        ("mm1 submit -n team picked.py -p seed=1 -p noth", "mm1 submit -n team picked.py -p seed=1 -p noth"),
+        ("mm1 run picked.py -p not_", "mm1 run picked.py -p not_"),
+        ("mm1 run mm1:full -p captions=pip", "mm1 run mm1:full -p captions=pip"),
+        ("mm1 run mm1:full -p captions=workfl", "mm1 run mm1:full -p captions=workflows/"),
+        ("mm1 run -p se", "mm1 run -p se"),
+        ("mm1 plan --recipe mm1_30", "mm1 plan --recipe mm1_30b "),
+        ("mm1 plan --gpu a100-8", "mm1 plan --gpu a100-80 "),
+        ("mm1 recipes mm1_tiny_l", "mm1 recipes mm1_tiny_lm "),
+        ("mm1 runs --state st", "mm1 runs --state stopped "),
+        ("mm1 runs --cluster --state st", "mm1 runs --cluster --state st"),
+        ("mm1 submit --dry-run=c", "mm1 submit --dry-run=client "),
         ("mm1 run nowhere/x", "mm1 run nowhere/x"),
     ],
 )
@@ -129,7 +175,7 @@ def test_candidates_for_a_workflow_are_files_that_may_be_one(tmp_path: Path) -> 
 
 
 def test_a_completion_that_fails_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def commands() -> type:
+    def commands(argv: Sequence[str]) -> type:
         print("something that a module prints")
         raise RuntimeError("no completion")
 
@@ -155,3 +201,26 @@ def test_a_completion_that_fails_prints_nothing(monkeypatch: pytest.MonkeyPatch,
 )
 def test_a_line_is_split_as_the_shell_does(line: str, words: list[str], cut: int) -> None:
     assert completion.split(line, "=:") == (words, cut)
+
+
+@pytest.mark.parametrize("target", [*(f"mm1:{name}" for name in pipelines.names()), str(ROOT / "examples/own_pipeline.py")])
+def test_parameters_are_those_of_the_built_workflow(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    assert set(parameter_names(target)) == set(read_workflow(load(target).document).parameters)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows/compiled/argo").glob("*.yaml")), ids=lambda path: path.stem)
+def test_parameters_of_a_yaml_file(path: Path) -> None:
+    assert set(parameter_names(str(path))) == set(read_workflow(load(str(path)).document).parameters)
+
+
+def test_parameters_are_read_without_running_the_file(tmp_path: Path) -> None:
+    (tmp_path / "picked.py").write_text(WORKFLOW)
+    (tmp_path / "_own.py").write_text("from hera.workflows import Parameter\nWIDTH = Parameter(name='width')\n")
+    (tmp_path / "local.py").write_text("from _own import WIDTH\nimport os\nos._exit(3)\nWorkflow(arguments=(WIDTH,))\n")
+    assert parameter_names(str(tmp_path / "picked.py")) == ["least", "nodes", "processes", "pool", "seed", "last", "store"]
+    assert parameter_names(str(tmp_path / "local.py")) == ["width", "store"]
+
+
+def test_the_gpus_are_those_of_the_forecast() -> None:
+    assert tuple(speed.GPUS) == plan.GPUS

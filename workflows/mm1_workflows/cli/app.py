@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cappa
@@ -25,19 +25,19 @@ from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
 def main(argv: list[str] | None = None) -> int:
     """Run ``mm1``."""
     arguments = sys.argv[1:] if argv is None else argv
-    return _invoke(lambda: root.mm1(arguments), arguments, "mm1", "{}")
+    return _invoke(root.mm1, arguments, "mm1", "{}")
 
 
 def hera(argv: list[str] | None = None) -> int:
     """Run ``hera``."""
     arguments = sys.argv[1:] if argv is None else argv
-    return _invoke(root.hera, arguments, "hera", "{} (with submit from mm1)")
+    return _invoke(lambda words: root.hera(), arguments, "hera", "{} (with submit from mm1)")
 
 
-def _invoke(commands: Callable[[], type[Any]], argv: list[str], distribution: str, version: str) -> int:
+def _invoke(commands: Callable[[Sequence[str]], type[Any]], argv: list[str], distribution: str, version: str) -> int:
     with outliving_readers():
         if argv[:1] == [completion.REQUEST]:
-            completion.respond(commands)
+            completion.respond(commands, root.NAMES if distribution == "mm1" else ())
             return 0
         if script := completion.script(argv, distribution):
             sys.stdout.write(script)
@@ -46,7 +46,7 @@ def _invoke(commands: Callable[[], type[Any]], argv: list[str], distribution: st
         logging.getLogger("httpx").setLevel(logging.WARNING)
         text = version.format(_version(distribution, argv))
         try:
-            result = cappa.invoke(commands(), argv=argv, version=text, output=output_for(argv))
+            result = cappa.invoke(commands(argv), argv=argv, version=text, output=output_for(argv))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except ReaderLeft:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cappa import Arg, Completion
 
+from mm1.config.values import local_path
+from mm1.store.address import BUCKET_SCHEME
 from mm1.store.base import Store
 from mm1.store.open import find_store
 from mm1_workflows.authoring import pipelines
@@ -51,6 +54,45 @@ def complete_path(partial: str, suffixes: tuple[str, ...] = ("",)) -> list[Compl
     ]
 
 
+Given = dict[str, str]
+"""Field of a command -> the last value for it on the command line before the word being typed; flags are empty."""
+
+
+@dataclass(frozen=True)
+class FromLine:
+    """A completion that depends on the rest of the command line."""
+
+    candidates: Callable[[str, Given], list[Completion]]
+
+    def __call__(self, partial: str) -> list[Completion]:
+        """Return the candidates without the rest of the command line."""
+        return self.candidates(partial, {})
+
+
+def choices(names: Sequence[str]) -> Callable[[str], list[Completion]]:
+    """Return a completion with fixed candidates."""
+    return lambda partial: [Completion(name) for name in names]
+
+
+def complete_run(partial: str, given: Given) -> list[Completion]:
+    """Return the candidates for a run: the names of those with records in a store on this machine."""
+    store = given.get("store") or DEFAULT_STORE
+    folder = local_path(store) / "runs" if not store.startswith(BUCKET_SCHEME) else None
+    if folder is None or not folder.is_dir():
+        return []
+    return [Completion(path.name) for path in sorted(folder.iterdir()) if path.name.startswith(partial)]
+
+
+def complete_parameter(partial: str, given: Given) -> list[Completion]:
+    """Return the candidates for ``NAME=VALUE``: parameters of the workflow file before it, or paths after the ``=``."""
+    from mm1_workflows.authoring.parameter_names import parameter_names
+
+    name, equals, value = partial.partition("=")
+    if equals:
+        return [PathCompletion(f"{name}={item.value}") for item in complete_path(value)]
+    return [Completion(f"{known}=") for known in (parameter_names(given["file"]) if "file" in given else [])]
+
+
 def complete_workflow(partial: str) -> list[Completion]:
     """Return the completion candidates for a workflow: files, folders and packaged pipelines."""
     packaged = [f"{pipelines.PREFIX}{name}" for name in pipelines.names()]
@@ -77,6 +119,11 @@ def count_option(help: str, *, least: int, most: int = sys.maxsize, value_name: 
     return Arg(long=True, value_name=value_name, help=help, parse=parse, show_default="[default" not in help)
 
 
+def stored_run(help: str) -> Arg[str]:
+    """Declare an argument that is a run in the store, completed with the names of runs."""
+    return Arg(value_name="run", help=help, completion=FromLine(complete_run))
+
+
 FileArg = Annotated[
     str,
     Arg(
@@ -91,7 +138,13 @@ FilesArg = Annotated[
 ]
 ParameterArg = Annotated[
     list[str],
-    Arg(short="-p", long="--parameter", value_name="NAME=VALUE", help="Workflow parameter; may be repeated."),
+    Arg(
+        short="-p",
+        long="--parameter",
+        value_name="NAME=VALUE",
+        help="Workflow parameter; may be repeated.",
+        completion=FromLine(complete_parameter),
+    ),
 ]
 ProfileArg = Annotated[str, Arg(long=True, value_name="NAME|FILE", help="Profile to build the workflow with.")]
 StoreArg = Annotated[

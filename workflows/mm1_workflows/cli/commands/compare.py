@@ -16,7 +16,7 @@ from mm1.lineage.compare import Facts, compare_losses, compare_runs
 from mm1.lineage.records import RunRecords, read_run
 from mm1.lineage.text import count
 from mm1.store.base import Store
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, plain, say, table
 
 DIFFERENT = 1
@@ -28,7 +28,10 @@ DIFFERENT = 1
 class Command:
     """``mm1 compare``."""
 
-    runs: Annotated[list[str], Arg(value_name="run", help="Two or more runs; the others are compared with the first.")]
+    runs: Annotated[
+        list[str],
+        stored_run("Two or more runs; the others are compared with the first."),
+    ]
     store: StoreArg = DEFAULT_STORE
     all: Annotated[bool, Arg(long=True, help="Also print equal values.")] = False
     losses: Annotated[bool, Arg(long=True, help="Only compare the losses, step by step.")] = False

@@ -17,10 +17,13 @@ from mm1.manifests import MANIFEST_NAME, DataMix, Manifest, RawData, digest_of_m
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1_workflows.cli.commands.data_score import DataScore
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store, stored_run
 from mm1_workflows.cli.output import console, plain, say, table
 
-DataArg = Annotated[str, Arg(value_name="run", help="A run; or a DataMix or RawData by address or digest (or its beginning).")]
+DataArg = Annotated[
+    str,
+    stored_run("A run; or a DataMix or RawData by address or digest (or its beginning)."),
+]
 
 
 @command(name="stats", help="Print mixture, fill, images and tokens per sequence, and dropped samples.")

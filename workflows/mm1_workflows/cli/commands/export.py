@@ -9,7 +9,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.lineage.models import export_model, find_model
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, say
 
 
@@ -18,7 +18,10 @@ from mm1_workflows.cli.output import console, say
 class Command:
     """``mm1 export``."""
 
-    model: Annotated[str, Arg(value_name="run", help="A run; or a model's manifest by address or digest (or its beginning).")]
+    model: Annotated[
+        str,
+        stored_run("A run; or a model's manifest by address or digest (or its beginning)."),
+    ]
     to: Annotated[Path, Arg(long=True, value_name="FOLDER", help="Folder to create.")]
     task: Annotated[str, Arg(long=True, value_name="TASK", help="Task of the run [default: deploy, or the last training].")] = (
         ""

@@ -9,7 +9,7 @@ from cappa import Arg, command
 
 from mm1.lineage.gc import find_garbage, remove
 from mm1.lineage.text import count
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, FromLine, StoreArg, complete_run, count_option, existing_store
 from mm1_workflows.cli.output import console, say
 
 KINDS = {
@@ -33,9 +33,10 @@ class Command:
 
     store: StoreArg = DEFAULT_STORE
     keep: Annotated[int, count_option("Keep the N newest runs.", least=0)] = 20
-    keep_run: Annotated[list[str], Arg(long=True, value_name="NAME", help="Also keep this run; may be repeated.")] = field(
-        default_factory=list
-    )
+    keep_run: Annotated[
+        list[str],
+        Arg(long=True, value_name="NAME", help="Also keep this run; may be repeated.", completion=FromLine(complete_run)),
+    ] = field(default_factory=list)
     listing: Annotated[bool, Arg(long="--list", help="Print every object that would be deleted.")] = False
     yes: Annotated[bool, Arg(long=True, help="Delete the objects; without it, they are only counted.")] = False
 

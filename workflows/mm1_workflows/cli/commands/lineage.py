@@ -13,7 +13,7 @@ from rich.tree import Tree
 from mm1.lineage.graph import Lineage, ancestors, describe, resolve, to_dot
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.local import atomic_path
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, say
 
 
@@ -22,7 +22,10 @@ from mm1_workflows.cli.output import console, say
 class Command:
     """``mm1 lineage``."""
 
-    uri: Annotated[str, Arg(value_name="run", help="A run; or a manifest by address or digest (or its beginning).")]
+    uri: Annotated[
+        str,
+        stored_run("A run; or a manifest by address or digest (or its beginning)."),
+    ]
     store: StoreArg = DEFAULT_STORE
     html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write an HTML file with a diagram.")] = None
     dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write a file for Graphviz.")] = None

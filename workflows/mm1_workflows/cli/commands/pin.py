@@ -12,7 +12,7 @@ from mm1.lineage.graph import describe
 from mm1.lineage.pins import pin, pins, unpin
 from mm1.manifests import load_digest
 from mm1.store.base import Store
-from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store
+from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, plain, say, table
 
 
@@ -22,7 +22,10 @@ class Command:
     """``mm1 pin``."""
 
     name: Annotated[str, Arg(value_name="name", help="Name of the pin [default: list all pins].")] = ""
-    target: Annotated[str, Arg(value_name="run", help="A run; or a manifest by address or digest (or its beginning).")] = ""
+    target: Annotated[
+        str,
+        stored_run("A run; or a manifest by address or digest (or its beginning)."),
+    ] = ""
     store: StoreArg = DEFAULT_STORE
     remove: Annotated[bool, Arg(long=True, help="Remove the pin.")] = False
 

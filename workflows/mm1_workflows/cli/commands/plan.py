@@ -12,7 +12,10 @@ from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1_components import data_mix, ingest
-from mm1_workflows.cli.options import count_option
+from mm1_workflows.cli.options import choices, count_option
+
+GPUS = ("a100-40", "a100-80", "h100", "h200", "l40s")
+"""Kinds of GPUs, as in `mm1.train.plan.speed`, which imports torch."""
 
 
 @command(name="plan", help="Forecast memory and time of a training run; propose a layout.")
@@ -20,15 +23,24 @@ from mm1_workflows.cli.options import count_option
 class Command:
     """``mm1 plan``."""
 
-    recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.")]
+    recipe: Annotated[str, Arg(long=True, value_name="NAME", help="Recipe of the run.", completion=choices(registry.names()))]
     gpus: Annotated[int, count_option("Number of GPUs, with one process each.", least=1)] = 8
-    gpu: Annotated[str, Arg(long=True, value_name="KIND", help="a100-40, a100-80, h100, h200 or l40s.")] = "h100"
+    gpu: Annotated[
+        str,
+        Arg(long=True, value_name="KIND", help=f"{', '.join(GPUS[:-1])} or {GPUS[-1]}.", completion=choices(GPUS)),
+    ] = "h100"
     set: Annotated[
         list[str],
         Arg(long=True, value_name="PATH=VALUE", help="Override of a recipe field; layout fields that are set are kept."),
     ] = field(default_factory=list)
     model: Annotated[
-        str, Arg(long=True, value_name="NAME", help="Recipe of the model, for runs that get it from init (SFT).")
+        str,
+        Arg(
+            long=True,
+            value_name="NAME",
+            help="Recipe of the model, for runs that get it from init (SFT).",
+            completion=choices(registry.names()),
+        ),
     ] = ""
     mfu: Annotated[
         float,

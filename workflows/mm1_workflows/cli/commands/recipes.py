@@ -8,6 +8,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.recipes import registry
+from mm1_workflows.cli.options import choices
 from mm1_workflows.cli.output import console, plain, say, table
 
 
@@ -16,7 +17,14 @@ from mm1_workflows.cli.output import console, plain, say, table
 class Command:
     """``mm1 recipes``."""
 
-    name: Annotated[str, Arg(value_name="recipe", help="Recipe whose configuration to print [default: list all].")] = ""
+    name: Annotated[
+        str,
+        Arg(
+            value_name="recipe",
+            help="Recipe whose configuration to print [default: list all].",
+            completion=choices(registry.names()),
+        ),
+    ] = ""
 
     def __call__(self) -> int:
         """List recipes, or print one as JSON."""

@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from cappa import Arg, command
+from cappa import Arg, Completion, command
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.lineage.gates import failed_rules
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration, scalars, short_name
-from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
+from mm1_workflows.cli.options import (
+    DEFAULT_STORE,
+    ClusterOptions,
+    FromLine,
+    Given,
+    StoreArg,
+    count_option,
+    existing_store,
+    stored_run,
+)
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
 from mm1_workflows.display.table import styled, task_table
@@ -27,12 +36,21 @@ RECORD_STATES = {state: State(state) for state in ("done", "cached", "failed", "
 """State of a record -> state of a task; an unfinished record may belong to a task that is no longer running."""
 
 
+def complete_state(partial: str, given: Given) -> list[Completion]:
+    """Return the candidates for a state of a run."""
+    return [Completion(name) for name in _states("cluster" in given)]
+
+
+def _states(cluster: bool) -> tuple[str, ...]:
+    return CLUSTER_STATES if cluster else STATES
+
+
 @command(name="runs", help="List runs with state, total work of their tasks, and cache hits.")
 @dataclass
 class Command(ClusterOptions):
     """``mm1 runs``."""
 
-    run: Annotated[str, Arg(value_name="run", help="Run whose tasks to list [default: list all runs].")] = ""
+    run: Annotated[str, stored_run("Run whose tasks to list [default: list all runs].")] = ""
     store: StoreArg = DEFAULT_STORE
     cluster: Annotated[bool, Arg(long=True, help="List the runs in a cluster's namespace instead of those in the store.")] = (
         False
@@ -43,6 +61,7 @@ class Command(ClusterOptions):
             long=True,
             value_name="STATE",
             help="Only runs that are done, failed or running; in the store also stopped, on a cluster waiting.",
+            completion=FromLine(complete_state),
         ),
     ] = ""
     since: Annotated[
@@ -52,7 +71,7 @@ class Command(ClusterOptions):
 
     def __call__(self) -> int:
         """List runs, or the tasks of a run."""
-        states = CLUSTER_STATES if self.cluster else STATES
+        states = _states(self.cluster)
         if self.state and self.state not in states:
             raise ConfigurationError(f"--state: unknown value {self.state!r}; {suggest(self.state, states)}")
         if self.run and (self.state or self.since):

@@ -16,7 +16,7 @@ from mm1_workflows.argo.graph import Graph, read_parameter
 from mm1_workflows.argo.shape import without_nulls
 from mm1_workflows.authoring.load import load
 from mm1_workflows.authoring.profiles import Profile
-from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, complete_workflow
+from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, choices, complete_workflow
 from mm1_workflows.cluster.transport.base import Transport, with_key
 from mm1_workflows.engines.yaml import to_yaml
 from mm1_workflows.rules.policy import check_before_sending
@@ -43,7 +43,13 @@ class Command(ClusterOptions):
     parameters: ParameterArg = field(default_factory=list)
     profile: ProfileArg = "default"
     dry_run: Annotated[
-        str, Arg(long=True, value_name="client|server", help="client: print the object; server: validate it on the cluster.")
+        str,
+        Arg(
+            long=True,
+            value_name="client|server",
+            help="client: print the object; server: validate it on the cluster.",
+            completion=choices(("client", "server")),
+        ),
     ] = ""
     watch: WatchArg = False
     logs: LogsArg = False
