@@ -1,4 +1,4 @@
-"""A connector that nobody has told the planner about: plan and MFU follow the model, or refuse the name."""
+"""A connector that the planner does not know: plan and MFU follow the model, or refuse the name."""
 
 from typing import get_args
 
@@ -43,7 +43,7 @@ def config():
 
 @pytest.fixture
 def expander(monkeypatch):
-    """The new connector in the place of another."""
+    """The new connector instead of another."""
     monkeypatch.setattr(modeling, "build_connector", Expander)
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a file in place of an Argo object, commands answer with findings or a configuration error."""
+"""Files that hold anything but an Argo object: commands report findings or a configuration error."""
 
 from __future__ import annotations
 
