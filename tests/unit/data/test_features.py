@@ -1,5 +1,6 @@
 """The feature store: real Feast joins, points in time, thresholds, what is new since a mixture."""
 
+import logging
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,12 @@ def test_without_thresholds_all_known_shards_enter_in_their_order(known):
     _, raw, *_ = known
     found = chosen(known, "", 1, ("captions", "text"))
     assert found == {name: [shard.tar.sha256 for shard in source.shards] for name, source in raw.sources.items()}
+
+
+def test_a_query_logs_nothing(known, caplog):
+    with caplog.at_level(logging.INFO):
+        chosen(known, "", 1)
+    assert caplog.messages == []
 
 
 def test_a_later_worse_score_does_not_leak_into_an_earlier_snapshot(known):

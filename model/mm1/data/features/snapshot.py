@@ -5,6 +5,7 @@ shards of a RawData + as_of -> Feast get_historical_features -> feature values -
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 import sys
@@ -164,6 +165,7 @@ def historical_features(
             offline_store={"type": "file"},
             entity_key_serialization_version=3,
         )
+        logging.getLogger("feast.infra.registry").setLevel(logging.WARNING)  # each query announces its new, empty registry
         feast_store = FeatureStore(config=config)
         feast_store.apply([*ENTITY_OF.values(), *views(str(rows))])
         frame = pd.DataFrame(list(dict.fromkeys(entities)), columns=["shard", "source"])
