@@ -159,7 +159,7 @@ def test_it_names_a_network_only_between_machines(capsys):
 def test_figures_of_a_tiny_model_are_no_zeros(capsys):
     assert cli.main(["plan", "--recipe", "mm1_tiny", "--gpus", "1", "--gpu", "l40s"]) == 0
     shown = capsys.readouterr().out
-    assert "k parameters" in shown.splitlines()[0]
+    assert "k parameters" in shown.splitlines()[0] and shown.splitlines()[1].startswith("vocabulary of 1,024 tokens; 1 l40s")
     row = next(line for line in shown.splitlines() if line.startswith("GPU-hours"))
     assert float(row.split()[-1]) > 0
 

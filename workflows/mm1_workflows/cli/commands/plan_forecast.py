@@ -87,12 +87,13 @@ def _configured(config: RunConfig, machine: Machine) -> tuple[Forecast | None, s
 
 def _show(output: Console, columns: dict[str, Forecast]) -> None:
     first = next(iter(columns.values()))
-    machine, train = first.machine, first.config.train
+    machine, train, decoder = first.machine, first.config.train, first.config.model.decoder
+    vocabulary = f"vocabulary of {decoder.vocab_size:,} tokens; " if decoder is not None else ""
     say(
         output,
-        f"{first.config.recipe}, {_size(first.num_parameters)} parameters, {train.dtype}, {first.config.optim.name}, "
-        f"{train.steps:,} steps of {train.global_batch}\n"
-        f"{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
+        f"{first.config.recipe}, {_size(first.num_parameters)} parameters, {train.dtype}, "
+        f"{first.config.optim.name}, {train.steps:,} steps of {train.global_batch}\n"
+        f"{vocabulary}{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
     )
     listing = table("", *columns)
     for column in listing.columns[1:]:
