@@ -28,7 +28,7 @@ class MM1Config(PreTrainedConfig):
         text_config: configuration (or its dictionary with `model_type`) of any causal decoder.
         image_token_id: id of the token whose embedding is replaced by image features.
         image_tokens: number of tokens of one image, a square number. MM1 uses 144 (paper, section 3.1).
-        connector_type: one of MM1's three connectors (paper, section 3.1).
+        connector_type: name of the connector; MM1 uses `c_abstractor` (paper, section 3.1).
         connector_hidden_size: width of the C-Abstractor.
         connector_depth: RegNet blocks in each of the two stages of the C-Abstractor.
         connector_mlp_depth: linear layers of the C-Abstractor's readout.

@@ -65,7 +65,7 @@ class ConnectorConfig(Config):
     """The vision-language connector (MM1 3.2). The mixture sets the number of image tokens."""
 
     type: Literal["average_pool", "attention_pool", "c_abstractor"] = "c_abstractor"
-    """One of MM1's three connectors."""
+    """Name of the connector; the default is MM1's choice."""
     hidden_size: Width = 1024
     """Width of the C-Abstractor."""
     depth: Depth = 3
