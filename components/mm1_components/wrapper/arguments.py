@@ -93,7 +93,12 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
         metavar="URI",
         help="file:// or s3:// address, or a folder [default: runs/store]",
     )
-    running.add_argument("--run", default="manual", metavar="NAME", help="name of the run in the run record [default: manual]")
+    running.add_argument(
+        "--run",
+        default="manual",
+        metavar="NAME",
+        help="name of the run in the run record; all steps started without it share one run [default: manual]",
+    )
     running.add_argument(
         "--task", default="", metavar="NAME", help="name of the task within the run [default: the step's name]"
     )

@@ -54,8 +54,8 @@ class _Module:
     def names(self, value: ast.expr) -> Iterator[str]:
         """Yield the names of the parameters in an expression."""
         if isinstance(value, ast.Call):
-            words = [word.value for word in value.keywords if word.arg == "name"]
-            yield from (word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str))
+            given = [keyword.value for keyword in value.keywords if keyword.arg == "name"]
+            yield from (item.value for item in given if isinstance(item, ast.Constant) and isinstance(item.value, str))
         elif isinstance(value, ast.List | ast.Tuple):
             for item in value.elts:
                 yield from self.names(item)

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 def hera(argv: list[str] | None = None) -> int:
     """Run ``hera``."""
     arguments = sys.argv[1:] if argv is None else argv
-    return _invoke(lambda words: root.hera(), arguments, "hera", "{} (with submit from mm1)")
+    return _invoke(lambda argv: root.hera(), arguments, "hera", "{} (with submit from mm1)")
 
 
 def _invoke(commands: Callable[[Sequence[str]], type[Any]], argv: list[str], distribution: str, version: str) -> int:

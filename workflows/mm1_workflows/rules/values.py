@@ -100,11 +100,11 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
             yield f"parameter {name}", complaint
     wrong_store = list(_store(values.get(STORE), on_cluster))
     yield from ((f"parameter {STORE}", text) for text in wrong_store)
-    place = {STORE: values[STORE]} if STORE in values and not wrong_store else {}
+    known_store = {STORE: values[STORE]} if STORE in values and not wrong_store else {}
     for task in [*chain.from_iterable(_repeated(task, values) for task in tasks.values())]:
         if not task.complaints:
             launcher = launcher_text(task.node.template) if on_cluster else ""
-            known = task.values | place | ({} if on_cluster and not launcher else {"launcher": launcher})
+            known = task.values | known_store | ({} if on_cluster and not launcher else {"launcher": launcher})
             errors = check_errors(task.step, known, dict(_producers(task, tasks)), runs_here=not on_cluster)
             task.complaints += [(task.label, str(error)) for error in errors]
         if task.complaints:
