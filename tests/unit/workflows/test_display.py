@@ -258,11 +258,12 @@ def test_the_name_of_a_loops_item_has_a_short_digest() -> None:
 
 # -- tables on narrow terminals ---------------------------------------------------------------------------------------
 
+HEADERS = ("run", "state", "why")
 TEXTS = st.lists(st.text("ab ", min_size=1, max_size=12).map(str.strip), min_size=3, max_size=3)
 
 
 def listed(rows: Sequence[Sequence[str]], width: int, less_important: Sequence[str] = ()) -> list[str]:
-    listing = Listing("run", "state", "why", less_important=less_important)
+    listing = Listing(*HEADERS, less_important=less_important)
     for row in rows:
         listing.add_row(*row)
     console = Console(file=io.StringIO(), width=width)
@@ -275,12 +276,26 @@ def test_a_table_breaks_no_words_that_fit_and_has_no_trailing_blanks(rows: list[
     lines = listed(rows, width)
     assert all(len(line) <= width and line == line.rstrip() for line in lines)
     longest = [max(len(word) for row in rows for word in row[index].split() or [""]) for index in range(3)]
-    needed = sum(max(size, len(name)) for size, name in zip(longest, ("run", "state", "why"), strict=True)) + 2 * GAP
-    text = "\n".join(lines)
-    cells = ["run", "state", "why", *chain.from_iterable(rows)]
-    assert Counter("".join(text.split())) == Counter("".join("".join(cells).split()))
+    needed = sum(max(size, len(name)) for size, name in zip(longest, HEADERS, strict=True)) + 2 * GAP
+    headers = HEADERS if needed <= width else HEADERS * len(rows)  # in blocks, each row has the headers of its cells
+    cells = [*headers, *chain.from_iterable(rows)]
+    characters = Counter("".join("".join(lines).split()))
+    assert characters <= Counter("".join("".join(cells).split()))
+    assert characters >= Counter("".join("".join(chain.from_iterable(rows)).split()))
     if needed <= width:
-        assert Counter(text.split()) == Counter(" ".join(cells).split())
+        assert Counter("\n".join(lines).split()) == Counter(" ".join(cells).split())
+
+
+def test_a_table_that_cannot_fit_becomes_blocks() -> None:
+    rows = [("mm1-full-20260102", "out of memory", "the card is full"), ("mm1-full-20260103", "done", "")]
+    assert listed(rows, 30) == [
+        "run     mm1-full-20260102",
+        "state   out of memory",
+        "why     the card is full",
+        "",
+        "run     mm1-full-20260103",
+        "state   done",
+    ]
 
 
 def test_a_narrow_terminal_omits_what_is_less_important() -> None:

@@ -16,25 +16,30 @@ GAP = 3
 class Listing(Table):
     """A table whose columns are at least as wide as their longest words.
 
-    If it does not fit, it omits the columns that are less important. If that is not enough, the widest columns become narrower,
-    and their longest words are folded.
+    If it does not fit, it omits the columns that are less important. If that is not enough, each row becomes a block with one
+    line per column; without blocks, the widest columns become narrower.
 
     Args:
         columns: names of the columns.
         less_important: columns to omit on a narrow terminal, first the least important one; their lines are not wrapped.
+        blocks: whether a row may become a block.
     """
 
-    def __init__(self, *columns: str, less_important: Sequence[str] = ()) -> None:
+    def __init__(self, *columns: str, less_important: Sequence[str] = (), blocks: bool = True) -> None:
         super().__init__(box=None, padding=(0, GAP, 0, 0), header_style="dim")
-        self.less_important = less_important
+        self.less_important, self.blocks = less_important, blocks
         for name in columns:
             self.add_column(name, overflow="fold", no_wrap=name in less_important)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the columns that fit, and end each line after its last character."""
         everything = self.columns
-        self.columns, widths = self._fit(console, options)
-        for column, width in zip(self.columns, widths, strict=True):
+        columns, widths = self._fit(console, options)
+        if self.blocks and sum(widths) < sum(_size(console, options, column).minimum for column in columns):
+            yield from console.render(self._as_blocks(), options)
+            return
+        self.columns = columns
+        for column, width in zip(columns, widths, strict=True):
             column.width = width
         try:
             wider = options.update_width(options.max_width + GAP)  # the last column has a gap, too, which is stripped
@@ -60,6 +65,19 @@ class Listing(Table):
                 break
             columns = [column for column in columns if column.header != name]
         return columns, fitted([sizes[id(column)] for column in columns], room())
+
+    def _as_blocks(self) -> Listing:
+        """Return a table with a row for each cell that is not empty, and an empty row between the old rows."""
+        result = Listing("", "", blocks=False)
+        result.show_header = False
+        result.columns[0].style, result.columns[0].no_wrap = self.header_style, True
+        for row, cells in zip(self.rows, zip(*(column.cells for column in self.columns), strict=True), strict=True):
+            if result.row_count:
+                result.add_row()
+            for column, cell in zip(self.columns, cells, strict=True):
+                if not isinstance(cell, str) or cell:
+                    result.add_row(column.header, cell, style=row.style)
+        return result
 
 
 def _size(console: Console, options: ConsoleOptions, column: Column) -> Measurement:

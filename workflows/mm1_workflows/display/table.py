@@ -39,7 +39,7 @@ def task_table(views: Sequence[TaskView], rows: int | None = None) -> Listing:
     live = rows is not None
     visible = list(views) if rows is None else fitting(views, rows)
     columns = _columns(views, live)
-    result = Listing(*columns, less_important=LESS_IMPORTANT)
+    result = Listing(*columns, less_important=LESS_IMPORTANT, blocks=not live)
     for name, column in zip(columns, result.columns, strict=True):
         column.justify = "right" if name in ("time", "attempts") else "left"
         column.no_wrap = column.no_wrap or (live and name != "message")  # one row per task: the message is truncated
