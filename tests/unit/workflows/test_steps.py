@@ -203,8 +203,9 @@ def test_typed_parameters_are_checked() -> None:
         (): "parameter 'word' is required",
     }.items():
         with pytest.raises(ConfigurationError, match=complaint) as caught:
-            parameters.check(workflow, parameters.parse(given))
-        assert "word   text, required" in str(caught.value)
+            parameters.check(workflow, parameters.parse(given), "my flow.py")
+        *_, last = str(caught.value).splitlines()
+        assert last == "all parameters: mm1 run 'my flow.py' --list"
     for words in (["word"], ["=x"], ["word=1", "word=2"]):
         with pytest.raises(ConfigurationError):
             parameters.parse(words)

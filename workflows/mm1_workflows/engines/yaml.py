@@ -168,7 +168,7 @@ def template_of(document: Document) -> Document:
 
 def _text(loaded: Loaded, engine: Engine) -> str:
     workflow = read_workflow(loaded.document)  # fails for a workflow that no engine can run
-    check_values(workflow, defaults_of(workflow), on_cluster=True)
+    check_values(workflow, defaults_of(workflow), on_cluster=True, starting=False)
     header = HEADER.format(source=Path(loaded.target).name, profile=loaded.profile.name)
     if engine == "kubeflow":
         return header + _pipeline(loaded)

@@ -65,34 +65,42 @@ class _Task:
 def valid_values(document: Document, profile: Profile) -> Iterator[Finding]:
     """Check rule P022."""
     workflow = graph_of(document)
-    for where, complaint in value_complaints(workflow, defaults_of(workflow), on_cluster=True):
+    for where, complaint in value_complaints(workflow, defaults_of(workflow), on_cluster=True, starting=False):
         yield Finding("P022", where, complaint)
 
 
-def check_values(workflow: Graph, values: Mapping[str, str], *, on_cluster: bool) -> None:
+def check_values(workflow: Graph, values: Mapping[str, str], *, on_cluster: bool, starting: bool = True) -> None:
     """Check values that a step would reject later.
 
     Args:
         workflow: the graph.
         values: known workflow parameters: given values and defaults.
         on_cluster: whether pods will run it, which have no access to the files of this machine.
+        starting: whether a run with these values is about to start; otherwise its store may still be another one.
 
     Raises:
         ConfigurationError: a value is invalid; one line for each error, with its task or parameter.
     """
-    if complaints := value_complaints(workflow, values, on_cluster=on_cluster):
+    if complaints := value_complaints(workflow, values, on_cluster=on_cluster, starting=starting):
         raise ConfigurationError("\n".join(f"{label}: {complaint}" for label, complaint in complaints))
 
 
-def value_complaints(workflow: Graph, values: Mapping[str, str], *, on_cluster: bool) -> list[Complaint]:
-    """Return the errors in values; the same error in several tasks is reported once."""
+def value_complaints(workflow: Graph, values: Mapping[str, str], *, on_cluster: bool, starting: bool = True) -> list[Complaint]:
+    """Return the errors in values; the same error in several tasks is reported once.
+
+    Args:
+        workflow: the graph.
+        values: known workflow parameters.
+        on_cluster: whether pods will run it.
+        starting: whether a run with these values is about to start; otherwise its store may still be another one.
+    """
     labels: dict[str, list[str]] = {}
-    for label, complaint in _complaints(workflow, values, on_cluster):
+    for label, complaint in _complaints(workflow, values, on_cluster, starting):
         labels.setdefault(complaint, []).append(label)
     return [(", ".join(dict.fromkeys(names)), complaint) for complaint, names in labels.items()]
 
 
-def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) -> Iterator[Complaint]:
+def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool, starting: bool) -> Iterator[Complaint]:
     nodes = [*workflow.tasks.values(), *([workflow.on_exit] if workflow.on_exit else [])]
     tasks = {node.name: _read(node, step, values) for node in nodes if (step := _step(node.template))}
     for name, parameter in workflow.parameters.items():
@@ -100,7 +108,7 @@ def _complaints(workflow: Graph, values: Mapping[str, str], on_cluster: bool) ->
             yield f"parameter {name}", complaint
     wrong_store = list(_store(values.get(STORE), on_cluster))
     yield from ((f"parameter {STORE}", text) for text in wrong_store)
-    known_store = {STORE: values[STORE]} if STORE in values and not wrong_store else {}
+    known_store = {STORE: values[STORE]} if starting and STORE in values and not wrong_store else {}
     for task in [*chain.from_iterable(_repeated(task, values) for task in tasks.values())]:
         if not task.complaints:
             launcher = launcher_text(task.node.template) if on_cluster else ""
