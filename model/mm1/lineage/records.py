@@ -91,11 +91,20 @@ class RunRecords:
 
     @property
     def state(self) -> str:
-        """``running`` if any task is, otherwise ``failed`` or ``stopped`` if any has, otherwise ``done``."""
-        states = {record.status for record in self.tasks.values()}
-        if "unfinished" in states:
+        """``running`` if any task is, otherwise ``failed`` or ``stopped`` if any has, otherwise ``done``.
+
+        No task starts after a failure, so a task that was stopped and started later belongs to a later attempt.
+        """
+        by_status: dict[str, list[TaskRecord]] = {}
+        for record in self.tasks.values():
+            by_status.setdefault(record.status, []).append(record)
+        if "unfinished" in by_status:
             return "running"
-        return next((state for state in ("failed", "stopped") if state in states), "done")
+        failed = max((record.ended or EPOCH for record in by_status.get("failed", ())), default=None)
+        stopped = max((record.started or EPOCH for record in by_status.get("stopped", ())), default=None)
+        if stopped is not None and (failed is None or stopped > failed):
+            return "stopped"
+        return "done" if failed is None else "failed"
 
     @property
     def seconds(self) -> float:

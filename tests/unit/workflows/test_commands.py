@@ -251,6 +251,14 @@ def test_gc_keeps_unfinished_work_for_a_month(store: Store) -> None:
     assert f"manifests/{digest_of_manifest(unfinished)}.json" in gone
 
 
+@pytest.mark.parametrize(("second", "state"), [("05", "failed"), ("20", "stopped")])
+def test_a_task_that_was_stopped_after_a_failure_belongs_to_a_later_attempt(store: Store, second: str, state: str) -> None:
+    record(store, "r", "mix", state="failed", outcome=81, ended="2026-01-01T00:00:10.000+00:00")
+    record(store, "r", "ingest", state="failed", outcome=87, started=f"2026-01-01T00:00:{second}.000+00:00")
+    record(store, "r", "report")
+    assert records.read_run(store, "r").state == state
+
+
 @pytest.mark.parametrize("missing", [False, True])
 def test_the_tasks_of_a_run_end_with_the_rules_of_the_gate_that_failed(
     store: Store, capsys: pytest.CaptureFixture[str], missing: bool
