@@ -62,13 +62,18 @@ class Shard(Record):
 
 
 class RawFile(Record):
-    """A raw file at the time of listing."""
+    """A raw file at the time of listing, or a range of it."""
 
     name: str
     """Relative to the source's address, with forward slashes."""
     num_bytes: int
+    """Size of the file, or of the range."""
     version: str
     """Changes with the content: an object's ETag, or the modification time and size of a local file."""
+    start: int = 0
+    """Begin of the range, in bytes; for tables, in row groups."""
+    stop: int | None = None
+    """End of the range; None = the end of the file."""
 
 
 class RawPart(Manifest):

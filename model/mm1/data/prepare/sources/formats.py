@@ -1,78 +1,187 @@
-"""The types of sources and their formats.
+"""The types of sources and their formats: which reader reads a file, decided by what the file holds.
 
-Formats are detected by file name: the first of the source's formats with any matching file is used.
+A source may mix formats. Whatever it holds and no reader takes is listed with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from mm1.data.prepare.sources import img2dataset, llava, mmc4, obelics, text
-from mm1.data.prepare.sources.raw import Clean, Fetch, RawInput, Reader
-from mm1.data.prepare.sources.roots import RawRoot
-from mm1.data.sample import Sample
+from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES, Look, look, suffix_of
+from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
+from mm1.data.prepare.sources.roles import column_for
+from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import RawFile
+
+LOOKING_THREADS = 16
+_TABLES = ("parquet", "arrow", "csv", "json-lines", "json-list")
+
+
+class Options(NamedTuple):
+    """What the user said about a source."""
+
+    fetch: Fetch | None = None
+    """Fetches remote images; None = refused."""
+    columns: Mapping[str, str] = {}
+    """Role -> name of the column or field (:mod:`mm1.data.prepare.sources.roles`)."""
+    max_row_bytes: int = MAX_ROW_BYTES
+
+
+DEFAULTS = Options()
 
 
 class Format(NamedTuple):
     """A format of raw files."""
 
-    name: str
-    what: str
-    """Description for messages."""
-    suffixes: tuple[str, ...]
     read: Reader
+    split: Callable[[RawRoot, RawFile, int], list[RawFile]] | None = None
+    """Splits a file into ranges of about some bytes; None if it can only be read whole."""
 
 
-_CAPTIONS = (
-    Format("img2dataset", "webdataset tar", (".tar",), img2dataset.read_tar),
-    Format("img2dataset-parquet", "img2dataset parquet", (".parquet",), img2dataset.read_parquet),
-    Format("img2dataset-files", "captions next to their images", (".txt",), img2dataset.read_files),
-)
-FORMATS: dict[str, tuple[Format, ...]] = {
-    "captions": _CAPTIONS,
-    "synthetic": _CAPTIONS,
-    "interleaved": (
-        Format("obelics", "OBELICS parquet", (".parquet",), obelics.read),
-        Format("mmc4", "MMC4 jsonl", (".jsonl", ".jsonl.zst", ".jsonl.gz"), mmc4.read),
-    ),
-    "text": (
-        Format("jsonl", "text file", (".jsonl", ".jsonl.zst", ".jsonl.gz"), text.read_jsonl),
-        Format("parquet", "text parquet", (".parquet",), text.read_parquet),
-    ),
-    "instructions": (Format("llava", "LLaVA conversations", (".json", ".jsonl"), llava.read),),
+FORMATS: dict[str, Format] = {
+    "img2dataset": Format(img2dataset.read_tar),
+    "img2dataset-parquet": Format(img2dataset.read_parquet),
+    "img2dataset-files": Format(img2dataset.read_files),
+    "obelics": Format(obelics.read),
+    "mmc4": Format(mmc4.read),
+    "jsonl": Format(text.read_jsonl),
+    "parquet": Format(text.read_parquet),
+    "llava": Format(llava.read),
 }
-"""Source -> its formats, in order of preference."""
 
 
-def discover(source: str, root: RawRoot) -> tuple[str, list[RawFile]]:
-    """Detect the format of a source; returns it with the files of that format, in order.
+class Discovery(NamedTuple):
+    """What a source holds."""
+
+    files: dict[str, list[RawFile]]
+    """Format -> its files, in order."""
+    left_out: list[LeftOut]
+
+
+class _Refused(NamedTuple):
+    """Why a file is not read."""
+
+    reason: str
+
+
+def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discovery:
+    """Find the format of every file of a source.
 
     Raises:
-        DataError: there are no matching files.
-        ConfigurationError: the address is a single file of an unsupported type.
+        DataError: no file can be read.
+        ConfigurationError: the address is a single file that cannot be read.
     """
-    files = root.list()
-    for form in FORMATS[source]:
-        if matches := [file for file in files if file.name.endswith(form.suffixes)]:
-            return form.name, matches
-    suffixes = " or ".join(suffix for form in FORMATS[source] for suffix in form.suffixes)
-    what = FORMATS[source][0].what
-    if root.is_file:
-        raise ConfigurationError(f"{root.address}: {what} must end with {suffixes}")
-    raise DataError(f"{root.address}: no {what} in this folder (files that end with {suffixes})")
+    listed = root.list()
+    files: dict[str, list[RawFile]] = {}
+    left_out = list(root.left_out())
+    pairs, others = _caption_files(listed) if source in ("captions", "synthetic") else ([], listed)
+    if pairs:
+        files["img2dataset-files"] = pairs
+    with ThreadPoolExecutor(LOOKING_THREADS) as pool:
+        looks = list(pool.map(lambda file: look(root, file), others))
+    for file, seen in zip(others, looks, strict=True):
+        form = _form_of(source, file, seen, options)
+        if isinstance(form, _Refused):
+            left_out.append(LeftOut(file.name, file.num_bytes, form.reason))
+        else:
+            files.setdefault(form, []).append(file)
+    if not files:
+        raise _nothing(source, root, left_out)
+    return Discovery({form: files[form] for form in FORMATS if form in files}, left_out)
+
+
+def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Exception:
+    examples = {each.reason: each.name for each in reversed(left_out)}
+    why = "; ".join(f"{reason} (for example {examples[reason]})" for reason in [*reversed(examples)][:3])
+    message = f"{root.address}: nothing that {source} can be read from: {why or 'the folder is empty'}"
+    return ConfigurationError(message) if root.is_file else DataError(message)
+
+
+def _caption_files(files: Sequence[RawFile]) -> tuple[list[RawFile], list[RawFile]]:
+    """Separate captions with an image next to them (with the images and JSON that belong to them) from the other files."""
+    images = {_stem(file.name) for file in files if suffix_of(file.name) in IMAGE_SUFFIXES}
+    captions: dict[str, RawFile] = {}
+    others: list[RawFile] = []
+    for suffixes in (CAPTION_SUFFIXES, ("json",)):
+        for file in files:
+            if suffix_of(file.name) in suffixes and _stem(file.name) in images:
+                captions.setdefault(_stem(file.name), file)
+    for file in files:
+        known = (*IMAGE_SUFFIXES, *CAPTION_SUFFIXES, "json")
+        if suffix_of(file.name) not in known or _stem(file.name) not in captions:
+            others.append(file)
+    return sorted(captions.values(), key=lambda file: file.name), others
+
+
+def _stem(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.rpartition('.')[0]}"
+
+
+def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | _Refused:
+    """Choose the format of a file, or the reason why it is not read."""
+    if seen.kind == "image":
+        return _Refused("image, read only if a row names it")
+    if seen.kind == "caption":
+        return _Refused("text without an image of its name")
+    if seen.kind == "empty":
+        return _Refused("empty file")
+    return _SOURCES[source](seen, options)
+
+
+def _captions(seen: Look, options: Options) -> str | _Refused:
+    if seen.kind == "tar":
+        return "img2dataset"
+    if seen.kind in _TABLES:
+        if column_for("image", seen.fields, options.columns):
+            return "img2dataset-parquet"
+        return _Refused("metadata without images")
+    return _unknown(seen)
+
+
+def _interleaved(seen: Look, options: Options) -> str | _Refused:
+    if seen.kind in ("parquet", "arrow"):
+        return "obelics"
+    if seen.kind in ("json-lines", "json-list"):
+        return "mmc4"
+    return _unknown(seen)
+
+
+def _text(seen: Look, options: Options) -> str | _Refused:
+    if seen.kind in ("parquet", "arrow"):
+        return "parquet"
+    return "jsonl" if seen.kind in ("json-lines", "json-list") else _unknown(seen)
+
+
+def _instructions(seen: Look, options: Options) -> str | _Refused:
+    return "llava" if seen.kind in ("json-lines", "json-list", "parquet", "arrow") else _unknown(seen)
+
+
+def _unknown(seen: Look) -> _Refused:
+    return _Refused("unknown format" if seen.kind == "unknown" else f"{seen.kind} file, not a format of this source")
+
+
+_SOURCES: dict[str, Callable[[Look, Options], str | _Refused]] = {
+    "captions": _captions,
+    "synthetic": _captions,
+    "interleaved": _interleaved,
+    "text": _text,
+    "instructions": _instructions,
+}
 
 
 def read_files(
-    source: str, form: str, root: RawRoot, names: Iterable[str], clean: Clean, fetch: Fetch | None = None
-) -> Iterator[Sample]:
-    """Read the samples of some files of a source, in order.
+    source: str, form: str, root: RawRoot, files: Sequence[RawFile], clean: Clean, options: Options = DEFAULTS
+) -> Iterator[Item]:
+    """Read the items of some files of a source, in order.
 
     Raises:
-        DataError: a file is damaged or malformed.
+        DataError: a file is damaged as a whole.
     """
-    read = next(candidate.read for candidate in FORMATS[source] if candidate.name == form)
-    for name in names:
-        yield from read(RawInput(source, root, name, fetch), clean)
+    for file in files:
+        raw = RawInput(source, root, file, options.fetch, options.columns, options.max_row_bytes)
+        yield from FORMATS[form].read(raw, clean)

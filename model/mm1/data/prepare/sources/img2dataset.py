@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mm1.data.prepare.sources.parquet import columns_of, image_bytes, rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.sample import ImagePart, Sample, TextPart
 from mm1.errors import DataError
 
@@ -24,17 +24,18 @@ KEPT_FIELDS = ("url", "caption_kind", "clip_similarity_vitl14", "punsafe", "pwat
 """JSON fields copied to the sample's metadata."""
 
 
-def read_tar(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read_tar(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a tar.
 
     Raises:
         DataError: not a tar, a truncated one, or one with member names that point outside the archive.
     """
-    for key, members in groupby(_members(file.path, file.name), key=lambda member: member[0]):
-        yield _sample(file, file.origin(key), {suffix: data for _, suffix, data in members}, clean)
+    groups = groupby(_members(file.path, file.name), key=lambda member: member[0])
+    pairs = ((key, {suffix: data for _, suffix, data in members}) for key, members in groups)
+    return read_rows(file, pairs, lambda origin, files: _sample(file, origin, files, clean))
 
 
-def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read_parquet(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a parquet file.
 
     Raises:
@@ -45,19 +46,22 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
     if image is None:
         names = ", ".join(IMAGE_SUFFIXES[:4])
         raise DataError(f"{file.name}: no column with images ({names} or image); its columns are {', '.join(columns)}")
-    for number, row in enumerate(rows(file, (image, "caption"), KEPT_FIELDS)):
+
+    def make(origin: str, row: dict[str, Any]) -> Sample:
         fields = {name: row.get(name) for name in KEPT_FIELDS} | {"caption": row["caption"]}
         content = {"json": json.dumps(fields).encode(), "img": image_bytes(row[image])}
-        yield _sample(file, file.origin(number), content, clean)
+        return _sample(file, origin, content, clean)
+
+    return read_rows(file, rows(file, (image, "caption"), KEPT_FIELDS), make)
 
 
-def read_files(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read_files(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read the pair of a caption file; its image and JSON are next to it."""
     stem = PurePosixPath(file.name).stem
     files = {"txt": file.path.read_bytes()}
-    if data := file.read_adjacent(f"{stem}.json", file.name):
+    if data := file.read_adjacent(f"{stem}.json"):
         files["json"] = data
-    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.read_adjacent(f"{stem}.{suffix}", file.name))), b"")
+    image = next((data for suffix in IMAGE_SUFFIXES if (data := file.read_adjacent(f"{stem}.{suffix}"))), b"")
     yield _sample(file, file.name, files | {"img": image}, clean)
 
 
@@ -91,13 +95,13 @@ def _check_end(file: Path) -> None:
 
 
 def _sample(file: RawInput, origin: str, files: dict[str, bytes], clean: Clean) -> Sample:
-    fields = _fields(origin, files.get("json", b"{}"))
+    fields = _fields(files.get("json", b"{}"))
     image = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), b"")
     if "txt" in files:
         try:
             caption = files["txt"].decode()
         except UnicodeDecodeError as error:
-            raise DataError(f"{origin}: the .txt is not UTF-8 ({error.reason} at byte {error.start})") from None
+            raise OddRow("caption_not_utf8", f"the .txt is not UTF-8 ({error.reason} at byte {error.start})") from None
     else:
         caption = str(fields.get("caption") or "")
     meta: dict[str, Any] = {name: fields[name] for name in KEPT_FIELDS if fields.get(name) is not None}
@@ -107,9 +111,9 @@ def _sample(file: RawInput, origin: str, files: dict[str, bytes], clean: Clean) 
     return Sample(key="", source=file.source, parts=[ImagePart(0), TextPart(clean(caption))], images=[image], meta=meta)
 
 
-def _fields(origin: str, data: bytes) -> dict[str, Any]:
+def _fields(data: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(data)
     except ValueError as error:
-        raise DataError(f"{origin}: cannot read the .json ({error})") from None
+        raise OddRow("not_json", f"cannot read the .json ({error})") from None
     return fields if isinstance(fields, dict) else {}

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 from mm1.errors import DataError
@@ -25,18 +25,17 @@ ENTRY_BATCH = 64
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
-def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a JSON or jsonl file; image names are relative to the file or to ``images`` next to it.
 
     Raises:
         DataError: the file is not JSON in this format, or an image is remote.
     """
     entries = json_rows(file) if file.path.suffix == ".jsonl" else _array(file)
-    for number, row in enumerate(entries):
-        yield _sample(file, file.origin(number), row, clean)
+    return read_rows(file, entries, lambda origin, row: _sample(file, origin, row, clean))
 
 
-def _array(file: RawInput) -> Iterator[Any]:
+def _array(file: RawInput) -> Iterator[tuple[int, Any]]:
     """Stream the entries of a JSON list, which may be larger than memory."""
     import duckdb
 
@@ -45,6 +44,7 @@ def _array(file: RawInput) -> Iterator[Any]:
             if file.root.is_file:
                 raise DataError(f"{file.name}: not a list of conversations")
             return  # a folder may contain other JSON files (statistics, licences)
+    number = 0
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         connection.execute("SET enable_progress_bar = false")
@@ -53,7 +53,8 @@ def _array(file: RawInput) -> Iterator[Any]:
             rows = connection.execute(f"SELECT json FROM read_json_objects(?, {options})", [str(file.path)])
             while batch := rows.fetchmany(ENTRY_BATCH):
                 for (text,) in batch:
-                    yield json.loads(text)
+                    number += 1
+                    yield number, json.loads(text)
         except (duckdb.Error, ValueError) as error:
             why = str(error).splitlines()[0].replace(str(file.path), file.name)
             raise DataError(f"{file.name}: not JSON in UTF-8 ({why})") from None
@@ -62,17 +63,17 @@ def _array(file: RawInput) -> Iterator[Any]:
 def _sample(file: RawInput, origin: str, row: Any, clean: Clean) -> Sample:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        raise DataError(f"{origin}: no list 'conversations'")
+        raise OddRow("no_conversation", "no list 'conversations'")
     named = row.get("image") or []
     names = [named] if isinstance(named, str) else list(named)
-    messages = [(_role(origin, turn), str(turn.get("value") or "").split(IMAGE_TOKEN)) for turn in turns]
+    messages = [(_role(turn), str(turn.get("value") or "").split(IMAGE_TOKEN)) for turn in turns]
     num_places = sum(len(pieces) - 1 for _, pieces in messages)
     if names and not num_places:
         messages[0] = (messages[0][0], [""] * len(names) + messages[0][1])
         num_places = len(names)
     if num_places != len(names):
-        raise DataError(f"{origin}: {num_places} image placeholders ({IMAGE_TOKEN}), but {len(names)} images")
-    images = [file.read_adjacent(str(name), origin, ("", "images")) for name in names]
+        raise OddRow("image_count", f"{num_places} image placeholders ({IMAGE_TOKEN}), but {len(names)} images")
+    images = [file.read_adjacent(str(name), ("", "images")) for name in names]
     meta: dict[str, Any] = {"origin": origin}
     if names:
         meta["addresses"] = [str(name) for name in names]
@@ -104,8 +105,8 @@ def chat_parts(messages: list[tuple[str, list[str]]], clean: Clean) -> list[Part
     return parts
 
 
-def _role(origin: str, turn: dict[str, Any]) -> str:
+def _role(turn: dict[str, Any]) -> str:
     role = ROLES.get(str(turn.get("from")))
     if role is None:
-        raise DataError(f"{origin}: expected one of {', '.join(ROLES)} in 'from', got {turn.get('from')!r}")
+        raise OddRow("unknown_speaker", f"expected one of {', '.join(ROLES)} in 'from', got {turn.get('from')!r}")
     return role

@@ -15,34 +15,32 @@ from collections.abc import Iterator
 from typing import Any
 
 from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
-from mm1.errors import DataError
 
 FOLDERS = ("", "images")
 
 
-def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a jsonl file.
 
     Raises:
         DataError: a line is not a JSON object in this format, the file is truncated, or an image is remote.
     """
-    for number, row in enumerate(json_rows(file)):
-        yield _sample(file, file.origin(number), row, clean)
+    return read_rows(file, json_rows(file), lambda origin, row: _sample(file, origin, row, clean))
 
 
 def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
     texts, infos = row.get("text_list"), row.get("image_info")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{origin}: expected a list of sentences in 'text_list'; the row's fields are {', '.join(row)}")
+        raise OddRow("no_sentences", f"expected a list of sentences in 'text_list'; the row's fields are {', '.join(row)}")
     if not isinstance(infos, list) or not all(isinstance(info, dict) for info in infos):
-        raise DataError(f"{origin}: expected a list of images in 'image_info'; the row's fields are {', '.join(row)}")
+        raise OddRow("no_image_list", f"expected a list of images in 'image_info'; the row's fields are {', '.join(row)}")
     before: dict[int, list[dict[str, Any]]] = {}
     for info in infos:
         index = info.get("matched_text_index")
         if not isinstance(index, int) or not 0 <= index < len(texts):
-            raise DataError(f"{origin}: expected a matched_text_index below {len(texts)}, got {index!r}")
+            raise OddRow("image_index", f"expected a matched_text_index below {len(texts)}, got {index!r}")
         before.setdefault(index, []).append(info)
     parts: list[Part] = []
     images: list[bytes] = []
@@ -54,7 +52,7 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
             sentences = []
         for info in before.get(index, []):
             parts.append(ImagePart(len(images)))
-            images.append(_image(file, origin, info))
+            images.append(_image(file, info))
             addresses.append(str(info.get("raw_url") or info.get("image_name") or ""))
         sentences.append(sentence)
     if sentences:
@@ -62,14 +60,14 @@ def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> S
     return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})
 
 
-def _image(file: RawInput, origin: str, info: dict[str, Any]) -> bytes:
+def _image(file: RawInput, info: dict[str, Any]) -> bytes:
     if encoded := info.get("image_base64"):
         try:
             return base64.b64decode(str(encoded), validate=True)
         except binascii.Error as error:
-            raise DataError(f"{origin}: image_base64 is not base64 ({error})") from None
+            raise OddRow("image_base64", f"image_base64 is not base64 ({error})") from None
     name = info.get("image_name")
-    if name and (data := file.read_adjacent(str(name), origin, FOLDERS)):
+    if name and (data := file.read_adjacent(str(name), FOLDERS)):
         return data
     url = info.get("raw_url")
-    return file.read_adjacent(str(url), origin) if url else b""
+    return file.read_adjacent(str(url)) if url else b""

@@ -11,41 +11,39 @@ from collections.abc import Iterator
 from typing import Any
 
 from mm1.data.prepare.sources.parquet import image_bytes, rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
-from mm1.errors import DataError
 
 NEEDED = ("images", "texts")
 BYTES = "image_bytes"
 
 
-def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a parquet file.
 
     Raises:
         DataError: not parquet, a column is missing or has the wrong type, lists differ in length, or an image is remote.
     """
-    for number, row in enumerate(rows(file, NEEDED, (BYTES,))):
-        yield _sample(file, file.origin(number), row, clean)
+    return read_rows(file, rows(file, NEEDED, (BYTES,)), lambda origin, row: _sample(file, origin, row, clean))
 
 
 def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
     names, texts, contents = row["images"], row["texts"], row.get(BYTES)
     for column, value in (("images", names), ("texts", texts), (BYTES, contents if BYTES in row else [])):
         if not isinstance(value, list):
-            raise DataError(f"{origin}: expected a list in {column!r}")
+            raise OddRow("no_list", f"expected a list in {column!r}")
     if len(names) != len(texts) or (contents is not None and len(contents) != len(names)):
-        raise DataError(f"{origin}: images, texts and {BYTES} differ in length")
+        raise OddRow("lengths_differ", f"images, texts and {BYTES} differ in length")
     parts: list[Part] = []
     images: list[bytes] = []
     addresses: list[str] = []
     for position, (name, text) in enumerate(zip(names, texts, strict=True)):
         if (name is None) == (text is None):
-            raise DataError(f"{origin}: expected either an image or a text at position {position}")
+            raise OddRow("image_or_text", f"expected either an image or a text at position {position}")
         if text is not None:
             parts.append(TextPart(clean(str(text))))
             continue
         parts.append(ImagePart(len(images)))
-        images.append(image_bytes(contents[position]) if contents is not None else file.read_adjacent(str(name), origin))
+        images.append(image_bytes(contents[position]) if contents is not None else file.read_adjacent(str(name)))
         addresses.append(str(name))
     return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})

@@ -14,8 +14,8 @@ from mm1.errors import DataError
 ROW_BATCH = 32
 
 
-def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a parquet file, reading a few at a time.
+def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a parquet file with their numbers, from 1, reading a few at a time.
 
     Raises:
         DataError: not parquet, damaged, or without a required column.
@@ -27,8 +27,11 @@ def rows(file: RawInput, needed: tuple[str, ...], optional: tuple[str, ...] = ()
                 if name not in names:
                     raise DataError(f"{file.name}: no column {name!r}; its columns are {', '.join(names)}")
             columns = [name for name in (*needed, *optional) if name in names]
+            number = 0
             for batch in parquet.iter_batches(batch_size=ROW_BATCH, columns=columns):
-                yield from batch.to_pylist()
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file.name}: not a valid parquet file ({str(error).splitlines()[0]})") from None
 

@@ -6,12 +6,23 @@ the root is accessible through it.
 
 from __future__ import annotations
 
+import builtins
 import posixpath
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import RawFile
+
+
+class LeftOut(NamedTuple):
+    """Something in a source's folder or archive that is not read."""
+
+    name: str
+    num_bytes: int
+    reason: str
+    """Short, the same for all of its kind: ``hidden file``."""
 
 
 class RawRoot(ABC):
@@ -32,6 +43,14 @@ class RawRoot(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes | None:
         """Read a small file; None if it does not exist. Raises DataError for a name that points outside the root."""
+
+    @abstractmethod
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """Read some bytes of a listed file, fewer at its end."""
+
+    def left_out(self) -> builtins.list[LeftOut]:
+        """List what is there but not listed by :meth:`list`, with the reason."""
+        return []
 
 
 class LocalRoot(RawRoot):
@@ -70,6 +89,12 @@ class LocalRoot(RawRoot):
         if not path.is_relative_to(self.folder):  # symbolic links may point anywhere
             raise DataError(f"{name[:100]} points outside {self.folder}")
         return path.read_bytes() if path.is_file() else None
+
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """Read some bytes of a file."""
+        with self.local(name).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
 
 class BucketRoot(RawRoot):
@@ -114,6 +139,10 @@ class BucketRoot(RawRoot):
     def read(self, name: str) -> bytes | None:
         """Read a small object; None if it does not exist."""
         return self._store.read(name) if self._store.exists(name) else None
+
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """Read some bytes of an object."""
+        return self._store.read_range(name, start, size)
 
 
 def inside(folder: str, name: str, root: str) -> str:

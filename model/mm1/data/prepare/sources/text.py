@@ -7,14 +7,14 @@ from typing import Any
 
 from mm1.data.prepare.sources.jsonl import json_rows
 from mm1.data.prepare.sources.parquet import rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.sources.values import as_text
 from mm1.data.sample import Sample, TextPart
-from mm1.errors import DataError
 
 FIELD = "text"
 
 
-def read_jsonl(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read_jsonl(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a jsonl file.
 
     Raises:
@@ -23,7 +23,7 @@ def read_jsonl(file: RawInput, clean: Clean) -> Iterator[Sample]:
     return _samples(file, json_rows(file), clean)
 
 
-def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
+def read_parquet(file: RawInput, clean: Clean) -> Iterator[Item]:
     """Read a parquet file.
 
     Raises:
@@ -32,9 +32,11 @@ def read_parquet(file: RawInput, clean: Clean) -> Iterator[Sample]:
     return _samples(file, rows(file, (FIELD,)), clean)
 
 
-def _samples(file: RawInput, entries: Iterable[dict[str, Any]], clean: Clean) -> Iterator[Sample]:
-    for number, row in enumerate(entries):
-        text = row.get(FIELD)
-        if not isinstance(text, str):
-            raise DataError(f"{file.origin(number)}: expected a text in the field {FIELD!r}; the fields are {', '.join(row)}")
-        yield Sample(key="", source=file.source, parts=[TextPart(clean(text))], meta={"origin": file.origin(number)})
+def _samples(file: RawInput, entries: Iterable[tuple[int, dict[str, Any] | OddRow]], clean: Clean) -> Iterator[Item]:
+    def make(origin: str, row: dict[str, Any]) -> Sample:
+        text = as_text(row.get(FIELD))
+        if text is None:
+            raise OddRow("no_text", f"expected a text in the field {FIELD!r}; the fields are {', '.join(row)}")
+        return Sample(key="", source=file.source, parts=[TextPart(clean(text))], meta={"origin": origin})
+
+    return read_rows(file, entries, make)

@@ -1,0 +1,143 @@
+"""What a raw file is, found by looking into it: its kind, and the names of its columns or fields.
+
+An ending decides only for images and captions (``.jpg``, ``.txt``), of which a folder may hold millions. Everything else is
+recognised by its first bytes (parquet: its schema), compressed or not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mm1.data.prepare.sources.compressed import compression_of, decompress_head
+from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
+from mm1.manifests import RawFile
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "img", "jfif", "avif", "heic", "svg")
+CAPTION_SUFFIXES = ("txt", "caption")
+HEAD_BYTES = 1 << 16
+"""Bytes of a file that are looked at."""
+_FOOTER_BYTES = 1 << 16
+_FIRST_KEY = re.compile(r"\s*(\[\s*)?\{")
+
+
+class Look(NamedTuple):
+    """What was seen in a file."""
+
+    kind: str
+    """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty or unknown."""
+    fields: tuple[str, ...] = ()
+    """Columns of a table, or fields of the first JSON object."""
+    compression: str = ""
+
+
+def suffix_of(name: str) -> str:
+    """Return the part of a name behind its last dot, in lower case."""
+    return name.rpartition("/")[2].rpartition(".")[2].lower() if "." in name.rpartition("/")[2] else ""
+
+
+def look(root: RawRoot, file: RawFile) -> Look:
+    """Look into a file."""
+    suffix = suffix_of(file.name)
+    if suffix in IMAGE_SUFFIXES:
+        return Look("image")
+    if suffix in CAPTION_SUFFIXES:
+        return Look("caption")
+    if not file.num_bytes:
+        return Look("empty")
+    head = root.read_range(file.name, 0, HEAD_BYTES)
+    if compression := compression_of(head):
+        inner = _look_at(decompress_head(head, HEAD_BYTES), file.name)
+        return inner._replace(compression=compression)
+    if head[:4] == b"PAR1":
+        return Look("parquet", _parquet_columns(root, file))
+    if head[:6] == b"ARROW1" or suffix == "arrow":
+        return Look("arrow", _arrow_columns(root, file))
+    return _look_at(head, file.name)
+
+
+def _look_at(head: bytes, name: str) -> Look:
+    """Look at the first bytes of a file, decompressed."""
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return Look("zip")
+    if _is_tar(head):
+        return Look("tar")
+    text = head.decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
+    if text[:1] == "[":
+        return Look("json-list", _first_fields(text[1:].lstrip()))
+    if text[:1] == "{":
+        return _json_object(text)
+    if suffix_of(name) in ("csv", "tsv"):
+        line = text.splitlines()[0] if text else ""
+        separator = "\t" if suffix_of(name) == "tsv" else ","
+        return Look("csv", tuple(column.strip().strip('"') for column in line.split(separator)))
+    return Look("unknown")
+
+
+def _is_tar(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        return isinstance(error, tarfile.EOFHeaderError) and len(head) >= tarfile.BLOCKSIZE
+    return True
+
+
+def _json_object(text: str) -> Look:
+    """Tell JSON lines from one JSON object (statistics, an index)."""
+    fields = _first_fields(text)
+    first, newline, _ = text.partition("\n")
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        # a first line that is no object: either an object over several lines, or a row longer than what was read
+        whole = _is_json(text)
+        return Look("json" if whole or (newline and first.strip() in ("{", "[")) else "json-lines", fields)
+    return Look("json-lines", fields)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _first_fields(text: str) -> tuple[str, ...]:
+    """Return the fields of the JSON object that a text begins with; empty if it is none or too long."""
+    try:
+        row, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(row) if isinstance(row, dict) else ()
+
+
+def _parquet_columns(root: RawRoot, file: RawFile) -> tuple[str, ...]:
+    """Read the column names from the footer; empty if it is damaged (the reader says how)."""
+    size = min(file.num_bytes, _FOOTER_BYTES)
+    tail = root.read_range(file.name, file.num_bytes - size, size)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if footer > len(tail):
+        tail = root.read_range(file.name, max(0, file.num_bytes - footer), footer)
+    # a parquet file without its data has the same schema
+    try:
+        return tuple(pq.read_schema(io.BytesIO(b"PAR1" + tail[-footer:])).names)
+    except (pa.ArrowException, OSError, ValueError):
+        return ()
+
+
+def _arrow_columns(root: RawRoot, file: RawFile) -> tuple[str, ...]:
+    head = root.read_range(file.name, 0, HEAD_BYTES)
+    try:
+        if head[:6] == b"ARROW1":
+            head = head[8:]
+        return tuple(pa.ipc.read_schema(pa.BufferReader(head)).names)
+    except (pa.ArrowException, OSError, ValueError):
+        return ()
