@@ -1,11 +1,11 @@
-r"""Ingest raw data on many machines: the two map stages of ingest loop over parts, with one pod per part.
+r"""Ingest raw data on many machines: the two map stages of ingest loop over batches, with one pod per batch of parts.
 
 A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text -p preset=paper``.
 One machine: the step ``ingest`` of the other pipelines does the same with a process per core, with the same result.
 
 ::
 
-    ingest-plan -> ingest-filter (each part) -> ingest-merge -> ingest-shard (each part) -> ingest-collect
+    ingest-plan -> ingest-filter (each batch) -> ingest-merge -> ingest-shard (each batch) -> ingest-collect
 
 The resulting address is passed to the other pipelines as ``-p data=...``.
 """
@@ -26,6 +26,20 @@ ALL_SOURCES = (
         description="conversations: LLaVA json or jsonl with its images next to it; empty = none",
     ),
 )
+READING = (
+    Parameter(
+        name="remote",
+        value="refuse",
+        enum=["refuse", "fetch", "fetch-private"],
+        description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
+    ),
+    Parameter(
+        name="columns",
+        value="",
+        description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names",
+    ),
+    Parameter(name="max_row_bytes", value="67108864", description="maximum size of a row; larger ones are dropped"),
+)
 
 with Workflow(
     generate_name="mm1-ingest-",
@@ -35,33 +49,38 @@ with Workflow(
         *ALL_SOURCES,
         PRESET,
         *TOKENIZER,
+        *READING,
         Parameter(
-            name="remote",
-            value="refuse",
-            enum=["refuse", "fetch", "fetch-private"],
-            description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
+            name="max_damaged_share",
+            value="0.01",
+            description="maximum share of rows of a source that cannot be read; more end the step",
         ),
         Parameter(
             name="part_bytes",
-            value="512000000",
-            description="approximate raw bytes per part; a larger file is a part of its own",
+            value="64000000",
+            description="approximate raw bytes per part",
         ),
     ],
 ) as w:
     with DAG(name="ingest"):
-        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, "part_bytes"))
+        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, *READING, "part_bytes"))
         filtered = steps.ingest_filter(
-            part="{{item}}",
-            with_param=plan.get_parameter("parts"),
-            **steps.given(*ALL_SOURCES, PRESET, "tokenizer", "remote"),
+            plan=plan.get_parameter("manifest"),
+            batch="{{item}}",
+            with_param=plan.get_parameter("batches"),
+            **steps.given(*ALL_SOURCES, *READING, PRESET, "tokenizer"),
         )
-        merged = steps.ingest_merge(parts=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER))
+        merged = steps.ingest_merge(batches=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER, "max_damaged_share"))
         sharded = steps.ingest_shard(
             merged=merged.get_parameter("manifest"),
-            part="{{item}}",
-            with_param=plan.get_parameter("parts"),
+            batch="{{item}}",
+            with_param=plan.get_parameter("batches"),
         )
-        steps.ingest_collect(merged=merged.get_parameter("manifest"), parts=sharded.get_parameter("manifest"))
+        steps.ingest_collect(
+            plan=plan.get_parameter("manifest"),
+            merged=merged.get_parameter("manifest"),
+            batches=sharded.get_parameter("manifest"),
+        )
 
     with DAG(name="at-exit"):
         steps.report(title="Ingested data", status="{{workflow.status}}")

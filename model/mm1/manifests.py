@@ -10,7 +10,7 @@ Lineage::
     RawData -> DataMix -> Checkpoint -> Checkpoint (SFT) -> EvalReport -> GateDecision
                                     \-> ExportedModel -> Deployment
 
-Within ingest, on many machines: ``RawPart -> FilteredPart -> MergedParts -> ShardedPart -> RawData``.
+Within ingest, on many machines: ``IngestPlan -> FilteredParts -> MergedParts -> ShardedParts -> RawData``.
 """
 
 from __future__ import annotations
@@ -77,14 +77,48 @@ class RawFile(Record):
 
 
 class RawPart(Manifest):
-    """Input of one ingest mapper: some raw files of one source."""
+    """Some raw files of one source, or a range of one file: the unit of work of ingest."""
 
     kind: Literal["RawPart"] = "RawPart"
     source: str
     number: int
     """Index of the part within its source; prefix of its sample keys."""
     format: str
+    group: str = ""
+    """Label of its files within the source, for weights: the first folder below the source's address."""
     files: tuple[RawFile, ...]
+
+    @property
+    def label(self) -> str:
+        """The part in words, for messages: its files, or the range of its file."""
+        first, last = self.files[0], self.files[-1]
+        if len(self.files) > 1:
+            return f"{first.name} to {last.name}"
+        return first.name if first.start == 0 and first.stop is None else f"{first.name} from {first.start:,}"
+
+
+class PlannedSource(Record):
+    """What a source holds."""
+
+    num_files: int
+    num_bytes: int
+    left_out: dict[str, int] = {}
+    """Reason -> files (or members of archives) that are not read."""
+    examples: dict[str, tuple[str, ...]] = {}
+    """Reason -> some of them."""
+
+
+class IngestPlan(Manifest):
+    """All parts of all sources, grouped into batches for the mappers."""
+
+    kind: Literal["IngestPlan"] = "IngestPlan"
+    sources: dict[str, PlannedSource]
+    parts: tuple[RawPart, ...]
+    num_batches: int
+
+    def batch(self, number: int) -> tuple[RawPart, ...]:
+        """Return the parts of a batch."""
+        return self.parts[number :: self.num_batches]
 
 
 class FilteredPart(Manifest):
@@ -95,23 +129,35 @@ class FilteredPart(Manifest):
     number: int
     format: str
     preset: str
+    group: str = ""
     num_read: int
+    """Rows: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter -> samples (or images of documents) dropped by it."""
+    """Filter or kind of odd row -> rows dropped (or images of documents)."""
+    odd: dict[str, int] = {}
+    """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
+    left_out: dict[str, int] = {}
+    """Reason -> members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> examples of dropped samples: raw file, row, reason."""
+    """Filter, kind of odd row or reason -> examples: raw file, row, detail."""
     tars: tuple[BlobRef, ...]
     """Ordered webdataset tars without an index."""
     signatures: BlobRef
     """Parquet with one row per sample, used for deduplication (:mod:`mm1.data.prepare.duplicates`)."""
 
 
+class FilteredParts(Manifest):
+    """The filtered parts of one batch; parents: the IngestPlan."""
+
+    kind: Literal["FilteredParts"] = "FilteredParts"
+    batch: int
+    parts: tuple[FilteredPart, ...]
+
+
 class MergedParts(Manifest):
-    """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts in order."""
+    """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts of all batches, in order."""
 
     kind: Literal["MergedParts"] = "MergedParts"
-    parts: dict[Digest, Digest]
-    """RawPart -> FilteredPart."""
     tokenizer_from: Digest | None = None
     """The manifest that the tokenizer was reused from."""
     drops: dict[str, BlobRef] = {}
@@ -131,19 +177,35 @@ class ShardedPart(Manifest):
     shards: tuple[Shard, ...]
 
 
+class ShardedParts(Manifest):
+    """The sharded parts of one batch; parents: MergedParts, FilteredParts."""
+
+    kind: Literal["ShardedParts"] = "ShardedParts"
+    batch: int
+    parts: tuple[ShardedPart, ...]
+
+
 class SourceData(Record):
     """Shards of one source and the counts of what its filters dropped."""
 
     format: str
-    """Input format: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
+    """Input formats, separated by commas: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
     preset: str
     """Name of the filter preset."""
+    num_files: int = 0
+    """Files that were read."""
+    num_bytes: int = 0
+    """Their size."""
     num_read: int
-    """Samples in the raw files."""
+    """Rows in them: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter -> samples (or images) dropped by it."""
+    """Filter or kind of odd row -> rows dropped (or images of documents)."""
+    odd: dict[str, int] = {}
+    """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
+    left_out: dict[str, int] = {}
+    """Reason -> files, members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> examples of dropped samples: raw file, row, reason."""
+    """Filter, kind of odd row or reason -> examples: raw file, row, detail."""
     shards: tuple[Shard, ...]
 
     @property
@@ -334,9 +396,12 @@ class ReportPage(Manifest):
 
 AnyManifest = Annotated[
     RawPart
+    | IngestPlan
     | FilteredPart
+    | FilteredParts
     | MergedParts
     | ShardedPart
+    | ShardedParts
     | RawData
     | DataMix
     | Checkpoint

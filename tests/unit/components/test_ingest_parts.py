@@ -14,7 +14,7 @@ import mm1_components.ingest as ingest_module
 from mm1.data.config import PRESETS
 from mm1.data.features.rows import read_rows
 from mm1.errors import ConfigurationError, Outcome
-from mm1.manifests import RawData, ShardedPart, load
+from mm1.manifests import RawData, ShardedParts, load
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
@@ -58,14 +58,14 @@ def ingest(store, folder, raw, **inputs):
     return run(ingest_module.STEP, store, folder, **(SETTINGS | {"part_bytes": PART} | raw | inputs))
 
 
-def by_steps(store, folder, raw, mapped=lambda parts: parts):
+def by_steps(store, folder, raw, mapped=lambda batches: batches):
     """As a pipeline engine would run them; ``mapped`` reorders what the loops give back."""
-    _, (parts,) = run(ingest_plan.STEP, store, folder, ("parts",), **raw, part_bytes=PART)
-    parts = json.loads(parts)
-    filtered = [run(ingest_filter.STEP, store, folder, part=part, preset="toy", **raw)[1][0] for part in parts]
-    _, (merged,) = run(ingest_merge.STEP, store, folder, parts=json.dumps(filtered), vocabulary=400)
-    sharded = [run(ingest_shard.STEP, store, folder, merged=merged, part=part)[1][0] for part in mapped(parts)]
-    _, (uri,) = run(ingest_collect.STEP, store, folder, merged=merged, parts=json.dumps(sharded))
+    _, (plan, batches) = run(ingest_plan.STEP, store, folder, ("manifest", "batches"), **raw, part_bytes=PART)
+    batches = mapped(json.loads(batches))
+    filtered = [run(ingest_filter.STEP, store, folder, plan=plan, batch=batch, preset="toy", **raw)[1][0] for batch in batches]
+    _, (merged,) = run(ingest_merge.STEP, store, folder, batches=json.dumps(filtered), vocabulary=400)
+    sharded = [run(ingest_shard.STEP, store, folder, merged=merged, batch=batch)[1][0] for batch in batches]
+    _, (uri,) = run(ingest_collect.STEP, store, folder, plan=plan, merged=merged, batches=json.dumps(sharded))
     return uri
 
 
@@ -77,7 +77,7 @@ def test_one_process_two_processes_and_steps_give_the_same_bytes(raw, tmp_path, 
     _, (two,) = ingest(tmp_path / "two", tmp_path / "a", raw)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     _, (one,) = ingest(tmp_path / "one", tmp_path / "b", raw)
-    steps = by_steps(tmp_path / "steps", tmp_path / "c", raw, mapped=lambda parts: parts[::-1])
+    steps = by_steps(tmp_path / "steps", tmp_path / "c", raw, mapped=lambda batches: batches[::-1])
     assert digest(one) == digest(two) == digest(steps)
     data = load(steps, RawData)
     assert len({shard.name.rpartition("-")[0] for shard in data.sources["captions"].shards}) > 1  # several parts
@@ -105,7 +105,8 @@ def test_shards_are_told_to_the_feature_store(raw, tmp_path):
     assert captions.features["mean_caption_words"] == pytest.approx(6.7, abs=0.6)
 
 
-def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
+def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     folder = tmp_path / "text"
     for number in range(3):
         write_text(folder / f"{number}.jsonl", [f"text {number} {line} is here" for line in range(700)])
@@ -115,7 +116,6 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
     caplog.clear()
     with caplog.at_level(logging.INFO):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
-    assert caplog.text.count("ingest_filter: cached") == 3
     assert caplog.text.count("passed the filters") == 1
 
 
@@ -217,5 +217,5 @@ def test_a_process_that_is_killed_ends_the_step_with_the_class_of_memory(raw, tm
 @pytest.mark.parametrize("text", ["[", "[1]", '[["a"]]', "[" * 100_000], ids=lambda text: text[:8])
 def test_a_list_of_parts_that_cannot_be_read(text):
     with pytest.raises(ConfigurationError, match="parts: expected a JSON list of addresses") as caught:
-        manifests_of(None, text, ShardedPart, "parts")
+        manifests_of(None, text, ShardedParts, "parts")
     assert len(str(caught.value)) < 250

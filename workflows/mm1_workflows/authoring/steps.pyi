@@ -195,6 +195,9 @@ def gate(
 
 def ingest(
     *,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
@@ -204,8 +207,8 @@ def ingest(
     tokenizer: _Text = "train",
     preset: _Text = "paper",
     vocabulary: int | _Text = 1024,
-    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
-    part_bytes: int | _Text = 512000000,
+    part_bytes: int | _Text = 64000000,
+    max_damaged_share: float | _Text = 0.01,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -214,6 +217,11 @@ def ingest(
     """Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
@@ -224,9 +232,8 @@ def ingest(
             manifest [default: train]
         preset: filter preset: paper, obelics or toy [default: paper]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
-        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
-            refuse]
-        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        part_bytes: approximate raw bytes per part [default: 64000000]
+        max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -238,8 +245,9 @@ def ingest(
 
 def ingest_collect(
     *,
+    plan: _Text,
     merged: _Text,
-    parts: _Text,
+    batches: _Text,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -248,8 +256,9 @@ def ingest_collect(
     """Combine the sharded parts into the ingested data.
 
     Args:
+        plan: IngestPlan [required]
         merged: MergedParts of all parts [required]
-        parts: addresses of all ShardedParts: a JSON list, or separated by spaces [required]
+        batches: addresses of the ShardedParts of all batches: a JSON list, or separated by spaces [required]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -261,7 +270,11 @@ def ingest_collect(
 
 def ingest_filter(
     *,
-    part: _Text,
+    plan: _Text,
+    batch: int | _Text,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
@@ -269,40 +282,44 @@ def ingest_filter(
     instructions: _Text = "",
     tokenizer: _Text = "train",
     preset: _Text = "paper",
-    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Read and filter one part of the raw data.
+    """Read and filter one batch of the raw data.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
         instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
-        part: RawPart to read [required]
+        plan: IngestPlan [required]
+        batch: number of the batch [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
         preset: filter preset: paper, obelics or toy [default: paper]
-        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
-            refuse]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        manifest: FilteredPart
+        manifest: FilteredParts
     """
 
 def ingest_merge(
     *,
-    parts: _Text,
+    batches: _Text,
     tokenizer: _Text = "train",
     vocabulary: int | _Text = 1024,
+    max_damaged_share: float | _Text = 0.01,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -311,10 +328,11 @@ def ingest_merge(
     """Find duplicates across all filtered parts; train a tokenizer if none is given.
 
     Args:
-        parts: addresses of all FilteredParts: a JSON list, or separated by spaces [required]
+        batches: addresses of the FilteredParts of all batches: a JSON list, or separated by spaces [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
+        max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -326,12 +344,15 @@ def ingest_merge(
 
 def ingest_plan(
     *,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
     text: _Text = "",
     instructions: _Text = "",
-    part_bytes: int | _Text = 512000000,
+    part_bytes: int | _Text = 64000000,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -340,42 +361,48 @@ def ingest_plan(
     """List raw files and group them into parts for the mappers of ingest.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
         instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
-        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        part_bytes: approximate raw bytes per part [default: 64000000]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        parts: JSON list of RawPart addresses
+        manifest: IngestPlan
+        batches: JSON list of the batches' numbers
     """
 
 def ingest_shard(
     *,
     merged: _Text,
-    part: _Text,
+    batch: int | _Text,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Write the shards of one part, without duplicates.
+    """Write the shards of one batch of parts, without duplicates.
 
     Args:
         merged: MergedParts of all parts [required]
-        part: RawPart to shard [required]
+        batch: number of the batch [required]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        manifest: ShardedPart
+        manifest: ShardedParts
     """
 
 def pretrain(

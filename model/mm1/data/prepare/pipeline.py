@@ -1,6 +1,6 @@
 """From raw files to shards in two map-reduce rounds.
 
-    plan     raw files of each source -> RawPart, RawPart, ...
+    plan     raw files of each source -> RawPart, RawPart, ...                              (mm1.data.prepare.plan)
     filter   RawPart -> reader -> Filters -> tars, signatures -> FilteredPart              (map)
     merge    all FilteredParts -> duplicates; the tokenizer -> MergedParts                 (reduce)
     shard    FilteredPart, MergedParts -> remaining samples, with an index -> ShardedPart   (map)
@@ -25,10 +25,11 @@ import pyarrow.parquet as pq
 from mm1.data.config import FilterPreset, ShardLimits, preset_named
 from mm1.data.prepare.duplicates import WHOLE_SAMPLE, find_drops, read_drops, write_drops
 from mm1.data.prepare.filters import MAX_EXAMPLES, Filters, document_fault, with_images
+from mm1.data.prepare.meter import Meter
 from mm1.data.prepare.signatures import Signatures
-from mm1.data.prepare.sources.formats import read_files
-from mm1.data.prepare.sources.raw import Fetch, cleaner
-from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.prepare.sources.formats import DEFAULTS, Options, Reading
+from mm1.data.prepare.sources.raw import Odd, cleaner
+from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.sample import Sample
 from mm1.data.shards import ShardWriter, WrittenShard, read_samples, scan_tar, write_index
 from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
@@ -36,8 +37,8 @@ from mm1.errors import DataError
 from mm1.manifests import (
     FilteredPart,
     MergedParts,
+    PlannedSource,
     RawData,
-    RawFile,
     RawPart,
     Shard,
     ShardedPart,
@@ -48,10 +49,10 @@ from mm1.store.base import BlobRef, Store
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 512_000_000
-"""Approximate raw size of a part, in bytes; a larger file is a part of its own."""
-MAX_PARTS = 256
-"""Maximum number of parts per source: their addresses are passed through the pipeline engine in one list."""
+MAX_ODD_SHARE = 0.01
+"""Maximum share of odd rows of a source."""
+MIN_ROWS = 200
+"""A source with fewer rows may have as many odd ones as one with this number."""
 MAX_TRAINING_CHARACTERS = 50_000_000
 """Maximum amount of text per source for training a tokenizer."""
 _SPECIAL = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
@@ -59,30 +60,19 @@ _DAMAGE = ("missing_image", "unreadable_image")
 
 
 class FilterSettings(NamedTuple):
-    """A mapper's settings, the same for all parts."""
+    """A mapper's settings, the same for all parts of a source."""
 
     preset: str
     reserved: tuple[str, ...]
     """Texts of special tokens, which are removed from raw text."""
-    fetch: Fetch | None = None
+    options: Options = DEFAULTS
+    """How the files are read."""
     limits: ShardLimits | None = None
 
 
-def plan_parts(source: str, form: str, files: Sequence[RawFile], part_bytes: int = PART_BYTES) -> list[RawPart]:
-    """Group the files of a source into parts, preserving their order."""
-    target_bytes = max(part_bytes, -(-sum(file.num_bytes for file in files) // MAX_PARTS))
-    groups: list[list[RawFile]] = []
-    size = 0
-    for file in files:
-        if not groups or (size + file.num_bytes > target_bytes and len(groups) < MAX_PARTS):
-            groups.append([])
-            size = 0
-        groups[-1].append(file)
-        size += file.num_bytes
-    return [RawPart(source=source, number=number, format=form, files=tuple(group)) for number, group in enumerate(groups)]
-
-
-def filter_part(store: Store, part: RawPart, root: RawRoot, how: FilterSettings, work: Path) -> FilteredPart:
+def filter_part(
+    store: Store, part: RawPart, root: RawRoot, how: FilterSettings, work: Path, meter: Meter | None = None
+) -> FilteredPart:
     """Filter the files of a part; store the remaining samples as tars, together with their signatures.
 
     Args:
@@ -91,42 +81,93 @@ def filter_part(store: Store, part: RawPart, root: RawRoot, how: FilterSettings,
         root: location of its files.
         how: preset and reserved texts.
         work: scratch folder.
+        meter: counts the progress.
 
     Raises:
-        DataError: a file is damaged or malformed.
+        DataError: a file is damaged as a whole.
     """
-    preset = preset_named(how.preset)
-    filters, signatures, num_read = Filters(preset), Signatures(part.number, preset.near_duplicates), 0
-    folder = work / f"{part.source}-{part.number:05d}"
-    names = [file.name for file in part.files]
-    with ShardWriter(folder, f"{part.source}-{part.number:05d}", how.limits) as writer:
-        for sample in read_files(part.source, part.format, root, names, cleaner(how.reserved), how.fetch):
-            key = f"{part.source}-{part.number:05d}-{num_read:07d}"
-            num_read += 1
-            if kept := filters.apply(sample):
+    preset, meter = preset_named(how.preset), meter or Meter()
+    filters, signatures = Filters(preset), Signatures(part.number, preset.near_duplicates)
+    prefix = f"{part.source}-{part.number:05d}"
+    folder = work / prefix
+    reading = Reading(part.source, part.format, root, part.files, cleaner(how.reserved), how.options)
+    rows = Rows()
+    with ShardWriter(folder, prefix, how.limits) as writer:
+        for item in meter.count(reading, reading.position):
+            if not isinstance(item, Sample):
+                rows.note(item)
+                continue
+            key = f"{prefix}-{rows.num_read:07d}"
+            rows.num_read += 1
+            kept = filters.apply(item)
+            meter.done("filters")
+            if kept:
                 writer.add(replace(kept.sample, key=key))
                 signatures.add(kept)
-    log.info("%s, part %d: %d of %d samples passed the filters", part.source, part.number, writer.num_samples, num_read)
+                meter.done("writing")
+    log.info("%s, %s: %d of %d rows passed the filters", part.source, part.label, writer.num_samples, rows.num_read)
     return FilteredPart(
         parents=(digest_of_manifest(part),),
         source=part.source,
         number=part.number,
         format=part.format,
         preset=how.preset,
-        num_read=num_read,
-        dropped=dict(sorted(filters.dropped.items())),
-        examples={name: tuple(origins) for name, origins in sorted(filters.examples.items())},
+        group=part.group,
+        num_read=rows.num_read,
+        dropped=sum_counts([filters.dropped, rows.odd]),
+        odd=sum_counts([rows.odd]),
+        left_out=sum_counts([rows.left_out]),
+        examples=merge_examples([filters.examples, rows.examples]),
         tars=tuple(store.put_file(shard.path) for shard in writer.shards),
         signatures=store.put_file(signatures.write(folder / "signatures.parquet")),
     )
 
 
-def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, origin: str | None, work: Path) -> MergedParts:
+class Rows:
+    """Counts of a part's rows, and of what is no sample.
+
+    Attributes:
+        num_read: samples and odd rows.
+        odd: kind of odd row -> rows.
+        left_out: reason -> members of archives and pieces of rows.
+        examples: kind or reason -> the first of them.
+    """
+
+    def __init__(self) -> None:
+        self.num_read = 0
+        self.odd: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = defaultdict(list)
+
+    def note(self, item: Odd | LeftOut) -> None:
+        """Count an odd row, or something that is left out."""
+        if isinstance(item, Odd):
+            self.num_read += 1
+            self.odd[item.name] += 1
+            self._example(item.name, f"{item.origin}: {item.detail}")
+        else:
+            self.left_out[item.reason] += 1
+            self._example(item.reason, item.name)
+
+    def _example(self, name: str, text: str) -> None:
+        if len(self.examples[name]) < MAX_EXAMPLES:
+            self.examples[name].append(text)
+
+
+def merge_parts(
+    store: Store,
+    parts: Sequence[FilteredPart],
+    tokenizer: Path,
+    origin: str | None,
+    work: Path,
+    parents: Sequence[str] = (),
+) -> MergedParts:
     """Find duplicates over all parts of each source.
 
     Args:
         store: the store with the parts' blobs.
         parts: all parts of all sources.
+        parents: digests of the FilteredParts that they come from.
         tokenizer: folder of the tokenizer.
         origin: digest of the manifest that the tokenizer was reused from.
         work: scratch folder.
@@ -134,7 +175,6 @@ def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, or
     Raises:
         DataError: a source has no samples, or none that passed its filters.
     """
-    check_sources(parts)
     drops: dict[str, BlobRef] = {}
     for source in dict.fromkeys(part.source for part in parts):
         source_parts = {part.number: part for part in parts if part.source == source}
@@ -146,31 +186,40 @@ def merge_parts(store: Store, parts: Sequence[FilteredPart], tokenizer: Path, or
             path = write_drops(rows, work / f"{source}-{number}.parquet")
             drops[digest_of_manifest(source_parts[number])] = store.put_file(path)
     return MergedParts(
-        parents=tuple(digest_of_manifest(part) for part in parts),
+        parents=tuple(parents),
         tokenizer_from=origin,
-        parts={part.parents[0]: digest_of_manifest(part) for part in parts},
         drops=dict(sorted(drops.items())),
         tokenizer=store.put_folder(tokenizer),
     )
 
 
-def check_sources(parts: Sequence[FilteredPart]) -> None:
-    """Check that every source has samples left.
+def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_SHARE) -> None:
+    """Check that every source has samples left, and not too many odd rows.
 
     Raises:
-        DataError: a source has no samples, or none passed its filters.
+        DataError: a source has no samples, none passed its filters, or too many rows cannot be read.
     """
     for source in dict.fromkeys(part.source for part in parts):
         source_parts = [part for part in parts if part.source == source]
         num_read = sum(part.num_read for part in source_parts)
+        examples = merge_examples(part.examples for part in source_parts)
+        dropped, odd = (sum_counts(getattr(part, name) for part in source_parts) for name in ("dropped", "odd"))
         if not num_read:
             raise DataError(f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples")
+        num_odd = sum(odd.values())
+        if num_odd > max_odd_share * max(num_read, MIN_ROWS) or (2 * num_odd >= num_read and max_odd_share < 1):
+            raise DataError(
+                f"{source}: {num_odd:,} of {num_read:,} rows cannot be read, more than max_damaged_share ({max_odd_share:g}) "
+                f"allows: {commonest(odd, examples)}"
+            )
         if not any(part.tars for part in source_parts):
-            dropped = sum_counts(part.dropped for part in source_parts)
-            examples = merge_examples(part.examples for part in source_parts)
-            most = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:3]
-            why = "; ".join(f"{drop} {count} (for example {examples[drop][0]})" for drop, count in most)
-            raise DataError(f"{source}: none of the {num_read} samples passed the filters: {why}")
+            raise DataError(f"{source}: none of the {num_read:,} samples passed the filters: {commonest(dropped, examples)}")
+
+
+def commonest(counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> str:
+    """Format the three commonest reasons, with an example of each."""
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return "; ".join(f"{name} {count:,} (for example {examples[name][0]})" for name, count in most)
 
 
 def training_texts(store: Store, parts: Iterable[FilteredPart], limit: int = MAX_TRAINING_CHARACTERS) -> Iterator[str]:
@@ -292,8 +341,19 @@ def _store_shard(
     )
 
 
-def collect(merged: MergedParts, filtered: Sequence[FilteredPart], sharded: Sequence[ShardedPart]) -> RawData:
+def collect(
+    planned: Mapping[str, PlannedSource],
+    merged: MergedParts,
+    filtered: Sequence[FilteredPart],
+    sharded: Sequence[ShardedPart],
+) -> RawData:
     """Combine all parts into RawData.
+
+    Args:
+        planned: what each source holds.
+        merged: the result of the merge.
+        filtered: all parts.
+        sharded: their shards.
 
     Raises:
         DataError: the parts do not belong together, or no samples of a source are left.
@@ -305,19 +365,27 @@ def collect(merged: MergedParts, filtered: Sequence[FilteredPart], sharded: Sequ
         if missing := [part.number for part in filtered_parts if digest_of_manifest(part) not in shards_of]:
             raise DataError(f"{name}: part {missing[0]} was filtered, but its shards are missing")
         sharded_parts = [shards_of[digest_of_manifest(part)] for part in filtered_parts]
-        shards = tuple(shard for part in sharded_parts for shard in part.shards)
-        if not shards:
+        if not any(part.shards for part in sharded_parts):
             raise DataError(f"{name}: no samples are left after deduplication")
-        sources[name] = SourceData(
-            format=filtered_parts[0].format,
-            preset=filtered_parts[0].preset,
-            num_read=sum(part.num_read for part in filtered_parts),
-            dropped=sum_counts([*(part.dropped for part in filtered_parts), *(part.dropped for part in sharded_parts)]),
-            examples=merge_examples([*(part.examples for part in filtered_parts), *(part.examples for part in sharded_parts)]),
-            shards=shards,
-        )
+        sources[name] = _source_data(planned[name], filtered_parts, sharded_parts)
     parents = (merged.tokenizer_from,) if merged.tokenizer_from else ()
     return RawData(parents=parents, sources=sources, tokenizer=merged.tokenizer)
+
+
+def _source_data(planned: PlannedSource, filtered: Sequence[FilteredPart], sharded: Sequence[ShardedPart]) -> SourceData:
+    both: list[FilteredPart | ShardedPart] = [*filtered, *sharded]
+    return SourceData(
+        format=", ".join(dict.fromkeys(part.format for part in filtered)),
+        preset=filtered[0].preset,
+        num_files=planned.num_files,
+        num_bytes=planned.num_bytes,
+        num_read=sum(part.num_read for part in filtered),
+        dropped=sum_counts(part.dropped for part in both),
+        odd=sum_counts(part.odd for part in filtered),
+        left_out=sum_counts([planned.left_out, *(part.left_out for part in filtered)]),
+        examples=merge_examples([planned.examples, *(part.examples for part in both)]),
+        shards=tuple(shard for part in sharded for shard in part.shards),
+    )
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -14,7 +14,8 @@ from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES, Loo
 from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
 from mm1.data.prepare.sources.roles import column_for
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
-from mm1.errors import ConfigurationError, DataError
+from mm1.errors import ConfigurationError, DataError, typed
+from mm1.errors.recognize import text_of
 from mm1.manifests import RawFile
 
 LOOKING_THREADS = 16
@@ -174,14 +175,47 @@ _SOURCES: dict[str, Callable[[Look, Options], str | _Refused]] = {
 }
 
 
-def read_files(
-    source: str, form: str, root: RawRoot, files: Sequence[RawFile], clean: Clean, options: Options = DEFAULTS
-) -> Iterator[Item]:
-    """Read the items of some files of a source, in order.
+class Reading:
+    """The items of some files of a source, in order.
 
-    Raises:
-        DataError: a file is damaged as a whole.
+    Args:
+        source: the source.
+        form: name of the format.
+        root: location of the files.
+        files: the files, or ranges of them.
+        clean: applied to all texts.
+        options: what the user said about the source.
     """
-    for file in files:
-        raw = RawInput(source, root, file, options.fetch, options.columns, options.max_row_bytes)
-        yield from FORMATS[form].read(raw, clean)
+
+    def __init__(
+        self, source: str, form: str, root: RawRoot, files: Sequence[RawFile], clean: Clean, options: Options = DEFAULTS
+    ) -> None:
+        self._read = FORMATS[form].read
+        self._clean = clean
+        self._inputs = [RawInput(source, root, file, options.fetch, options.columns, options.max_row_bytes) for file in files]
+        self._finished = 0
+        self._current: RawInput | None = None
+
+    def position(self) -> int:
+        """Return the number of bytes read so far."""
+        return self._finished + (min(self._current.num_done, self._current.file.num_bytes) if self._current else 0)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the items.
+
+        Raises:
+            DataError: a file is damaged as a whole.
+        """
+        for file in self._inputs:
+            self._current = file
+            yield from self._items(file)
+            self._current = None
+            self._finished += file.file.num_bytes
+
+    def _items(self, file: RawInput) -> Iterator[Item]:
+        try:
+            yield from self._read(file, self._clean)
+        except Exception as error:
+            if typed(error) is not None:
+                raise
+            raise DataError(f"{file.name}: cannot be read ({type(error).__name__}: {text_of(error)[:200]})") from error

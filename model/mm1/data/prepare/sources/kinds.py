@@ -82,10 +82,13 @@ def _look_at(head: bytes, name: str) -> Look:
 
 
 def _is_tar(head: bytes) -> bool:
+    block = head[: tarfile.BLOCKSIZE]
+    if len(block) == tarfile.BLOCKSIZE and not any(block):
+        return True  # an archive without members
     try:
-        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        return isinstance(error, tarfile.EOFHeaderError) and len(head) >= tarfile.BLOCKSIZE
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
     return True
 
 
