@@ -29,9 +29,12 @@ def plan_sources(inputs: Sources, part_bytes: int, work: Path) -> IngestPlan:
 
 
 def _log_plan(source: str, planned: PlannedSource, num_parts: int) -> None:
+    from mm1.data.prepare.sources.formats import EXPECTED
+
     log.info("%s: %d files, %.1f MB, %d parts", source, planned.num_files, planned.num_bytes / 1e6, num_parts)
     for reason, count in planned.left_out.items():
-        log.warning("%s: not read: %d x %s, for example %s", source, count, reason, planned.examples[reason][0])
+        level = logging.INFO if reason in EXPECTED else logging.WARNING
+        log.log(level, "%s: not read: %s, %d times, for example %s", source, reason, count, planned.examples[reason][0])
 
 
 def in_order(part: FilteredPart) -> tuple[int, int]:

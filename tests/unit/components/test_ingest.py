@@ -69,7 +69,7 @@ def test_all_sources_of_the_toy_world(ingest, world, tmp_path):
             )
     assert TextTokenizer.from_store(store, raw.tokenizer).eos_id == 0
     summary = (tmp_path / "summary.md").read_text()
-    assert "| interleaved | obelics | 24 |" in summary
+    assert "| interleaved | obelics | 2 | 24 |" in summary
 
 
 def test_the_same_work_has_the_same_digest_in_any_store_and_order_of_processes(ingest, world, monkeypatch):
@@ -112,9 +112,9 @@ def bad_inputs(folder):
     return {
         "truncated": ("captions", Outcome.DATA, "00000.tar"),
         "unreadable": ("captions", Outcome.DATA, "none of the 2 samples"),
-        "notext": ("text", Outcome.DATA, "contain no samples"),
+        "notext": ("text", Outcome.DATA, "empty file (for example a.jsonl)"),
         "parquet": ("text", Outcome.DATA, "no column 'text'"),
-        "empty": ("captions", Outcome.DATA, "no webdataset tar"),
+        "empty": ("captions", Outcome.DATA, "the folder is empty"),
         "nowhere": ("captions", Outcome.CONFIGURATION, "no such file or folder"),
     }
 

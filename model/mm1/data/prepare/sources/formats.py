@@ -33,6 +33,11 @@ class Options(NamedTuple):
 
 
 DEFAULTS = Options()
+NAMED_IMAGE = "image, read only if a row names it"
+JSON_METADATA = "JSON metadata"
+TABLE_METADATA = "table without images"
+EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA)
+"""Reasons for files that belong to data sets and are no data themselves."""
 
 
 class Format(NamedTuple):
@@ -98,7 +103,7 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
 def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Exception:
     examples = {each.reason: each.name for each in reversed(left_out)}
     why = "; ".join(f"{reason} (for example {examples[reason]})" for reason in [*reversed(examples)][:3])
-    message = f"{root.address}: nothing that {source} can be read from: {why or 'the folder is empty'}"
+    message = f"{root.address}: no file can be read as {source}: {why or 'the folder is empty'}"
     return ConfigurationError(message) if root.is_file else DataError(message)
 
 
@@ -126,7 +131,7 @@ def _stem(name: str) -> str:
 def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | _Refused:
     """Choose the format of a file, or the reason why it is not read."""
     if seen.kind == "image":
-        return _Refused("image, read only if a row names it")
+        return _Refused(NAMED_IMAGE)
     if seen.kind == "caption":
         return _Refused("text without an image of its name")
     if seen.kind == "empty":
@@ -140,7 +145,7 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in _TABLES:
         if column_for("image", seen.fields, options.columns):
             return "img2dataset-parquet"
-        return _Refused("metadata without images")
+        return _Refused(TABLE_METADATA)
     return _unknown(seen)
 
 
@@ -163,6 +168,8 @@ def _instructions(seen: Look, options: Options) -> str | _Refused:
 
 
 def _unknown(seen: Look) -> _Refused:
+    if seen.kind == "json":
+        return _Refused(JSON_METADATA)
     return _Refused("unknown format" if seen.kind == "unknown" else f"{seen.kind} file, not a format of this source")
 
 
