@@ -85,16 +85,25 @@ def _packing(packing: dict[str, float], prefix: str) -> tuple[str, ...]:
 
 def _data(raw: RawData) -> list[FigureTable]:
     kept = FigureTable(
-        "Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
+        "Data", ("source", "format", "preset", "files", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
     )
-    dropped = FigureTable("Dropped by filters", ("filter", "source", "dropped", "example"))
+    dropped = FigureTable("Dropped", ("filter or odd row", "source", "dropped", "example"))
+    left_out = FigureTable("Not read", ("reason", "source", "number", "example"))
     for name, source in raw.sources.items():
         megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
-        counts = (source.num_read, source.num_samples, source.num_images, source.num_text_tokens, len(source.shards))
+        counts = (
+            source.num_files,
+            source.num_read,
+            source.num_samples,
+            source.num_images,
+            source.num_text_tokens,
+            len(source.shards),
+        )
         kept.rows.append((name, source.format, source.preset, *(f"{count:,}" for count in counts), f"{megabytes:,.1f}"))
-        for drop, count in source.dropped.items():
-            dropped.rows.append((drop, name, f"{count:,}", next(iter(source.examples.get(drop, ())), "")))
-    return [kept, dropped] if dropped.rows else [kept]
+        for table, reasons in ((dropped, source.dropped), (left_out, source.left_out)):
+            for reason, count in reasons.items():
+                table.rows.append((reason, name, f"{count:,}", next(iter(source.examples.get(reason, ())), "")))
+    return [kept, *(table for table in (dropped, left_out) if table.rows)]
 
 
 def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, sequences: int = 8) -> str:
