@@ -77,8 +77,8 @@ def _is_navigation(element: ET.Element) -> bool:
 
 
 def _text(text: str | None, preformatted: bool) -> str:
-    """Collapse white space, except in preformatted text."""
-    return (text or "") if preformatted else re.sub(r"\s+", " ", text or "")
+    """Collapse white space, except in preformatted text, whose spaces do not break until all texts are joined."""
+    return (text or "").replace(" ", "\xa0") if preformatted else re.sub(r"\s+", " ", text or "")
 
 
 def _nodes(pieces: Iterable[str | ET.Element]) -> Iterator[str | ET.Element]:
@@ -88,8 +88,9 @@ def _nodes(pieces: Iterable[str | ET.Element]) -> Iterator[str | ET.Element]:
         if isinstance(piece, str):
             texts.append(piece)
             continue
-        if text := re.sub(r"[ \t]*\n[ \t]*\n\s*", "\n\n", "".join(texts)).strip():
-            yield re.sub(r"[^\S\n]+\n", "\n", text)
+        text = re.sub(r" *\n *\n[ \n]*", "\n\n", re.sub(r" +", " ", "".join(texts)))
+        if text := text.replace("\xa0", " ").strip():
+            yield text
         texts = []
         if piece is not None:
             yield piece

@@ -62,8 +62,8 @@ class Parts:
         texts = []
         for package in self.page_packages:
             folder = fetch(package, self.cache)
-            texts += [(folder, page) for page in pages(folder, counts) if not any(page.images)]
-        _count(counts, [page for _, page in texts])
+            texts += [page for page in pages(folder, counts) if not any(page.images)]
+        _count(counts, texts)
         write.write_texts(texts, self.out / "text" / "pages.jsonl.zst")
 
     def stamps(self, counts: Counts) -> list[Drawing]:
@@ -104,8 +104,8 @@ class SmallParts(Parts):
         return self._topic("animals", counts)
 
     def clipart(self, counts: Counts) -> list[Drawing]:
-        """Return some vehicles, which are stamps too."""
-        return self._topic("vehicles", counts)
+        """Return some food, which are stamps too."""
+        return self._topic("food", counts)
 
     def illustrated(self, every: Sequence[Page]) -> list[Page]:
         """Return some illustrated pages, spread over the manual."""

@@ -31,8 +31,13 @@ class Drawing(NamedTuple):
 
     path: Path
     caption: str
-    topic: str
-    """Its folder in the package, such as ``animals/birds``."""
+    name: str
+    """Its path in the package's folder, such as ``animals/birds/penguin.png``."""
+
+    @property
+    def topic(self) -> str:
+        """Its folder, such as ``animals/birds``."""
+        return self.name.rpartition("/")[0]
 
 
 class Pair(NamedTuple):
@@ -50,7 +55,7 @@ def stamps(folder: Path, counts: Counter[str]) -> Iterator[Drawing]:
         if picture is None:
             counts["captions without a picture"] += 1
         else:
-            yield Drawing(picture, caption, text.parent.relative_to(folder).as_posix())
+            yield Drawing(picture, caption, picture.relative_to(folder).as_posix())
 
 
 def clipart(folder: Path, counts: Counter[str]) -> Iterator[Drawing]:
@@ -64,7 +69,7 @@ def clipart(folder: Path, counts: Counter[str]) -> Iterator[Drawing]:
         if not caption:
             counts["drawings without a title"] += 1
         else:
-            yield Drawing(path, caption, path.parent.relative_to(folder).as_posix())
+            yield Drawing(path, caption, path.relative_to(folder).as_posix())
 
 
 def _title(path: Path) -> str:

@@ -59,7 +59,7 @@ def _row(key: str, pair: Pair) -> dict[str, Any]:
     with Image.open(io.BytesIO(pair.png)) as image:
         width, height = image.size
     return {
-        "url": pair.drawing.path.as_uri(),
+        "url": f"debian:{pair.drawing.name}",
         "caption": pair.drawing.caption,
         "topic": pair.drawing.topic,
         "key": key,
@@ -79,7 +79,7 @@ def write_hub_parquet(pairs: Iterable[Pair], file: Path) -> None:
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     rows = (
         {
-            "image": {"bytes": pair.png, "path": pair.drawing.path.with_suffix(".png").name},
+            "image": {"bytes": pair.png, "path": f"{Path(pair.drawing.name).stem}.png"},
             "caption": pair.drawing.caption,
             "topic": pair.drawing.topic,
         }
@@ -103,7 +103,7 @@ def write_pages(pages: Iterable[Page], folder: Path, file: Path, inside: bool) -
 
     def rows() -> Iterator[dict[str, Any]]:
         for page in pages:
-            metadata = json.dumps({"url": (folder / page.name).as_uri(), "title": page.title})
+            metadata = json.dumps({"url": f"debian:{page.name}", "title": page.title})
             row: dict[str, Any] = {"images": page.images, "texts": page.texts, "general_metadata": metadata}
             if inside:
                 row["image_bytes"] = [(folder / name).read_bytes() if name else None for name in page.images]
@@ -116,12 +116,12 @@ def write_pages(pages: Iterable[Page], folder: Path, file: Path, inside: bool) -
     _write_parquet(rows(), schema, file)
 
 
-def write_texts(pages: Iterable[tuple[Path, Page]], file: Path) -> None:
+def write_texts(pages: Iterable[Page], file: Path) -> None:
     """Write the texts of pages as JSON lines, compressed with zstd."""
     with complete(file) as part, zstandard.open(part, "wt", encoding="utf-8") as stream:
-        for folder, page in pages:
+        for page in pages:
             text = "\n\n".join(text for text in page.texts if text)
-            row = {"text": text, "meta": {"url": (folder / page.name).as_uri(), "title": page.title}}
+            row = {"text": text, "meta": {"url": f"debian:{page.name}", "title": page.title}}
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
