@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from mm1.config.values import FILE_SCHEME, local_path, parse_integer, quoted
 from mm1.data.prepare.sources.addresses import Address, parse_addresses
+from mm1.data.prepare.sources.names import is_key
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.address import BUCKET_SCHEME, check_store, scheme_of, split_bucket
@@ -120,7 +121,9 @@ def _check_kind(info: FieldInfo, address: str) -> None:
     if kind is Kind.WORLD:
         _seed_of(address)
     elif kind is Kind.BUCKET:
-        split_bucket(address)
+        prefix = split_bucket(address)[1]
+        if prefix and not is_key(prefix):
+            raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
     elif kind is Kind.MANIFEST:
         check_store(MANIFEST_NAME.sub(r"\g<store>", address))
 

@@ -186,6 +186,11 @@ def port() -> Iterator[int]:
         server.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mm1.data.prepare.sources.fetch.BACKOFF_S", 0.02)
+
+
 def names(table: dict[str, list[str]]) -> Callable[[str, int], list[str]]:
     """A resolver that gives the answers of a name one after another; the last one again and again."""
     left = {name: list(answers) for name, answers in table.items()}
@@ -242,6 +247,12 @@ def test_one_image_holds_nobody_longer_than_the_total_time(port: int, page: str)
     assert fetch(f"http://127.0.0.1:{port}/{page}") == b""
     assert time.monotonic() - start < 1.5
     assert fetch.failures == {"timeout": 1}
+
+
+def test_a_name_server_that_does_not_answer() -> None:
+    fetch, start = Fetcher(timeout_s=0.3, resolve=lambda host, port: time.sleep(2) or []), time.monotonic()
+    assert fetch("http://a.test/x") == b"" and fetch.failures == {"timeout": 1}
+    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["no handshake", "a handshake of bytes"])

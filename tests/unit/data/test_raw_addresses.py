@@ -276,6 +276,8 @@ def test_a_fingerprint_covers_the_files_of_all_addresses(sets: Path) -> None:
         ("/a gs://b/x", "expected path or .*got 'gs://b/x'"),
         ("/a s3://A_B/x", "a bucket name of 3 to 63"),
         ("/a world:0", "expected 'world:0' alone"),
+        ("s3://abc/a/../b", "expected a prefix without '//'"),
+        ("s3://abc/a//b/*.tar", "expected a prefix without '//'"),
         ("s3://*/x", "a bucket name of 3 to 63"),
         ("s3://a_{b,c}/x", "a bucket name of 3 to 63"),
         ("/a {", "^$"),

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from http import HTTPStatus
@@ -71,7 +71,7 @@ class Fetcher:
     Args:
         private: also allow addresses that are not public, such as those of private networks and of this machine.
         max_bytes: larger images are skipped; limit of the decoded content, too.
-        timeout_s: total time for an image, s: all attempts and redirects from the first connection to the last byte.
+        timeout_s: total time for an image, s: name servers, all attempts and redirects.
         workers: images that :meth:`fetch_many` fetches at the same time.
         per_host: images that it fetches from the same host at the same time.
         resolve: resolver of host names.
@@ -216,12 +216,7 @@ class Fetcher:
             sock.close()
 
     def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
-        try:
-            addresses = self._resolve(host, port)
-        except socket.gaierror as error:
-            raise _Failure("unknown host", is_transient=error.errno == socket.EAI_AGAIN) from error
-        except (OSError, ValueError) as error:  # a label that is empty, too long or not encodable
-            raise _Failure("unknown host") from error
+        addresses = self._addresses(host, port, deadline)
         if not addresses:
             raise _Failure("unknown host")
         if not self.private and not all(map(is_public, addresses)):
@@ -238,6 +233,25 @@ class Fetcher:
             except OSError as error:
                 is_slow = isinstance(error, TimeoutError)
         raise _Failure("timeout" if is_slow else "connection refused", is_transient=True)
+
+    def _addresses(self, host: str, port: int, deadline: float) -> list[str]:
+        """Resolve a host in a thread, which ends by itself: the system's resolver has no time limit of ours."""
+        future: Future[list[str]] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(self._resolve(host, port))
+            except Exception as error:  # noqa: BLE001 - raised again below
+                future.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError as error:
+            raise _Failure("timeout") from error
+        except (OSError, ValueError) as error:  # ValueError: a label that is empty, too long or not encodable
+            is_transient = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            raise _Failure("unknown host", is_transient=is_transient) from error
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

@@ -175,6 +175,8 @@ class BucketRoot(RawRoot):
         self.address = address.rstrip("/")
         self.work = work
         self._store = S3Store(self.address)
+        if self._store.prefix and not is_key(self._store.prefix):
+            raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
         self._is_complete = not names
         if names:
             objects = _select(self.address, self._store.objects(_literal_prefix(names)), names)
