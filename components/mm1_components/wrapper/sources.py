@@ -100,6 +100,7 @@ def check_address(name: str, info: FieldInfo, text: str) -> None:
     if not reads_of(info) or text == info.default:
         return
     try:
+        _check_encoding(text)
         addresses = addresses_in(info, text)
         for address in addresses:
             _check_kind(info, address.base)
@@ -109,6 +110,16 @@ def check_address(name: str, info: FieldInfo, text: str) -> None:
                 )
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _check_encoding(text: str) -> None:
+    """Check that a text can be recorded, which one with a path that is not UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"expected UTF-8, got {quoted(text)}; rename it, make a link to it, or give a pattern that matches it"
+        ) from None
 
 
 def _check_kind(info: FieldInfo, address: str) -> None:
@@ -167,14 +178,14 @@ def check_exists(name: str, address: Address) -> None:
     """
     path = existing(name, address.base)
     if address.names:
-        _local_root(name, path, address)
+        _local_root(name, path, address, None)
 
 
-def _local_root(name: str, path: Path, address: Address) -> RawRoot:
+def _local_root(name: str, path: Path, address: Address, work: Path | None) -> RawRoot:
     from mm1.data.prepare.sources.roots import LocalRoot
 
     try:
-        return LocalRoot(path, address.names)
+        return LocalRoot(path, address.names, work)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
 
@@ -226,12 +237,13 @@ def raw_root(text: str, part: str, work: Path) -> RawRoot:
 def _root(address: Address, part: str, work: Path) -> RawRoot:
     from mm1.data.prepare.sources.roots import BucketRoot
 
+    folder = work / f"raw-{part}"
     if address.base.startswith(BUCKET_SCHEME):
         try:
-            return BucketRoot(address.base, work / f"raw-{part}", address.names)
+            return BucketRoot(address.base, folder, address.names)
         except ConfigurationError as error:
             raise ConfigurationError(f"{part}: {error}") from None
-    return _local_root(part, raw_files(address.base, part, work), address)
+    return _local_root(part, raw_files(address.base, part, work), address, folder)
 
 
 def raw_files(address: str, part: str, work: Path) -> Path:

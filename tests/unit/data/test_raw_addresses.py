@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import urllib3
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mm1.data.prepare.sources.addresses import parse_addresses
@@ -110,6 +110,10 @@ def test_lists_that_are_refused(text: str, message: str) -> None:
         parse_addresses(text)
 
 
+@example(",")
+@example(", ,")
+@example("{,}")
+@example("world:0*")
 @given(st.text("/ab*,{}[]. \"'0~:s3\\\ud83d\0é", max_size=30))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
@@ -280,6 +284,10 @@ def test_a_fingerprint_covers_the_files_of_all_addresses(sets: Path) -> None:
         ("s3://abc/a//b/*.tar", "expected a prefix without '//'"),
         ("s3://*/x", "a bucket name of 3 to 63"),
         ("s3://a_{b,c}/x", "a bucket name of 3 to 63"),
+        ("world:0*", "expected world:<seed>"),
+        ("/a {b,/c}/../d", "expected a pattern without"),
+        ("{,}", "expected a pattern without"),
+        ("/a/caf\udce9", "expected UTF-8, got .*give a pattern that matches it"),
         ("/a {", "^$"),
     ],
 )

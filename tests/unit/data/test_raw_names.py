@@ -10,6 +10,9 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +95,26 @@ def test_a_file_is_opened_by_its_true_bytes(tmp_path: Path) -> None:
     assert len(folder_fingerprint(tmp_path / "x")) == 64
 
 
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "a*", "[x]", "{a,b}", "a?", r"caf\xe9", "a b", "é"])
+def test_libraries_open_the_file_that_has_the_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "x" / f"{name}-folder"
+    folder.mkdir(parents=True)
+    for number, stem in enumerate((name, "ab", "axx", "x")):
+        table = pa.table({"text": [f"{stem.encode(errors='surrogateescape')!r} {number}"]})
+        pq.write_table(table, tmp_path / "made.parquet")
+        (tmp_path / "made.parquet").rename(folder / f"{stem}.parquet")
+        (folder / f"{stem}.json").write_text(json.dumps([number]))
+    for root in (LocalRoot(tmp_path / "x"), LocalRoot(tmp_path / "x", work=tmp_path / "work")):
+        files = {true_name(file.name): root.local(file.name) for file in root.list()}
+        path = files[f"{name}-folder/{name}.parquet"]
+        assert path.suffix == ".parquet" and pq.ParquetFile(path).num_row_groups == 1
+        assert pq.read_table(path)["text"].to_pylist() == [f"{name.encode(errors='surrogateescape')!r} 0"]
+        assert pa.input_stream(str(path)).read(4) == b"PAR1"
+        query = "SELECT json FROM read_json_objects(?, format='array')"
+        assert duckdb.execute(query, [str(files[f"{name}-folder/{name}.json"])]).fetchall() == [("0",)]
+        assert root.local(f"{shown(name)}-folder/x.json") == root.local(f"{shown(name)}-folder/x.json")
+
+
 def test_the_address_itself_is_not_utf8(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"r\xe9")
     put(folder / "a.jsonl", "a")
@@ -136,6 +159,8 @@ def test_a_name_that_no_file_has_is_a_missing_file(tmp_path: Path, name: str) ->
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
     assert LocalRoot(tmp_path).read(name) is None
+    with pytest.raises(DataError, match=r"is not a file any more|points outside"):
+        LocalRoot(tmp_path).local(name)
 
 
 def test_a_row_refers_to_no_giant_file(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from mm1.config.values import FILE_SCHEME, local_path, quoted
+from mm1.config.values import local_path, quoted
+from mm1.data.prepare.sources.names import is_plain
 from mm1.errors import ConfigurationError
 from mm1.store.address import BUCKET_SCHEME
 
@@ -31,6 +32,7 @@ MAX_NAMES = 100_000
 """Limit of the names that the ranges of one address stand for."""
 
 _BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|world:|/|~|\.\.?(?=[/\s,]|$)")
+_OTHER = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://|world:")
 _RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(-?\d{1,18}))?\}")
 _GROUP = re.compile(r"\{[^{}]*,[^{}]*\}")
 _ALTERNATIVES = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
@@ -80,7 +82,7 @@ def _items(text: str) -> list[str]:
         if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
             raise ConfigurationError(f"expected a JSON list of addresses, got {quoted(text)}")
         return items
-    return [stripped] if _exists(stripped) else [*_split(stripped)]
+    return [stripped] if _exists(stripped) else [*_split(stripped)] or [text]
 
 
 def _split(text: str) -> Iterator[str]:
@@ -111,7 +113,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
 
 def _exists(text: str) -> bool:
     try:
-        return "://" not in text.removeprefix(FILE_SCHEME) and os.path.lexists(local_path(text))
+        return not _OTHER.match(text) and os.path.lexists(local_path(text))
     except ValueError:
         return False
 
@@ -119,7 +121,7 @@ def _exists(text: str) -> bool:
 def _expand(text: str) -> Iterator[Address]:
     """Split an address into base and names."""
     scheme = BUCKET_SCHEME if text.startswith(BUCKET_SCHEME) else ""
-    if not scheme and (_exists(text) or "://" in text.removeprefix(FILE_SCHEME)):
+    if not scheme and (_exists(text) or _OTHER.match(text)):
         yield _existing(text)
         return
     if not _MAGIC.search(text):
@@ -136,7 +138,8 @@ def _expand(text: str) -> Iterator[Address]:
         return
     base = scheme + "/".join(pieces[:fixed])
     names = tuple(name.strip("/") for name in _braces("/".join(pieces[fixed:])))
-    if wrong := next((name for name in names if not {"", ".", ".."}.isdisjoint(name.split("/"))), None):
+    wrong = next((name for name in names if not is_plain(name)), None)
+    if wrong is not None:
         raise ConfigurationError(
             f"expected a pattern without empty pieces, '.' and '..' after its first wildcard, got {quoted(wrong)}"
         )

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import builtins
 import errno
-import fnmatch
 import glob
 import os
 import re
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from mm1.config.values import quoted
 from mm1.data.prepare.sources.names import LeftOut, inside, is_hidden, is_key, is_plain, shown, true_name
+from mm1.data.prepare.sources.patterns import check_matches, literal_prefix, matches, select
 from mm1.data.prepare.sources.walk import LocalFile, walk
 from mm1.errors import ConfigurationError, DataError, NetworkError
 from mm1.manifests import RawFile
@@ -29,10 +31,10 @@ __all__ = ["BucketRoot", "LeftOut", "LocalRoot", "RawRoot", "inside", "shown"]
 
 MAX_READ_BYTES = 256_000_000
 """Largest file that a row may refer to."""
-MAX_NAMED = 3
-"""Names in a message."""
 _REFUSED = {errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.ENOENT, errno.ENOTDIR}
 """Errors of a name that no file has."""
+_MISREAD = re.compile(r"[*?\[\]{}\ud800-\udfff]")
+"""Characters in paths that libraries misread."""
 _SUFFIXES = re.compile(r"(\.[A-Za-z0-9]{1,10}){1,2}$")
 
 
@@ -59,9 +61,9 @@ class RawRoot(ABC):
     def read(self, name: str) -> bytes | None:
         """Read a small file; None if it does not exist. Raises DataError for a name that points outside the root."""
 
-    @abstractmethod
     def location(self, name: str) -> str:
         """Return the full address of a file; equal for the same file of two roots."""
+        return f"{self.address}/{name}"
 
 
 class LocalRoot(RawRoot):
@@ -70,15 +72,17 @@ class LocalRoot(RawRoot):
     Args:
         path: the file or folder.
         names: only these files and folders below it; patterns are allowed.
+        work: folder for links to files whose paths libraries misread [default: a temporary folder].
 
     Raises:
         ConfigurationError: nothing has one of the names.
     """
 
-    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = (), work: Path | None = None) -> None:
         self.address = shown(str(path))
         self.is_file = path.is_file()
         self.path = path
+        self.work = work
         self.folder = (path.parent if self.is_file else path).resolve()
         self._selected = [self.path.name] if self.is_file else self._select(names) if names else [""]
 
@@ -90,7 +94,7 @@ class LocalRoot(RawRoot):
             selected = [*self._matches(name)]
             matches.update(selected)
             missing += [] if selected else [name]
-        _check_matches(self.address, missing)
+        check_matches(self.address, missing)
         return sorted(matches)
 
     def _matches(self, name: str) -> Iterator[str]:
@@ -121,8 +125,28 @@ class LocalRoot(RawRoot):
         return self._files[1]
 
     def local(self, name: str) -> Path:
-        """Return the path of a file."""
-        return self._path(true_name(name))
+        """Return the path of a file: its own, or that of a link if libraries would misread its own.
+
+        pyarrow opens no path that is not UTF-8, and DuckDB takes ``*``, ``?`` and ``[`` for a pattern.
+
+        Raises:
+            DataError: there is no such file, or it is not a regular file.
+        """
+        path = self._path(true_name(name))
+        if not _is_file(path):
+            raise DataError(f"{self.location(name)} is not a file any more; list the source again")
+        return self._link(path) if _MISREAD.search(str(path)) else path
+
+    def _link(self, path: Path) -> Path:
+        link = (self.work or Path(self._temporary.name)) / _local_name(os.fsencode(path), path.name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(path)
+        return link
+
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="mm1-names-")
 
     def _path(self, name: str) -> Path:
         if not is_plain(name):
@@ -142,18 +166,26 @@ class LocalRoot(RawRoot):
 def _content(path: Path) -> bytes | None:
     """Return the content of a regular file; None if no file has the name, or the system refuses such names."""
     try:
-        if not path.is_file():
+        if not _is_file(path):
             return None
         if (num_bytes := path.stat().st_size) > MAX_READ_BYTES:
             raise DataError(f"{quoted(shown(path.name))} has {num_bytes:,} bytes; a row may refer to {MAX_READ_BYTES:,}")
         return path.read_bytes()
-    except UnicodeEncodeError:
-        return None
     except OSError as error:
-        if error.errno in _REFUSED:
-            return None
         if error.errno in (errno.EACCES, errno.EPERM):
             raise DataError(f"{quoted(shown(path.name))}: permission denied; check its owner and mode") from None
+        raise
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a regular file has the name; False also for names that the system refuses."""
+    try:
+        return path.is_file()
+    except UnicodeEncodeError:
+        return False
+    except OSError as error:
+        if error.errno in _REFUSED:
+            return False
         raise
 
 
@@ -178,10 +210,9 @@ class BucketRoot(RawRoot):
         if self._store.prefix and not is_key(self._store.prefix):
             raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
         self._is_complete = not names
+        objects = self._store.objects(literal_prefix(names))
         if names:
-            objects = _select(self.address, self._store.objects(_literal_prefix(names)), names)
-        else:
-            objects = [*self._store.objects()]
+            objects = select(self.address, objects, names)
         if not objects:
             parent, _, name = self.address.rpartition("/")
             if parent.count("/") >= 2 and parent != "s3:/":
@@ -225,8 +256,7 @@ class BucketRoot(RawRoot):
         if key not in self._objects or not is_key(key):
             raise DataError(f"{self.location(name)} does not exist any more; list the source again")
         size, tag = self._objects[key]
-        suffix = _SUFFIXES.search(key)
-        path = self.work / f"{digest_of(f'{self._store.uri}/{key} {tag}'.encode())[:40]}{suffix[0] if suffix else ''}"
+        path = self.work / _local_name(f"{self._store.uri}/{key} {tag}".encode(), key)
         if not path.is_file():
             self._store.download(key, path)
         if path.stat().st_size != size:
@@ -252,53 +282,7 @@ class BucketRoot(RawRoot):
         return f"{self._store.uri}/{name}"
 
 
-# -- patterns -----------------------------------------------------------------------------------------------------------
-
-
-def _literal_prefix(names: Sequence[str]) -> str:
-    """Return the longest common beginning of the names without patterns."""
-    return re.split(r"[*?[]", os.path.commonprefix(names), maxsplit=1)[0]  # noqa: RUF071 - not only whole pieces
-
-
-def _select(address: str, objects: Sequence[tuple[str, int, str]], names: Sequence[str]) -> list[tuple[str, int, str]]:
-    """Return the objects with one of the names, below one of them, or that match one of them; a literal name comes first."""
-    keys = [entry[0] for entry in objects]
-    levels = {name.count("/") for name in names}
-    literal = {"/".join(key.split("/")[: level + 1]) for key in keys for level in levels}.intersection(names)
-    patterns = [name.split("/") for name in names if name not in literal and glob.has_magic(name)]
-    matched: set[int] = set()
-    selected = []
-    for entry in objects:
-        pieces = entry[0].split("/")
-        hits = [number for number, pattern in enumerate(patterns) if matches(pieces, pattern)]
-        matched.update(hits)
-        if hits or any("/".join(pieces[: level + 1]) in literal for level in levels):
-            selected.append(entry)
-    unmatched = ["/".join(pattern) for number, pattern in enumerate(patterns) if number not in matched]
-    _check_matches(address, [name for name in names if name not in literal and not glob.has_magic(name)] + unmatched)
-    return selected
-
-
-def matches(pieces: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a pattern matches a path or a folder above it; ``**`` stands for any number of folders.
-
-    Args:
-        pieces: pieces of the path.
-        pattern: pieces of the pattern. As in a shell, wildcards match no hidden name.
-    """
-    if not pattern:
-        return True
-    if pattern[0] == "**" and matches(pieces, pattern[1:]):
-        return True
-    if not pieces or (pieces[0].startswith(".") and not pattern[0].startswith(".")):
-        return False
-    if pattern[0] == "**":
-        return matches(pieces[1:], pattern)
-    return fnmatch.fnmatchcase(pieces[0], pattern[0]) and matches(pieces[1:], pattern[1:])
-
-
-def _check_matches(address: str, missing: Sequence[str]) -> None:
-    if missing:
-        names = ", ".join(quoted(shown(name)) for name in missing[:MAX_NAMED])
-        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
-        raise ConfigurationError(f"no file of {address} matches {names}{more}; check the pattern, or remove it from the list")
+def _local_name(identity: bytes, name: str) -> str:
+    """Return a name for a local file: a digest, with the suffixes of the name, by which readers choose."""
+    suffixes = _SUFFIXES.search(name)
+    return digest_of(identity)[:40] + (suffixes[0] if suffixes else "")
