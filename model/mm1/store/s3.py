@@ -31,9 +31,17 @@ from mm1.store.local import atomic_path
 
 ResultT = TypeVar("ResultT")
 
-# A server that restarts or moves to another node refuses connections or answers 5xx: about a minute in total. One that accepts
-# requests and does not answer is given up after 3 attempts of a minute.
-RETRIES = urllib3.Retry(
+
+class _Retry(urllib3.Retry):
+    """Attempts in which only a timeout counts as a read error; a reset connection is as good as a refused one."""
+
+    def _is_read_error(self, err: Exception) -> bool:
+        return isinstance(err, urllib3.exceptions.ReadTimeoutError)
+
+
+# A server that restarts or moves to another node refuses or resets connections, or answers 5xx: about a minute in total. One
+# that accepts requests and does not answer is given up after 3 attempts of a minute.
+RETRIES = _Retry(
     total=10, read=2, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
 )
 BODY_RETRIES, BODY_BACKOFF_S = 3, 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,30 @@ def test_a_store_that_never_answers_is_given_up_within_minutes(monkeypatch: pyte
             assert len(peers) * timeouts[-1] <= 300
         for peer in peers:
             peer.close()
+
+
+def test_a_store_that_resets_connections_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    resets = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            nonlocal resets
+            while True:
+                try:
+                    peer = listener.accept()[0]
+                except OSError:
+                    return
+                peer.recv(1 << 16)
+                if resets == 8:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                    continue
+                resets += 1
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        monkeypatch.setenv("S3_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "CANARY")
+        monkeypatch.setattr(s3, "RETRIES", s3.RETRIES.new(backoff_factor=0))
+        assert S3Store("s3://resets/p", tmp_path).read("a") == b"hi" and resets == 8
