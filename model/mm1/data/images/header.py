@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import simplejpeg
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -35,8 +35,7 @@ _SIMPLEJPEG_COLOURS = ("YCbCr", "Gray", "RGB")
 _MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
+class EncodedImage(NamedTuple):
     """An image whose header was read."""
 
     data: bytes
