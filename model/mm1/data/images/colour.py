@@ -1,4 +1,4 @@
-"""Colours as people see them on a white page: images of every mode to RGB of 8 bits.
+"""Colours as people see them on a white page: images of every mode to RGB or grey of 8 bits.
 
     grey of 16 or 32 bits   scaled to 8 bits                (Pillow clips it: white)
     transparent             blended with a white page       (Pillow drops the transparency: usually black)
@@ -33,8 +33,8 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _TO_8_BITS = np.rint(np.arange(WHITE_16_BITS + 1) / 257).astype(np.uint8)
 
 
-def to_rgb(image: Image.Image, png_depth: int | None = None) -> Image.Image:
-    """Convert a decoded image to RGB.
+def as_seen(image: Image.Image, png_depth: int | None = None) -> Image.Image:
+    """Convert a decoded image to mode RGB or L.
 
     Args:
         image: image of any mode.
@@ -45,10 +45,9 @@ def to_rgb(image: Image.Image, png_depth: int | None = None) -> Image.Image:
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_wide(image)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        target = "L" if image.mode in ("1", "L") else "RGB"
+        return image if image.mode == target else image.convert(target)
     if png_depth is not None and "transparency" in image.info:
         image.info["transparency"] = _transparent_colour(image, png_depth)
     if image.mode == "La":  # not converted to RGBA directly
@@ -73,7 +72,7 @@ def _transparent_colour(image: Image.Image, depth: int) -> Any:
 
 
 def _from_wide(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bits to RGB."""
+    """Scale grey of more than 8 bits to mode L."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     # Pillow has signed integers only
     unsigned = image.mode == "I" and tags.get(_SAMPLE_FORMAT, (0,))[0] == _UNSIGNED
@@ -84,7 +83,7 @@ def _from_wide(image: Image.Image) -> Image.Image:
     if isinstance(transparent := image.info.get("transparency"), int):
         is_transparent = (band == transparent for band in _bands(image, unsigned))
         pixels_HW[np.concatenate([*is_transparent])] = 255
-    return Image.fromarray(pixels_HW).convert("RGB")
+    return Image.fromarray(pixels_HW)
 
 
 def _bands(image: Image.Image, unsigned: bool) -> Iterator[Values]:

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from mm1.data.images.colour import to_rgb
+from mm1.data.images.colour import as_seen
 from mm1.data.images.header import DECODE_ERRORS, FORMATS, MAX_PIXELS, EncodedImage, open_by_pillow, open_image
 from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
 from mm1.errors import DataError
@@ -40,7 +40,8 @@ def decode_into(data: bytes, out_HW3: Pixels) -> None:
     image = open_image(data)
     if image.picture is None and _decode_jpeg_into(image, out_HW3):
         return
-    out_HW3[:] = np.asarray(_resized(_decode_by_pillow(image), out_HW3.shape[1], out_HW3.shape[0]))
+    height, width = out_HW3.shape[:2]
+    out_HW3[:] = np.asarray(_rgb(_resized(_decode_by_pillow(image), width, height)))
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> Image.Image:
@@ -60,7 +61,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[st
             return upright(Image.fromarray(simplejpeg.decode_jpeg(data, "RGB")), image.orientation)
         except ValueError:
             pass  # Pillow reports the error, or is more lenient
-    return _decode_by_pillow(image)
+    return _rgb(_decode_by_pillow(image))
 
 
 def decode_small(image: EncodedImage) -> Image.Image:
@@ -110,14 +111,18 @@ def _decode_jpeg_into(image: EncodedImage, out_HW3: Pixels) -> bool:
 
 
 def _decode_by_pillow(image: EncodedImage) -> Image.Image:
-    """Decode the opened picture, at its draft's scale."""
+    """Decode the opened picture, at its draft's scale, to RGB or grey."""
     picture = image.picture or open_by_pillow(image.data, (image.form,))
     try:
         picture.load()
         # only now is all metadata known
-        return upright(to_rgb(picture, image.png_depth), image.orientation)
+        return upright(as_seen(picture, image.png_depth), image.orientation)
     except DECODE_ERRORS as error:
         raise DataError(f"unreadable image ({error})") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resized(image: Image.Image, width: int, height: int, reducing_gap: float | None = None) -> Image.Image:
