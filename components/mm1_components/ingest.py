@@ -29,6 +29,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     PartBytesField,
     PresetField,
@@ -43,6 +44,7 @@ from mm1_components.wrapper.raw_data import (
     check_tokenizer,
     filtering,
     given_tokenizer,
+    preset_of,
     publish_data,
     root_of,
 )
@@ -61,7 +63,7 @@ class Inputs(Sources):
 
     data: ManifestUri = Field("", description="existing RawData (for example made on many machines); nothing is ingested")
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
     vocabulary: VocabularyField = 1024
     remote: RemoteField = "refuse"
     part_bytes: PartBytesField = 512_000_000
@@ -103,6 +105,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if inputs.data:
         return Outputs(manifest=publish_data(context.load(inputs.data, RawData), context))
     sources = list(addresses_of(inputs))
+    for source, address in addresses_of(inputs).items():
+        log.info("%s: filter preset %s", source, preset_of(inputs.preset, address))
     folder, origin = given_tokenizer(inputs.tokenizer, context)
     work = _Work(inputs, context.store.uri, context.code, context.work, folder, inputs.remote)
     started = time.monotonic()
@@ -149,7 +153,8 @@ def _filter(task: tuple[_Work, RawPart]) -> FilteredPart:
     from mm1.store.open import open_store
 
     work, part = task
-    how = filtering(work.inputs.preset, work.tokenizer, work.remote)
+    preset = preset_of(work.inputs.preset, addresses_of(work.inputs)[part.source])
+    how = filtering(preset, work.tokenizer, work.remote)
 
     def make() -> FilteredPart:
         root = _root_again(work, part.source)

@@ -5,12 +5,15 @@ RawPart -> read and filter sample by sample -> tars and signatures -> FilteredPa
 
 from __future__ import annotations
 
+import logging
+
 from pydantic import BaseModel, Field
 
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     PresetField,
     RemoteField,
@@ -20,8 +23,11 @@ from mm1_components.wrapper.raw_data import (
     check_tokenizer,
     filtering,
     given_tokenizer,
+    preset_of,
     root_of,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Inputs(SourceLocations):
@@ -29,7 +35,7 @@ class Inputs(SourceLocations):
 
     part: ManifestUri = Field(description="RawPart to read")
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
     remote: RemoteField = "refuse"
 
 
@@ -46,7 +52,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     part = context.load(inputs.part, RawPart)
     folder, _ = given_tokenizer(inputs.tokenizer, context)
-    how = filtering(inputs.preset, folder, inputs.remote)
+    preset = preset_of(inputs.preset, getattr(inputs, part.source))
+    log.info("%s: filter preset %s", part.source, preset)
+    how = filtering(preset, folder, inputs.remote)
     return Outputs(
         manifest=context.publish(
             filter_part(context.store, part, root_of(inputs, part.source, context.work), how, context.work)

@@ -38,7 +38,11 @@ INSTRUCTIONS = Parameter(
     description="conversations: LLaVA json or jsonl with its images next to it; world:<seed> = the toy world",
 )
 DATA = Parameter(name="data", value="", description="address of RawData to use instead of ingesting; empty = ingest")
-PRESET = Parameter(name="preset", value="toy", description="filter preset: paper, obelics or toy")
+PRESET = Parameter(
+    name="preset",
+    value="auto",
+    description="filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data)",
+)
 TOKENIZER = (
     Parameter(
         name="tokenizer",

@@ -202,7 +202,7 @@ def ingest(
     instructions: _Text = "",
     data: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
+    preset: _Text = "auto",
     vocabulary: int | _Text = 1024,
     remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
     part_bytes: int | _Text = 512000000,
@@ -222,7 +222,8 @@ def ingest(
         data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
         remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
             refuse]
@@ -268,7 +269,7 @@ def ingest_filter(
     text: _Text = "",
     instructions: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
+    preset: _Text = "auto",
     remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
     name: str | None = None,
     when: str | None = None,
@@ -286,7 +287,8 @@ def ingest_filter(
         part: RawPart to read [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
             refuse]
         name: name of the task [default: the step's name]
