@@ -18,6 +18,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     DamagedShareField,
     PartBytesField,
@@ -40,7 +41,7 @@ class Inputs(Sources):
 
     data: ManifestUri = Field("", description="existing RawData (for example made on many machines); nothing is ingested")
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
     vocabulary: VocabularyField = 1024
     part_bytes: PartBytesField = 64_000_000
     max_damaged_share: DamagedShareField = 0.01

@@ -11,6 +11,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     BatchField,
     PresetField,
@@ -29,7 +30,7 @@ class Inputs(SourceLocations):
     plan: ManifestUri = Field(description="IngestPlan")
     batch: BatchField
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
 
 
 class Outputs(BaseModel):
