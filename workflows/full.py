@@ -61,8 +61,8 @@ with Workflow(
         ingest = steps.ingest(**steps.given(*SOURCES, INSTRUCTIONS, DATA, PRESET, *TOKENIZER))
         raw = ingest.get_parameter("manifest")
         mixing = steps.given(*MIXING, SEED)
-        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text=1", **mixing)
-        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights"), **mixing)
+        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
+        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
         instruction_mix = steps.data_mix(name="instruction-mix", data=raw, weights="instructions=1", **mixing)
         text_base = steps.pretrain(
             name="text-base",

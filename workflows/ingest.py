@@ -1,6 +1,6 @@
 r"""Ingest raw data on many machines: the two map stages of ingest loop over batches, with one pod per batch of parts.
 
-A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text -p preset=paper``.
+A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text``.
 One machine: the step ``ingest`` of the other pipelines does the same with a process per core, with the same result.
 
 ::

@@ -50,8 +50,8 @@ with Workflow(
         ingest = steps.ingest(**steps.given(*SOURCES, DATA, PRESET, *TOKENIZER))
         raw = ingest.get_parameter("manifest")
         mixing = steps.given(*MIXING, SEED)
-        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text=1", **mixing)
-        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights"), **mixing)
+        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
+        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),
