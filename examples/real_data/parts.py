@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import write
+from .benchmark import write_benchmark
 from .fetch import CLIPART, HANDBOOK, MANUAL, STAMPS, Package, fetch
 from .pages import Page, pages
 from .pictures import Drawing, clipart, render, stamps
 
 Counts = Counter[str]
+HELD_OUT = 10
+"""Every tenth stamp is for the benchmark."""
 
 
 class Parts:
@@ -37,11 +40,12 @@ class Parts:
             "interleaved/manual": self.write_manual,
             "interleaved/handbook": self.write_handbook,
             "text": self.write_texts,
+            "benchmarks": self.write_benchmark,
         }
 
     def write_stamps(self, counts: Counts) -> None:
-        """Write Tux Paint's stamps as img2dataset tars."""
-        drawings = self.stamps(counts)
+        """Write Tux Paint's stamps as img2dataset tars, without every tenth, which the benchmark has."""
+        drawings = [drawing for number, drawing in enumerate(self.stamps(counts)) if number % HELD_OUT]
         write.write_tars(render(drawings, counts), self.out / "captions" / "stamps")
 
     def write_clipart(self, counts: Counts) -> None:
@@ -66,8 +70,12 @@ class Parts:
         _count(counts, texts)
         write.write_texts(texts, self.out / "text" / "pages.jsonl.zst")
 
+    def write_benchmark(self, counts: Counts) -> None:
+        """Write every tenth stamp as a benchmark."""
+        write_benchmark(render(self.stamps(Counter())[::HELD_OUT], counts), self.out / "benchmarks")
+
     def stamps(self, counts: Counts) -> list[Drawing]:
-        """Return the stamps to write."""
+        """Return the stamps."""
         return list(stamps(fetch(STAMPS, self.cache), counts))
 
     def clipart(self, counts: Counts) -> list[Drawing]:

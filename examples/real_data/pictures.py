@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
 from rich.progress import track
 
 try:
@@ -78,7 +80,8 @@ def _title(path: Path) -> str:
     if work is None:
         return ""
     texts = [" ".join((work.findtext(f"dc:{name}", "", _RDF) or "").split()) for name in ("title", "description")]
-    return ": ".join(text for text in texts if text)
+    # the descriptions of some files are Perl's words for a hash
+    return ": ".join(text for text in texts if text and not text.startswith("HASH(0x"))
 
 
 def render(drawings: list[Drawing], counts: Counter[str]) -> Iterator[Pair]:
@@ -104,4 +107,5 @@ def picture_of(drawing: Drawing) -> bytes | str:
         png = resvg_py.svg_to_bytes(svg_path=str(drawing.path), width=SIDE_PX, dpi=96)
     except ValueError:
         return "drawings that cannot be rendered"
-    return bytes(png)
+    with Image.open(io.BytesIO(png)) as image:
+        return "drawings without a visible part" if image.getchannel("A").getextrema() == (0, 0) else bytes(png)
