@@ -232,6 +232,10 @@ def summary(raw: RawData) -> str:
             lines.append(f"| {name} | {drop} | {count:,} | {examples} |")
         if not source.dropped:
             lines.append(f"| {name} | none | 0 | |")
+    for name, source in raw.sources.items():
+        unjudged = sum(shard.features.get("other_language_share", 0.0) * shard.num_samples for shard in source.shards)
+        if round(unjudged):
+            lines += ["", f"{name}: {round(unjudged):,} of the samples kept are in a language without a list of stop words."]
     return "\n".join(lines) + "\n"
 
 
