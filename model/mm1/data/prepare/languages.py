@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from string import ascii_lowercase
 from typing import NamedTuple
 from unicodedata import normalize
 
@@ -30,9 +31,11 @@ USUAL_SHARES = {
     **{"so": 0.3, "st": 0.3, "sw": 0.3, "tl": 0.3, "yo": 0.3, "zu": 0.3},
 }
 """Language (ISO 639-1) -> usual fraction of the listed words in its texts."""
+SAMPLE = 1_000
+"""Number of words that determine the language of a text."""
 MAX_FOREIGN_LETTERS = 0.04
 """Maximum fraction of letters that do not occur in the list of the best-matching language."""
-_SPELLINGS = str.maketrans({"’": " ", "'": " ", "ș": "ş", "ț": "ţ"})
+_SPELLINGS = (("’", " "), ("'", " "), ("ș", "ş"), ("ț", "ţ"))
 """Apostrophes separate words (French: l'heure); the Romanian list has cedillas for commas."""
 _PUNCTUATION = ".,;:!?\"'()[]{}<>«»„“”‚‘’‹›…–—-¿¡،؛؟۔।॥՝՞։*_/"
 
@@ -40,6 +43,8 @@ _PUNCTUATION = ".,;:!?\"'()[]{}<>«»„“”‚‘’‹›…–—-¿¡،؛�
 class _Lists(NamedTuple):
     languages_of: dict[str, tuple[str, ...]]
     """Stop word -> the languages that have it."""
+    words: dict[str, frozenset[str]]
+    """Language -> its stop words."""
     letters: dict[str, frozenset[str]]
     """Language -> letters of its stop words."""
 
@@ -48,14 +53,15 @@ class _Lists(NamedTuple):
 def _lists() -> _Lists:
     import stopwordsiso
 
-    languages_of: dict[str, list[str]] = {}
-    letters = {}
-    for language in sorted(USUAL_SHARES):
-        words = {normalize("NFC", word.lower()) for word in stopwordsiso.stopwords(language)}
-        letters[language] = frozenset("".join(words)) | frozenset("abcdefghijklmnopqrstuvwxyz")
-        for word in words:
-            languages_of.setdefault(word, []).append(language)
-    return _Lists({word: tuple(languages) for word, languages in languages_of.items()}, letters)
+    words = {
+        language: frozenset(normalize("NFC", word.lower()) for word in stopwordsiso.stopwords(language))
+        for language in sorted(USUAL_SHARES)
+    }
+    languages_of: dict[str, tuple[str, ...]] = {}
+    for language, stop_words in words.items():
+        languages_of |= {word: (*languages_of.get(word, ()), language) for word in stop_words}
+    letters = {language: frozenset(ascii_lowercase + "".join(stop_words)) for language, stop_words in words.items()}
+    return _Lists(languages_of, words, letters)
 
 
 def language_of(words: Words) -> str | None:
@@ -67,12 +73,13 @@ def language_of(words: Words) -> str | None:
     """
     if words.unspaced:
         return None
-    tokens = _tokens(words.text)
-    hits = Counter(language for token in tokens for language in _lists().languages_of.get(token, ()))
+    tokens = _tokens(words.text)[:SAMPLE]
+    languages_of = _lists().languages_of
+    hits = Counter(language for token in tokens if token in languages_of for language in languages_of[token])
     best = max(sorted(hits), key=lambda language: (hits[language] / USUAL_SHARES[language], language == "en"), default="en")
-    letters = Counter(character for token in tokens for character in token if character.isalpha())
+    letters = {letter: count for letter, count in Counter("".join(tokens)).items() if letter.isalpha()}
     foreign = sum(count for letter, count in letters.items() if letter not in _lists().letters[best])
-    return None if foreign > MAX_FOREIGN_LETTERS * letters.total() else best
+    return None if foreign > MAX_FOREIGN_LETTERS * sum(letters.values()) else best
 
 
 def stop_word_share(words: Words, language: str) -> float:
@@ -85,10 +92,14 @@ def stop_word_share(words: Words, language: str) -> float:
     if language == "en":
         return words.stop_word_share
     tokens = _tokens(words.text)
-    hits = sum(language in _lists().languages_of.get(token, ()) for token in tokens)
+    hits = sum(map(_lists().words[language].__contains__, tokens))
     return hits / max(1, len(tokens)) * USUAL_ENGLISH_SHARE / USUAL_SHARES[language]
 
 
+@lru_cache(maxsize=1)
 def _tokens(text: str) -> Sequence[str]:
-    tokens = (token.strip(_PUNCTUATION) for token in normalize("NFC", text.lower()).translate(_SPELLINGS).split())
-    return [token for token in tokens if token]
+    """Split at whitespace and apostrophes, without case and punctuation; the last text is cached."""
+    text = normalize("NFC", text.lower())
+    for spelling, usual in _SPELLINGS:
+        text = text.replace(spelling, usual)
+    return [token for word in text.split() if (token := word.strip(_PUNCTUATION))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, cached_property
+from itertools import repeat
 from math import isqrt
 
 import numpy as np
@@ -33,9 +34,10 @@ _UNSPACED = (
     # Tibetan, Yi
     "\u0f00\u0f40-\u0f6c\u0f71-\u0f84\u0f88-\u0fbc\ua000-\ua48c"
 )
-_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
-_WORD = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
-"""A character with the marks and the punctuation after it, or a run of other characters."""
+_CHARACTER = re.compile(rf"[{_UNSPACED}][^\w\s]*")
+"""A character with the marks and the punctuation after it."""
+_WORD = re.compile(rf"{_CHARACTER.pattern}|[^\s{_UNSPACED}]+")
+"""The same, or a run of other characters."""
 _STOP_WORDS = """
 a about above after again against all also am an and any are as at be because been before being below between both but by can
 could did do does doing down during each few for from further had has have having he her here hers him his how i if in into is
@@ -81,8 +83,8 @@ class Words:
     @cached_property
     def stop_word_share(self) -> float:
         """The fraction of words that are English stop words, ignoring case and punctuation around them."""
-        stop_words = sum(word.strip(PUNCTUATION) in STOP_WORDS for word in self._lower.split())
-        return stop_words / max(1, len(self))
+        words = map(str.strip, self._lower.split(), repeat(PUNCTUATION))
+        return sum(map(STOP_WORDS.__contains__, words)) / max(1, len(self))
 
     @cached_property
     def repetition(self) -> float:
@@ -126,10 +128,10 @@ def letter_share(text: str) -> float:
 
 def _separate(text: str) -> tuple[str, bool]:
     """Put spaces between the words of scripts without spaces; also return whether they are most of the words."""
-    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+    if text.isascii() or not _CHARACTER.search(text):
         return text, False
     words = _WORD.findall(text)
-    return " ".join(words), 2 * sum(map(bool, map(_UNSPACED_CHARACTER.match, words))) > len(words)
+    return " ".join(words), 2 * len(_CHARACTER.findall(text)) > len(words)
 
 
 def _codes(text: str) -> Codes:
