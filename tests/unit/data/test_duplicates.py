@@ -16,6 +16,7 @@ from mm1.data.prepare.filters import Document, Kept
 from mm1.data.prepare.signatures import PERMUTATIONS, SCHEME, MinHasher, Signatures
 from mm1.data.prepare.words import Words
 from mm1.data.sample import ImagePart, Sample, TextPart
+from mm1.errors import OutOfMemory
 
 PAPER = PRESETS["paper"].interleaved
 WORDS = [f"word{number}" for number in range(400)]
@@ -112,6 +113,13 @@ def test_signatures_of_many_samples_are_written_in_groups(tmp_path, monkeypatch)
     assert pq.read_metadata(path).num_row_groups == 3
     assert pq.read_table(path)["row"].to_pylist() == list(range(25))
     assert path.read_bytes() == signatures_of(samples, tmp_path / "b.parquet").read_bytes()
+
+
+def test_too_little_memory_is_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("mm1.data.prepare.duplicates.MIN_MEMORY_BYTES", 1_000_000)
+    monkeypatch.setattr("mm1.machine.memory_bytes", lambda: 1_000_000)
+    with pytest.raises(OutOfMemory, match=r"the join of 1 files of signatures .* give the step more memory or disk"):
+        drops_of(tmp_path, [kept(text(number)) for number in range(50)])
 
 
 def test_a_minhash_has_the_values_of_datasketch():

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from mm1 import machine
 from mm1.data.config import NearDuplicates, SourcePreset
 from mm1.data.prepare.signatures import PERMUTATIONS, best_bands
+from mm1.errors import OutOfMemory
 
 DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
 MEMORY_SHARE = 0.6
@@ -87,6 +88,9 @@ def write_drops(signatures: Sequence[Path], preset: SourcePreset, work: Path) ->
 
     Returns:
         Number of a part -> its drops; parts without drops are omitted.
+
+    Raises:
+        OutOfMemory: the joins do not fit into memory and the free space of ``work``.
     """
     import duckdb
 
@@ -106,6 +110,12 @@ def write_drops(signatures: Sequence[Path], preset: SourcePreset, work: Path) ->
             if preset.image.max_repeats is not None:
                 connection.execute(_REPEATED, [preset.image.max_repeats])
             return dict(_write_parts(connection.sql(_SORTED).to_arrow_reader(), work))
+    except duckdb.OutOfMemoryException as error:
+        free = shutil.disk_usage(work).free / 1e9
+        raise OutOfMemory(
+            f"the join of {len(signatures)} files of signatures needs more than this machine's memory and the {free:.0f} GB of "
+            f"disk free in {work}: give the step more memory or disk ({str(error).partition(chr(10))[0]})"
+        ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
