@@ -52,6 +52,7 @@ ENGLISH_SHARE = 0.2
 """Minimum fraction of stop words in a text that is considered English."""
 _BASE, _NEXT_WORD = 0x9E3779B97F4A7C15, np.uint64(0xD1342543DE82EF95)
 """Multipliers of the polynomial hashes over characters and over words, modulo 2^64; odd, so that they have inverses."""
+_INVERSE = pow(_BASE, -1, 1 << 64)
 LAST_SPACE = 0x3000
 """The last code point that is whitespace."""
 _CACHED_POWERS = 1 << 18
@@ -122,8 +123,9 @@ def character_repetition(text: str) -> float:
 
 def letter_share(text: str) -> float:
     """Compute the fraction of letters among the visible characters; a combining mark belongs to the character before it."""
-    visible = [character for character in text if not character.isspace() and unicodedata.category(character)[0] != "M"]
-    return sum(map(str.isalpha, visible)) / max(1, len(visible))
+    visible = "".join(text.split())
+    marks = 0 if text.isascii() else sum(unicodedata.category(character)[0] == "M" for character in visible)
+    return sum(map(str.isalpha, visible)) / max(1, len(visible) - marks)
 
 
 def _separate(text: str) -> tuple[str, bool]:
@@ -162,7 +164,7 @@ def _prefixes(codes: Codes) -> Hashes:
 
 def _hashes(prefixes: Hashes, starts: Indexes, ends: Indexes) -> Hashes:
     """Return the hash of each range of characters, wherever it starts."""
-    inverse = _powers(pow(_BASE, -1, 1 << 64), len(prefixes))
+    inverse = _powers(_INVERSE, len(prefixes))
     return mix((prefixes[ends] - prefixes[starts]) * inverse[starts])
 
 
