@@ -106,6 +106,16 @@ def test_drops_of_each_part_are_a_file_of_rows_images_and_reasons(tmp_path):
     assert not (tmp_path / "drops" / "duckdb").exists()
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_drops_are_equal_to_the_byte_on_any_number_of_cores(tmp_path, monkeypatch, cores):
+    samples = [kept(text(number % 7), number % 5) for number in range(60)]
+    paths = [signatures_of(samples[start : start + 30], tmp_path / f"{start}.parquet", start // 30) for start in (0, 30)]
+    expected = [path.read_bytes() for path in write_drops(paths, PAPER, tmp_path / "a").values()]
+    monkeypatch.setattr("mm1.machine.cores", lambda: cores)
+    monkeypatch.setattr("mm1.data.prepare.duplicates.BATCH", 3)
+    assert [path.read_bytes() for path in write_drops(paths, PAPER, tmp_path / "b").values()] == expected
+
+
 def test_signatures_of_many_samples_are_written_in_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("mm1.data.prepare.signatures.ROW_GROUP", 10)
     samples = [kept(text(number, 20), number) for number in range(25)]

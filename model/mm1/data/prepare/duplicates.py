@@ -35,6 +35,8 @@ DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
 MEMORY_SHARE = 0.6
 """Fraction of the available memory for the joins; the rest is for reading, results and other processes."""
 MIN_MEMORY_BYTES = 1_000_000_000
+BATCH = 100_000
+"""Drops read at a time."""
 WHOLE_SAMPLE = -1
 """Used instead of an image index: drop the whole sample."""
 SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string())])
@@ -109,7 +111,7 @@ def write_drops(signatures: Sequence[Path], preset: SourcePreset, work: Path) ->
                 _add_near(connection, preset.near_duplicates)
             if preset.image.max_repeats is not None:
                 connection.execute(_REPEATED, [preset.image.max_repeats])
-            return dict(_write_parts(connection.sql(_SORTED).to_arrow_reader(), work))
+            return dict(_write_parts(connection.sql(_SORTED).to_arrow_reader(BATCH), work))
     except duckdb.OutOfMemoryException as error:
         free = shutil.disk_usage(work).free / 1e9
         raise OutOfMemory(
@@ -156,9 +158,8 @@ def _write_parts(batches: Iterator[pa.RecordBatch], work: Path) -> Iterator[tupl
     """Write drops, which are sorted by part, one file at a time."""
     for number, slices in groupby(_by_part(batches), key=itemgetter(0)):
         path = work / f"drops-{number:05d}.parquet"
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-            for _, rows in slices:
-                writer.write_batch(rows)
+        table = pa.Table.from_batches([rows for _, rows in slices]).combine_chunks()  # the bytes do not depend on batches
+        pq.write_table(table, path, compression="zstd")
         yield number, path
 
 

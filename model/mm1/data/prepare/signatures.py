@@ -152,8 +152,8 @@ class MinHasher:
         self.bands, self.rows = best_bands(near.similarity)
         self._shingle = near.shingle_words
         self._factors, self._offsets = MinHash(PERMUTATIONS, scheme=SCHEME).permutations
-        random = np.random.default_rng(0)
-        self._band_factors = random.integers(0, 1 << 64, (self.bands, self.rows), np.uint64) | np.uint64(1)
+        factors = mix(np.arange(1, self.bands * self.rows + 1, dtype=np.uint64)) | np.uint64(1)
+        self._band_factors = factors.reshape(self.bands, self.rows)
 
     def __call__(self, words: Words) -> NDArray[np.uint32] | None:
         """Return the MinHash of a text (permutations); None for a text without words."""
