@@ -36,7 +36,7 @@ MEMORY_SHARE = 0.6
 """Fraction of the available memory for the joins; the rest is for reading, results and other processes."""
 MIN_MEMORY_BYTES = 1_000_000_000
 BATCH = 100_000
-"""Drops read at a time."""
+"""Candidates compared, and drops written, at a time."""
 WHOLE_SAMPLE = -1
 """Used instead of an image index: drop the whole sample."""
 SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string())])
@@ -137,7 +137,7 @@ def _add_near(connection: Any, near: NearDuplicates) -> None:
         connection.execute(_PAIRS.format(band=f"band_{band}"))
     connection.execute(_EARLIER)
     similar = []
-    for batch in connection.sql(_CANDIDATES, params=[near.image_distance]).to_arrow_reader():
+    for batch in connection.sql(_CANDIDATES, params=[near.image_distance]).to_arrow_reader(BATCH):
         earlier, later = (_matrix(batch.column(name)) for name in ("earlier", "later"))
         equal = (earlier == later).mean(axis=1)
         similarity = (equal - EQUAL_BY_CHANCE) / (1 - EQUAL_BY_CHANCE)
