@@ -27,6 +27,8 @@ TEXTS = {
     " roku przyjeżdża tu wielu turystów, którzy chcą je zobaczyć.",
     "ro": "Orașul se află pe malul râului și este cunoscut pentru piața sa;"
     " în fiecare an vin aici mii de oameni care vor să vadă.",
+    "hu": "A város a folyó partján fekszik, és híres a régi piacáról. Minden évben több ezer ember jön ide,"
+    " hogy megnézze a várat és a környező falvakat is.",  # its article is a stop word of English
     "tr": "Şehir nehrin kıyısında yer alır ve her yıl binlerce kişi bu"
     " güzel yerleri görmek için buraya gelir ve daha sonra gider.",
     "hi": "यह शहर नदी के किनारे पर बसा है और हर साल यहाँ हज़ारों लोग आते हैं जो इस किले को देखना चाहते हैं।",

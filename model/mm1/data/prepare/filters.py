@@ -19,7 +19,7 @@ from mm1.data.config import SourcePreset, TextRules
 from mm1.data.images import check_jpeg, detect_damage, difference_hash, open_image
 from mm1.data.prepare.addresses import decoration_in
 from mm1.data.prepare.languages import language_of, stop_word_share
-from mm1.data.prepare.words import ENGLISH_SHARE, Words, character_repetition, letter_share
+from mm1.data.prepare.words import Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
@@ -163,7 +163,7 @@ class Document:
     @cached_property
     def language(self) -> str | None:
         """The language; None if it has no list of stop words."""
-        return "en" if self.words.stop_word_share >= ENGLISH_SHARE else language_of(self.words)
+        return language_of(self.words)
 
 
 def document_fault(sample: Sample, preset: SourcePreset, text: Document | None = None) -> str:
