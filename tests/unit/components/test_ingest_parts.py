@@ -114,7 +114,7 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog, monkeypatch):
     by_steps(tmp_path / "store", tmp_path / "a", inputs)
     write_text(folder / "3.jsonl", [f"text 3 {line} is here" for line in range(700)])
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
     assert caplog.text.count("passed the filters") == 1
 

@@ -98,7 +98,7 @@ def filter_part(
                 writer.add(replace(kept.sample, key=key))
                 signatures.add(kept)
                 meter.done("writing")
-    log.info("%s, %s: %d of %d rows passed the filters", part.source, part.label, writer.num_samples, tally.num_read)
+    log.debug("%s, %s: %d of %d rows passed the filters", part.source, part.label, writer.num_samples, tally.num_read)
     return FilteredPart(
         parents=(digest_of_manifest(part),),
         source=part.source,
