@@ -32,6 +32,9 @@ SOURCES = (
 )
 """Raw data for pre-training; the toy world by default."""
 
+SYNTHETIC = Parameter(
+    name="synthetic", value="", description="pairs with rewritten captions, in the formats of captions; empty = none"
+)
 INSTRUCTIONS = Parameter(
     name="instructions",
     value="world:0",
@@ -43,6 +46,25 @@ PRESET = Parameter(
     value="auto",
     description="filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data)",
 )
+READING = (
+    Parameter(
+        name="remote",
+        value="refuse",
+        enum=["refuse", "fetch", "fetch-private"],
+        description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
+    ),
+    Parameter(
+        name="columns",
+        value="",
+        description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names",
+    ),
+    Parameter(
+        name="max_damaged_share",
+        value="0.01",
+        description="maximum share of rows of a source that cannot be read; more end the step",
+    ),
+)
+"""How raw files are read."""
 TOKENIZER = (
     Parameter(
         name="tokenizer",
