@@ -74,12 +74,15 @@ def _download(name: str, folder: Path, cache: Path) -> Path:
     sandbox = ["-o", "APT::Sandbox::User="] if os.geteuid() == 0 else []
     try:
         _run(["apt-get", *sandbox, "download", name], folder)
-    except FetchError:
-        state = cache / "apt"
-        (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        options = [*sandbox, "-o", f"Dir::State::Lists={state / 'lists'}", "-o", f"Dir::Cache={state}"]
-        _run(["apt-get", *options, "update"], folder)
-        _run(["apt-get", *options, "download", name], folder)
+    except FetchError as first:
+        lists = cache / "apt" / "lists"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        options = [*sandbox, "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={lists.parent}"]
+        try:
+            _run(["apt-get", *options, "update"], folder)
+            _run(["apt-get", *options, "download", name], folder)
+        except FetchError:
+            raise first from None
     return next(folder.glob(f"{name}_*.deb"))
 
 
