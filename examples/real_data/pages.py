@@ -40,19 +40,18 @@ def pages(folder: Path, counts: Counter[str]) -> Iterator[Page]:
             element.tag = element.tag.rpartition("}")[2]
         page = Page(path.name, " ".join((tree.findtext("head/title") or "").split()), [], [])
         body = tree.find("body")
-        for node in _nodes([] if body is None else _pieces(body)):
-            if isinstance(node, ET.Element):
-                name = posixpath.normpath(node.get("src", ""))
-                if not (folder / name).is_file():
-                    counts["images without a file"] += 1
-                    continue
-                page.images.append(name)
-                page.texts.append(None)
-            else:
-                page.images.append(None)
-                page.texts.append(node)
+        pieces = [] if body is None else list(_pieces(body))
+        available = [piece for piece in pieces if isinstance(piece, str) or (folder / _name(piece)).is_file()]
+        counts["images without a file"] += len(pieces) - len(available)
+        for node in _nodes(available):
+            page.images.append(None if isinstance(node, str) else _name(node))
+            page.texts.append(node if isinstance(node, str) else None)
         counts["pages read"] += 1
         yield page
+
+
+def _name(image: ET.Element) -> str:
+    return posixpath.normpath(image.get("src", ""))
 
 
 def _pieces(element: ET.Element, preformatted: bool = False) -> Iterator[str | ET.Element]:
@@ -60,10 +59,10 @@ def _pieces(element: ET.Element, preformatted: bool = False) -> Iterator[str | E
     if _is_navigation(element):
         return
     preformatted = preformatted or element.tag == "pre"
-    space = "\n\n" if element.tag in _PARAGRAPHS else "\n" if element.tag == "br" else ""
+    space = "\n\n" if element.tag in _PARAGRAPHS else ""
     if element.tag == "img":
         yield element
-    yield space
+    yield "\n" if element.tag == "br" else space
     yield _text(element.text, preformatted)
     for child in element:
         yield from _pieces(child, preformatted)
