@@ -98,7 +98,8 @@ def pair_samples(
 ) -> list[Sample]:
     """Create the samples of a pair that consists of files: an image, captions, and JSON.
 
-    A caption file takes precedence over the JSON, unless the user named a field. A broken JSON is ignored if there is a caption file.
+    A caption file takes precedence over the JSON, unless the user named a field. A broken JSON is ignored if there
+    is a caption file.
 
     Args:
         file: the raw file.

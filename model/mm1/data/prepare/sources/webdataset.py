@@ -280,9 +280,9 @@ def _zip_entries(file: RawInput) -> Iterator[Entry | LeftOut]:
     with archive:
         key = ""
         for info in archive.infolist():
-            if info.is_dir():
-                continue
             name = _inside(_plain(_zip_name(info)), file)
+            if not name or name.endswith("/"):
+                continue
             if reason := reason_to_skip(name, key):
                 yield LeftOut(file.origin(name), info.file_size, reason)
                 continue
