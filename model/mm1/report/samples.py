@@ -137,7 +137,7 @@ def sequence_of(
     for span, token_part in zip(spans[: config.documents_per_source], lengths, strict=False):
         try:
             sample = opened.read(span.source, span.shard, span.row)
-            document = _document(sample, token_part, span, opened.tokenizer, album, config)
+            document = _document(sample, token_part, span, opened.tokenizer, album, config, mix.image_size_px)
             documents.append(replace(document, source=mix.sources[span.source].name))
         except DataError as error:
             documents.append(DocumentView(key="", bits=[], note=f"skipped, damaged: {error}"))
@@ -163,7 +163,7 @@ def single_documents(store: Store, raw: RawData, name: str, album: Album, config
     for reader in open_shards(store, raw.sources[name].shards[:1]):
         for row in range(min(len(reader.index), config.documents_per_source)):
             token_part = _token_parts(reader.index.parts(row), 1, None)
-            documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config))
+            documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config, None))
         reader.close()
     return SequenceView(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
 
@@ -212,6 +212,7 @@ def _document(
     tokenizer: TextTokenizer,
     album: Album,
     config: ReportConfig,
+    side_px: int | None,
 ) -> DocumentView:
     bits: list[Bit] = []
     num_images = 0
@@ -220,7 +221,7 @@ def _document(
         if isinstance(part, ImagePart):
             num_images += 1
             if num_images <= config.images_per_document:
-                bits.append(Bit(picture=album.picture(sample.images[part.image])))
+                bits.append(Bit(picture=album.picture(sample.images[part.image], side_px)))
             continue
         text = (
             part.text

@@ -33,6 +33,8 @@ class OpenMix:
     tokenizer: TextTokenizer
     readers: dict[int, list[ShardReader]]
     """Source -> readers of its shards, in the plan's order."""
+    is_local: bool
+    """Whether the shards are on this machine, so that nothing needs to be prefetched."""
     _recent: OrderedDict[tuple[int, int], ShardReader] = field(default_factory=OrderedDict)
 
     def read(self, source: int, shard: int, row: int) -> Sample:
@@ -85,7 +87,7 @@ def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_
         if source.weight
     }
     plan = make_plan(mix, {number: [reader.index for reader in shard_readers] for number, shard_readers in readers.items()})
-    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
+    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers, store.is_local)
 
 
 def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> MixturePlan:
