@@ -58,8 +58,8 @@ FORMATS: dict[str, Format] = {
     "mmc4": Format(mmc4.read, jsonl.split),
     "jsonl": Format(text.read_jsonl, jsonl.split),
     "parquet": Format(text.read_parquet, parquet.split),
-    "conversations": Format(conversations.read, jsonl.split),
-    "conversations-parquet": Format(conversations.read, parquet.split),
+    "llava": Format(conversations.read, jsonl.split),
+    "llava-parquet": Format(conversations.read, parquet.split),
 }
 
 
@@ -168,8 +168,8 @@ def _text(seen: Look, options: Options) -> str | _Refused:
 
 def _instructions(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in ("parquet", "arrow"):
-        return _with_roles("conversations-parquet", ("conversation",), seen, options)
-    return _with_roles("conversations", ("conversation",), seen, options) if seen.kind in _JSON else _unknown(seen)
+        return _with_roles("llava-parquet", ("conversation",), seen, options)
+    return _with_roles("llava", ("conversation",), seen, options) if seen.kind in _JSON else _unknown(seen)
 
 
 def _with_roles(form: str, roles: Sequence[str], seen: Look, options: Options) -> str | _Refused:
