@@ -22,6 +22,8 @@ DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 ZSTD_WINDOW = 1 << 31
 """Maximum zstd window (``zstd --long=31``)."""
 _CHUNK = 1 << 17
+_ZSTD_INPUT = 1 << 10
+"""Bytes decompressed at once; zstd expands up to 32,768 times, so this limits the memory for its output to 32 MiB."""
 
 
 def compression_of(head: bytes) -> str:
@@ -103,9 +105,9 @@ class _ZstdFile(io.RawIOBase):
                 return False
         if self._frame is None:
             self._frame = self._context.decompressobj()
-        self._data = memoryview(self._frame.decompress(self._compressed))
-        self._compressed = b""
+        piece, self._compressed = self._compressed[:_ZSTD_INPUT], self._compressed[_ZSTD_INPUT:]
+        self._data = memoryview(self._frame.decompress(piece))
         if self._frame.eof:
-            self._compressed = self._frame.unused_data
+            self._compressed = self._frame.unused_data + self._compressed
             self._frame = None
         return True

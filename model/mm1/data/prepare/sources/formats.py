@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from mm1.data.prepare.sources import caption_files, caption_tables, llava, mmc4, obelics, text, webdataset
+from mm1.data.prepare.sources import (
+    caption_files,
+    caption_tables,
+    conversations,
+    jsonl,
+    mmc4,
+    obelics,
+    parquet,
+    text,
+    webdataset,
+)
 from mm1.data.prepare.sources.kinds import Look, look
 from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
-from mm1.data.prepare.sources.roles import column_for
+from mm1.data.prepare.sources.roles import ROLES, column_for
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.errors import ConfigurationError, DataError, typed
 from mm1.errors.recognize import text_of
@@ -27,6 +37,7 @@ _CAPTION_TABLES = {
     "csv": "caption-csv",
 }
 """Kind of file -> its format, if it has images."""
+_JSON = ("json-lines", "json-list")
 
 
 class Options(NamedTuple):
@@ -60,15 +71,17 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     "img2dataset": Format(webdataset.read_tar, webdataset.split_tar),
     "img2dataset-zip": Format(webdataset.read_zip),
-    "img2dataset-parquet": Format(caption_tables.read_parquet),
+    "img2dataset-parquet": Format(caption_tables.read_parquet, parquet.split),
     "img2dataset-files": Format(caption_files.read_files),
-    "caption-json": Format(caption_tables.read_json),
+    "caption-json": Format(caption_tables.read_json, jsonl.split),
     "caption-csv": Format(caption_tables.read_csv),
-    "obelics": Format(obelics.read),
-    "mmc4": Format(mmc4.read),
-    "jsonl": Format(text.read_jsonl),
-    "parquet": Format(text.read_parquet),
-    "llava": Format(llava.read),
+    "obelics": Format(obelics.read, parquet.split),
+    "obelics-json": Format(obelics.read, jsonl.split),
+    "mmc4": Format(mmc4.read, jsonl.split),
+    "jsonl": Format(text.read_jsonl, jsonl.split),
+    "parquet": Format(text.read_parquet, parquet.split),
+    "llava": Format(conversations.read, jsonl.split),
+    "llava-parquet": Format(conversations.read, parquet.split),
 }
 
 
@@ -153,20 +166,31 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
 
 def _interleaved(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in ("parquet", "arrow"):
-        return "obelics"
-    if seen.kind in ("json-lines", "json-list"):
+        return _with_roles("obelics", ("images", "texts"), seen, options)
+    if seen.kind == "zip" or (seen.kind in _JSON and (not seen.fields or "text_list" in seen.fields)):
         return "mmc4"
-    return _unknown(seen)
+    return _with_roles("obelics-json", ("images", "texts"), seen, options) if seen.kind in _JSON else _unknown(seen)
 
 
 def _text(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in ("parquet", "arrow"):
-        return "parquet"
-    return "jsonl" if seen.kind in ("json-lines", "json-list") else _unknown(seen)
+        return _with_roles("parquet", ("text",), seen, options)
+    return _with_roles("jsonl", ("text",), seen, options) if seen.kind in _JSON else _unknown(seen)
 
 
 def _instructions(seen: Look, options: Options) -> str | _Refused:
-    return "llava" if seen.kind in ("json-lines", "json-list", "parquet", "arrow") else _unknown(seen)
+    if seen.kind in ("parquet", "arrow"):
+        return _with_roles("llava-parquet", ("conversation",), seen, options)
+    return _with_roles("llava", ("conversation",), seen, options) if seen.kind in _JSON else _unknown(seen)
+
+
+def _with_roles(form: str, roles: Sequence[str], seen: Look, options: Options) -> str | _Refused:
+    """Return the format of a file that has the fields of all roles; fields that could not be seen are left to the reader."""
+    for role in roles:
+        if seen.fields and column_for(role, seen.fields, options.columns) is None:
+            expected = options.columns.get(role) or " or ".join(ROLES[role][:2])
+            return _Refused(f"no field {expected} among {', '.join(seen.fields)[:100]}")
+    return form
 
 
 def _unknown(seen: Look) -> _Refused:
