@@ -98,7 +98,7 @@ def test_the_default_layout_of_img2dataset(tmp_path):
     assert [pair[2] for pair in pairs] == ["number 0", "number 1", "number 2"]
     assert left_out == {
         "00000.parquet": "addresses of images: download them with img2dataset or remote=fetch",
-        "00000_stats.json": "table without images",
+        "00000_stats.json": "JSON metadata",
     }
 
 

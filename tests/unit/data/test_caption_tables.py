@@ -65,6 +65,8 @@ IMAGES = {
     "base64": [base64.b64encode(RED).decode(), None],
     "base64 in lines": [base64.encodebytes(RED).decode(), None],
     "base64 without padding": [base64.urlsafe_b64encode(RED).decode().rstrip("="), None],
+    "list of numbers in a struct": [{"bytes": list(RED), "path": None}, None],
+    "path in a list": [["images/red.jpg"], None],
     "data": ["data:image/jpeg;base64," + base64.b64encode(RED).decode(), None],
 }
 
@@ -97,7 +99,7 @@ def test_paths_may_be_relative_to_the_parent_folder(tmp_path):
         ([[[1, 2], [3, 4]]], "image_type"),
         ([{"src": "x"}], "image_type"),
         ([[300, 1]], "image_type"),
-        (["data:image/jpeg;base64,*"], "image_type"),
+        (["data:image/jpeg;base64,*"], "image_not_base64"),
         (["word " * 2000], "image_type"),
         ([[RED, BLUE]], "several_images"),
     ],
@@ -274,7 +276,6 @@ def write_save_to_disk(folder, columns):
 
 
 def test_what_hugging_face_datasets_saves_to_disk(tmp_path):
-    pytest.importorskip("mm1.data.prepare.sources.json_list", reason="the reader of Arrow files is not merged yet")
     write_save_to_disk(tmp_path, {"image": pa.array([{"bytes": RED, "path": None}] * 5, STRUCT), "text": list("abcde")})
     assert short(read(tmp_path)) == [(f"train/data-00000-of-00001.arrow:{n}", RED, text) for n, text in enumerate("abcde", 1)]
     found = discover("captions", LocalRoot(tmp_path))

@@ -160,7 +160,7 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
             return _Refused(f"table without the column {options.columns['image']!r}, which columns names for images")
         if column_for("url", seen.fields, options.columns) and column_for("caption", seen.fields, options.columns):
             return _Refused(ADDRESSES)
-        return _Refused(TABLE_METADATA)
+        return _Refused(JSON_METADATA if seen.kind in _JSON else TABLE_METADATA)
     return _unknown(seen)
 
 
