@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mm1_components.ranks.launcher import Launcher
 from tests.support.helm import BINARIES, Helm, HelmError, by_source, named, small_chart_at
 from tests.support.network import End, may_connect
 
@@ -95,6 +96,71 @@ def test_history_limits_may_be_zero(helm):
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (3, 0)
 
 
+ROLES = ("step", "supervisor", "rank", "serve")
+ROLE_ARN, GCP_ACCOUNT = "eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"
+
+
+def test_accounts_carry_pull_secrets_annotations_and_labels(helm):
+    accounts = {
+        "imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}],
+        "annotations": {ROLE_ARN: "arn:aws:iam::111122223333:role/mm1"},
+        "labels": {"team": "vision"},
+        "rank": {
+            "annotations": {ROLE_ARN: "arn:aws:iam::111122223333:role/ranks", GCP_ACCOUNT: "x@y"},
+            "labels": {"gang": "yes"},
+        },
+    }
+    objects = helm.objects({"profile": "small", "accounts": accounts})
+    made = {role: named(objects, "ServiceAccount", f"mm1-{role}") for role in ROLES}
+    for role, account in made.items():
+        assert account["imagePullSecrets"] == accounts["imagePullSecrets"]
+        assert account["metadata"]["labels"]["team"] == "vision"
+        assert account["metadata"]["labels"]["app.kubernetes.io/component"] == role
+    annotations = {role: account["metadata"]["annotations"] for role, account in made.items()}
+    assert annotations.pop("rank") == accounts["rank"]["annotations"]
+    assert all(found == accounts["annotations"] for found in annotations.values())
+    assert made["rank"]["metadata"]["labels"]["gang"] == "yes" and "gang" not in made["step"]["metadata"]["labels"]
+    plain = named(helm.objects({"profile": "small"}), "ServiceAccount", "mm1-step")
+    assert "imagePullSecrets" not in plain and "annotations" not in plain["metadata"]
+
+
+def test_every_pod_runs_under_an_account_of_the_chart(helm):
+    objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
+    accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
+    used = set()
+    for spec in (one["spec"] for one in objects if one["kind"] == "WorkflowTemplate"):
+        used.add(spec["serviceAccountName"])
+        assert "imagePullSecrets" not in spec, "Kubernetes takes those of the account only for pods without any"
+        for body in (body for body in spec["templates"] if "container" in body):
+            used.add(body.get("serviceAccountName", spec["serviceAccountName"]))
+            words = [word.partition("=")[2] for word in body["container"]["args"] if word.startswith("--launcher=")]
+            used.update(Launcher.model_validate_json(text).account for text in words)
+    [server] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    assert used | {server["serviceAccountName"]} == accounts == {f"mm1-{role}" for role in ROLES}
+
+
+@pytest.mark.parametrize("secret", ["mm1-store", ""])
+def test_reports_are_kept_with_keys_or_with_an_identity(helm, secret):
+    settings = {"enabled": True, "bucket": "artifacts", "region": "eu-central-1", "secret": secret}
+    made = named(helm.objects({"profile": "small", "artifactRepository": settings}), "ConfigMap", "artifact-repositories")
+    repository = yaml.safe_load(made["data"]["mm1"])["s3"]
+    assert repository["bucket"] == "artifacts" and repository["region"] == "eu-central-1"
+    if secret:
+        assert repository["accessKeySecret"] == {"name": secret, "key": "AWS_ACCESS_KEY_ID"}
+        assert repository["secretKeySecret"]["name"] == secret and "useSDKCreds" not in repository
+    else:
+        assert repository["useSDKCreds"] is True and not {"accessKeySecret", "secretKeySecret"} & set(repository)
+
+
+def test_a_server_with_an_identity_reads_no_secret(helm):
+    serving = {"enabled": True, "model": MODEL, "environment": {"AWS_REGION": "eu-central-1"}}
+    objects = helm.objects({"store": {"secret": ""}, "serving": serving})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    [container] = pod["containers"]
+    assert "envFrom" not in container and {"name": "AWS_REGION", "value": "eu-central-1"} in container["env"]
+    assert pod["serviceAccountName"] == "mm1-serve" and pod["automountServiceAccountToken"] is False
+
+
 def test_the_served_image_is_the_one_that_deployed(helm):
     objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
@@ -175,6 +241,32 @@ API, BUCKET, METADATA = End(address="10.0.0.1"), End(address="52.1.2.3"), End(ad
 )
 def test_who_may_reach_whom(policies, source, target, port, allowed):
     assert may_connect(policies, source, target, port) is allowed
+
+
+AGENT = End(address="169.254.170.23")
+GKE_METADATA = {
+    "to": [{"ipBlock": {"cidr": "169.254.169.252/32"}}, {"ipBlock": {"cidr": "169.254.169.254/32"}}],
+    "ports": [988, 80],
+}
+
+
+@pytest.mark.parametrize(
+    ("identity", "target", "port", "allowed"),
+    [
+        ({}, AGENT, 80, False),
+        ({"enabled": True}, AGENT, 80, True),
+        ({"enabled": True}, AGENT, 2703, False),
+        ({"enabled": True}, End(address="fd00:ec2::23"), 80, True),
+        ({"enabled": True}, METADATA, 80, False),
+        ({"enabled": True, **GKE_METADATA}, METADATA, 80, True),
+        ({"enabled": True, **GKE_METADATA}, End(address="169.254.169.252"), 988, True),
+        ({"enabled": True, **GKE_METADATA}, AGENT, 80, False),
+    ],
+)
+def test_who_may_fetch_credentials_of_an_identity(helm, identity, target, port, allowed):
+    objects = helm.objects({"networkPolicy": {"identity": identity}, "serving": EVERYTHING["serving"]})
+    found = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    assert {may_connect(found, source, target, port) for source in (STEP, RANK, SERVER)} == {allowed}
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.support.helm import BINARIES, Helm, everything, installed, second_nam
 
 VALUES = {
     "profile": "small",
-    "accounts": {"executor": {"create": True}},
+    "accounts": {"executor": {"create": True}, "imagePullSecrets": [{"name": "registry"}]},
     "submitters": [{"kind": "Group", "name": "engineers"}],
     "schedules": {
         "retrain": {"enabled": True, "template": "mm1-small", "arguments": {"needed": "on time"}, "schedules": ["* * * * *"]}
@@ -140,6 +140,49 @@ def test_a_step_sees_no_token_when_the_executor_has_its_own(place, release):
     assert said(workflow) == "1 by hand no token"
 
 
+IDENTITY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+CLAIMS = f"""
+import base64, json, os
+claims = open("{IDENTITY}/token").read().split(".")[1]
+print(json.dumps(json.loads(base64.urlsafe_b64decode(claims + "==")) | {{
+    "api": os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token")
+}}))
+"""
+
+
+@pytest.mark.parametrize("account", ["mm1-rank", "mm1-serve"])
+def test_pods_without_a_token_of_the_api_get_that_of_an_identity_and_the_pull_secrets(place, release, account):
+    """The volume is the one that the webhook of IRSA adds to pods."""
+    token = {"serviceAccountToken": {"audience": "sts.amazonaws.com", "expirationSeconds": 86400, "path": "token"}}
+    container = {
+        "name": "main",
+        "image": "localhost/debian-python:3.11",
+        "command": ["python3", "-c", CLAIMS],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "identity", "mountPath": IDENTITY, "readOnly": True}],
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "identity", "projected": {"sources": [token]}}],
+    }
+    name = f"identity-{account}"
+    place.apply(place.object("v1", "Pod", name, spec=spec))
+    try:
+        ended = place.wait(name, lambda: place.get("pod", name)["status"]["phase"] in ("Succeeded", "Failed"), 60)
+        claims = json.loads(place.kubectl("logs", name))
+        pod = place.get("pod", name)
+    finally:
+        place.kubectl("delete", "pod", name, "--wait=false")
+    assert ended and claims["aud"] == ["sts.amazonaws.com"] and claims["api"] is False
+    assert claims["sub"] == f"system:serviceaccount:{place.namespace}:{account}"
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
 def test_the_schedule_fires(place, release):
     # What the notes say: Argo may have met the schedule before its template, and would look again only after minutes.
     [command] = re.findall(r"^ +kubectl .* annotate cronworkflow .*$", release, re.MULTILINE)
@@ -160,6 +203,7 @@ def test_the_cluster_takes_everything_that_can_be_switched_on(place, release, he
         "profile": "default",
         "schedules": {"retrain": {"enabled": True}},
         "queue": {"clusterQueue": place.namespace},
+        "networkPolicy": {"identity": {"enabled": True}},
         "artifactRepository": {"enabled": True, "bucket": "artifacts", "endpoint": "s3.example:9000"},
         "serving": {
             "enabled": True,

@@ -48,12 +48,12 @@ def summary(raw: RawData) -> str:
             f"| {source.num_images:,} | {source.num_text_tokens:,} | {len(source.shards)} | {megabytes:,.1f} "
             f"| {_mean(scores):.2f} |"
         )
-    lines += ["", "## Dropped", "", "| source | filter | dropped | for example |", "|---|---|---:|---|"]
-    for name, source in raw.sources.items():
-        lines += _counted(name, source, source.dropped)
     lines += ["", "## Not read", "", "| source | reason | number | for example |", "|---|---|---:|---|"]
     for name, source in raw.sources.items():
         lines += _counted(name, source, source.left_out)
+    lines += ["", "## Dropped", "", "| source | filter or odd row | dropped | for example |", "|---|---|---:|---|"]
+    for name, source in raw.sources.items():
+        lines += _counted(name, source, source.dropped)
     return "\n".join(lines) + "\n"
 
 
@@ -65,10 +65,13 @@ def _counted(name: str, source: SourceData | PlannedSource, counts: Mapping[str,
     ]
 
 
+_MARKUP = {ord(character): f"&#{ord(character)};" for character in "|[]*`\\"}
+
+
 def in_table(text: str) -> str:
     """Escape a text for a cell of a Markdown table: no line breaks, control characters or markup."""
     plain = "".join(character if character.isprintable() else " " for character in text)
-    return html.escape(plain, quote=False).replace("|", "/").replace("[", "\\[").replace("]", "\\]")
+    return html.escape(plain, quote=False).translate(_MARKUP)
 
 
 def _mean(values: Sequence[float]) -> float:

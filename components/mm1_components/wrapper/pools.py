@@ -32,19 +32,25 @@ class Taint(Config):
 
     key: LabelKey
     """Its key."""
-    value: LabelValue
-    """Its value."""
+    value: LabelValue | None = None
+    """Its value; if omitted, pods tolerate every value (operator Exists)."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
     """Effect on pods that do not tolerate the taint."""
+
+    @property
+    def toleration(self) -> dict[str, str]:
+        """The toleration of a pod on these nodes."""
+        match = {"operator": "Exists"} if self.value is None else {"operator": "Equal", "value": self.value}
+        return {"key": self.key, **match, "effect": self.effect}
 
 
 class Network(Config):
     """The network between the nodes of a pool."""
 
-    kind: Literal["tcp", "rdma"] = "tcp"
-    """tcp, or rdma for a network that bypasses the kernel (InfiniBand, EFA)."""
     resources: dict[LabelKey, Quantity] = Field(default={})
     """Extended resources that a rank's pod requests to use the network, for example vpc.amazonaws.com/efa."""
+    annotations: dict[LabelKey, str] = Field(default={})
+    """Annotations of the ranks' pods, for example k8s.v1.cni.cncf.io/networks or networking.gke.io/interfaces."""
     environment: dict[VariableName, str] = Field(default={})
     """Environment variables of the ranks (NCCL settings)."""
 
@@ -75,7 +81,7 @@ class Pool(Config):
     taints: tuple[Taint, ...] = ()
     """Taints of the nodes, all tolerated by the pods."""
     network: Network = Network()
-    """Network between the nodes."""
+    """Network between the nodes. NCCL uses what the image has a plugin for, otherwise TCP."""
 
     @model_validator(mode="after")
     def _check(self) -> Pool:
@@ -86,7 +92,7 @@ class Pool(Config):
     @property
     def tolerations(self) -> list[dict[str, str]]:
         """Tolerations of pods on these nodes."""
-        return [{"key": t.key, "operator": "Equal", "value": t.value, "effect": t.effect} for t in self.taints]
+        return [taint.toleration for taint in self.taints]
 
     @property
     def resources(self) -> dict[str, dict[str, str]]:

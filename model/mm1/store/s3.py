@@ -1,8 +1,8 @@
 """A store in a bucket (``s3://bucket/prefix``), with the minio client.
 
 The endpoint and the keys are credentials, not configuration: they come from the environment (``S3_ENDPOINT`` or
-``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``) or, on a
-cluster, from the instance's identity. They never appear in a message.
+``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``) or, without
+keys, from an identity (:mod:`mm1.store.credentials`). They never appear in a message.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlparse
 
 import urllib3
 from minio import Minio
-from minio.credentials import ChainedProvider, EnvAWSProvider, EnvMinioProvider, IamAwsProvider
 from minio.error import S3Error
 
 from mm1.errors import ConfigurationError, DataError, NetworkError
 from mm1.store.address import BUCKET_SCHEME, split_bucket
 from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from mm1.store.credentials import BucketCredentials, CredentialsError
 from mm1.store.local import atomic_path
 
 ResultT = TypeVar("ResultT")
@@ -41,7 +41,6 @@ def _client() -> Minio:
     endpoint = os.environ.get("S3_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
     address = urlparse(endpoint if "://" in endpoint else f"https://{endpoint}")
     pool = urllib3.PoolManager(retries=RETRIES, timeout=urllib3.Timeout(connect=5, read=60), maxsize=16)
-    providers: list[Any] = [EnvAWSProvider(), EnvMinioProvider(), IamAwsProvider()]
     try:
         if not address.hostname:
             raise ValueError("no host")
@@ -49,7 +48,7 @@ def _client() -> Minio:
             address.netloc,
             secure=address.scheme == "https",
             region=os.environ.get("AWS_REGION", "us-east-1"),
-            credentials=ChainedProvider(providers),
+            credentials=BucketCredentials(),
             http_client=pool,
         )
     except ValueError:
@@ -87,6 +86,9 @@ class S3Store(Store):
                     f"store {self.uri} denied access ({error.code}): check the S3 credentials and their permissions"
                 ) from None
             raise NetworkError(f"store {self.uri} failed on {key}: {error.code}") from None
+        except CredentialsError as error:
+            kind = NetworkError if error.is_transient else ConfigurationError
+            raise kind(f"store {self.uri}: no credentials: {error}") from None
         except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
             raise NetworkError(
                 f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"

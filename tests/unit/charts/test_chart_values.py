@@ -93,7 +93,9 @@ def paths_of_maps(value: Any, path: str = "") -> list[str]:
 
 
 FREE = {  # maps whose keys are the user's
-    *(f"accounts.{role}.annotations" for role in ("step", "supervisor", "rank", "serve")),
+    *(f"accounts.{role}.{kind}" for role in ("step", "supervisor", "rank", "serve") for kind in ("annotations", "labels")),
+    "accounts.annotations",
+    "accounts.labels",
     "schedules",
     "schedules.retrain.arguments",
     "serving.environment",
@@ -115,6 +117,11 @@ def test_a_misspelt_name_is_refused(path):
     [
         ("store.secret", "has_underscore"),
         ("store.uri", "/a/folder"),
+        ("accounts.imagePullSecrets", ["registry"]),
+        ("accounts.imagePullSecrets", [{"name": "my_registry"}]),
+        ("accounts.annotations", {"eks.amazonaws.com/role-arn": 1}),
+        ("accounts.rank.labels", {"app.kubernetes.io/name": "other"}),
+        ("accounts.labels", {"team": "of vision"}),
         ("submitters", [{"kind": "Robot", "name": "x"}]),
         ("schedules.retrain.schedules", ["every day"]),
         ("schedules.retrain.concurrencyPolicy", "forbid"),
@@ -124,6 +131,10 @@ def test_a_misspelt_name_is_refused(path):
         ("serving.volumes", [{"claim": "deps"}]),
         ("serving.runAsUser", 0),
         ("networkPolicy.store.ports", []),
+        ("networkPolicy.identity.to", []),
+        ("networkPolicy.identity.to", ["169.254.170.23/32"]),
+        ("networkPolicy.identity.ports", ["http"]),
+        ("artifactRepository.secret", None),
         ("artifactRepository.endpoint", "https://s3.example"),
     ],
 )
@@ -138,7 +149,7 @@ def test_the_readme_lists_every_value_with_its_default():
     described = dict(rows)
     assert len(described) == len(rows)
     assert set(described) == set(leaves(VALUES))
-    in_words = {"networkPolicy.dns.to", "networkPolicy.store.to", "networkPolicy.serving.from"}
+    in_words = {f"networkPolicy.{name}" for name in ("dns.to", "store.to", "identity.to", "serving.from")}
     shown = {path: yaml.safe_load(text.strip("`")) for path, text in described.items() if path not in in_words}
     assert shown == {path: default for path, default in leaves(VALUES).items() if path not in in_words}
 

@@ -13,7 +13,7 @@ from mm1.recipes import registry
 from mm1.train.config import TrainJob
 from mm1_components.ranks.jobset.jobset import Gang, manifest
 from mm1_components.ranks.launcher import Launcher, Layout
-from mm1_components.wrapper.pools import ClaimMount, Pool, Taint
+from mm1_components.wrapper.pools import ClaimMount, Network, Pool, Taint
 
 POOL = Pool(image="trainer", gpus=2, cpus=4, labels={"kind": "big"}, taints=(Taint(key="kind", value="big"),))
 LAUNCHER = Launcher(
@@ -51,6 +51,31 @@ def test_it_asks_for_all_nodes_at_once_and_says_where_each_finds_the_others() ->
         "cpu": "4", "memory": "2Gi", "nvidia.com/gpu": "2"
     }  # fmt: skip
     assert pod["terminationGracePeriodSeconds"] == 300 > int(arguments["grace-s"])
+
+
+def test_its_pods_use_the_network_of_their_pool() -> None:
+    network = Network(
+        resources={"vpc.amazonaws.com/efa": "32"},
+        annotations={"k8s.v1.cni.cncf.io/networks": "rdma-a, rdma-b"},
+        environment={"FI_PROVIDER": "efa"},
+    )
+    pool = POOL.model_copy(update={"network": network, "taints": (*POOL.taints, Taint(key="nvidia.com/gpu"))})
+    launcher = LAUNCHER.model_copy(update={"pools": {"big": pool}})
+    # The launcher reaches the supervisor as JSON without defaults.
+    launcher = Launcher.model_validate_json(launcher.model_dump_json(exclude_defaults=True))
+    body = manifest(Gang(run="r", task="t", key="k", attempt=0), job(), Layout(), launcher)
+    template = body["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == network.annotations
+    (container,) = template["spec"]["containers"]
+    for resources in container["resources"].values():
+        assert resources["vpc.amazonaws.com/efa"] == "32" and resources["nvidia.com/gpu"] == "2"
+    assert {"name": "FI_PROVIDER", "value": "efa"} in container["env"]
+    assert template["spec"]["tolerations"] == [
+        {"key": "kind", "operator": "Equal", "value": "big", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    ]
+    body = manifest(Gang(run="r", task="t", key="k", attempt=0), job(), Layout(), LAUNCHER)
+    assert "annotations" not in body["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["metadata"]
 
 
 def test_its_pods_keep_the_restricted_standard_and_get_no_token() -> None:

@@ -15,7 +15,9 @@ from mm1.recipes import registry
 from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
 from mm1.train.plan.speed import GPUS
 from mm1_workflows import cli
+from mm1_workflows.authoring import profiles
 from mm1_workflows.cli.commands.plan import complete
+from mm1_workflows.cli.commands.submit_forecast import warning
 
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
 COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
@@ -94,6 +96,17 @@ def test_a_given_mfu_is_reached_where_the_network_hides():
     assert found.gpu_hours == pytest.approx(200_000 * found.speed.flops.total / (989e12 * 0.5) / 3600)
 
 
+def test_a_slower_network_makes_steps_longer():
+    config = resolve(registry.get("mm1_7b"), ["train.zero_stage=3"])
+    fast, tcp = (forecast(config, Machine(16, network_gb_s=gb_s)).speed for gb_s in (0, 12.5))
+    assert tcp.network_s > fast.network_s and tcp.compute_s == fast.compute_s
+    assert forecast(config, Machine(8, network_gb_s=12.5)).speed == forecast(config, Machine(8)).speed, (
+        "NVLink within a machine"
+    )
+    with pytest.raises(ConfigurationError, match="network: expected GB/s of a machine, at least 0, got -1"):
+        Machine(16, network_gb_s=-1)
+
+
 def test_what_does_not_fit_is_refused_with_what_would_help():
     config = resolve(registry.get("mm1_30b"), ["train.offload=none"])
     with pytest.raises(ConfigurationError, match=r"no layout fits 2 h100 with 71 GiB.* still needs 264 GiB\. Use 16 GPUs"):
@@ -132,7 +145,15 @@ def test_its_table_fits_80_columns(capsys):
     *lines, overrides = shown.splitlines()
     assert max(map(len, lines)) <= 80
     assert "GPU-hours" in shown
+    assert "network: 70% of 400 GB/s per machine (EFA, InfiniBand; for TCP set --network)" in shown
     assert overrides.startswith('-p overrides="train.micro_batch=') and "train.zero_stage=" in overrides
+
+
+def test_it_names_a_network_only_between_machines(capsys):
+    assert cli.main(["plan", "--recipe", "mm1_3b", "--gpus", "16", "--network", "12.5"]) == 0
+    assert "network: 70% of 12.5 GB/s per machine (as given)" in capsys.readouterr().out
+    assert cli.main(["plan", "--recipe", "mm1_3b", "--gpus", "8"]) == 0
+    assert "GB/s" not in capsys.readouterr().out
 
 
 def test_figures_of_a_tiny_model_are_no_zeros(capsys):
@@ -141,3 +162,30 @@ def test_figures_of_a_tiny_model_are_no_zeros(capsys):
     assert "k parameters" in shown.splitlines()[0]
     row = next(line for line in shown.splitlines() if line.startswith("GPU-hours"))
     assert float(row.split()[-1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "nodes", "days", "said"),
+    [
+        ("mm1_30b", "8", 1, True),
+        ("mm1_30b", "8", 3650, False),
+        ("mm1_tiny", "1", 90, False),
+        ("mm1_sft", "1", 1, False),
+    ],
+)
+def test_a_submission_longer_than_its_time_limit_is_warned_of(recipe, nodes, days, said):
+    values = {"recipe": recipe, "nodes": nodes, "sequence_length": "4096", "max_images": "16"}
+    values |= {"image_size": "378", "image_tokens": "144", "pool": ""}
+    text = warning(values, profiles.read("default"), days * 86_400)
+    assert bool(text) is said
+    if said:
+        assert re.search(r"forecast to take [\d,]+ days on 64 x h100, longer than the time limit", text)
+        assert "24.0 hours" in text
+        assert "raise run_seconds in the profile" in text
+
+
+def test_runs_without_gpus_or_training_are_not_forecast():
+    limit = 1
+    assert warning({"recipe": "mm1_30b"}, profiles.read("smoke"), limit) == ""
+    assert warning({"captions": "world:0"}, profiles.read("default"), limit) == ""
+    assert warning({"recipe": "no_such"}, profiles.read("default"), limit) == ""

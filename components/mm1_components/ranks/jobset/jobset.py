@@ -134,6 +134,9 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
 
 
 def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_name: str, pool: Pool) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"labels": gang.labels | {POOL_LABEL: pool_name}}
+    if pool.network.annotations:
+        metadata["annotations"] = dict(pool.network.annotations)
     return {
         "parallelism": layout.nodes,
         "completions": layout.nodes,
@@ -148,7 +151,7 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
             ]
         },
         "template": {
-            "metadata": {"labels": gang.labels | {POOL_LABEL: pool_name}},
+            "metadata": metadata,
             "spec": _pod(gang, job, layout, launcher, pool),
         },
     }

@@ -29,7 +29,7 @@ NEEDS_FIX = frozenset(
     }
 )
 """Waiting reasons that require a fix of the image or of the container's configuration."""
-REMEDY = "check the profile's images and Secrets, and whether the nodes can pull from the registry"
+REMEDY = "check the profile's images and Secrets, and the pull secrets of the registry (accounts.imagePullSecrets of the chart)"
 NOT_STARTED = ("StartError", "ContainerCannotRun")
 """Termination reasons of containers whose command could not be executed."""
 KILLED, TERMINATED = 137, 143

@@ -7,8 +7,9 @@ RunConfig, GPUs -> propose() -> Forecast of the fastest layout that fits
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
@@ -38,17 +39,22 @@ class Machine:
     """Share of a GPU's memory that is reserved for CUDA, NCCL and fragmentation."""
     mfu: float = 0.0
     """Share of the peak while computing; 0 = the assumption for the class of the model."""
+    network_gb_s: float = 0.0
+    """Network bandwidth of a machine of eight GPUs, one way; 0 = that of the fast network of a common cloud machine."""
 
     def __post_init__(self) -> None:
         if self.gpu not in GPUS:
             raise ConfigurationError(f"unknown gpu {self.gpu!r}: expected one of {', '.join(GPUS)}")
         if self.gpus < 1 or not 0 <= self.reserve < 1 or not 0 <= self.mfu <= 1:
             raise ConfigurationError("gpus must be at least 1, reserve at least 0 and below 1, mfu from 0 to 1")
+        if not 0 <= self.network_gb_s < math.inf:
+            raise ConfigurationError(f"network: expected GB/s of a machine, at least 0, got {self.network_gb_s}")
 
     @property
     def kind(self) -> Gpu:
-        """The kind of GPU."""
-        return GPUS[self.gpu]
+        """The kind of GPU, with the network of the machine."""
+        gpu = GPUS[self.gpu]
+        return replace(gpu, network_gb_s=self.network_gb_s) if self.network_gb_s else gpu
 
     @property
     def limit_gib(self) -> float:

@@ -34,6 +34,14 @@ class Command:
         float,
         Arg(long=True, value_name="SHARE", help="MFU while computing [default: an assumption for the class of the model]."),
     ] = 0.0
+    network: Annotated[
+        float,
+        Arg(
+            long=True,
+            value_name="GB/S",
+            help="Network bandwidth of a machine, one way [default: 400 for h100 and h200, otherwise 50].",
+        ),
+    ] = 0.0
     reserve: Annotated[float, Arg(long=True, value_name="SHARE", help="Share of a GPU's memory to keep free.")] = 0.1
     json: Annotated[bool, Arg(long=True, help="Print JSON.")] = False
 
@@ -48,7 +56,7 @@ class Command:
         from mm1.train.plan.forecast import Machine
         from mm1_workflows.cli.commands import plan_forecast
 
-        machine = Machine(self.gpus, self.gpu, self.reserve, self.mfu)
+        machine = Machine(self.gpus, self.gpu, self.reserve, self.mfu, self.network)
         plan_forecast.show(config, machine, self.set, as_json=self.json)
         return 0
 

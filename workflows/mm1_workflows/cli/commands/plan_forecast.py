@@ -12,6 +12,7 @@ from rich.table import Table
 from mm1.errors import ConfigurationError
 from mm1.train.config import RunConfig
 from mm1.train.plan.forecast import FIELDS, Forecast, Machine, forecast, overrides_of, propose
+from mm1.train.plan.speed import GPUS_PER_NODE, REACHED
 from mm1_workflows.authoring.profiles import pools_table
 from mm1_workflows.cli.output import console, say
 from mm1_workflows.cli.pages import PLAN, page
@@ -67,6 +68,7 @@ def facts(prediction: Forecast) -> dict[str, Any]:
         "fits": prediction.fits,
         "host_gib_per_node": prediction.host_gib,
         "step_s": speed.step_s,
+        "network_gb_s": prediction.machine.kind.network_gb_s,
         "network_s": speed.network_s,
         "offload_s": speed.offload_s,
         "tokens_per_s": speed.tokens_per_s,
@@ -154,9 +156,10 @@ def _print_host(output: Console, prediction: Forecast) -> None:
 
 
 def _print_assumptions(output: Console, prediction: Forecast) -> None:
-    origin = "as given" if prediction.machine.mfu else "assumed for its class"
-    say(
-        output,
-        f"\nassumed: full sequences; MFU {prediction.speed.mfu:.0%} while computing ({origin});\n"
-        f"networks of common cloud machines ({page(PLAN)})",
-    )
+    machine = prediction.machine
+    origin = "as given" if machine.mfu else "assumed for its class"
+    lines = [f"assumed: full sequences; MFU {prediction.speed.mfu:.0%} while computing ({origin})"]
+    if machine.gpus > GPUS_PER_NODE:
+        kind = "as given" if machine.network_gb_s else "EFA, InfiniBand; for TCP set --network"
+        lines.append(f"network: {REACHED:.0%} of {machine.kind.network_gb_s:g} GB/s per machine ({kind})")
+    say(output, "\n" + "\n".join([*lines, f"see {page(PLAN)}"]))

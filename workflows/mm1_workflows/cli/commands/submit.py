@@ -15,6 +15,7 @@ from mm1_workflows.argo.document import TEMPLATE_LABEL, Document, name_of, param
 from mm1_workflows.argo.graph import Graph, read_parameter
 from mm1_workflows.argo.shape import without_nulls
 from mm1_workflows.authoring.load import load
+from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.cli.options import ClusterOptions, LogsArg, ParameterArg, ProfileArg, WatchArg, complete_workflow
 from mm1_workflows.cluster.transport.base import Transport, with_key
 from mm1_workflows.engines.yaml import to_yaml
@@ -56,21 +57,29 @@ class Command(ClusterOptions):
         if self.dry_run not in ("", "client", "server"):
             raise ConfigurationError(f"--dry-run: expected client or server, got {self.dry_run!r}")
         transport: Transport | None = None
+        profile: Profile | None = None
         if self.file.startswith(TEMPLATE):
             transport = _connect(self)
             document = from_template(transport, self.file.removeprefix(TEMPLATE), self.parameters)
         else:
-            document = from_file(self)
+            document, profile = from_file(self)
         if self.idempotency_key:
             document = with_key(document, self.idempotency_key)
         if self.dry_run == "client":
             sys.stdout.write(to_yaml(document, allow_unicode=sys.stdout.encoding.lower().startswith("utf")))
             return 0
-        return send(transport or _connect(self), document, self)
+        return send(transport or _connect(self), document, self, profile)
 
 
-def send(transport: Transport, document: Document, command: Command) -> int:
-    """Create the workflow and, with ``--watch`` or ``--logs``, follow it."""
+def send(transport: Transport, document: Document, command: Command, profile: Profile | None) -> int:
+    """Create the workflow and, with ``--watch`` or ``--logs``, follow it.
+
+    Args:
+        transport: the cluster.
+        document: the workflow.
+        command: the options.
+        profile: the profile that it was made with; None for a template of the cluster.
+    """
     from mm1_workflows.cli.output import console, say  # rich: not for a dry run on the client
 
     output = console()
@@ -80,6 +89,8 @@ def send(transport: Transport, document: Document, command: Command) -> int:
         return 0
     verb = "submitted" if result.created else "was already submitted"
     say(output, f"{result.name} {verb}, namespace {result.namespace}")
+    if profile and (text := _forecast_warning(document, profile)):
+        say(output, text)
     if not (command.watch or command.logs):
         say(output, f"follow it with `mm1 watch {result.name} {transport.options}`")
         return 0
@@ -88,8 +99,16 @@ def send(transport: Transport, document: Document, command: Command) -> int:
     return follow(transport, result.name, output, watch=command.watch, logs=command.logs)
 
 
-def from_file(command: Command) -> Document:
-    """Return the object to submit, after checking it and its parameters.
+def _forecast_warning(document: Document, profile: Profile) -> str:
+    from mm1_workflows.cli.commands.submit_forecast import warning
+
+    spec = spec_of(document)
+    values = {item["name"]: str(item.get("value") or "") for item in parameters_of(spec)}
+    return warning(values, profile, int(spec.get("activeDeadlineSeconds") or profile.run_seconds))
+
+
+def from_file(command: Command) -> tuple[Document, Profile]:
+    """Return the object to submit, after checking it and its parameters, and the profile that it was made with.
 
     Raises:
         ConfigurationError: the workflow or a parameter is invalid.
@@ -101,7 +120,7 @@ def from_file(command: Command) -> Document:
     values = parameters.check(workflow, given)
     check_values(workflow, values, on_cluster=True)
     check_before_sending(loaded.document, loaded.profile)
-    return parameters.apply(loaded.document, values)
+    return parameters.apply(loaded.document, values), loaded.profile
 
 
 def from_template(transport: Transport, name: str, given: list[str]) -> Document:
