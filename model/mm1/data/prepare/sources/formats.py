@@ -29,6 +29,8 @@ from mm1.errors.recognize import text_of
 from mm1.manifests import RawFile
 
 LOOKING_THREADS = 16
+_TABLES = ("parquet", "arrow")
+_JSON = ("json-lines", "json-list", "json")
 _CAPTION_TABLES = {
     "parquet": "img2dataset-parquet",
     "arrow": "img2dataset-parquet",
@@ -37,7 +39,6 @@ _CAPTION_TABLES = {
     "csv": "caption-csv",
 }
 """Kind of file -> its format, if it has images."""
-_JSON = ("json-lines", "json-list")
 
 
 class Options(NamedTuple):
@@ -165,32 +166,29 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
 
 
 def _interleaved(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind in ("parquet", "arrow"):
-        return _with_roles("obelics", ("images", "texts"), seen, options)
     if seen.kind == "zip" or (seen.kind in _JSON and (not seen.fields or "text_list" in seen.fields)):
         return "mmc4"
-    return _with_roles("obelics-json", ("images", "texts"), seen, options) if seen.kind in _JSON else _unknown(seen)
+    return _with_roles(seen, options, ("images", "texts"), table="obelics", json="obelics-json")
 
 
 def _text(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind in ("parquet", "arrow"):
-        return _with_roles("parquet", ("text",), seen, options)
-    return _with_roles("jsonl", ("text",), seen, options) if seen.kind in _JSON else _unknown(seen)
+    return _with_roles(seen, options, ("text",), table="parquet", json="jsonl")
 
 
 def _instructions(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind in ("parquet", "arrow"):
-        return _with_roles("llava-parquet", ("conversation",), seen, options)
-    return _with_roles("llava", ("conversation",), seen, options) if seen.kind in _JSON else _unknown(seen)
+    return _with_roles(seen, options, ("conversation",), table="llava-parquet", json="llava")
 
 
-def _with_roles(form: str, roles: Sequence[str], seen: Look, options: Options) -> str | _Refused:
-    """Return the format of a file that has the fields of all roles; fields that could not be seen are left to the reader."""
+def _with_roles(seen: Look, options: Options, roles: Sequence[str], table: str, json: str) -> str | _Refused:
+    """Return the format of rows that have the fields of all roles; fields that could not be seen are left to the reader."""
+    if seen.kind not in (*_TABLES, *_JSON):
+        return _unknown(seen)
     for role in roles:
-        if seen.fields and column_for(role, seen.fields, options.columns) is None:
+        if seen.fields and not seen.is_sample and column_for(role, seen.fields, options.columns) is None:
             expected = options.columns.get(role) or " or ".join(ROLES[role][:2])
-            return _Refused(f"no field {expected} among {', '.join(seen.fields)[:100]}")
-    return form
+            missing = _Refused(f"no field {expected} among {', '.join(seen.fields)[:100]}")
+            return _unknown(seen) if seen.kind == "json" else missing
+    return table if seen.kind in _TABLES else json
 
 
 def _unknown(seen: Look) -> _Refused:

@@ -120,7 +120,9 @@ def _rows(file: RawInput, stream: BinaryIO, tell: Callable[[], int]) -> Iterator
 
 
 def _is_list(head: bytes) -> bool:
-    return head.removeprefix(_BYTE_ORDER_MARK).lstrip(_WHITE)[:1] == b"["
+    """Whether a file is a list, or objects over several lines each."""
+    begin = head.removeprefix(_BYTE_ORDER_MARK).lstrip(_WHITE)
+    return begin[:1] == b"[" or begin.partition(b"\n")[0].strip(_WHITE) == b"{"
 
 
 def _head(stream: BinaryIO) -> bytes:

@@ -25,7 +25,9 @@ CAPTION_SUFFIXES = ("txt", "caption")
 HEAD_BYTES = 1 << 16
 """Bytes of a file that are looked at."""
 _FOOTER_BYTES = 1 << 16
-_FIRST_KEY = re.compile(r"\s*(\[\s*)?\{")
+MAX_ROWS = 100
+"""Maximum number of JSON objects that are looked at."""
+_BETWEEN = re.compile(r"[\s,\]]*")
 
 
 class Look(NamedTuple):
@@ -34,8 +36,10 @@ class Look(NamedTuple):
     kind: str
     """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty or unknown."""
     fields: tuple[str, ...] = ()
-    """Columns of a table, or fields of the first JSON object."""
+    """Columns of a table, or fields of the first JSON objects."""
     compression: str = ""
+    is_sample: bool = False
+    """Whether the fields are those of one row of many, which may be an odd one."""
 
 
 def suffix_of(name: str) -> str:
@@ -69,11 +73,13 @@ def _look_at(head: bytes, name: str) -> Look:
         return Look("zip")
     if _is_tar(head):
         return Look("tar")
-    text = head.decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
+    encoding = json.detect_encoding(head[:4])  # the readers refuse any other than UTF-8, with the remedy
+    text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
     if text[:1] == "[":
-        return Look("json-list", _first_fields(text[1:].lstrip()))
+        rows = _first_rows(text[1:])
+        return Look("json-list", rows.fields, is_sample=rows.is_sample)
     if text[:1] == "{":
-        return _json_object(text)
+        return _json_object(text, suffix_of(name))
     if suffix_of(name) in ("csv", "tsv"):
         line = text.splitlines()[0] if text else ""
         separator = "\t" if suffix_of(name) == "tsv" else ","
@@ -92,34 +98,37 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _json_object(text: str) -> Look:
+def _json_object(text: str, suffix: str) -> Look:
     """Tell JSON lines from one JSON object (statistics, an index)."""
-    fields = _first_fields(text)
-    first, newline, _ = text.partition("\n")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        # a first line that is no object: either an object over several lines, or a row longer than what was read
-        whole = _is_json(text)
-        return Look("json" if whole or (newline and first.strip() in ("{", "[")) else "json-lines", fields)
-    return Look("json-lines", fields)
+    rows = _first_rows(text)
+    is_object = text.partition("\n")[0].strip() == "{" or (suffix == "json" and rows.num_rows == 1 and not rows.is_sample)
+    return Look("json" if is_object else "json-lines", rows.fields, is_sample=rows.is_sample)
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+class _Rows(NamedTuple):
+    fields: tuple[str, ...]
+    num_rows: int
+    is_sample: bool
 
 
-def _first_fields(text: str) -> tuple[str, ...]:
-    """Return the fields of the JSON object that a text begins with; empty if it is none or too long."""
-    try:
-        row, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(row) if isinstance(row, dict) else ()
+def _first_rows(text: str) -> _Rows:
+    """Read the first JSON objects in a text, with lines or commas between them, as far as they are complete."""
+    fields: dict[str, None] = {}
+    position = num_rows = 0
+    is_complete = False
+    while num_rows < MAX_ROWS and not is_complete:
+        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        is_complete = position == len(text)
+        try:
+            row, position = json.JSONDecoder().raw_decode(text, position)
+        except (ValueError, RecursionError):
+            position = text.find("\n", position)
+            if position < 0:
+                break
+            continue
+        num_rows += 1
+        fields |= dict.fromkeys(row if isinstance(row, dict) else ())
+    return _Rows(tuple(fields), num_rows, is_sample=num_rows < 2 and not is_complete)
 
 
 def _parquet_columns(root: RawRoot, file: RawFile) -> tuple[str, ...]:

@@ -79,11 +79,10 @@ def _list(fields: Fields, row: dict[str, Any], role: str) -> list[Any] | None:
 def _image(file: RawInput, name: Any, content: Any, has_bytes: bool) -> tuple[bytes, str]:
     """Read the image at a position; one without bytes is missing if the bytes of others are in the rows."""
     if not _is_nothing(content):
-        data, address = read_image(file, content)
-        return data, (address_of(name) if isinstance(name, str) else address)
+        return read_image(file, content, BYTES)[0], address_of(name) or address_of(content)
     if has_bytes and file.fetch is None and isinstance(name, str) and REMOTE.match(name):
         return b"", address_of(name)
-    return read_image(file, name)
+    return read_image(file, name, "images")
 
 
 def _is_nothing(value: Any) -> bool:

@@ -252,9 +252,3 @@ def _unreadable(batch: pa.RecordBatch, error: Exception) -> OddRow:
 
 def _too_large(max_row_bytes: int) -> OddRow:
     return OddRow("row_too_large", f"larger than max_row_bytes ({max_row_bytes:,} bytes)")
-
-
-def image_bytes(value: Any) -> bytes:
-    """Extract the image in a cell: bytes, or the structure written by Hugging Face datasets; empty if there is none."""
-    value = value.get("bytes") if isinstance(value, dict) else value
-    return value if isinstance(value, bytes) else b""
