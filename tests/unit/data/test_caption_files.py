@@ -65,7 +65,7 @@ LAYOUTS = {
         [("v1.0.jpg:1", RED, "s"), ("v1.1.jpg:1", RED, "t")],
         {},
     ),
-    "line break": ({"a\nb.jpg": RED, "a\nb.txt": b"t"}, [("a\nb.jpg:1", RED, "t")], {}),
+    "line break": ({"a\nb.jpg": RED, "a\nb.txt": b"t"}, [("a\\x0ab.jpg:1", RED, "t")], {}),
     "readme": ({"0.jpg": RED, "0.txt": b"t", "README.txt": b"x"}, [("0.jpg:1", RED, "t")], {"README.txt": ALONE}),
     "image alone": ({"0.jpg": RED, "0.txt": b"t", "1.jpg": RED}, [("0.jpg:1", RED, "t")], {"1.jpg": NAMED}),
     "folders": (

@@ -99,7 +99,7 @@ def test_paths_may_be_relative_to_the_parent_folder(tmp_path):
         ([[[1, 2], [3, 4]]], "image_type"),
         ([{"src": "x"}], "image_type"),
         ([[300, 1]], "image_type"),
-        (["data:image/jpeg;base64,*"], "image_not_base64"),
+        (["data:image/jpeg;base64,*"], "image_type"),
         (["word " * 2000], "image_type"),
         ([[RED, BLUE]], "several_images"),
     ],

@@ -206,12 +206,12 @@ import resource, sys
 from pathlib import Path
 from typing import ClassVar
 sys.path[:0] = {path!r}
-from mm1.data.prepare.sources.formats import discover, read_files
+from mm1.data.prepare.sources.formats import Reading, discover
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
 count, root = 0, LocalRoot(Path(sys.argv[2]))
-form, files = discover(sys.argv[1], root)
-samples = read_files(sys.argv[1], form, root, [file.name for file in files], cleaner(()))
+((form, files),) = discover(sys.argv[1], root).files.items()
+samples = Reading(sys.argv[1], form, root, files, cleaner(()))
 for number, sample in enumerate(samples):
     count += 1
     if number == 200:
