@@ -184,7 +184,7 @@ ODD = [
     (llava("what ?", "a", image=True), "image_type"),
     (llava("what ?", "a", images=[[["0.jpg"]]]), "image_type"),
     (llava("what ?", "a", image={"x": 1}), "image_type"),
-    (llava("what ?", "a", image="data:image/png;base64,???"), "image_type"),
+    (llava("what ?", "a", image="data:image/png;base64,???"), "image_not_base64"),
     (llava("what ?", "a", image="https://a.invalid/0.jpg"), "remote_image"),
     (llava("what ?", "a", image="../../etc/passwd"), "image_outside"),
     (llava("what ?"), "no_answer"),

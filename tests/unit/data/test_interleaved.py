@@ -82,7 +82,15 @@ def test_pages_of_obelics(tmp_path):
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 @pytest.mark.parametrize(
-    "image", [{"bytes": RED, "path": None}, {"bytes": None, "path": "red.jpg"}, RED, "red.jpg", {"bytes": RED, "path": "x.jpg"}]
+    "image",
+    [
+        {"bytes": RED, "path": None},
+        {"bytes": None, "path": "red.jpg"},
+        RED,
+        "red.jpg",
+        b"red.jpg",
+        {"bytes": RED, "path": "x.jpg"},
+    ],
 )
 def test_images_of_pages_in_all_forms(tmp_path, form, image):
     write_rows(tmp_path, [{"images": [image, None], "texts": [None, "b"]}] * 3, form)

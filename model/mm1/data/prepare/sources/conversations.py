@@ -67,7 +67,7 @@ def _items(file: RawInput, fields: Fields, origin: str, row: dict[str, Any], cle
         turns.insert(0, Turn("system", [text]))
     lost: list[str] = []
     turns = _repaired(_placed(turns, _images_of(file, row), lost), clean, lost)
-    images = [read_image(file, piece.value, "image") for turn in turns for piece in turn.pieces if isinstance(piece, Picture)]
+    images = [read_image(file, piece.value) for turn in turns for piece in turn.pieces if isinstance(piece, Picture)]
     meta: dict[str, Any] = {"origin": origin}
     if images:
         meta["addresses"] = [address for _, address in images]

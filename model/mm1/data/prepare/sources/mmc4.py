@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mm1.data.prepare.sources.fields import listed
-from mm1.data.prepare.sources.image_cells import image_of
-from mm1.data.prepare.sources.images import address_of, read_image
+from mm1.data.prepare.sources.images import address_of, decode_base64, read_image
 from mm1.data.prepare.sources.jsonl import json_rows, zip_left_out
 from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.prepare.sources.roots import LeftOut
@@ -91,16 +90,17 @@ class _Images:
             return None
         # a document of which other images exist has failed downloads; without any, the user is told how to get them
         if not data and isinstance(url, str) and (self._file.fetch or not REMOTE.match(url) or not any(self._local)):
-            data = read_image(self._file, url, "raw_url")[0]
+            data = read_image(self._file, url)[0]
+        name = url or info.get("image_name") or ""
         self.data.append(data)
-        self.addresses.append(address_of(url) or address_of(info.get("image_name")))
+        self.addresses.append(address_of(name) if isinstance(name, str) else "")
         return len(self.data) - 1
 
     def _read_local(self, info: dict[str, Any]) -> bytes | None:
-        """Read the image in the row or next to the file; None if it cannot be decoded, empty if there is none."""
         if encoded := info.get("image_base64"):
             try:
-                return image_of(self._file, encoded, "image_base64")
+                return decode_base64(encoded) if isinstance(encoded, str) else None
             except OddRow:
                 return None
-        return read_image(self._file, info.get("image_name"), "image_name")[0]
+        name = info.get("image_name")
+        return read_image(self._file, name)[0] if name else b""

@@ -79,10 +79,11 @@ def _list(fields: Fields, row: dict[str, Any], role: str) -> list[Any] | None:
 def _image(file: RawInput, name: Any, content: Any, has_bytes: bool) -> tuple[bytes, str]:
     """Read the image at a position; one without bytes is missing if the bytes of others are in the rows."""
     if not _is_nothing(content):
-        return read_image(file, content, BYTES)[0], address_of(name) or address_of(content)
+        data, address = read_image(file, content)
+        return data, (address_of(name) if isinstance(name, str) else address)
     if has_bytes and file.fetch is None and isinstance(name, str) and REMOTE.match(name):
         return b"", address_of(name)
-    return read_image(file, name, "images")
+    return read_image(file, name)
 
 
 def _is_nothing(value: Any) -> bool:
