@@ -128,12 +128,19 @@ def _decode(text: str) -> bytes | None:
 def _of_path(file: RawInput, text: str, field: str) -> bytes:
     if len(text) > MAX_PATH:
         raise _odd(field, f"a text of {len(text):,} characters that is neither a path nor base64")
-    folders = (*FOLDERS, "..") if "/" in file.name else FOLDERS
     for path in dict.fromkeys((text, text.replace("\\", "/"))):
-        if data := file.read_adjacent(path, folders):
+        if data := file.read_adjacent(path, FOLDERS) or _in_parent(file, path):
             return data
     raise OddRow(
         "image_path_missing",
         f"{field!r} holds paths, and {text[:100]!r} is not a file next to {file.name}, in its parent folder, or in images/; "
         "put the images there",
     )
+
+
+def _in_parent(file: RawInput, path: str) -> bytes:
+    """Read an image relative to the parent of the table's folder; empty if that is outside the source."""
+    try:
+        return file.read_adjacent(path, ("..",)) if "/" in file.name else b""
+    except OddRow:
+        return b""

@@ -20,8 +20,8 @@ from typing import NamedTuple
 from mm1.data.prepare.sources.caption_pairs import pair_samples
 from mm1.data.prepare.sources.compressed import compression_of, open_stream
 from mm1.data.prepare.sources.groups import Endings, Group, Pair, Row, Skipped, reason_to_skip, split_name, too_large
-from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roots import LeftOut, LocalRoot, RawRoot
+from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources.tar_reader import Member, TarDamage, TarReader
 from mm1.data.sample import Sample
 from mm1.errors import DataError
@@ -74,7 +74,7 @@ def split_tar(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         file: the whole file.
         target_bytes: size of a range, about.
     """
-    if not isinstance(root, LocalRoot) or file.num_bytes < 2 * target_bytes:
+    if file.num_bytes < 2 * target_bytes or REMOTE.match(root.location(file.name)):
         return [file]
     starts, keys, last = [0], set[int](), None
     with root.local(file.name).open("rb") as stream:
