@@ -129,6 +129,7 @@ GROUPS = {
     "broken json": ([*members("a"), ("a.json", b"{")], pairs("a")),
     "empty json": ([*members("a"), ("a.json", b"")], pairs("a")),
     "broken json alone": ([("a.jpg", RED), ("a.json", b"{")], [("not_json", "a")]),
+    "line break": (members("a\nb"), [("a\\x0ab", RED, "it is a\nb")]),
     "deep json": ([("a.jpg", RED), ("a.json", b"[" * 100_000)], [("not_json", "a")]),
 }
 
@@ -229,7 +230,7 @@ def test_sparse_and_large_members_are_counted(tmp_path):
         assert read(path) == [("sparse_member", "a")]
     path = write_tar(tmp_path / "0.tar", [("0.jpg", bytes(5000)), ("0.txt", b"t"), *members("a")])
     assert read(path, max_row_bytes=4000) == [("row_too_large", "0"), *pairs("a")]
-    several = [("0.jpg", bytes(3000)), ("0.txt", bytes(3000)), *members("a")]
+    several = [("0.jpg", bytes(3000)), ("0.txt", bytes(3000)), ("0.json", b'{"caption": "t"}'), *members("a")]
     assert read(write_tar(path, several), max_row_bytes=4000) == [("row_too_large", "0"), *pairs("a")]
 
 

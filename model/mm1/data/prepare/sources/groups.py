@@ -127,7 +127,7 @@ class _Unit:
     """Ending -> content."""
     texts: dict[str, bytes] = field(default_factory=dict)
     json: bytes | None = None
-    others: list[str] = field(default_factory=list)
+    others: dict[str, None] = field(default_factory=dict)
     odd: OddRow | None = None
     num_bytes: int = 0
 
@@ -136,9 +136,7 @@ class _Unit:
             self.odd, content = self.odd or content, b""
         self.num_bytes += len(content)
         if self.num_bytes > max_bytes:
-            self.odd = self.odd or too_large(ending, self.num_bytes, max_bytes)
-        if self.odd:
-            content = b""
+            self.odd = self.odd or too_large(f"a pair with a member .{ending}", self.num_bytes, max_bytes)
         ending = ending.lower()
         if role == "json":
             is_repeated, self.json = self.json is not None, content
@@ -148,9 +146,17 @@ class _Unit:
             members[ending] = content
         else:
             is_repeated = ending in self.others
-            self.others.append(ending)
+            self.others[ending] = None
         if is_repeated:
             self.odd = OddRow("duplicate_key", f"several members .{ending} of the same key; which belong together is unknown")
+        if self.odd:
+            self._free()
+
+    def _free(self) -> None:
+        """Forget the contents of an odd unit."""
+        self.images, self.texts = dict.fromkeys(self.images, b""), dict.fromkeys(self.texts, b"")
+        self.json = None if self.json is None else b""
+        self.num_bytes = 0
 
 
 def too_large(name: str, num_bytes: int, max_bytes: int) -> OddRow:
@@ -234,7 +240,7 @@ class Group:
         if not unit.images and not unit.texts:
             if unit.json is None or not self._holds_caption(unit.json):
                 if len(units) == 1:
-                    ending = (unit.others or ["json"])[0]
+                    ending = next(iter(unit.others), "json")
                     yield Skipped(f"{self.key}.{ending}" if ending else self.key, unit.num_bytes, "neither image nor caption")
                 return
         elif middle and not unit.texts and unit.json is None and "" in units and units[""].images:

@@ -24,8 +24,9 @@ def image_of(file: RawInput, value: Any, field: str) -> bytes:
     Raises:
         OddRow: the image cannot be found, there are several, or the cell holds something else.
     """
+    value = _single(value, field)
     try:
-        data, name = read_image(file, _single(value, field))
+        data, name = read_image(file, value)
     except OddRow as odd:
         raise OddRow(odd.name, f"{field!r}: {odd.detail}") from None
     if not data and name and not REMOTE.match(name):

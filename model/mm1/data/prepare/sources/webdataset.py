@@ -20,6 +20,7 @@ from typing import NamedTuple
 from mm1.data.prepare.sources.caption_pairs import pair_samples
 from mm1.data.prepare.sources.compressed import compression_of, open_stream
 from mm1.data.prepare.sources.groups import Endings, Group, Pair, Row, Skipped, reason_to_skip, split_name, too_large
+from mm1.data.prepare.sources.names import shown
 from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources.tar_reader import Member, TarDamage, TarReader
@@ -297,7 +298,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     if not info.flag_bits & _UTF8_NAME and not name.isascii():
         with suppress(UnicodeError):
             name = name.encode("cp437").decode()  # many tools write UTF-8 without saying so
-    return name.encode("utf-8", "backslashreplace").decode()
+    return shown(name)
 
 
 def _zip_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> bytes | OddRow:
