@@ -26,7 +26,7 @@ NEEDS_TORCH = {"loader", "collate"}
 
 
 def modules_below(package: str, folder: Path) -> list[str]:
-    names = [package, *(f"{package}.{item.name}" for item in pkgutil.walk_packages([str(folder)]))]
+    names = [package, *(item.name for item in pkgutil.walk_packages([str(folder)], f"{package}."))]
     return [name for name in names if not name.endswith("__main__")]
 
 

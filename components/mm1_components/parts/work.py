@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mm1.store.base import digest_of
-from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sources, filtering, root_of
+from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sources, filtering, preset_of, root_of
+from mm1_components.wrapper.sources import Kind, kind_of
 
 if TYPE_CHECKING:
     from mm1.data.prepare.sources.roots import RawRoot
@@ -26,12 +28,19 @@ class Work(NamedTuple):
     tokenizer: Path | None
 
     def root(self, source: str) -> RawRoot:
-        """Open a source; the toy world is not generated twice."""
-        from mm1.data.prepare.sources.roots import LocalRoot
-
+        """Open a source, once per process."""
         assert isinstance(self.inputs, Sources | SourceLocations), "only filtering reads raw files"
-        written = self.folder / source / f"world-{source}"
-        return LocalRoot(written) if written.exists() else root_of(self.inputs, source, self.folder / source)
+        return _root(self.inputs, source, self.folder / source)
+
+
+@cache
+def _root(inputs: Sources | SourceLocations, source: str, folder: Path) -> RawRoot:
+    """Open a source; a bucket is listed, and the toy world that the plan has generated is not generated again."""
+    from mm1.data.prepare.sources.roots import LocalRoot
+
+    written = folder / f"world-{source}"
+    is_world = kind_of(getattr(inputs, source)) is Kind.WORLD
+    return LocalRoot(written) if is_world and written.exists() else root_of(inputs, source, folder)
 
 
 def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
@@ -43,7 +52,8 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
     from mm1_components.parts.progress import report
 
     work, part = task
-    how = filtering(work.preset, work.tokenizer, work.inputs, part.source)
+    preset = preset_of(work.preset, getattr(work.inputs, part.source))
+    how = filtering(preset, work.tokenizer, work.inputs, part.source)
 
     def make() -> FilteredPart:
         folder = work.folder / "filtered"

@@ -139,6 +139,31 @@ def test_a_bucket_gives_the_data_of_a_folder_and_is_cached_by_what_is_in_it(raw,
         assert outcome is Outcome.CONFIGURATION
 
 
+def test_a_source_of_several_addresses_in_a_folder_a_bucket_and_through_links(raw, tmp_path, monkeypatch):
+    disk, text = tmp_path / "disk", tmp_path / os.fsdecode(b"t\xe9xt")
+    write_text(
+        disk / "one" / os.fsdecode(b"caf\xe9.jsonl"), [f"a text {number} that is read by its true name" for number in range(30)]
+    )
+    write_text(disk / "one" / r"caf\xe9.jsonl", [f"another text {number} whose name has a backslash" for number in range(30)])
+    text.mkdir()
+    (text / "linked").symlink_to(disk / "one")
+    (text / "loop").symlink_to(".")
+    with s3_server(monkeypatch, "raw"):
+        bucket = open_store("s3://raw")
+        for file in sorted(Path(raw["captions"]).iterdir()):
+            bucket.write_file(f"cc/{file.name}", file)
+        addresses = {
+            "captions": f"s3://raw/cc/{{00000..00001}}.tar, {raw['captions']}/0000[23].tar",
+            "text": json.dumps([str(text), f"{raw['text']}/0.jsonl"]),
+        }
+        _, (uri,) = ingest(tmp_path / "one", tmp_path / "a", addresses)
+        steps = by_steps(tmp_path / "steps", tmp_path / "b", addresses)
+    assert digest(uri) == digest(steps)
+    sources = load(uri, RawData, open_store(str(tmp_path / "one"))).sources
+    assert sources["captions"].num_read == 4 * 13 and sources["text"].num_read == 2 * 30 + 61
+    assert sources["captions"].dropped == {"duplicate": 4 * 13 - 4 * 12 - 1}
+
+
 def test_data_that_exist_are_passed_through(raw, tmp_path):
     _, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"text": raw["text"]})
     outcome, (again,) = run(ingest_module.STEP, tmp_path / "store", tmp_path / "b", data=uri)

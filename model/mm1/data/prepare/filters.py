@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mm1.data.config import FilterPreset
-from mm1.data.images import check_jpeg, detect_damage, difference_hash, open_image
+from mm1.data.images import decode_small, difference_hash, open_image
 from mm1.data.prepare.words import character_repetition, letter_share, stop_word_share, word_repetition
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
@@ -40,6 +40,7 @@ class _ImageProperties(NamedTuple):
     """Properties of an image that passed."""
 
     size: tuple[int, int]
+    """Width and height as people see it, in pixels."""
     hash: int
 
 
@@ -103,15 +104,13 @@ class Filters:
     def _check_pixels(self, data: bytes) -> str | _ImageProperties:
         rules = self.preset.image
         try:
-            quick = check_jpeg(data)
-            image = None if quick else open_image(data)
-            width, height = quick or (image.size if image else (0, 0))
-            form = "JPEG" if image is None else image.format
+            image = open_image(data, max_pixels=None)
         except DataError as error:
             return f"unreadable_image: {error}"
+        width, height = image.size
         short, long = sorted((width, height))
-        if form not in rules.formats:
-            return f"image_format: {form}"
+        if image.form not in rules.formats:
+            return f"image_format: {image.form}"
         if short < rules.min_side_px:
             return f"image_too_small: {width} x {height}"
         if long > rules.max_side_px or short * long > rules.max_pixels:
@@ -119,10 +118,10 @@ class Filters:
         if long > rules.max_aspect_ratio * short:
             return f"image_aspect_ratio: {width} x {height}"
         try:
-            small = detect_damage(data, image)
+            small = decode_small(image)
         except DataError as error:
             return f"unreadable_image: {error}"
-        return _ImageProperties((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
+        return _ImageProperties(image.size, difference_hash(small) if self.preset.near_duplicates else 0)
 
     # -- texts ----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from mm1.data.prepare.filters import MAX_EXAMPLES
 from mm1.data.prepare.sources.formats import FORMATS, Discovery, Options, discover
+from mm1.data.prepare.sources.names import LABEL_END
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.manifests import IngestPlan, PlannedSource, RawFile, RawPart
 
@@ -19,7 +20,7 @@ PART_BYTES = 64_000_000
 MAX_BATCHES = 200
 """Maximum number of batches: the mappers of a loop, whose results are passed through the pipeline engine in one list."""
 MAX_GROUPS = 100
-"""A source with more folders than this has numbered folders, which are no groups of their own."""
+"""A source with more folders than this has no groups."""
 
 
 def plan_source(
@@ -64,14 +65,14 @@ def count_left_out(left_out: Sequence[LeftOut]) -> tuple[dict[str, int], dict[st
 
 
 def _groups_of(found: Discovery) -> frozenset[str]:
-    """Return the first folders of a source, if they are groups."""
-    folders = {_folder(file) for files in found.files.values() for file in files}
+    """Return the first folders of a source (or the labels of its addresses) that are groups; numbered folders are not."""
+    folders = {folder for files in found.files.values() for file in files if not (folder := _folder(file)).isdigit()}
     return frozenset(folders) if len(folders) <= MAX_GROUPS else frozenset()
 
 
 def _folder(file: RawFile) -> str:
     folder, slash, _ = file.name.partition("/")
-    return folder if slash else ""
+    return folder.removesuffix(LABEL_END) if slash else ""
 
 
 def _by_group(files: Sequence[RawFile], groups: frozenset[str]) -> Iterator[tuple[str, list[RawFile]]]:
