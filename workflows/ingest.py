@@ -1,6 +1,6 @@
 r"""Ingest raw data on many machines: the two map stages of ingest loop over batches, with one pod per batch of parts.
 
-A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text -p preset=paper``.
+A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text``.
 One machine: the step ``ingest`` of the other pipelines does the same with a process per core, with the same result.
 
 ::
@@ -13,32 +13,16 @@ The resulting address is passed to the other pipelines as ``-p data=...``.
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import PRESET, SOURCES, TOKENIZER
+from mm1_workflows.authoring.shared_parameters import PRESET, READING, SOURCES, SYNTHETIC, TOKENIZER
 
 ALL_SOURCES = (
     *SOURCES,
-    Parameter(
-        name="synthetic", value="", description="pairs with rewritten captions, in the formats of captions; empty = none"
-    ),
+    SYNTHETIC,
     Parameter(
         name="instructions",
         value="",
         description="conversations: LLaVA json or jsonl with its images next to it; empty = none",
     ),
-)
-READING = (
-    Parameter(
-        name="remote",
-        value="refuse",
-        enum=["refuse", "fetch", "fetch-private"],
-        description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
-    ),
-    Parameter(
-        name="columns",
-        value="",
-        description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names",
-    ),
-    Parameter(name="max_row_bytes", value="67108864", description="maximum size of a row; larger ones are dropped"),
 )
 
 with Workflow(
@@ -50,11 +34,7 @@ with Workflow(
         PRESET,
         *TOKENIZER,
         *READING,
-        Parameter(
-            name="max_damaged_share",
-            value="0.01",
-            description="maximum share of rows of a source that cannot be read; more end the step",
-        ),
+        Parameter(name="max_row_bytes", value="67108864", description="maximum size of a row; larger ones are dropped"),
         Parameter(
             name="part_bytes",
             value="64000000",
@@ -63,12 +43,13 @@ with Workflow(
     ],
 ) as w:
     with DAG(name="ingest"):
-        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, *READING, "part_bytes"))
+        how = ("remote", "columns", "max_row_bytes")
+        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, *how, "part_bytes"))
         filtered = steps.ingest_filter(
             plan=plan.get_parameter("manifest"),
             batch="{{item}}",
             with_param=plan.get_parameter("batches"),
-            **steps.given(*ALL_SOURCES, *READING, PRESET, "tokenizer"),
+            **steps.given(*ALL_SOURCES, *how, PRESET, "tokenizer"),
         )
         merged = steps.ingest_merge(batches=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER, "max_damaged_share"))
         sharded = steps.ingest_shard(

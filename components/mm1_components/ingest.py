@@ -18,6 +18,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     DamagedShareField,
     PartBytesField,
@@ -40,7 +41,7 @@ class Inputs(Sources):
 
     data: ManifestUri = Field("", description="existing RawData (for example made on many machines); nothing is ingested")
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
     vocabulary: VocabularyField = 1024
     part_bytes: PartBytesField = 64_000_000
     max_damaged_share: DamagedShareField = 0.01
@@ -63,7 +64,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from mm1.data.prepare.pipeline import check_sources, collect, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import RawData
-    from mm1_components.parts.plan import plan_sources
+    from mm1_components.parts.plan import log_presets, plan_sources
     from mm1_components.parts.pool import Pool
     from mm1_components.parts.progress import Progress
     from mm1_components.parts.summary import publish_data
@@ -74,6 +75,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     started = time.monotonic()
     folder, origin = given_tokenizer(inputs.tokenizer, context)
     plan = plan_sources(inputs, inputs.part_bytes, context.work)
+    log_presets(inputs.preset, inputs)
     work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder)
     num_bytes = sum(source.num_bytes for source in plan.sources.values())
     with Pool() as pool, Progress(context, num_bytes, len(plan.parts), rounds=2) as progress:

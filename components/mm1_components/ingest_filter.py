@@ -11,6 +11,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
     BatchField,
     PresetField,
@@ -29,7 +30,7 @@ class Inputs(SourceLocations):
     plan: ManifestUri = Field(description="IngestPlan")
     batch: BatchField
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
+    preset: PresetField = AUTO
 
 
 class Outputs(BaseModel):
@@ -41,12 +42,14 @@ class Outputs(BaseModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter the parts of a batch, a process per core; finished parts are not repeated after an interruption."""
     from mm1.manifests import FilteredParts, IngestPlan, split_uri
+    from mm1_components.parts.plan import log_presets
     from mm1_components.parts.pool import Pool
     from mm1_components.parts.progress import Progress
     from mm1_components.parts.work import Work, filter_one
 
     parts = context.load(inputs.plan, IngestPlan).batch(inputs.batch)
     folder, _ = given_tokenizer(inputs.tokenizer, context)
+    log_presets(inputs.preset, inputs)
     work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder)
     num_bytes = sum(file.num_bytes for part in parts for file in part.files)
     with Pool() as pool, Progress(context, num_bytes, len(parts)) as progress:

@@ -16,6 +16,7 @@ Within ingest, on many machines: ``IngestPlan -> FilteredParts -> MergedParts ->
 from __future__ import annotations
 
 import re
+from operator import not_
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -34,7 +35,10 @@ Files = dict[str, BlobRef]
 
 
 class Record(BaseModel):
-    """Base class of manifests and their parts: frozen, without extra fields."""
+    """Base class of manifests and their parts: frozen, without extra fields.
+
+    A field added after a release has ``exclude_if=not_``: it is omitted when empty, so earlier manifests keep their digests.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
@@ -57,6 +61,8 @@ class Shard(Record):
     num_images: int
     num_text_tokens: int
     """Text tokens including the end-of-document tokens, without image tokens."""
+    group: str = Field("", exclude_if=not_)
+    """Sub-source: first folder of the raw files below the source's address; empty for files directly there."""
     features: dict[str, float] = {}
     """Quality measures: the columns of :mod:`mm1.data.features.definitions` that can be computed from the content."""
 
@@ -84,8 +90,8 @@ class RawPart(Manifest):
     number: int
     """Index of the part within its source; prefix of its sample keys."""
     format: str
-    group: str = ""
-    """Label of its files within the source, for weights: the first folder below the source's address."""
+    group: str = Field("", exclude_if=not_)
+    """Sub-source of all its files (:attr:`Shard.group`)."""
     files: tuple[RawFile, ...]
 
     @property
@@ -128,8 +134,8 @@ class FilteredPart(Manifest):
     source: str
     number: int
     format: str
+    group: str = Field("", exclude_if=not_)
     preset: str
-    group: str = ""
     num_read: int
     """Rows: samples and odd rows."""
     dropped: dict[str, int] = {}
@@ -171,6 +177,7 @@ class ShardedPart(Manifest):
     kind: Literal["ShardedPart"] = "ShardedPart"
     source: str
     number: int
+    group: str = Field("", exclude_if=not_)
     dropped: dict[str, int] = {}
     """Dropped by the merge: filter -> samples (or images of documents)."""
     examples: dict[str, tuple[str, ...]] = {}
@@ -237,12 +244,15 @@ class MixSource(Record):
     """One source in a mixture."""
 
     name: str
+    """A source of the data (``captions``), or a sub-source (``captions/cc12m``: its shards of that group)."""
     weight: float = Field(ge=0)
-    """Requested share of sequences or tokens, normalised over all sources."""
+    """Requested share of sequences, tokens, images or labels, normalised over all sources."""
     sequence_share: float | None = None
     """Share of sequences (of documents, if sequences mix sources) that results in the weight; None = the weight itself."""
     shards: BlobRef | None = None
     """Digests of the selected tars, one per line; None = all shards of the source in the parent."""
+    num_held_out: int = Field(0, exclude_if=not_)
+    """Samples of the selected shards that are held out, and therefore not among the following counts."""
     num_samples: int
     num_images: int
     num_text_tokens: int
@@ -269,8 +279,11 @@ class DataMix(Manifest):
     """Tokens per image."""
     image_size_px: int
     """Side of the model's square input images, pixels."""
-    weights_by: Literal["sequence", "token"] = "sequence"
-    """Unit of the weights."""
+    weights_by: Literal["sequence", "token", "image", "label"] = "sequence"
+    """Unit of the weights; labels are tokens with loss."""
+    holdout: dict[str, float] = Field({}, exclude_if=not_)
+    """Source -> share of its samples that are held out (:mod:`mm1.data.load.holdout`); sources without held-out samples are
+    omitted."""
     one_source: bool = True
     """Whether all documents of a sequence come from one source (MM1 2.2)."""
     long_documents: Literal["cut", "drop"] = "cut"

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm1_components.wrapper.raw_data import SOURCES, Sources, addresses_of, options_of, root_of
+from mm1_components.wrapper.raw_data import SOURCES, SourceLocations, Sources, addresses_of, options_of, preset_of, root_of
 
 if TYPE_CHECKING:
     from mm1.manifests import FilteredPart, IngestPlan, PlannedSource
@@ -26,6 +26,12 @@ def plan_sources(inputs: Sources, part_bytes: int, work: Path) -> IngestPlan:
         parts += some
         _log_plan(source, planned[source], len(some))
     return plan_batches(planned, parts)
+
+
+def log_presets(preset: str, inputs: Sources | SourceLocations) -> None:
+    """Log the filter preset of each source."""
+    for source, address in addresses_of(inputs).items():
+        log.info("%s: filter preset %s", source, preset_of(preset, address))
 
 
 def _log_plan(source: str, planned: PlannedSource, num_parts: int) -> None:

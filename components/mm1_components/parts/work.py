@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mm1.store.base import digest_of
-from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sources, filtering, root_of
+from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sources, filtering, preset_of, root_of
 from mm1_components.wrapper.sources import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
     from mm1_components.parts.progress import report
 
     work, part = task
-    how = filtering(work.preset, work.tokenizer, work.inputs, part.source)
+    preset = preset_of(work.preset, getattr(work.inputs, part.source))
+    how = filtering(preset, work.tokenizer, work.inputs, part.source)
 
     def make() -> FilteredPart:
         folder = work.folder / "filtered"

@@ -41,7 +41,7 @@ class Producer:
     step: str
     """Name of the step."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """Its known inputs."""
+    """Its known inputs; an input that another step produces is a :class:`Producer`."""
 
     def known(self, *names: str) -> bool:
         """Whether all these inputs are known."""

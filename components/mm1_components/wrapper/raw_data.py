@@ -12,12 +12,14 @@ from mm1.config.values import quoted
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
+    Kind,
     RealSource,
     RealSourceLocation,
     Source,
     SourceLocation,
     TokenizerAddress,
     existing,
+    kind_of,
     raw_root,
 )
 
@@ -34,7 +36,10 @@ TRAIN = "train"
 _ADDRESSES = TypeAdapter(list[str])
 SOURCES = ("captions", "synthetic", "interleaved", "text", "instructions")
 Remote = Literal["refuse", "fetch", "fetch-private"]
-PresetField = Annotated[str, Field(description="filter preset: paper, obelics or toy")]
+AUTO = "auto"
+PresetField = Annotated[
+    str, Field(description="filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data)")
+]
 TokenizerField = Annotated[
     TokenizerAddress,
     Field(
@@ -95,7 +100,15 @@ def check_preset(preset: str) -> None:
     """Check that the filter preset exists."""
     from mm1.data.config import preset_named
 
-    preset_named(preset)
+    if preset != AUTO:
+        preset_named(preset)
+
+
+def preset_of(preset: str, address: str) -> str:
+    """Return the filter preset of a source: the given one; for ``auto``, toy for the toy world and paper for other data."""
+    if preset != AUTO:
+        return preset
+    return "toy" if kind_of(address) is Kind.WORLD else "paper"
 
 
 def check_tokenizer(tokenizer: Path) -> None:
@@ -114,7 +127,7 @@ def check_columns(columns: str) -> None:
 
 
 def check_names(field: str, names: Iterable[str]) -> None:
-    """Check that all names are sources of ingest.
+    """Check that all names are sources of ingest (without sub-sources).
 
     Args:
         field: name of the input, for the message.

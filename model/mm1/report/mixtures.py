@@ -15,6 +15,7 @@ NAMES = {
     "documents_per_sequence": "docs/seq.",
     "images_per_sequence": "images/seq.",
     "tokens_per_sequence": "tokens/seq.",
+    "labels_per_sequence": "labels/seq.",
     "cut_share": "cut docs",
     "sequences": "measured sequences",
 }

@@ -16,6 +16,7 @@ from itertools import groupby
 from mm1.data.load.open_mix import OpenMix, open_mix, open_shards
 from mm1.data.load.sequences import SampleSpan
 from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
+from mm1.data.source_names import parent_of
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError, Mm1Error
 from mm1.manifests import DataMix, RawData
@@ -102,7 +103,7 @@ def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[
                 views[source.name] = _guarded(source.name, make)
     for stored, raw in story.of(RawData):
         for name in raw.sources:
-            if name not in views:
+            if name not in map(parent_of, views):
                 views[name] = _guarded(name, partial(single_documents, stored.store, raw, name, album, config))
     return list(views.values())
 

@@ -14,8 +14,10 @@ from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
 from mm1_components.ingest import STEP
+from mm1_components.ingest_filter import STEP as INGEST_FILTER
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
+from mm1_components.wrapper.raw_data import preset_of
 from tests.support.raw_files import pairs, write_img2dataset, write_obelics, write_text
 
 SOURCES = ("captions", "interleaved", "text", "instructions")
@@ -145,6 +147,21 @@ def test_bad_settings_are_refused(ingest, world):
     ):
         outcome, _, log = ingest(**inputs)
         assert outcome is Outcome.CONFIGURATION and message in log
+
+
+def test_without_a_preset_real_data_get_the_papers_filters_and_the_toy_world_its_own(ingest, tmp_path):
+    assert [preset_of("auto", address) for address in ("world:3", "/data", "s3://bucket/x", "file:///a", "world")] == [
+        "toy",
+        *["paper"] * 4,
+    ]
+    assert preset_of("toy", "/data") == "toy" and preset_of("obelics", "world:0") == "obelics"
+    sentence = "the {} is in the house and this is what it was like at the time of the {}"
+    write_text(tmp_path / "a.jsonl", [sentence.format(word, word * 2) for word in ("cat", "dog")] + ["too short"])
+    _, uri, log = ingest(text=tmp_path / "a.jsonl", preset="auto")
+    source = load(uri, RawData).sources["text"]
+    assert (source.preset, source.num_samples) == ("paper", 2) and "text: filter preset paper" in log
+    for step in (STEP, INGEST_FILTER):
+        assert step.inputs.model_fields["preset"].default == "auto"
 
 
 def test_world_addresses_and_reserved_words(ingest, tmp_path):

@@ -1,5 +1,6 @@
 """Rows of JSON files: lines or lists, compressed, ranges, odd rows, damage."""
 
+import base64
 import bz2
 import gzip
 import io
@@ -16,7 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mm1.data.prepare.sources import jsonl
+from mm1.data.prepare.sources.formats import discover
 from mm1.data.prepare.sources.json_list import ListSplitter
+from mm1.data.prepare.sources.kinds import look
 from mm1.data.prepare.sources.raw import OddRow, RawInput
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.errors import DataError
@@ -213,6 +216,7 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from mm1.data.prepare.sources.jsonl import json_rows
+from mm1.data.prepare.sources.kinds import look
 from mm1.data.prepare.sources.raw import OddRow, RawInput
 from mm1.data.prepare.sources.roots import LocalRoot
 root = LocalRoot(Path(sys.argv[1]))
@@ -237,3 +241,15 @@ def test_bombs_are_not_built(tmp_path):
     ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert float(ended.stdout) < 80
+
+
+@pytest.mark.parametrize("press", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_compressed_files_are_recognised_by_their_content(tmp_path, press):
+    draw = random.Random(1)
+    data = b"".join(json.dumps({"text": base64.b64encode(draw.randbytes(200_000)).decode()}).encode() + b"\n" for _ in range(6))
+    for content, kind in ((data, "json-lines"), (LINES, "json-lines"), (b"", "empty")):
+        root = LocalRoot(write(tmp_path, press(content), "d.bin"))
+        assert look(root, root.list()[0]).kind == kind
+    root = LocalRoot(write(tmp_path, press(data)[:30], "d.jsonl"))
+    with pytest.raises(DataError, match=r"d\.jsonl: truncated or damaged at its beginning"):
+        discover("text", root)

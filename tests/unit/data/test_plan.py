@@ -136,3 +136,10 @@ def test_conversations_and_pages_are_recognised_by_their_fields(tmp_path):
     assert [each.name for each in found.left_out] == ["dataset_info.json"]
     write_obelics(tmp_path / "pages" / "a.parquet", [["t", encoded_image(0)]])
     assert list(discover("interleaved", LocalRoot(tmp_path / "pages")).files) == ["obelics"]
+
+
+def test_numbered_folders_are_no_groups(tmp_path):
+    for folder in ("00000", "00001", "sbu"):
+        write_text(tmp_path / folder / "a.jsonl", ["x"])
+    _, parts = plan("text", tmp_path)
+    assert [(part.group, len(part.files)) for part in parts] == [("", 2), ("sbu", 1)]

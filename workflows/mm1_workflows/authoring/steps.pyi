@@ -26,7 +26,7 @@ def check_data(
 
     Args:
         data: current RawData [required]
-        sources: sources of the mixture, separated by spaces [default: captions interleaved text]
+        sources: sources and sub-sources of the mixture, separated by spaces [default: captions interleaved text]
         min_samples: new samples required to train again [default: 1]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
@@ -43,7 +43,7 @@ def data_mix(
     *,
     data: _Text,
     weights: _Text = "mm1",
-    weights_by: Literal["sequence", "token"] | _Text = "sequence",
+    weights_by: Literal["sequence", "token", "image", "label"] | _Text = "sequence",
     synthetic_share: float | _Text = 0.07,
     sequence_length: int | _Text = 128,
     max_images: int | _Text = 24,
@@ -52,6 +52,7 @@ def data_mix(
     one_source: bool | _Text = True,
     long_documents: Literal["cut", "drop"] | _Text = "cut",
     max_epochs: float | _Text = 0.0,
+    holdout: _Text = "",
     thresholds: _Text = "",
     as_of: _Text = "",
     seed: int | _Text = 0,
@@ -64,9 +65,10 @@ def data_mix(
 
     Args:
         data: RawData to mix [required]
-        weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5
-            [default: mm1]
-        weights_by: unit that the weights are shares of [default: sequence]
+        weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is
+            the subfolder cc12m of the captions); or mm1, mm1.5, text, where the weight of a source that is not ingested
+            goes to the others [default: mm1]
+        weights_by: unit that the weights are shares of; label = tokens with loss [default: sequence]
         synthetic_share: share of the captions that come from the source synthetic, if the data has it [default: 0.07]
         sequence_length: length of a packed sequence, in tokens [default: 128]
         max_images: maximum number of images in a packed sequence (MM1: 16 in 4096 tokens) [default: 24]
@@ -75,6 +77,8 @@ def data_mix(
         one_source: false: documents of several sources may share a sequence [default: true]
         long_documents: how documents longer than a sequence are handled [default: cut]
         max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
+        holdout: samples that never enter the mixture, for validation: a share of every source, such as 0.001, or
+            captions=0.01,text=500 (shares or numbers of samples); empty = none [default: empty]
         thresholds: conditions that shards must meet, for example quality>=0.5 duplicate_rate<=0.2 [default: empty]
         as_of: use the shards' features as of this time (ISO 8601); empty = now [default: empty]
         seed: seed of the sample order [default: 0]
@@ -205,7 +209,7 @@ def ingest(
     instructions: _Text = "",
     data: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
+    preset: _Text = "auto",
     vocabulary: int | _Text = 1024,
     part_bytes: int | _Text = 64000000,
     max_damaged_share: float | _Text = 0.01,
@@ -230,7 +234,8 @@ def ingest(
         data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
         part_bytes: approximate raw bytes per part [default: 64000000]
         max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
@@ -281,7 +286,7 @@ def ingest_filter(
     text: _Text = "",
     instructions: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
+    preset: _Text = "auto",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -304,7 +309,8 @@ def ingest_filter(
         batch: number of the batch [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs

@@ -180,7 +180,13 @@ def _producers(task: _Task, tasks: Mapping[str, _Task]) -> Iterator[tuple[str, P
         outputs = [TASK_OUTPUT.match(reference) for reference in references(argument)]
         producers = [tasks.get(output["task"]) if output else None for output in outputs]
         if producers and all(producers) and not REFERENCE.sub("", argument).strip():
-            yield name, Producers(Producer(item.step.name, item.values) for item in producers if item)
+            yield name, Producers(_producer(item, tasks) for item in producers if item)
+
+
+def _producer(task: _Task, tasks: Mapping[str, _Task]) -> Producer:
+    """Return a task as a producer; inputs that other tasks produce are producers in turn."""
+    produced = {name: items[0] for name, items in _producers(task, tasks) if len(items) == 1}
+    return Producer(task.step.name, {**task.values, **produced})
 
 
 # -- where it runs ----------------------------------------------------------------------------------------------------

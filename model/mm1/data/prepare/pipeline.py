@@ -269,11 +269,12 @@ def shard_part(
     for number, shard in enumerate(written):
         shard_facts = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys)).to_pylist()
         features = _features(part, shard_facts, sum(dropped[reason] for reason in ("duplicate", "near_duplicate")))
-        shards.append(_store_shard(store, shard, f"{prefix}-{number:05d}", tokenizer, features, work))
+        shards.append(_store_shard(store, shard, f"{prefix}-{number:05d}", tokenizer, features, part.group, work))
     return ShardedPart(
         parents=(digest_of_manifest(merged), digest_of_manifest(part)),
         source=part.source,
         number=part.number,
+        group=part.group,
         dropped=dict(sorted(dropped.items())),
         examples={reason: tuple(origins[:MAX_EXAMPLES]) for reason, origins in sorted(examples.items())},
         shards=tuple(shards),
@@ -326,7 +327,7 @@ def _features(part: FilteredPart, rows: Sequence[Mapping[str, Any]], num_double:
 
 
 def _store_shard(
-    store: Store, written: WrittenShard, name: str, tokenizer: TextTokenizer, features: dict[str, float], work: Path
+    store: Store, written: WrittenShard, name: str, tokenizer: TextTokenizer, features: dict[str, float], group: str, work: Path
 ) -> Shard:
     tar = store.put_file(written.path)
     index, num_text_tokens = write_index(written, tokenizer, tar, work / f"{name}.index.parquet")
@@ -338,6 +339,7 @@ def _store_shard(
         num_images=written.num_images,
         num_text_tokens=num_text_tokens,
         features=features,
+        group=group,
     )
 
 

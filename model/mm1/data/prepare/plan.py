@@ -20,7 +20,7 @@ PART_BYTES = 64_000_000
 MAX_BATCHES = 200
 """Maximum number of batches: the mappers of a loop, whose results are passed through the pipeline engine in one list."""
 MAX_GROUPS = 100
-"""A source with more folders than this has numbered folders, which are no groups of their own."""
+"""A source with more folders than this has no groups."""
 
 
 def plan_source(
@@ -65,8 +65,8 @@ def count_left_out(left_out: Sequence[LeftOut]) -> tuple[dict[str, int], dict[st
 
 
 def _groups_of(found: Discovery) -> frozenset[str]:
-    """Return the first folders of a source (with several addresses, their labels), if they are groups."""
-    folders = {_folder(file) for files in found.files.values() for file in files}
+    """Return the first folders of a source (or the labels of its addresses) that are groups; numbered folders are not."""
+    folders = {folder for files in found.files.values() for file in files if not (folder := _folder(file)).isdigit()}
     return frozenset(folders) if len(folders) <= MAX_GROUPS else frozenset()
 
 

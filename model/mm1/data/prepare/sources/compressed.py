@@ -46,14 +46,19 @@ def open_stream(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 
 def decompress_head(data: bytes, size: int) -> bytes:
-    """Decompress the first bytes of a file, as far as its own first bytes reach."""
+    """Decompress the first bytes of a file, as far as its own first bytes reach.
+
+    Raises:
+        One of DAMAGE: they do not reach the first decompressed byte.
+    """
     stream = _decompressed(io.BytesIO(data), compression_of(data))
     found = b""
     try:
         while len(found) < size and (more := stream.read1(size - len(found))):  # type: ignore[attr-defined]
             found += more
     except DAMAGE:
-        pass
+        if not found:
+            raise
     return found
 
 

@@ -146,6 +146,8 @@ def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | 
         return _Refused("text without an image of its name")
     if seen.kind == "empty":
         return _Refused("empty file")
+    if seen.kind == "damaged":
+        raise DataError(f"{file.name}: truncated or damaged at its beginning ({seen.compression}); fetch it again")
     if seen.kind == "arrow" and file.name.rpartition("/")[2].startswith("cache-"):
         return _Refused(CACHE)
     return _SOURCES[source](seen, options)

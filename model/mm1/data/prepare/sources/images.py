@@ -37,8 +37,8 @@ def read_image(file: RawInput, value: Any, folders: Sequence[str] = FOLDERS) -> 
     if value is None or value == "":
         return b"", ""
     if isinstance(value, bytes):
-        name = _name_in_bytes(value)
-        return _named(file, name, folders) if name else (value, "")
+        text = _name_in_bytes(value)
+        return _named(file, text, folders) if text else (value, "")
     if isinstance(value, Mapping) and ("bytes" in value or any(name in value for name in _NAMES)):
         name = next((value[name] for name in _NAMES if value.get(name)), None)
         if content := value.get("bytes"):

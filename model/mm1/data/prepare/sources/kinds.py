@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mm1.data.prepare.sources.compressed import compression_of, decompress_head
+from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, decompress_head
 from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
 from mm1.manifests import RawFile
@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "im
 CAPTION_SUFFIXES = ("txt", "caption")
 HEAD_BYTES = 1 << 16
 """Bytes of a file that are looked at."""
+COMPRESSED_BYTES = (1 << 20) + (1 << 16)
+"""Bytes of a compressed file that are looked at: more than a block, of which bzip2 decompresses nothing before its end."""
 _FOOTER_BYTES = 1 << 16
 MAX_ROWS = 100
 """Maximum number of JSON objects that are looked at."""
@@ -34,7 +36,7 @@ class Look(NamedTuple):
     """What was seen in a file."""
 
     kind: str
-    """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty or unknown."""
+    """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty, damaged or unknown."""
     fields: tuple[str, ...] = ()
     """Columns of a table, or fields of the first JSON objects."""
     compression: str = ""
@@ -58,8 +60,12 @@ def look(root: RawRoot, file: RawFile) -> Look:
         return Look("empty")
     head = root.read_range(file.name, 0, HEAD_BYTES)
     if compression := compression_of(head):
-        inner = _look_at(decompress_head(head, HEAD_BYTES), file.name)
-        return inner._replace(compression=compression)
+        head = root.read_range(file.name, 0, COMPRESSED_BYTES)
+        try:
+            inner = decompress_head(head, HEAD_BYTES)
+        except DAMAGE:
+            return Look("damaged", compression=compression)
+        return (_look_at(inner, file.name) if inner else Look("empty"))._replace(compression=compression)
     if head[:4] == b"PAR1":
         return Look("parquet", _parquet_columns(root, file))
     if head[:6] == b"ARROW1" or suffix == "arrow":
