@@ -108,6 +108,7 @@ GROUPS = {
     "caption in the json": ([("a.jpg", RED), ("a.json", b'{"caption": "t"}')], [("a", RED, "t")]),
     "json alone": ([("a.json", b'{"caption": "t"}'), ("b.json", b'{"k": 1}')], [("a", b"", "t"), "neither image nor caption"]),
     "neither": ([("a.npy", b"x"), ("b", b"x"), ("c.cls", b"")], ["neither image nor caption"] * 3),
+    "neither, with dots": ([("a.1.npy", b"x"), ("a.2.npy", b"x")], ["neither image nor caption"] * 2),
     "repeated image": (
         [("0.jpg", RED), ("0.jpg", BLUE), ("0.txt", b"t"), *members("a")],
         [("duplicate_key", "0"), *pairs("a")],

@@ -223,13 +223,24 @@ class Group:
     def _rows(self, units: dict[str, _Unit]) -> Iterator[Row | Skipped]:
         if len(units) > 1:
             yield from self._join(units)
+        key = units.get("")
+        has_image = key is not None and bool(key.images)
+        is_bare = not any(unit.images or unit.texts for unit in units.values())
         for middle, unit in units.items():
-            yield from self._unit_rows(middle, unit, units)
+            yield from self._unit_rows(middle, unit, has_image=has_image, is_bare=is_bare)
 
     def _name(self, middle: str) -> str:
         return f"{self.key}.{middle}" if middle else self.key
 
-    def _unit_rows(self, middle: str, unit: _Unit, units: dict[str, _Unit]) -> Iterator[Row | Skipped]:
+    def _unit_rows(self, middle: str, unit: _Unit, *, has_image: bool, is_bare: bool) -> Iterator[Row | Skipped]:
+        """Yield the pair of a unit.
+
+        Args:
+            middle: middle of the members' names.
+            unit: the members.
+            has_image: whether the key itself has an image, so that others are further fields of its pair.
+            is_bare: whether the group has neither images nor captions.
+        """
         name = self._name(middle)
         if unit.odd:
             yield name, unit.odd
@@ -239,11 +250,11 @@ class Group:
             yield Skipped(f"{self.key}.{ending}", len(unit.images[ending]), "second image of a pair")
         if not unit.images and not unit.texts:
             if unit.json is None or not self._holds_caption(unit.json):
-                if len(units) == 1:
+                if is_bare:
                     ending = next(iter(unit.others), "json")
                     yield Skipped(f"{self.key}.{ending}" if ending else self.key, unit.num_bytes, "neither image nor caption")
                 return
-        elif middle and not unit.texts and unit.json is None and "" in units and units[""].images:
+        elif middle and not unit.texts and unit.json is None and has_image:
             yield Skipped(f"{self.key}.{endings[0]}", unit.num_bytes, "second image of a pair")
             return
         image = unit.images[endings[0]] if endings else b""
