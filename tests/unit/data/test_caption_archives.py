@@ -328,6 +328,30 @@ def test_ranges_give_the_items_of_the_whole(tmp_path_factory, names, target):
     assert first == second
 
 
+MIDDLES = st.sampled_from(["", ".1", ".2", ".a.b", ".input", ".output"])
+NAMES = st.tuples(st.sampled_from("xy"), MIDDLES, st.sampled_from([".jpg", ".png", ".txt", ".json", ".cls"]))
+
+
+@settings(max_examples=150)
+@given(st.lists(NAMES, max_size=12))
+def test_pairs_are_of_one_name_and_every_image_is_accounted_for(tmp_path_factory, names):
+    content = [("".join(name), "".join(name).encode() if name[2] != ".json" else b"{}") for name in names]
+    items = read_items(write_tar(tmp_path_factory.mktemp("t") / "0.tar", content))
+    images = {
+        image.decode(): next(item.texts()) for item in items if isinstance(item, Sample) for image in item.images if image
+    }
+    for image, caption in images.items():
+        (key, middle), (other_key, other) = (name.rpartition(".")[0].partition(".")[::2] for name in (image, caption or image))
+        assert key == other_key
+        assert middle == other or not middle or not other or {middle, other} <= {"input", "output"}
+    left_out = {item.name.partition(":")[2] for item in items if isinstance(item, LeftOut)}
+    odd = {item.origin.partition(":")[2] for item in items if isinstance(item, Odd)}
+    for name, middle, suffix in names:
+        if suffix in (".jpg", ".png"):
+            full = f"{name}{middle}"
+            assert f"{full}{suffix}" in images.keys() | left_out or full in odd or (odd and name in odd)
+
+
 def test_ranges_read_links_of_others(tmp_path):
     content = [*members("0", "1", "2"), ("3.jpg", "0.jpg"), ("3.txt", b"it is 3")]
     path = write_tar(tmp_path / "0.tar", content)
