@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -132,8 +133,10 @@ def test_a_truncated_file_says_how_far_it_was_read(tmp_path, press):
     noise = [{"id": number, "text": draw.getrandbits(64)} for number in range(20_000)]
     data = press("".join(json.dumps(row) + "\n" for row in noise).encode())
     for keep in (0.999, 0.5):
-        with pytest.raises(DataError, match=r"d\.jsonl: truncated or damaged after line \d+"):
+        with pytest.raises(DataError, match=r"d\.jsonl: truncated or damaged after line \d+") as raised:
             rows_of(write(tmp_path, data[: int(len(data) * keep)]))
+        if press is not bz2.compress:  # a single block
+            assert int(re.search(r"line (\d+)", str(raised.value))[1]) > 20_000 * (keep - 0.4)
 
 
 def test_a_truncated_list_says_how_far_it_was_read(tmp_path):

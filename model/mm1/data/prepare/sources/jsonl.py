@@ -105,9 +105,10 @@ class _Ended(Exception):
 
 def _rows(file: RawInput, stream: BinaryIO, tell: Callable[[], int]) -> Iterator[tuple[_Position, Row]]:
     """Yield the rows of a stream from its beginning."""
-    head = _head(stream)
+    pieces = _chunks(file, stream, tell)
+    head = _head(pieces)
     _check_encoding(head)
-    chunks = _chain(head.removeprefix(_BYTE_ORDER_MARK), _chunks(file, stream, tell))
+    chunks = _chain(head.removeprefix(_BYTE_ORDER_MARK), pieces)
     if not _is_list(head):
         yield from _lines(chunks, file.max_row_bytes)
         return
@@ -125,14 +126,13 @@ def _is_list(head: bytes) -> bool:
     return begin[:1] == b"[" or begin.partition(b"\n")[0].strip(_WHITE) == b"{"
 
 
-def _head(stream: BinaryIO) -> bytes:
+def _head(chunks: Iterator[bytes]) -> bytes:
     """Read from the beginning until something other than white space comes."""
     head = b""
-    while len(head) < 4 or (len(head) < _MAX_WHITE and not head.removeprefix(_BYTE_ORDER_MARK).strip(_WHITE)):
-        more = stream.read(CHUNK)
-        if not more:
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= 4 and (len(head) >= _MAX_WHITE or head.removeprefix(_BYTE_ORDER_MARK).strip(_WHITE)):
             break
-        head += more
     return head
 
 
@@ -142,10 +142,23 @@ def _chain(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _chunks(file: RawInput, stream: BinaryIO, tell: Callable[[], int], start: int = 0) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
+    """Read a stream; what comes before a damage is read, too."""
+    is_open = True
+    while is_open:
+        pieces: list[bytes] = []
+        size, damage = 0, None
+        while size < CHUNK and is_open:
+            try:
+                piece = stream.read1(CHUNK - size)  # type: ignore[attr-defined]
+            except (*DAMAGE, zipfile.BadZipFile) as error:
+                piece, damage = b"", error
+            is_open = bool(piece)
+            pieces.append(piece)
+            size += len(piece)
         file.num_done = min(tell() - start, file.file.num_bytes)
-        yield chunk
-    file.num_done = min(tell() - start, file.file.num_bytes)
+        yield b"".join(pieces)
+        if damage is not None:
+            raise damage
 
 
 def _check_encoding(head: bytes) -> None:
@@ -222,7 +235,7 @@ def _range_rows(file: RawInput) -> Iterator[tuple[Any, Row]]:
 
 def _check_plain(file: RawInput, stream: BinaryIO) -> None:
     """Refuse a range of a file that has none."""
-    head = _head(stream)
+    head = _head(_chunks(file, stream, stream.tell))
     try:
         _check_encoding(head)
     except _Ended as ended:
