@@ -214,9 +214,24 @@ def test_links_that_lead_nowhere_are_counted(tmp_path, target):
     assert read(path) == [("link_outside", "0"), *pairs("a")]
 
 
-def test_a_link_to_a_repeated_name_is_counted(tmp_path):
-    content = [*members("0"), *members("0"), ("1.jpg", "0.jpg"), ("1.txt", b"t")]
-    assert ("duplicate_key", "1") in read(write_tar(tmp_path / "0.tar", content))
+def test_links_to_repeated_names(tmp_path):
+    content = [*members("0"), ("1.jpg", "0.jpg"), ("1.txt", b"s"), ("0.jpg", BLUE), ("0.txt", b"t")]
+    content += [("2.jpg", "0.jpg"), ("2.txt", b"u"), ("3.jpg", "->0.jpg"), ("3.txt", b"v")]
+    items = read(write_tar(tmp_path / "0.tar", content))
+    assert items == [*pairs("0"), ("1", RED, "s"), ("0", BLUE, "t"), ("2", BLUE, "u"), ("duplicate_key", "3")]
+
+
+def test_zips_of_windows_and_of_unix(tmp_path):
+    with zipfile.ZipFile(tmp_path / "0.zip", "w") as archive:
+        for name, data in members("a\\b"):
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            archive.writestr(info, data)
+        info = zipfile.ZipInfo("c.jpg")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "a/b.jpg")
+        archive.writestr("c.txt", "t")
+    assert read(tmp_path / "0.zip") == [("a/b", RED, "it is a\\b"), ("link_in_zip", "c")]
 
 
 def test_sparse_and_large_members_are_counted(tmp_path):

@@ -123,22 +123,24 @@ class _Links:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._members: dict[str, Member | None] | None = None
+        self._members: dict[str, list[Member]] | None = None
 
     def read(self, link: Member) -> bytes | OddRow:
         """Read the content of a link."""
         if self._members is None:
             self._members = self._look_up()
-        member: Member | None = link
+        member = link
         for _ in range(_MAX_LINKS):
-            assert member is not None
             folder = posixpath.dirname(member.name) if member.kind == "symlink" else ""
-            name = posixpath.normpath(posixpath.join(folder, member.target))
-            if name not in self._members:
+            members = self._members.get(posixpath.normpath(posixpath.join(folder, member.target)), [])
+            if member.kind == "link":  # to what was extracted before it
+                position = member.start
+                members = [each for each in members if each.start < position][-1:]
+            if not members:
                 return OddRow("link_outside", f"{link.name[:100]} is a link to something that is not in the archive")
-            member = self._members[name]
-            if member is None:
+            if len(members) > 1:
                 return OddRow("duplicate_key", f"{link.name[:100]} is a link to a name that several members have")
+            member = members[0]
             if member.kind == "file":
                 return self._read(member)
         return OddRow("link_outside", f"{link.name[:100]} is a link without an end")
@@ -150,16 +152,13 @@ class _Links:
             file.seek(member.offset)
             return file.read(member.size)
 
-    def _look_up(self) -> dict[str, Member | None]:
-        members: dict[str, Member | None] = {}
-        with self._path.open("rb") as file:
-            try:
-                for member in TarReader(file, seekable=True):
-                    if member.kind in ("file", "link", "symlink"):
-                        name = posixpath.normpath(member.name)
-                        members[name] = None if name in members else member
-            except TarDamage:
-                pass  # raised again where the file is read
+    def _look_up(self) -> dict[str, list[Member]]:
+        members: dict[str, list[Member]] = {}
+        # damage is raised again where the file is read
+        with self._path.open("rb") as file, suppress(TarDamage):
+            for member in TarReader(file, seekable=True):
+                if member.kind in ("file", "link", "symlink"):
+                    members.setdefault(posixpath.normpath(member.name), []).append(member)
         return members
 
 
@@ -205,7 +204,7 @@ def _zip_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int
     if info.flag_bits & _ENCRYPTED:
         return OddRow("encrypted_member", f"{name} is encrypted; create the zip without a password")
     if stat.S_ISLNK(info.external_attr >> 16):
-        return OddRow("link_outside", f"{name} is a link; create the zip without links")
+        return OddRow("link_in_zip", f"{name} is a link; create the zip without links")
     try:
         with archive.open(info) as stream:
             data = stream.read(max_bytes + 1)  # the size in the directory may be false
