@@ -37,7 +37,8 @@ def _items(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> It
     if len(texts) < len(sentences):
         raise OddRow("no_sentences", "expected a list of text in 'text_list', got other types in it")
     lost: list[str] = []
-    placed = sorted(_placed(file, _list(row, "image_info", "no_image_list"), len(texts), lost), key=lambda image: image.sentence)
+    infos = _list(row, "image_info", "no_image_list")
+    placed = sorted(_placed(file, infos, len(texts), lost), key=lambda image: image.sentence)
     has_images = any(image.data for image in placed)
     parts: list[Part] = []
     images: list[bytes] = []

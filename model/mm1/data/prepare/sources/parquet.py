@@ -5,6 +5,7 @@ A row is numbered from 1. Rows are read in batches of a few megabytes. Only the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,9 @@ BATCH_BYTES = 16 << 20
 MAX_BATCH = 256
 """Maximum number of rows in a batch."""
 _BUFFER_BYTES = 1 << 20
-_LARGE_ROW = 1 << 20
+_SMALL_GROUP = 1 << 20
+_MAX_EXPANSION = 100
+"""A row group that is this many times larger than its file is a bomb."""
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _UNREADABLE = (ValueError, TypeError, OverflowError, KeyError, NotImplementedError, ImportError, pa.ArrowException)
 """Exceptions of pyarrow on values that have no equivalent in Python (a date in the year 20000)."""
@@ -124,7 +127,7 @@ def _parquet_batches(file: RawInput, columns: list[str]) -> Iterator[tuple[int, 
         num_rows = max(1, sum(metadata.row_group(group).num_rows for group in groups))
         start = first = 1 + sum(metadata.row_group(group).num_rows for group in range(groups.start))
         for group in groups:
-            size = _batch_size(metadata.row_group(group), columns, file.max_row_bytes)
+            size = _batch_size(file, metadata.row_group(group), columns)
             batches = parquet.iter_batches(batch_size=size, row_groups=[group], columns=columns) if size else ()
             for batch in batches or (metadata.row_group(group).num_rows,):
                 yield first, batch
@@ -132,17 +135,37 @@ def _parquet_batches(file: RawInput, columns: list[str]) -> Iterator[tuple[int, 
                 file.num_done = file.file.num_bytes * (first - start) // num_rows
 
 
-def _batch_size(group: pq.RowGroupMetaData, columns: list[str], max_row_bytes: int) -> int:
-    """Choose the number of rows per batch; 0 if the rows of a group are too large to be read."""
-    num_bytes = group.total_byte_size
-    if num_bytes > _LARGE_ROW * group.num_rows:  # perhaps in other columns; a damaged footer may crash `column`, so only then
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        sizes = [(f"{chunk.path_in_schema}.", chunk.total_uncompressed_size) for chunk in chunks]
-        num_bytes = sum(size for path, size in sizes if any(path.startswith(f"{name}.") for name in columns))
+def _batch_size(file: RawInput, group: pq.RowGroupMetaData, columns: list[str]) -> int:
+    """Choose the number of rows per batch; 0 if the rows of a group are too large to be read.
+
+    A group may hold large rows next to small ones. They are in memory together while their page is decompressed, so a group
+    that expands more than any data is refused as a whole.
+    """
+    num_bytes, limit = group.total_byte_size, 4 * file.max_row_bytes
+    if num_bytes <= _SMALL_GROUP:  # the sizes of columns are not read without need: a damaged footer may crash pyarrow there
+        return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, num_bytes // max(1, group.num_rows))))
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns)]
+    num_bytes = sum(chunk.total_uncompressed_size + 8 * chunk.num_values for chunk in chunks)
     average = num_bytes // max(1, group.num_rows)
-    if average > max_row_bytes and num_bytes > 4 * max_row_bytes:
+    if num_bytes > limit and (average > file.max_row_bytes or num_bytes > _MAX_EXPANSION * file.path.stat().st_size):
         return 0
-    return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, average)))
+    shared = max((_dictionary_bytes(file.path, chunk) for chunk in chunks), default=0)
+    return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, average), limit // max(1, shared)))
+
+
+def _dictionary_bytes(path: Path, chunk: pq.ColumnChunkMetaData) -> int:
+    """Read the size of a column's dictionary, of which each row may repeat a value as large as all of it."""
+    if not chunk.has_dictionary_page:
+        return 0
+    with path.open("rb") as stream:
+        stream.seek(chunk.dictionary_page_offset)
+        header = stream.read(16)
+    # Thrift's compact protocol: the header's first fields are the type of the page and its uncompressed size
+    match = re.match(rb"\x15[\x80-\xff]*[\0-\x7f]\x15([\x80-\xff]*[\0-\x7f])", header, re.DOTALL)
+    if match is None:
+        return int(chunk.total_uncompressed_size)
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(match[1])) >> 1
 
 
 def _group_sizes(path: Path) -> list[int]:
