@@ -48,6 +48,10 @@ def summary(raw: RawData) -> str:
             f"| {source.num_images:,} | {source.num_text_tokens:,} | {len(source.shards)} | {megabytes:,.1f} "
             f"| {_mean(scores):.2f} |"
         )
+    for name, source in raw.sources.items():
+        unjudged = sum(shard.features.get("other_language_share", 0.0) * shard.num_samples for shard in source.shards)
+        if round(unjudged):
+            lines += ["", f"{name}: {round(unjudged):,} of the samples kept are in a language without a list of stop words."]
     lines += ["", "## Not read", "", "| source | reason | number | for example |", "|---|---|---:|---|"]
     for name, source in raw.sources.items():
         lines += _counted(name, source, source.left_out)

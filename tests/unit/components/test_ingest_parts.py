@@ -175,8 +175,9 @@ def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch)
     from tests.support.raw_files import write_obelics
 
     toy = PRESETS["toy"]
-    image = toy.image.model_copy(update={"max_repeats": 3})
-    monkeypatch.setitem(PRESETS, "toy", toy.model_copy(update={"image": image}))
+    image = toy.interleaved.image.model_copy(update={"max_repeats": 3})
+    interleaved = toy.interleaved.model_copy(update={"image": image})
+    monkeypatch.setitem(PRESETS, "toy", toy.model_copy(update={"interleaved": interleaved}))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     documents = [[everywhere, encoded_image(number, 40), f"this is document number {number}"] for number in range(5)]
     write_obelics(tmp_path / "raw" / "a.parquet", [*documents, [everywhere, "only the image that is everywhere"]])

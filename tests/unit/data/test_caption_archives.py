@@ -108,6 +108,7 @@ GROUPS = {
     "caption in the json": ([("a.jpg", RED), ("a.json", b'{"caption": "t"}')], [("a", RED, "t")]),
     "json alone": ([("a.json", b'{"caption": "t"}'), ("b.json", b'{"k": 1}')], [("a", b"", "t"), "neither image nor caption"]),
     "neither": ([("a.npy", b"x"), ("b", b"x"), ("c.cls", b"")], ["neither image nor caption"] * 3),
+    "neither, with dots": ([("a.1.npy", b"x"), ("a.2.npy", b"x")], ["neither image nor caption"] * 2),
     "repeated image": (
         [("0.jpg", RED), ("0.jpg", BLUE), ("0.txt", b"t"), *members("a")],
         [("duplicate_key", "0"), *pairs("a")],
@@ -129,6 +130,7 @@ GROUPS = {
     "broken json": ([*members("a"), ("a.json", b"{")], pairs("a")),
     "empty json": ([*members("a"), ("a.json", b"")], pairs("a")),
     "broken json alone": ([("a.jpg", RED), ("a.json", b"{")], [("not_json", "a")]),
+    "line break": (members("a\nb"), [("a\\x0ab", RED, "it is a\nb")]),
     "deep json": ([("a.jpg", RED), ("a.json", b"[" * 100_000)], [("not_json", "a")]),
 }
 
@@ -229,7 +231,7 @@ def test_sparse_and_large_members_are_counted(tmp_path):
         assert read(path) == [("sparse_member", "a")]
     path = write_tar(tmp_path / "0.tar", [("0.jpg", bytes(5000)), ("0.txt", b"t"), *members("a")])
     assert read(path, max_row_bytes=4000) == [("row_too_large", "0"), *pairs("a")]
-    several = [("0.jpg", bytes(3000)), ("0.txt", bytes(3000)), *members("a")]
+    several = [("0.jpg", bytes(3000)), ("0.txt", bytes(3000)), ("0.json", b'{"caption": "t"}'), *members("a")]
     assert read(write_tar(path, several), max_row_bytes=4000) == [("row_too_large", "0"), *pairs("a")]
 
 
@@ -324,6 +326,30 @@ def test_ranges_give_the_items_of_the_whole(tmp_path_factory, names, target):
     assert sum(file.num_bytes for file in ranges) == whole.num_bytes
     first, second = (list(Reading("captions", "img2dataset", root, files, CLEAN)) for files in ([whole], ranges))
     assert first == second
+
+
+MIDDLES = st.sampled_from(["", ".1", ".2", ".a.b", ".input", ".output"])
+NAMES = st.tuples(st.sampled_from("xy"), MIDDLES, st.sampled_from([".jpg", ".png", ".txt", ".json", ".cls"]))
+
+
+@settings(max_examples=150)
+@given(st.lists(NAMES, max_size=12))
+def test_pairs_are_of_one_name_and_every_image_is_accounted_for(tmp_path_factory, names):
+    content = [("".join(name), "".join(name).encode() if name[2] != ".json" else b"{}") for name in names]
+    items = read_items(write_tar(tmp_path_factory.mktemp("t") / "0.tar", content))
+    images = {
+        image.decode(): next(item.texts()) for item in items if isinstance(item, Sample) for image in item.images if image
+    }
+    for image, caption in images.items():
+        (key, middle), (other_key, other) = (name.rpartition(".")[0].partition(".")[::2] for name in (image, caption or image))
+        assert key == other_key
+        assert middle == other or not middle or not other or {middle, other} <= {"input", "output"}
+    left_out = {item.name.partition(":")[2] for item in items if isinstance(item, LeftOut)}
+    odd = {item.origin.partition(":")[2] for item in items if isinstance(item, Odd)}
+    for name, middle, suffix in names:
+        if suffix in (".jpg", ".png"):
+            full = f"{name}{middle}"
+            assert f"{full}{suffix}" in images.keys() | left_out or full in odd or (odd and name in odd)
 
 
 def test_ranges_read_links_of_others(tmp_path):

@@ -48,7 +48,7 @@ LAYOUTS = {
     "list": ({"0.jpg": RED, "0.json": b'{"caption": ["s", "t"]}'}, [("0.jpg:1#1", RED, "s"), ("0.jpg:1#2", RED, "t")], {}),
     "caption": ({"0.png": BLUE, "0.caption": b"t"}, [("0.png:1", BLUE, "t")], {}),
     "upper case": (
-        {"0.JPG": RED, "0.TXT": b"t", "1.Jpeg": RED, "1.txt": b"u"},
+        {"0.JPG": RED, "0.TXT": b"t", "1.Jpeg": RED, "1.Txt": b"u"},
         [("0.JPG:1", RED, "t"), ("1.Jpeg:1", RED, "u")],
         {},
     ),
@@ -65,7 +65,7 @@ LAYOUTS = {
         [("v1.0.jpg:1", RED, "s"), ("v1.1.jpg:1", RED, "t")],
         {},
     ),
-    "line break": ({"a\nb.jpg": RED, "a\nb.txt": b"t"}, [("a\nb.jpg:1", RED, "t")], {}),
+    "line break": ({"a\nb.jpg": RED, "a\nb.txt": b"t"}, [("a\\x0ab.jpg:1", RED, "t")], {}),
     "readme": ({"0.jpg": RED, "0.txt": b"t", "README.txt": b"x"}, [("0.jpg:1", RED, "t")], {"README.txt": ALONE}),
     "image alone": ({"0.jpg": RED, "0.txt": b"t", "1.jpg": RED}, [("0.jpg:1", RED, "t")], {"1.jpg": NAMED}),
     "folders": (

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mm1.data.prepare.sources.formats import Options, Reading, discover
+from mm1.data.prepare.sources.joined import JoinedRoot
 from mm1.data.prepare.sources.raw import Odd, cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import Sample
@@ -65,6 +66,8 @@ IMAGES = {
     "base64": [base64.b64encode(RED).decode(), None],
     "base64 in lines": [base64.encodebytes(RED).decode(), None],
     "base64 without padding": [base64.urlsafe_b64encode(RED).decode().rstrip("="), None],
+    "list of numbers in a struct": [{"bytes": list(RED), "path": None}, None],
+    "path in a list": [["images/red.jpg"], None],
     "data": ["data:image/jpeg;base64," + base64.b64encode(RED).decode(), None],
 }
 
@@ -75,6 +78,16 @@ def test_images_are_held_or_named_in_many_ways(tmp_path, kind):
     (tmp_path / "images" / "red.jpg").write_bytes(RED)
     folder = table(tmp_path, image=IMAGES[kind], caption=["a", "b"])
     assert short(read(folder)) == [("d.parquet:1", RED, "a"), ("d.parquet:2", b"", "b")]
+
+
+def test_several_addresses_of_a_source_keep_their_images_apart(tmp_path):
+    for name in "ab":
+        table(tmp_path / name, image=["../b/red.jpg", "gone.jpg"], caption=["a", "b"])
+    (tmp_path / "b" / "red.jpg").write_bytes(RED)
+    root = JoinedRoot({"x": LocalRoot(tmp_path / "a"), "y": LocalRoot(tmp_path / "b")})
+    ((form, files),) = discover("captions", root).files.items()
+    names = [item.name for item in Reading("captions", form, root, files, CLEAN)]
+    assert names == ["image_outside", "image_path_missing"] * 2
 
 
 def test_paths_may_be_relative_to_the_parent_folder(tmp_path):
@@ -96,8 +109,8 @@ def test_paths_may_be_relative_to_the_parent_folder(tmp_path):
         ([3], "image_type"),
         ([[[1, 2], [3, 4]]], "image_type"),
         ([{"src": "x"}], "image_type"),
-        ([[300, 1]], "image_type"),
-        (["data:image/jpeg;base64,*"], "image_type"),
+        ([[300] * 20], "image_type"),
+        (["data:image/jpeg;base64,*"], "image_not_base64"),
         (["word " * 2000], "image_type"),
         ([[RED, BLUE]], "several_images"),
     ],
@@ -160,7 +173,7 @@ def test_metadata_are_plain_json(tmp_path):
 def test_usual_names_of_columns_are_known(tmp_path, name, caplog):
     caplog.set_level("INFO")
     assert [next(sample.texts()) for sample in read(table(tmp_path, image=[RED], **{name: ["a"]}))] == ["a"]
-    assert f"d.parquet: captions from column '{name}', images from 'image'" in caplog.text
+    assert name == "caption" or f"d.parquet: the caption is read from {name!r}" in caplog.text
 
 
 def test_names_given_by_the_user_win(tmp_path):
@@ -187,6 +200,7 @@ def test_rows_of_json_and_csv(tmp_path):
         {"file_name": "red.jpg", "text": "a"},
         {"file_name": "red.jpg", "text": ["b", "c"]},
         {"file_name": None},
+        {"text": "d"},
     )
     expected = [("metadata.csv:2", RED, "a, b"), ("metadata.csv:3", RED, "c\nd"), ("columns_differ", "metadata.csv:6")]
     assert short(read(tmp_path / "lines")) == [
@@ -194,6 +208,7 @@ def test_rows_of_json_and_csv(tmp_path):
         ("d.jsonl:2#1", RED, "b"),
         ("d.jsonl:2#2", RED, "c"),
         ("no_caption", "d.jsonl:3"),
+        ("d.jsonl:4", b"", "d"),
     ]
     content = '\ufefffile_name,text\nred.jpg,"a, b"\nred.jpg,"c\nd"\n\nred.jpg\n'
     (tmp_path / "csv" / "metadata.csv").write_text(content)
@@ -236,11 +251,20 @@ def test_tables_of_addresses_are_fetched_in_batches(tmp_path):
     fetch = Fetch()
     samples = read(folder, fetch=fetch)
     assert [sample.images[0].decode() for sample in samples] == [*addresses, "", ""]
-    assert fetch.batches == [64, 37]
+    assert fetch.batches == [32, 32, 32, 5]
     assert samples[0].meta["addresses"] == [addresses[0]]
     assert [sample.images[0] for sample in read(folder, fetch=lambda address: b"x")] == [b"x"] * 101 + [b""]
     with pytest.raises(DataError, match="download them with img2dataset or remote=fetch"):
         read(folder)
+
+
+def test_addresses_among_other_images_are_fetched(tmp_path):
+    (tmp_path / "red.jpg").write_bytes(RED)
+    rows(tmp_path, *({"image": name, "caption": "a"} for name in ("red.jpg", "https://a.invalid/1", "https://a.invalid/gone")))
+    fetch = Fetch()
+    assert [sample.images[0] for sample in read(tmp_path, fetch=fetch)] == [RED, b"https://a.invalid/1", b""]
+    assert fetch.batches == [2]
+    assert [item.name for item in read(tmp_path)[1:]] == ["remote_image"] * 2
 
 
 def test_addresses_next_to_images_are_metadata(tmp_path):
@@ -274,7 +298,6 @@ def write_save_to_disk(folder, columns):
 
 
 def test_what_hugging_face_datasets_saves_to_disk(tmp_path):
-    pytest.importorskip("mm1.data.prepare.sources.json_list", reason="the reader of Arrow files is not merged yet")
     write_save_to_disk(tmp_path, {"image": pa.array([{"bytes": RED, "path": None}] * 5, STRUCT), "text": list("abcde")})
     assert short(read(tmp_path)) == [(f"train/data-00000-of-00001.arrow:{n}", RED, text) for n, text in enumerate("abcde", 1)]
     found = discover("captions", LocalRoot(tmp_path))

@@ -89,33 +89,6 @@ def test_mmc4_rows_of_another_form_are_named(tmp_path, changes, message):
         read("interleaved", write_mmc4(tmp_path / "x", mmc4_row(**changes)))
 
 
-def test_img2datasets_parquet_and_files(tmp_path):
-    table = {"key": ["0", "1"], "caption": ["a red <image> one", "gone"], "url": ["https://a/0", None], "jpg": [RED, None]}
-    (tmp_path / "parquet").mkdir()
-    pq.write_table(pa.table(table), tmp_path / "parquet" / "00000.parquet")
-    first, second = read("captions", tmp_path / "parquet")
-    assert (first.parts, first.images) == ([ImagePart(0), TextPart("a red  one")], [RED])
-    assert first.meta["addresses"] == ["https://a/0"] and second.images == [b""]
-    folder = tmp_path / "files" / "00000"
-    folder.mkdir(parents=True)
-    for name, data in (("0.jpg", RED), ("0.txt", b"red"), ("0.json", b'{"url": "u"}'), ("1.txt", b"alone")):
-        (folder / name).write_bytes(data)
-    first, second = read("synthetic", tmp_path / "files")
-    assert (first.images, first.source, first.meta["addresses"]) == ([RED], "synthetic", ["u"])
-    assert second.images == [b""]
-
-
-def test_the_metadata_beside_tars_are_no_samples(tmp_path):
-    write_img2dataset(tmp_path / "00000.tar", pairs(2))
-    pq.write_table(pa.table({"key": ["0"], "caption": ["x"], "url": ["u"]}), tmp_path / "00000.parquet")
-    (tmp_path / "00000_stats.json").write_text("{}")
-    form, files = discover("captions", LocalRoot(tmp_path))
-    assert form == "img2dataset" and [file.name for file in files] == ["00000.tar"]
-    with pytest.raises(DataError, match="no column with images"):
-        (tmp_path / "00000.tar").unlink()
-        read("captions", tmp_path)
-
-
 def test_obelics_with_images_as_datasets_writes_them(tmp_path):
     columns = {"images": [["https://a/0.jpg", None]], "texts": [[None, "text"]], "metadata": ["[]"], "general_metadata": ["{}"]}
     kind = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))

@@ -50,7 +50,7 @@ def test_captions_of_tars_in_order_with_their_origin(tmp_path):
     assert samples[0].meta["addresses"] == ["https://a.invalid/0.jpg"]
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.6])
 def test_a_truncated_tar_is_named(tmp_path, keep):
     tar = write_img2dataset(tmp_path / "00000.tar", pairs(20))
     os.truncate(tar, int(tar.stat().st_size * keep))

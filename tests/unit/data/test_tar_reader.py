@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mm1.data.prepare.sources.names import shown
 from mm1.data.prepare.sources.tar_reader import TarDamage, TarReader
 
 KINDS = {tarfile.REGTYPE: "file", tarfile.LNKTYPE: "link", tarfile.SYMTYPE: "symlink", tarfile.DIRTYPE: "directory"}
@@ -42,7 +43,8 @@ def read(data, start=0, stop=None, seekable=True):
 def read_with_tarfile(data):
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:", ignore_zeros=True, encoding="utf-8") as tar:
         return [
-            (info.name, KINDS[info.type], tar.extractfile(info).read() if info.isfile() else b"", info.linkname) for info in tar
+            (shown(info.name), KINDS[info.type], tar.extractfile(info).read() if info.isfile() else b"", shown(info.linkname))
+            for info in tar
         ]
 
 

@@ -18,12 +18,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mm1.data.config import FilterPreset, ShardLimits, preset_named
-from mm1.data.prepare.duplicates import WHOLE_SAMPLE, find_drops, read_drops, write_drops
+from mm1.data.config import ShardLimits, SourcePreset, preset_named
+from mm1.data.prepare.duplicates import DUPLICATE, NEAR, WHOLE_SAMPLE, read_drops, write_drops
 from mm1.data.prepare.filters import MAX_EXAMPLES, Filters, document_fault, with_images
 from mm1.data.prepare.meter import Meter
 from mm1.data.prepare.signatures import Signatures
@@ -86,13 +88,15 @@ def filter_part(
     Raises:
         DataError: a file is damaged as a whole.
     """
-    preset, meter = preset_named(how.preset), meter or Meter()
-    filters, signatures = Filters(preset), Signatures(part.number, preset.near_duplicates)
+    preset, meter = preset_named(how.preset).of(part.source), meter or Meter()
+    filters, rows = Filters(preset), Rows()
     prefix = f"{part.source}-{part.number:05d}"
     folder = work / prefix
     reading = Reading(part.source, part.format, root, part.files, cleaner(how.reserved), how.options)
-    rows = Rows()
-    with ShardWriter(folder, prefix, how.limits) as writer:
+    with (
+        ShardWriter(folder, prefix, how.limits) as writer,
+        Signatures(folder / "signatures.parquet", part.number, preset.near_duplicates) as signatures,
+    ):
         for item in meter.count(reading, reading.position):
             if not isinstance(item, Sample):
                 rows.note(item)
@@ -119,7 +123,7 @@ def filter_part(
         left_out=sum_counts([rows.left_out]),
         examples=merge_examples([filters.examples, rows.examples]),
         tars=tuple(store.put_file(shard.path) for shard in writer.shards),
-        signatures=store.put_file(signatures.write(folder / "signatures.parquet")),
+        signatures=store.put_file(signatures.path),
     )
 
 
@@ -179,11 +183,8 @@ def merge_parts(
     for source in dict.fromkeys(part.source for part in parts):
         source_parts = {part.number: part for part in parts if part.source == source}
         signatures = [store.local_path(part.signatures) for part in source_parts.values()]
-        drops_of = defaultdict(list)
-        for drop in find_drops(signatures, preset_named(next(iter(source_parts.values())).preset), work):
-            drops_of[drop.number].append(drop)
-        for number, rows in drops_of.items():
-            path = write_drops(rows, work / f"{source}-{number}.parquet")
+        preset = preset_named(next(iter(source_parts.values())).preset).of(source)
+        for number, path in write_drops(signatures, preset, work / f"drops-{source}").items():
             drops[digest_of_manifest(source_parts[number])] = store.put_file(path)
     return MergedParts(
         parents=tuple(parents),
@@ -250,25 +251,28 @@ def shard_part(
     prefix = f"{part.source}-{part.number:05d}"
     if drops is None:
         written = [scan_tar(store.local_path(tar)) for tar in part.tars]
-        stays = list(range(sum(len(shard.keys) for shard in written)))
+        stays = None
     else:
-        table = read_drops(store.local_path(drops))
+        table, preset = read_drops(store.local_path(drops)), preset_named(part.preset).of(part.source)
         stays = []
         with ShardWriter(work / prefix, prefix, limits) as writer:
             for row, sample in enumerate(_samples(store, part)):
-                kept, reasons = _without(sample, table.get(row, {}), preset_named(part.preset))
-                for reason, origin in reasons:
+                kept, reasons = _without(sample, table.get(row, {}), preset)
+                for reason in reasons:
                     dropped[reason] += 1
-                    examples[reason].append(origin)
+                    if len(examples[reason]) < MAX_EXAMPLES:
+                        examples[reason].append(sample.origin)
                 if kept is not None:
                     stays.append(row)
                     writer.add(kept)
         written = writer.shards
-    facts = pq.read_table(store.local_path(part.signatures), columns=["words", "sides", "english", "images"]).take(stays)
+    facts = pq.read_table(store.local_path(part.signatures), columns=["words", "sides", "english", "other_language"])
+    if stays is not None:
+        facts = facts.take(pa.array(stays, pa.int64()))
     shards = []
     for number, shard in enumerate(written):
-        shard_facts = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys)).to_pylist()
-        features = _features(part, shard_facts, sum(dropped[reason] for reason in ("duplicate", "near_duplicate")))
+        shard_facts = facts.slice(sum(len(other.keys) for other in written[:number]), len(shard.keys))
+        features = _features(part, shard_facts, shard.num_images, dropped[DUPLICATE] + dropped[NEAR])
         shards.append(_store_shard(store, shard, f"{prefix}-{number:05d}", tokenizer, features, part.group, work))
     return ShardedPart(
         parents=(digest_of_manifest(merged), digest_of_manifest(part)),
@@ -276,7 +280,7 @@ def shard_part(
         number=part.number,
         group=part.group,
         dropped=dict(sorted(dropped.items())),
-        examples={reason: tuple(origins[:MAX_EXAMPLES]) for reason, origins in sorted(examples.items())},
+        examples={reason: tuple(origins) for reason, origins in sorted(examples.items())},
         shards=tuple(shards),
     )
 
@@ -286,10 +290,8 @@ def _samples(store: Store, part: FilteredPart) -> Iterator[Sample]:
         yield from read_samples(scan_tar(store.local_path(tar)), with_images=True)
 
 
-def _without(
-    sample: Sample, drops: Mapping[int, tuple[str, str]], preset: FilterPreset
-) -> tuple[Sample | None, list[tuple[str, str]]]:
-    """Remove images from a sample, or drop it (None); also return the reasons with their origins, to be counted."""
+def _without(sample: Sample, drops: Mapping[int, str], preset: SourcePreset) -> tuple[Sample | None, list[str]]:
+    """Remove images from a sample, or drop it (None); also return the reasons, to be counted."""
     if not drops:
         return sample, []
     if WHOLE_SAMPLE in drops:
@@ -298,30 +300,30 @@ def _without(
         return None, [next(iter(drops.values()))]
     kept = with_images(sample, [image for image in range(len(sample.images)) if image not in drops])
     fault = document_fault(kept, preset).partition(":")[0]
-    reasons = [*drops.values(), *([(fault, sample.origin)] if fault else [])]
-    return None if fault else kept, reasons
+    return None if fault else kept, [*drops.values(), *([fault] if fault else [])]
 
 
-def _features(part: FilteredPart, rows: Sequence[Mapping[str, Any]], num_double: int) -> dict[str, float]:
+def _features(part: FilteredPart, rows: pa.Table, num_images: int, num_double: int) -> dict[str, float]:
     """Compute the features of a shard; see :mod:`mm1.data.features.columns`.
 
     The initial quality is (1 - duplicates) x (1 - damaged) x (0.5 + 0.5 x English), each a fraction of samples.
     """
-    count = max(1, len(rows))
-    words, images = sum(row["words"] for row in rows), sum(len(row["images"]) for row in rows)
+    count = max(1, rows.num_rows)
+    words, sides, english, other = (pc.sum(rows[name]).as_py() or 0 for name in ("words", "sides", "english", "other_language"))
     double = num_double / max(1, part.num_read)
     damaged = sum(part.dropped.get(name, 0) for name in _DAMAGE) / max(1, part.num_read)
-    english = sum(row["english"] for row in rows) / count
+    english = english / count
     features = {
         "mean_words": words / count,
         "english_share": english,
+        "other_language_share": other / count,
         "duplicate_rate": double,
         "damaged_rate": min(1.0, damaged),
     }
     if part.source in ("captions", "synthetic"):
         features["mean_caption_words"] = words / count
-    if images:
-        features["mean_image_side_px"] = sum(row["sides"] for row in rows) / images
+    if num_images:
+        features["mean_image_side_px"] = sides / num_images
     features["quality"] = (1 - double) * (1 - features["damaged_rate"]) * (0.5 + 0.5 * english)
     return {name: round(value, 6) for name, value in sorted(features.items())}
 

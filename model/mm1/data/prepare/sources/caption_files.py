@@ -38,7 +38,12 @@ def _names_next_to(image: str, suffixes: Sequence[str]) -> list[str]:
     """Return the names that the caption or the JSON of an image may have, in order of preference."""
     folder, slash, last = image.rpartition("/")
     stem = f"{folder}{slash}{last.rpartition('.')[0]}"
-    return [f"{name}.{each}" for name in (image, stem) for suffix in suffixes for each in (suffix, suffix.upper())]
+    return [
+        f"{name}.{each}"
+        for name in (image, stem)
+        for suffix in suffixes
+        for each in (suffix, suffix.upper(), suffix.capitalize())
+    ]
 
 
 def find_pairs(files: Sequence[RawFile]) -> tuple[list[RawFile], list[RawFile]]:

@@ -74,7 +74,7 @@ FORMATS: dict[str, Format] = {
     "img2dataset-zip": Format(webdataset.read_zip),
     "img2dataset-parquet": Format(caption_tables.read_parquet, parquet.split),
     "img2dataset-files": Format(caption_files.read_files),
-    "caption-json": Format(caption_tables.read_json),
+    "caption-json": Format(caption_tables.read_json, jsonl.split),
     "caption-csv": Format(caption_tables.read_csv),
     "obelics": Format(obelics.read, parquet.split),
     "obelics-json": Format(obelics.read, jsonl.split),
@@ -163,7 +163,7 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
             return _Refused(f"table without the column {options.columns['image']!r}, which columns names for images")
         if column_for("url", seen.fields, options.columns) and column_for("caption", seen.fields, options.columns):
             return _Refused(ADDRESSES)
-        return _Refused(TABLE_METADATA)
+        return _Refused(JSON_METADATA if seen.kind in _JSON else TABLE_METADATA)
     return _unknown(seen)
 
 

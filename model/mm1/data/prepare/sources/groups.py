@@ -14,84 +14,24 @@ last dot (the middle), because people put dots into keys:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mm1.data.prepare.sources.caption_pairs import fields_of
-from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES
+from mm1.data.prepare.sources.kinds import IMAGE_SUFFIXES
+from mm1.data.prepare.sources.member_names import Endings
 from mm1.data.prepare.sources.raw import OddRow
 from mm1.data.prepare.sources.roles import column_for
 
 MAX_UNITS = 256
 """Pairs of a key that are kept in memory until the key ends."""
-_TEXT_SUFFIXES = (*CAPTION_SUFFIXES, "text", "cap")
 _FIELDS = re.compile(
     r"(in|out)puts?|images?|img|pictures?|photo|rgb|captions?|text|txt|alt|labels?|prompts?|source|targets?|meta(data)?|info|"
     r"json|orig(inal)?|" + "|".join(IMAGE_SUFFIXES),
     re.IGNORECASE,
 )
 """Middles that name a field of a pair rather than a pair."""
-_REFUSED = re.compile(
-    r"(?:^|/)(?:(?P<hidden>\.(?!\.?(?:/|$)))|(?P<macos>__MACOSX/)|(?P<folder>PaxHeaders[^/]*/|@eaDir/|lost\+found/)"
-    r"|(?P<desktop>Thumbs\.db$|desktop\.ini$)|(?P<readme>(?:READ[-_]?ME|LICEN[CS]E|COPYING|CHANGELOG)(?:\.(?:txt|md|rst|html))?$))",
-    re.IGNORECASE,
-)
-_REASONS = {
-    "hidden": "hidden file",
-    "macos": "macOS metadata",
-    "folder": "folder of an archive tool",
-    "desktop": "thumbnails or settings of a folder",
-    "readme": "read-me or licence",
-}
-
-
-def reason_to_skip(name: str, previous: str = "") -> str:
-    """Return why a member is no part of a pair, judged by its name; empty if it may be one.
-
-    Args:
-        name: its name.
-        previous: the key of the member before it; the caption of a picture ``readme.jpg`` is no read-me.
-    """
-    match = _REFUSED.search(name)
-    if match is None or match.lastgroup is None or (match.lastgroup == "readme" and previous == split_name(name)[0]):
-        return ""
-    return _REASONS[match.lastgroup]
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Split a member's name into key and ending, as webdataset does: at the first dot behind the last slash."""
-    folder, slash, last = name.rpartition("/")
-    stem, _, ending = last.partition(".")
-    return f"{folder}{slash}{stem}", ending
-
-
-class Endings:
-    """The role of a member by its ending.
-
-    Args:
-        columns: endings given by the user: role -> ending or suffix; the caption may also be a field of the JSON.
-    """
-
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self.columns = columns
-        self._suffixes = dict.fromkeys(IMAGE_SUFFIXES, "image") | dict.fromkeys(_TEXT_SUFFIXES, "caption") | {"json": "json"}
-        for role in ("image", "caption"):
-            if role in columns:
-                self._suffixes = {suffix: each for suffix, each in self._suffixes.items() if each != role}
-        self._given = {columns[role].lower().lstrip("."): role for role in ("image", "caption") if role in columns}
-
-    def is_given(self, ending: str) -> bool:
-        """Whether the user named this ending."""
-        return ending.lower() in self._given
-
-    def role(self, ending: str) -> str:
-        """Return image, caption or json; empty for any other ending."""
-        ending = ending.lower()
-        suffix = ending[ending.rfind(".") + 1 :]
-        if self._given and (given := self._given.get(ending) or self._given.get(suffix)):
-            return given
-        return self._suffixes.get(suffix, "")
 
 
 class Pair(NamedTuple):
@@ -127,7 +67,7 @@ class _Unit:
     """Ending -> content."""
     texts: dict[str, bytes] = field(default_factory=dict)
     json: bytes | None = None
-    others: list[str] = field(default_factory=list)
+    others: dict[str, None] = field(default_factory=dict)
     odd: OddRow | None = None
     num_bytes: int = 0
 
@@ -136,9 +76,7 @@ class _Unit:
             self.odd, content = self.odd or content, b""
         self.num_bytes += len(content)
         if self.num_bytes > max_bytes:
-            self.odd = self.odd or too_large(ending, self.num_bytes, max_bytes)
-        if self.odd:
-            content = b""
+            self.odd = self.odd or too_large(f"a pair with a member .{ending}", self.num_bytes, max_bytes)
         ending = ending.lower()
         if role == "json":
             is_repeated, self.json = self.json is not None, content
@@ -148,9 +86,17 @@ class _Unit:
             members[ending] = content
         else:
             is_repeated = ending in self.others
-            self.others.append(ending)
+            self.others[ending] = None
         if is_repeated:
             self.odd = OddRow("duplicate_key", f"several members .{ending} of the same key; which belong together is unknown")
+        if self.odd:
+            self._free()
+
+    def _free(self) -> None:
+        """Forget the contents of an odd unit."""
+        self.images, self.texts = dict.fromkeys(self.images, b""), dict.fromkeys(self.texts, b"")
+        self.json = None if self.json is None else b""
+        self.num_bytes = 0
 
 
 def too_large(name: str, num_bytes: int, max_bytes: int) -> OddRow:
@@ -217,13 +163,24 @@ class Group:
     def _rows(self, units: dict[str, _Unit]) -> Iterator[Row | Skipped]:
         if len(units) > 1:
             yield from self._join(units)
+        key = units.get("")
+        has_image = key is not None and bool(key.images)
+        is_bare = not any(unit.images or unit.texts for unit in units.values())
         for middle, unit in units.items():
-            yield from self._unit_rows(middle, unit, units)
+            yield from self._unit_rows(middle, unit, has_image=has_image, is_bare=is_bare)
 
     def _name(self, middle: str) -> str:
         return f"{self.key}.{middle}" if middle else self.key
 
-    def _unit_rows(self, middle: str, unit: _Unit, units: dict[str, _Unit]) -> Iterator[Row | Skipped]:
+    def _unit_rows(self, middle: str, unit: _Unit, *, has_image: bool, is_bare: bool) -> Iterator[Row | Skipped]:
+        """Yield the pair of a unit.
+
+        Args:
+            middle: middle of the members' names.
+            unit: the members.
+            has_image: whether the key itself has an image, so that others are further fields of its pair.
+            is_bare: whether the group has neither images nor captions.
+        """
         name = self._name(middle)
         if unit.odd:
             yield name, unit.odd
@@ -233,11 +190,11 @@ class Group:
             yield Skipped(f"{self.key}.{ending}", len(unit.images[ending]), "second image of a pair")
         if not unit.images and not unit.texts:
             if unit.json is None or not self._holds_caption(unit.json):
-                if len(units) == 1:
-                    ending = (unit.others or ["json"])[0]
+                if is_bare:
+                    ending = next(iter(unit.others), "json")
                     yield Skipped(f"{self.key}.{ending}" if ending else self.key, unit.num_bytes, "neither image nor caption")
                 return
-        elif middle and not unit.texts and unit.json is None and "" in units and units[""].images:
+        elif middle and not unit.texts and unit.json is None and has_image:
             yield Skipped(f"{self.key}.{endings[0]}", unit.num_bytes, "second image of a pair")
             return
         image = unit.images[endings[0]] if endings else b""

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from zlib import adler32
 
 from mm1.data.prepare.sources.compressed import DAMAGE
+from mm1.data.prepare.sources.names import shown
 
 BLOCK = 512
 MAX_EXTENDED_BYTES = 1 << 20
@@ -32,7 +33,7 @@ class Member(NamedTuple):
     """A member of a tar."""
 
     name: str
-    """As in the archive; bytes that are not UTF-8 are shown with escapes (``caf\\xe9``)."""
+    """In shown form (:func:`~.names.shown`): bytes that are not UTF-8 are escaped."""
     kind: str
     """file, link (hard), symlink, sparse, directory, device, pipe, other, or trailing (bytes behind the last archive)."""
     start: int
@@ -42,7 +43,7 @@ class Member(NamedTuple):
     size: int
     """Size of its content in the archive, in bytes."""
     target: str
-    """Target of a link."""
+    """Target of a link, in shown form."""
     archive: int
     """Number of the archive in the file, from 0."""
 
@@ -210,7 +211,7 @@ class TarReader:
                 pass
         if meaning in _WITHOUT_CONTENT:
             size = 0
-        return Member(_shown(name), meaning, start, self._position, size, _shown(target) if target else "", self._archive)
+        return Member(_text(name), meaning, start, self._position, size, _text(target) if target else "", self._archive)
 
     def _extended(self, size: int) -> bytes:
         if size > MAX_EXTENDED_BYTES:
@@ -271,8 +272,5 @@ def _records(data: bytes) -> dict[str, bytes]:
     return records
 
 
-def _shown(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return name.decode("utf-8", "backslashreplace")
+def _text(name: bytes) -> str:
+    return shown(name.decode("utf-8", "surrogateescape"))

@@ -7,42 +7,21 @@ link to another member has its content.
 
 from __future__ import annotations
 
-import lzma
-import posixpath
-import stat
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
 
+from mm1.data.prepare.sources.archives import Entry, may_be_entry, plain_name, tar_entries, zip_entries
 from mm1.data.prepare.sources.caption_pairs import pair_samples
-from mm1.data.prepare.sources.compressed import compression_of, open_stream
-from mm1.data.prepare.sources.groups import Endings, Group, Pair, Row, Skipped, reason_to_skip, split_name, too_large
-from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roots import LeftOut, LocalRoot, RawRoot
-from mm1.data.prepare.sources.tar_reader import Member, TarDamage, TarReader
+from mm1.data.prepare.sources.compressed import compression_of
+from mm1.data.prepare.sources.groups import Group, Pair, Row, Skipped
+from mm1.data.prepare.sources.member_names import Endings, split_name
+from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.sources.roots import LeftOut, RawRoot
+from mm1.data.prepare.sources.tar_reader import TarDamage, TarReader
 from mm1.data.sample import Sample
-from mm1.errors import DataError
 from mm1.manifests import RawFile
 
 MAX_KNOWN_KEYS = 1 << 19
 """Number of keys of an archive that are remembered to notice members that are not adjacent."""
-_MAX_LINKS = 8
-_DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
-_ENCRYPTED = 0x1
-_UTF8_NAME = 0x800
-
-
-class Entry(NamedTuple):
-    """A member of an archive that may be part of a pair."""
-
-    group: tuple[int, str]
-    """Number of the archive in the file, and key."""
-    role: str
-    ending: str
-    content: bytes | OddRow
 
 
 def read_tar(file: RawInput, clean: Clean) -> Iterator[Item]:
@@ -51,7 +30,7 @@ def read_tar(file: RawInput, clean: Clean) -> Iterator[Item]:
     Raises:
         DataError: not a tar, a damaged or truncated one, or one with member names that point outside the archive.
     """
-    return _items(file, _tar_entries(file), clean)
+    return _items(file, tar_entries(file), clean)
 
 
 def read_zip(file: RawInput, clean: Clean) -> Iterator[Item]:
@@ -60,7 +39,7 @@ def read_zip(file: RawInput, clean: Clean) -> Iterator[Item]:
     Raises:
         DataError: not a zip, a damaged or truncated one, or one with member names that point outside the archive.
     """
-    return _items(file, _zip_entries(file), clean)
+    return _items(file, zip_entries(file), clean)
 
 
 def split_tar(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
@@ -74,7 +53,7 @@ def split_tar(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         file: the whole file.
         target_bytes: size of a range, about.
     """
-    if not isinstance(root, LocalRoot) or file.num_bytes < 2 * target_bytes:
+    if file.num_bytes < 2 * target_bytes or REMOTE.match(root.location(file.name)):
         return [file]
     starts, keys, last = [0], set[int](), None
     with root.local(file.name).open("rb") as stream:
@@ -83,9 +62,9 @@ def split_tar(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         reader = TarReader(stream, seekable=True)
         try:
             for member in reader:
-                if not _may_be_entry(member):
+                if not may_be_entry(member):
                     continue
-                key = split_name(_plain(member.name))[0]
+                key = split_name(plain_name(member.name))[0]
                 if (member.archive, key) != last:
                     if hash(key) in keys or reader.has_defaults:
                         return [file]
@@ -147,168 +126,3 @@ def _checked(row: Row, known: set[int]) -> Row:
     if len(known) < MAX_KNOWN_KEYS:
         known.add(hash(name))
     return row
-
-
-# -- tars -----------------------------------------------------------------------------------------------------------------
-
-
-def _tar_entries(file: RawInput) -> Iterator[Entry | LeftOut]:
-    endings = Endings(file.columns)
-    reader = None
-    try:
-        with open_stream(file.path) as (stream, below):
-            is_plain = stream is below
-            if is_plain:
-                stream.seek(file.file.start)
-            elif file.file.start:
-                raise DataError(f"{file.name}: a range of a compressed tar cannot be read")
-            reader = TarReader(stream, file.file.start, file.file.stop, seekable=is_plain)
-            links = _Links(file.path, file.max_row_bytes) if is_plain else None
-            key = ""
-            for member in reader:
-                if not _may_be_entry(member, key):
-                    if reason := _reason(member):
-                        yield LeftOut(file.origin(member.name or "end"), member.size, reason)
-                    continue
-                name = _inside(_plain(member.name), file)
-                key, ending = split_name(name)
-                role = endings.role(ending)
-                yield Entry((member.archive, key), role, ending, _content(reader, member, links, file) if role else b"")
-                file.num_done = reader.position - file.file.start if is_plain else below.tell()
-    except TarDamage as error:
-        if str(error) == "the file is empty":
-            raise DataError(f"{file.name}: the file is empty; delete it, or download it again") from None
-        after = (reader.last if reader else "")[:100] or "its beginning"
-        raise DataError(f"{file.name}: the tar is damaged or truncated after {after} ({error}); download it again") from None
-
-
-def _may_be_entry(member: Member, previous: str = "") -> bool:
-    return member.kind in ("file", "link", "symlink", "sparse") and not reason_to_skip(_plain(member.name), previous)
-
-
-def _reason(member: Member) -> str:
-    """Return why a member is left out; empty for directories and the like, which have no content to lose."""
-    if member.kind == "trailing":
-        return "data after the end mark"
-    if member.kind in ("directory", "device", "pipe"):
-        return ""
-    return reason_to_skip(member.name) or "special member"
-
-
-def _content(reader: TarReader, member: Member, links: _Links | None, file: RawInput) -> bytes | OddRow:
-    if member.kind == "sparse":
-        return OddRow("sparse_member", f"{member.name[:100]} is a sparse file; create the tar without --sparse")
-    if member.kind != "file":
-        if links is None:
-            return OddRow("link_in_compressed_tar", f"{member.name[:100]} is a link, which needs the tar to be decompressed")
-        return links.read(member)
-    if member.size > file.max_row_bytes:
-        return too_large(member.name[:100], member.size, file.max_row_bytes)
-    return reader.read(member)
-
-
-def _plain(name: str) -> str:
-    return name[2:] if name.startswith("./") else name
-
-
-def _inside(name: str, file: RawInput) -> str:
-    """Return a member's name.
-
-    Raises:
-        DataError: it points outside the archive.
-    """
-    if name[:1] == "/" or (".." in name and ".." in name.split("/")):
-        raise DataError(f"{file.name}: the member {name[:100]!r} points outside the archive; recreate it with relative names")
-    return name
-
-
-class _Links:
-    """Contents of links: those of the members that they name. The members are looked up only if there is a link."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path = path
-        self._max_bytes = max_bytes
-        self._members: dict[str, Member | None] | None = None
-
-    def read(self, link: Member) -> bytes | OddRow:
-        """Read the content of a link."""
-        if self._members is None:
-            self._members = self._look_up()
-        member: Member | None = link
-        for _ in range(_MAX_LINKS):
-            assert member is not None
-            folder = posixpath.dirname(member.name) if member.kind == "symlink" else ""
-            name = posixpath.normpath(posixpath.join(folder, member.target))
-            if name not in self._members:
-                return OddRow("link_outside", f"{link.name[:100]} is a link to something that is not in the archive")
-            member = self._members[name]
-            if member is None:
-                return OddRow("duplicate_key", f"{link.name[:100]} is a link to a name that several members have")
-            if member.kind == "file":
-                return self._read(member)
-        return OddRow("link_outside", f"{link.name[:100]} is a link without an end")
-
-    def _read(self, member: Member) -> bytes | OddRow:
-        if member.size > self._max_bytes:
-            return too_large(member.name[:100], member.size, self._max_bytes)
-        with self._path.open("rb") as file:
-            file.seek(member.offset)
-            return file.read(member.size)
-
-    def _look_up(self) -> dict[str, Member | None]:
-        members: dict[str, Member | None] = {}
-        with self._path.open("rb") as file:
-            try:
-                for member in TarReader(file, seekable=True):
-                    if member.kind in ("file", "link", "symlink"):
-                        name = posixpath.normpath(member.name)
-                        members[name] = None if name in members else member
-            except TarDamage:
-                pass  # raised again where the file is read
-        return members
-
-
-# -- zips -----------------------------------------------------------------------------------------------------------------
-
-
-def _zip_entries(file: RawInput) -> Iterator[Entry | LeftOut]:
-    endings = Endings(file.columns)
-    try:
-        archive = zipfile.ZipFile(file.path)
-    except (*_DAMAGED_MEMBER, MemoryError) as error:
-        raise DataError(f"{file.name}: the zip is damaged or truncated ({error}); download it again") from None
-    with archive:
-        key = ""
-        for info in archive.infolist():
-            name = _inside(_plain(_zip_name(info)), file)
-            if not name or name.endswith("/"):
-                continue
-            if reason := reason_to_skip(name, key):
-                yield LeftOut(file.origin(name), info.file_size, reason)
-                continue
-            key, ending = split_name(name)
-            role = endings.role(ending)
-            yield Entry((0, key), role, ending, _zip_content(archive, info, file.max_row_bytes) if role else b"")
-            file.num_done = info.header_offset + info.compress_size
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    name = info.filename.replace("\\", "/")
-    if not info.flag_bits & _UTF8_NAME and not name.isascii():
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode()  # many tools write UTF-8 without saying so
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _zip_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> bytes | OddRow:
-    name = info.filename[:100]
-    if info.flag_bits & _ENCRYPTED:
-        return OddRow("encrypted_member", f"{name} is encrypted; create the zip without a password")
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return OddRow("link_outside", f"{name} is a link; create the zip without links")
-    try:
-        with archive.open(info) as stream:
-            data = stream.read(max_bytes + 1)  # the size in the directory may be false
-    except _DAMAGED_MEMBER as error:
-        return OddRow("damaged_member", f"{name} cannot be read ({type(error).__name__}: {error})")
-    return too_large(name, info.file_size, max_bytes) if len(data) > max_bytes else data
