@@ -5,6 +5,7 @@ A row is numbered from 1. Rows are read in batches of a few megabytes. Only the 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.prepare.sources.roots import LocalRoot, RawRoot
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 
@@ -30,6 +31,8 @@ _MAX_EXPANSION = 100
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _UNREADABLE = (ValueError, TypeError, OverflowError, KeyError, NotImplementedError, ImportError, pa.ArrowException)
 """Exceptions of pyarrow on values that have no equivalent in Python (a date in the year 20000)."""
+_FOOTER_BYTES = 1 << 16
+_PARQUET = (b"PAR1", b"PARE")
 _ARROW_FILE, _STREAM_END = b"ARROW1", b"\xff\xff\xff\xff\0\0\0\0"
 
 Row = dict[str, Any] | OddRow
@@ -73,12 +76,17 @@ def columns_of(file: RawInput) -> list[str]:
 
 
 def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
-    """Split a table into ranges of about some bytes: row groups of a parquet file, batches of an Arrow file."""
+    """Split a table into ranges of about some bytes: row groups of a parquet file, batches of an Arrow file.
+
+    Arrow files in a bucket are not split, since they have to be read for that.
+    """
     if file.num_bytes <= target_bytes:
         return [file]
-    path = root.local(file.name)
+    is_parquet = root.read_range(file.name, 0, 4) in _PARQUET
+    if not is_parquet and not isinstance(root, LocalRoot):
+        return [file]
     try:
-        sizes = _group_sizes(path) if _is_parquet(path) else _batch_sizes(path)
+        sizes = _group_sizes(root, file) if is_parquet else _batch_sizes(root.local(file.name))
     except _DAMAGE:
         return [file]  # reading it names the damage
     ranges: list[list[int]] = []
@@ -95,15 +103,29 @@ def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
     return [file.model_copy(update={"start": start, "stop": stop, "num_bytes": size}) for start, stop, size in ranges]
 
 
+def read_footer(root: RawRoot, file: RawFile) -> pq.FileMetaData:
+    """Read the metadata of a parquet file without the rest of it.
+
+    Raises:
+        ArrowException: it is damaged.
+    """
+    size = min(file.num_bytes, _FOOTER_BYTES)
+    tail = root.read_range(file.name, file.num_bytes - size, size)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < footer <= file.num_bytes:
+        tail = root.read_range(file.name, file.num_bytes - footer, footer)
+    return pq.read_metadata(io.BytesIO(b"PAR1" + tail[-footer:]))  # a file without its data has the same metadata
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is a table, by its first bytes."""
     with path.open("rb") as stream:
-        return stream.read(6).startswith((b"PAR1", b"PARE", _ARROW_FILE, _STREAM_END[:4]))
+        return stream.read(6).startswith((*_PARQUET, _ARROW_FILE, _STREAM_END[:4]))
 
 
 def _is_parquet(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(4) in (b"PAR1", b"PARE")
+        return stream.read(4) in _PARQUET
 
 
 @contextmanager
@@ -168,11 +190,11 @@ def _dictionary_bytes(path: Path, chunk: pq.ColumnChunkMetaData) -> int:
     return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(match[1])) >> 1
 
 
-def _group_sizes(path: Path) -> list[int]:
+def _group_sizes(root: RawRoot, file: RawFile) -> list[int]:
     """Estimate the sizes of the row groups in a file."""
-    metadata = pq.read_metadata(path)
+    metadata = read_footer(root, file)
     sizes = [metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)]
-    return [size * path.stat().st_size // max(1, sum(sizes)) for size in sizes]
+    return [size * file.num_bytes // max(1, sum(sizes)) for size in sizes]
 
 
 # -- arrow --------------------------------------------------------------------------------------------------------------
