@@ -150,7 +150,9 @@ def _parquet_batches(file: RawInput, columns: list[str]) -> Iterator[tuple[int, 
         start = first = 1 + sum(metadata.row_group(group).num_rows for group in range(groups.start))
         for group in groups:
             size = _batch_size(file, metadata.row_group(group), columns)
-            batches = parquet.iter_batches(batch_size=size, row_groups=[group], columns=columns) if size else ()
+            batches = (
+                parquet.iter_batches(batch_size=size, row_groups=[group], columns=columns, use_threads=False) if size else ()
+            )
             for batch in batches or (metadata.row_group(group).num_rows,):
                 yield first, batch
                 first += batch if isinstance(batch, int) else batch.num_rows
