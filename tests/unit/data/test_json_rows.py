@@ -114,6 +114,11 @@ def test_one_odd_row_costs_that_row(tmp_path, row, expected):
     assert rows_of(write(tmp_path, b"[" + b",\n".join([elements[0], row, *elements[1:]]) + b"]"), **limit) == numbers
 
 
+def test_a_row_of_too_many_values_is_not_built(tmp_path):
+    data = b'{"a": [' + b"[]," * (jsonl.MAX_VALUES // 2 + 1) + b"0]}\n" + b'{"a": "' + b"," * 1000 + b'"}'
+    assert [row for _, row in rows_of(write(tmp_path, data))] == ["row_too_large", {"a": "," * 1000}]
+
+
 def test_what_nobody_reads_does_not_matter(tmp_path):
     data = b'{"a": "x", "b": ' + b"9" * 5000 + b', "c": NaN, "c": -Infinity, "d": 1e999}\n'
     ((_, row),) = rows_of(write(tmp_path, data))

@@ -135,6 +135,23 @@ def test_a_group_of_large_rows_is_not_read(tmp_path):
     assert [row for _, row in rows_of(path, max_row_bytes=1 << 16)] == ["row_too_large"] * 20 + [{"a": b"x"}]
 
 
+def test_a_value_that_many_rows_share_is_not_repeated_in_memory(tmp_path):
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([b"y" * (2 << 20)]))
+    path = write(tmp_path / "d.parquet", pa.table({"a": values}), rows_per_group=300)
+    assert path.stat().st_size < 1 << 20
+    metadata = pq.ParquetFile(path).metadata.row_group(0)
+    (file,) = (RawInput("text", root, file, max_row_bytes=4 << 20) for root in [LocalRoot(path)] for file in root.list())
+    assert parquet._batch_size(file, metadata, ["a"]) == 7
+    assert [len(row["a"]) for _, row in rows_of(path, max_row_bytes=4 << 20)] == [2 << 20] * 300
+
+
+def test_a_cell_that_expands_more_than_data_does_is_not_built(tmp_path):
+    table = pa.table({"a": [b"x"] * 10 + [bytes(1 << 24)], "b": range(11)})
+    pq.write_table(table, tmp_path / "d.parquet", compression="zstd")
+    assert {row for _, row in rows_of(tmp_path / "d.parquet", max_row_bytes=1 << 20)} == {"row_too_large"}
+    assert len(rows_of(tmp_path / "d.parquet", needed=("b",), max_row_bytes=1 << 20)) == 11
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_damage_is_named(tmp_path, form):
     table = pa.table({"a": [f"row {random.Random(number).random()}" for number in range(2000)]})

@@ -52,14 +52,14 @@ def decompress_head(data: bytes, size: int) -> bytes:
         One of DAMAGE: they do not reach the first decompressed byte.
     """
     stream = _decompressed(io.BytesIO(data), compression_of(data))
-    found = b""
+    content = b""
     try:
-        while len(found) < size and (more := stream.read1(size - len(found))):  # type: ignore[attr-defined]
-            found += more
+        while len(content) < size and (more := stream.read1(size - len(content))):  # type: ignore[attr-defined]
+            content += more
     except DAMAGE:
-        if not found:
+        if not content:
             raise
-    return found
+    return content
 
 
 def _decompressed(file: BinaryIO, compression: str) -> BinaryIO:

@@ -22,6 +22,8 @@ from mm1.manifests import RawFile
 
 CHUNK = 1 << 20
 """Bytes read at once."""
+MAX_VALUES = 1 << 21
+"""Maximum number of values in a row; each takes about 100 bytes of memory, even an empty list."""
 _MAX_WHITE = 16 << 20
 """Maximum amount of white space before the first row for which lines and lists are told apart."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -57,6 +59,8 @@ def parse_row(line: bytes) -> Row:
 
     Numbers of any size are accepted, NaN, too; of two equal keys, the last one counts.
     """
+    if len(line) > MAX_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return OddRow("row_too_large", f"more than {MAX_VALUES:,} values")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:

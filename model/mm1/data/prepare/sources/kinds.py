@@ -6,16 +6,15 @@ recognised by its first bytes (parquet: its schema), compressed or not.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, decompress_head
+from mm1.data.prepare.sources.parquet import read_footer
 from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
 from mm1.manifests import RawFile
@@ -26,7 +25,6 @@ HEAD_BYTES = 1 << 16
 """Bytes of a file that are looked at."""
 COMPRESSED_BYTES = (1 << 20) + (1 << 16)
 """Bytes of a compressed file that are looked at: more than a block, of which bzip2 decompresses nothing before its end."""
-_FOOTER_BYTES = 1 << 16
 MAX_ROWS = 100
 """Maximum number of JSON objects that are looked at."""
 _BETWEEN = re.compile(r"[\s,\]]*")
@@ -139,14 +137,8 @@ def _first_rows(text: str) -> _Rows:
 
 def _parquet_columns(root: RawRoot, file: RawFile) -> tuple[str, ...]:
     """Read the column names from the footer; empty if it is damaged (the reader says how)."""
-    size = min(file.num_bytes, _FOOTER_BYTES)
-    tail = root.read_range(file.name, file.num_bytes - size, size)
-    footer = int.from_bytes(tail[-8:-4], "little") + 8
-    if footer > len(tail):
-        tail = root.read_range(file.name, max(0, file.num_bytes - footer), footer)
-    # a parquet file without its data has the same schema
     try:
-        return tuple(pq.read_schema(io.BytesIO(b"PAR1" + tail[-footer:])).names)
+        return tuple(read_footer(root, file).schema.to_arrow_schema().names)
     except (pa.ArrowException, OSError, ValueError):
         return ()
 

@@ -10,7 +10,7 @@ form one text. The images are bytes in the row (``image_base64``), files named `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mm1.data.prepare.sources.fields import listed
 from mm1.data.prepare.sources.images import address_of, decode_base64, read_image
@@ -35,34 +35,24 @@ def _items(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> It
     sentences = _list(row, "text_list", "no_sentences")
     texts = [text for sentence in sentences if (text := as_text(sentence)) is not None]
     if len(texts) < len(sentences):
-        raise OddRow("no_sentences", f"expected a list of text in 'text_list', got {type_of(sentences)}")
-    before: dict[int, list[dict[str, Any]]] = {}
+        raise OddRow("no_sentences", "expected a list of text in 'text_list', got other types in it")
     lost: list[str] = []
-    for info in _list(row, "image_info", "no_image_list"):
-        index = info.get("matched_text_index") if isinstance(info, dict) else None
-        if isinstance(index, float) and index.is_integer():  # pandas
-            index = int(index)
-        if type(index) is int and 0 <= index < len(texts):
-            before.setdefault(index, []).append(info)
-        else:
-            lost.append("image without a matching sentence")
+    infos = _list(row, "image_info", "no_image_list")
+    placed = sorted(_placed(file, infos, len(texts), lost), key=lambda image: image.sentence)
+    has_images = any(image.data for image in placed)
     parts: list[Part] = []
-    images = _Images(file, [info for index in sorted(before) for info in before[index]])
-    waiting: list[str] = []
-    for index, text in enumerate(texts):
-        for info in before.get(index, []):
-            if (number := images.add(info)) is None:
-                lost.append("image that is not base64")
-                continue
-            if waiting:
-                parts.append(TextPart(clean(" ".join(waiting))))
-                waiting = []
-            parts.append(ImagePart(number))
-        waiting.append(text)
-    if waiting:
-        parts.append(TextPart(clean(" ".join(waiting))))
-    meta = {"origin": origin, "addresses": images.addresses}
-    yield Sample(key="", source=file.source, parts=parts, images=images.data, meta=meta)
+    images: list[bytes] = []
+    start = 0
+    for image in placed:
+        if image.sentence > start:
+            parts.append(TextPart(clean(" ".join(texts[start : image.sentence]))))
+            start = image.sentence
+        parts.append(ImagePart(len(images)))
+        images.append(image.data or _remote(file, image.url, has_images))
+    if start < len(texts):
+        parts.append(TextPart(clean(" ".join(texts[start:]))))
+    meta = {"origin": origin, "addresses": [image.address for image in placed]}
+    yield Sample(key="", source=file.source, parts=parts, images=images, meta=meta)
     yield from (LeftOut(origin, 0, reason) for reason in lost)
 
 
@@ -73,34 +63,40 @@ def _list(row: dict[str, Any], name: str, odd: str) -> list[Any]:
     return value
 
 
-class _Images:
-    """The images of a row, in the order of their sentences."""
+class _Image(NamedTuple):
+    sentence: int
+    """Index of its sentence."""
+    data: bytes
+    """From the row, or from a file next to it; empty if there is none."""
+    url: str
+    address: str
 
-    def __init__(self, file: RawInput, infos: list[dict[str, Any]]) -> None:
-        self.data: list[bytes] = []
-        self.addresses: list[str] = []
-        self._file = file
-        self._local = [self._read_local(info) for info in infos]
-        self._next = iter(self._local)
 
-    def add(self, info: dict[str, Any]) -> int | None:
-        """Add the next image and return its number; None if it cannot be decoded."""
-        data, url = next(self._next), info.get("raw_url")
-        if data is None:
-            return None
-        # a document of which other images exist has failed downloads; without any, the user is told how to get them
-        if not data and isinstance(url, str) and (self._file.fetch or not REMOTE.match(url) or not any(self._local)):
-            data = read_image(self._file, url)[0]
-        name = url or info.get("image_name") or ""
-        self.data.append(data)
-        self.addresses.append(address_of(name) if isinstance(name, str) else "")
-        return len(self.data) - 1
+def _placed(file: RawInput, infos: list[Any], num_sentences: int, lost: list[str]) -> Iterator[_Image]:
+    """Yield the images that have a sentence."""
+    for info in infos:
+        index = info.get("matched_text_index") if isinstance(info, dict) else None
+        if isinstance(index, float) and index.is_integer():  # pandas
+            index = int(index)
+        if type(index) is not int or not 0 <= index < num_sentences:
+            lost.append("image without a matching sentence")
+            continue
+        encoded, name, url = (as_text(info.get(field)) or "" for field in ("image_base64", "image_name", "raw_url"))
+        try:
+            data = decode_base64(encoded) if encoded else read_image(file, name)[0]
+        except OddRow as odd:
+            if odd.name != "image_not_base64":
+                raise
+            lost.append("image that is not base64")
+            continue
+        yield _Image(index, data, url, address_of(url or name))
 
-    def _read_local(self, info: dict[str, Any]) -> bytes | None:
-        if encoded := info.get("image_base64"):
-            try:
-                return decode_base64(encoded) if isinstance(encoded, str) else None
-            except OddRow:
-                return None
-        name = info.get("image_name")
-        return read_image(self._file, name)[0] if name else b""
+
+def _remote(file: RawInput, url: str, has_images: bool) -> bytes:
+    """Read an image from its address, if that is allowed.
+
+    In a document of which other images exist, it is one that could not be downloaded. Without any, the row is odd, so that the
+    user learns how to get the images.
+    """
+    is_refused = file.fetch is None and REMOTE.match(url) is not None
+    return b"" if is_refused and has_images else read_image(file, url)[0]

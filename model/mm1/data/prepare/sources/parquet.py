@@ -5,6 +5,8 @@ A row is numbered from 1. Rows are read in batches of a few megabytes. Only the 
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.prepare.sources.roots import LocalRoot, RawRoot
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 
@@ -23,10 +25,14 @@ BATCH_BYTES = 16 << 20
 MAX_BATCH = 256
 """Maximum number of rows in a batch."""
 _BUFFER_BYTES = 1 << 20
-_LARGE_ROW = 1 << 20
+_SMALL_GROUP = 1 << 20
+_MAX_EXPANSION = 100
+"""A row group that is this many times larger than its file is a bomb."""
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _UNREADABLE = (ValueError, TypeError, OverflowError, KeyError, NotImplementedError, ImportError, pa.ArrowException)
 """Exceptions of pyarrow on values that have no equivalent in Python (a date in the year 20000)."""
+_FOOTER_BYTES = 1 << 16
+_PARQUET = (b"PAR1", b"PARE")
 _ARROW_FILE, _STREAM_END = b"ARROW1", b"\xff\xff\xff\xff\0\0\0\0"
 
 Row = dict[str, Any] | OddRow
@@ -70,12 +76,17 @@ def columns_of(file: RawInput) -> list[str]:
 
 
 def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
-    """Split a table into ranges of about some bytes: row groups of a parquet file, batches of an Arrow file."""
+    """Split a table into ranges of about some bytes: row groups of a parquet file, batches of an Arrow file.
+
+    Arrow files in a bucket are not split, since they have to be read for that.
+    """
     if file.num_bytes <= target_bytes:
         return [file]
-    path = root.local(file.name)
+    is_parquet = root.read_range(file.name, 0, 4) in _PARQUET
+    if not is_parquet and not isinstance(root, LocalRoot):
+        return [file]
     try:
-        sizes = _group_sizes(path) if _is_parquet(path) else _batch_sizes(path)
+        sizes = _group_sizes(root, file) if is_parquet else _batch_sizes(root.local(file.name))
     except _DAMAGE:
         return [file]  # reading it names the damage
     ranges: list[list[int]] = []
@@ -92,15 +103,29 @@ def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
     return [file.model_copy(update={"start": start, "stop": stop, "num_bytes": size}) for start, stop, size in ranges]
 
 
+def read_footer(root: RawRoot, file: RawFile) -> pq.FileMetaData:
+    """Read the metadata of a parquet file without the rest of it.
+
+    Raises:
+        ArrowException: it is damaged.
+    """
+    size = min(file.num_bytes, _FOOTER_BYTES)
+    tail = root.read_range(file.name, file.num_bytes - size, size)
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < footer <= file.num_bytes:
+        tail = root.read_range(file.name, file.num_bytes - footer, footer)
+    return pq.read_metadata(io.BytesIO(b"PAR1" + tail[-footer:]))  # a file without its data has the same metadata
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is a table, by its first bytes."""
     with path.open("rb") as stream:
-        return stream.read(6).startswith((b"PAR1", b"PARE", _ARROW_FILE, _STREAM_END[:4]))
+        return stream.read(6).startswith((*_PARQUET, _ARROW_FILE, _STREAM_END[:4]))
 
 
 def _is_parquet(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(4) in (b"PAR1", b"PARE")
+        return stream.read(4) in _PARQUET
 
 
 @contextmanager
@@ -124,32 +149,54 @@ def _parquet_batches(file: RawInput, columns: list[str]) -> Iterator[tuple[int, 
         num_rows = max(1, sum(metadata.row_group(group).num_rows for group in groups))
         start = first = 1 + sum(metadata.row_group(group).num_rows for group in range(groups.start))
         for group in groups:
-            size = _batch_size(metadata.row_group(group), columns, file.max_row_bytes)
-            batches = parquet.iter_batches(batch_size=size, row_groups=[group], columns=columns) if size else ()
+            size = _batch_size(file, metadata.row_group(group), columns)
+            batches = (
+                parquet.iter_batches(batch_size=size, row_groups=[group], columns=columns, use_threads=False) if size else ()
+            )
             for batch in batches or (metadata.row_group(group).num_rows,):
                 yield first, batch
                 first += batch if isinstance(batch, int) else batch.num_rows
                 file.num_done = file.file.num_bytes * (first - start) // num_rows
 
 
-def _batch_size(group: pq.RowGroupMetaData, columns: list[str], max_row_bytes: int) -> int:
-    """Choose the number of rows per batch; 0 if the rows of a group are too large to be read."""
-    num_bytes = group.total_byte_size
-    if num_bytes > _LARGE_ROW * group.num_rows:  # perhaps in other columns; a damaged footer may crash `column`, so only then
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        sizes = [(f"{chunk.path_in_schema}.", chunk.total_uncompressed_size) for chunk in chunks]
-        num_bytes = sum(size for path, size in sizes if any(path.startswith(f"{name}.") for name in columns))
+def _batch_size(file: RawInput, group: pq.RowGroupMetaData, columns: list[str]) -> int:
+    """Choose the number of rows per batch; 0 if the rows of a group are too large to be read.
+
+    A group may hold large rows next to small ones. They are in memory together while their page is decompressed, so a group
+    that expands more than any data is refused as a whole.
+    """
+    num_bytes, limit = group.total_byte_size, 4 * file.max_row_bytes
+    if num_bytes <= _SMALL_GROUP:  # the sizes of columns are not read without need: a damaged footer may crash pyarrow there
+        return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, num_bytes // max(1, group.num_rows))))
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns)]
+    num_bytes = sum(chunk.total_uncompressed_size + 8 * chunk.num_values for chunk in chunks)
     average = num_bytes // max(1, group.num_rows)
-    if average > max_row_bytes and num_bytes > 4 * max_row_bytes:
+    if num_bytes > limit and (average > file.max_row_bytes or num_bytes > _MAX_EXPANSION * file.path.stat().st_size):
         return 0
-    return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, average)))
+    shared = max((_dictionary_bytes(file.path, chunk) for chunk in chunks), default=0)
+    return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, average), limit // max(1, shared)))
 
 
-def _group_sizes(path: Path) -> list[int]:
+def _dictionary_bytes(path: Path, chunk: pq.ColumnChunkMetaData) -> int:
+    """Read the size of a column's dictionary, of which each row may repeat a value as large as all of it."""
+    if not chunk.has_dictionary_page:
+        return 0
+    with path.open("rb") as stream:
+        stream.seek(chunk.dictionary_page_offset)
+        header = stream.read(16)
+    # Thrift's compact protocol: the header's first fields are the type of the page and its uncompressed size
+    match = re.match(rb"\x15[\x80-\xff]*[\0-\x7f]\x15([\x80-\xff]*[\0-\x7f])", header, re.DOTALL)
+    if match is None:
+        return int(chunk.total_uncompressed_size)
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(match[1])) >> 1
+
+
+def _group_sizes(root: RawRoot, file: RawFile) -> list[int]:
     """Estimate the sizes of the row groups in a file."""
-    metadata = pq.read_metadata(path)
+    metadata = read_footer(root, file)
     sizes = [metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)]
-    return [size * path.stat().st_size // max(1, sum(sizes)) for size in sizes]
+    return [size * file.num_bytes // max(1, sum(sizes)) for size in sizes]
 
 
 # -- arrow --------------------------------------------------------------------------------------------------------------

@@ -87,8 +87,8 @@ def _turns_of_entry(entry: Mapping[str, Any]) -> Iterator[Turn]:
     if name in TOOLS or entry.get("tool_calls"):
         raise OddRow("tool_turn", "turns with calls of tools are not supported")
     if name not in SPEAKERS:
-        shown = repr(name[:40]) if name else type_of(speaker)
-        raise OddRow("unknown_speaker", f"expected one of {', '.join(SPEAKERS)}, got {shown}")
+        detail = repr(name[:40]) if name else type_of(speaker)
+        raise OddRow("unknown_speaker", f"got {detail}, expected one of {', '.join(SPEAKERS)}")
     yield Turn(SPEAKERS[name], _pieces(_field(entry, _CONTENT_FIELDS)))
 
 
