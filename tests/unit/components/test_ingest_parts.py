@@ -184,7 +184,7 @@ def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch)
     outcome, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"interleaved": str(tmp_path / "raw")})
     assert outcome is Outcome.DONE
     source = load(uri, RawData).sources["interleaved"]
-    assert source.dropped == {"image_repeated": 6, "no_images": 1}
+    assert (source.removed, source.dropped) == ({"image_repeated": 6}, {"no_images": 1})
     assert (source.num_samples, source.num_images) == (5, 5)
 
 
