@@ -190,6 +190,19 @@ def test_remote_images_are_fetched_when_asked_for(server, tmp_path):
     assert sample.images == [RED, b""]
 
 
+def test_captions_of_addresses_get_their_images(server, tmp_path):
+    address, _ = server
+    columns = {"URL": [f"{address}/{name}.jpg" for name in ("a", "gone", "a", "moved")], "TEXT": list("stuv")}
+    pq.write_table(pa.table(columns), tmp_path / "metadata.parquet")
+    samples = read("captions", tmp_path, Fetcher(private=True))
+    assert [(sample.images, next(sample.texts())) for sample in samples] == [
+        ([RED], "s"),
+        ([b""], "t"),
+        ([RED], "u"),
+        ([RED], "v"),
+    ]
+
+
 def test_addresses_of_private_networks_are_not_asked(server):
     address, handler = server
     assert Fetcher()(f"{address}/a.jpg") == b""
