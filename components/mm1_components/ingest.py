@@ -61,7 +61,7 @@ def check_sources(data: str, captions: str, synthetic: str, interleaved: str, te
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Filter and shard the given sources, choose the tokenizer, count tokens and publish the data."""
-    from mm1.data.prepare.pipeline import check_sources, collect, merge_parts, training_texts
+    from mm1.data.prepare.merge import check_sources, collect, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import RawData
     from mm1_components.parts.plan import log_presets, plan_sources

@@ -31,7 +31,7 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Combine the parts."""
-    from mm1.data.prepare.pipeline import collect
+    from mm1.data.prepare.merge import collect
     from mm1.manifests import FilteredParts, IngestPlan, MergedParts, ShardedParts, load_digest, split_uri
     from mm1.store.open import open_store
     from mm1_components.parts.plan import in_order

@@ -44,7 +44,7 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Join the signatures of all parts and choose the tokenizer."""
-    from mm1.data.prepare.pipeline import check_sources, merge_parts, training_texts
+    from mm1.data.prepare.merge import check_sources, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
     from mm1.manifests import FilteredParts, digest_of_manifest
     from mm1_components.parts.plan import in_order

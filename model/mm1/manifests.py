@@ -139,7 +139,9 @@ class FilteredPart(Manifest):
     num_read: int
     """Rows: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter or kind of odd row -> rows dropped (or images of documents)."""
+    """Filter or kind of odd row -> rows dropped."""
+    removed: dict[str, int] = {}
+    """Filter -> images and texts removed from documents."""
     odd: dict[str, int] = {}
     """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
     left_out: dict[str, int] = {}
@@ -179,7 +181,9 @@ class ShardedPart(Manifest):
     number: int
     group: str = Field("", exclude_if=not_)
     dropped: dict[str, int] = {}
-    """Dropped by the merge: filter -> samples (or images of documents)."""
+    """Dropped by the merge: filter -> samples."""
+    removed: dict[str, int] = {}
+    """Filter -> images removed from documents by the merge."""
     examples: dict[str, tuple[str, ...]] = {}
     shards: tuple[Shard, ...]
 
@@ -206,7 +210,9 @@ class SourceData(Record):
     num_read: int
     """Rows in them: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter or kind of odd row -> rows dropped (or images of documents)."""
+    """Filter or kind of odd row -> rows dropped."""
+    removed: dict[str, int] = {}
+    """Filter -> images and texts removed from documents."""
     odd: dict[str, int] = {}
     """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
     left_out: dict[str, int] = {}

@@ -55,6 +55,16 @@ def summary(raw: RawData) -> str:
     lines += ["", "## Not read", "", "| source | reason | number | for example |", "|---|---|---:|---|"]
     for name, source in raw.sources.items():
         lines += _counted(name, source, source.left_out)
+    if any(source.removed for source in raw.sources.values()):
+        lines += [
+            "",
+            "## Removed from documents",
+            "",
+            "| source | filter | removed | for example |",
+            "|---|---|---:|---|",
+        ]
+        for name, source in raw.sources.items():
+            lines += _counted(name, source, source.removed) if source.removed else []
     lines += ["", "## Dropped", "", "| source | filter or odd row | dropped | for example |", "|---|---|---:|---|"]
     for name, source in raw.sources.items():
         lines += _counted(name, source, source.dropped)

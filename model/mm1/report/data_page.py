@@ -96,6 +96,7 @@ def _data(raw: RawData) -> list[FigureTable]:
         "Data", ("source", "format", "preset", "files", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
     )
     dropped = FigureTable("Dropped", ("filter or odd row", "source", "dropped", "example"))
+    removed = FigureTable("Removed from documents", ("filter", "source", "images, texts", "example"))
     left_out = FigureTable("Not read", ("reason", "source", "number", "example"))
     for name, source in raw.sources.items():
         read = (f"{source.num_files:,}", f"{source.num_read:,}")
@@ -103,10 +104,10 @@ def _data(raw: RawData) -> list[FigureTable]:
         for group in groups_of(source.shards):
             subsource = f"{name}/{group}"
             kept.rows.append((subsource, "", "", "", "", *_counts(named_shards(raw, subsource))))
-        for table, reasons in ((dropped, source.dropped), (left_out, source.left_out)):
+        for table, reasons in ((dropped, source.dropped), (removed, source.removed), (left_out, source.left_out)):
             for reason, count in reasons.items():
                 table.rows.append((reason, name, f"{count:,}", next(iter(source.examples.get(reason, ())), "")))
-    return [kept, *(table for table in (dropped, left_out) if table.rows)]
+    return [kept, *(table for table in (dropped, removed, left_out) if table.rows)]
 
 
 def _counts(shards: Sequence[Shard]) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ class Filtered:
     data: SourceData
     dropped: list[tuple[str, int]]
     """Filter or kind of odd row -> number of dropped samples, largest first."""
+    removed: list[tuple[str, int]]
+    """Filter -> number of images and texts removed from documents, largest first."""
     left_out: list[tuple[str, int]]
     """Reason -> number of files (and members of archives) that are not read, largest first."""
 
@@ -84,6 +86,7 @@ def filters(story: RunStory) -> list[Filtered]:
             slot=source_slot(name, list(raw.sources)),
             data=data,
             dropped=_largest_first(data.dropped),
+            removed=_largest_first(data.removed),
             left_out=_largest_first(data.left_out),
         )
         for _, raw in story.of(RawData)

@@ -114,7 +114,7 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog, monkeypatch):
     by_steps(tmp_path / "store", tmp_path / "a", inputs)
     write_text(folder / "3.jsonl", [f"text 3 {line} is here" for line in range(700)])
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
     assert caplog.text.count("passed the filters") == 1
 
@@ -184,7 +184,7 @@ def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch)
     outcome, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"interleaved": str(tmp_path / "raw")})
     assert outcome is Outcome.DONE
     source = load(uri, RawData).sources["interleaved"]
-    assert source.dropped == {"image_repeated": 6, "no_images": 1}
+    assert (source.removed, source.dropped) == ({"image_repeated": 6}, {"no_images": 1})
     assert (source.num_samples, source.num_images) == (5, 5)
 
 

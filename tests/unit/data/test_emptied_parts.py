@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mm1.data.config import PRESETS, NearDuplicates, ShardLimits
-from mm1.data.prepare.pipeline import FilterSettings, collect, filter_part, merge_parts, plan_parts, shard_part
-from mm1.data.prepare.sources.formats import discover
+from mm1.data.prepare.merge import collect, merge_parts
+from mm1.data.prepare.pipeline import FilterSettings, filter_part, shard_part
+from mm1.data.prepare.plan import plan_source
+from mm1.data.prepare.sources.formats import DEFAULTS
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.shards import read_samples, scan_tar
 from mm1.data.tokenizer import train_bpe
@@ -26,15 +28,15 @@ def tokenizer(tmp_path_factory):
 def raw_data(source, folder, tokenizer, limits=None):
     """One part per file, through all of ingest: the RawData and the samples that are left in each part."""
     root, store = LocalRoot(folder / "raw"), LocalStore(folder / "store")
-    form, files = discover(source, root)
-    how = FilterSettings("toy", ("<image>",), None, limits)
-    filtered = [filter_part(store, part, root, how, folder / "work") for part in plan_parts(source, form, files, 1)]
+    planned, parts = plan_source(source, root, DEFAULTS, 1)
+    how = FilterSettings("toy", ("<image>",), limits=limits)
+    filtered = [filter_part(store, part, root, how, folder / "work") for part in parts]
     merged = merge_parts(store, filtered, tokenizer, None, folder / "work")
     sharded = [shard_part(store, merged, part, folder / "work", limits) for part in filtered]
     left = [
         [sample for shard in part.shards for sample in read_samples(scan_tar(store.local_path(shard.tar)))] for part in sharded
     ]
-    return collect(merged, filtered, sharded).sources[source], left
+    return collect({source: planned}, merged, filtered, sharded).sources[source], left
 
 
 def text(number):
@@ -86,7 +88,7 @@ def test_a_part_of_repeated_images(tmp_path, tokenizer, repeats):
     write_obelics(tmp_path / "raw" / "0.parquet", [[everywhere, text(number)] for number in range(3)])
     write_obelics(tmp_path / "raw" / "1.parquet", [[encoded_image(1, 40), text(9)]])
     source, left = raw_data("interleaved", tmp_path, tokenizer)
-    assert (source.num_samples, source.dropped) == (1, {"image_repeated": 3, "no_images": 3})
+    assert (source.num_samples, source.dropped) == (1, {"no_images": 3}) and source.removed == {"image_repeated": 3}
     assert [len(part) for part in left] == [0, 1]
 
 

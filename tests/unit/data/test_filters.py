@@ -35,7 +35,7 @@ LONG = "these are the ten words that a document must have"
 def verdict(sample, preset="paper"):
     filters = Filters(PRESETS[preset].of(sample.source))
     kept = filters.apply(sample)
-    return "kept" if kept else "+".join(filters.dropped)
+    return "kept" if kept else "+".join([*filters.tally.removed, *filters.tally.dropped])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_document_loses_bad_images_and_short_nodes_and_stays():
     assert kept.parts == [ImagePart(0), TextPart(LONG), ImagePart(1)]
     assert kept.images == [good, other]
     assert kept.meta["addresses"] == ["b", "d"]
-    assert filters.dropped == {"unreadable_image": 1, "node_length": 1, "image_twice_in_document": 1}
+    assert filters.tally.removed == {"unreadable_image": 1, "node_length": 1, "image_twice_in_document": 1}
 
 
 @pytest.mark.parametrize("preset", ["paper", "obelics", "toy"])
@@ -107,8 +107,8 @@ def test_three_victims_of_each_filter_are_named_with_the_reason():
     filters = Filters(PRESETS["paper"].captions)
     for width in range(90, 96):
         filters.apply(pair(image(width, 99)))
-    assert filters.dropped == {"image_too_small": 6}
-    assert filters.examples["image_too_small"] == [f"o: {width} x 99" for width in (90, 91, 92)]
+    assert filters.tally.dropped == {"image_too_small": 6}
+    assert filters.tally.examples["image_too_small"] == [f"o: {width} x 99" for width in (90, 91, 92)]
 
 
 def english(num_words, stop_words):
@@ -149,7 +149,7 @@ def test_thresholds_of_a_node_in_obelics(text, expected):
     filters = Filters(PRESETS["obelics"].interleaved)
     good = english(60, 40).replace("word", "other")
     filters.apply(document(image(200, 200), text, good))
-    assert (next(iter(filters.dropped), "kept")) == expected
+    assert (next(iter([*filters.tally.removed, *filters.tally.dropped]), "kept")) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("ab 12", "kept"), ("a 123", "caption_letters"), ("--- 1", "caption_letters")])

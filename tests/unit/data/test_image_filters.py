@@ -14,11 +14,14 @@ from tests.support.damaged_images import encoded, png_chunk, raw_png, tagged
 from tests.unit.data.test_image_orientation import quarters, stored, tiff_tag
 
 
+TEXT = "this is a picture of the four quarters that we have seen before it was turned by them"
+
+
 def judged(data, preset="paper"):
     """The properties of an image that is kept, or the name of the filter that drops it."""
-    filters = Filters(preset_named(preset))
-    kept = filters.apply(Sample("", "captions", [ImagePart(0), TextPart("a picture of four quarters")], [data]))
-    return kept or next(iter(filters.dropped))
+    filters = Filters(preset_named(preset).of("interleaved"))
+    kept = filters.apply(Sample("", "interleaved", [ImagePart(0), TextPart(TEXT)], [data]))
+    return kept or next(iter([*filters.tally.removed, *filters.tally.dropped]))
 
 
 UPRIGHT = quarters(192, 128)

@@ -57,7 +57,7 @@ def fault_of(text, preset="paper", source="text"):
     filters = Filters(PRESETS[preset].of(source))
     parts = [TextPart(text)] if source == "text" else [ImagePart(0), TextPart(text)]
     sample = Sample("", source, parts, [] if source == "text" else [encoded_image(0, size=(160, 160))], {"origin": "o"})
-    return "" if filters.apply(sample) else "+".join(filters.dropped)
+    return "" if filters.apply(sample) else "+".join([*filters.tally.removed, *filters.tally.dropped])
 
 
 @pytest.mark.parametrize("preset", ["paper", "obelics"])
@@ -104,7 +104,7 @@ def test_a_node_is_judged_in_the_language_of_its_document():
     ]
     kept = filters.apply(Sample("", "interleaved", parts, [encoded_image(0, size=(160, 160))], {"origin": "o"}))
     assert [part.text for part in kept.sample.parts[1:]] == [TEXTS["de"], "und das ist auch gut so"]
-    assert filters.dropped == {"node_stop_words": 1}
+    assert filters.tally.removed == {"node_stop_words": 1}
 
 
 @pytest.mark.parametrize(

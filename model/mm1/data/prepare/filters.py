@@ -10,7 +10,6 @@ Thresholds come from a named preset (:data:`mm1.data.config.PRESETS`), which has
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
@@ -19,14 +18,13 @@ from mm1.data.config import SourcePreset, TextRules
 from mm1.data.images import decode_small, difference_hash, open_image
 from mm1.data.prepare.addresses import decoration_in
 from mm1.data.prepare.languages import language_of, stop_word_share
+from mm1.data.prepare.tally import Tally
 from mm1.data.prepare.words import Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
 _KINDS = {"text": "document", "instructions": "conversation"}
 """Source -> kind of its texts in the names of filters; others have captions."""
-MAX_EXAMPLES = 3
-"""Number of examples kept per filter."""
 
 
 class Kept(NamedTuple):
@@ -56,16 +54,12 @@ class Filters:
 
     Args:
         preset: the source's thresholds.
-
-    Attributes:
-        dropped: filter -> number of dropped samples (or images of documents).
-        examples: filter -> origins of the first dropped samples, with the reason.
+        tally: counts what they drop, by filter.
     """
 
-    def __init__(self, preset: SourcePreset) -> None:
+    def __init__(self, preset: SourcePreset, tally: Tally | None = None) -> None:
         self.preset = preset
-        self.dropped: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = defaultdict(list)
+        self.tally = tally or Tally()
 
     def apply(self, sample: Sample) -> Kept | None:
         """Apply the filters to a sample; None if it is dropped. Documents may lose some of their images and texts."""
@@ -79,22 +73,16 @@ class Filters:
             fault = next(filter(None, faults), "") or self._text_fault(sample, text)
         else:
             for fault in filter(None, faults):
-                self._count(sample, fault)
+                self.tally.remove(*_counted(sample, fault))
             sample = with_images(sample, kept)
             sample.parts = [part for part in sample.parts if not self._bad_node(sample, part, text)]
             text = Document(sample)
             fault = document_fault(sample, self.preset, text)
         if fault:
-            self._count(sample, fault)
+            self.tally.drop(*_counted(sample, fault))
             return None
         sizes, hashes = [image.size for image in seen], [image.hash for image in seen]
         return Kept(sample, [digests[index] for index in kept], sizes, hashes, text)
-
-    def _count(self, sample: Sample, fault: str) -> None:
-        name, _, reason = fault.partition(": ")
-        self.dropped[name] += 1
-        if len(self.examples[name]) < MAX_EXAMPLES:
-            self.examples[name].append(f"{sample.origin}: {reason}" if reason else sample.origin)
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -144,7 +132,7 @@ class Filters:
             return False
         fault = text_fault("node", Words(part.text), self.preset.node, document)
         if fault:
-            self._count(sample, fault)
+            self.tally.remove(*_counted(sample, fault))
         return bool(fault)
 
 
@@ -216,6 +204,12 @@ def with_images(sample: Sample, kept: list[int]) -> Sample:
     if "addresses" in meta:
         meta["addresses"] = [meta["addresses"][index] for index in kept]
     return Sample(key=sample.key, source=sample.source, parts=parts, images=[sample.images[index] for index in kept], meta=meta)
+
+
+def _counted(sample: Sample, fault: str) -> tuple[str, str]:
+    """Split a fault into the name of its filter and an example."""
+    name, _, reason = fault.partition(": ")
+    return name, f"{sample.origin}: {reason}" if reason else sample.origin
 
 
 def _address(sample: Sample, index: int) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from mm1.data.prepare.filters import MAX_EXAMPLES
 from mm1.data.prepare.sources.formats import FORMATS, Discovery, Options, discover
 from mm1.data.prepare.sources.names import LABEL_END
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
+from mm1.data.prepare.tally import MAX_EXAMPLES
 from mm1.manifests import IngestPlan, PlannedSource, RawFile, RawPart
 
 PART_BYTES = 64_000_000
