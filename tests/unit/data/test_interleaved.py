@@ -183,6 +183,14 @@ def test_a_zip_archive_of_mmc4(tmp_path):
     )
 
 
+def test_a_zip_archive_of_images_next_to_documents_is_left_out(tmp_path):
+    write_rows(tmp_path, [mmc4(info())], "jsonl")
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("a.jpg", RED)
+    left_out, sample = sorted(items("interleaved", tmp_path), key=lambda item: isinstance(item, Sample))
+    assert left_out.name == "images.zip:a.jpg" and isinstance(sample, Sample)
+
+
 # -- text ---------------------------------------------------------------------------------------------------------------
 
 TEXTS = [

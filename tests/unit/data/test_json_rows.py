@@ -156,15 +156,30 @@ def test_a_last_line_that_was_cut_is_odd(tmp_path):
     assert rows_of(write(tmp_path, LINES[:-1])) == NUMBERED
 
 
+BROKEN = [
+    b'{"id": 5, "text": "a 5" screen"}',
+    b'{"id": 5, "text": "a "b" c"}',
+    b'{"id": 5, "text": [1, 2}',
+    b'{"id": 5]}',
+    b'{"id": 5, "text": "a\nb"}',
+    b'{"id": 5,}',
+    b'{"id": 5 "text": 1}',
+    b"{'id': 5}",
+    b'{"id": 5}}',
+    b'{"id": 5, "text": "\\',
+]
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])
-def test_a_quote_that_is_not_closed_costs_one_element(size):
-    broken = b'{"id": 5, "text": "a 5" screen"}'
-    for position in range(len(ROWS) + 1):
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_element_costs_one_element(size, broken):
+    for position in range(len(ROWS) + (broken[-1:] == b"}")):  # at the end, it would be a truncated file
         for separator in (b",", b", ", b",\n  "):
             elements = [json.dumps(row).encode() for row in ROWS]
             elements.insert(position, broken)
             rows, is_unfinished = split_into(b"[" + separator.join(elements) + b"]\n", size)
-            assert rows == [*ROWS[:position], "not_json", *ROWS[position:]]
+            odd = {"id": 5} if broken == b'{"id": 5}}' else "not_json"
+            assert rows == [*ROWS[:position], odd, *ROWS[position:]]
             assert not is_unfinished
 
 

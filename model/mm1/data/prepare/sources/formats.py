@@ -174,6 +174,8 @@ def _interleaved(seen: Look, options: Options) -> str | _Refused:
 
 
 def _text(seen: Look, options: Options) -> str | _Refused:
+    if seen.kind == "zip":
+        return "jsonl"
     return _with_roles(seen, options, ("text",), table="parquet", json="jsonl")
 
 

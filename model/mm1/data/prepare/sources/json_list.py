@@ -71,8 +71,11 @@ class ListSplitter(Generic[RowT]):
                 yield OddRow("row_too_large", f"larger than max_row_bytes ({self._max_bytes:,} bytes)")
                 continue
             row = self._parse(element)
-            if isinstance(row, OddRow) and row.name == "not_json" and (boundary := _boundary(element)) is not None:
-                self._position = self._start + boundary  # it swallowed the elements that follow
+            if isinstance(row, OddRow) and row.name == "not_json":
+                if (boundary := _boundary(element)) is not None:
+                    self._position = self._start + boundary  # it swallowed the elements that follow
+                elif element[:1] + element[-1:] == b"{]":
+                    self._position -= 1  # it swallowed the end of the list
             yield row
 
     def _begin(self) -> bool:
@@ -140,7 +143,7 @@ def _boundary(element: bytes) -> int | None:
     key = _FIRST_KEY.match(element)
     if key is None:
         return None
-    following = re.compile(rb"\}\s*+,\s*+(?=\{\s*+" + re.escape(key[1]) + rb"\s*+:)").search(element, key.end())
+    following = re.compile(rb",\s*+(?=\{\s*+" + re.escape(key[1]) + rb"\s*+:)").search(element, key.end())
     return following and following.end()
 
 

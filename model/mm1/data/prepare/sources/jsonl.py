@@ -278,8 +278,6 @@ def _zip_rows(file: RawInput) -> Iterator[tuple[Any, Row]]:
     try:
         with file.path.open("rb") as below, zipfile.ZipFile(below) as archive:
             members = [info for info in archive.infolist() if _is_json_member(info)]
-            if not members:
-                raise DataError(f"{file.name}: no JSON files in this zip archive")
             for info in members:
                 name = info.filename if len(members) > 1 else ""
                 with archive.open(info) as stream:

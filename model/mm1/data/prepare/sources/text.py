@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mm1.data.prepare.sources.fields import Fields, listed
-from mm1.data.prepare.sources.jsonl import json_rows
+from mm1.data.prepare.sources.jsonl import json_rows, zip_left_out
 from mm1.data.prepare.sources.parquet import columns_of, rows
 from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.prepare.sources.values import as_text, type_of
@@ -14,12 +14,13 @@ from mm1.data.sample import Sample, TextPart
 
 
 def read_jsonl(file: RawInput, clean: Clean) -> Iterator[Item]:
-    """Read a JSON file.
+    """Read a JSON file, or all JSON files in a zip archive.
 
     Raises:
         DataError: the file is damaged or truncated.
     """
-    return _samples(file, Fields(file), json_rows(file), clean)
+    yield from zip_left_out(file)
+    yield from _samples(file, Fields(file), json_rows(file), clean)
 
 
 def read_parquet(file: RawInput, clean: Clean) -> Iterator[Item]:
