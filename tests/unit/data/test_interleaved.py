@@ -183,12 +183,20 @@ def test_a_zip_archive_of_mmc4(tmp_path):
     )
 
 
-def test_a_zip_archive_of_images_next_to_documents_is_left_out(tmp_path):
+def test_a_zip_archive_without_json_next_to_documents_is_left_out(tmp_path):
     write_rows(tmp_path, [mmc4(info())], "jsonl")
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        archive.writestr("a.jpg", RED)
-    left_out, sample = sorted(items("interleaved", tmp_path), key=lambda item: isinstance(item, Sample))
-    assert left_out.name == "images.zip:a.jpg" and isinstance(sample, Sample)
+        archive.mkdir("a")
+        archive.writestr("a/0.jpg", RED)
+    found = discover("interleaved", LocalRoot(tmp_path))
+    assert list(found.files) == ["mmc4"] and [each.name for each in found.left_out] == ["images.zip"]
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.mkdir("a")
+        archive.writestr("a/README", "x")
+        archive.writestr("a/0.jsonl", '{"text": "a"}')
+    (tmp_path / "d.jsonl").unlink()
+    left_out, sample = items("text", tmp_path)
+    assert left_out.name == "texts.zip:a/README" and short(sample) == ["a"] and sample.origin == "texts.zip:1"
 
 
 # -- text ---------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from mm1.data.prepare.sources import (
     text,
     webdataset,
 )
-from mm1.data.prepare.sources.kinds import Look, look
+from mm1.data.prepare.sources.kinds import Look, look, suffix_of
 from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
 from mm1.data.prepare.sources.roles import ROLES, column_for
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
@@ -168,19 +168,23 @@ def _captions(seen: Look, options: Options) -> str | _Refused:
 
 
 def _interleaved(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind == "zip" or (seen.kind in _JSON and (not seen.fields or "text_list" in seen.fields)):
+    if _is_zip_of_json(seen) or (seen.kind in _JSON and (not seen.fields or "text_list" in seen.fields)):
         return "mmc4"
     return _with_roles(seen, options, ("images", "texts"), table="obelics", json="obelics-json")
 
 
 def _text(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind == "zip":
+    if _is_zip_of_json(seen):
         return "jsonl"
     return _with_roles(seen, options, ("text",), table="parquet", json="jsonl")
 
 
 def _instructions(seen: Look, options: Options) -> str | _Refused:
     return _with_roles(seen, options, ("conversation",), table="llava-parquet", json="llava")
+
+
+def _is_zip_of_json(seen: Look) -> bool:
+    return seen.kind == "zip" and any(suffix_of(name) in jsonl.SUFFIXES for name in seen.fields)
 
 
 def _with_roles(seen: Look, options: Options, roles: Sequence[str], table: str, json: str) -> str | _Refused:

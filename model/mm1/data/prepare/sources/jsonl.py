@@ -24,6 +24,8 @@ CHUNK = 1 << 20
 """Bytes read at once."""
 MAX_VALUES = 1 << 21
 """Maximum number of values in a row; each takes about 100 bytes of memory, even an empty list."""
+SUFFIXES = ("jsonl", "json", "ndjson")
+"""Endings of the names of JSON files in zip archives."""
 _MAX_WHITE = 16 << 20
 """Maximum amount of white space before the first row for which lines and lists are told apart."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -301,4 +303,4 @@ def zip_left_out(file: RawInput) -> Iterator[LeftOut]:
 def _is_json_member(info: zipfile.ZipInfo) -> bool:
     folder, _, name = info.filename.rpartition("/")
     is_hidden = name.startswith(".") or folder.startswith("__MACOSX")
-    return not is_hidden and name.lower().endswith((".jsonl", ".json", ".ndjson"))
+    return not is_hidden and name.lower().endswith(tuple(f".{suffix}" for suffix in SUFFIXES))

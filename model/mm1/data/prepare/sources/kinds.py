@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import tarfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -25,6 +27,7 @@ HEAD_BYTES = 1 << 16
 """Bytes of a file that are looked at."""
 COMPRESSED_BYTES = (1 << 20) + (1 << 16)
 """Bytes of a compressed file that are looked at: more than a block, of which bzip2 decompresses nothing before its end."""
+_ZIP_HEADER = struct.Struct("<6xH10xI4xHH")
 MAX_ROWS = 100
 """Maximum number of JSON objects that are looked at."""
 _BETWEEN = re.compile(r"[\s,\]]*")
@@ -36,7 +39,7 @@ class Look(NamedTuple):
     kind: str
     """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty, damaged or unknown."""
     fields: tuple[str, ...] = ()
-    """Columns of a table, or fields of the first JSON objects."""
+    """Columns of a table, fields of the first JSON objects, or names of the first members of a zip archive."""
     compression: str = ""
     is_sample: bool = False
     """Whether the fields are those of one row of many, which may be an odd one."""
@@ -74,7 +77,7 @@ def look(root: RawRoot, file: RawFile) -> Look:
 def _look_at(head: bytes, name: str) -> Look:
     """Look at the first bytes of a file, decompressed."""
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return Look("zip")
+        return Look("zip", tuple(_zip_names(head)))
     if _is_tar(head):
         return Look("tar")
     encoding = json.detect_encoding(head[:4])  # the readers refuse any other than UTF-8, with the remedy
@@ -89,6 +92,20 @@ def _look_at(head: bytes, name: str) -> Look:
         separator = "\t" if suffix_of(name) == "tsv" else ","
         return Look("csv", tuple(column.strip().strip('"') for column in line.split(separator)))
     return Look("unknown")
+
+
+def _zip_names(head: bytes) -> Iterator[str]:
+    """Yield the names of the first members of a zip archive, without folders."""
+    position = 0
+    while head[position : position + 4] == b"PK\x03\x04" and position + _ZIP_HEADER.size <= len(head):
+        flags, size, name_size, extra_size = _ZIP_HEADER.unpack_from(head, position)
+        begin = position + _ZIP_HEADER.size
+        name = head[begin : begin + name_size].decode("utf-8", "replace")
+        if not name.endswith("/"):
+            yield name
+        if flags & 8:  # its size comes after its content
+            return
+        position = begin + name_size + extra_size + size
 
 
 def _is_tar(head: bytes) -> bool:
