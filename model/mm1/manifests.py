@@ -76,9 +76,9 @@ class RawFile(Record):
     """Size of the file, or of the range."""
     version: str
     """Changes with the content: an object's ETag, or the modification time and size of a local file."""
-    start: int = 0
+    start: int = Field(0, exclude_if=not_)
     """Begin of the range, in bytes; for tables, in row groups."""
-    stop: int | None = None
+    stop: int | None = Field(None, exclude_if=not_)
     """End of the range; None = the end of the file."""
 
 
@@ -108,7 +108,7 @@ class PlannedSource(Record):
 
     num_files: int
     num_bytes: int
-    left_out: dict[str, int] = {}
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
     """Reason -> files (or members of archives) that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
     """Reason -> some of them."""
@@ -140,11 +140,11 @@ class FilteredPart(Manifest):
     """Rows: samples and odd rows."""
     dropped: dict[str, int] = {}
     """Filter or kind of odd row -> rows dropped."""
-    removed: dict[str, int] = {}
+    removed: dict[str, int] = Field({}, exclude_if=not_)
     """Filter -> images and texts removed from documents."""
-    odd: dict[str, int] = {}
+    odd: dict[str, int] = Field({}, exclude_if=not_)
     """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
-    left_out: dict[str, int] = {}
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
     """Reason -> members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
     """Filter, kind of odd row or reason -> examples: raw file, row, detail."""
@@ -166,6 +166,8 @@ class MergedParts(Manifest):
     """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts of all batches, in order."""
 
     kind: Literal["MergedParts"] = "MergedParts"
+    parts: dict[Digest, Digest] = Field({}, exclude_if=not_)
+    """RawPart -> FilteredPart, as written by MM1 0.1.0; now the parents list the batches."""
     tokenizer_from: Digest | None = None
     """The manifest that the tokenizer was reused from."""
     drops: dict[str, BlobRef] = {}
@@ -182,7 +184,7 @@ class ShardedPart(Manifest):
     group: str = Field("", exclude_if=not_)
     dropped: dict[str, int] = {}
     """Dropped by the merge: filter -> samples."""
-    removed: dict[str, int] = {}
+    removed: dict[str, int] = Field({}, exclude_if=not_)
     """Filter -> images removed from documents by the merge."""
     examples: dict[str, tuple[str, ...]] = {}
     shards: tuple[Shard, ...]
@@ -203,19 +205,19 @@ class SourceData(Record):
     """Input formats, separated by commas: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
     preset: str
     """Name of the filter preset."""
-    num_files: int = 0
+    num_files: int = Field(0, exclude_if=not_)
     """Files that were read."""
-    num_bytes: int = 0
+    num_bytes: int = Field(0, exclude_if=not_)
     """Their size."""
     num_read: int
     """Rows in them: samples and odd rows."""
     dropped: dict[str, int] = {}
     """Filter or kind of odd row -> rows dropped."""
-    removed: dict[str, int] = {}
+    removed: dict[str, int] = Field({}, exclude_if=not_)
     """Filter -> images and texts removed from documents."""
-    odd: dict[str, int] = {}
+    odd: dict[str, int] = Field({}, exclude_if=not_)
     """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
-    left_out: dict[str, int] = {}
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
     """Reason -> files, members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
     """Filter, kind of odd row or reason -> examples: raw file, row, detail."""

@@ -21,7 +21,7 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 """
 ROOMS = ("errors", "machine", "config", "store", "manifests", "lineage", "world", "report")
-NEEDS_TORCH = {"loader", "collate"}
+NEEDS_TORCH = {"loader", "collate", "validation"}
 """Modules of `mm1.data` that the trainer alone imports."""
 
 

@@ -65,7 +65,7 @@ def flag_of(name: str) -> str:
 
 def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
     """Build the argument parser of a step."""
-    parser = argparse.ArgumentParser(prog=f"python -m mm1_components.{step.name}", description=step.summary, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=f"python -m {step.module}", description=step.summary, allow_abbrev=False)
     inputs = parser.add_argument_group("inputs")
     for name, info in step.inputs.model_fields.items():
         required = info.is_required()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -49,6 +49,19 @@ class Step(Generic[InputsT, OutputsT]):
     timeout_s: int = 86_400
     grace_s: int = 60
     """Seconds between SIGTERM and SIGKILL, in which the step saves its state."""
+
+    def __post_init__(self) -> None:
+        """Refuse inputs of type Path: the cache would know the path, but not the content of the file.
+
+        Raises:
+            ConfigurationError: an input is a Path.
+        """
+        for name, info in self.inputs.model_fields.items():
+            if Path in (info.annotation, *get_args(info.annotation)):
+                raise ConfigurationError(
+                    f"step {self.name}: input {name}: expected a type of mm1_components.wrapper.sources, such as LocalFiles, "
+                    "got Path, whose content the cache does not see"
+                )
 
     @property
     def module(self) -> str:

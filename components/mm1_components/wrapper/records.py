@@ -47,10 +47,11 @@ def new_record(run: str, task: str, step: str) -> Record:
 
 
 def save(store: Store, record: Record) -> None:
-    """Write a record; the first time, with the number of attempts."""
+    """Write a record; the first time, with the number of attempts since the task last succeeded."""
     key = record_key(record["run"], record["task"])
     if "attempts" not in record:
-        record["attempts"] = int((store.read_json(key) or {}).get("attempts", 0)) + 1
+        previous = store.read_json(key) or {}
+        record["attempts"] = 1 if previous.get("state") == "done" else int(previous.get("attempts", 0)) + 1
     store.write_json(key, record)
 
 

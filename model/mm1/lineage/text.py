@@ -9,6 +9,7 @@ from typing import Any
 LONGEST_SCALAR = 40
 """Characters of an output that are printed."""
 _ADDRESS = re.compile(r"/manifests/[0-9a-f]{64}\.json")
+_ITEM = re.compile(r"\w+://[^\s()]*/manifests/([0-9a-f]{12})[0-9a-f]{52}\.json")
 
 
 def duration(seconds: float | None) -> str:
@@ -23,6 +24,11 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short_name(task: str) -> str:
+    """Abbreviate the address of a manifest in the name of a loop's item: ``filter(0:2ca65762c199)``."""
+    return _ITEM.sub(r"\1", task)
 
 
 def scalars(outputs: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def bad_inputs(folder):
         "truncated": ("captions", Outcome.DATA, "00000.tar"),
         "unreadable": ("captions", Outcome.DATA, "none of the 2 samples"),
         "notext": ("text", Outcome.DATA, "empty file (for example a.jsonl)"),
-        "parquet": ("text", Outcome.DATA, "no column 'text'"),
+        "parquet": ("text", Outcome.DATA, "no field text"),
         "empty": ("captions", Outcome.DATA, "the folder is empty"),
         "nowhere": ("captions", Outcome.CONFIGURATION, "no such file or folder"),
     }

@@ -211,7 +211,7 @@ main(STEP, sys.argv[1:])
 
 def started(tmp_path, raw, *, stop, die):
     program = COMMAND.format(path=[str(Path.cwd()), *sys.path], stop=stop, die=die)
-    options = [f"--captions={raw['captions']}", "--preset=toy", "--vocabulary=400", f"--part-bytes={PART // 4}"]
+    options = [f"--captions={raw['captions']}", "--preset=toy", "--vocabulary=400", f"--part-bytes={PART}"]
     options += [f"--store={tmp_path / 'store'}", f"--out.manifest={tmp_path / 'out'}", f"--work={tmp_path / 'work'}"]
     words = [sys.executable, "-c", program, *options]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field
 
-from mm1.errors import DataError, Outcome
+from mm1.errors import ConfigurationError, DataError, Outcome
 from mm1.manifests import Deployment
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
@@ -147,6 +147,14 @@ def test_attempts_are_counted_and_a_final_outcome_is_repeated_at_once(start, tmp
     assert len(CALLS) == 2
 
 
+def test_a_task_that_runs_again_after_success_starts_at_the_first_attempt(start, tmp_path):
+    start("--fail", "data")
+    start()
+    assert record(tmp_path)["attempts"] == 2
+    start()
+    assert record(tmp_path)["attempts"] == 1
+
+
 def test_unwritable_store_is_a_configuration_error(start, tmp_path):
     (tmp_path / "file").write_text("")
     assert start(store="file/store") is Outcome.CONFIGURATION
@@ -213,3 +221,18 @@ def test_signal_ends_it_orderly_with_87_and_no_scratch_left(tmp_path, number):
     assert child.wait(10) == Outcome.PREEMPTED
     assert "run the same command again" in record(tmp_path)["message"]
     assert not Path(sign.read_text()).exists()
+
+
+class FileInputs(BaseModel):
+    """Inputs with a file whose content the cache would not see."""
+
+    folder: Path | None = None
+
+
+def test_an_input_of_type_path_is_refused():
+    with pytest.raises(ConfigurationError, match=r"input folder: .*LocalFiles"):
+        Step(name="sample", inputs=FileInputs, outputs=Outputs, run=run, summary="")
+
+
+def test_help_names_the_module_that_can_be_started():
+    assert build_parser(STEP).prog == f"python -m {__name__}"

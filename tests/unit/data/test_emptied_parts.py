@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from mm1.data.config import PRESETS, NearDuplicates, ShardLimits
 from mm1.data.prepare.merge import collect, merge_parts
 from mm1.data.prepare.pipeline import FilterSettings, filter_part, shard_part
-from mm1.data.prepare.plan import plan_source
-from mm1.data.prepare.sources.formats import DEFAULTS
+from mm1.data.prepare.sources.formats import discover
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.shards import read_samples, scan_tar
 from mm1.data.tokenizer import train_bpe
 from mm1.errors import DataError
+from mm1.manifests import PlannedSource, RawPart
 from mm1.store.local import LocalStore
 from tests.support.mixtures import encoded_image
 from tests.support.raw_files import write_obelics, write_text
@@ -28,7 +28,10 @@ def tokenizer(tmp_path_factory):
 def raw_data(source, folder, tokenizer, limits=None):
     """One part per file, through all of ingest: the RawData and the samples that are left in each part."""
     root, store = LocalRoot(folder / "raw"), LocalStore(folder / "store")
-    planned, parts = plan_source(source, root, DEFAULTS, 1)
+    found = discover(source, root)
+    files = [(form, file) for form, some in found.files.items() for file in some]
+    parts = [RawPart(source=source, number=n, format=form, files=(file,)) for n, (form, file) in enumerate(files)]
+    planned = PlannedSource(num_files=len(files), num_bytes=0)
     how = FilterSettings("toy", ("<image>",), limits=limits)
     filtered = [filter_part(store, part, root, how, folder / "work") for part in parts]
     merged = merge_parts(store, filtered, tokenizer, None, folder / "work")

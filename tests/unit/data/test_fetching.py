@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,15 +41,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
         with self.lock:
             self.asked[self.path] += 1
             self.hosts.append(self.headers["Host"])
-            type(self).open += 1
-            type(self).most_open = max(self.most_open, self.open)
-        try:
+        with suppress(OSError):
             getattr(self, self.path.strip("/").split("/")[0].split("?")[0].replace("-", "_"))()
-        except OSError:
-            pass
-        finally:
-            with self.lock:
-                type(self).open -= 1
 
     def answer(self, status: int = 200, data: bytes = RED, **headers: str) -> None:
         self.send_response(status)
@@ -67,7 +61,12 @@ class Pages(http.server.BaseHTTPRequestHandler):
         self.answer()
 
     def slow_good(self) -> None:
+        with self.lock:  # only until the answer: the client goes on before this thread does
+            type(self).open += 1
+            type(self).most_open = max(self.most_open, self.open)
         time.sleep(0.05)
+        with self.lock:
+            type(self).open -= 1
         self.answer()
 
     def gone(self) -> None:
@@ -415,9 +414,7 @@ def test_a_batch_is_fetched_concurrently_within_the_limits(port: int) -> None:
     hosts = {f"host{number}.test": ["127.0.0.1"] for number in range(3)}
     addresses = [f"http://{host}:{port}/slow-good/{number}" for host in hosts for number in range(8)]
     fetch = here(port, per_host=2, resolve=names(hosts))
-    start = time.monotonic()
     images = fetch.fetch_many([*addresses, *addresses, f"http://host0.test:{port}/gone", "x", "http://unknown.test/y"])
-    assert time.monotonic() - start < 24 * 0.05
     assert {address for address, data in images.items() if data == RED} == set(addresses)
     assert Pages.asked.total() == 25 and Pages.most_open == 6
     assert fetch.failures == {"status 404": 1, "not an http address": 1, "unknown host": 1}

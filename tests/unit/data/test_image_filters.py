@@ -13,7 +13,6 @@ from mm1.data.sample import ImagePart, Sample, TextPart
 from tests.support.damaged_images import encoded, png_chunk, raw_png, tagged
 from tests.unit.data.test_image_orientation import quarters, stored, tiff_tag
 
-
 TEXT = "this is a picture of the four quarters that we have seen before it was turned by them"
 
 

@@ -44,11 +44,11 @@ def test_everything_that_is_there_is_read_or_left_out(tmp_path):
     found = discover("captions", LocalRoot(tmp_path))
     assert {form: [file.name for file in files] for form, files in found.files.items()} == {
         "img2dataset": ["00000.tar"],
-        "img2dataset-files": ["pair.txt"],
+        "img2dataset-files": ["pair.JPG"],
     }
     reasons = {each.name: each.reason for each in found.left_out}
     assert set(reasons) == {"00000.parquet", "00000_stats.json", "loose.png", "README.txt"}
-    assert reasons["00000.parquet"] == "table without images"
+    assert reasons["00000.parquet"] == "addresses of images: download them with img2dataset or remote=fetch"
 
 
 def test_nothing_to_read_says_why(tmp_path):

@@ -56,6 +56,12 @@ def test_the_list_of_a_workflow_shows_the_store_that_a_run_would_use(capsys: pyt
         assert f"default {store!r}; object store" in capsys.readouterr().err
 
 
+def test_the_tasks_of_a_run_are_not_selected_by_state(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    record(store, "mine", "pretrain")
+    assert cli.main(["runs", "mine", "--state", "done", "--store", store.uri]) == 80
+    assert "without RUN" in capsys.readouterr().err
+
+
 def test_runs_are_listed_newest_first_with_state_and_reason(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     record(store, "old", "ingest")
     record(store, "new", "ingest", started="2026-02-01T00:00:00.000+00:00", cache_hit=True)

@@ -40,6 +40,13 @@ def test_any_number_of_runs_stand_side_by_side(store: Store, capsys: pytest.Capt
     assert "evaluate.seed" in text and "evaluate.shots" not in text and "change" not in text
 
 
+def test_a_run_that_is_not_done_is_named_first(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    record(store, "a", "mix", mix(store, raw(store, "x")))
+    record(store, "b", "mix", state="failed", outcome=81)
+    assert cli.main(["compare", "a", "b", "--store", store.uri]) == 0
+    assert capsys.readouterr().out.startswith("b (failed): some of its values are missing")
+
+
 def test_one_run_is_nothing_to_compare(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     record(store, "a", "mix", mix(store, raw(store, "x")))
     assert cli.main(["compare", "a", "--store", store.uri]) == 80

@@ -238,3 +238,14 @@ def test_figures_are_read_where_a_step_leaves_them(tmp_path: Path) -> None:
     assert running.view.figures == FIGURES
     running.state = State.DONE
     assert running.view.figures == ""
+
+
+def test_the_name_of_a_loops_item_has_a_short_digest() -> None:
+    digest = "0123456789ab" + "c" * 52
+    view = TaskView(name=f"filter(0:s3://bucket/mm1/manifests/{digest}.json)", state=State.RUNNING, seconds=1.0)
+    display = Printed()
+    display.update([view])
+    assert display.lines == ["filter(0:0123456789ab)  running"]
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(task_table([view]))
+    assert "filter(0:0123456789ab)   running" in console.export_text()

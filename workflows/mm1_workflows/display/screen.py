@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from mm1.lineage.text import short_name
 from mm1_workflows.display.table import task_table
 from mm1_workflows.display.view import State, TaskView
 
@@ -85,7 +86,7 @@ class PlainDisplay(LogDisplay):
                 self._print(view.name, view.heartbeat)
 
     def _print(self, name: str, text: str) -> None:
-        self.console.print(Text(f"{time.strftime('%H:%M:%S')}  {name:<16}  {text}"), soft_wrap=True)
+        self.console.print(Text(f"{time.strftime('%H:%M:%S')}  {short_name(name):<16}  {text}"), soft_wrap=True)
 
 
 class LiveDisplay(LogDisplay):
@@ -108,7 +109,9 @@ class LiveDisplay(LogDisplay):
 def screen(views: Sequence[TaskView], height: int) -> Group:
     """Render the table and a line of metrics for each task that has them."""
     figures = [view for view in views if view.figures and view.state is State.RUNNING]
-    lines = [Text(f"{view.name}: {view.figures}", style="dim", no_wrap=True, overflow="ellipsis") for view in figures]
+    lines = [
+        Text(f"{short_name(view.name)}: {view.figures}", style="dim", no_wrap=True, overflow="ellipsis") for view in figures
+    ]
     return Group(task_table(views, max(FEWEST_ROWS, height - SPARE_ROWS - len(lines))), *lines)
 
 

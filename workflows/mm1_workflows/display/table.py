@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mm1.lineage.text import duration
+from mm1.lineage.text import duration, short_name
 from mm1_workflows.display.view import State, TaskView
 
 BAR_WIDTH = 20
@@ -85,7 +85,7 @@ def _cells(view: TaskView, live: bool) -> dict[str, Text | ProgressBar]:
         done, total = view.progress
         bar = ProgressBar(total=max(total, 1), completed=done, width=BAR_WIDTH)
     return {
-        "task": Text(view.name),
+        "task": Text(short_name(view.name)),
         "state": styled(view.state),
         "started (UTC)": Text(f"{view.started:%Y-%m-%d %H:%M:%S}" if view.started else ""),
         "time": Text("" if view.seconds is None else duration(view.seconds)),

@@ -32,13 +32,13 @@ def plan_source(
         DataError: no file can be read.
         ConfigurationError: the address is a single file that cannot be read.
     """
-    found = discover(source, root, options)
+    discovery = discover(source, root, options)
     parts: list[RawPart] = []
-    for form, files in found.files.items():
-        for group, some in _by_group(files, _groups_of(found)):
+    for form, files in discovery.files.items():
+        for group, some in _by_group(files, _groups_of(discovery)):
             for part in _parts_of(form, root, some, part_bytes):
                 parts.append(RawPart(source=source, number=len(parts), format=form, group=group, files=tuple(part)))
-    return _planned(found), parts
+    return _planned(discovery), parts
 
 
 def plan_batches(sources: dict[str, PlannedSource], parts: Sequence[RawPart]) -> IngestPlan:
@@ -46,9 +46,9 @@ def plan_batches(sources: dict[str, PlannedSource], parts: Sequence[RawPart]) ->
     return IngestPlan(sources=sources, parts=tuple(parts), num_batches=min(MAX_BATCHES, len(parts)))
 
 
-def _planned(found: Discovery) -> PlannedSource:
-    files = [file for some in found.files.values() for file in some]
-    counts, examples = count_left_out(found.left_out)
+def _planned(discovery: Discovery) -> PlannedSource:
+    files = [file for some in discovery.files.values() for file in some]
+    counts, examples = count_left_out(discovery.left_out)
     return PlannedSource(
         num_files=len(files), num_bytes=sum(file.num_bytes for file in files), left_out=counts, examples=examples
     )
@@ -64,9 +64,9 @@ def count_left_out(left_out: Sequence[LeftOut]) -> tuple[dict[str, int], dict[st
     return dict(sorted(counts.items())), {reason: tuple(names) for reason, names in sorted(examples.items())}
 
 
-def _groups_of(found: Discovery) -> frozenset[str]:
+def _groups_of(discovery: Discovery) -> frozenset[str]:
     """Return the first folders of a source (or the labels of its addresses) that are groups; numbered folders are not."""
-    folders = {folder for files in found.files.values() for file in files if not (folder := _folder(file)).isdigit()}
+    folders = {folder for files in discovery.files.values() for file in files if not (folder := _folder(file)).isdigit()}
     return frozenset(folders) if len(folders) <= MAX_GROUPS else frozenset()
 
 

@@ -48,6 +48,9 @@ class Command:
             raise ConfigurationError(f"--tolerance: expected a number of at least 0, got {self.tolerance:g}")
         store = existing_store(self.store)
         runs = [read_run(store, name) for name in self.runs]
+        for run in runs:
+            if run.state != "done":
+                say(console(), f"{run.name} ({run.state}): some of its values are missing, see mm1 runs {run.name}")
         return self._compare_losses(store, runs) if self.losses else self._compare(store, runs)
 
     def _compare(self, store: Store, runs: list[RunRecords]) -> int:

@@ -113,7 +113,7 @@ def _column(prediction: Forecast) -> dict[str, str]:
         "ZeRO stage": str(train.zero_stage),
         "expert-parallel processes": str(train.expert_parallel),
         "activations recomputed": "yes" if train.gradient_checkpointing else "no",
-        "optimiser offloaded": "no" if train.offload == "none" else "yes",
+        "optimizer offloaded": "no" if train.offload == "none" else "yes",
         **{f"{kind}, GiB per GPU": _figure(size) for kind, size in prediction.memory_gib.items()},
         "at start, GiB per GPU": _figure(prediction.start_gib),
         "needs, GiB per GPU": _figure(prediction.total_gib) + ("" if prediction.fits else " (does not fit)"),

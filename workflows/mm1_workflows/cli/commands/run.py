@@ -13,7 +13,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.text import duration, scalars
+from mm1.lineage.text import duration, scalars, short_name
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.graph import Graph
@@ -144,7 +144,7 @@ def _failure(failed: Instance, command: Command, name: str) -> list[str]:
     outcome, message = failed.ending.outcome, failed.ending.message
     condition = "after fixing it, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
     return [
-        f"  step  {failed.label} ({outcome.label}, exit code {int(outcome)})",
+        f"  step  {short_name(failed.label)} ({outcome.label}, exit code {int(outcome)})",
         "  why   " + message.replace("\n", "\n        "),
         f"  log   {command.folder / name / failed.key / 'log.txt'}",
         f"  {condition}resume with:",
@@ -154,7 +154,7 @@ def _failure(failed: Instance, command: Command, name: str) -> list[str]:
 
 def _outputs(result: RunResult) -> list[str]:
     """One line per step with outputs: the address of its manifest, then its scalars."""
-    outputs = {item.label: item.outputs for item in result.instances if item.outputs}
+    outputs = {short_name(item.label): item.outputs for item in result.instances if item.outputs}
     width = max(map(len, outputs), default=0)
     return [
         f"  {label:<{width}}  {' '.join(filter(None, (values.get('manifest'), scalars(values))))}"

@@ -10,7 +10,7 @@ from cappa import Arg, command
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
-from mm1.lineage.text import duration, scalars
+from mm1.lineage.text import duration, scalars, short_name
 from mm1_workflows.cli.options import DEFAULT_STORE, ClusterOptions, StoreArg, count_option, existing_store
 from mm1_workflows.cli.output import console, say, table
 from mm1_workflows.cli.since import parse_since
@@ -53,6 +53,8 @@ class Command(ClusterOptions):
         states = CLUSTER_STATES if self.cluster else STATES
         if self.state and self.state not in states:
             raise ConfigurationError(f"--state: unknown value {self.state!r}; {suggest(self.state, states)}")
+        if self.run and (self.state or self.since):
+            raise ConfigurationError("--state and --since select runs; give them without RUN")
         if self.cluster:
             from mm1_workflows.cli.commands import cluster_runs
 
@@ -74,7 +76,7 @@ class Command(ClusterOptions):
             return 0
         listing = table("run", "state", "started (UTC)", "work", "tasks", "cached", "why")
         for run in chosen[: self.limit]:
-            why = ", ".join(f"{task} ({outcome})" for task, outcome in run.failures.items())
+            why = ", ".join(f"{short_name(task)} ({outcome})" for task, outcome in run.failures.items())
             started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
             listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
         output.print(listing)

@@ -22,6 +22,8 @@ DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 ZSTD_WINDOW = 1 << 31
 """Maximum zstd window (``zstd --long=31``)."""
 _CHUNK = 1 << 17
+_ZSTD_INPUT = 1 << 10
+"""Bytes decompressed at once; zstd expands up to 32,768 times, so this limits the memory for its output to 32 MiB."""
 
 
 def compression_of(head: bytes) -> str:
@@ -44,15 +46,20 @@ def open_stream(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 
 def decompress_head(data: bytes, size: int) -> bytes:
-    """Decompress the first bytes of a file, as far as its own first bytes reach."""
+    """Decompress the first bytes of a file, as far as its own first bytes reach.
+
+    Raises:
+        One of DAMAGE: they do not reach the first decompressed byte.
+    """
     stream = _decompressed(io.BytesIO(data), compression_of(data))
-    found = b""
+    content = b""
     try:
-        while len(found) < size and (more := stream.read1(size - len(found))):  # type: ignore[attr-defined]
-            found += more
+        while len(content) < size and (more := stream.read1(size - len(content))):  # type: ignore[attr-defined]
+            content += more
     except DAMAGE:
-        pass
-    return found
+        if not content:
+            raise
+    return content
 
 
 def _decompressed(file: BinaryIO, compression: str) -> BinaryIO:
@@ -103,9 +110,9 @@ class _ZstdFile(io.RawIOBase):
                 return False
         if self._frame is None:
             self._frame = self._context.decompressobj()
-        self._data = memoryview(self._frame.decompress(self._compressed))
-        self._compressed = b""
+        piece, self._compressed = self._compressed[:_ZSTD_INPUT], self._compressed[_ZSTD_INPUT:]
+        self._data = memoryview(self._frame.decompress(piece))
         if self._frame.eof:
-            self._compressed = self._frame.unused_data
+            self._compressed = self._frame.unused_data + self._compressed
             self._frame = None
         return True

@@ -9,17 +9,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from mm1.data.prepare.sources import img2dataset, llava, mmc4, obelics, text
-from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES, Look, look, suffix_of
+from mm1.data.prepare.sources import (
+    caption_files,
+    caption_tables,
+    conversations,
+    jsonl,
+    mmc4,
+    obelics,
+    parquet,
+    text,
+    webdataset,
+)
+from mm1.data.prepare.sources.kinds import Look, look, suffix_of
 from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
-from mm1.data.prepare.sources.roles import column_for
+from mm1.data.prepare.sources.roles import ROLES, column_for
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.errors import ConfigurationError, DataError, typed
 from mm1.errors.recognize import text_of
 from mm1.manifests import RawFile
 
 LOOKING_THREADS = 16
-_TABLES = ("parquet", "arrow", "csv", "json-lines", "json-list")
+_TABLES = ("parquet", "arrow")
+_JSON = ("json-lines", "json-list", "json")
+_CAPTION_TABLES = {
+    "parquet": "img2dataset-parquet",
+    "arrow": "img2dataset-parquet",
+    "json-lines": "caption-json",
+    "json-list": "caption-json",
+    "csv": "caption-csv",
+}
+"""Kind of file -> its format, if it has images."""
 
 
 class Options(NamedTuple):
@@ -36,7 +55,9 @@ DEFAULTS = Options()
 NAMED_IMAGE = "image, read only if a row names it"
 JSON_METADATA = "JSON metadata"
 TABLE_METADATA = "table without images"
-EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA)
+ADDRESSES = "addresses of images: download them with img2dataset or remote=fetch"
+CACHE = "cache of Hugging Face datasets"
+EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, ADDRESSES, CACHE)
 """Reasons for files that belong to data sets and are no data themselves."""
 
 
@@ -49,14 +70,19 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "img2dataset": Format(img2dataset.read_tar),
-    "img2dataset-parquet": Format(img2dataset.read_parquet),
-    "img2dataset-files": Format(img2dataset.read_files),
-    "obelics": Format(obelics.read),
-    "mmc4": Format(mmc4.read),
-    "jsonl": Format(text.read_jsonl),
-    "parquet": Format(text.read_parquet),
-    "llava": Format(llava.read),
+    "img2dataset": Format(webdataset.read_tar, webdataset.split_tar),
+    "img2dataset-zip": Format(webdataset.read_zip),
+    "img2dataset-parquet": Format(caption_tables.read_parquet, parquet.split),
+    "img2dataset-files": Format(caption_files.read_files),
+    "caption-json": Format(caption_tables.read_json, jsonl.split),
+    "caption-csv": Format(caption_tables.read_csv),
+    "obelics": Format(obelics.read, parquet.split),
+    "obelics-json": Format(obelics.read, jsonl.split),
+    "mmc4": Format(mmc4.read, jsonl.split),
+    "jsonl": Format(text.read_jsonl, jsonl.split),
+    "parquet": Format(text.read_parquet, parquet.split),
+    "llava": Format(conversations.read, jsonl.split),
+    "llava-parquet": Format(conversations.read, parquet.split),
 }
 
 
@@ -84,7 +110,7 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
     listed = root.list()
     files: dict[str, list[RawFile]] = {}
     left_out = list(root.left_out())
-    pairs, others = _caption_files(listed) if source in ("captions", "synthetic") else ([], listed)
+    pairs, others = caption_files.find_pairs(listed) if source in ("captions", "synthetic") else ([], listed)
     if pairs:
         files["img2dataset-files"] = pairs
     with ThreadPoolExecutor(LOOKING_THREADS) as pool:
@@ -95,6 +121,11 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
             left_out.append(LeftOut(file.name, file.num_bytes, form.reason))
         else:
             files.setdefault(form, []).append(file)
+    if not files and options.fetch is not None:  # next to data, addresses are their metadata
+        for file, seen in zip(others, looks, strict=True):
+            if _form_of(source, file, seen, options) == _Refused(ADDRESSES):
+                files.setdefault(_CAPTION_TABLES[seen.kind], []).append(file)
+        left_out = [each for each in left_out if each.reason != ADDRESSES]
     if not files:
         raise _nothing(source, root, left_out)
     return Discovery({form: files[form] for form in FORMATS if form in files}, left_out)
@@ -107,27 +138,6 @@ def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Excepti
     return ConfigurationError(message) if root.is_file else DataError(message)
 
 
-def _caption_files(files: Sequence[RawFile]) -> tuple[list[RawFile], list[RawFile]]:
-    """Separate captions with an image next to them (with the images and JSON that belong to them) from the other files."""
-    images = {_stem(file.name) for file in files if suffix_of(file.name) in IMAGE_SUFFIXES}
-    captions: dict[str, RawFile] = {}
-    others: list[RawFile] = []
-    for suffixes in (CAPTION_SUFFIXES, ("json",)):
-        for file in files:
-            if suffix_of(file.name) in suffixes and _stem(file.name) in images:
-                captions.setdefault(_stem(file.name), file)
-    for file in files:
-        known = (*IMAGE_SUFFIXES, *CAPTION_SUFFIXES, "json")
-        if suffix_of(file.name) not in known or _stem(file.name) not in captions:
-            others.append(file)
-    return sorted(captions.values(), key=lambda file: file.name), others
-
-
-def _stem(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.rpartition('.')[0]}"
-
-
 def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | _Refused:
     """Choose the format of a file, or the reason why it is not read."""
     if seen.kind == "image":
@@ -136,35 +146,57 @@ def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | 
         return _Refused("text without an image of its name")
     if seen.kind == "empty":
         return _Refused("empty file")
+    if seen.kind == "damaged":
+        raise DataError(f"{file.name}: truncated or damaged at its beginning ({seen.compression}); fetch it again")
+    if seen.kind == "arrow" and file.name.rpartition("/")[2].startswith("cache-"):
+        return _Refused(CACHE)
     return _SOURCES[source](seen, options)
 
 
 def _captions(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind == "tar":
-        return "img2dataset"
-    if seen.kind in _TABLES:
+    if seen.kind in ("tar", "zip"):
+        return "img2dataset" if seen.kind == "tar" else "img2dataset-zip"
+    if seen.kind in _CAPTION_TABLES:
         if column_for("image", seen.fields, options.columns):
-            return "img2dataset-parquet"
-        return _Refused(TABLE_METADATA)
+            return _CAPTION_TABLES[seen.kind]
+        if "image" in options.columns:
+            return _Refused(f"table without the column {options.columns['image']!r}, which columns names for images")
+        if column_for("url", seen.fields, options.columns) and column_for("caption", seen.fields, options.columns):
+            return _Refused(ADDRESSES)
+        return _Refused(JSON_METADATA if seen.kind in _JSON else TABLE_METADATA)
     return _unknown(seen)
 
 
 def _interleaved(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind in ("parquet", "arrow"):
-        return "obelics"
-    if seen.kind in ("json-lines", "json-list"):
+    if _is_zip_of_json(seen) or (seen.kind in _JSON and (not seen.fields or "text_list" in seen.fields)):
         return "mmc4"
-    return _unknown(seen)
+    return _with_roles(seen, options, ("images", "texts"), table="obelics", json="obelics-json")
 
 
 def _text(seen: Look, options: Options) -> str | _Refused:
-    if seen.kind in ("parquet", "arrow"):
-        return "parquet"
-    return "jsonl" if seen.kind in ("json-lines", "json-list") else _unknown(seen)
+    if _is_zip_of_json(seen):
+        return "jsonl"
+    return _with_roles(seen, options, ("text",), table="parquet", json="jsonl")
 
 
 def _instructions(seen: Look, options: Options) -> str | _Refused:
-    return "llava" if seen.kind in ("json-lines", "json-list", "parquet", "arrow") else _unknown(seen)
+    return _with_roles(seen, options, ("conversation",), table="llava-parquet", json="llava")
+
+
+def _is_zip_of_json(seen: Look) -> bool:
+    return seen.kind == "zip" and any(suffix_of(name) in jsonl.SUFFIXES for name in seen.fields)
+
+
+def _with_roles(seen: Look, options: Options, roles: Sequence[str], table: str, json: str) -> str | _Refused:
+    """Return the format of rows that have the fields of all roles; fields that could not be seen are left to the reader."""
+    if seen.kind not in (*_TABLES, *_JSON):
+        return _unknown(seen)
+    for role in roles:
+        if seen.fields and not seen.is_sample and column_for(role, seen.fields, options.columns) is None:
+            expected = options.columns.get(role) or " or ".join(ROLES[role][:2])
+            missing = _Refused(f"no field {expected} among {', '.join(seen.fields)[:100]}")
+            return _unknown(seen) if seen.kind == "json" else missing
+    return table if seen.kind in _TABLES else json
 
 
 def _unknown(seen: Look) -> _Refused:

@@ -6,16 +6,17 @@ recognised by its first bytes (parquet: its schema), compressed or not.
 
 from __future__ import annotations
 
-import io
 import json
 import re
+import struct
 import tarfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mm1.data.prepare.sources.compressed import compression_of, decompress_head
+from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, decompress_head
+from mm1.data.prepare.sources.parquet import read_footer
 from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
 from mm1.manifests import RawFile
@@ -24,18 +25,24 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "im
 CAPTION_SUFFIXES = ("txt", "caption")
 HEAD_BYTES = 1 << 16
 """Bytes of a file that are looked at."""
-_FOOTER_BYTES = 1 << 16
-_FIRST_KEY = re.compile(r"\s*(\[\s*)?\{")
+COMPRESSED_BYTES = (1 << 20) + (1 << 16)
+"""Bytes of a compressed file that are looked at: more than a block, of which bzip2 decompresses nothing before its end."""
+_ZIP_HEADER = struct.Struct("<6xH10xI4xHH")
+MAX_ROWS = 100
+"""Maximum number of JSON objects that are looked at."""
+_BETWEEN = re.compile(r"[\s,\]]*")
 
 
 class Look(NamedTuple):
     """What was seen in a file."""
 
     kind: str
-    """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty or unknown."""
+    """image, caption, tar, zip, parquet, arrow, json-lines, json-list, json, csv, empty, damaged or unknown."""
     fields: tuple[str, ...] = ()
-    """Columns of a table, or fields of the first JSON object."""
+    """Columns of a table, fields of the first JSON objects, or names of the first members of a zip archive."""
     compression: str = ""
+    is_sample: bool = False
+    """Whether the fields are those of one row of many, which may be an odd one."""
 
 
 def suffix_of(name: str) -> str:
@@ -54,8 +61,12 @@ def look(root: RawRoot, file: RawFile) -> Look:
         return Look("empty")
     head = root.read_range(file.name, 0, HEAD_BYTES)
     if compression := compression_of(head):
-        inner = _look_at(decompress_head(head, HEAD_BYTES), file.name)
-        return inner._replace(compression=compression)
+        head = root.read_range(file.name, 0, COMPRESSED_BYTES)
+        try:
+            inner = decompress_head(head, HEAD_BYTES)
+        except DAMAGE:
+            return Look("damaged", compression=compression)
+        return (_look_at(inner, file.name) if inner else Look("empty"))._replace(compression=compression)
     if head[:4] == b"PAR1":
         return Look("parquet", _parquet_columns(root, file))
     if head[:6] == b"ARROW1" or suffix == "arrow":
@@ -66,19 +77,35 @@ def look(root: RawRoot, file: RawFile) -> Look:
 def _look_at(head: bytes, name: str) -> Look:
     """Look at the first bytes of a file, decompressed."""
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return Look("zip")
+        return Look("zip", tuple(_zip_names(head)))
     if _is_tar(head):
         return Look("tar")
-    text = head.decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
+    encoding = json.detect_encoding(head[:4])  # the readers refuse any other than UTF-8, with the remedy
+    text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
     if text[:1] == "[":
-        return Look("json-list", _first_fields(text[1:].lstrip()))
+        rows = _first_rows(text[1:])
+        return Look("json-list", rows.fields, is_sample=rows.is_sample)
     if text[:1] == "{":
-        return _json_object(text)
+        return _json_object(text, suffix_of(name))
     if suffix_of(name) in ("csv", "tsv"):
         line = text.splitlines()[0] if text else ""
         separator = "\t" if suffix_of(name) == "tsv" else ","
         return Look("csv", tuple(column.strip().strip('"') for column in line.split(separator)))
     return Look("unknown")
+
+
+def _zip_names(head: bytes) -> Iterator[str]:
+    """Yield the names of the first members of a zip archive, without folders."""
+    position = 0
+    while head[position : position + 4] == b"PK\x03\x04" and position + _ZIP_HEADER.size <= len(head):
+        flags, size, name_size, extra_size = _ZIP_HEADER.unpack_from(head, position)
+        begin = position + _ZIP_HEADER.size
+        name = head[begin : begin + name_size].decode("utf-8", "replace")
+        if not name.endswith("/"):
+            yield name
+        if flags & 8:  # its size comes after its content
+            return
+        position = begin + name_size + extra_size + size
 
 
 def _is_tar(head: bytes) -> bool:
@@ -92,46 +119,43 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _json_object(text: str) -> Look:
+def _json_object(text: str, suffix: str) -> Look:
     """Tell JSON lines from one JSON object (statistics, an index)."""
-    fields = _first_fields(text)
-    first, newline, _ = text.partition("\n")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        # a first line that is no object: either an object over several lines, or a row longer than what was read
-        whole = _is_json(text)
-        return Look("json" if whole or (newline and first.strip() in ("{", "[")) else "json-lines", fields)
-    return Look("json-lines", fields)
+    rows = _first_rows(text)
+    is_object = text.partition("\n")[0].strip() == "{" or (suffix == "json" and rows.num_rows == 1 and not rows.is_sample)
+    return Look("json" if is_object else "json-lines", rows.fields, is_sample=rows.is_sample)
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+class _Rows(NamedTuple):
+    fields: tuple[str, ...]
+    num_rows: int
+    is_sample: bool
 
 
-def _first_fields(text: str) -> tuple[str, ...]:
-    """Return the fields of the JSON object that a text begins with; empty if it is none or too long."""
-    try:
-        row, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(row) if isinstance(row, dict) else ()
+def _first_rows(text: str) -> _Rows:
+    """Read the first JSON objects in a text, with lines or commas between them, as far as they are complete."""
+    fields: dict[str, None] = {}
+    position = num_rows = 0
+    is_complete = False
+    while num_rows < MAX_ROWS and not is_complete:
+        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        is_complete = position == len(text)
+        try:
+            row, position = json.JSONDecoder().raw_decode(text, position)
+        except (ValueError, RecursionError):
+            position = text.find("\n", position)
+            if position < 0:
+                break
+            continue
+        num_rows += 1
+        fields |= dict.fromkeys(row if isinstance(row, dict) else ())
+    return _Rows(tuple(fields), num_rows, is_sample=num_rows < 2 and not is_complete)
 
 
 def _parquet_columns(root: RawRoot, file: RawFile) -> tuple[str, ...]:
     """Read the column names from the footer; empty if it is damaged (the reader says how)."""
-    size = min(file.num_bytes, _FOOTER_BYTES)
-    tail = root.read_range(file.name, file.num_bytes - size, size)
-    footer = int.from_bytes(tail[-8:-4], "little") + 8
-    if footer > len(tail):
-        tail = root.read_range(file.name, max(0, file.num_bytes - footer), footer)
-    # a parquet file without its data has the same schema
     try:
-        return tuple(pq.read_schema(io.BytesIO(b"PAR1" + tail[-footer:])).names)
+        return tuple(read_footer(root, file).schema.to_arrow_schema().names)
     except (pa.ArrowException, OSError, ValueError):
         return ()
 

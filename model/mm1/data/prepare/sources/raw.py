@@ -125,14 +125,16 @@ class RawInput:
 
 
 def read_rows(
-    file: RawInput, rows: Iterable[tuple[object, RowT | OddRow]], make: Callable[[str, RowT], Sample | Iterable[Sample]]
-) -> Iterator[Sample | Odd]:
+    file: RawInput,
+    rows: Iterable[tuple[object, RowT | OddRow]],
+    make: Callable[[str, RowT], Sample | Iterable[Sample | LeftOut]],
+) -> Iterator[Item]:
     """Convert rows to samples; a row that cannot be converted becomes an odd row.
 
     Args:
         file: the file, for the origins.
         rows: number (or key) of each row with its content, or with the reason why it cannot be read.
-        make: converts the content of a row; gets its origin, too.
+        make: converts the content of a row, to samples and what is left out of them; gets its origin, too.
     """
     for number, row in rows:
         origin = file.origin(number)
