@@ -81,7 +81,10 @@ def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_
                 f"allows: {commonest(odd, examples)}"
             )
         if not any(part.tars for part in source_parts):
-            raise DataError(f"{source}: none of the {num_read:,} samples passed the filters: {commonest(dropped, examples)}")
+            raise DataError(
+                f"{source}: none of the {num_read:,} samples passed the filters of the preset {source_parts[0].preset}: "
+                f"{commonest(dropped, examples)}"
+            )
 
 
 def commonest(counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> str:

@@ -19,6 +19,8 @@ PART_BYTES = 64_000_000
 """Approximate raw size of a part, in bytes."""
 MAX_BATCHES = 200
 """Maximum number of batches: the mappers of a loop, whose results are passed through the pipeline engine in one list."""
+MAX_SPLIT_FILES = 256
+"""Files of a source with more of them are not split: there is work for all cores, and splitting reads every file's headers."""
 MAX_GROUPS = 100
 """A source with more folders than this has no groups."""
 
@@ -84,7 +86,7 @@ def _by_group(files: Sequence[RawFile], groups: frozenset[str]) -> Iterator[tupl
 
 
 def _parts_of(form: str, root: RawRoot, files: Sequence[RawFile], part_bytes: int) -> Iterator[list[RawFile]]:
-    split = FORMATS[form].split
+    split = FORMATS[form].split if len(files) <= MAX_SPLIT_FILES else None
     waiting: list[RawFile] = []
     size = 0
     for file in files:
