@@ -237,3 +237,22 @@ def test_real_data_have_presets_for_each_source(source):
     for preset in PRESETS.values():
         assert preset.of(source).drop_duplicates
     assert (PRESETS["paper"].of(source).near_duplicates is None) == (source == "instructions")
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a drawing -->\n<!DOCTYPE svg>\n<svg></svg>', "SVG"),
+        (b"\x00\x00\x00\x20ftypavif" + bytes(40), "AVIF"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "HEIC"),
+        (b"%PDF-1.7\n", "PDF"),
+    ],
+)
+def test_formats_that_are_not_decoded_are_named(data, form):
+    filters = Filters(preset_named("paper").of("captions"))
+    assert (
+        filters.apply(Sample("", "captions", [ImagePart(0), TextPart("a drawing of a house")], [data], {"origin": "a:1"}))
+        is None
+    )
+    assert filters.tally.dropped == {"image_format": 1} and filters.tally.examples["image_format"] == [f"a:1: {form}"]

@@ -48,7 +48,7 @@ def test_everything_that_is_there_is_read_or_left_out(tmp_path):
     }
     reasons = {each.name: each.reason for each in found.left_out}
     assert set(reasons) == {"00000.parquet", "00000_stats.json", "loose.png", "README.txt"}
-    assert reasons["00000.parquet"] == "addresses of images: download them with img2dataset or remote=fetch"
+    assert reasons["00000.parquet"] == "metadata of a tar"
 
 
 def test_nothing_to_read_says_why(tmp_path):
@@ -143,3 +143,52 @@ def test_numbered_folders_are_no_groups(tmp_path):
         write_text(tmp_path / folder / "a.jsonl", ["x"])
     _, parts = plan("text", tmp_path)
     assert [(part.group, len(part.files)) for part in parts] == [("", 2), ("sbu", 1)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[![Build](badge.svg)](https://a.invalid)\n\n# About these data\n",
+        b"[Icon Theme]\nName=x\n",
+        b"[1] A. Author, A title, 2020\n[2] Another one\n",
+        b"[tool.black]\nline-length = 128\n",
+        b"\x5b\x7a\x01\x00\xaf\x79\x01\x00\x02\x00\x02\x00" + bytes(500),
+        b"{\\rtf1\\ansi text}",
+        b"{{ template }} of a page",
+    ],
+    ids=["markdown", "ini", "references", "toml", "font", "rtf", "template"],
+)
+@pytest.mark.parametrize("source", ["text", "instructions", "interleaved", "captions"])
+def test_files_that_only_begin_like_json_are_left_out(tmp_path, source, content):
+    write_text(tmp_path / "good.jsonl", ["one"])
+    (tmp_path / "README.md").write_bytes(content)
+    if source != "text":
+        (file,) = [file for file in LocalRoot(tmp_path).list() if file.name == "README.md"]
+        assert look(LocalRoot(tmp_path), file).kind == "unknown"
+        return
+    found = discover(source, LocalRoot(tmp_path))
+    assert [file.name for file in found.files["jsonl"]] == ["good.jsonl"]
+    assert [(each.name, each.reason) for each in found.left_out] == [("README.md", "unknown format")]
+
+
+def test_json_needs_no_ending_and_json_endings_no_whole_first_row(tmp_path):
+    (tmp_path / "rows").write_bytes(b'\n [ {"text": "a"},\n {"text": "b"} ]')
+    (tmp_path / "odd.jsonl").write_bytes(b'{bad\n{"text": "a"}\n')
+    (tmp_path / "empty.json").write_bytes(b"[]")
+    kinds = {file.name: look(LocalRoot(tmp_path), file).kind for file in LocalRoot(tmp_path).list()}
+    assert kinds == {"rows": "json-list", "odd.jsonl": "json-lines", "empty.json": "json-list"}
+
+
+def test_captions_next_to_images_are_counted_as_files_and_tables_next_to_tars_as_theirs(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(encoded_image(number, 16, "JPEG"))
+        (tmp_path / f"{number}.txt").write_text("a caption")
+        (tmp_path / f"{number}.json").write_text("{}")
+    (tmp_path / "alone.txt").write_text("no image")
+    write_img2dataset(tmp_path / "00000.tar", pairs(2))
+    pq.write_table(pa.table({"url": ["u"], "caption": ["c"]}), tmp_path / "00000.parquet")
+    (tmp_path / "00000_stats.json").write_text('{"count": 2}')
+    planned, _ = plan("captions", tmp_path)
+    assert planned.num_files == 10
+    assert planned.left_out == {"metadata of a tar": 2, "text without an image of its name": 1}
+    assert planned.num_files + sum(planned.left_out.values()) == len(list(tmp_path.iterdir()))

@@ -7,6 +7,7 @@ the aspect ratio is not preserved. Values stay uint8 until they are on the devic
 """
 
 from mm1.data.images.decode import Pixels, decode, decode_image, decode_into, decode_small, difference_hash
+from mm1.data.images.foreign import foreign_format
 from mm1.data.images.header import FORMATS, MAX_PIXELS, EncodedImage, extension_of, open_image
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "decode_small",
     "difference_hash",
     "extension_of",
+    "foreign_format",
     "open_image",
 ]

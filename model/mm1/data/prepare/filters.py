@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mm1.data.config import SourcePreset, TextRules
-from mm1.data.images import decode_small, difference_hash, open_image
+from mm1.data.images import decode_small, difference_hash, foreign_format, open_image
 from mm1.data.prepare.addresses import decoration_in
 from mm1.data.prepare.languages import language_of, stop_word_share
 from mm1.data.prepare.tally import Tally
@@ -103,7 +103,7 @@ class Filters:
         try:
             image = open_image(data, max_pixels=None)
         except DataError as error:
-            return f"unreadable_image: {error}"
+            return f"image_format: {form}" if (form := foreign_format(data)) else f"unreadable_image: {error}"
         width, height = image.size
         short, long = sorted((width, height))
         if image.form not in rules.formats:

@@ -52,7 +52,7 @@ def _planned(discovery: Discovery) -> PlannedSource:
     files = [file for some in discovery.files.values() for file in some]
     counts, examples = count_left_out(discovery.left_out)
     return PlannedSource(
-        num_files=len(files), num_bytes=sum(file.num_bytes for file in files), left_out=counts, examples=examples
+        num_files=discovery.num_files, num_bytes=sum(file.num_bytes for file in files), left_out=counts, examples=examples
     )
 
 

@@ -52,7 +52,7 @@ class Fields:
         return name
 
     def _log(self, role: str, name: str | None) -> None:
-        if name is None or role in self._file.columns or name == ROLES[role][0] or (role, name) in self._logged:
+        if name is None or role in self._file.columns or name in (role, ROLES[role][0]) or (role, name) in self._logged:
             return
         self._logged.add((role, name))
         option = f"columns={self._file.source}.{role}=NAME"

@@ -57,7 +57,8 @@ JSON_METADATA = "JSON metadata"
 TABLE_METADATA = "table without images"
 ADDRESSES = "addresses of images: download them with img2dataset or remote=fetch"
 CACHE = "cache of Hugging Face datasets"
-EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, ADDRESSES, CACHE)
+TAR_METADATA = "metadata of a tar"
+EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, TAR_METADATA, ADDRESSES, CACHE)
 """Reasons for files that belong to data sets and are no data themselves."""
 
 
@@ -91,6 +92,8 @@ class Discovery(NamedTuple):
 
     files: dict[str, list[RawFile]]
     """Format -> its files, in order."""
+    num_files: int
+    """Files that are read; captions and JSON next to images count, too."""
     left_out: list[LeftOut]
 
 
@@ -128,7 +131,21 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
         left_out = [each for each in left_out if each.reason != ADDRESSES]
     if not files:
         raise _nothing(source, root, left_out)
-    return Discovery({form: files[form] for form in FORMATS if form in files}, left_out)
+    num_others = len(others) - sum(len(files[form]) for form in files if form != "img2dataset-files")
+    left_out = _metadata_of_tars(left_out, files.get("img2dataset", []))
+    return Discovery({form: files[form] for form in FORMATS if form in files}, len(listed) - num_others, left_out)
+
+
+def _metadata_of_tars(left_out: Sequence[LeftOut], tars: Sequence[RawFile]) -> list[LeftOut]:
+    """Name the tables that img2dataset writes next to its tars what they are: their images are in the tars."""
+    stems = {tar.name.partition(".tar")[0] for tar in tars}
+    return [
+        each._replace(reason=TAR_METADATA)
+        if each.reason in (ADDRESSES, TABLE_METADATA, JSON_METADATA)
+        and each.name.rpartition(".")[0].removesuffix("_stats") in stems
+        else each
+        for each in left_out
+    ]
 
 
 def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Exception:

@@ -30,6 +30,9 @@ COMPRESSED_BYTES = (1 << 20) + (1 << 16)
 _ZIP_HEADER = struct.Struct("<6xH10xI4xHH")
 MAX_ROWS = 100
 """Maximum number of JSON objects that are looked at."""
+_JSON_BEGINNING = re.compile(r"\[\s*(\{\s*[\"}]|\]|$)|\{\s*[\"}]")
+"""How JSON lists of objects, and objects, begin in a file whose ending does not say that it is JSON."""
+JSON_SUFFIXES = ("json", "jsonl", "ndjson")
 _BETWEEN = re.compile(r"[\s,\]]*")
 
 
@@ -82,10 +85,11 @@ def _look_at(head: bytes, name: str) -> Look:
         return Look("tar")
     encoding = json.detect_encoding(head[:4])  # the readers refuse any other than UTF-8, with the remedy
     text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
-    if text[:1] == "[":
+    is_json = suffix_of(name) in JSON_SUFFIXES or _JSON_BEGINNING.match(text)  # not a font, a page in Markdown, an INI file
+    if is_json and text[:1] == "[":
         rows = _first_rows(text[1:])
         return Look("json-list", rows.fields, is_sample=rows.is_sample)
-    if text[:1] == "{":
+    if is_json and text[:1] == "{":
         return _json_object(text, suffix_of(name))
     if suffix_of(name) in ("csv", "tsv"):
         line = text.splitlines()[0] if text else ""
