@@ -118,15 +118,28 @@ class S3Store(Store):
 
     def write(self, key: str, data: bytes) -> None:
         """Write a small object."""
-        self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
+        written = self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
+        self._check_etag(key, written.etag)
 
     def write_file(self, key: str, path: Path) -> None:
         """Upload a file."""
-        self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
+        written = self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
+        self._check_etag(key, written.etag)
 
     def read(self, key: str) -> bytes:
         """Read an object."""
         return self._get(key)
+
+    def _check_etag(self, key: str, etag: str | None) -> None:
+        """Check that an answer has an ETag: a login page of a network also answers 200.
+
+        Raises:
+            NetworkError: it has none.
+        """
+        if not etag:
+            raise NetworkError(
+                f"store {self.uri} failed on {key}: its answer is not S3's (no ETag); check S3_ENDPOINT and any proxy"
+            )
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Read a byte range of an object."""
@@ -157,9 +170,10 @@ class S3Store(Store):
     def exists(self, key: str) -> bool:
         """Whether the object exists."""
         try:
-            self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+            stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         except DataError:
             return False
+        self._check_etag(key, stat.etag)
         return True
 
     def modified(self, key: str) -> float:

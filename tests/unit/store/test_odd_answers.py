@@ -29,7 +29,8 @@ class Gateway(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data) if length is None else length))
-        self.send_header("ETag", '"1"')
+        if self.mode != "login page":
+            self.send_header("ETag", '"1"')
         self.end_headers()
         self.wfile.write(data)
 
@@ -45,6 +46,17 @@ class Gateway(http.server.BaseHTTPRequestHandler):
             self.answer(200, b"plain text", "text/plain")
         elif self.mode == "cut body":
             self.answer(200, CONTENT[:50_000], "application/octet-stream", len(CONTENT))
+        else:
+            self.answer(200, b"<html>please log in</html>")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def do_HEAD(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -74,6 +86,8 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Store]:
         ("cut listing", lambda store, path: store.objects(), NetworkError, "not S3's .ParseError"),
         ("cut listing", lambda store, path: list(store.list("a")), NetworkError, "not S3's"),
         ("not a listing", lambda store, path: store.objects(), NetworkError, "not S3's"),
+        ("login page", lambda store, path: store.write("a", b"data"), NetworkError, "not S3's .no ETag.; check S3_ENDPOINT"),
+        ("login page", lambda store, path: store.exists("a"), NetworkError, "not S3's .no ETag"),
         ("cut body", lambda store, path: store.read("a"), NetworkError, "unreachable"),
         ("cut body", lambda store, path: store.download("a", path), NetworkError, "unreachable"),
         ("cut body", lambda store, path: store.local_path(REF), NetworkError, "unreachable"),
