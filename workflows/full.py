@@ -19,8 +19,10 @@ from mm1_workflows.authoring.shared_parameters import (
     PRETRAINING,
     QUESTION,
     RANKS,
+    READING,
     SEED,
     SOURCES,
+    SYNTHETIC,
     TOKENIZER,
 )
 
@@ -30,9 +32,11 @@ with Workflow(
     on_exit="at-exit",
     arguments=[
         *SOURCES,
+        SYNTHETIC,
         INSTRUCTIONS,
         DATA,
         PRESET,
+        *READING,
         *TOKENIZER,
         *MIXING,
         *PRETRAINING,
@@ -58,11 +62,11 @@ with Workflow(
     ],
 ) as w:
     with DAG(name="full"):
-        ingest = steps.ingest(**steps.given(*SOURCES, INSTRUCTIONS, DATA, PRESET, *TOKENIZER))
+        ingest = steps.ingest(**steps.given(*SOURCES, SYNTHETIC, INSTRUCTIONS, DATA, PRESET, *READING, *TOKENIZER))
         raw = ingest.get_parameter("manifest")
         mixing = steps.given(*MIXING, SEED)
-        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text=1", **mixing)
-        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights"), **mixing)
+        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
+        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
         instruction_mix = steps.data_mix(name="instruction-mix", data=raw, weights="instructions=1", **mixing)
         text_base = steps.pretrain(
             name="text-base",

@@ -1,11 +1,11 @@
-r"""Ingest raw data on many machines: the two map stages of ingest loop over parts, with one pod per part.
+r"""Ingest raw data on many machines: the two map stages of ingest loop over batches, with one pod per batch of parts.
 
-A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text -p preset=paper``.
+A cluster:   ``hera submit workflows/ingest.py -p captions=s3://raw/cc12m -p text=s3://raw/text``.
 One machine: the step ``ingest`` of the other pipelines does the same with a process per core, with the same result.
 
 ::
 
-    ingest-plan -> ingest-filter (each part) -> ingest-merge -> ingest-shard (each part) -> ingest-collect
+    ingest-plan -> ingest-filter (each batch) -> ingest-merge -> ingest-shard (each batch) -> ingest-collect
 
 The resulting address is passed to the other pipelines as ``-p data=...``.
 """
@@ -13,13 +13,11 @@ The resulting address is passed to the other pipelines as ``-p data=...``.
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import PRESET, SOURCES, TOKENIZER
+from mm1_workflows.authoring.shared_parameters import PRESET, READING, SOURCES, SYNTHETIC, TOKENIZER
 
 ALL_SOURCES = (
     *SOURCES,
-    Parameter(
-        name="synthetic", value="", description="pairs with rewritten captions, in the formats of captions; empty = none"
-    ),
+    SYNTHETIC,
     Parameter(
         name="instructions",
         value="",
@@ -35,33 +33,35 @@ with Workflow(
         *ALL_SOURCES,
         PRESET,
         *TOKENIZER,
-        Parameter(
-            name="remote",
-            value="refuse",
-            enum=["refuse", "fetch", "fetch-private"],
-            description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
-        ),
+        *READING,
+        Parameter(name="max_row_bytes", value="67108864", description="maximum size of a row; larger ones are dropped"),
         Parameter(
             name="part_bytes",
-            value="512000000",
-            description="approximate raw bytes per part; a larger file is a part of its own",
+            value="64000000",
+            description="approximate raw bytes per part",
         ),
     ],
 ) as w:
     with DAG(name="ingest"):
-        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, "part_bytes"))
+        how = ("remote", "columns", "max_row_bytes")
+        plan = steps.ingest_plan(**steps.given(*ALL_SOURCES, *how, "part_bytes"))
         filtered = steps.ingest_filter(
-            part="{{item}}",
-            with_param=plan.get_parameter("parts"),
-            **steps.given(*ALL_SOURCES, PRESET, "tokenizer", "remote"),
+            plan=plan.get_parameter("manifest"),
+            batch="{{item}}",
+            with_param=plan.get_parameter("batches"),
+            **steps.given(*ALL_SOURCES, *how, PRESET, "tokenizer"),
         )
-        merged = steps.ingest_merge(parts=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER))
+        merged = steps.ingest_merge(batches=filtered.get_parameter("manifest"), **steps.given(*TOKENIZER, "max_damaged_share"))
         sharded = steps.ingest_shard(
             merged=merged.get_parameter("manifest"),
-            part="{{item}}",
-            with_param=plan.get_parameter("parts"),
+            batch="{{item}}",
+            with_param=plan.get_parameter("batches"),
         )
-        steps.ingest_collect(merged=merged.get_parameter("manifest"), parts=sharded.get_parameter("manifest"))
+        steps.ingest_collect(
+            plan=plan.get_parameter("manifest"),
+            merged=merged.get_parameter("manifest"),
+            batches=sharded.get_parameter("manifest"),
+        )
 
     with DAG(name="at-exit"):
         steps.report(title="Ingested data", status="{{workflow.status}}")

@@ -19,8 +19,10 @@ from mm1_workflows.authoring.shared_parameters import (
     PRESET,
     PRETRAINING,
     RANKS,
+    READING,
     SEED,
     SOURCES,
+    SYNTHETIC,
     TOKENIZER,
 )
 
@@ -30,8 +32,10 @@ with Workflow(
     on_exit="at-exit",
     arguments=[
         *SOURCES,
+        SYNTHETIC,
         DATA,
         PRESET,
+        *READING,
         *TOKENIZER,
         *MIXING,
         *PRETRAINING,
@@ -47,11 +51,11 @@ with Workflow(
     ],
 ) as w:
     with DAG(name="pretrain"):
-        ingest = steps.ingest(**steps.given(*SOURCES, DATA, PRESET, *TOKENIZER))
+        ingest = steps.ingest(**steps.given(*SOURCES, SYNTHETIC, DATA, PRESET, *READING, *TOKENIZER))
         raw = ingest.get_parameter("manifest")
         mixing = steps.given(*MIXING, SEED)
-        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text=1", **mixing)
-        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights"), **mixing)
+        text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
+        mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),

@@ -9,7 +9,7 @@ pre-training run. The tokenizer is that of the checkpoint::
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, DATA, INSTRUCTIONS, MIXING, PRESET, RANKS, SEED
+from mm1_workflows.authoring.shared_parameters import BENCHMARKS, DATA, INSTRUCTIONS, MIXING, PRESET, RANKS, READING, SEED
 
 with Workflow(
     generate_name="mm1-sft-",
@@ -20,6 +20,7 @@ with Workflow(
         INSTRUCTIONS,
         DATA,
         PRESET,
+        *READING,
         *MIXING,
         Parameter(name="recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
@@ -32,7 +33,7 @@ with Workflow(
     ],
 ) as w:
     with DAG(name="sft"):
-        ingest = steps.ingest(**steps.given(INSTRUCTIONS, DATA, PRESET, tokenizer="checkpoint"))
+        ingest = steps.ingest(**steps.given(INSTRUCTIONS, DATA, PRESET, *READING, tokenizer="checkpoint"))
         mix = steps.data_mix(
             name="mix",
             data=ingest.get_parameter("manifest"),

@@ -23,21 +23,25 @@ class Inputs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: ManifestUri = Field(description="current RawData")
-    sources: str = Field("captions interleaved text", description="sources of the mixture, separated by spaces")
+    sources: str = Field("captions interleaved text", description="sources and sub-sources of the mixture, separated by spaces")
     min_samples: int = Field(1, description="new samples required to train again", ge=1)
 
 
 def check_source_names(sources: str) -> None:
     """Check that the sources exist."""
-    check_names("sources", sources.split())
+    from mm1.data.source_names import parent_of
+
+    check_names("sources", map(parent_of, sources.split()))
 
 
 def check_sources(sources: str, data: Producer) -> None:
     """Check that the sources are among those that are ingested."""
     if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
         return
+    from mm1.data.source_names import parent_of
+
     given = [name for name in SOURCES if data.inputs[name]]
-    if missing := [name for name in sources.split() if name not in given]:
+    if missing := [name for name in map(parent_of, sources.split()) if name not in given]:
         raise ConfigurationError(f"sources: {missing[0]!r} is not ingested; ingested sources: {', '.join(given) or 'none'}")
 
 
@@ -56,12 +60,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         ConfigurationError: the data has no such source.
     """
     from mm1.data.features.new_data import last_mix, new_data_since
+    from mm1.data.source_names import check_names_in
     from mm1.manifests import RawData
 
     raw = context.load(inputs.data, RawData)
     sources = inputs.sources.split()
-    if missing := [name for name in sources if name not in raw.sources]:
-        raise ConfigurationError(f"sources: the data has no source {missing[0]!r}, only {', '.join(raw.sources)}")
+    check_names_in(raw, "sources", sources)
     last = last_mix(context.store, sources)
     news = new_data_since(context.store, raw, sources, last.as_of if last else None)
     decision: Literal["retrain", "wait"] = "retrain" if news.samples >= inputs.min_samples else "wait"

@@ -8,6 +8,7 @@ the mixture, measured over its first sequences.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,12 +23,10 @@ from mm1_components.wrapper.raw_data import SOURCES, check_names
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mm1.data.reader import ShardIndex
     from mm1.manifests import DataMix, MixSource, RawData
     from mm1.store.base import Store
 
-SHOWN_SEQUENCES = 10_000
-"""Number of sequences for which the summary reports epochs."""
+log = logging.getLogger(__name__)
 
 
 class Inputs(BaseModel):
@@ -38,9 +37,13 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="RawData to mix")
     weights: str = Field(
         "mm1",
-        description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5",
+        description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is "
+        "the subfolder cc12m of the captions); or mm1, mm1.5, text, where the weight of a source that is not ingested goes to "
+        "the others",
     )
-    weights_by: Literal["sequence", "token"] = Field("sequence", description="unit that the weights are shares of")
+    weights_by: Literal["sequence", "token", "image", "label"] = Field(
+        "sequence", description="unit that the weights are shares of; label = tokens with loss"
+    )
     synthetic_share: float = Field(
         0.07, description="share of the captions that come from the source synthetic, if the data has it", ge=0, le=1
     )
@@ -53,6 +56,11 @@ class Inputs(BaseModel):
     max_epochs: float = Field(
         0.0, description="maximum number of epochs over any source; 0 = unlimited", ge=0, allow_inf_nan=False
     )
+    holdout: str = Field(
+        "",
+        description="samples that never enter the mixture, for validation: a share of every source, such as 0.001, or "
+        "captions=0.01,text=500 (shares or numbers of samples); empty = none",
+    )
     thresholds: str = Field("", description="conditions that shards must meet, for example quality>=0.5 duplicate_rate<=0.2")
     as_of: str = Field("", description="use the shards' features as of this time (ISO 8601); empty = now")
     seed: int = Field(0, description="seed of the sample order", ge=0)
@@ -61,23 +69,41 @@ class Inputs(BaseModel):
 def check_weights(weights: str) -> None:
     """Check that the weights can be parsed and belong to existing sources."""
     from mm1.data.load.mixture import parse_weights
+    from mm1.data.source_names import parent_of
 
-    check_names("weights", parse_weights(weights))
+    check_names("weights", map(parent_of, parse_weights(weights)))
+
+
+def check_holdout(holdout: str) -> None:
+    """Check that the held-out samples can be parsed and belong to existing sources."""
+    from mm1.data.load.holdout import ALL, parse_holdout
+    from mm1.data.source_names import parent_of
+
+    check_names("holdout", (parent_of(name) for name in parse_holdout(holdout) if name != ALL))
 
 
 def check_sources(weights: str, data: Producer) -> None:
     """Check that each source with a weight is ingested."""
-    from mm1.data.load.mixture import parse_weights
+    from mm1.data.load.mixture import parse_weights, weights_of
+    from mm1.data.source_names import parent_of
+
+    if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
+        return
+    if all(parent_of(name) in SOURCES for name in parse_weights(weights)):
+        weights_of(weights, [name for name in SOURCES if data.inputs[name]])
+
+
+def check_holdout_sources(holdout: str, data: Producer) -> None:
+    """Check that each source with held-out samples is ingested."""
+    from mm1.data.load.holdout import ALL, parse_holdout
+    from mm1.data.source_names import parent_of
 
     if data.step != "ingest" or not data.known("data", *SOURCES) or data.inputs["data"]:
         return
     given = [name for name in SOURCES if data.inputs[name]]
-    missing = [name for name, weight in parse_weights(weights).items() if weight and name in SOURCES and name not in given]
-    if missing:
-        raise ConfigurationError(
-            f"weights: {missing[0]!r} has a weight but is not ingested; ingested sources: {', '.join(given) or 'none'}; "
-            f"give {missing[0]}=, or weights of the ingested sources only"
-        )
+    names = [parent_of(name) for name in parse_holdout(holdout) if name != ALL]
+    if missing := [name for name in names if name in SOURCES and name not in given]:
+        raise ConfigurationError(f"holdout: {missing[0]!r} is not ingested; ingested sources: {', '.join(given) or 'none'}")
 
 
 def check_store(data: str, store: str) -> None:
@@ -124,8 +150,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
     from mm1.data.features.new_data import LastMix, record_mix
     from mm1.data.features.snapshot import parse_time
+    from mm1.data.load.freeze import hold_out, mixed_sources, notes_on, with_shares
+    from mm1.data.load.mix_summary import summary
+    from mm1.data.load.mixture import check_period
     from mm1.data.load.open_mix import limits_of, make_plan, open_indexes
-    from mm1.data.load.statistics import measure, num_long_documents, sequence_shares, sequences_until
+    from mm1.data.load.statistics import few_labels, measure, num_long_documents, sequence_shares, sequences_until
     from mm1.manifests import RawData, manifest_key, split_uri
 
     raw = context.load(inputs.data, RawData)
@@ -135,16 +164,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"data: the manifest is in {store_uri}, and a mixture must be in the store of its data: set --store {store_uri}"
         )
     as_of = parse_time(inputs.as_of)
-    mix = _unmeasured(inputs, raw, digest, _sources(raw, inputs, as_of, context.store))
+    weights, notes = _weights(raw, inputs)
+    selected = _selected(raw, list(weights), inputs, as_of, context.store)
+    mix = _unmeasured(inputs, raw, digest, mixed_sources(context.store, raw, weights, selected))
     limits_of(mix).check()
     indexes = {number: open_indexes(context.store, raw, source) for number, source in enumerate(mix.sources)}
-    if mix.weights_by == "token":
-        mix = _with_shares(mix, sequence_shares(mix, indexes))
+    if inputs.holdout:
+        mix = hold_out(context.store, mix, raw, indexes, inputs.holdout)
+    if mix.weights_by != "sequence":
+        mix = with_shares(mix, sequence_shares(mix, indexes))
+    check_period({source.name: source.share for source in mix.sources})
     figures = measure(make_plan(mix, indexes), mix).figures() | num_long_documents(mix, indexes)
     mix = mix.model_copy(update={"packing": figures})
     if mix.max_epochs:
         mix = mix.model_copy(update={"max_sequences": sequences_until(mix, mix.max_epochs)})
-    context.artifact("summary.md").write_text(_summary(mix, raw, indexes))
+    notes += [*notes_on(mix, raw, inputs.holdout), *few_labels(mix)]
+    for note in notes:
+        log.info("%s", note)
+    context.artifact("summary.md").write_text(summary(mix, raw, [len(indexes[number]) for number in indexes], notes))
     uri = context.publish(mix)
     record_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
     return Outputs(manifest=uri)
@@ -172,24 +209,20 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
     )
 
 
-def _sources(raw: RawData, inputs: Inputs, as_of: datetime, store: Store) -> tuple[MixSource, ...]:
-    from mm1.data.load.mixture import SYNTHETIC, parse_weights, with_synthetic
+def _weights(raw: RawData, inputs: Inputs) -> tuple[dict[str, float], list[str]]:
+    """Return the positive weights, and notes on weights that went to other sources."""
+    from mm1.data.load.mixture import SYNTHETIC, weights_of, with_synthetic
+    from mm1.data.source_names import check_names_in
 
-    shares = parse_weights(inputs.weights)
+    shares, notes = weights_of(inputs.weights, list(raw.sources))
     if SYNTHETIC in raw.sources:
         shares = with_synthetic(shares, inputs.synthetic_share)
     shares = {name: weight for name, weight in shares.items() if weight}
-    missing = [name for name in shares if name not in raw.sources]
-    if missing:
-        raise ConfigurationError(
-            f"weights: {missing[0]!r} has a weight, but the data only has {', '.join(raw.sources)}; set --weights for those"
-        )
-    total = sum(shares.values())
-    chosen = _chosen(raw, list(shares), inputs, as_of, store)
-    return tuple(_source(raw, name, weight / total, chosen.get(name), store) for name, weight in shares.items())
+    check_names_in(raw, "weights", shares)
+    return shares, notes
 
 
-def _chosen(raw: RawData, names: list[str], inputs: Inputs, as_of: datetime, store: Store) -> dict[str, list[str]]:
+def _selected(raw: RawData, names: list[str], inputs: Inputs, as_of: datetime, store: Store) -> dict[str, list[str]]:
     """Return the shards that the feature store selects, by source; empty without thresholds and time, for all shards."""
     from mm1.data.features.snapshot import choose_shards, parse_thresholds
 
@@ -198,72 +231,11 @@ def _chosen(raw: RawData, names: list[str], inputs: Inputs, as_of: datetime, sto
     return choose_shards(store, raw, names, parse_thresholds(inputs.thresholds), as_of)
 
 
-def _source(raw: RawData, name: str, weight: float, chosen: list[str] | None, store: Store) -> MixSource:
-    from mm1.manifests import MixSource
-
-    shards = list(raw.sources[name].shards)
-    kept = shards if chosen is None else [shard for shard in shards if shard.tar.sha256 in set(chosen)]
-    return MixSource(
-        name=name,
-        weight=round(weight, 9),
-        shards=None if len(kept) == len(shards) else store.put_bytes("\n".join(shard.tar.sha256 for shard in kept).encode()),
-        num_samples=sum(shard.num_samples for shard in kept),
-        num_images=sum(shard.num_images for shard in kept),
-        num_text_tokens=sum(shard.num_text_tokens for shard in kept),
-    )
-
-
-def _with_shares(mix: DataMix, shares: dict[int, float]) -> DataMix:
-    sources = [source.model_copy(update={"sequence_share": shares[number]}) for number, source in enumerate(mix.sources)]
-    return mix.model_copy(update={"sources": tuple(sources)})
-
-
 def _feature_state(inputs: Inputs, store: Store) -> str:
     """Return the state of the feature store, if the choice of shards depends on its rows."""
     from mm1.data.features.rows import fingerprint_of
 
     return fingerprint_of(store) if inputs.thresholds or inputs.as_of else ""
-
-
-def _summary(mix: DataMix, raw: RawData, indexes: dict[int, list[ShardIndex]]) -> str:
-    from mm1.data.load.statistics import epochs_of
-
-    figures, epochs = mix.packing, epochs_of(mix, SHOWN_SEQUENCES)
-    lines = [
-        "# Mixture",
-        "",
-        f"Sequences of {mix.sequence_length:,} tokens with at most {mix.max_images} images of {mix.image_tokens} tokens, "
-        f"{mix.image_size_px} px a side; {'one source each' if mix.one_source else 'sources share sequences'}. "
-        f"Order seed {mix.order_seed}. Weights are shares of {mix.weights_by}s.",
-        f"Measured over the first {int(figures['sequences']):,} sequences.",
-        "",
-        "| source | weight | sequences | tokens | shards | fill | tokens | images | documents | cut "
-        f"| epochs in {SHOWN_SEQUENCES:,} sequences |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for number, source in enumerate(mix.sources):
-        shards = f"{len(indexes[number])} of {len(raw.sources[source.name].shards)}"
-        shares = f"{source.weight:.3f} | {source.share:.3f} | {figures[f'{source.name}/token_share']:.3f} | {shards}"
-        lines.append(_row(source.name, shares, figures, f"{source.name}/", f"{epochs[source.name]:.2f}"))
-    lines.append(_row("all", "1.000 | 1.000 | 1.000 |", figures, "", ""))
-    lines += ["", "Shares of sequences and of all tokens, then means per sequence. Cut: share of pieces of longer documents."]
-    if mix.max_sequences is not None:
-        lines += ["", f"At most {mix.max_epochs:g} epochs of any source: {mix.max_sequences:,} sequences."]
-    long = sum(int(figures[f"{source.name}/long_documents"]) for source in mix.sources)
-    fate = "they are cut" if mix.long_documents == "cut" else "they are dropped"
-    lines += ["", f"{long:,} documents are longer than a sequence: {fate}."]
-    if mix.snapshot:
-        lines += ["", "Shards: " + ", ".join(f"{name} {value}" for name, value in mix.snapshot.items()) + "."]
-    return "\n".join(lines) + "\n"
-
-
-def _row(name: str, shares: str, figures: dict[str, float], prefix: str, epochs: str) -> str:
-    value = {figure: figures[prefix + figure] for figure in ("fill", "tokens_per_sequence", "images_per_sequence")}
-    documents, cut = figures[f"{prefix}documents_per_sequence"], figures[f"{prefix}cut_share"]
-    return (
-        f"| {name} | {shares} | {value['fill']:.3f} | {value['tokens_per_sequence']:,.1f} | {value['images_per_sequence']:.2f} "
-        f"| {documents:.2f} | {cut:.1%} | {epochs} |"
-    )
 
 
 STEP = Step(
@@ -274,7 +246,16 @@ STEP = Step(
     summary="Freeze a mixture of sources (weights, order, packing limits) and measure its fill and epochs.",
     artifacts=("summary.md",),
     state=_feature_state,
-    checks=(check_weights, check_sources, check_store, check_store_of_given_data, check_snapshot, check_sizes),
+    checks=(
+        check_weights,
+        check_sources,
+        check_holdout,
+        check_holdout_sources,
+        check_store,
+        check_store_of_given_data,
+        check_snapshot,
+        check_sizes,
+    ),
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Step ingest_filter: read and filter one part; the first mapper of ingest.
+"""Step ingest_filter: read and filter one batch of parts; the first mapper of ingest.
 
-RawPart -> read and filter sample by sample -> tars and signatures -> FilteredPart
+IngestPlan, batch -> read and filter sample by sample -> tars and signatures of each part -> FilteredParts
 """
 
 from __future__ import annotations
@@ -11,47 +11,51 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
+    AUTO,
     TRAIN,
+    BatchField,
     PresetField,
-    RemoteField,
     SourceLocations,
     TokenizerField,
+    check_columns,
     check_preset,
     check_tokenizer,
-    filtering,
     given_tokenizer,
-    root_of,
 )
 
 
 class Inputs(SourceLocations):
     """Inputs of ingest_filter."""
 
-    part: ManifestUri = Field(description="RawPart to read")
+    plan: ManifestUri = Field(description="IngestPlan")
+    batch: BatchField
     tokenizer: TokenizerField = TRAIN
-    preset: PresetField = "paper"
-    remote: RemoteField = "refuse"
+    preset: PresetField = AUTO
 
 
 class Outputs(BaseModel):
     """Outputs of ingest_filter."""
 
-    manifest: ManifestUri = Field(description="FilteredPart")
+    manifest: ManifestUri = Field(description="FilteredParts")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Filter one part."""
-    from mm1.data.prepare.pipeline import filter_part
-    from mm1.manifests import RawPart
+    """Filter the parts of a batch, a process per core; finished parts are not repeated after an interruption."""
+    from mm1.manifests import FilteredParts, IngestPlan, split_uri
+    from mm1_components.parts.plan import log_presets
+    from mm1_components.parts.pool import Pool
+    from mm1_components.parts.progress import Progress
+    from mm1_components.parts.work import Work, filter_one
 
-    part = context.load(inputs.part, RawPart)
+    parts = context.load(inputs.plan, IngestPlan).batch(inputs.batch)
     folder, _ = given_tokenizer(inputs.tokenizer, context)
-    how = filtering(inputs.preset, folder, inputs.remote)
-    return Outputs(
-        manifest=context.publish(
-            filter_part(context.store, part, root_of(inputs, part.source, context.work), how, context.work)
-        )
-    )
+    log_presets(inputs.preset, inputs)
+    work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder)
+    num_bytes = sum(file.num_bytes for part in parts for file in part.files)
+    with Pool() as pool, Progress(context, num_bytes, len(parts)) as progress:
+        filtered = pool.map(filter_one, [(work, part) for part in parts], progress.advance)
+    batch = FilteredParts(parents=(split_uri(inputs.plan)[1],), batch=inputs.batch, parts=tuple(filtered))
+    return Outputs(manifest=context.publish(batch))
 
 
 STEP = Step(
@@ -59,8 +63,8 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
-    summary="Read and filter one part of the raw data.",
-    checks=(check_preset, check_tokenizer),
+    summary="Read and filter one batch of the raw data.",
+    checks=(check_preset, check_tokenizer, check_columns),
 )
 
 if __name__ == "__main__":

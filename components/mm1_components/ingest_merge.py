@@ -1,6 +1,6 @@
 """Step ingest_merge: find duplicates across all parts and train the tokenizer.
 
-FilteredPart, FilteredPart, ... -> joins over signatures; texts -> BPE -> MergedParts
+FilteredParts of all batches -> joins over signatures; texts -> BPE -> MergedParts
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.raw_data import (
     TRAIN,
+    DamagedShareField,
     TokenizerField,
     VocabularyField,
     check_tokenizer,
@@ -29,9 +30,10 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    parts: str = Field(description="addresses of all FilteredParts: a JSON list, or separated by spaces")
+    batches: str = Field(description="addresses of the FilteredParts of all batches: a JSON list, or separated by spaces")
     tokenizer: TokenizerField = TRAIN
     vocabulary: VocabularyField = 1024
+    max_damaged_share: DamagedShareField = 0.01
 
 
 class Outputs(BaseModel):
@@ -42,17 +44,20 @@ class Outputs(BaseModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Join the signatures of all parts and choose the tokenizer."""
-    from mm1.data.prepare.pipeline import check_sources, merge_parts, training_texts
+    from mm1.data.prepare.merge import check_sources, merge_parts, training_texts
     from mm1.data.tokenizer import train_bpe
-    from mm1.manifests import FilteredPart
+    from mm1.manifests import FilteredParts, digest_of_manifest
+    from mm1_components.parts.plan import in_order
 
-    parts = manifests_of(context, inputs.parts, FilteredPart, "parts")
+    batches = sorted(manifests_of(context, inputs.batches, FilteredParts, "batches"), key=lambda batch: batch.batch)
+    parts = sorted((part for batch in batches for part in batch.parts), key=in_order)
     folder, origin = given_tokenizer(inputs.tokenizer, context)
-    check_sources(parts)
+    check_sources(parts, inputs.max_damaged_share)
     if folder is None:
         log.info("training a tokenizer of %d tokens", inputs.vocabulary)
         folder = train_bpe(training_texts(context.store, parts), context.work / "tokenizer", inputs.vocabulary)
-    return Outputs(manifest=context.publish(merge_parts(context.store, parts, folder, origin, context.work)))
+    parents = [digest_of_manifest(batch) for batch in batches]
+    return Outputs(manifest=context.publish(merge_parts(context.store, parts, folder, origin, context.work, parents)))
 
 
 STEP = Step(

@@ -1,6 +1,6 @@
 """Step ingest_plan: list the raw files of each source and group them into parts, for mappers on many machines.
 
-addresses -> files of each source -> RawPart, RawPart, ... -> the list that the mappers' loop runs over
+addresses -> files of each source -> parts, in batches (IngestPlan) -> the list that the mappers' loop runs over
 """
 
 from __future__ import annotations
@@ -9,38 +9,33 @@ import json
 
 from pydantic import BaseModel, Field
 
+from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.raw_data import PartBytesField, Sources, addresses_of, check_given
-from mm1_components.wrapper.sources import raw_root
+from mm1_components.wrapper.raw_data import PartBytesField, Sources, check_columns, check_given
 
 
 class Inputs(Sources):
     """Inputs of ingest_plan."""
 
-    part_bytes: PartBytesField = 512_000_000
+    part_bytes: PartBytesField = 64_000_000
 
 
 class Outputs(BaseModel):
     """Outputs of ingest_plan."""
 
-    parts: str = Field(description="JSON list of RawPart addresses")
+    manifest: ManifestUri = Field(description="IngestPlan")
+    batches: str = Field(description="JSON list of the batches' numbers")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Group files into parts by name and size; a part whose files did not change keeps its digest."""
-    from mm1.data.prepare.pipeline import plan_parts
-    from mm1.data.prepare.sources.formats import discover
+    """Group files into parts by name and size; a part whose files did not change is not read again."""
+    from mm1_components.parts.plan import plan_sources
+    from mm1_components.parts.summary import plan_summary
 
-    addresses, lines = [], ["# Raw files", "", "| source | format | files | parts | MB |", "|---|---|---:|---:|---:|"]
-    for source, address in addresses_of(inputs).items():
-        form, files = discover(source, raw_root(address, source, context.work))
-        parts = plan_parts(source, form, files, inputs.part_bytes)
-        addresses += [context.publish(part) for part in parts]
-        size = sum(file.num_bytes for file in files) / 1e6
-        lines.append(f"| {source} | {form} | {len(files):,} | {len(parts):,} | {size:,.1f} |")
-    context.artifact("summary.md").write_text("\n".join(lines) + "\n")
-    return Outputs(parts=json.dumps(addresses))
+    plan = plan_sources(inputs, inputs.part_bytes, context.work)
+    context.artifact("summary.md").write_text(plan_summary(plan))
+    return Outputs(manifest=context.publish(plan), batches=json.dumps([str(number) for number in range(plan.num_batches)]))
 
 
 STEP = Step(
@@ -51,7 +46,7 @@ STEP = Step(
     summary="List raw files and group them into parts for the mappers of ingest.",
     artifacts=("summary.md",),
     cached=False,
-    checks=(check_given,),
+    checks=(check_given, check_columns),
 )
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ def _python() -> str:
 _copied("README.md", "index.md")
 _copied("CONTRIBUTING.md", "contributing.md")
 _copied("CHANGELOG.md", "changelog.md")
-for example in (ROOT / "examples").glob("*.py"):
-    _write(f"examples/{example.name}", example.read_text())
+for example in (ROOT / "examples").rglob("*.py"):
+    _write(example.relative_to(ROOT).as_posix(), example.read_text())
 for page in (ROOT / "docs").rglob("*.md"):
     _linked(page)
 _helps(

@@ -10,12 +10,13 @@ Lineage::
     RawData -> DataMix -> Checkpoint -> Checkpoint (SFT) -> EvalReport -> GateDecision
                                     \-> ExportedModel -> Deployment
 
-Within ingest, on many machines: ``RawPart -> FilteredPart -> MergedParts -> ShardedPart -> RawData``.
+Within ingest, on many machines: ``IngestPlan -> FilteredParts -> MergedParts -> ShardedParts -> RawData``.
 """
 
 from __future__ import annotations
 
 import re
+from operator import not_
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -34,7 +35,10 @@ Files = dict[str, BlobRef]
 
 
 class Record(BaseModel):
-    """Base class of manifests and their parts: frozen, without extra fields."""
+    """Base class of manifests and their parts: frozen, without extra fields.
+
+    A field added after a release has ``exclude_if=not_``: it is omitted when empty, so earlier manifests keep their digests.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
@@ -57,29 +61,70 @@ class Shard(Record):
     num_images: int
     num_text_tokens: int
     """Text tokens including the end-of-document tokens, without image tokens."""
+    group: str = Field("", exclude_if=not_)
+    """Sub-source: first folder of the raw files below the source's address; empty for files directly there."""
     features: dict[str, float] = {}
     """Quality measures: the columns of :mod:`mm1.data.features.definitions` that can be computed from the content."""
 
 
 class RawFile(Record):
-    """A raw file at the time of listing."""
+    """A raw file at the time of listing, or a range of it."""
 
     name: str
     """Relative to the source's address, with forward slashes."""
     num_bytes: int
+    """Size of the file, or of the range."""
     version: str
     """Changes with the content: an object's ETag, or the modification time and size of a local file."""
+    start: int = Field(0, exclude_if=not_)
+    """Begin of the range, in bytes; for tables, in row groups."""
+    stop: int | None = Field(None, exclude_if=not_)
+    """End of the range; None = the end of the file."""
 
 
 class RawPart(Manifest):
-    """Input of one ingest mapper: some raw files of one source."""
+    """Some raw files of one source, or a range of one file: the unit of work of ingest."""
 
     kind: Literal["RawPart"] = "RawPart"
     source: str
     number: int
     """Index of the part within its source; prefix of its sample keys."""
     format: str
+    group: str = Field("", exclude_if=not_)
+    """Sub-source of all its files (:attr:`Shard.group`)."""
     files: tuple[RawFile, ...]
+
+    @property
+    def label(self) -> str:
+        """The part in words, for messages: its files, or the range of its file."""
+        first, last = self.files[0], self.files[-1]
+        if len(self.files) > 1:
+            return f"{first.name} to {last.name}"
+        return first.name if first.start == 0 and first.stop is None else f"{first.name} from {first.start:,}"
+
+
+class PlannedSource(Record):
+    """What a source holds."""
+
+    num_files: int
+    num_bytes: int
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
+    """Reason -> files (or members of archives) that are not read."""
+    examples: dict[str, tuple[str, ...]] = {}
+    """Reason -> some of them."""
+
+
+class IngestPlan(Manifest):
+    """All parts of all sources, grouped into batches for the mappers."""
+
+    kind: Literal["IngestPlan"] = "IngestPlan"
+    sources: dict[str, PlannedSource]
+    parts: tuple[RawPart, ...]
+    num_batches: int
+
+    def batch(self, number: int) -> tuple[RawPart, ...]:
+        """Return the parts of a batch."""
+        return self.parts[number :: self.num_batches]
 
 
 class FilteredPart(Manifest):
@@ -89,24 +134,40 @@ class FilteredPart(Manifest):
     source: str
     number: int
     format: str
+    group: str = Field("", exclude_if=not_)
     preset: str
     num_read: int
+    """Rows: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter -> samples (or images of documents) dropped by it."""
+    """Filter or kind of odd row -> rows dropped."""
+    removed: dict[str, int] = Field({}, exclude_if=not_)
+    """Filter -> images and texts removed from documents."""
+    odd: dict[str, int] = Field({}, exclude_if=not_)
+    """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
+    """Reason -> members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> examples of dropped samples: raw file, row, reason."""
+    """Filter, kind of odd row or reason -> examples: raw file, row, detail."""
     tars: tuple[BlobRef, ...]
     """Ordered webdataset tars without an index."""
     signatures: BlobRef
     """Parquet with one row per sample, used for deduplication (:mod:`mm1.data.prepare.duplicates`)."""
 
 
+class FilteredParts(Manifest):
+    """The filtered parts of one batch; parents: the IngestPlan."""
+
+    kind: Literal["FilteredParts"] = "FilteredParts"
+    batch: int
+    parts: tuple[FilteredPart, ...]
+
+
 class MergedParts(Manifest):
-    """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts in order."""
+    """Results that need all parts: duplicates and the tokenizer; parents: the FilteredParts of all batches, in order."""
 
     kind: Literal["MergedParts"] = "MergedParts"
-    parts: dict[Digest, Digest]
-    """RawPart -> FilteredPart."""
+    parts: dict[Digest, Digest] = Field({}, exclude_if=not_)
+    """RawPart -> FilteredPart, as written by MM1 0.1.0; now the parents list the batches."""
     tokenizer_from: Digest | None = None
     """The manifest that the tokenizer was reused from."""
     drops: dict[str, BlobRef] = {}
@@ -120,25 +181,46 @@ class ShardedPart(Manifest):
     kind: Literal["ShardedPart"] = "ShardedPart"
     source: str
     number: int
+    group: str = Field("", exclude_if=not_)
     dropped: dict[str, int] = {}
-    """Dropped by the merge: filter -> samples (or images of documents)."""
+    """Dropped by the merge: filter -> samples."""
+    removed: dict[str, int] = Field({}, exclude_if=not_)
+    """Filter -> images removed from documents by the merge."""
     examples: dict[str, tuple[str, ...]] = {}
     shards: tuple[Shard, ...]
+
+
+class ShardedParts(Manifest):
+    """The sharded parts of one batch; parents: MergedParts, FilteredParts."""
+
+    kind: Literal["ShardedParts"] = "ShardedParts"
+    batch: int
+    parts: tuple[ShardedPart, ...]
 
 
 class SourceData(Record):
     """Shards of one source and the counts of what its filters dropped."""
 
     format: str
-    """Input format: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
+    """Input formats, separated by commas: img2dataset, obelics, mmc4, jsonl, parquet, llava."""
     preset: str
     """Name of the filter preset."""
+    num_files: int = Field(0, exclude_if=not_)
+    """Files that were read."""
+    num_bytes: int = Field(0, exclude_if=not_)
+    """Their size."""
     num_read: int
-    """Samples in the raw files."""
+    """Rows in them: samples and odd rows."""
     dropped: dict[str, int] = {}
-    """Filter -> samples (or images) dropped by it."""
+    """Filter or kind of odd row -> rows dropped."""
+    removed: dict[str, int] = Field({}, exclude_if=not_)
+    """Filter -> images and texts removed from documents."""
+    odd: dict[str, int] = Field({}, exclude_if=not_)
+    """Kind of odd row -> rows that cannot be read; they are among ``dropped``, too."""
+    left_out: dict[str, int] = Field({}, exclude_if=not_)
+    """Reason -> files, members of archives and pieces of rows that are not read."""
     examples: dict[str, tuple[str, ...]] = {}
-    """Filter -> examples of dropped samples: raw file, row, reason."""
+    """Filter, kind of odd row or reason -> examples: raw file, row, detail."""
     shards: tuple[Shard, ...]
 
     @property
@@ -170,12 +252,15 @@ class MixSource(Record):
     """One source in a mixture."""
 
     name: str
+    """A source of the data (``captions``), or a sub-source (``captions/cc12m``: its shards of that group)."""
     weight: float = Field(ge=0)
-    """Requested share of sequences or tokens, normalised over all sources."""
+    """Requested share of sequences, tokens, images or labels, normalised over all sources."""
     sequence_share: float | None = None
     """Share of sequences (of documents, if sequences mix sources) that results in the weight; None = the weight itself."""
     shards: BlobRef | None = None
     """Digests of the selected tars, one per line; None = all shards of the source in the parent."""
+    num_held_out: int = Field(0, exclude_if=not_)
+    """Samples of the selected shards that are held out, and therefore not among the following counts."""
     num_samples: int
     num_images: int
     num_text_tokens: int
@@ -202,8 +287,11 @@ class DataMix(Manifest):
     """Tokens per image."""
     image_size_px: int
     """Side of the model's square input images, pixels."""
-    weights_by: Literal["sequence", "token"] = "sequence"
-    """Unit of the weights."""
+    weights_by: Literal["sequence", "token", "image", "label"] = "sequence"
+    """Unit of the weights; labels are tokens with loss."""
+    holdout: dict[str, float] = Field({}, exclude_if=not_)
+    """Source -> share of its samples that are held out (:mod:`mm1.data.load.holdout`); sources without held-out samples are
+    omitted."""
     one_source: bool = True
     """Whether all documents of a sequence come from one source (MM1 2.2)."""
     long_documents: Literal["cut", "drop"] = "cut"
@@ -329,9 +417,12 @@ class ReportPage(Manifest):
 
 AnyManifest = Annotated[
     RawPart
+    | IngestPlan
     | FilteredPart
+    | FilteredParts
     | MergedParts
     | ShardedPart
+    | ShardedParts
     | RawData
     | DataMix
     | Checkpoint

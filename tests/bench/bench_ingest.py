@@ -83,19 +83,21 @@ def plain(folder: Path) -> int:
 
 def ours(folder: Path, work: Path, tokenizer: Path) -> int:
     """All of ingest in this process."""
-    from mm1.data.prepare.pipeline import collect, filter_part, merge_parts, plan_parts, shard_part
-    from mm1.data.prepare.sources.formats import discover
+    from mm1.data.prepare.merge import collect, merge_parts
+    from mm1.data.prepare.pipeline import filter_part, shard_part
+    from mm1.data.prepare.plan import plan_source
+    from mm1.data.prepare.sources.formats import DEFAULTS
     from mm1.data.prepare.sources.roots import LocalRoot
     from mm1.store.local import LocalStore
-    from mm1_components.wrapper.raw_data import filtering
+    from mm1_components.wrapper.raw_data import SourceOptions, filtering
 
     store, root = LocalStore(work / "store"), LocalRoot(folder)
-    form, files = discover("captions", root)
-    how = filtering("paper", tokenizer, "refuse")
-    filtered = [filter_part(store, part, root, how, work) for part in plan_parts("captions", form, files)]
+    planned, parts = plan_source("captions", root, DEFAULTS)
+    how = filtering("paper", tokenizer, SourceOptions(), "captions")
+    filtered = [filter_part(store, part, root, how, work) for part in parts]
     merged = merge_parts(store, filtered, tokenizer, None, work)
     sharded = [shard_part(store, merged, part, work) for part in filtered]
-    return collect(merged, filtered, sharded).sources["captions"].num_samples
+    return collect({"captions": planned}, merged, filtered, sharded).sources["captions"].num_samples
 
 
 def main() -> None:

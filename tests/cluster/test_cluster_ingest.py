@@ -12,7 +12,7 @@ from mm1.store.s3 import S3Store
 from tests.support.cluster import ROOT, Cluster
 from tests.support.raw_files import pairs, write_img2dataset, write_text
 
-PART = 60_000
+PART = 100_000
 EMPTY = ("interleaved", "synthetic", "instructions")
 
 

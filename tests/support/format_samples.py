@@ -22,16 +22,20 @@ from mm1.manifests import (
     EvalReport,
     ExportedModel,
     FilteredPart,
+    FilteredParts,
     GateDecision,
     GateRule,
+    IngestPlan,
     Manifest,
     MergedParts,
+    PlannedSource,
     RawData,
     RawFile,
     RawPart,
     ReportPage,
     Score,
     ShardedPart,
+    ShardedParts,
     digest_of_manifest,
     publish,
 )
@@ -109,13 +113,16 @@ def _others(store: Store, raw: RawData, checkpoint: str) -> Iterator[Manifest]:
     filtered = FilteredPart(
         **of_part, format="jsonl", preset="toy", num_read=9, dropped={"too_short": 1}, tars=(blob,), signatures=blob
     )
-    digests = {digest_of_manifest(part): digest_of_manifest(filtered)}
+    planned = PlannedSource(num_files=1, num_bytes=9, left_out={"empty file": 1}, examples={"empty file": ("b.jsonl",)})
+    plan = IngestPlan(sources={"captions": planned}, parts=(part,), num_batches=1)
+    batch = FilteredParts(parents=(digest_of_manifest(plan),), batch=0, parts=(filtered,))
+    merged = MergedParts(parents=(digest_of_manifest(batch),), drops={checkpoint: blob}, tokenizer=raw.tokenizer)
+    sharded = ShardedPart(**of_part, dropped={"duplicate": 1}, shards=shards)
     score = Score(task="vqa", split="test", metric="accuracy", shots=4, value=0.5, stderr=0.1, num_items=9, chance=0.25)
     rule = GateRule(rule="vqa/4/accuracy >= 0.4", value=0.5, threshold=0.4, passed=True)
     exported = ExportedModel(parents=(checkpoint,), checkpoint=checkpoint, files=files, contract={"logits": 1e-6})
-    yield from (part, filtered, exported)
-    yield MergedParts(parents=tuple(digests.values()), parts=digests, drops={checkpoint: blob}, tokenizer=raw.tokenizer)
-    yield ShardedPart(**of_part, dropped={"duplicate": 1}, shards=shards)
+    yield from (part, plan, filtered, batch, merged, sharded, exported)
+    yield ShardedParts(parents=(digest_of_manifest(merged), digest_of_manifest(batch)), batch=0, parts=(sharded,))
     yield EvalReport(
         checkpoint=checkpoint, benchmarks="0" * 64, config={"items": 9}, scores=(score,), examples=blob, images=files
     )

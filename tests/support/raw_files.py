@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from mm1.data.prepare.sources.formats import discover, read_files
-from mm1.data.prepare.sources.raw import Clean, Fetch
+from mm1.data.prepare.sources.formats import Options, Reading, discover
+from mm1.data.prepare.sources.raw import Clean, Fetch, Item, Odd
 from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.sample import Sample
+from mm1.errors import DataError
 from tests.support.mixtures import encoded_image
 
 
@@ -86,6 +87,16 @@ def pairs(count: int, side: int = 16) -> list[tuple[bytes, str]]:
 
 
 def read_all(source: str, root: RawRoot, clean: Clean, fetch: Fetch | None = None) -> Iterator[Sample]:
-    """All samples of a source."""
-    form, files = discover(source, root)
-    yield from read_files(source, form, root, [file.name for file in files], clean, fetch)
+    """All samples of a source; an odd row raises."""
+    for item in items_of(source, root, clean, fetch):
+        if isinstance(item, Odd):
+            raise DataError(f"{item.origin}: {item.detail}")
+        if isinstance(item, Sample):
+            yield item
+
+
+def items_of(source: str, root: RawRoot, clean: Clean, fetch: Fetch | None = None) -> Iterator[Item]:
+    """All that the readers of a source yield."""
+    options = Options(fetch=fetch)
+    for form, files in discover(source, root, options).files.items():
+        yield from Reading(source, form, root, files, clean, options)

@@ -21,12 +21,12 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 """
 ROOMS = ("errors", "machine", "config", "store", "manifests", "lineage", "world", "report")
-NEEDS_TORCH = {"loader", "collate"}
+NEEDS_TORCH = {"loader", "collate", "validation"}
 """Modules of `mm1.data` that the trainer alone imports."""
 
 
 def modules_below(package: str, folder: Path) -> list[str]:
-    names = [package, *(f"{package}.{item.name}" for item in pkgutil.walk_packages([str(folder)]))]
+    names = [package, *(item.name for item in pkgutil.walk_packages([str(folder)], f"{package}."))]
     return [name for name in names if not name.endswith("__main__")]
 
 

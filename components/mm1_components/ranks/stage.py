@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from mm1.checkpoint.resume import forget
 from mm1.config.resolve import canonical_json
 from mm1.config.values import local_path
+from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.store.base import digest_of
 from mm1.store.open import open_store
@@ -23,7 +24,7 @@ from mm1.train.model_origin import (
     sequence_of,
 )
 from mm1_components.ranks.launcher import Layout
-from mm1_components.ranks.stage_checks import checks_of, resolve_run, settle
+from mm1_components.ranks.stage_checks import NO_TEXT, checks_of, resolve_run, settle
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import Placement
@@ -114,9 +115,12 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
     check_sequence(config.sequence, sequence_of(mix))
+    has_images = any(source.num_images and source.weight for source in mix.sources)
+    if config.stage == "text" and has_images and not decoder:
+        names = ", ".join(source.name for source in mix.sources if source.num_images)
+        raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
     config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
     if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
-        has_images = any(source.num_images and source.weight for source in mix.sources)
         model = model_json(open_store(split_uri(inputs.init)[0]), checkpoint)
         check_against_mixture(model, mix.image_tokens, has_images)
     job = TrainJob(

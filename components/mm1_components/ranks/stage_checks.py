@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mm1.config.resolve import path_of, resolve
+from mm1.data.load.mixture import TEXT_BASE
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
 from mm1.train.batch_plan import check_experts, plan_layout
@@ -16,6 +17,10 @@ from mm1_components.ranks.launcher import Layout
 from mm1_components.wrapper.checks import Producer
 
 FOLDER_FILES = ("config.json", "open_clip_config.json")
+NO_TEXT = (
+    "data: {}, and the text base is trained on text only: give text=..., or decoder=... (the folder of a causal decoder in "
+    "Hugging Face format, which becomes the text base without training)"
+)
 
 
 def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
@@ -63,6 +68,7 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
         check_vision_folder,
         check_decoder_folder,
         check_mixture,
+        check_text,
         check_tower,
         check_tower_after,
         check_tower_folder,
@@ -120,6 +126,19 @@ def check_mixture(recipe: str, overrides: str, seed: int, data: Producer) -> Non
     """Check that the mixture's sizes are those of the recipe."""
     if sizes := _mixture_sizes(data):
         check_sequence(resolve_run(recipe, overrides, seed).sequence, sizes)
+
+
+def check_text(recipe: str, overrides: str, seed: int, data: Producer, decoder: str = "") -> None:
+    """Check that there is text to train a text base on."""
+    ingest = data.inputs.get("data") if data.step == "data_mix" else None
+    if decoder or data.inputs.get("weights") != TEXT_BASE or not isinstance(ingest, Producer) or ingest.step != "ingest":
+        return
+    if (
+        resolve_run(recipe, overrides, seed).stage == "text"
+        and ingest.known("data", "text")
+        and not any(ingest.inputs[name] for name in ("data", "text"))
+    ):
+        raise ConfigurationError(NO_TEXT.format("the source text is not ingested"))
 
 
 def check_tower(recipe: str, overrides: str, seed: int, init: str, data: Producer, vision: str = "", decoder: str = "") -> None:

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 from mm1.errors import OutOfMemory
-from mm1.store.local import atomic_path
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import Layout, parse_launcher
 from mm1_components.ranks.torchrun import run_ranks
@@ -90,9 +89,7 @@ class OutputLines:
             sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])
-        if self.context.progress_file:
-            with atomic_path(self.context.progress_file.with_name(FIGURES_FILE)) as temporary:
-                temporary.write_text(f"loss {progress['loss']:.3f}, {figures(progress)}")
+        self.context.figures(f"loss {progress['loss']:.3f}, {figures(progress)}")
         if time.monotonic() - self.last >= LOG_EVERY_S or progress["step"] == progress["steps"]:
             self.last = time.monotonic()
             losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress["losses"].items())

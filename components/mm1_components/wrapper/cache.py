@@ -87,11 +87,16 @@ def folder_fingerprint(folder: Path) -> str:
     """Return the fingerprint of a local file or folder: a digest of relative names, sizes and modification times.
 
     Contents are not read, because a folder of raw data may contain terabytes. Touching a file therefore causes a cache miss,
-    never a stale hit.
+    never a stale hit. Links are followed as they are when the files are read; hidden files count, too.
     """
-    files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
-    return digest_of(canonical_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]).encode())
+    from mm1.data.prepare.sources.walk import LocalFile, walk
+
+    above, name = (folder.parent, folder.name) if folder.is_file() else (folder, "")
+    entries = [
+        [item.name, item.status.st_size, item.status.st_mtime_ns] if isinstance(item, LocalFile) else [*item]
+        for item in walk(str(above), name, hidden=True)
+    ]
+    return digest_of(canonical_json(sorted(entries, key=lambda entry: str(entry[0]))).encode())
 
 
 @cache

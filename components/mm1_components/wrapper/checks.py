@@ -32,7 +32,7 @@ from mm1.config.base import INT64_MAX
 from mm1.config.resolve import SHORT, complaint_of
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Step
-from mm1_components.wrapper.sources import Kind, check_address, existing, kind_of, path_in, reads_of
+from mm1_components.wrapper.sources import Kind, addresses_in, check_address, existing, kind_of, path_in, reads_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Producer:
     step: str
     """Name of the step."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """Its known inputs."""
+    """Its known inputs; an input that another step produces is a :class:`Producer`."""
 
     def known(self, *names: str) -> bool:
         """Whether all these inputs are known."""
@@ -125,7 +125,9 @@ def _paths(step: Step[Any, Any], values: Mapping[str, Any]) -> Iterator[tuple[st
     for name, info in step.inputs.model_fields.items():
         if name in values and path_in(info, values[name]) and kind_of(values[name]) is Kind.PATH:
             with suppress(ConfigurationError):
-                yield name, existing(name, values[name])
+                addresses = addresses_in(info, values[name])
+                if len(addresses) == 1 and not addresses[0].names:
+                    yield name, existing(name, addresses[0].base)
 
 
 def _arguments(

@@ -73,6 +73,10 @@ class Step(Generic[InputsT, OutputsT]):
         return main.__spec__.name if main.__spec__ else Path(str(main.__file__)).stem
 
 
+FIGURES_FILE = "figures"
+"""File next to the progress file, with a line of figures."""
+
+
 @dataclass(kw_only=True)
 class Context:
     """The store, scratch folder and reporting functions of a running step."""
@@ -117,6 +121,12 @@ class Context:
         if self.progress_file:
             with atomic_path(self.progress_file) as temporary:
                 temporary.write_text(f"{done}/{total}\n")
+
+    def figures(self, line: str) -> None:
+        """Show a line of figures next to the progress: speed, time left."""
+        if self.progress_file:
+            with atomic_path(self.progress_file.with_name(FIGURES_FILE)) as temporary:
+                temporary.write_text(line)
 
     def note(self, **facts: Any) -> None:
         """Add facts to the run record, such as speeds, sizes and durations."""

@@ -12,38 +12,45 @@ from mm1.config.values import quoted
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
+    Kind,
     RealSource,
     RealSourceLocation,
     Source,
     SourceLocation,
     TokenizerAddress,
     existing,
+    kind_of,
     raw_root,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from mm1.data.prepare.pipeline import FilterSettings
+    from mm1.data.prepare.sources.formats import Options
     from mm1.data.prepare.sources.raw import Fetch
     from mm1.data.prepare.sources.roots import RawRoot
-    from mm1.manifests import Files, ManifestT, RawData
+    from mm1.manifests import Files, ManifestT
 
 TRAIN = "train"
 _ADDRESSES = TypeAdapter(list[str])
 SOURCES = ("captions", "synthetic", "interleaved", "text", "instructions")
 Remote = Literal["refuse", "fetch", "fetch-private"]
-RemoteField = Annotated[
-    Remote, Field(description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)")
+AUTO = "auto"
+PresetField = Annotated[
+    str, Field(description="filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data)")
 ]
-PresetField = Annotated[str, Field(description="filter preset: paper, obelics or toy")]
 TokenizerField = Annotated[
     TokenizerAddress,
     Field(
         description="train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint manifest"
     ),
 ]
-PartBytesField = Annotated[int, Field(description="approximate raw bytes per part; a larger file is a part of its own", ge=1)]
+PartBytesField = Annotated[int, Field(description="approximate raw bytes per part", ge=1)]
+DamagedShareField = Annotated[
+    float, Field(description="maximum share of rows of a source that cannot be read; more end the step", ge=0, le=1)
+]
+BatchField = Annotated[int, Field(description="number of the batch", ge=0)]
 VocabularyField = Annotated[int, Field(description="vocabulary size of a trained tokenizer", ge=260, le=2**24)]
 DESCRIPTIONS = {
     "captions": "image-caption pairs: img2dataset tars, parquet or files",
@@ -54,10 +61,23 @@ DESCRIPTIONS = {
 }
 
 
-class Sources(BaseModel):
-    """Addresses of the raw files of each source; they affect the result."""
+class SourceOptions(BaseModel):
+    """How raw files are read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    remote: Remote = Field(
+        "refuse",
+        description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
+    )
+    columns: str = Field(
+        "", description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names"
+    )
+    max_row_bytes: int = Field(64 << 20, description="maximum size of a row, uncompressed; larger ones are dropped", ge=1)
+
+
+class Sources(SourceOptions):
+    """Addresses of the raw files of each source, which affect the result, and how they are read."""
 
     captions: Source = Field("", description=DESCRIPTIONS["captions"])
     synthetic: RealSource = Field("", description=DESCRIPTIONS["synthetic"])
@@ -66,10 +86,8 @@ class Sources(BaseModel):
     instructions: Source = Field("", description=DESCRIPTIONS["instructions"])
 
 
-class SourceLocations(BaseModel):
+class SourceLocations(SourceOptions):
     """Addresses of the raw files for a mapper; its part defines the content, so they do not affect the result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     captions: SourceLocation = Field("", description=DESCRIPTIONS["captions"])
     synthetic: RealSourceLocation = Field("", description=DESCRIPTIONS["synthetic"])
@@ -82,7 +100,15 @@ def check_preset(preset: str) -> None:
     """Check that the filter preset exists."""
     from mm1.data.config import preset_named
 
-    preset_named(preset)
+    if preset != AUTO:
+        preset_named(preset)
+
+
+def preset_of(preset: str, address: str) -> str:
+    """Return the filter preset of a source: the given one; for ``auto``, toy for the toy world and paper for other data."""
+    if preset != AUTO:
+        return preset
+    return "toy" if kind_of(address) is Kind.WORLD else "paper"
 
 
 def check_tokenizer(tokenizer: Path) -> None:
@@ -93,8 +119,15 @@ def check_tokenizer(tokenizer: Path) -> None:
         raise ConfigurationError(f"tokenizer: {tokenizer} has no {TOKENIZER_FILE}: expected a fast Hugging Face tokenizer")
 
 
+def check_columns(columns: str) -> None:
+    """Check that the names of columns can be parsed."""
+    from mm1.data.prepare.sources.roles import parse_columns
+
+    parse_columns(columns)
+
+
 def check_names(field: str, names: Iterable[str]) -> None:
-    """Check that all names are sources of ingest.
+    """Check that all names are sources of ingest (without sub-sources).
 
     Args:
         field: name of the input, for the message.
@@ -130,13 +163,21 @@ def root_of(inputs: Sources | SourceLocations, source: str, work: Path) -> RawRo
     return raw_root(address, source, work)
 
 
-def filtering(preset: str, tokenizer: Path | None, remote: Remote) -> FilterSettings:
-    """Return the filter settings of a mapper."""
+def filtering(preset: str, tokenizer: Path | None, given: SourceOptions, source: str) -> FilterSettings:
+    """Return the filter settings of a mapper for a source."""
     from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
 
     reserved = TextTokenizer.from_folder(tokenizer).reserved_texts() if tokenizer else SPECIAL_TOKENS
-    return FilterSettings(preset, tuple(reserved), _fetch(remote))
+    return FilterSettings(preset, tuple(reserved), options_of(given, source))
+
+
+def options_of(given: SourceOptions, source: str) -> Options:
+    """Return how the files of a source are read."""
+    from mm1.data.prepare.sources.formats import Options
+    from mm1.data.prepare.sources.roles import parse_columns
+
+    return Options(_fetch(given.remote), parse_columns(given.columns).get(source, {}), given.max_row_bytes)
 
 
 def _fetch(remote: Remote) -> Fetch | None:
@@ -188,52 +229,3 @@ def _tokenizer_files(manifest: object, address: str) -> Files:
     if isinstance(manifest, Checkpoint):
         return {name: ref for name, ref in manifest.model.items() if name in TOKENIZER_FILES}
     raise ConfigurationError(f"tokenizer: expected RawData, DataMix or Checkpoint, got {address} ({type(manifest).__name__})")
-
-
-def publish_data(raw: RawData, context: Context) -> str:
-    """Publish the data, push it to the feature store and write the summary."""
-    from datetime import UTC, datetime
-
-    from mm1.data.features.rows import push_raw
-
-    uri = context.publish(raw)
-    push_raw(context.store, raw, datetime.now(UTC))
-    context.artifact("summary.md").write_text(summary(raw))
-    context.note(
-        samples={name: source.num_samples for name, source in raw.sources.items()},
-        images={name: source.num_images for name, source in raw.sources.items()},
-        bytes=sum(shard.tar.num_bytes for source in raw.sources.values() for shard in source.shards),
-    )
-    return uri
-
-
-def summary(raw: RawData) -> str:
-    """Render the summary: samples kept per source, and samples dropped per filter, with examples."""
-    presets = ", ".join(f"`{preset}`" for preset in dict.fromkeys(source.preset for source in raw.sources.values()))
-    lines = [
-        "# Ingested data",
-        "",
-        f"Filter preset {presets}.",
-        "",
-        "| source | format | read | kept | images | text tokens | shards | MB | quality |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, source in raw.sources.items():
-        megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
-        scores = [shard.features.get("quality", 0.0) for shard in source.shards]
-        lines.append(
-            f"| {name} | {source.format} | {source.num_read:,} | {source.num_samples:,} | {source.num_images:,} "
-            f"| {source.num_text_tokens:,} | {len(source.shards)} | {megabytes:,.1f} | {_mean(scores):.2f} |"
-        )
-    lines += ["", "## Dropped", "", "| source | filter | dropped | for example |", "|---|---|---:|---|"]
-    for name, source in raw.sources.items():
-        for drop, count in source.dropped.items():
-            examples = "; ".join(source.examples.get(drop, ())).replace("|", "/")
-            lines.append(f"| {name} | {drop} | {count:,} | {examples} |")
-        if not source.dropped:
-            lines.append(f"| {name} | none | 0 | |")
-    return "\n".join(lines) + "\n"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(1, len(values))

@@ -7,6 +7,7 @@ formats of real data, and the rest of the code does not distinguish them.
 from __future__ import annotations
 
 import errno
+import stat
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from mm1.config.values import FILE_SCHEME, local_path, parse_integer, quoted
+from mm1.data.prepare.sources.addresses import Address, parse_addresses
+from mm1.data.prepare.sources.names import is_key
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.address import BUCKET_SCHEME, check_store, scheme_of, split_bucket
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from mm1.data.prepare.sources.roots import RawRoot
 
 WORLD_SCHEME = "world:"
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Kind(StrEnum):
@@ -38,16 +42,16 @@ class Kind(StrEnum):
     MANIFEST = "<store>/manifests/<sha256>.json"
 
 
-def _source(*reads: Kind, decisive: bool = True) -> Any:
-    return Field(json_schema_extra={"role": SOURCE, "reads": list(reads), "decisive": decisive})
+def _source(*reads: Kind, decisive: bool = True, several: bool = False) -> Any:
+    return Field(json_schema_extra={"role": SOURCE, "reads": list(reads), "decisive": decisive, "several": several})
 
 
-Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD)]
-"""Raw files; the toy world provides them, too."""
-RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET)]
+Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, several=True)]
+"""Raw files at one or several addresses (:mod:`mm1.data.prepare.sources.addresses`); the toy world provides them, too."""
+RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET, several=True)]
 """Raw files that the toy world does not provide."""
-SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False)]
-RealSourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False)]
+SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False, several=True)]
+RealSourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False, several=True)]
 """Location of raw files whose content is identified by another input; not part of the cache key."""
 Benchmarks = Annotated[str, _source(Kind.PATH, Kind.WORLD)]
 """A folder of benchmark files."""
@@ -75,30 +79,64 @@ def kind_of(address: str) -> Kind | None:
     return Kind.BUCKET if scheme == "s3" else Kind.PATH if scheme in ("", "file") else None
 
 
-def check_address(name: str, info: FieldInfo, address: str) -> None:
-    """Check that an input can read an address; does not check that it exists.
+def addresses_in(info: FieldInfo, text: str) -> list[Address]:
+    """Return the addresses in an input: one, or those of a list if the input reads raw files.
 
     Raises:
-        ConfigurationError: the address is of another kind, malformed, or empty although required.
+        ConfigurationError: the list is malformed.
     """
-    kinds = reads_of(info)
-    if not kinds or address == info.default:
+    extra: Any = info.json_schema_extra
+    if text == info.default or role_of(info) != SOURCE or not extra["several"] or MANIFEST_NAME.match(text):
+        return [Address(text, text)]
+    return parse_addresses(text)
+
+
+def check_address(name: str, info: FieldInfo, text: str) -> None:
+    """Check that an input can read its addresses; does not check that they exist.
+
+    Raises:
+        ConfigurationError: an address is of another kind, malformed, or empty although required.
+    """
+    if not reads_of(info) or text == info.default:
         return
-    kind = kind_of(address)
     try:
-        if not address or kind not in kinds:
-            forms: list[str] = [*kinds]
-            if isinstance(info.default, str) and info.default and kind_of(info.default) is Kind.PATH:
-                forms.append(repr(info.default))  # a keyword such as 'train'
-            raise ConfigurationError(f"expected {' or '.join(forms)}, got {quoted(address)}")
-        if kind is Kind.WORLD:
-            _seed_of(address)
-        elif kind is Kind.BUCKET:
-            split_bucket(address)
-        elif kind is Kind.MANIFEST:
-            check_store(MANIFEST_NAME.sub(r"\g<store>", address))
+        _check_encoding(text)
+        addresses = addresses_in(info, text)
+        for address in addresses:
+            _check_kind(info, address.base)
+            if len(addresses) > 1 and kind_of(address.base) is Kind.WORLD:
+                raise ConfigurationError(
+                    f"expected {quoted(address.text)} alone, got it in a list; give the toy world or files"
+                )
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _check_encoding(text: str) -> None:
+    """Check that a text can be recorded, which one with a path that is not UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"expected UTF-8, got {quoted(text)}; rename it, make a link to it, or give a pattern that matches it"
+        ) from None
+
+
+def _check_kind(info: FieldInfo, address: str) -> None:
+    kind, kinds = kind_of(address), reads_of(info)
+    if not address or kind not in kinds:
+        forms: list[str] = [*kinds]
+        if isinstance(info.default, str) and info.default and kind_of(info.default) is Kind.PATH:
+            forms.append(repr(info.default))  # a keyword such as 'train'
+        raise ConfigurationError(f"expected {' or '.join(forms)}, got {quoted(address)}")
+    if kind is Kind.WORLD:
+        _seed_of(address)
+    elif kind is Kind.BUCKET:
+        prefix = split_bucket(address)[1]
+        if prefix and not is_key(prefix):
+            raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
+    elif kind is Kind.MANIFEST:
+        check_store(MANIFEST_NAME.sub(r"\g<store>", address))
 
 
 def path_in(info: FieldInfo, address: str) -> str:
@@ -118,18 +156,55 @@ def existing(name: str, address: str) -> Path:
         address: a path.
 
     Raises:
-        ConfigurationError: it does not exist.
+        ConfigurationError: it does not exist, or is neither a file nor a folder.
     """
     try:
         path = local_path(address)
-        path.stat()
+        mode = path.stat().st_mode
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}") from None
     except OSError as error:
-        is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        reason = "no such file or folder" if is_missing else str(error.strerror).lower()
-        raise ConfigurationError(f"{name}: {reason}: {quoted(address)}") from None
+        raise ConfigurationError(f"{name}: {_reason(error)}: {quoted(address)}{_remedy(address, error)}") from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ConfigurationError(f"{name}: expected a file or a folder, got a device, pipe or socket: {quoted(address)}")
     return path
+
+
+def check_exists(name: str, address: Address) -> None:
+    """Check that the local files of an address exist; a pattern matches at least one.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    path = existing(name, address.base)
+    if address.names:
+        _local_root(name, path, address, None)
+
+
+def _local_root(name: str, path: Path, address: Address, work: Path | None) -> RawRoot:
+    from mm1.data.prepare.sources.roots import LocalRoot
+
+    try:
+        return LocalRoot(path, address.names, work)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _reason(error: OSError) -> str:
+    return "no such file or folder" if error.errno in _MISSING else str(error.strerror).lower()
+
+
+def _remedy(address: str, error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "; check the owner and mode of it and of the folders above it"
+    if error.errno not in _MISSING:
+        return ""
+    path = local_path(address)
+    if path.is_symlink():
+        return f"; it is a link to {quoted(str(path.readlink()))}, which does not exist"
+    if any(map(str.isspace, address)) or "," in address:
+        return '; write several addresses as a JSON list: ["/data/a", "/data/b"]'
+    return "" if path.is_absolute() else f"; relative paths start at {quoted(str(Path.cwd()))}"
 
 
 def _seed_of(address: str) -> int:
@@ -139,22 +214,36 @@ def _seed_of(address: str) -> int:
         raise ConfigurationError(f"expected world:<seed>, for example world:0, got {quoted(address)}") from None
 
 
-def raw_root(address: str, part: str, work: Path) -> RawRoot:
-    """Return the raw files of an address: on this machine, in a bucket, or of the toy world.
+def raw_root(text: str, part: str, work: Path) -> RawRoot:
+    """Return the raw files of a source: on this machine, in buckets, or of the toy world.
 
     Args:
-        address: a path, ``s3://bucket/prefix``, or ``world:<seed>``.
-        part: part of the toy world.
+        text: one or several addresses (:mod:`mm1.data.prepare.sources.addresses`), or ``world:<seed>``.
+        part: part of the toy world, and name of the input in messages.
         work: scratch folder.
 
     Raises:
-        ConfigurationError: nothing exists at the address.
+        ConfigurationError: nothing exists at an address, or two addresses hold the same file.
     """
-    from mm1.data.prepare.sources.roots import BucketRoot, LocalRoot
+    addresses = parse_addresses(text)
+    roots = [_root(address, part, work) for address in addresses]
+    if len(roots) == 1:
+        return roots[0]
+    from mm1.data.prepare.sources.joined import JoinedRoot, labels_of
 
-    if address.startswith(BUCKET_SCHEME):
-        return BucketRoot(address, work / f"raw-{part}")
-    return LocalRoot(raw_files(address, part, work))
+    return JoinedRoot(dict(zip(labels_of(addresses), roots, strict=True)))
+
+
+def _root(address: Address, part: str, work: Path) -> RawRoot:
+    from mm1.data.prepare.sources.roots import BucketRoot
+
+    folder = work / f"raw-{part}"
+    if address.base.startswith(BUCKET_SCHEME):
+        try:
+            return BucketRoot(address.base, folder, address.names)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{part}: {error}") from None
+    return _local_root(part, raw_files(address.base, part, work), address, folder)
 
 
 def raw_files(address: str, part: str, work: Path) -> Path:
@@ -188,20 +277,21 @@ def fingerprints(inputs: type[BaseModel], values: dict[str, Any]) -> dict[str, s
     """
     result = {}
     for name in source_fields(inputs):
-        address = values[name]
-        if not address or address == inputs.model_fields[name].default:  # such as tokenizer=train
+        text, info = values[name], inputs.model_fields[name]
+        if not text or text == info.default:  # such as tokenizer=train
             continue
-        if kind_of(address) is Kind.BUCKET:
-            result[name] = _bucket_fingerprint(address)
-        elif kind_of(address) is Kind.PATH:
-            result[name] = folder_fingerprint(existing(name, address))
+        addresses = addresses_in(info, text)
+        kind = kind_of(addresses[0].base)
+        if len(addresses) > 1 or addresses[0].names or kind is Kind.BUCKET:
+            result[name] = _files_fingerprint(raw_root(text, name, Path(tempfile.gettempdir())))
+        elif kind is Kind.PATH:
+            result[name] = folder_fingerprint(existing(name, addresses[0].base))
     return result
 
 
-def _bucket_fingerprint(address: str) -> str:
-    """Return a digest of the names, sizes and ETags of all objects; contents are not read."""
+def _files_fingerprint(root: RawRoot) -> str:
+    """Return a digest of the names, sizes and versions of all files, and of what is left out; contents are not read."""
     from mm1.config.resolve import canonical_json
-    from mm1.data.prepare.sources.roots import BucketRoot
 
-    files = BucketRoot(address, Path(tempfile.gettempdir())).list()
-    return digest_of(canonical_json([file.model_dump() for file in files]).encode())
+    files = [file.model_dump() for file in root.list()]
+    return digest_of(canonical_json([files, root.left_out()]).encode())

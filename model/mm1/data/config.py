@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from mm1.config.base import Config
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 
 
 class ImageRules(Config):
-    """Requirements on images."""
+    """Requirements on images. The defaults only exclude what cannot be decoded safely."""
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
     """Allowed encodings, by Pillow's names."""
-    min_side_px: int
+    min_side_px: int = 1
     """Minimum length of the shorter side, in pixels."""
-    max_side_px: int
-    """Maximum length of the longer side, in pixels."""
-    max_aspect_ratio: float
+    max_side_px: int = 65_535
+    """Maximum length of the longer side, in pixels; JPEG's own limit."""
+    max_aspect_ratio: float = math.inf
     """Maximum aspect ratio (longer side divided by shorter side)."""
     max_pixels: int = 120_000_000
     """Maximum number of pixels; larger images are never decoded (a small file can hold a huge image)."""
     address_words: tuple[str, ...] = ()
-    """An image is considered page decoration if its address contains one of these words."""
+    """An image is considered page decoration if its address contains one of these words, in the singular or plural."""
     max_repeats: int | None = None
     """An image that occurs more often than this in a source is page decoration; all its occurrences are dropped."""
     once_per_document: bool = False
@@ -29,37 +32,23 @@ class ImageRules(Config):
 
 
 class TextRules(Config):
-    """Requirements on the text of a sample. Words are separated by whitespace.
+    """Requirements on a text; the defaults require nothing.
 
-    Ratios are defined in :mod:`mm1.data.prepare.words`; 0 and 1 disable a limit.
+    Words and ratios are defined in :mod:`mm1.data.prepare.words`.
     """
 
-    min_caption_words: int = 1
-    """Minimum number of words in a caption."""
-    max_caption_words: int
-    """Maximum number of words in a caption."""
-    min_caption_letters: float = 0.0
-    """Minimum fraction of letters among a caption's non-space characters."""
-    min_document_words: int
-    """Minimum number of words in a document."""
-    max_document_words: int
-    """Maximum number of words in a document."""
-    min_node_words: int
-    """Minimum number of words in a text node of an interleaved document; shorter nodes are dropped, the document is kept."""
-    max_node_words: int
-    """Maximum number of words in a text node."""
-    min_node_stop_words: float = 0.0
-    """Minimum fraction of English stop words in a node."""
-    min_document_stop_words: float = 0.0
-    """Minimum fraction of English stop words in a document."""
-    max_node_character_repetition: float = 1.0
-    """Maximum fraction of repeated character 10-grams in a node."""
-    max_document_character_repetition: float = 1.0
-    """Maximum fraction of repeated character 10-grams in a document."""
-    max_node_word_repetition: float = 1.0
-    """Maximum fraction of repeated word 5-grams in a node."""
-    max_document_word_repetition: float = 1.0
-    """Maximum fraction of repeated word 5-grams in a document."""
+    min_words: int = 0
+    """Minimum number of words."""
+    max_words: int | None = None
+    """Maximum number of words."""
+    min_letters: float = 0.0
+    """Minimum fraction of letters among the visible characters."""
+    min_stop_words: float = 0.0
+    """Minimum fraction of stop words, on the scale of English (:mod:`mm1.data.prepare.languages`)."""
+    max_character_repetition: float = 1.0
+    """Maximum fraction of repeated character 10-grams."""
+    max_word_repetition: float = 1.0
+    """Maximum fraction of repeated word 5-grams."""
 
 
 class NearDuplicates(Config):
@@ -73,88 +62,103 @@ class NearDuplicates(Config):
     """Maximum number of differing bits between the images' 64-bit difference hashes."""
 
 
-class FilterPreset(Config):
-    """A named set of thresholds."""
+class SourcePreset(Config):
+    """The thresholds of a preset for one kind of source."""
 
-    image: ImageRules
-    text: TextRules
-    max_document_images: int
-    """Maximum number of images in a document; documents without images are always dropped."""
+    image: ImageRules = ImageRules()
+    text: TextRules = TextRules()
+    """For all texts of a sample together."""
+    node: TextRules = TextRules()
+    """For each text of an interleaved document; texts that do not meet it are dropped, the document is kept."""
+    max_document_images: int | None = None
+    """Maximum number of images in an interleaved document; documents without images are always dropped."""
     drop_duplicates: bool = True
     """Drop exact duplicates: samples whose images and texts occurred before in their source."""
     near_duplicates: NearDuplicates | None = None
     """Also drop near duplicates."""
 
 
-_DECORATIONS = ("logo", "button", "icon", "plugin", "widget")
+class FilterPreset(Config):
+    """A named set of thresholds, separate for each kind of source."""
+
+    captions: SourcePreset
+    interleaved: SourcePreset
+    text: SourcePreset
+    instructions: SourcePreset
+
+    def of(self, source: str) -> SourcePreset:
+        """Return the thresholds for a source: captions, synthetic (as captions), interleaved, text or instructions."""
+        preset: SourcePreset = getattr(self, "captions" if source == "synthetic" else source)
+        return preset
+
+
+# Rules for the decoration of pages are for pages: a caption set may hold several captions of an image, and instructions many
+# questions about one. Images of any shape are useful there, such as lines of text.
+_DECORATIONS: dict[str, Any] = {
+    "address_words": ("logo", "button", "icon", "favicon", "plugin", "widget"),
+    "max_repeats": 10,
+    "once_per_document": True,
+}
+# MM1 states no rules for captions: sets such as CC12M (sides of at least 256 pixels) and COYO (200) were filtered before their
+# release. These limits are our own; they exclude placeholders, and captions that are not text.
+_CAPTIONS = SourcePreset(
+    image=ImageRules(min_side_px=100),
+    text=TextRules(min_words=1, max_words=256, min_letters=0.5),
+    near_duplicates=NearDuplicates(),
+)
+# MM1 states none for instructions either. Near duplicates are kept: two questions about an image may differ in one word.
+_INSTRUCTIONS = SourcePreset()
+_PAPER_TEXT = TextRules(
+    min_words=10, max_words=50_000, min_stop_words=0.3, max_character_repetition=0.2, max_word_repetition=0.2
+)
+_OBELICS_TEXT = TextRules(
+    min_words=10, max_words=2_000, min_stop_words=0.35, max_character_repetition=0.1, max_word_repetition=0.2
+)
+_TOY_IMAGE = ImageRules(min_side_px=8, max_side_px=4_096, max_aspect_ratio=4.0)
+_TOY_TEXT = TextRules(min_words=2, max_words=5_000)
 PRESETS: dict[str, FilterPreset] = {
     # MM1's own pipeline for interleaved pages, as far as it is published (2.1): no images under 100 or over 10,000 pixels, with
     # aspect ratios outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30 images. The paper
-    # says that text was filtered by length, quality and duplicates in the manner of GPT-3 and CCNet, but gives no numbers: the
-    # limits on stop words and repetition in documents are those of OBELICS, word counts and caption limits are our own. Models
-    # that score language, profanity or quality are not included (quality scores can be added later: mm1 data score).
+    # says that the text of pages was filtered by length, quality and duplicates in the manner of GPT-3 and CCNet, but gives no
+    # numbers: the limits on stop words and repetition are those of OBELICS, which took these rules from ROOTS (web text, so
+    # they apply to text, too); word counts are our own. Models that score language, profanity or quality are not included
+    # (quality scores can be added later: mm1 data score).
     "paper": FilterPreset(
-        image=ImageRules(
-            min_side_px=100,
-            max_side_px=10_000,
-            max_aspect_ratio=2.0,
-            address_words=_DECORATIONS,
-            max_repeats=10,
-            once_per_document=True,
+        captions=_CAPTIONS,
+        interleaved=SourcePreset(
+            image=ImageRules(min_side_px=100, max_side_px=10_000, max_aspect_ratio=2.0, **_DECORATIONS),
+            text=_PAPER_TEXT,
+            node=TextRules(min_words=1, max_words=20_000),
+            max_document_images=30,
+            near_duplicates=NearDuplicates(),
         ),
-        text=TextRules(
-            max_caption_words=256,
-            min_caption_letters=0.5,
-            min_document_words=10,
-            max_document_words=50_000,
-            min_node_words=1,
-            max_node_words=20_000,
-            min_document_stop_words=0.3,
-            max_document_character_repetition=0.2,
-            max_document_word_repetition=0.2,
-        ),
-        max_document_images=30,
-        near_duplicates=NearDuplicates(),
+        text=SourcePreset(text=_PAPER_TEXT, near_duplicates=NearDuplicates()),
+        instructions=_INSTRUCTIONS,
     ),
     # OBELICS, from its published configuration (MM1 2.1 names it as the public part of the interleaved data). Its language
     # and perplexity limits need models and are omitted.
     "obelics": FilterPreset(
-        image=ImageRules(
-            min_side_px=150,
-            max_side_px=20_000,
-            max_aspect_ratio=2.0,
-            max_pixels=178_000_000,
-            address_words=_DECORATIONS,
-            max_repeats=10,
-            once_per_document=True,
+        captions=_CAPTIONS.model_copy(update={"text": TextRules(min_words=1, max_words=1_000)}),
+        interleaved=SourcePreset(
+            image=ImageRules(min_side_px=150, max_side_px=20_000, max_aspect_ratio=2.0, max_pixels=178_000_000, **_DECORATIONS),
+            text=_OBELICS_TEXT,
+            node=TextRules(
+                min_words=4, max_words=1_000, min_stop_words=0.3, max_character_repetition=0.1, max_word_repetition=0.1
+            ),
+            max_document_images=30,
+            near_duplicates=NearDuplicates(),
         ),
-        text=TextRules(
-            max_caption_words=1_000,
-            min_document_words=10,
-            max_document_words=2_000,
-            min_node_words=4,
-            max_node_words=1_000,
-            min_node_stop_words=0.3,
-            min_document_stop_words=0.35,
-            max_node_character_repetition=0.1,
-            max_document_character_repetition=0.1,
-            max_node_word_repetition=0.1,
-            max_document_word_repetition=0.2,
-        ),
-        max_document_images=30,
-        near_duplicates=NearDuplicates(),
+        text=SourcePreset(text=_OBELICS_TEXT, near_duplicates=NearDuplicates()),
+        instructions=_INSTRUCTIONS,
     ),
     # The toy world: 32-pixel images and templated texts would not pass the real thresholds.
     "toy": FilterPreset(
-        image=ImageRules(min_side_px=8, max_side_px=4_096, max_aspect_ratio=4.0),
-        text=TextRules(
-            max_caption_words=256,
-            min_document_words=2,
-            max_document_words=5_000,
-            min_node_words=1,
-            max_node_words=5_000,
+        captions=SourcePreset(image=_TOY_IMAGE, text=TextRules(min_words=1, max_words=256)),
+        interleaved=SourcePreset(
+            image=_TOY_IMAGE, text=_TOY_TEXT, node=TextRules(min_words=1, max_words=5_000), max_document_images=64
         ),
-        max_document_images=64,
+        text=SourcePreset(text=_TOY_TEXT),
+        instructions=SourcePreset(image=_TOY_IMAGE),
     ),
 }
 

@@ -20,6 +20,7 @@ from mm1.store.base import BlobRef
 TAR_SHA256 = b"mm1.tar.sha256"
 """Metadata key of an index that identifies its tar."""
 NUMBERS = ("offset", "size", "crc32", "num_images", "num_text_tokens")
+LABELS = "num_label_tokens"
 
 
 class ShardIndex:
@@ -38,10 +39,12 @@ class ShardIndex:
         """
         self.name = name
         self._path = path
-        table = self._read([*NUMBERS])
+        table = self._read([*NUMBERS], LABELS)
         columns = {column: np.asarray(table[column].to_numpy()) for column in NUMBERS}
         self.offset, self.size, self.crc32 = columns["offset"], columns["size"], columns["crc32"]
         self.num_images, self.num_text_tokens = columns["num_images"], columns["num_text_tokens"]
+        self.num_label_tokens = np.asarray(table[LABELS].to_numpy()) if LABELS in table.column_names else None
+        """Text tokens with loss of each sample; None if the shard was written before they were counted."""
         if tar is not None:
             self._check(tar, table.schema.metadata or {})
 
@@ -56,13 +59,30 @@ class ShardIndex:
         """Return the number of tokens of each text part of a sample, -1 for an image."""
         return list(self._words["parts"][row].as_py())
 
+    def content_hashes(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        """Read the hash of each sample's content (samples,).
+
+        Raises:
+            DataError: the shard was written before they were computed.
+        """
+        table = self._read([], "content_hash")
+        if not table.column_names:
+            raise DataError(
+                f"the index of shard {self.name} has no content hashes, because an earlier version wrote it: ingest the data "
+                "again, or hold out nothing (holdout=)"
+            )
+        return np.asarray(table["content_hash"].to_numpy())
+
     @cached_property
     def _words(self) -> Any:
         return self._read(["key", "parts"])
 
-    def _read(self, columns: list[str]) -> Any:
+    def _read(self, columns: list[str], optional: str = "") -> Any:
+        """Read columns, and an optional one if the file has it."""
         try:
-            return pq.read_table(self._path, columns=columns).select(columns)
+            with pq.ParquetFile(self._path) as file:
+                names = [*columns, *(name for name in file.schema_arrow.names if name == optional)]
+                return file.read(columns=names).select(names)
         except (pa.ArrowException, KeyError, OSError) as error:
             why = str(error).splitlines()[0]
             raise DataError(f"cannot read the index of shard {self.name} ({why}): recreate the shard with ingest") from None

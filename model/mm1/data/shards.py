@@ -3,7 +3,8 @@
     samples -> ShardWriter -> captions-00000.tar, ... -> write_index (counts tokens) -> captions-00000.index.parquet
 
 For each sample, a tar contains ``<key>.json`` followed by its images; stock webdataset can read it. Equal samples give equal
-bytes: JSON keys are sorted, times and owners are zero, modes are fixed. The index has one row per sample:
+bytes: JSON keys are sorted, times and owners are zero, modes are fixed. The index has one row per sample (those written before
+``num_label_tokens`` and ``content_hash`` existed lack these columns):
 
 =================  ===========  ===============================================================================
 key                string
@@ -13,6 +14,8 @@ crc32              uint32       checksum of those bytes
 num_images         int32
 num_text_tokens    int32        including the end-of-document token, without image tokens
 parts              list<int32>  tokens of each text part, -1 for an image; used to split long documents
+num_label_tokens   int32        those text tokens that are trained on, including the end-of-document token
+content_hash       uint64       hash of the images, or of the texts without images; it chooses the held-out samples
 =================  ===========  ===============================================================================
 """
 
@@ -22,6 +25,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +35,7 @@ import pyarrow.parquet as pq
 from mm1.data.config import ShardLimits
 from mm1.data.images import extension_of
 from mm1.data.reader import TAR_SHA256, parse_sample
-from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
+from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample, TextPart
 from mm1.data.tar import end_of, member, walk, write_end
 from mm1.data.tokenizer import TextTokenizer
 from mm1.store.base import BlobRef, digest_of_file
@@ -47,6 +51,8 @@ SCHEMA = pa.schema(
         ("num_images", pa.int32()),
         ("num_text_tokens", pa.int32()),
         ("parts", pa.list_(pa.int32())),
+        ("num_label_tokens", pa.int32()),
+        ("content_hash", pa.uint64()),
     ]
 )
 
@@ -171,13 +177,12 @@ def write_index(
         The index file, and the number of text tokens in the shard (including end-of-document tokens).
     """
     parts: list[list[int]] = []
-    waiting: list[Sample] = []
-    for sample in read_samples(shard):
-        waiting.append(sample)
-        if len(waiting) == TOKENIZER_BATCH:
-            parts += _count_tokens(waiting, tokenizer)
-            waiting = []
-    parts += _count_tokens(waiting, tokenizer)
+    labels: list[int] = []
+    hashes: list[int] = []
+    for samples in _batches(shard, hashes):
+        counts = _count_tokens(samples, tokenizer)
+        labels += map(_count_labels, samples, counts)
+        parts += counts
     num_text_tokens = [1 + sum(count for count in counts if count != IMAGE_PLACE) for counts in parts]
     table = pa.table(
         {
@@ -188,6 +193,8 @@ def write_index(
             "num_images": [counts.count(IMAGE_PLACE) for counts in parts],
             "num_text_tokens": num_text_tokens,
             "parts": parts,
+            "num_label_tokens": labels,
+            "content_hash": hashes,
         },
         schema=SCHEMA,
     )
@@ -196,6 +203,36 @@ def write_index(
     path = path or shard.path.with_suffix(".index.parquet")
     pq.write_table(table, path, compression="zstd")
     return path, sum(num_text_tokens)
+
+
+def _batches(shard: WrittenShard, hashes: list[int]) -> Iterator[list[Sample]]:
+    """Yield the samples in batches for the tokenizer, without their images, and append the hashes of their content."""
+    waiting: list[Sample] = []
+    for sample in read_samples(shard, with_images=True):
+        hashes.append(content_hash(sample))
+        sample.images = []
+        waiting.append(sample)
+        if len(waiting) == TOKENIZER_BATCH:
+            yield waiting
+            waiting = []
+    yield waiting
+
+
+def content_hash(sample: Sample) -> int:
+    """Compute a 64-bit hash of a sample's encoded images in order, or of its texts if it has no images.
+
+    Captions and conversations about the same images have the same hash; key and metadata do not count.
+    """
+    digest = blake2b(digest_size=8)
+    for content in sample.images or [text.encode() for text in sample.texts()]:
+        digest.update(b"%d " % len(content))
+        digest.update(content)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _count_labels(sample: Sample, counts: list[int]) -> int:
+    """Count the tokens with loss, including the end-of-document token."""
+    return 1 + sum(count for part, count in zip(sample.parts, counts, strict=True) if isinstance(part, TextPart) and part.loss)
 
 
 def _count_tokens(samples: list[Sample], tokenizer: TextTokenizer) -> list[list[int]]:

@@ -3,23 +3,25 @@
     text segment  -> processor, each segment separately -> token ids
     image segment -> decode, processor, vision tower, connector -> features_NKD (cached for images that occur again)
 
-Names of dimensions: N images, K tokens of an image, D width of the decoder.
+Names of dimensions: N images, K tokens of an image, D width of the decoder; H, W height and width of an image.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image as PillowImage
 
+from mm1.data.images import Pixels, decode_image, decode_into
 from mm1.errors import ConfigurationError, DataError
 from mm1.generation.config import BatchSettings
 from mm1.generation.prompt import Image, Prompt
@@ -89,9 +91,17 @@ class PromptEncoder:
         return torch.stack([features[key] for key in keys])
 
     def _encode_images(self, images: Sequence[Image]) -> torch.Tensor:
-        pixel_values = self.processor.pixel_values([read_image(image) for image in images])
+        pixel_values = self.processor.pixel_values([self._decoded(image) for image in images])
         with torch.inference_mode():
             return self.model.get_image_features(pixel_values.to(self.model.device))
+
+    def _decoded(self, image: Image) -> PillowImage.Image | Pixels:
+        """Decode an image, to the pixels that the loader gave the model in training if the tower takes one size."""
+        settings = self.processor.image_processor
+        height, width = settings.size.get("height"), settings.size.get("width")
+        if not (settings.do_resize and height and width) or settings.do_center_crop:
+            return read_image(image)
+        return read_pixels(image, height, width)
 
     def _keep(self, features: dict[str, torch.Tensor]) -> None:
         for key, feature_KD in features.items():
@@ -119,18 +129,38 @@ class PromptEncoder:
 
 
 def read_image(image: Image) -> PillowImage.Image:
-    """Decode an image to RGB.
+    """Decode an image in full size to RGB, as people see it: upright, and on white.
 
     Raises:
         DataError: the image cannot be read.
     """
+    with _named(image):
+        return decode_image(_bytes(image))
+
+
+def read_pixels(image: Image, height: int, width: int) -> Pixels:
+    """Decode an image as the loader does, to uint8 (height, width, 3).
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    pixels_HW3 = np.empty((height, width, 3), np.uint8)
+    with _named(image):
+        decode_into(_bytes(image), pixels_HW3)
+    return pixels_HW3
+
+
+@contextmanager
+def _named(image: Image) -> Iterator[None]:
     try:
-        source = io.BytesIO(image) if isinstance(image, bytes) else image
-        with PillowImage.open(source) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
-        name = f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
+        yield
+    except (OSError, DataError) as error:
+        name = f"of {len(image)} bytes" if isinstance(image, bytes) else str(image)
         raise DataError(f"image {name} cannot be read: {error}") from None
+
+
+def _bytes(image: Image) -> bytes:
+    return image if isinstance(image, bytes) else image.read_bytes()
 
 
 def _key(image: Image) -> str:

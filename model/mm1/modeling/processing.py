@@ -201,13 +201,21 @@ def _flatten(images: Any) -> Iterator[ImageLike]:
         yield images
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB; transparent pixels are white."""
+    if image.mode == "RGB" or not image.has_transparency_data:
+        return image.convert("RGB")
+    page = Image.new("RGB", image.size, "white")
+    page.paste(image.convert("RGBA"), mask=image.convert("RGBA"))
+    return page
+
+
 def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarray:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (*size, 3):
         return image
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    if image.mode != "RGB":
-        image = image.convert("RGB")
+    image = _on_white(image)
     if image.size != size[::-1]:
         image = image.resize(size[::-1], resample=resample)
     return np.asarray(image)

@@ -11,8 +11,9 @@ from typing import Any
 
 from mm1.data.load.open_mix import open_mix
 from mm1.data.load.statistics import epochs_of
+from mm1.data.source_names import groups_of, named_shards
 from mm1.errors import ConfigurationError
-from mm1.manifests import DataMix, RawData, digest_of_manifest, load_digest
+from mm1.manifests import DataMix, RawData, Shard, digest_of_manifest, load_digest
 from mm1.report.album import Album
 from mm1.report.charts import source_slot
 from mm1.report.config import ReportConfig
@@ -60,20 +61,27 @@ def _mixture(mix: DataMix) -> FigureTable:
         "weight",
         "sequences",
         "tokens",
+        "labels",
         "fill",
         "tokens/seq",
         "images/seq",
         "documents/seq",
         "cut",
         "epochs/10k",
+        *(["samples", "held out"] if mix.holdout else []),
     )
     table = FigureTable("Mixture", columns, dots=True)
     epochs, packing = epochs_of(mix, EPOCH_SEQUENCES), mix.packing
     for source in mix.sources:
         prefix = f"{source.name}/"
+        labels = packing.get(prefix + "label_share")
         shares = (f"{source.weight:.3f}", f"{source.share:.3f}", f"{packing.get(prefix + 'token_share', 0):.3f}")
-        table.rows.append((source.name, *shares, *_packing(packing, prefix), f"{epochs.get(source.name, 0):.2f}"))
-    table.rows.append(("all", "1.000", "1.000", "1.000", *_packing(packing, ""), ""))
+        counts = [f"{source.num_samples:,}", f"{source.num_held_out:,}"] if mix.holdout else []
+        row = (*shares, "" if labels is None else f"{labels:.3f}", *_packing(packing, prefix))
+        table.rows.append((source.name, *row, f"{epochs.get(source.name, 0):.2f}", *counts))
+    sums = [sum(getattr(source, name) for source in mix.sources) for name in ("num_samples", "num_held_out")]
+    counts = [f"{count:,}" for count in sums] if mix.holdout else []
+    table.rows.append(("all", *["1.000"] * 4, *_packing(packing, ""), "", *counts))
     return table
 
 
@@ -85,16 +93,27 @@ def _packing(packing: dict[str, float], prefix: str) -> tuple[str, ...]:
 
 def _data(raw: RawData) -> list[FigureTable]:
     kept = FigureTable(
-        "Data", ("source", "format", "preset", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
+        "Data", ("source", "format", "preset", "files", "read", "kept", "images", "text tokens", "shards", "MB"), dots=True
     )
-    dropped = FigureTable("Dropped by filters", ("filter", "source", "dropped", "example"))
+    dropped = FigureTable("Dropped", ("filter or odd row", "source", "dropped", "example"))
+    removed = FigureTable("Removed from documents", ("filter", "source", "images, texts", "example"))
+    left_out = FigureTable("Not read", ("reason", "source", "number", "example"))
     for name, source in raw.sources.items():
-        megabytes = sum(shard.tar.num_bytes for shard in source.shards) / 1e6
-        counts = (source.num_read, source.num_samples, source.num_images, source.num_text_tokens, len(source.shards))
-        kept.rows.append((name, source.format, source.preset, *(f"{count:,}" for count in counts), f"{megabytes:,.1f}"))
-        for drop, count in source.dropped.items():
-            dropped.rows.append((drop, name, f"{count:,}", next(iter(source.examples.get(drop, ())), "")))
-    return [kept, dropped] if dropped.rows else [kept]
+        read = (f"{source.num_files:,}", f"{source.num_read:,}")
+        kept.rows.append((name, source.format, source.preset, *read, *_counts(source.shards)))
+        for group in groups_of(source.shards):
+            subsource = f"{name}/{group}"
+            kept.rows.append((subsource, "", "", "", "", *_counts(named_shards(raw, subsource))))
+        for table, reasons in ((dropped, source.dropped), (removed, source.removed), (left_out, source.left_out)):
+            for reason, count in reasons.items():
+                table.rows.append((reason, name, f"{count:,}", next(iter(source.examples.get(reason, ())), "")))
+    return [kept, *(table for table in (dropped, removed, left_out) if table.rows)]
+
+
+def _counts(shards: Sequence[Shard]) -> tuple[str, ...]:
+    sums = (sum(getattr(shard, name) for shard in shards) for name in ("num_samples", "num_images", "num_text_tokens"))
+    megabytes = sum(shard.tar.num_bytes for shard in shards) / 1e6
+    return (*(f"{count:,}" for count in sums), f"{len(shards):,}", f"{megabytes:,.1f}")
 
 
 def render_data(store: Store, manifest: DataMix | RawData, *, first: int = 0, sequences: int = 8) -> str:
@@ -160,5 +179,6 @@ def _cards(mix: DataMix) -> list[tuple[str, str, str]]:
             bound,
             f"at most {mix.max_epochs:g} epochs of a source" if mix.max_epochs else "sources repeat as needed",
         ),
+        ("held out", f"{sum(source.num_held_out for source in mix.sources):,}", "samples that no sequence contains"),
         ("selection", mix.snapshot.get("thresholds", "all shards"), mix.snapshot.get("as_of", "")),
     ]

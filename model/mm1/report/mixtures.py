@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mm1.manifests import DataMix, MixSource, RawData, SourceData
@@ -14,11 +15,13 @@ NAMES = {
     "documents_per_sequence": "docs/seq.",
     "images_per_sequence": "images/seq.",
     "tokens_per_sequence": "tokens/seq.",
+    "labels_per_sequence": "labels/seq.",
     "cut_share": "cut docs",
     "sequences": "measured sequences",
     "documents_begun": "docs begun/seq.",
     "long_documents": "long docs",
     "token_share": "share of tokens",
+    "label_share": "share of labels",
 }
 """Labels of the packing statistics, in the page's order; further statistics come after them."""
 MEANINGS = {
@@ -31,6 +34,8 @@ MEANINGS = {
     "documents_begun": "documents of the source that begin in a sequence, on average over the sequences of all sources",
     "long_documents": "documents of the source that are longer than a sequence",
     "token_share": "share of the source in the tokens of all sequences",
+    "labels_per_sequence": "tokens with loss in a sequence",
+    "label_share": "share of the source in the tokens with loss of all sequences",
 }
 """Explanations of the packing statistics."""
 
@@ -79,7 +84,11 @@ class Filtered:
     slot: int
     data: SourceData
     dropped: list[tuple[str, int]]
-    """Filter -> number of dropped samples, largest first."""
+    """Filter or kind of odd row -> number of dropped samples, largest first."""
+    removed: list[tuple[str, int]]
+    """Filter -> number of images and texts removed from documents, largest first."""
+    left_out: list[tuple[str, int]]
+    """Reason -> number of files (and members of archives) that are not read, largest first."""
 
 
 def mixtures(story: RunStory) -> list[MixtureView]:
@@ -95,11 +104,17 @@ def filters(story: RunStory) -> list[Filtered]:
             name=name,
             slot=source_slot(name, list(raw.sources)),
             data=data,
-            dropped=sorted(((what, count) for what, count in data.dropped.items() if count), key=lambda item: -item[1]),
+            dropped=_largest_first(data.dropped),
+            removed=_largest_first(data.removed),
+            left_out=_largest_first(data.left_out),
         )
         for _, raw in story.of(RawData)
         for name, data in raw.sources.items()
     ]
+
+
+def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(((what, count) for what, count in counts.items() if count), key=lambda item: -item[1])
 
 
 def _mixture(task: str, digest: str, mix: DataMix) -> MixtureView:

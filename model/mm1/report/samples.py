@@ -16,6 +16,7 @@ from itertools import groupby
 from mm1.data.load.open_mix import OpenMix, open_mix, open_shards
 from mm1.data.load.sequences import SampleSpan
 from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
+from mm1.data.source_names import parent_of
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError, Mm1Error
 from mm1.manifests import DataMix, RawData
@@ -102,7 +103,7 @@ def source_samples(story: RunStory, album: Album, config: ReportConfig) -> list[
                 views[source.name] = _guarded(source.name, make)
     for stored, raw in story.of(RawData):
         for name in raw.sources:
-            if name not in views:
+            if name not in map(parent_of, views):
                 views[name] = _guarded(name, partial(single_documents, stored.store, raw, name, album, config))
     return list(views.values())
 
@@ -137,7 +138,7 @@ def sequence_of(
     for span, token_part in zip(spans[: config.documents_per_source], lengths, strict=False):
         try:
             sample = opened.read(span.source, span.shard, span.row)
-            document = _document(sample, token_part, span, opened.tokenizer, album, config)
+            document = _document(sample, token_part, span, opened.tokenizer, album, config, mix.image_size_px)
             documents.append(replace(document, source=mix.sources[span.source].name))
         except DataError as error:
             documents.append(DocumentView(key="", bits=[], note=f"skipped, damaged: {error}"))
@@ -163,7 +164,7 @@ def single_documents(store: Store, raw: RawData, name: str, album: Album, config
     for reader in open_shards(store, raw.sources[name].shards[:1]):
         for row in range(min(len(reader.index), config.documents_per_source)):
             token_part = _token_parts(reader.index.parts(row), 1, None)
-            documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config))
+            documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config, None))
         reader.close()
     return SequenceView(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
 
@@ -212,6 +213,7 @@ def _document(
     tokenizer: TextTokenizer,
     album: Album,
     config: ReportConfig,
+    side_px: int | None,
 ) -> DocumentView:
     bits: list[Bit] = []
     num_images = 0
@@ -220,7 +222,7 @@ def _document(
         if isinstance(part, ImagePart):
             num_images += 1
             if num_images <= config.images_per_document:
-                bits.append(Bit(picture=album.picture(sample.images[part.image])))
+                bits.append(Bit(picture=album.picture(sample.images[part.image], side_px)))
             continue
         text = (
             part.text

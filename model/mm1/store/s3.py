@@ -12,25 +12,37 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlparse
+from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 
 from mm1.errors import ConfigurationError, DataError, NetworkError
+from mm1.errors.recognize import NO_SPACE, from_os_error
 from mm1.store.address import BUCKET_SCHEME, split_bucket
-from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from mm1.store.base import CHUNK_BYTES, BlobRef, Store, blob_key, digest_of_file
 from mm1.store.credentials import BucketCredentials, CredentialsError
 from mm1.store.local import atomic_path
 
 ResultT = TypeVar("ResultT")
 
-# About a minute in total, enough for a server to restart or move to another node.
-RETRIES = urllib3.Retry(
-    total=10, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
+
+class _Retry(urllib3.Retry):
+    """Attempts in which only a timeout counts as a read error; a reset connection is as good as a refused one."""
+
+    def _is_read_error(self, err: Exception) -> bool:
+        return isinstance(err, urllib3.exceptions.ReadTimeoutError)
+
+
+# A server that restarts or moves to another node refuses or resets connections, or answers 5xx: about a minute in total. One
+# that accepts requests and does not answer is given up after 3 attempts of a minute.
+RETRIES = _Retry(
+    total=10, read=2, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
 )
 BODY_RETRIES, BODY_BACKOFF_S = 3, 0.5
 MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
@@ -89,22 +101,45 @@ class S3Store(Store):
         except CredentialsError as error:
             kind = NetworkError if error.is_transient else ConfigurationError
             raise kind(f"store {self.uri}: no credentials: {error}") from None
+        except (MinioException, ElementTree.ParseError) as error:
+            status = getattr(error, "_code", None)  # of an answer that is not in S3's format
+            if status == HTTPStatus.NOT_FOUND:
+                raise DataError(f"{self.uri}/{key} does not exist (404)") from None
+            answer = f"status {status}" if status else type(error).__name__
+            raise NetworkError(
+                f"store {self.uri} failed on {key}: its answer is not S3's ({answer}); check S3_ENDPOINT and any proxy"
+            ) from None
         except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                raise from_os_error(error) from None
             raise NetworkError(
                 f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"
             ) from None
 
     def write(self, key: str, data: bytes) -> None:
         """Write a small object."""
-        self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
+        written = self._call(key, lambda: self.client.put_object(self.bucket, self._name(key), io.BytesIO(data), len(data)))
+        self._check_etag(key, written.etag)
 
     def write_file(self, key: str, path: Path) -> None:
         """Upload a file."""
-        self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
+        written = self._call(key, lambda: self.client.fput_object(self.bucket, self._name(key), str(path)))
+        self._check_etag(key, written.etag)
 
     def read(self, key: str) -> bytes:
         """Read an object."""
         return self._get(key)
+
+    def _check_etag(self, key: str, etag: str | None) -> None:
+        """Check that an answer has an ETag: a login page of a network also answers 200.
+
+        Raises:
+            NetworkError: it has none.
+        """
+        if not etag:
+            raise NetworkError(
+                f"store {self.uri} failed on {key}: its answer is not S3's (no ETag); check S3_ENDPOINT and any proxy"
+            )
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Read a byte range of an object."""
@@ -119,12 +154,15 @@ class S3Store(Store):
                 response.close()
                 response.release_conn()
 
-        # the pool retries only until the response begins; connections that break later are retried here
+        return self._repeat(key, action)
+
+    def _repeat(self, key: str, action: Callable[[], ResultT]) -> ResultT:
+        """Call an action that reads a body, which may break after the pool's own retries."""
         for attempt in range(BODY_RETRIES):
             try:
                 return self._call(key, action)
-            except NetworkError:
-                if attempt == BODY_RETRIES - 1:
+            except NetworkError as error:
+                if attempt == BODY_RETRIES - 1 or isinstance(error.__context__, urllib3.exceptions.MaxRetryError):
                     raise
                 time.sleep(BODY_BACKOFF_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
@@ -132,9 +170,10 @@ class S3Store(Store):
     def exists(self, key: str) -> bool:
         """Whether the object exists."""
         try:
-            self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+            stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         except DataError:
             return False
+        self._check_etag(key, stat.etag)
         return True
 
     def modified(self, key: str) -> float:
@@ -159,12 +198,27 @@ class S3Store(Store):
         start = f"{self._name('')}{prefix}" if self.prefix else prefix
         objects = self._call(start, lambda: [*self.client.list_objects(self.bucket, prefix=start, recursive=True)])
         cut = len(self.prefix) + 1 if self.prefix else 0
-        return sorted((str(item.object_name)[cut:], int(item.size or 0), str(item.etag)) for item in objects if not item.is_dir)
+        files = (item for item in objects if item.size or not item.is_dir)  # a key with a slash at its end may have content
+        return sorted((str(item.object_name)[cut:], int(item.size or 0), str(item.etag)) for item in files)
 
     def download(self, key: str, path: Path) -> None:
         """Download an object to a local file atomically."""
         with atomic_path(path) as temporary:
-            self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
+            self._download(key, temporary)
+
+    def _download(self, key: str, path: Path) -> None:
+        # minio's fget_object would leave its own temporary file next to the path if the connection breaks
+        def action() -> None:
+            response = self.client.get_object(self.bucket, self._name(key))
+            try:
+                with path.open("wb") as file:
+                    for data in response.stream(CHUNK_BYTES):
+                        file.write(data)
+            finally:
+                response.close()
+                response.release_conn()
+
+        self._repeat(key, action)
 
     def delete(self, key: str) -> None:
         """Delete an object."""
@@ -176,7 +230,7 @@ class S3Store(Store):
         if not (path.is_file() and path.stat().st_size == ref.num_bytes):
             key = blob_key(ref)
             with atomic_path(path) as temporary:
-                self._call(key, lambda: self.client.fget_object(self.bucket, self._name(key), str(temporary)))
+                self._download(key, temporary)
                 if digest_of_file(temporary) != ref:
                     raise NetworkError(f"{self.uri}/{key} was damaged in transit")
         return path

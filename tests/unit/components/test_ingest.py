@@ -14,8 +14,10 @@ from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
 from mm1_components.ingest import STEP
+from mm1_components.ingest_filter import STEP as INGEST_FILTER
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
+from mm1_components.wrapper.raw_data import preset_of
 from tests.support.raw_files import pairs, write_img2dataset, write_obelics, write_text
 
 SOURCES = ("captions", "interleaved", "text", "instructions")
@@ -69,7 +71,7 @@ def test_all_sources_of_the_toy_world(ingest, world, tmp_path):
             )
     assert TextTokenizer.from_store(store, raw.tokenizer).eos_id == 0
     summary = (tmp_path / "summary.md").read_text()
-    assert "| interleaved | obelics | 24 |" in summary
+    assert "| interleaved | obelics | 2 | 24 |" in summary
 
 
 def test_the_same_work_has_the_same_digest_in_any_store_and_order_of_processes(ingest, world, monkeypatch):
@@ -112,9 +114,9 @@ def bad_inputs(folder):
     return {
         "truncated": ("captions", Outcome.DATA, "00000.tar"),
         "unreadable": ("captions", Outcome.DATA, "none of the 2 samples"),
-        "notext": ("text", Outcome.DATA, "contain no samples"),
-        "parquet": ("text", Outcome.DATA, "no column 'text'"),
-        "empty": ("captions", Outcome.DATA, "no webdataset tar"),
+        "notext": ("text", Outcome.DATA, "empty file (for example a.jsonl)"),
+        "parquet": ("text", Outcome.DATA, "no field text"),
+        "empty": ("captions", Outcome.DATA, "the folder is empty"),
         "nowhere": ("captions", Outcome.CONFIGURATION, "no such file or folder"),
     }
 
@@ -145,6 +147,21 @@ def test_bad_settings_are_refused(ingest, world):
     ):
         outcome, _, log = ingest(**inputs)
         assert outcome is Outcome.CONFIGURATION and message in log
+
+
+def test_without_a_preset_real_data_get_the_papers_filters_and_the_toy_world_its_own(ingest, tmp_path):
+    assert [preset_of("auto", address) for address in ("world:3", "/data", "s3://bucket/x", "file:///a", "world")] == [
+        "toy",
+        *["paper"] * 4,
+    ]
+    assert preset_of("toy", "/data") == "toy" and preset_of("obelics", "world:0") == "obelics"
+    sentence = "the {} is in the house and this is what it was like at the time of the {}"
+    write_text(tmp_path / "a.jsonl", [sentence.format(word, word * 2) for word in ("cat", "dog")] + ["too short"])
+    _, uri, log = ingest(text=tmp_path / "a.jsonl", preset="auto")
+    source = load(uri, RawData).sources["text"]
+    assert (source.preset, source.num_samples) == ("paper", 2) and "text: filter preset paper" in log
+    for step in (STEP, INGEST_FILTER):
+        assert step.inputs.model_fields["preset"].default == "auto"
 
 
 def test_world_addresses_and_reserved_words(ingest, tmp_path):

@@ -14,7 +14,7 @@ import mm1_components.ingest as ingest_module
 from mm1.data.config import PRESETS
 from mm1.data.features.rows import read_rows
 from mm1.errors import ConfigurationError, Outcome
-from mm1.manifests import RawData, ShardedPart, load
+from mm1.manifests import RawData, ShardedParts, load
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
 from mm1.world.write import write_part
@@ -58,14 +58,14 @@ def ingest(store, folder, raw, **inputs):
     return run(ingest_module.STEP, store, folder, **(SETTINGS | {"part_bytes": PART} | raw | inputs))
 
 
-def by_steps(store, folder, raw, mapped=lambda parts: parts):
+def by_steps(store, folder, raw, mapped=lambda batches: batches):
     """As a pipeline engine would run them; ``mapped`` reorders what the loops give back."""
-    _, (parts,) = run(ingest_plan.STEP, store, folder, ("parts",), **raw, part_bytes=PART)
-    parts = json.loads(parts)
-    filtered = [run(ingest_filter.STEP, store, folder, part=part, preset="toy", **raw)[1][0] for part in parts]
-    _, (merged,) = run(ingest_merge.STEP, store, folder, parts=json.dumps(filtered), vocabulary=400)
-    sharded = [run(ingest_shard.STEP, store, folder, merged=merged, part=part)[1][0] for part in mapped(parts)]
-    _, (uri,) = run(ingest_collect.STEP, store, folder, merged=merged, parts=json.dumps(sharded))
+    _, (plan, batches) = run(ingest_plan.STEP, store, folder, ("manifest", "batches"), **raw, part_bytes=PART)
+    batches = mapped(json.loads(batches))
+    filtered = [run(ingest_filter.STEP, store, folder, plan=plan, batch=batch, preset="toy", **raw)[1][0] for batch in batches]
+    _, (merged,) = run(ingest_merge.STEP, store, folder, batches=json.dumps(filtered), vocabulary=400)
+    sharded = [run(ingest_shard.STEP, store, folder, merged=merged, batch=batch)[1][0] for batch in batches]
+    _, (uri,) = run(ingest_collect.STEP, store, folder, plan=plan, merged=merged, batches=json.dumps(sharded))
     return uri
 
 
@@ -77,7 +77,7 @@ def test_one_process_two_processes_and_steps_give_the_same_bytes(raw, tmp_path, 
     _, (two,) = ingest(tmp_path / "two", tmp_path / "a", raw)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     _, (one,) = ingest(tmp_path / "one", tmp_path / "b", raw)
-    steps = by_steps(tmp_path / "steps", tmp_path / "c", raw, mapped=lambda parts: parts[::-1])
+    steps = by_steps(tmp_path / "steps", tmp_path / "c", raw, mapped=lambda batches: batches[::-1])
     assert digest(one) == digest(two) == digest(steps)
     data = load(steps, RawData)
     assert len({shard.name.rpartition("-")[0] for shard in data.sources["captions"].shards}) > 1  # several parts
@@ -105,7 +105,8 @@ def test_shards_are_told_to_the_feature_store(raw, tmp_path):
     assert captions.features["mean_caption_words"] == pytest.approx(6.7, abs=0.6)
 
 
-def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
+def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     folder = tmp_path / "text"
     for number in range(3):
         write_text(folder / f"{number}.jsonl", [f"text {number} {line} is here" for line in range(700)])
@@ -113,9 +114,8 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog):
     by_steps(tmp_path / "store", tmp_path / "a", inputs)
     write_text(folder / "3.jsonl", [f"text 3 {line} is here" for line in range(700)])
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
-    assert caplog.text.count("ingest_filter: cached") == 3
     assert caplog.text.count("passed the filters") == 1
 
 
@@ -139,6 +139,31 @@ def test_a_bucket_gives_the_data_of_a_folder_and_is_cached_by_what_is_in_it(raw,
         assert outcome is Outcome.CONFIGURATION
 
 
+def test_a_source_of_several_addresses_in_a_folder_a_bucket_and_through_links(raw, tmp_path, monkeypatch):
+    disk, text = tmp_path / "disk", tmp_path / os.fsdecode(b"t\xe9xt")
+    write_text(
+        disk / "one" / os.fsdecode(b"caf\xe9.jsonl"), [f"a text {number} that is read by its true name" for number in range(30)]
+    )
+    write_text(disk / "one" / r"caf\xe9.jsonl", [f"another text {number} whose name has a backslash" for number in range(30)])
+    text.mkdir()
+    (text / "linked").symlink_to(disk / "one")
+    (text / "loop").symlink_to(".")
+    with s3_server(monkeypatch, "raw"):
+        bucket = open_store("s3://raw")
+        for file in sorted(Path(raw["captions"]).iterdir()):
+            bucket.write_file(f"cc/{file.name}", file)
+        addresses = {
+            "captions": f"s3://raw/cc/{{00000..00001}}.tar, {raw['captions']}/0000[23].tar",
+            "text": json.dumps([str(text), f"{raw['text']}/0.jsonl"]),
+        }
+        _, (uri,) = ingest(tmp_path / "one", tmp_path / "a", addresses)
+        steps = by_steps(tmp_path / "steps", tmp_path / "b", addresses)
+    assert digest(uri) == digest(steps)
+    sources = load(uri, RawData, open_store(str(tmp_path / "one"))).sources
+    assert sources["captions"].num_read == 4 * 13 and sources["text"].num_read == 2 * 30 + 61
+    assert sources["captions"].dropped == {"duplicate": 4 * 13 - 4 * 12 - 1}
+
+
 def test_data_that_exist_are_passed_through(raw, tmp_path):
     _, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"text": raw["text"]})
     outcome, (again,) = run(ingest_module.STEP, tmp_path / "store", tmp_path / "b", data=uri)
@@ -150,15 +175,16 @@ def test_images_that_are_everywhere_leave_their_documents(tmp_path, monkeypatch)
     from tests.support.raw_files import write_obelics
 
     toy = PRESETS["toy"]
-    image = toy.image.model_copy(update={"max_repeats": 3})
-    monkeypatch.setitem(PRESETS, "toy", toy.model_copy(update={"image": image}))
+    image = toy.interleaved.image.model_copy(update={"max_repeats": 3})
+    interleaved = toy.interleaved.model_copy(update={"image": image})
+    monkeypatch.setitem(PRESETS, "toy", toy.model_copy(update={"interleaved": interleaved}))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     documents = [[everywhere, encoded_image(number, 40), f"this is document number {number}"] for number in range(5)]
     write_obelics(tmp_path / "raw" / "a.parquet", [*documents, [everywhere, "only the image that is everywhere"]])
     outcome, (uri,) = ingest(tmp_path / "store", tmp_path / "a", {"interleaved": str(tmp_path / "raw")})
     assert outcome is Outcome.DONE
     source = load(uri, RawData).sources["interleaved"]
-    assert source.dropped == {"image_repeated": 6, "no_images": 1}
+    assert (source.removed, source.dropped) == ({"image_repeated": 6}, {"no_images": 1})
     assert (source.num_samples, source.num_images) == (5, 5)
 
 
@@ -185,7 +211,7 @@ main(STEP, sys.argv[1:])
 
 def started(tmp_path, raw, *, stop, die):
     program = COMMAND.format(path=[str(Path.cwd()), *sys.path], stop=stop, die=die)
-    options = [f"--captions={raw['captions']}", "--preset=toy", "--vocabulary=400", f"--part-bytes={PART // 4}"]
+    options = [f"--captions={raw['captions']}", "--preset=toy", "--vocabulary=400", f"--part-bytes={PART}"]
     options += [f"--store={tmp_path / 'store'}", f"--out.manifest={tmp_path / 'out'}", f"--work={tmp_path / 'work'}"]
     words = [sys.executable, "-c", program, *options]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -217,5 +243,5 @@ def test_a_process_that_is_killed_ends_the_step_with_the_class_of_memory(raw, tm
 @pytest.mark.parametrize("text", ["[", "[1]", '[["a"]]', "[" * 100_000], ids=lambda text: text[:8])
 def test_a_list_of_parts_that_cannot_be_read(text):
     with pytest.raises(ConfigurationError, match="parts: expected a JSON list of addresses") as caught:
-        manifests_of(None, text, ShardedPart, "parts")
+        manifests_of(None, text, ShardedParts, "parts")
     assert len(str(caught.value)) < 250

@@ -6,7 +6,7 @@ import pytest
 from mm1.data.config import PRESETS, preset_named
 from mm1.data.images import decode, open_image
 from mm1.data.prepare.filters import Filters
-from mm1.data.prepare.words import STOP_WORDS, character_repetition, letter_share, stop_word_share, word_repetition
+from mm1.data.prepare.words import STOP_WORDS
 from mm1.data.sample import ImagePart, Sample, TextPart
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
@@ -33,9 +33,9 @@ LONG = "these are the ten words that a document must have"
 
 
 def verdict(sample, preset="paper"):
-    filters = Filters(PRESETS[preset])
+    filters = Filters(PRESETS[preset].of(sample.source))
     kept = filters.apply(sample)
-    return "kept" if kept else "+".join(filters.dropped)
+    return "kept" if kept else "+".join([*filters.tally.removed, *filters.tally.dropped])
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,12 @@ def verdict(sample, preset="paper"):
         (pair(image(100, 100)), "kept"),
         (pair(image(99, 120)), "image_too_small"),
         (pair(image(100, 200)), "kept"),
-        (pair(image(100, 201)), "image_aspect_ratio"),
-        (pair(image(10_001, 101)), "image_too_large"),
         (pair(image(image_format="GIF")), "image_format"),
         (pair(image(image_format="WEBP")), "kept"),
         (pair(image(image_format="JPEG")[:-300]), "unreadable_image"),
         (pair(image()[:-300]), "unreadable_image"),
         (pair(b"<html>not found</html>"), "unreadable_image"),
         (pair(b""), "missing_image"),
-        (pair(image(), address="https://x/Logo_small.png"), "image_address"),
         (pair(image(), text="word " * 256), "kept"),
         (pair(image(), text="word " * 257), "caption_length"),
         (pair(image(), text=" "), "caption_length"),
@@ -70,6 +67,10 @@ def test_thresholds_of_paper_for_pairs(sample, expected):
         (document(LONG), "no_images"),
         (document(LONG, image()), "no_text_after_image"),
         (document(image(50, 50), LONG), "image_too_small+no_images"),
+        (document(image(100, 200), LONG), "kept"),
+        (document(image(100, 201), LONG), "image_aspect_ratio+no_images"),
+        (document(image(10_001, 101), LONG), "image_too_large+no_images"),
+        (document(image(), LONG, addresses=["https://x/Logo_small.png"]), "image_address+no_images"),
         (document(*[image(seed=n) for n in range(30)], LONG), "kept"),
         (document(*[image(seed=n) for n in range(31)], LONG), "too_many_images"),
         (Sample("", "text", [TextPart(LONG)]), "kept"),
@@ -81,31 +82,33 @@ def test_thresholds_of_paper_for_documents(sample, expected):
 
 
 def test_a_document_loses_bad_images_and_short_nodes_and_stays():
-    filters = Filters(PRESETS["obelics"])
+    filters = Filters(PRESETS["obelics"].interleaved)
     good, other = image(160, 160, 1), image(160, 160, 2)
     kept = filters.apply(document(image(160, 160)[:90], "too short", good, LONG, good, other, addresses=["a", "b", "c", "d"]))
     kept = kept.sample
     assert kept.parts == [ImagePart(0), TextPart(LONG), ImagePart(1)]
     assert kept.images == [good, other]
     assert kept.meta["addresses"] == ["b", "d"]
-    assert filters.dropped == {"unreadable_image": 1, "node_length": 1, "image_twice_in_document": 1}
+    assert filters.tally.removed == {"unreadable_image": 1, "node_length": 1, "image_twice_in_document": 1}
 
 
 @pytest.mark.parametrize("preset", ["paper", "obelics", "toy"])
 def test_a_samples_fate_does_not_depend_on_others(preset):
     samples = [pair(image(), "a"), pair(image(), "a"), document(image(200, 200), LONG), document(image(200, 200), LONG)]
-    filters = Filters(PRESETS[preset])
-    fates = [filters.apply(sample) is not None for sample in samples]
-    assert fates[0] == fates[1] and fates[2] == fates[3]
-    assert [Filters(PRESETS[preset]).apply(sample) is not None for sample in reversed(samples)] == fates[::-1]
+    for alike in (samples[:2], samples[2:]):
+        rules = PRESETS[preset].of(alike[0].source)
+        filters = Filters(rules)
+        fates = [filters.apply(sample) is not None for sample in alike]
+        assert fates == [Filters(rules).apply(sample) is not None for sample in reversed(alike)]
+        assert fates[0] == fates[1]
 
 
 def test_three_victims_of_each_filter_are_named_with_the_reason():
-    filters = Filters(PRESETS["paper"])
+    filters = Filters(PRESETS["paper"].captions)
     for width in range(90, 96):
         filters.apply(pair(image(width, 99)))
-    assert filters.dropped == {"image_too_small": 6}
-    assert filters.examples["image_too_small"] == [f"o: {width} x 99" for width in (90, 91, 92)]
+    assert filters.tally.dropped == {"image_too_small": 6}
+    assert filters.tally.examples["image_too_small"] == [f"o: {width} x 99" for width in (90, 91, 92)]
 
 
 def english(num_words, stop_words):
@@ -143,10 +146,10 @@ def test_thresholds_of_a_documents_text(preset, text, expected):
     ],
 )
 def test_thresholds_of_a_node_in_obelics(text, expected):
-    filters = Filters(PRESETS["obelics"])
+    filters = Filters(PRESETS["obelics"].interleaved)
     good = english(60, 40).replace("word", "other")
     filters.apply(document(image(200, 200), text, good))
-    assert (next(iter(filters.dropped), "kept")) == expected
+    assert (next(iter([*filters.tally.removed, *filters.tally.dropped]), "kept")) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("ab 12", "kept"), ("a 123", "caption_letters"), ("--- 1", "caption_letters")])
@@ -166,7 +169,7 @@ def test_a_caption_is_made_of_letters(text, expected):
     ],
 )
 def test_thresholds_of_images_in_the_other_presets(preset, size, expected):
-    assert verdict(pair(image(*size)), preset) == expected
+    assert verdict(document(image(*size), english(20, 12)), preset).removesuffix("+no_images") == expected
 
 
 def test_realistic_sizes_and_texts_pass_the_paper():
@@ -182,17 +185,6 @@ def test_realistic_sizes_and_texts_pass_the_paper():
         assert (found == "kept") == expected, (found, width, height)
         kept += expected
     assert 5 < kept < 55
-
-
-def test_repetition_and_stop_words_are_those_of_their_definitions():
-    words = ["one", "two", "three", "four", "five", "six", "seven"]
-    assert word_repetition(words) == 0
-    assert word_repetition(words * 2) == pytest.approx(6 / 10)
-    assert character_repetition("short") == 0
-    assert character_repetition("abcdefghijklmnop") == 0
-    assert character_repetition("a" * 30) == 1
-    assert stop_word_share(["The", "cat,", "and", "dog"]) == 0.5
-    assert letter_share("ab 1") == pytest.approx(2 / 3)
 
 
 def test_a_conversation_needs_an_answer_and_whole_images():
@@ -217,3 +209,50 @@ def test_images_become_square_rgb():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ConfigurationError, match="did you mean 'obelics'"):
         preset_named("obelix")
+
+
+def chat(*images, text="what is it ?"):
+    parts = [*(ImagePart(number) for number in range(len(images))), TextPart(text, loss=False), TextPart("a dog")]
+    return Sample("", "instructions", parts, list(images), {"origin": "c", "addresses": ["x/logo.png"] * len(images)})
+
+
+@pytest.mark.parametrize("preset", ["paper", "obelics"])
+@pytest.mark.parametrize("source", ["captions", "synthetic", "instructions"])
+def test_rules_for_the_decoration_of_pages_are_for_pages(preset, source):
+    wide, line = image(448, 160), image(2_000, 101)
+    for data in (wide, line):
+        sample = pair(data, address="https://x/icons/logo.png") if source != "instructions" else chat(data, data)
+        sample.source = source
+        assert verdict(sample, preset) == "kept"
+    rules = PRESETS[preset].of(source).image
+    assert (rules.address_words, rules.max_repeats, rules.once_per_document) == ((), None, False)
+
+
+def test_an_instruction_may_have_a_small_image():
+    assert verdict(chat(image(40, 9))) == "kept"
+
+
+@pytest.mark.parametrize("source", ["captions", "interleaved", "text", "instructions"])
+def test_real_data_have_presets_for_each_source(source):
+    for preset in PRESETS.values():
+        assert preset.of(source).drop_duplicates
+    assert (PRESETS["paper"].of(source).near_duplicates is None) == (source == "instructions")
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a drawing -->\n<!DOCTYPE svg>\n<svg></svg>', "SVG"),
+        (b"\x00\x00\x00\x20ftypavif" + bytes(40), "AVIF"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "HEIC"),
+        (b"%PDF-1.7\n", "PDF"),
+    ],
+)
+def test_formats_that_are_not_decoded_are_named(data, form):
+    filters = Filters(preset_named("paper").of("captions"))
+    assert (
+        filters.apply(Sample("", "captions", [ImagePart(0), TextPart("a drawing of a house")], [data], {"origin": "a:1"}))
+        is None
+    )
+    assert filters.tally.dropped == {"image_format": 1} and filters.tally.examples["image_format"] == [f"a:1: {form}"]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mm1.data.images import decode, decode_into
+from mm1.data.images import decode, decode_image, decode_into, decode_small, difference_hash, open_image
 from mm1.errors import DataError
+from tests.support.damaged_images import mutations, seeds
 
 
 def photo(width, height, mode="RGB", form="JPEG", **options):
@@ -69,3 +70,37 @@ def test_a_huge_image_in_a_small_file_is_not_decoded():
     header = b"IHDR" + struct.pack(">II", 20_000, 20_000) + data[24:29]
     with pytest.raises(DataError, match="pixels"):
         decode(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:], 64)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("use", ["loader", "server", "ingest"])
+def test_a_damaged_image_is_decoded_or_a_data_error(use):
+    """A share of what tests/bench/fuzz_images.py does with 100,000 images."""
+    uses = {
+        "loader": lambda data: decode(data, 32),
+        "server": lambda data: decode_image(data, max_pixels=10_000_000),
+        "ingest": lambda data: difference_hash(decode_small(open_image(data, max_pixels=10_000_000))),
+    }
+    outcomes = set()
+    for _, data in mutations(800, seed=1):
+        try:
+            uses[use](data)
+            outcomes.add("decoded")
+        except DataError:
+            outcomes.add("refused")
+    assert outcomes == {"decoded", "refused"}
+
+
+@pytest.mark.parametrize(("name", "data"), seeds().items())
+def test_all_uses_see_the_same_picture(name, data):
+    full = decode_image(data).resize((16, 16), Image.Resampling.BICUBIC)
+    for other in (Image.fromarray(decode(data, 16)), decode_small(open_image(data)).resize((16, 16), Image.Resampling.BICUBIC)):
+        greys = [np.asarray(image.convert("L").resize((2, 2), Image.Resampling.BOX), int) for image in (full, other)]
+        assert np.abs(greys[0] - greys[1]).max() <= 20, name
+
+
+def test_only_the_given_formats_are_opened():
+    assert decode_image(photo(8, 8, form="PNG"), formats=("PNG",)).size == (8, 8)
+    for form in ("JPEG", "GIF", "WEBP"):
+        with pytest.raises(DataError, match="no known format"):
+            decode_image(photo(8, 8, form=form), formats=("PNG",))

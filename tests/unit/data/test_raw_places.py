@@ -24,7 +24,7 @@ from mm1.data.sample import ImagePart, TextPart
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
-from tests.support.raw_files import conversation, pairs, read_all, write_img2dataset, write_llava, write_text
+from tests.support.raw_files import conversation, pairs, read_all, write_img2dataset, write_text
 from tests.support.s3_server import s3_server
 
 CLEAN = cleaner(SPECIAL_TOKENS)
@@ -63,7 +63,7 @@ def test_mmc4_puts_an_image_before_the_sentence_that_it_belongs_to(tmp_path):
     assert sample.parts == [TextPart("One."), ImagePart(0), TextPart("Two is seen. Three."), ImagePart(1), TextPart("Four.")]
     assert sample.images == [RED, BLUE]
     assert sample.meta["addresses"] == ["https://a.invalid/a.jpg", "https://a.invalid/b.jpg"]
-    assert discover("interleaved", LocalRoot(tmp_path / "x"))[0] == "mmc4"
+    assert list(discover("interleaved", LocalRoot(tmp_path / "x")).files) == ["mmc4"]
 
 
 def test_mmc4_takes_images_from_the_row_too(tmp_path):
@@ -75,10 +75,8 @@ def test_mmc4_takes_images_from_the_row_too(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_list": "one"}, r"docs_shard_0\.jsonl:0: expected a list of sentences in 'text_list'"),
-        ({"image_info": None}, "expected a list of images in 'image_info'"),
-        ({"image_info": [{"image_name": "a.jpg", "matched_text_index": 9}]}, "expected a matched_text_index below 4, got 9"),
-        ({"image_info": [{"image_base64": "*", "matched_text_index": 0}]}, "not base64"),
+        ({"text_list": "one"}, r"docs_shard_0\.jsonl:1: expected a list in 'text_list'"),
+        ({"image_info": None}, "expected a list in 'image_info'"),
         (
             {"image_info": [{"raw_url": "https://a.invalid/c.jpg", "matched_text_index": 0}]},
             r"remote address.*remote=fetch",
@@ -89,33 +87,6 @@ def test_mmc4_takes_images_from_the_row_too(tmp_path):
 def test_mmc4_rows_of_another_form_are_named(tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
         read("interleaved", write_mmc4(tmp_path / "x", mmc4_row(**changes)))
-
-
-def test_img2datasets_parquet_and_files(tmp_path):
-    table = {"key": ["0", "1"], "caption": ["a red <image> one", "gone"], "url": ["https://a/0", None], "jpg": [RED, None]}
-    (tmp_path / "parquet").mkdir()
-    pq.write_table(pa.table(table), tmp_path / "parquet" / "00000.parquet")
-    first, second = read("captions", tmp_path / "parquet")
-    assert (first.parts, first.images) == ([ImagePart(0), TextPart("a red  one")], [RED])
-    assert first.meta["addresses"] == ["https://a/0"] and second.images == [b""]
-    folder = tmp_path / "files" / "00000"
-    folder.mkdir(parents=True)
-    for name, data in (("0.jpg", RED), ("0.txt", b"red"), ("0.json", b'{"url": "u"}'), ("1.txt", b"alone")):
-        (folder / name).write_bytes(data)
-    first, second = read("synthetic", tmp_path / "files")
-    assert (first.images, first.source, first.meta["addresses"]) == ([RED], "synthetic", ["u"])
-    assert second.images == [b""]
-
-
-def test_the_metadata_beside_tars_are_no_samples(tmp_path):
-    write_img2dataset(tmp_path / "00000.tar", pairs(2))
-    pq.write_table(pa.table({"key": ["0"], "caption": ["x"], "url": ["u"]}), tmp_path / "00000.parquet")
-    (tmp_path / "00000_stats.json").write_text("{}")
-    form, files = discover("captions", LocalRoot(tmp_path))
-    assert form == "img2dataset" and [file.name for file in files] == ["00000.tar"]
-    with pytest.raises(DataError, match="no column with images"):
-        (tmp_path / "00000.tar").unlink()
-        read("captions", tmp_path)
 
 
 def test_obelics_with_images_as_datasets_writes_them(tmp_path):
@@ -135,15 +106,6 @@ def test_a_member_that_climbs_out_of_a_tar_is_refused(tmp_path, name):
         tar.addfile(info, io.BytesIO(b"x"))
     with pytest.raises(DataError, match=r"00000\.tar: the member .* points outside the archive"):
         read("captions", tmp_path)
-
-
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
-    (tmp_path / "secret.png").write_bytes(RED)
-    folder = tmp_path / "data"
-    write_llava(folder / "a.json", [conversation("<image> x", "y", image="link.png")])
-    (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(DataError, match="points outside"):
-        read("instructions", folder)
 
 
 # -- buckets ------------------------------------------------------------------------------------------------------------
@@ -228,6 +190,19 @@ def test_remote_images_are_fetched_when_asked_for(server, tmp_path):
     assert sample.images == [RED, b""]
 
 
+def test_captions_of_addresses_get_their_images(server, tmp_path):
+    address, _ = server
+    columns = {"URL": [f"{address}/{name}.jpg" for name in ("a", "gone", "a", "moved")], "TEXT": list("stuv")}
+    pq.write_table(pa.table(columns), tmp_path / "metadata.parquet")
+    samples = read("captions", tmp_path, Fetcher(private=True))
+    assert [(sample.images, next(sample.texts())) for sample in samples] == [
+        ([RED], "s"),
+        ([b""], "t"),
+        ([RED], "u"),
+        ([RED], "v"),
+    ]
+
+
 def test_addresses_of_private_networks_are_not_asked(server):
     address, handler = server
     assert Fetcher()(f"{address}/a.jpg") == b""
@@ -242,12 +217,12 @@ import resource, sys
 from pathlib import Path
 from typing import ClassVar
 sys.path[:0] = {path!r}
-from mm1.data.prepare.sources.formats import discover, read_files
+from mm1.data.prepare.sources.formats import Reading, discover
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
 count, root = 0, LocalRoot(Path(sys.argv[2]))
-form, files = discover(sys.argv[1], root)
-samples = read_files(sys.argv[1], form, root, [file.name for file in files], cleaner(()))
+((form, files),) = discover(sys.argv[1], root).files.items()
+samples = Reading(sys.argv[1], form, root, files, cleaner(()))
 for number, sample in enumerate(samples):
     count += 1
     if number == 200:

@@ -195,7 +195,7 @@ def test_rows_are_found_for_tasks_that_ran_and_cached_ones_and_faults_are_told(t
 
 
 def test_every_statistic_of_a_mixture_is_explained() -> None:
-    tally = Tally(sequences=1, tokens=8, images=1, documents=1)
+    tally = Tally(sequences=1, tokens=8, labels=8, images=1, documents=1)
     figures = MixStatistics(8, total=tally, by_source={"text": tally}).figures() | {"text/long_documents": 0.0}
     assert {name.rpartition("/")[2] for name in figures} == set(MEANINGS)
 

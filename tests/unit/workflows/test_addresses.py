@@ -178,6 +178,28 @@ def site(tmp_path: Path) -> tuple[str, Path]:
     return str(profile), mount
 
 
+def test_every_address_of_a_list_is_mounted_in_the_pods(site: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    profile, mount = site
+    for value in (f"{mount}/a {mount}/b/*.tar", f"{mount}/a,s3://bkt/{{0..3}}.tar", f"{mount}/my data", f'["{mount}/x, y"]'):
+        assert submitted(INGEST, f"captions={value}", profile=profile) == 0, value
+    for value in (f"{mount}/a /elsewhere/b", f"/elsewhere/b/*.tar,{mount}/a", f'["{mount}/a", "/elsewhere/b"]'):
+        assert submitted(INGEST, f"captions={value}", profile=profile) == 80
+        text = said(capsys)
+        assert "captions: pods have no access to '/elsewhere/b" in text and str(mount) not in text
+
+
+def test_every_address_of_a_list_exists_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    for value, words in (
+        (f"{tmp_path}/a {tmp_path}/b", f"captions: no such file or folder: '{tmp_path}/b'"),
+        (f"{tmp_path}/a/*.tar", "matches '*.tar'"),
+        (f"{tmp_path}/a {tmp_path}/a", "give each file once"),
+        (f"{tmp_path}/a world:0", "expected 'world:0' alone"),
+    ):
+        assert started(INGEST, tmp_path, f"captions={value}", "text=world:0") == 80
+        assert words in said(capsys)
+
+
 @pytest.mark.parametrize("name", ["vision", "decoder", "tokenizer", "benchmarks", "captions"])
 def test_a_cluster_is_not_judged_by_the_files_of_this_machine(
     name: str, site: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -37,7 +37,13 @@ WRONG = [
     ("split=tets", "did you mean 'test'"),
     ("weights=captoins=1", "weights: unknown source 'captoins'; did you mean 'captions'?"),
     ("weights=captions", "expected source=share"),
-    ("interleaved=", "'interleaved' has a weight but is not ingested"),
+    ("text=", "the source text is not ingested, and the text base is trained on text only: give text=..., or decoder=..."),
+    ("weights=captions/=1", "expected a source or source/group, for example captions/cc12m, got 'captions/'"),
+    ("weights=captoins/cc12m=1", "weights: unknown source 'captoins'; did you mean 'captions'?"),
+    ("weights_by=tokens", "weights_by"),
+    ("holdout=1.5", "holdout: expected a share from 0 to 1 or a number of samples"),
+    ("holdout=captoins=5", "holdout: unknown source 'captoins'; did you mean 'captions'?"),
+    ("holdout=synthetic=5", "holdout: 'synthetic' is not ingested; ingested sources: captions, interleaved, text"),
     ("preset=papr", "did you mean 'paper'"),
     ("thresholds=qualty>=1", "did you mean 'quality'"),
     ("as_of=9999-12-31T23:59:59-14:00", "expected a year from 1970 to 2261"),
@@ -145,6 +151,48 @@ def test_paths_of_this_machine_are_refused_for_pods(value: str, words: str, caps
 )
 def test_right_values_pass(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.hera(["submit", PRETRAIN, "-p", value, "--dry-run=client"]) == 0
+
+
+def complaint(path: str, **values: str) -> str:
+    workflow = read_workflow(load(str(ROOT / path)).document)
+    try:
+        check_values(workflow, defaults_of(workflow) | values, on_cluster=False)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("path", ["workflows/pretrain.py", "workflows/full.py"])
+@pytest.mark.parametrize("weights", ["mm1", "mm1.5"])
+def test_any_sources_can_be_left_out_and_the_text_base_needs_text_or_a_decoder(path: str, weights: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    sources = ("captions", "interleaved", "text")
+    for number in range(1, 8):
+        left_out = {name: "" for bit, name in enumerate(sources) if not number >> bit & 1}
+        message = complaint(path, weights=weights, **left_out)
+        if "text" in left_out:
+            assert "task text-base: data: the source text is not ingested" in message
+            assert "weights" not in message
+        else:
+            assert not message
+        assert not complaint(path, weights=weights, decoder=str(tmp_path), **left_out)
+    nothing = dict.fromkeys(sources, "")
+    assert "nothing to ingest" in complaint("workflows/pretrain.py", **nothing)
+    message = complaint("workflows/full.py", weights=weights, decoder=str(tmp_path), **nothing)
+    assert message == (
+        f"task mix: weights: {weights} mixes captions, interleaved, text, but the ingested sources are instructions: "
+        "set weights of those, for example instructions=1"
+    )
+
+
+def test_explicit_weights_need_their_sources() -> None:
+    message = complaint("workflows/pretrain.py", weights="captions=1,interleaved=1", interleaved="")
+    assert (
+        "task mix: weights: 'interleaved' has a weight but is not ingested: give interleaved=, or weights without it" in message
+    )
+    assert "'instructions' has a weight but is not ingested" in complaint("workflows/full.py", instructions="")
+    assert "sources: captions, interleaved, text" in complaint("workflows/full.py", instructions="")
+    assert not complaint("workflows/sft.py", checkpoint=MANIFEST)
 
 
 def test_a_path_that_is_not_there_is_refused_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

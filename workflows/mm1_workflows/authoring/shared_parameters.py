@@ -32,13 +32,39 @@ SOURCES = (
 )
 """Raw data for pre-training; the toy world by default."""
 
+SYNTHETIC = Parameter(
+    name="synthetic", value="", description="pairs with rewritten captions, in the formats of captions; empty = none"
+)
 INSTRUCTIONS = Parameter(
     name="instructions",
     value="world:0",
     description="conversations: LLaVA json or jsonl with its images next to it; world:<seed> = the toy world",
 )
 DATA = Parameter(name="data", value="", description="address of RawData to use instead of ingesting; empty = ingest")
-PRESET = Parameter(name="preset", value="toy", description="filter preset: paper, obelics or toy")
+PRESET = Parameter(
+    name="preset",
+    value="auto",
+    description="filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data)",
+)
+READING = (
+    Parameter(
+        name="remote",
+        value="refuse",
+        enum=["refuse", "fetch", "fetch-private"],
+        description="images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks)",
+    ),
+    Parameter(
+        name="columns",
+        value="",
+        description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names",
+    ),
+    Parameter(
+        name="max_damaged_share",
+        value="0.01",
+        description="maximum share of rows of a source that cannot be read; more end the step",
+    ),
+)
+"""How raw files are read."""
 TOKENIZER = (
     Parameter(
         name="tokenizer",
@@ -60,6 +86,12 @@ MIXING = (
         value="",
         description="use the shards' features as of this time (ISO 8601); empty = now",
     ),
+    Parameter(
+        name="holdout",
+        value="",
+        description="samples that never enter a mixture, for validation: a share of every source, such as 0.001, or "
+        "captions=0.01,text=500; empty = none",
+    ),
     Parameter(name="sequence_length", value="128", description="length of a packed sequence, in tokens"),
     Parameter(
         name="max_images", value="24", description="maximum number of images per packed sequence (MM1: 16 in 4,096 tokens)"
@@ -70,7 +102,17 @@ MIXING = (
 """How a mixture chooses shards and packs sequences."""
 
 PRETRAINING = (
-    Parameter(name="weights", value="mm1", description="weight of each source (captions=0.45,text=0.10,...), or mm1, mm1.5"),
+    Parameter(
+        name="weights",
+        value="mm1",
+        description="weight of each source (captions=0.45,text=0.10,...; captions/cc12m is a subfolder), or mm1, mm1.5",
+    ),
+    Parameter(
+        name="weights_by",
+        value="sequence",
+        enum=["sequence", "token", "image", "label"],
+        description="unit that the weights are shares of; label = tokens with loss",
+    ),
     Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base; `mm1 recipes` lists all"),
     Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
     Parameter(

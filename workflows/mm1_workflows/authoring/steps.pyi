@@ -26,7 +26,7 @@ def check_data(
 
     Args:
         data: current RawData [required]
-        sources: sources of the mixture, separated by spaces [default: captions interleaved text]
+        sources: sources and sub-sources of the mixture, separated by spaces [default: captions interleaved text]
         min_samples: new samples required to train again [default: 1]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
@@ -43,7 +43,7 @@ def data_mix(
     *,
     data: _Text,
     weights: _Text = "mm1",
-    weights_by: Literal["sequence", "token"] | _Text = "sequence",
+    weights_by: Literal["sequence", "token", "image", "label"] | _Text = "sequence",
     synthetic_share: float | _Text = 0.07,
     sequence_length: int | _Text = 128,
     max_images: int | _Text = 24,
@@ -52,6 +52,7 @@ def data_mix(
     one_source: bool | _Text = True,
     long_documents: Literal["cut", "drop"] | _Text = "cut",
     max_epochs: float | _Text = 0.0,
+    holdout: _Text = "",
     thresholds: _Text = "",
     as_of: _Text = "",
     seed: int | _Text = 0,
@@ -64,9 +65,10 @@ def data_mix(
 
     Args:
         data: RawData to mix [required]
-        weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter), or mm1, mm1.5
-            [default: mm1]
-        weights_by: unit that the weights are shares of [default: sequence]
+        weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is
+            the subfolder cc12m of the captions); or mm1, mm1.5, text, where the weight of a source that is not ingested
+            goes to the others [default: mm1]
+        weights_by: unit that the weights are shares of; label = tokens with loss [default: sequence]
         synthetic_share: share of the captions that come from the source synthetic, if the data has it [default: 0.07]
         sequence_length: length of a packed sequence, in tokens [default: 128]
         max_images: maximum number of images in a packed sequence (MM1: 16 in 4096 tokens) [default: 24]
@@ -75,6 +77,8 @@ def data_mix(
         one_source: false: documents of several sources may share a sequence [default: true]
         long_documents: how documents longer than a sequence are handled [default: cut]
         max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
+        holdout: samples that never enter the mixture, for validation: a share of every source, such as 0.001, or
+            captions=0.01,text=500 (shares or numbers of samples); empty = none [default: empty]
         thresholds: conditions that shards must meet, for example quality>=0.5 duplicate_rate<=0.2 [default: empty]
         as_of: use the shards' features as of this time (ISO 8601); empty = now [default: empty]
         seed: seed of the sample order [default: 0]
@@ -195,6 +199,9 @@ def gate(
 
 def ingest(
     *,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
@@ -202,10 +209,10 @@ def ingest(
     instructions: _Text = "",
     data: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
+    preset: _Text = "auto",
     vocabulary: int | _Text = 1024,
-    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
-    part_bytes: int | _Text = 512000000,
+    part_bytes: int | _Text = 64000000,
+    max_damaged_share: float | _Text = 0.01,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -214,6 +221,11 @@ def ingest(
     """Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
@@ -222,11 +234,11 @@ def ingest(
         data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
-        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
-            refuse]
-        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        part_bytes: approximate raw bytes per part [default: 64000000]
+        max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -238,8 +250,9 @@ def ingest(
 
 def ingest_collect(
     *,
+    plan: _Text,
     merged: _Text,
-    parts: _Text,
+    batches: _Text,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -248,8 +261,9 @@ def ingest_collect(
     """Combine the sharded parts into the ingested data.
 
     Args:
+        plan: IngestPlan [required]
         merged: MergedParts of all parts [required]
-        parts: addresses of all ShardedParts: a JSON list, or separated by spaces [required]
+        batches: addresses of the ShardedParts of all batches: a JSON list, or separated by spaces [required]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -261,48 +275,57 @@ def ingest_collect(
 
 def ingest_filter(
     *,
-    part: _Text,
+    plan: _Text,
+    batch: int | _Text,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
     text: _Text = "",
     instructions: _Text = "",
     tokenizer: _Text = "train",
-    preset: _Text = "paper",
-    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    preset: _Text = "auto",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Read and filter one part of the raw data.
+    """Read and filter one batch of the raw data.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
         instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
-        part: RawPart to read [required]
+        plan: IngestPlan [required]
+        batch: number of the batch [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
-        preset: filter preset: paper, obelics or toy [default: paper]
-        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
-            refuse]
+        preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
+            auto]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        manifest: FilteredPart
+        manifest: FilteredParts
     """
 
 def ingest_merge(
     *,
-    parts: _Text,
+    batches: _Text,
     tokenizer: _Text = "train",
     vocabulary: int | _Text = 1024,
+    max_damaged_share: float | _Text = 0.01,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -311,10 +334,11 @@ def ingest_merge(
     """Find duplicates across all filtered parts; train a tokenizer if none is given.
 
     Args:
-        parts: addresses of all FilteredParts: a JSON list, or separated by spaces [required]
+        batches: addresses of the FilteredParts of all batches: a JSON list, or separated by spaces [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
+        max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -326,12 +350,15 @@ def ingest_merge(
 
 def ingest_plan(
     *,
+    remote: Literal["refuse", "fetch", "fetch-private"] | _Text = "refuse",
+    columns: _Text = "",
+    max_row_bytes: int | _Text = 67108864,
     captions: _Text = "",
     synthetic: _Text = "",
     interleaved: _Text = "",
     text: _Text = "",
     instructions: _Text = "",
-    part_bytes: int | _Text = 512000000,
+    part_bytes: int | _Text = 64000000,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -340,42 +367,48 @@ def ingest_plan(
     """List raw files and group them into parts for the mappers of ingest.
 
     Args:
+        remote: images with http(s) addresses: refuse, fetch, or fetch-private (also from private networks) [default:
+            refuse]
+        columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
+            [default: empty]
+        max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
         captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
         interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
         text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
         instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
-        part_bytes: approximate raw bytes per part; a larger file is a part of its own [default: 512000000]
+        part_bytes: approximate raw bytes per part [default: 64000000]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        parts: JSON list of RawPart addresses
+        manifest: IngestPlan
+        batches: JSON list of the batches' numbers
     """
 
 def ingest_shard(
     *,
     merged: _Text,
-    part: _Text,
+    batch: int | _Text,
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Write the shards of one part, without duplicates.
+    """Write the shards of one batch of parts, without duplicates.
 
     Args:
         merged: MergedParts of all parts [required]
-        part: RawPart to shard [required]
+        batch: number of the batch [required]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
         with_items: list of strings, in the same way
 
     Outputs:
-        manifest: ShardedPart
+        manifest: ShardedParts
     """
 
 def pretrain(

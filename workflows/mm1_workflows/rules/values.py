@@ -27,7 +27,7 @@ from mm1_components.ranks.launcher import parse_launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, role_of
 from mm1_components.wrapper.checks import Producer, Producers, check_errors, field_value
 from mm1_components.wrapper.declaration import Step
-from mm1_components.wrapper.sources import Kind, existing, kind_of, path_in, reads_of
+from mm1_components.wrapper.sources import Kind, addresses_in, check_exists, kind_of, path_in, reads_of
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, references, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
@@ -190,7 +190,13 @@ def _producers(task: _Task, tasks: Mapping[str, _Task]) -> Iterator[tuple[str, P
         outputs = [TASK_OUTPUT.match(reference) for reference in references(argument)]
         producers = [tasks.get(output["task"]) if output else None for output in outputs]
         if producers and all(producers) and not REFERENCE.sub("", argument).strip():
-            yield name, Producers(Producer(item.step.name, item.values) for item in producers if item)
+            yield name, Producers(_producer(item, tasks) for item in producers if item)
+
+
+def _producer(task: _Task, tasks: Mapping[str, _Task]) -> Producer:
+    """Return a task as a producer; inputs that other tasks produce are producers in turn."""
+    produced = {name: items[0] for name, items in _producers(task, tasks) if len(items) == 1}
+    return Producer(task.step.name, {**task.values, **produced})
 
 
 # -- where it runs ----------------------------------------------------------------------------------------------------
@@ -231,16 +237,18 @@ def _paths(task: _Task, on_cluster: bool) -> Iterator[str]:
     """Check that paths in inputs exist where the step will run."""
     for name, text in task.texts.items():
         info = task.step.inputs.model_fields[name]
-        path = path_in(info, text)
-        if path and on_cluster and not any(_is_below(path, mount) for mount in task.node.template.mounts):
-            in_bucket = Kind.BUCKET in reads_of(info) or kind_of(text) is Kind.MANIFEST
-            bucket = "copy it to a bucket (s3://...), or " if in_bucket else ""
-            yield f"{name}: pods have no access to {quoted(text)}: {bucket}mount a claim there (`volumes` in the profile)"
-        elif path and not on_cluster and kind_of(text) is Kind.PATH:
-            try:
-                existing(name, text)
-            except ConfigurationError as error:
-                yield str(error)
+        for address in addresses_in(info, text):
+            path = path_in(info, address.base)
+            if path and on_cluster and not any(_is_below(path, mount) for mount in task.node.template.mounts):
+                in_bucket = Kind.BUCKET in reads_of(info) or kind_of(address.base) is Kind.MANIFEST
+                bucket = "copy it to a bucket (s3://...), or " if in_bucket else ""
+                where = quoted(address.text)
+                yield f"{name}: pods have no access to {where}: {bucket}mount a claim there (`volumes` in the profile)"
+            elif path and not on_cluster and kind_of(address.base) is Kind.PATH:
+                try:
+                    check_exists(name, address)
+                except ConfigurationError as error:
+                    yield str(error)
 
 
 def _is_below(path: str, mount: str) -> bool:

@@ -35,6 +35,7 @@ COLUMNS: dict[str, FeatureView] = {
             "mean_caption_words": "mean words per caption; absent for other sources",
             "mean_image_side_px": "mean of the images' widths and heights, in pixels",
             "english_share": "fraction of samples with a stop-word ratio typical of English",
+            "other_language_share": "fraction of samples in a language without a list of stop words; not judged by them",
             "duplicate_rate": "fraction of duplicates among the samples read with its part",
             "damaged_rate": "fraction of the samples read that have unreadable or missing images",
         },

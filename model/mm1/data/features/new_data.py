@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pyarrow.compute as pc
 
 from mm1.data.features.columns import EVENT
 from mm1.data.features.rows import read_rows
 from mm1.data.features.snapshot import parse_time
+from mm1.data.source_names import named_shards
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import RawData
-from mm1.store.base import Store
+from mm1.store.base import Store, digest_of
 
 MIXES = "mixes/"
+MAX_NAME = 200
+"""Longer lists of names are replaced by their digest: file systems allow 255 bytes."""
 
 
 class LastMix(NamedTuple):
@@ -37,8 +41,9 @@ class NewData(NamedTuple):
 
 
 def mix_key(sources: Sequence[str]) -> str:
-    """Return the object name of the pointer to the latest mixture of a set of sources."""
-    return f"{MIXES}{'+'.join(sorted(sources))}.json"
+    """Return the object name of the pointer to the latest mixture of a set of sources and sub-sources."""
+    names = "+".join(quote(name, safe="") for name in sorted(sources))
+    return f"{MIXES}{names if len(names) <= MAX_NAME else digest_of(names.encode())}.json"
 
 
 def record_mix(store: Store, sources: Sequence[str], last: LastMix) -> None:
@@ -66,6 +71,7 @@ def new_data_since(store: Store, raw: RawData, sources: Sequence[str], since: da
     rows = read_rows(store, "shard_stats", ["shard", EVENT]).group_by("shard").aggregate([(EVENT, "min")])
     fresh = rows if since is None else rows.filter(pc.greater(rows[f"{EVENT}_min"], since))
     names = set(fresh["shard"].to_pylist())
-    num_samples = {shard.tar.sha256: shard.num_samples for name in sources for shard in raw.sources[name].shards}
+    shards = [shard for name in sources for shard in named_shards(raw, name, sources)]
+    num_samples = {shard.tar.sha256: shard.num_samples for shard in shards}
     counts = [samples for shard, samples in num_samples.items() if shard in names]
     return NewData(len(counts), sum(counts))

@@ -20,6 +20,7 @@ from mm1.config.resolve import suggest
 from mm1.config.values import parse_number, quoted
 from mm1.data.features.columns import EVENT, VIEW_OF
 from mm1.data.features.rows import gather_rows, source_key
+from mm1.data.source_names import named_shards, parent_of
 from mm1.errors import ConfigurationError
 from mm1.manifests import RawData, digest_of_manifest
 from mm1.store.base import Store
@@ -100,7 +101,7 @@ def choose_shards(
     Args:
         store: the store with the data and the feature rows.
         raw: the data.
-        sources: names of the sources to include.
+        sources: names of the sources and sub-sources to include.
         thresholds: conditions that must all hold.
         as_of: the point in time.
 
@@ -111,17 +112,18 @@ def choose_shards(
         ConfigurationError: a source has no shards left.
     """
     digest = digest_of_manifest(raw)
-    entities = [(shard.tar.sha256, source_key(digest, name)) for name in sources for shard in raw.sources[name].shards]
+    tars = {name: [shard.tar.sha256 for shard in named_shards(raw, name, sources)] for name in sources}
+    keys = {name: source_key(digest, parent_of(name)) for name in sources}
+    entities = [(shard, keys[name]) for name in sources for shard in tars[name]]
     features = dict.fromkeys(["num_samples", *(threshold.feature for threshold in thresholds)])
     with tempfile.TemporaryDirectory(prefix="mm1-features-") as work:
         values = historical_features(store, entities, list(features), as_of, Path(work))
     chosen = {}
-    for name in sources:
-        shards = [shard.tar.sha256 for shard in raw.sources[name].shards]
-        stays = [shard for shard in shards if _fits(values[shard, source_key(digest, name)], thresholds)]
+    for name, shards in tars.items():
+        stays = [shard for shard in shards if _fits(values[shard, keys[name]], thresholds)]
         if not stays:
             conditions = " ".join(map(str, thresholds)) or "being known"
-            seen = sum(values[shard, source_key(digest, name)]["num_samples"] is not None for shard in shards)
+            seen = sum(values[shard, keys[name]]["num_samples"] is not None for shard in shards)
             raise ConfigurationError(
                 f"source {name}: none of its {len(shards)} shards meets {conditions} as of "
                 f"{as_of.isoformat(timespec='seconds')} ({seen} were recorded by then); "

@@ -120,7 +120,9 @@ class Collator:
         arrays["position_ids"].fill(0)
         arrays["document_ids"].fill(0)
         arrays["source_ids"][:] = sources
-        pixels_NPP3 = arrays["pixel_values"]
+        names = ("input_ids", "labels", "position_ids", "document_ids", "pixel_values")
+        ids_BS, labels_BS, positions_BS, documents_BS, pixels_NPP3 = (arrays[name] for name in names)
+        positions_S = np.arange(ids_BS.shape[1])
         num_images, damaged = 0, []
         for row, spans in enumerate(rows):
             end = documents = 0
@@ -134,11 +136,11 @@ class Collator:
                     continue
                 num_images += images
                 begin, end, documents = end, end + stop - start, documents + 1
-                ids, loss = document.ids[start:stop], document.loss[start:stop]
-                arrays["input_ids"][row, begin:end] = ids
-                arrays["labels"][row, begin:end] = np.where(loss, ids, NO_LOSS)
-                arrays["position_ids"][row, begin:end] = np.arange(stop - start)
-                arrays["document_ids"][row, begin:end] = documents
+                ids = document.ids[start:stop]
+                ids_BS[row, begin:end] = ids
+                np.copyto(labels_BS[row, begin:end], ids, where=document.loss[start:stop])
+                positions_BS[row, begin:end] = positions_S[: stop - start]
+                documents_BS[row, begin:end] = documents
         return num_images, damaged
 
     def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:

@@ -62,27 +62,26 @@ def build_documents(samples: Sequence[Sample], tokenizer: TextTokenizer, image_t
 
 
 def _build(sample: Sample, ids_of_parts: Sequence[list[int] | None], tokenizer: TextTokenizer, image_tokens: int) -> Document:
-    ids: list[int] = []
-    loss: list[bool] = []
+    length = 1 + sum(image_tokens if part_ids is None else len(part_ids) for part_ids in ids_of_parts)
+    ids_T, loss_T = np.full(length, tokenizer.image_id, np.int32), np.zeros(length, np.bool_)
+    end = 0
     starts: list[int] = []
     images: list[bytes | Pixels | DataError] = []
     for part, part_ids in zip(sample.parts, ids_of_parts, strict=True):
         if isinstance(part, ImagePart):
-            starts.append(len(ids))
-            ids += [tokenizer.image_id] * image_tokens
-            loss += [False] * image_tokens
+            starts.append(end)
+            end += image_tokens
             images.append(sample.images[part.image])
         elif part_ids and tokenizer.image_id in part_ids:
             raise DataError("its text contains the image token; ingest the data again to remove it")
         elif part_ids:
-            ids += part_ids
-            loss += [part.loss] * len(part_ids)
-    ids.append(tokenizer.eos_id)
-    loss.append(True)
+            start, end = end, end + len(part_ids)
+            ids_T[start:end], loss_T[start:end] = part_ids, part.loss
+    ids_T[end], loss_T[end] = tokenizer.eos_id, True
     return Document(
         name=f"sample {sample.key} (from {sample.origin})",
-        ids=np.asarray(ids, np.int32),
-        loss=np.asarray(loss, np.bool_),
+        ids=ids_T,
+        loss=loss_T,
         image_starts=np.asarray(starts, np.int64),
         images=images,
     )

@@ -83,6 +83,8 @@ class MicroBatches:
 
     def prefetch(self, task: PlainSequences) -> None:
         """Prefetch a task's samples if the store is remote."""
+        if self.opened.is_local:
+            return
         for sequence in task:
             for span in _planned(sequence).spans:
                 self.opened.prefetch(*_id(span))

@@ -7,13 +7,14 @@ and due by (k+1)/w, in whole sequences. The pattern is periodic, so any position
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
 
 import numpy as np
 
 from mm1.config.values import parse_number
+from mm1.data.source_names import group_of, parent_of
 from mm1.errors import ConfigurationError
 
 MAX_PERIOD = 10_000
@@ -24,6 +25,9 @@ WEIGHT_PRESETS = {
     "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
 }
 """Presets of weights: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
+TEXT_BASE = "text"
+"""Named weights of the mixture for the text base: the source text. Without it, the first given source takes its place, since a
+decoder from a folder needs no text, but does need a mixture's sizes."""
 SYNTHETIC, CAPTIONS = "synthetic", "captions"
 MAX_DENOMINATOR = 1_000
 TOLERANCE = Fraction(1, 10**7)
@@ -60,13 +64,15 @@ class Mixture:
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """Parse ``captions=0.45,interleaved=0.45,text=0.10`` or the name of a preset.
+    """Parse ``captions=0.45,interleaved=0.45,text=0.10``, with sub-sources such as ``captions/cc12m=0.3``, or a preset's name.
 
     Raises:
         ConfigurationError: malformed weights, a negative weight, or a duplicate name.
     """
     if text.strip() in WEIGHT_PRESETS:
         return dict(WEIGHT_PRESETS[text.strip()])
+    if text.strip() == TEXT_BASE:
+        return {TEXT_BASE: 1.0}
     weights: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = (part.strip() for part in item.partition("="))
@@ -81,10 +87,58 @@ def parse_weights(text: str) -> dict[str, float]:
             )
         if name in weights:
             raise ConfigurationError(f"weights: duplicate source {name!r}")
+        if not parent_of(name) or (name != parent_of(name) and not group_of(name)):
+            raise ConfigurationError(f"weights: expected a source or source/group, for example captions/cc12m, got {name!r}")
         weights[name] = weight
     if not sum(weights.values()) > 0:
         raise ConfigurationError(f"weights: the sum of {text!r} is zero; set at least one positive share")
     return weights
+
+
+def weights_of(text: str, given: Collection[str]) -> tuple[dict[str, float], list[str]]:
+    """Return the positive weights of the sources that exist.
+
+    The weights of a preset go to the sources that are given; other weights must name given sources.
+
+    Args:
+        text: see :func:`parse_weights`.
+        given: names of the ingested sources, without sub-sources.
+
+    Returns:
+        Weights by source or sub-source, and a sentence for each preset's weight that went elsewhere.
+
+    Raises:
+        ConfigurationError: invalid weights, or none for a given source.
+    """
+    weights = {name: weight for name, weight in parse_weights(text).items() if weight}
+    missing = [name for name in weights if parent_of(name) not in given]
+    if not missing:
+        return weights, []
+    preset, first = text.strip(), missing[0]
+    if preset == TEXT_BASE and given:
+        instead = next(iter(given))
+        return {instead: 1.0}, [f"text is not ingested: {instead} takes its place, and a text base cannot be trained on it"]
+    if preset not in WEIGHT_PRESETS:
+        raise ConfigurationError(
+            f"weights: {first!r} has a weight but is not ingested: give {parent_of(first)}=, or weights without it; "
+            f"ingested sources: {', '.join(given) or 'none'}"
+        )
+    notes = []
+    if CAPTIONS in missing and SYNTHETIC in given:
+        weights[SYNTHETIC] = weights[CAPTIONS]
+        notes.append(f"captions is not ingested: its weight {weights[CAPTIONS]:g} goes to synthetic")
+    rest = {name: weight for name, weight in weights.items() if name not in missing}
+    if not rest:
+        raise ConfigurationError(
+            f"weights: {preset} mixes {', '.join(weights)}, but the ingested sources are {', '.join(given) or 'none'}: "
+            f"set weights of those{f', for example {next(iter(given))}=1' if given else ''}"
+        )
+    notes += [
+        f"{name} is not ingested: its weight {weights[name]:g} goes to the others"
+        for name in missing
+        if not (name == CAPTIONS and SYNTHETIC in given)
+    ]
+    return rest, notes
 
 
 def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, float]:
@@ -94,10 +148,25 @@ def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, floa
         weights: weights by source.
         share: fraction of synthetic captions among all captions (MM1 2.1: about 7 %); ignored if the weights name the source.
     """
-    if SYNTHETIC in weights or CAPTIONS not in weights or not share:
+    captions = {name: weight for name, weight in weights.items() if parent_of(name) == CAPTIONS}
+    if any(parent_of(name) == SYNTHETIC for name in weights) or not captions or not share:
         return dict(weights)
-    captions = weights[CAPTIONS]
-    return {**weights, CAPTIONS: captions * (1 - share), SYNTHETIC: captions * share}
+    kept = {name: weight * (1 - share) for name, weight in captions.items()}
+    return {**weights, **kept, SYNTHETIC: sum(captions.values()) * share}
+
+
+def check_period(weights: Mapping[str, float]) -> None:
+    """Check that each source with a positive weight occurs in the pattern.
+
+    Raises:
+        ConfigurationError: a weight is too small.
+    """
+    positive = {name: weight for name, weight in weights.items() if weight}
+    for name, share in zip(positive, Mixture([*positive.values()]).shares, strict=True):
+        if not share:
+            raise ConfigurationError(
+                f"weights: {name} would get less than one of {MAX_PERIOD:,} sequences: set a larger weight, or leave it out"
+            )
 
 
 def _sequences_per_period(weights: Sequence[float]) -> list[int]:

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from mm1.data.blocks import BlockCache, CachedBytes, FileBytes
+from mm1.data.load.holdout import held_out_rows, trainable_rows
 from mm1.data.load.mixture import Mixture
-from mm1.data.load.order import MixedOrder, SampleOrder
+from mm1.data.load.order import Members, MixedOrder, SampleOrder
 from mm1.data.load.packing import PackingLimits
 from mm1.data.load.sequences import MixturePlan, SourceStream
 from mm1.data.reader import ShardIndex, ShardReader
 from mm1.data.sample import Sample
+from mm1.data.source_names import named_shards, parent_of
 from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError
 from mm1.manifests import DataMix, MixSource, RawData, Shard, digest_of_manifest
@@ -33,6 +37,8 @@ class OpenMix:
     tokenizer: TextTokenizer
     readers: dict[int, list[ShardReader]]
     """Source -> readers of its shards, in the plan's order."""
+    is_local: bool
+    """Whether the shards are on this machine, so that nothing needs to be prefetched."""
     _recent: OrderedDict[tuple[int, int], ShardReader] = field(default_factory=OrderedDict)
 
     def read(self, source: int, shard: int, row: int) -> Sample:
@@ -85,7 +91,7 @@ def open_mix(store: Store, mix: DataMix, raw: RawData, cache_bytes: int = CACHE_
         if source.weight
     }
     plan = make_plan(mix, {number: [reader.index for reader in shard_readers] for number, shard_readers in readers.items()})
-    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers)
+    return OpenMix(mix, plan, TextTokenizer.from_store(store, mix.tokenizer), readers, store.is_local)
 
 
 def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> MixturePlan:
@@ -108,20 +114,34 @@ def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> Mixt
         mixed,
         drop_long=mix.long_documents == "drop",
         places=[shard_place for stream in streams.values() for shard_place in stream.places],
+        members=[rows for stream in streams.values() for rows in _members(stream)] if mix.holdout else None,
     )
     return MixturePlan(None, [together])
 
 
-def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex]) -> SourceStream:
-    """Create the packed sequences of a single source."""
+def _members(stream: SourceStream) -> list[Members]:
+    return list(stream.members) if stream.members is not None else [np.arange(len(index)) for index in stream.indexes]
+
+
+def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex], *, held_out: bool = False) -> SourceStream:
+    """Create the packed sequences of a single source: of the samples to train on, or of those that are held out.
+
+    Raises:
+        DataError: there are no such samples.
+    """
     name = mix.sources[number].name
+    share = mix.holdout.get(name, 0.0)
+    members = None
+    if share or held_out:
+        members = held_out_rows(indexes, share) if held_out else trainable_rows(indexes, share)
     return SourceStream(
         name,
         indexes,
         limits_of(mix),
-        SampleOrder(name, [len(index) for index in indexes], mix.order_seed),
+        SampleOrder(name, [*map(len, members or indexes)], mix.order_seed, members=members),
         drop_long=mix.long_documents == "drop",
         places=[(number, shard) for shard in range(len(indexes))],
+        members=members,
     )
 
 
@@ -136,9 +156,9 @@ def shards_of(store: Store, raw: RawData, source: MixSource) -> list[Shard]:
     Raises:
         DataError: the data lack the source, or a shard named by the mixture.
     """
-    if source.name not in raw.sources:
+    if parent_of(source.name) not in raw.sources:
         raise DataError(f"the mixture's source {source.name!r} is not in its data")
-    shards = {shard.tar.sha256: shard for shard in raw.sources[source.name].shards}
+    shards = {shard.tar.sha256: shard for shard in named_shards(raw, source.name)}
     if source.shards is None:
         return list(shards.values())
     chosen = store.get_bytes(source.shards).decode().split()
@@ -154,7 +174,16 @@ def open_indexes(store: Store, raw: RawData, source: MixSource) -> list[ShardInd
     Raises:
         DataError: an index cannot be read, or belongs to another tar.
     """
-    return [ShardIndex(store.local_path(shard.index), shard.name, shard.tar) for shard in shards_of(store, raw, source)]
+    return open_shard_indexes(store, shards_of(store, raw, source))
+
+
+def open_shard_indexes(store: Store, shards: Sequence[Shard]) -> list[ShardIndex]:
+    """Read the indexes of shards.
+
+    Raises:
+        DataError: an index cannot be read, or belongs to another tar.
+    """
+    return [ShardIndex(store.local_path(shard.index), shard.name, shard.tar) for shard in shards]
 
 
 def open_shards(store: Store, shards: Sequence[Shard], cache_bytes: int = CACHE_BYTES) -> list[ShardReader]:

@@ -19,6 +19,7 @@ from mm1.data.load.mixture import Mixture
 WINDOW_SAMPLES = 16_384
 """Minimum number of samples in a window (the remainder of an epoch is added to its last window)."""
 
+Members = np.ndarray[tuple[int], np.dtype[np.int64]]
 Rows = tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]
 
 
@@ -30,10 +31,20 @@ class SampleOrder:
         num_samples: samples per shard.
         seed: the mixture's order seed.
         window_samples: minimum number of samples in a window.
+        members: row numbers of these samples in each shard, for shards with other samples, too; None = all rows.
     """
 
-    def __init__(self, name: str, num_samples: Sequence[int], seed: int, window_samples: int = WINDOW_SAMPLES) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_samples: Sequence[int],
+        seed: int,
+        window_samples: int = WINDOW_SAMPLES,
+        *,
+        members: Sequence[Members] | None = None,
+    ) -> None:
         self.num_samples = tuple(num_samples)
+        self.members = members
         self.window_samples = window_samples
         self._entropy = (seed, crc32(name.encode()))
         self._windows = lru_cache(maxsize=2)(self._cut)
@@ -50,7 +61,7 @@ class SampleOrder:
         """
         shards = self._windows(epoch)[window]
         shard_of = np.repeat(np.asarray(shards), [self.num_samples[shard] for shard in shards])
-        row_of = np.concatenate([np.arange(self.num_samples[shard]) for shard in shards])
+        row_of = np.concatenate([self._members(shard) for shard in shards])
         permutation = self._random(epoch, 1 + window).permutation(len(shard_of))
         return shard_of[permutation], row_of[permutation]
 
@@ -82,6 +93,9 @@ class SampleOrder:
             epoch += 1
         none = np.empty(0, np.int64)
         return np.concatenate([none, *shards]), np.concatenate([none, *rows])
+
+    def _members(self, shard: int) -> Members:
+        return np.arange(self.num_samples[shard]) if self.members is None else self.members[shard]
 
     def _cut(self, epoch: int) -> list[list[int]]:
         windows: list[list[int]] = []

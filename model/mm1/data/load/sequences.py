@@ -8,15 +8,16 @@ records the start of a window, so a resumed loader can start there directly.
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mm1.data.load.mixture import Mixture
-from mm1.data.load.order import MixedOrder, SampleOrder
+from mm1.data.load.order import Members, MixedOrder, SampleOrder
 from mm1.data.load.packing import Lengths, PackingLimits, Span, cut_document, pack
 from mm1.data.reader import ShardIndex
 from mm1.errors import DataError
@@ -62,6 +63,7 @@ class SourceStream:
         order: order of its samples.
         drop_long: drop documents longer than a sequence instead of splitting them.
         places: source and index within the source, for each shard.
+        members: row numbers of the stream's samples in each shard; None = all rows.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class SourceStream:
         *,
         drop_long: bool = False,
         places: Sequence[tuple[int, int]] | None = None,
+        members: Sequence[Members] | None = None,
     ) -> None:
         self.name = name
         self.indexes = list(indexes)
@@ -81,7 +84,8 @@ class SourceStream:
         self.drop_long = drop_long
         self.places = list(places or ((0, shard) for shard in range(len(self.indexes))))
         self._shard_of = {location: shard for shard, location in enumerate(self.places)}
-        self.num_samples = sum(map(len, self.indexes))
+        self.members = members
+        self.num_samples = sum(map(len, self.indexes if members is None else members))
         if not self.num_samples:
             raise DataError(f"source {name}: no samples")
         if drop_long and self.num_long == self.num_samples:
@@ -95,7 +99,10 @@ class SourceStream:
     @property
     def num_long(self) -> int:
         """Number of documents that do not fit into one sequence."""
-        return sum(int(self._too_long(*self._lengths(index)).sum()) for index in self.indexes)
+        too_long = [self._too_long(*self._lengths(index)) for index in self.indexes]
+        if self.members is not None:
+            too_long = [long[rows] for long, rows in zip(too_long, self.members, strict=True)]
+        return sum(int(long.sum()) for long in too_long)
 
     def seek(self, cursor: Cursor) -> None:
         """Continue from a recorded window instead of packing everything before it."""
@@ -117,9 +124,29 @@ class SourceStream:
 
     def is_cut(self, span: SampleSpan) -> bool:
         """Whether a span is only part of its document."""
-        index = self.indexes[self._shard_of[span.source, span.shard]]
+        index = self._index_of(span)
         tokens = int(index.num_text_tokens[span.row]) + int(index.num_images[span.row]) * self.limits.image_tokens
         return span.stop - span.start < tokens
+
+    def num_labels(self, span: SampleSpan) -> float | None:
+        """Return the tokens with loss in a span (of a cut document: a proportional part); None if they were not counted."""
+        index = self._index_of(span)
+        if index.num_label_tokens is None:
+            return None
+        num_text_tokens = span.stop - span.start - span.num_images * self.limits.image_tokens
+        return num_text_tokens * int(index.num_label_tokens[span.row]) / int(index.num_text_tokens[span.row])
+
+    def first_epoch(self, most: int = sys.maxsize) -> Iterator[list[SampleSpan]]:
+        """Yield the sequences that begin in the first epoch: each document occurs in them.
+
+        Args:
+            most: maximum number of sequences.
+        """
+        numbers = takewhile(lambda number: self.cursor(number).epoch == 0, range(most))
+        return (self.sequence(number) for number in numbers)
+
+    def _index_of(self, span: SampleSpan) -> ShardIndex:
+        return self.indexes[self._shard_of[span.source, span.shard]]
 
     def _find(self, number: int) -> _PackedWindow:
         if number < self._cursors[0].first:
@@ -215,6 +242,11 @@ class MixturePlan:
         """Whether a span is only part of its document."""
         stream = self.streams[span.source if self.mixture else 0]
         return stream is not None and stream.is_cut(span)
+
+    def num_labels(self, span: SampleSpan) -> float | None:
+        """Return the tokens with loss in a span; see :meth:`SourceStream.num_labels`."""
+        stream = self.streams[span.source if self.mixture else 0]
+        return stream.num_labels(span) if stream else None
 
     def cursors(self, number: int) -> dict[str, list[int]]:
         """Return the cursor of each source at sequence ``number``: plain data for a checkpoint."""

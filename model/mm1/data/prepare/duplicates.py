@@ -1,134 +1,180 @@
 """Deduplication over all parts of a source: joins over signatures decide which samples and images to drop.
 
-    signatures of all parts (parquet) -> DuckDB: exact, near, repeated images -> a table of drops per part
+    signatures of all parts (parquet) -> DuckDB: exact, near, repeated images -> drops, one parquet file per part
 
 Exact and near duplicates are compared by image and text together, if a sample has both. Of equal samples, the first one in the
 order of parts and rows is kept. A near duplicate shares MinHash bands of its text with an earlier sample. It is compared with
 the first sample of each of its buckets (so the cost grows with the samples, not with their pairs), and is dropped if texts and
 images are similar, whether or not the earlier sample is kept. The result does not depend on the number of processes.
+
+The joins use as much memory as the machine or container allows, and spill to disk. Signatures are read column by column, once
+per band, and drops are written part by part, so memory does not grow with the number of parts or drops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from mm1.data.config import FilterPreset
-from mm1.data.prepare.signatures import PERMUTATIONS
+from mm1 import machine
+from mm1.data.config import NearDuplicates, SourcePreset
+from mm1.data.prepare.signatures import PERMUTATIONS, best_bands
+from mm1.errors import OutOfMemory
 
 DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
-MEMORY_LIMIT = "1GB"
-"""Memory limit of the joins before they spill to disk."""
-PAIR_BATCH = 20_000
+MEMORY_SHARE = 0.6
+"""Fraction of the available memory for the joins; the rest is for reading, results and other processes."""
+MIN_MEMORY_BYTES = 1_000_000_000
+BATCH = 100_000
+"""Candidates compared, and drops written, at a time."""
 WHOLE_SAMPLE = -1
 """Used instead of an image index: drop the whole sample."""
-SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string()), ("origin", pa.string())])
+SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string())])
+EQUAL_BY_CHANCE = 1 / 256
+"""Probability that the lowest bytes of two different MinHash values are equal."""
 
-_EXACT = """
-    SELECT number, row, origin FROM (
-        SELECT number, row, origin, row_number() OVER (PARTITION BY exact ORDER BY number, row) AS occurrence FROM signatures
-    ) WHERE occurrence > 1 ORDER BY number, row
+_TABLES = """
+    CREATE TABLE drops (id BIGINT, image INTEGER, reason VARCHAR);
+    CREATE TABLE pairs (id BIGINT, first BIGINT)
 """
-_REPEATED = """
-    WITH occurrences AS (
-        SELECT number, row, origin, unnest(images) AS image, generate_subscripts(images, 1) - 1 AS image_index FROM signatures
-    )
-    SELECT number, row, image_index, origin FROM occurrences
-    WHERE image IN (SELECT image FROM occurrences GROUP BY image HAVING count(*) > ?) ORDER BY number, row, image_index
+_EXACT = f"""
+    INSERT INTO drops SELECT id, {WHOLE_SAMPLE}, '{DUPLICATE}' FROM signatures JOIN (
+        SELECT exact_high, exact_low, min(id) AS first FROM signatures GROUP BY ALL HAVING count(*) > 1
+    ) USING (exact_high, exact_low) WHERE id > first
 """
 _PAIRS = """
-    WITH unique_samples AS (SELECT * FROM signatures WHERE (number, row) NOT IN (SELECT (number, row) FROM exact_duplicates)),
-    banded AS (SELECT number, row, unnest(bands) AS band FROM unique_samples),
-    firsts AS (SELECT band, min((number::BIGINT << 32) | row) AS first FROM banded GROUP BY band HAVING count(*) > 1),
-    pairs AS (
-        SELECT DISTINCT banded.number, banded.row, firsts.first FROM banded JOIN firsts USING (band)
-        WHERE ((banded.number::BIGINT << 32) | banded.row) > firsts.first
-    )
-    SELECT b.number, b.row, b.origin, a.minhash AS earlier, b.minhash AS later
-    FROM pairs JOIN signatures AS b USING (number, row)
-    JOIN signatures AS a ON ((a.number::BIGINT << 32) | a.row) = pairs.first
+    INSERT INTO pairs SELECT id, first FROM signatures JOIN (
+        SELECT {band}, min(id) AS first FROM signatures WHERE {band} IS NOT NULL GROUP BY {band} HAVING count(*) > 1
+    ) USING ({band}) WHERE id > first AND id NOT IN (SELECT id FROM drops)
+"""
+_EARLIER = """
+    CREATE TABLE earlier AS SELECT pairs.id, minhash, hashes FROM (SELECT DISTINCT id, first FROM pairs) AS pairs
+    JOIN signatures ON signatures.id = pairs.first
+"""
+_CANDIDATES = """
+    SELECT b.id, a.minhash AS earlier, b.minhash AS later FROM earlier AS a JOIN signatures AS b USING (id)
     WHERE len(a.hashes) = len(b.hashes) AND coalesce(list_max(list_transform(
         generate_series(1, len(a.hashes)), lambda i: bit_count(xor(a.hashes[i], b.hashes[i]))::INTEGER)), 0) <= ?
-    ORDER BY b.number, b.row
+"""
+"""Joined in two steps: in one, the optimizer may pair all samples with as many images first."""
+_REPEATED = f"""
+    INSERT INTO drops SELECT id, image_index, '{REPEATED}' FROM (
+        SELECT id, unnest(images) AS image, generate_subscripts(images, 1) - 1 AS image_index FROM signatures
+    ) SEMI JOIN (
+        SELECT image FROM (SELECT unnest(images) AS image FROM signatures) GROUP BY image HAVING count(*) > ?
+    ) USING (image)
+"""
+_SORTED = """
+    SELECT (id >> 32)::INTEGER AS number, (id & 4294967295)::INTEGER AS row, image, reason
+    FROM drops ORDER BY id, image, reason
 """
 
 
-class Drop(NamedTuple):
-    """A sample, or an image of one, to be dropped."""
-
-    number: int
-    row: int
-    image: int
-    """-1 for the whole sample."""
-    reason: str
-    origin: str
-
-
-def find_drops(signatures: Sequence[Path], preset: FilterPreset, work: Path) -> list[Drop]:
-    """Find the samples and images of a source to be dropped.
+def write_drops(signatures: Sequence[Path], preset: SourcePreset, work: Path) -> dict[int, Path]:
+    """Find the samples and images of a source to be dropped; write them to parquet, one file per part.
 
     Args:
         signatures: parquet files of all its parts.
         preset: the deduplication settings.
-        work: scratch folder for joins that do not fit into memory.
+        work: folder for the files, and for joins that do not fit into memory.
+
+    Returns:
+        Number of a part -> its drops; parts without drops are omitted.
+
+    Raises:
+        OutOfMemory: the joins do not fit into memory and the free space of ``work``.
     """
     import duckdb
 
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        connection.execute("SET temp_directory = $folder", {"folder": str(work / "duckdb")})
-        connection.read_parquet([str(path) for path in signatures]).create_view("signatures")
-        drops: list[Drop] = []
-        if preset.drop_duplicates:
-            rows = connection.execute(_EXACT).fetchall()
-            drops += [Drop(number, row, WHOLE_SAMPLE, DUPLICATE, origin) for number, row, origin in rows]
-        if preset.near_duplicates is not None:
-            connection.execute("CREATE TABLE exact_duplicates (number INTEGER, row INTEGER)")
-            if drops:
-                rows = pa.table({"number": [drop.number for drop in drops], "row": [drop.row for drop in drops]})
-                connection.register("exact_rows", rows)
-                connection.execute("INSERT INTO exact_duplicates SELECT * FROM exact_rows")
-            drops += _near(connection, preset.near_duplicates.similarity, preset.near_duplicates.image_distance)
-        if preset.image.max_repeats is not None:
-            rows = connection.execute(_REPEATED, [preset.image.max_repeats]).fetchall()
-            drops += [Drop(number, row, image, REPEATED, origin) for number, row, image, origin in rows]
-    return sorted(drops)
+    work.mkdir(parents=True, exist_ok=True)
+    scratch = work / "duckdb"
+    try:
+        with duckdb.connect() as connection:
+            _configure(connection, scratch)
+            paths = [str(path) for path in signatures]
+            view = connection.read_parquet(paths).project("(number::BIGINT << 32) | row AS id, * EXCLUDE (number, row)")
+            view.create_view("signatures")
+            connection.execute(_TABLES)
+            if preset.drop_duplicates:
+                connection.execute(_EXACT)
+            if preset.near_duplicates is not None:
+                _add_near(connection, preset.near_duplicates)
+            if preset.image.max_repeats is not None:
+                connection.execute(_REPEATED, [preset.image.max_repeats])
+            return dict(_write_parts(connection.sql(_SORTED).to_arrow_reader(BATCH), work))
+    except duckdb.OutOfMemoryException as error:
+        free = shutil.disk_usage(work).free / 1e9
+        raise OutOfMemory(
+            f"the join of {len(signatures)} files of signatures needs more than this machine's memory and the {free:.0f} GB of "
+            f"disk free in {work}: give the step more memory or disk ({str(error).partition(chr(10))[0]})"
+        ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _near(connection: Any, similarity: float, distance: int) -> list[Drop]:
-    """Find pairs that share a band and have a large enough fraction of equal MinHash values."""
-    drops: dict[tuple[int, int], Drop] = {}
-    reader = connection.sql(_PAIRS, params=[distance]).to_arrow_reader(PAIR_BATCH)
-    for batch in reader:
+def _configure(connection: Any, scratch: Path) -> None:
+    memory = max(MIN_MEMORY_BYTES, int(machine.memory_bytes() * MEMORY_SHARE))
+    connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET threads = $threads", {"threads": machine.cores()})
+    connection.execute("SET memory_limit = $limit", {"limit": f"{memory // 1_000_000}MB"})
+    connection.execute("SET temp_directory = $folder", {"folder": str(scratch)})
+
+
+def _add_near(connection: Any, near: NearDuplicates) -> None:
+    """Add the samples that share a band with an earlier sample and have a large enough fraction of equal MinHash values."""
+    for band in range(best_bands(near.similarity)[0]):
+        connection.execute(_PAIRS.format(band=f"band_{band}"))
+    connection.execute(_EARLIER)
+    similar = []
+    for batch in connection.sql(_CANDIDATES, params=[near.image_distance]).to_arrow_reader(BATCH):
         earlier, later = (_matrix(batch.column(name)) for name in ("earlier", "later"))
-        similar = (earlier == later).mean(axis=1) >= similarity
-        for index in np.flatnonzero(similar).tolist():
-            number, row = batch.column("number")[index].as_py(), batch.column("row")[index].as_py()
-            drops[number, row] = Drop(number, row, WHOLE_SAMPLE, NEAR, batch.column("origin")[index].as_py())
-    return [*drops.values()]
+        equal = (earlier == later).mean(axis=1)
+        similarity = (equal - EQUAL_BY_CHANCE) / (1 - EQUAL_BY_CHANCE)
+        similar.append(batch.column("id").filter(pa.array(similarity >= near.similarity)))
+    ids = pa.table({"id": pa.chunked_array(similar, pa.int64())})
+    connection.register("similar_ids", ids)
+    connection.execute(f"INSERT INTO drops SELECT DISTINCT id, {WHOLE_SAMPLE}, '{NEAR}' FROM similar_ids")
 
 
-def _matrix(column: Any) -> np.ndarray[Any, np.dtype[np.uint32]]:
+def _matrix(column: pa.Array) -> NDArray[np.uint8]:
     """Return the MinHash values as a matrix (pairs, permutations)."""
-    return np.frombuffer(b"".join(column.to_pylist()), np.uint32).reshape(-1, PERMUTATIONS)
+    values = pc.cast(column, pa.binary(PERMUTATIONS))
+    start = values.offset * PERMUTATIONS
+    return np.frombuffer(values.buffers()[1], np.uint8)[start : start + len(values) * PERMUTATIONS].reshape(-1, PERMUTATIONS)
 
 
-def write_drops(drops: Sequence[Drop], path: Path) -> Path:
-    """Write the drops of one part to parquet."""
-    rows = [{"row": drop.row, "image": drop.image, "reason": drop.reason, "origin": drop.origin} for drop in sorted(drops)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")
-    return path
+def _write_parts(batches: Iterator[pa.RecordBatch], work: Path) -> Iterator[tuple[int, Path]]:
+    """Write drops, which are sorted by part, one file at a time."""
+    for number, slices in groupby(_by_part(batches), key=itemgetter(0)):
+        path = work / f"drops-{number:05d}.parquet"
+        table = pa.Table.from_batches([rows for _, rows in slices]).combine_chunks()  # the bytes do not depend on batches
+        pq.write_table(table, path, compression="zstd")
+        yield number, path
 
 
-def read_drops(path: Path) -> dict[int, dict[int, tuple[str, str]]]:
-    """Read drops as: row -> image (-1 for the whole sample) -> reason and origin."""
-    drops: dict[int, dict[int, tuple[str, str]]] = {}
+def _by_part(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield each part's number with its rows, in one or several batches."""
+    for batch in batches:
+        numbers = batch.column("number").to_numpy()
+        rows = batch.select(SCHEMA.names).cast(SCHEMA)
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        yield from ((int(numbers[start]), rows.slice(start, stop - start)) for start, stop in pairwise(bounds) if stop > start)
+
+
+def read_drops(path: Path) -> dict[int, dict[int, str]]:
+    """Read the drops of a part: row -> image (-1 for the whole sample) -> reason."""
+    drops: dict[int, dict[int, str]] = {}
     for row in pq.read_table(path).to_pylist():
-        drops.setdefault(row["row"], {})[row["image"]] = row["reason"], row["origin"]
+        drops.setdefault(row["row"], {})[row["image"]] = row["reason"]
     return drops

@@ -5,23 +5,26 @@
 A caption pair or a conversation with a bad image is dropped; an interleaved document only loses the image. Filters that need
 other samples (duplicates, images that occur everywhere) are applied later, over the whole source
 (:mod:`mm1.data.prepare.duplicates`).
-Thresholds come from a named preset (:data:`mm1.data.config.PRESETS`).
+Thresholds come from a named preset (:data:`mm1.data.config.PRESETS`), which has its own for each kind of source.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
 
-from mm1.data.config import FilterPreset
-from mm1.data.images import check_jpeg, detect_damage, difference_hash, open_image
-from mm1.data.prepare.words import character_repetition, letter_share, stop_word_share, word_repetition
+from mm1.data.config import SourcePreset, TextRules
+from mm1.data.images import decode_small, difference_hash, foreign_format, open_image
+from mm1.data.prepare.addresses import decoration_in
+from mm1.data.prepare.languages import language_of, stop_word_share
+from mm1.data.prepare.tally import Tally
+from mm1.data.prepare.words import Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.errors import DataError
 
-MAX_EXAMPLES = 3
-"""Number of examples kept per filter."""
+_KINDS = {"text": "document", "instructions": "conversation"}
+"""Source -> kind of its texts in the names of filters; others have captions."""
 
 
 class Kept(NamedTuple):
@@ -34,12 +37,15 @@ class Kept(NamedTuple):
     """Width and height of each image, in pixels."""
     hashes: list[int]
     """Difference hash of each image, if near duplicates are to be found."""
+    text: Document
+    """All texts together."""
 
 
 class _ImageProperties(NamedTuple):
     """Properties of an image that passed."""
 
     size: tuple[int, int]
+    """Width and height as people see it, in pixels."""
     hash: int
 
 
@@ -47,17 +53,13 @@ class Filters:
     """The filters of one source. Samples are judged independently of each other.
 
     Args:
-        preset: thresholds.
-
-    Attributes:
-        dropped: filter -> number of dropped samples (or images of documents).
-        examples: filter -> origins of the first dropped samples, with the reason.
+        preset: the source's thresholds.
+        tally: counts what they drop, by filter.
     """
 
-    def __init__(self, preset: FilterPreset) -> None:
+    def __init__(self, preset: SourcePreset, tally: Tally | None = None) -> None:
         self.preset = preset
-        self.dropped: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = defaultdict(list)
+        self.tally = tally or Tally()
 
     def apply(self, sample: Sample) -> Kept | None:
         """Apply the filters to a sample; None if it is dropped. Documents may lose some of their images and texts."""
@@ -66,25 +68,21 @@ class Filters:
         faults = [verdict if isinstance(verdict, str) else "" for verdict in verdicts]
         kept = [index for index, fault in enumerate(faults) if not fault]
         seen = [verdict for verdict in verdicts if isinstance(verdict, _ImageProperties)]
+        text = Document(sample)
         if sample.source != "interleaved":
-            fault = next(filter(None, faults), "") or self._text_fault(sample)
+            fault = next(filter(None, faults), "") or self._text_fault(sample, text)
         else:
             for fault in filter(None, faults):
-                self._count(sample, fault)
+                self.tally.remove(*_counted(sample, fault))
             sample = with_images(sample, kept)
-            sample.parts = [part for part in sample.parts if not self._bad_node(sample, part)]
-            fault = document_fault(sample, self.preset)
+            sample.parts = [part for part in sample.parts if not self._bad_node(sample, part, text)]
+            text = Document(sample)
+            fault = document_fault(sample, self.preset, text)
         if fault:
-            self._count(sample, fault)
+            self.tally.drop(*_counted(sample, fault))
             return None
         sizes, hashes = [image.size for image in seen], [image.hash for image in seen]
-        return Kept(sample, [digests[index] for index in kept], sizes, hashes)
-
-    def _count(self, sample: Sample, fault: str) -> None:
-        name, _, reason = fault.partition(": ")
-        self.dropped[name] += 1
-        if len(self.examples[name]) < MAX_EXAMPLES:
-            self.examples[name].append(f"{sample.origin}: {reason}" if reason else sample.origin)
+        return Kept(sample, [digests[index] for index in kept], sizes, hashes, text)
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -94,7 +92,7 @@ class Filters:
         if not data:
             return "missing_image"
         address = _address(sample, index)
-        if word := next((word for word in rules.address_words if word in address.lower()), ""):
+        if word := decoration_in(address, rules.address_words):
             return f"image_address: {word} in {address[:80]}"
         if rules.once_per_document and digests[index] in digests[:index]:
             return "image_twice_in_document"
@@ -103,15 +101,13 @@ class Filters:
     def _check_pixels(self, data: bytes) -> str | _ImageProperties:
         rules = self.preset.image
         try:
-            quick = check_jpeg(data)
-            image = None if quick else open_image(data)
-            width, height = quick or (image.size if image else (0, 0))
-            form = "JPEG" if image is None else image.format
+            image = open_image(data, max_pixels=None)
         except DataError as error:
-            return f"unreadable_image: {error}"
+            return f"image_format: {form}" if (form := foreign_format(data)) else f"unreadable_image: {error}"
+        width, height = image.size
         short, long = sorted((width, height))
-        if form not in rules.formats:
-            return f"image_format: {form}"
+        if image.form not in rules.formats:
+            return f"image_format: {image.form}"
         if short < rules.min_side_px:
             return f"image_too_small: {width} x {height}"
         if long > rules.max_side_px or short * long > rules.max_pixels:
@@ -119,73 +115,78 @@ class Filters:
         if long > rules.max_aspect_ratio * short:
             return f"image_aspect_ratio: {width} x {height}"
         try:
-            small = detect_damage(data, image)
+            small = decode_small(image)
         except DataError as error:
             return f"unreadable_image: {error}"
-        return _ImageProperties((width, height), difference_hash(small) if self.preset.near_duplicates else 0)
+        return _ImageProperties(image.size, difference_hash(small) if self.preset.near_duplicates else 0)
 
     # -- texts ----------------------------------------------------------------------------------------------------
 
-    def _text_fault(self, sample: Sample) -> str:
-        rules = self.preset.text
-        if sample.source == "instructions":
-            answers = any(isinstance(part, TextPart) and part.loss for part in sample.parts)
-            return "" if answers else "no_answer"
-        if sample.source == "text":
-            return text_fault(sample, self.preset)
-        text = " ".join(sample.texts())
-        num_words = len(text.split())
-        if not rules.min_caption_words <= num_words <= rules.max_caption_words:
-            return f"caption_length: {num_words} words"
-        letters = letter_share(text) if rules.min_caption_letters else 1.0
-        return f"caption_letters: {letters:.2f} of its characters" if letters < rules.min_caption_letters else ""
+    def _text_fault(self, sample: Sample, text: Document) -> str:
+        if sample.source == "instructions" and not any(isinstance(part, TextPart) and part.loss for part in sample.parts):
+            return "no_answer"
+        return text_fault(_KINDS.get(sample.source, "caption"), text.words, self.preset.text, text)
 
-    def _bad_node(self, sample: Sample, part: Part) -> bool:
+    def _bad_node(self, sample: Sample, part: Part, document: Document) -> bool:
         if isinstance(part, ImagePart):
             return False
-        rules, words = self.preset.text, part.text.split()
-        fault = ""
-        if not rules.min_node_words <= len(words) <= rules.max_node_words:
-            fault = f"node_length: {len(words)} words"
-        elif rules.min_node_stop_words and (share := stop_word_share(words)) < rules.min_node_stop_words:
-            fault = f"node_stop_words: {share:.2f}"
-        elif rules.max_node_character_repetition < 1 and (
-            (share := character_repetition(part.text)) > rules.max_node_character_repetition
-        ):
-            fault = f"node_character_repetition: {share:.2f}"
-        elif rules.max_node_word_repetition < 1 and (share := word_repetition(words)) > rules.max_node_word_repetition:
-            fault = f"node_word_repetition: {share:.2f}"
+        fault = text_fault("node", Words(part.text), self.preset.node, document)
         if fault:
-            self._count(sample, fault)
+            self.tally.remove(*_counted(sample, fault))
         return bool(fault)
 
 
-def document_fault(document: Sample, preset: FilterPreset) -> str:
+class Document:
+    """All texts of a sample together; their words and language are found when they are needed."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+
+    @cached_property
+    def words(self) -> Words:
+        """The words."""
+        return Words("\n".join(self._sample.texts()))
+
+    @cached_property
+    def language(self) -> str | None:
+        """The language; None if it has no list of stop words."""
+        return language_of(self.words)
+
+
+def document_fault(sample: Sample, preset: SourcePreset, text: Document | None = None) -> str:
     """Return the fault of an interleaved document as a whole; empty if it passes."""
-    if not document.images:
+    if not sample.images:
         return "no_images"
-    if len(document.images) > preset.max_document_images:
-        return f"too_many_images: {len(document.images)}"
-    first_image = next(index for index, part in enumerate(document.parts) if isinstance(part, ImagePart))
-    if not any(isinstance(part, TextPart) for part in document.parts[first_image:]):
+    if preset.max_document_images is not None and len(sample.images) > preset.max_document_images:
+        return f"too_many_images: {len(sample.images)}"
+    first_image = next(index for index, part in enumerate(sample.parts) if isinstance(part, ImagePart))
+    if not any(isinstance(part, TextPart) for part in sample.parts[first_image:]):
         return "no_text_after_image"
-    return text_fault(document, preset)
+    text = text or Document(sample)
+    return text_fault("document", text.words, preset.text, text)
 
 
-def text_fault(document: Sample, preset: FilterPreset) -> str:
-    """Return the fault of a document's text, all nodes together; empty if it passes."""
-    rules, text = preset.text, "\n".join(document.texts())
-    words = text.split()
-    if not rules.min_document_words <= len(words) <= rules.max_document_words:
-        return f"document_length: {len(words)} words"
-    if rules.min_document_stop_words and (share := stop_word_share(words)) < rules.min_document_stop_words:
-        return f"document_stop_words: {share:.2f}"
-    if rules.max_document_character_repetition < 1 and (
-        (share := character_repetition(text)) > rules.max_document_character_repetition
-    ):
-        return f"document_character_repetition: {share:.2f}"
-    if rules.max_document_word_repetition < 1 and (share := word_repetition(words)) > rules.max_document_word_repetition:
-        return f"document_word_repetition: {share:.2f}"
+def text_fault(name: str, words: Words, rules: TextRules, document: Document) -> str:
+    """Return the fault of a text; empty if it passes.
+
+    Args:
+        name: kind of text, with which the names of its filters begin.
+        words: the text.
+        rules: its thresholds.
+        document: the text's document, which determines its language.
+    """
+    if len(words) < rules.min_words or (rules.max_words is not None and len(words) > rules.max_words):
+        return f"{name}_length: {len(words)} words"
+    if rules.min_letters and (share := letter_share(words.text)) < rules.min_letters:
+        return f"{name}_letters: {share:.2f} of its characters"
+    if rules.min_stop_words and words.stop_word_share < rules.min_stop_words and document.language is not None:
+        share = stop_word_share(words, document.language)
+        if share < rules.min_stop_words:
+            return f"{name}_stop_words: {share:.2f} (language {document.language})"
+    if rules.max_character_repetition < 1 and (share := character_repetition(words.text)) > rules.max_character_repetition:
+        return f"{name}_character_repetition: {share:.2f}"
+    if rules.max_word_repetition < 1 and (share := words.repetition) > rules.max_word_repetition:
+        return f"{name}_word_repetition: {share:.2f}"
     return ""
 
 
@@ -203,6 +204,12 @@ def with_images(sample: Sample, kept: list[int]) -> Sample:
     if "addresses" in meta:
         meta["addresses"] = [meta["addresses"][index] for index in kept]
     return Sample(key=sample.key, source=sample.source, parts=parts, images=[sample.images[index] for index in kept], meta=meta)
+
+
+def _counted(sample: Sample, fault: str) -> tuple[str, str]:
+    """Split a fault into the name of its filter and an example."""
+    name, _, reason = fault.partition(": ")
+    return name, f"{sample.origin}: {reason}" if reason else sample.origin
 
 
 def _address(sample: Sample, index: int) -> str:

@@ -9,77 +9,114 @@ from __future__ import annotations
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mm1.data.config import NearDuplicates
 from mm1.data.prepare.filters import Kept
-from mm1.data.prepare.words import ENGLISH_SHARE, stop_word_share
+from mm1.data.prepare.words import ENGLISH_SHARE, Words, mix
 from mm1.data.sample import ImagePart
 
 PERMUTATIONS = 128
 """Number of hash functions in a MinHash: a standard error of 4 % at a similarity of 0.8."""
 SCHEME = "affine32"
 """The scheme of datasketch with 32-bit hash values."""
-SCHEMA = pa.schema(
-    [
-        ("number", pa.int32()),
-        ("row", pa.int32()),
-        ("origin", pa.string()),
-        ("exact", pa.binary(16)),
-        ("images", pa.list_(pa.binary(16))),
-        ("hashes", pa.list_(pa.uint64())),
-        ("bands", pa.list_(pa.uint64())),
-        ("minhash", pa.binary()),
-        ("words", pa.int32()),
-        ("sides", pa.float64()),
-        ("english", pa.bool_()),
-    ]
-)
-"""``number``: of the part; ``row``: of the sample in it; ``sides``: sum of the images' mean sides (width and height)."""
+ROW_GROUP = 10_000
+"""Samples per row group; as many are in memory at a time."""
+_BLOCK = 256
+"""Shingles permuted at a time; the block fits into the cache of a core."""
+_COLUMNS = [
+    ("number", pa.int32()),
+    ("row", pa.int32()),
+    ("exact_high", pa.uint64()),
+    ("exact_low", pa.uint64()),
+    ("images", pa.list_(pa.uint64())),
+    ("hashes", pa.list_(pa.uint64())),
+    ("minhash", pa.binary(PERMUTATIONS)),
+    ("words", pa.int32()),
+    ("sides", pa.float64()),
+    ("english", pa.bool_()),
+    ("other_language", pa.bool_()),
+]
+
+
+def schema(near: NearDuplicates | None) -> pa.Schema:
+    """Return the columns.
+
+    ``number``: of the part; ``row``: of the sample in it; ``exact_high``, ``exact_low``: digest of the sample; ``images``: 8
+    bytes of each image's digest; ``minhash``: lowest byte of each of its values, null without words; ``band_<i>``: LSH bands;
+    ``sides``: sum of the images' mean sides (width and height); ``other_language``: the language has no list of stop words.
+    """
+    bands = best_bands(near.similarity)[0] if near else 0
+    return pa.schema([*_COLUMNS, *((f"band_{band}", pa.uint64()) for band in range(bands))])
 
 
 class Signatures:
-    """Collects the signatures of a part.
+    """Writes the signatures of a part; equal signatures give equal bytes.
 
     Args:
+        path: the parquet file to write.
         number: number of the part.
         near: settings for near duplicates; None = do not look for them.
     """
 
-    def __init__(self, number: int, near: NearDuplicates | None) -> None:
+    def __init__(self, path: Path, number: int, near: NearDuplicates | None) -> None:
+        self.path = path
         self.number = number
         self.near = near
-        self._rows: list[dict[str, Any]] = []
-        self._hasher = _Hasher(near) if near else None
+        self._hasher = MinHasher(near) if near else None
+        self._schema = schema(near)
+        self._num_rows = 0
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._columns["row"]:
+            self._flush()
+        self._writer.close()
 
     def add(self, kept: Kept) -> None:
         """Add a sample; its row is the number of samples added before."""
-        words = [word for text in kept.sample.texts() for word in text.split()]
-        bands, minhash = self._hasher(words) if self._hasher else ([], b"")
-        self._rows.append(
-            {
-                "number": self.number,
-                "row": len(self._rows),
-                "origin": kept.sample.origin,
-                "exact": exact_digest(kept),
-                "images": kept.digests,
-                "hashes": kept.hashes if self.near else [],
-                "bands": bands,
-                "minhash": minhash,
-                "words": len(words),
-                "sides": sum((width + height) / 2 for width, height in kept.sizes),
-                "english": stop_word_share(words) >= ENGLISH_SHARE,
-            }
-        )
+        words = kept.text.words
+        english = words.stop_word_share >= ENGLISH_SHARE
+        digest = exact_digest(kept)
+        row: dict[str, Any] = {
+            "number": self.number,
+            "row": self._num_rows,
+            "exact_high": int.from_bytes(digest[:8], "little"),
+            "exact_low": int.from_bytes(digest[8:], "little"),
+            "images": [int.from_bytes(image[:8], "little") for image in kept.digests],
+            "hashes": kept.hashes if self.near else [],
+            "minhash": None,
+            "words": len(words),
+            "sides": sum((width + height) / 2 for width, height in kept.sizes),
+            "english": english,
+            "other_language": not english and kept.text.language is None,
+        }
+        if self._hasher:
+            values = self._hasher(words)
+            row["minhash"] = None if values is None else values.astype(np.uint8).tobytes()
+            bands = [None] * self._hasher.bands if values is None else self._hasher.band_hashes(values)
+            row.update((f"band_{number}", band) for number, band in enumerate(bands))
+        for name, column in self._columns.items():
+            column.append(row[name])
+        self._num_rows += 1
+        if self._num_rows % ROW_GROUP == 0:
+            self._flush()
 
-    def write(self, path: Path) -> Path:
-        """Write the signatures as parquet; equal signatures give equal bytes."""
-        pq.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), path, compression="zstd")
-        return path
+    def _flush(self) -> None:
+        self._writer.write_table(pa.table(self._columns, schema=self._schema))
+        for column in self._columns.values():
+            column.clear()
 
 
 def exact_digest(kept: Kept) -> bytes:
@@ -100,26 +137,46 @@ def best_bands(similarity: float) -> tuple[int, int]:
     return int(lsh.b), int(lsh.r)
 
 
-class _Hasher:
-    """MinHash of texts, and the LSH bands for finding similar texts."""
+class MinHasher:
+    """MinHash of texts, and the LSH bands for finding similar texts.
+
+    The values are those of ``datasketch.MinHash`` for the hashes of the shingles.
+
+    Args:
+        near: settings for near duplicates.
+    """
 
     def __init__(self, near: NearDuplicates) -> None:
         from datasketch import MinHash
 
         self.bands, self.rows = best_bands(near.similarity)
-        self.shingle = near.shingle_words
-        self._new = MinHash
-        self._permutations = MinHash(PERMUTATIONS, scheme=SCHEME).permutations
+        self._shingle = near.shingle_words
+        self._factors, self._offsets = MinHash(PERMUTATIONS, scheme=SCHEME).permutations
+        factors = mix(np.arange(1, self.bands * self.rows + 1, dtype=np.uint64)) | np.uint64(1)
+        self._band_factors = factors.reshape(self.bands, self.rows)
 
-    def __call__(self, words: list[str]) -> tuple[list[int], bytes]:
-        if not words:
-            return [], b""
-        words = [word.lower() for word in words]
-        count = max(1, len(words) - self.shingle + 1)
-        shingles = {" ".join(words[start : start + self.shingle]).encode() for start in range(count)}
-        minhash = self._new(PERMUTATIONS, permutations=self._permutations, scheme=SCHEME)
-        minhash.update_batch(sorted(shingles))
-        values = np.asarray(minhash.hashvalues, np.uint32)
-        bands = values[: self.bands * self.rows].reshape(self.bands, self.rows)
-        digests = [blake2b(bytes([number]) + band.tobytes(), digest_size=8).digest() for number, band in enumerate(bands)]
-        return [int.from_bytes(digest, "little") for digest in digests], values.tobytes()
+    def __call__(self, words: Words) -> NDArray[np.uint32] | None:
+        """Return the MinHash of a text (permutations); None for a text without words."""
+        return self.minimum(words.shingles(self._shingle)) if len(words) else None
+
+    def minimum(self, hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return the minimum of each permutation over the hashes of shingles."""
+        hashes = _finalize(hashes)
+        minima = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, np.uint32)
+        for start in range(0, len(hashes), _BLOCK):
+            block = hashes[start : start + _BLOCK, None] * self._factors + self._offsets
+            np.minimum(minima, block.min(axis=0), out=minima)
+        return minima
+
+    def band_hashes(self, values: NDArray[np.uint32]) -> list[int]:
+        """Return a hash for each band of a MinHash."""
+        bands = values[: self.bands * self.rows].reshape(self.bands, self.rows).astype(np.uint64)
+        hashes: list[int] = mix((bands * self._band_factors).sum(axis=1)).tolist()
+        return hashes
+
+
+def _finalize(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Apply the 32-bit finalizer of MurmurHash3, as datasketch does before its permutations."""
+    hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    hashes = (hashes ^ (hashes >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return hashes ^ (hashes >> np.uint32(16))

@@ -37,6 +37,7 @@ class DataStats:
 
     def __call__(self) -> int:
         """Print the statistics."""
+        from mm1.data.load.statistics import few_labels
         from mm1.report.data_page import figures, raw_of
 
         store, manifest = find_data(self.store, self.uri)
@@ -58,6 +59,11 @@ class DataStats:
             limit = f"{manifest.max_sequences:,}" if manifest.max_sequences is not None else "no limit"
             chosen = ", ".join(f"{name} {value}" for name, value in manifest.snapshot.items()) or "all"
             say(output, f"\nweights by {manifest.weights_by}; sequences: {limit}; shards: {chosen}")
+            if manifest.holdout:
+                shares = ", ".join(f"{name} {share!r}" for name, share in manifest.holdout.items())
+                say(output, f"held out, as shares of the samples: {shares}")
+            for note in few_labels(manifest):
+                say(output, note)
         return 0
 
 
@@ -143,7 +149,8 @@ def shard_rows(raw: Manifest) -> Iterator[dict[str, str | int]]:
     for source, data in raw.sources.items():
         for shard in data.shards:
             counts = shard.model_dump(include={"num_samples", "num_images", "num_text_tokens"})
-            yield {"source": source, "shard": shard.name, **counts, "sha256": shard.tar.sha256}
+            name = f"{source}/{shard.group}" if shard.group else source
+            yield {"source": name, "shard": shard.name, **counts, "sha256": shard.tar.sha256}
 
 
 @command(name="data", help="Inspect data: stats, show, shards, score.")

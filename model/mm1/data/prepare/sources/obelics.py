@@ -1,51 +1,90 @@
-"""Interleaved documents in OBELICS's format: parquet with the parallel lists ``images`` and ``texts``.
+"""Interleaved documents in OBELICS's format: the parallel lists ``images`` and ``texts``, in a table or in JSON.
 
-At each position, exactly one of the two is set. ``images`` contains addresses; other columns (``metadata``) are ignored. The
-images' bytes are in a third parallel list ``image_bytes`` (bytes, or ``{"bytes", "path"}`` as written by Hugging Face
-datasets), or the entries of ``images`` are names of files next to the parquet file.
+At each position, one of the two is set; a position where neither is set (null or empty) is skipped. An entry of ``images`` is
+an address, the name of a file next to the table, bytes, or ``{"bytes", "path"}`` as written by Hugging Face datasets. The
+bytes may also be in a third parallel list ``image_bytes``. Other columns (``metadata``) are ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mm1.data.prepare.sources.parquet import image_bytes, rows
-from mm1.data.prepare.sources.raw import Clean, RawInput
+from mm1.data.prepare.sources.fields import Fields, listed
+from mm1.data.prepare.sources.images import address_of, read_image
+from mm1.data.prepare.sources.jsonl import json_rows
+from mm1.data.prepare.sources.parquet import columns_of, is_table, rows
+from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.sources.values import as_text, type_of
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
-from mm1.errors import DataError
 
-NEEDED = ("images", "texts")
 BYTES = "image_bytes"
 
 
-def read(file: RawInput, clean: Clean) -> Iterator[Sample]:
-    """Read a parquet file.
+def read(file: RawInput, clean: Clean) -> Iterator[Item]:
+    """Read a table or a JSON file.
 
     Raises:
-        DataError: not parquet, a column is missing or has the wrong type, lists differ in length, or an image is remote.
+        DataError: the file is damaged, or a column is missing.
     """
-    for number, row in enumerate(rows(file, NEEDED, (BYTES,))):
-        yield _sample(file, file.origin(number), row, clean)
+    fields = Fields(file)
+    if not is_table(file.path):
+        return read_rows(file, json_rows(file), lambda origin, row: _sample(file, fields, origin, row, clean))
+    names = columns_of(file)
+    needed = (fields.need("images", names), fields.need("texts", names))
+    return read_rows(file, rows(file, needed, (BYTES,)), lambda origin, row: _sample(file, fields, origin, row, clean))
 
 
-def _sample(file: RawInput, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
-    names, texts, contents = row["images"], row["texts"], row.get(BYTES)
-    for column, value in (("images", names), ("texts", texts), (BYTES, contents if BYTES in row else [])):
-        if not isinstance(value, list):
-            raise DataError(f"{origin}: expected a list in {column!r}")
-    if len(names) != len(texts) or (contents is not None and len(contents) != len(names)):
-        raise DataError(f"{origin}: images, texts and {BYTES} differ in length")
+def _sample(file: RawInput, fields: Fields, origin: str, row: dict[str, Any], clean: Clean) -> Sample:
+    names, texts = _list(fields, row, "images"), _list(fields, row, "texts")
+    if names is None and texts is None:
+        raise OddRow("no_list", "expected a list of images or texts, got null")
+    size = len(names if names is not None else texts or ())
+    names, texts = names or [None] * size, texts or [None] * size
+    contents = row.get(BYTES) or [None] * size
+    if not isinstance(contents, list):
+        raise OddRow("no_list", f"expected a list in {BYTES!r}, got {type_of(contents)}")
+    if not len(names) == len(texts) == len(contents):
+        lengths = f"{len(names)}, {len(texts)}, {len(contents)}"
+        raise OddRow("lengths_differ", f"images, texts and {BYTES} differ in length: {lengths}")
     parts: list[Part] = []
     images: list[bytes] = []
     addresses: list[str] = []
-    for position, (name, text) in enumerate(zip(names, texts, strict=True)):
-        if (name is None) == (text is None):
-            raise DataError(f"{origin}: expected either an image or a text at position {position}")
-        if text is not None:
-            parts.append(TextPart(clean(str(text))))
+    for position, (name, value, content) in enumerate(zip(names, texts, contents, strict=True)):
+        text = "" if value is None else as_text(value)
+        if text is None:
+            raise OddRow("no_text", f"expected a text or null at position {position} of texts, got {type_of(value)}")
+        if _is_nothing(name) and _is_nothing(content):
+            parts += [TextPart(clean(text))] if text else []
             continue
+        if text:
+            raise OddRow("image_and_text", f"expected either an image or a text at position {position}")
         parts.append(ImagePart(len(images)))
-        images.append(image_bytes(contents[position]) if contents is not None else file.read_adjacent(str(name), origin))
-        addresses.append(str(name))
+        data, address = _image(file, name, content, BYTES in row)
+        images.append(data)
+        addresses.append(address)
     return Sample(key="", source=file.source, parts=parts, images=images, meta={"origin": origin, "addresses": addresses})
+
+
+def _list(fields: Fields, row: dict[str, Any], role: str) -> list[Any] | None:
+    name = fields.choose(role, row)
+    if name is None:
+        raise OddRow("no_list", f"expected a list in {role!r}; the fields are {listed(row)}")
+    value = row[name]
+    if value is not None and not isinstance(value, list):
+        raise OddRow("no_list", f"expected a list in {name!r}, got {type_of(value)}")
+    return value
+
+
+def _image(file: RawInput, name: Any, content: Any, has_bytes: bool) -> tuple[bytes, str]:
+    """Read the image at a position; one without bytes is missing if the bytes of others are in the rows."""
+    if not _is_nothing(content):
+        data, address = read_image(file, content)
+        return data, (address_of(name) if isinstance(name, str) else address)
+    if has_bytes and file.fetch is None and isinstance(name, str) and REMOTE.match(name):
+        return b"", address_of(name)
+    return read_image(file, name)
+
+
+def _is_nothing(value: Any) -> bool:
+    return not (any(value.values()) if isinstance(value, Mapping) else value)

@@ -1,0 +1,131 @@
+"""Decoding of encoded images: in full, to a square for the model, or small and cheaply for ingest.
+
+Shape suffixes: H height, W width, P side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from mm1.data.images.colour import as_seen
+from mm1.data.images.header import DECODE_ERRORS, FORMATS, MAX_PIXELS, EncodedImage, open_by_pillow, open_image
+from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
+from mm1.errors import DataError
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def decode(data: bytes, side_px: int) -> Pixels:
+    """Decode an image into a new square array; see :func:`decode_into`."""
+    pixels_PP3 = np.empty((side_px, side_px, 3), np.uint8)
+    decode_into(data, pixels_PP3)
+    return pixels_PP3
+
+
+def decode_into(data: bytes, out_HW3: Pixels) -> None:
+    """Decode an image into an RGB array of the model's size, upright and on white.
+
+    Args:
+        data: encoded image.
+        out_HW3: output, uint8 (height, width, 3), contiguous.
+
+    Raises:
+        DataError: unreadable, damaged or too large image.
+    """
+    image = open_image(data)
+    if image.picture is None and _decode_jpeg_into(image, out_HW3):
+        return
+    height, width = out_HW3.shape[:2]
+    out_HW3[:] = np.asarray(_rgb(_resized(_decode_by_pillow(image), width, height)))
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Decode an image in full size to RGB, upright and on white.
+
+    Args:
+        data: encoded image.
+        max_pixels: maximum number of pixels.
+        formats: accepted encodings, by Pillow's names.
+
+    Raises:
+        DataError: unreadable, damaged or too large image, or one of another format.
+    """
+    image = open_image(data, max_pixels, formats)
+    if image.picture is None:
+        try:
+            return upright(Image.fromarray(simplejpeg.decode_jpeg(data, "RGB")), image.orientation)
+        except ValueError:
+            pass  # Pillow reports the error, or is more lenient
+    return _rgb(_decode_by_pillow(image))
+
+
+def decode_small(image: EncodedImage) -> Image.Image:
+    """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale).
+
+    Returns:
+        The decoded image, upright and on white: smaller, and possibly grey.
+
+    Raises:
+        DataError: damaged or truncated image.
+    """
+    if image.picture is not None:
+        width, height = image.stored_size
+        image.picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+        return _decode_by_pillow(image)
+    try:
+        # one channel at 1/8 scale: all entropy-coded data are read, which is enough to detect damage
+        grey = simplejpeg.decode_jpeg(image.data, "GRAY", min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        raise DataError(f"unreadable image ({error})") from None
+    return upright(Image.fromarray(grey[:, :, 0]), image.orientation)
+
+
+def difference_hash(image: Image.Image) -> int:
+    """Compute a 64-bit difference hash: in a 9 x 8 grey version, whether each pixel is darker than its neighbour."""
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    bits_64 = (small[:, 1:] > small[:, :-1]).flatten()
+    return int.from_bytes(np.packbits(bits_64).tobytes(), "big")
+
+
+def _decode_jpeg_into(image: EncodedImage, out_HW3: Pixels) -> bool:
+    """Decode a common JPEG with simplejpeg; False if Pillow must decode the image."""
+    orientation = image.orientation
+    height, width = out_HW3.shape[:2]
+    if is_sideways(orientation):
+        height, width = width, height
+    try:
+        if image.stored_size == (width, height) and orientation == UPRIGHT:
+            simplejpeg.decode_jpeg(image.data, "RGB", buffer=out_HW3)
+            return True
+        # decoded at reduced scale if that is still twice the target size: the difference is invisible after resizing
+        pixels = simplejpeg.decode_jpeg(image.data, "RGB", min_height=2 * height, min_width=2 * width)
+    except ValueError:
+        return False  # Pillow reports the error, or is more lenient
+    out_HW3[:] = np.asarray(upright(_resized(Image.fromarray(pixels), width, height, reducing_gap=2.0), orientation))
+    return True
+
+
+def _decode_by_pillow(image: EncodedImage) -> Image.Image:
+    """Decode the opened picture, at its draft's scale, to RGB or grey."""
+    picture = image.picture or open_by_pillow(image.data, (image.form,))
+    try:
+        picture.load()
+        # only now is all metadata known
+        return upright(as_seen(picture, image.png_depth), image.orientation)
+    except DECODE_ERRORS as error:
+        raise DataError(f"unreadable image ({error})") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _resized(image: Image.Image, width: int, height: int, reducing_gap: float | None = None) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=reducing_gap)

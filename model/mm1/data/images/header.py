@@ -1,0 +1,126 @@
+"""Headers of encoded images: format, size and limits, without decoding the image.
+
+    JPEG that simplejpeg decodes -> simplejpeg's header, orientation from the metadata segments
+    any other image              -> Pillow's header
+
+The size is that of the image turned upright.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import simplejpeg
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from mm1.data.images.orientation import UPRIGHT, is_sideways, jpeg_orientation, stored_orientation
+from mm1.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Recognised encodings; the filter preset decides which ones are kept."""
+MAX_PIXELS = 180_000_000
+"""Hard limit for decoding: an image of a few kilobytes can unpack to gigabytes."""
+DECODE_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(struct.error, Image.DecompressionBombError),
+)
+"""Exceptions of Pillow's decoders on damaged files."""
+JPEG_MAGIC = b"\xff\xd8\xff"
+_PNG_DEPTH_OFFSET = 24  # the header is always the first chunk
+_SIMPLEJPEG_COLOURS = ("YCbCr", "Gray", "RGB")
+"""JPEG colour spaces that simplejpeg converts to RGB."""
+_MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
+
+
+class EncodedImage(NamedTuple):
+    """An image whose header was read."""
+
+    data: bytes
+    form: str
+    """Encoding, by Pillow's name."""
+    stored_size: tuple[int, int]
+    """Width and height before the image is turned upright, in pixels."""
+    jpeg_orientation: int
+    """Orientation of a JPEG that simplejpeg decodes."""
+    picture: ImageFile.ImageFile | None
+    """The image opened by Pillow; None for a JPEG that simplejpeg decodes."""
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation, 1 to 8. In a PNG it may follow the pixels and is known only when they are decoded."""
+        if self.picture is None:
+            return self.jpeg_orientation
+        # Pillow turns TIFFs itself
+        return UPRIGHT if self.form == "TIFF" else stored_orientation(self.picture.info)
+
+    @property
+    def png_depth(self) -> int | None:
+        """Bits per sample of a PNG; None for other formats."""
+        return self.data[_PNG_DEPTH_OFFSET] if self.form == "PNG" else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as people see the image, in pixels."""
+        width, height = self.stored_size
+        return (height, width) if is_sideways(self.orientation) else (width, height)
+
+
+def extension_of(data: bytes) -> str:
+    """Detect the file extension of an encoded image from its first bytes."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((extension for magic, extension in _MAGIC if data.startswith(magic)), "img")
+
+
+def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> EncodedImage:
+    """Read an image's header without decoding the image.
+
+    Args:
+        data: encoded image.
+        max_pixels: maximum number of pixels; None if the caller checks the size.
+        formats: accepted encodings, by Pillow's names.
+
+    Raises:
+        DataError: not an image of these formats, or more pixels than ``max_pixels``.
+    """
+    image = (_open_jpeg(data) if "JPEG" in formats else None) or _opened_by_pillow(data, formats)
+    width, height = image.stored_size
+    if max_pixels is not None and width * height > max_pixels:
+        raise DataError(f"image of {width} x {height} pixels, more than {max_pixels} are not decoded")
+    return image
+
+
+def _open_jpeg(data: bytes) -> EncodedImage | None:
+    """Read the header of a common JPEG; None for other formats and JPEGs that simplejpeg cannot decode."""
+    if not data.startswith(JPEG_MAGIC):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    if colours not in _SIMPLEJPEG_COLOURS:
+        return None
+    return EncodedImage(data, "JPEG", (width, height), jpeg_orientation(data), None)
+
+
+def _opened_by_pillow(data: bytes, formats: Sequence[str]) -> EncodedImage:
+    picture = open_by_pillow(data, formats)
+    form = "JPEG" if picture.format == "MPO" else picture.format or ""  # several JPEGs in one file; the first one is decoded
+    return EncodedImage(data, form, picture.size, UPRIGHT, picture)
+
+
+def open_by_pillow(data: bytes, formats: Sequence[str]) -> ImageFile.ImageFile:
+    """Open an image with Pillow, which reads its header.
+
+    Raises:
+        DataError: not an image of these formats.
+    """
+    try:
+        return Image.open(io.BytesIO(data), formats=tuple(formats))
+    except UnidentifiedImageError:
+        raise DataError("unreadable image (of no known format, or damaged in its first bytes)") from None
+    except DECODE_ERRORS as error:
+        raise DataError(f"unreadable image ({error})") from None
