@@ -57,7 +57,8 @@ JSON_METADATA = "JSON metadata"
 TABLE_METADATA = "table without images"
 ADDRESSES = "addresses of images: download them with img2dataset or remote=fetch"
 CACHE = "cache of Hugging Face datasets"
-EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, ADDRESSES, CACHE)
+SUMMARY = "metadata of the parquet files next to it"
+EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, ADDRESSES, CACHE, SUMMARY)
 """Reasons for files that belong to data sets and are no data themselves."""
 
 
@@ -142,20 +143,27 @@ def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | 
     """Choose the format of a file, or the reason why it is not read."""
     if seen.kind == "image":
         return _Refused(NAMED_IMAGE)
-    if seen.kind == "caption":
+    if seen.kind == "caption" and source in ("captions", "synthetic"):
         return _Refused("text without an image of its name")
+    if seen.kind == "caption":
+        return _Refused("plain text: write it as JSON lines with a field 'text'")
     if seen.kind == "empty":
         return _Refused("empty file")
     if seen.kind == "damaged":
         raise DataError(f"{file.name}: truncated or damaged at its beginning ({seen.compression}); fetch it again")
-    if seen.kind == "arrow" and file.name.rpartition("/")[2].startswith("cache-"):
+    name = file.name.rpartition("/")[2]
+    if seen.kind == "arrow" and name.startswith("cache-"):
         return _Refused(CACHE)
+    if seen.kind == "parquet" and name in ("_metadata", "_common_metadata"):
+        return _Refused(SUMMARY)
     return _SOURCES[source](seen, options)
 
 
 def _captions(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in ("tar", "zip"):
         return "img2dataset" if seen.kind == "tar" else "img2dataset-zip"
+    if seen.kind in _TABLES and not seen.fields:
+        return _CAPTION_TABLES[seen.kind]  # its metadata are damaged, and the reader says how
     if seen.kind in _CAPTION_TABLES:
         if column_for("image", seen.fields, options.columns):
             return _CAPTION_TABLES[seen.kind]

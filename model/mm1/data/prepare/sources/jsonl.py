@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 MAX_VALUES = 1 << 21
 """Maximum number of values in a row; each takes about 100 bytes of memory, even an empty list."""
 SUFFIXES = ("jsonl", "json", "ndjson")
-"""Endings of the names of JSON files in zip archives."""
+"""Endings of the names of JSON files."""
 _MAX_WHITE = 16 << 20
 """Maximum amount of white space before the first row for which lines and lists are told apart."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
