@@ -49,18 +49,24 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
     from mm1.data.prepare.pipeline import filter_part
     from mm1.manifests import FilteredPart, digest_of_manifest
     from mm1.store.open import open_store
-    from mm1_components.parts.progress import report
+    from mm1_components.parts.progress import report, skip
 
     work, part = task
     preset = preset_of(work.preset, getattr(work.inputs, part.source))
     how = filtering(preset, work.tokenizer, work.inputs, part.source)
+    is_made = False
 
     def make() -> FilteredPart:
+        nonlocal is_made
+        is_made = True
         folder = work.folder / "filtered"
         return filter_part(open_store(work.store), part, work.root(part.source), how, folder, Meter(report))
 
     decisive = [digest_of_manifest(part), how.preset, *how.reserved, _options(work.inputs)]
-    return remembered(work, "filter", decisive, FilteredPart, make)
+    filtered = remembered(work, "filter", decisive, FilteredPart, make)
+    if not is_made:
+        skip(sum(file.num_bytes for file in part.files))
+    return filtered
 
 
 def shard_one(task: tuple[Work, MergedParts, FilteredPart]) -> ShardedPart:

@@ -53,6 +53,7 @@ class Options(NamedTuple):
 
 DEFAULTS = Options()
 NAMED_IMAGE = "image, read only if a row names it"
+NO_CAPTION = "image without a caption of its name"
 JSON_METADATA = "JSON metadata"
 TABLE_METADATA = "table without images"
 ADDRESSES = "addresses of images: download them with img2dataset or remote=fetch"
@@ -127,6 +128,8 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
             if _form_of(source, file, seen, options) == _Refused(ADDRESSES):
                 files.setdefault(_CAPTION_TABLES[seen.kind], []).append(file)
         left_out = [each for each in left_out if each.reason != ADDRESSES]
+    if source in ("captions", "synthetic") and not files.keys() & _CAPTION_TABLES.values():
+        left_out = [each._replace(reason=NO_CAPTION) if each.reason == NAMED_IMAGE else each for each in left_out]
     if not files:
         raise _nothing(source, root, left_out)
     return Discovery({form: files[form] for form in FORMATS if form in files}, left_out)
