@@ -116,6 +116,15 @@ def test_a_source_without_samples_says_what_its_files_hold(tmp_path):
         check_sources([filtered])
 
 
+def test_a_source_of_pages_without_images_says_why_they_have_none(tmp_path):
+    write_obelics(tmp_path / "raw" / "0.parquet", [[b"", text(number)] for number in range(3)])
+    root = LocalRoot(tmp_path / "raw")
+    part = RawPart(source="interleaved", number=0, format="obelics", files=tuple(root.list()))
+    filtered = filter_part(LocalStore(tmp_path / "store"), part, root, FilterSettings("toy", ()), tmp_path / "work")
+    with pytest.raises(DataError, match=r"no_images 3 \(.*\); removed from documents: missing_image 3 \("):
+        check_sources([filtered])
+
+
 def test_the_share_of_samples_in_other_languages_is_a_feature(tmp_path, tokenizer):
     chinese = "这座城市位于河边,以其古老的市场而闻名。"
     write_text(tmp_path / "raw" / "0.jsonl", ["this is a text that was written in English", chinese])

@@ -85,7 +85,11 @@ def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_
                 f"allows: {commonest(odd, examples)}"
             )
         if not any(part.tars for part in source_parts):
-            raise DataError(f"{source}: none of the {num_read:,} samples passed the filters: {commonest(dropped, examples)}")
+            removed = sum_counts(part.removed for part in source_parts)
+            why = f"; removed from documents: {commonest(removed, examples)}" if removed else ""
+            raise DataError(
+                f"{source}: none of the {num_read:,} samples passed the filters: {commonest(dropped, examples)}{why}"
+            )
 
 
 def commonest(counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> str:
