@@ -79,6 +79,7 @@ def test_nothing_to_read_says_why(tmp_path):
         # the first line is odd
         ("a.jsonl", b'null\n{"text": "x"}\n{"text": "y"}\n', "json-lines", ("text",)),
         ("a.jsonl", b'# made by hand\n{"text": "x"}\n', "json-lines", ("text",)),
+        ("a.jsonl", b"null\n" * 200 + b'{"text": "x"}\n', "json-lines", ("text",)),
         ("part-00000", b'rest of a row"}\n{"text": "x"}\n{"id": 1}\n', "json-lines", ("text", "id")),
         ("a.json.bz2", bz2.compress(b'\xef\xbb\xbffalse\r\n{"text": "x"}\r\n'), "json-lines", ("text",)),
         ("a.md", b'Write it so:\n\n```\n{"text": "x"}\n```\n', "unknown", ()),

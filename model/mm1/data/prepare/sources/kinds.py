@@ -104,7 +104,7 @@ def _look_at(head: bytes, suffix: str) -> Look:
         columns = split_header(text.splitlines()[0])[1] if text else []
         is_table = suffix not in CAPTION_SUFFIXES or all(column_for(role, columns, {}) for role in ("image", "caption"))
         return Look("csv", tuple(columns)) if is_table else Look("unknown")
-    return _json_behind_other_lines(text)
+    return _json_behind_other_lines(text, suffix)
 
 
 def _is_json(text: str, *, is_whole: bool) -> bool:
@@ -112,13 +112,13 @@ def _is_json(text: str, *, is_whole: bool) -> bool:
     return _OBJECTS.match(text) is not None and (not is_whole or _first_rows(text.removeprefix("[")).num_rows > 0)
 
 
-def _json_behind_other_lines(text: str) -> Look:
+def _json_behind_other_lines(text: str, suffix: str) -> Look:
     """Recognise JSON lines of which the first are something else (null, a comment, the rest of a row)."""
-    lines = [line for line in text.split("\n", MAX_ROWS)[:MAX_ROWS] if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     objects = [line for line in lines if line.lstrip()[:1] == "{" and line.rstrip()[-1:] == "}"]
-    if not objects or 2 * len(objects) < len(lines):
-        return Look("unknown")
-    rows = _first_rows("\n".join(objects))
+    if suffix not in jsonl.SUFFIXES and 2 * len(objects) < len(lines):
+        return Look("unknown")  # an example in a text
+    rows = _first_rows("\n".join(objects[:MAX_ROWS]))
     return Look("json-lines", rows.fields, is_sample=rows.is_sample) if rows.num_rows else Look("unknown")
 
 
