@@ -255,6 +255,22 @@ def test_an_open_quote_costs_its_row_only(tmp_path, line, odd, place):
     assert [item[2] for item in items if item[1] == RED] == [f"caption {number}" for number in range(6)]
 
 
+@pytest.mark.parametrize("distance", [1, 2, 5])
+def test_an_open_quote_is_not_closed_by_that_of_a_later_row(tmp_path, distance):
+    (tmp_path / "a.jpg").write_bytes(RED)
+    lines = [
+        "image,caption,note",
+        'a.jpg,"open,n',
+        *["a.jpg,good,n"] * (distance - 1),
+        'a.jpg,"good, too",n',
+        'a.jpg,"good\nlines",n',
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    items = short(read(tmp_path))
+    assert items[0] == ("quote_not_closed", "d.csv:2")
+    assert [item[2] for item in items[1:]] == ["good"] * (distance - 1) + ["good, too", "good\nlines"]
+
+
 def test_an_open_quote_before_a_large_file_costs_its_row_only(tmp_path):
     (tmp_path / "a.jpg").write_bytes(RED)
     lines = ["image,caption", 'a.jpg,"open', *(f"a.jpg,caption {number}" for number in range(1000))]

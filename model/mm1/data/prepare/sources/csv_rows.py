@@ -72,13 +72,23 @@ def _next_row(reader: Iterator[list[str]], lines: _Lines, names: list[str]) -> d
         return OddRow("not_csv", f"not a row of CSV ({error})")
     if values is None:
         return None
-    if lines.is_over:  # a complete row ends before the file does
+    if lines.is_over or not _is_closed(lines):  # a complete row ends before the file does
         lines.return_to_second()
         return OddRow("quote_not_closed", "a quote is opened and not closed; a quote in a quoted text is doubled")
     if values and len(values) != len(names):
         lines.return_to_second()
         return OddRow("columns_differ", f"expected {len(names)} columns as in the header, got {len(values)}")
     return dict(zip(names, values, strict=True)) if values else {}
+
+
+def _is_closed(lines: _Lines) -> bool:
+    """Whether each quote of a row over several lines is closed at the end of its column, rather than by that of a later row."""
+    if len(lines.row) > 1:
+        try:
+            next(csv.reader((text for _, text in lines.row), delimiter=lines.separator, strict=True))
+        except csv.Error:
+            return False
+    return True
 
 
 def _header(file: RawInput, lines: _Lines) -> list[str]:
