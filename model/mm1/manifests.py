@@ -80,6 +80,8 @@ class RawFile(Record):
     """Begin of the range, in bytes; for tables, in row groups."""
     stop: int | None = Field(None, exclude_if=not_)
     """End of the range; None = the end of the file."""
+    lines_before: int | None = Field(None, exclude_if=not_)
+    """Ends of lines before the byte that precedes the range, for the numbers of its lines; None = not counted."""
 
 
 class RawPart(Manifest):

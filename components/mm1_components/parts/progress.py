@@ -20,6 +20,8 @@ LOG_S = 30.0
 """Seconds between lines in the log."""
 _counts = multiprocessing.get_context("fork").Array("d", 2 + len(WORK))
 """Rows, bytes, and seconds by kind of work, of all processes of this step."""
+_finished_before = multiprocessing.get_context("fork").Value("d")
+"""Bytes of the parts that an earlier run has filtered."""
 
 
 def report(increases: Sequence[float]) -> None:
@@ -27,6 +29,12 @@ def report(increases: Sequence[float]) -> None:
     with _counts.get_lock():
         for index, increase in enumerate(increases):
             _counts[index] += increase
+
+
+def skip(num_bytes: float) -> None:
+    """Take a part that an earlier run has filtered out of what is to be done."""
+    with _finished_before.get_lock():
+        _finished_before.value += num_bytes
 
 
 class Progress:
@@ -49,6 +57,7 @@ class Progress:
         self._thread = threading.Thread(target=self._show, daemon=True)
         with _counts.get_lock():
             _counts[:] = [0.0] * len(_counts)
+        _finished_before.value = 0.0
 
     def __enter__(self) -> Progress:
         self._thread.start()
@@ -65,7 +74,7 @@ class Progress:
 
     def _show(self) -> None:
         while self._num_bytes and not self._over.wait(SHOW_S):
-            line = describe(_counts[:], self._num_bytes, time.monotonic() - self._started)
+            line = describe(_counts[:], self._num_bytes - _finished_before.value, time.monotonic() - self._started)
             self._context.figures(line)
             if time.monotonic() - self._logged >= LOG_S:
                 self._logged = time.monotonic()
@@ -77,13 +86,15 @@ def describe(counts: Sequence[float], num_bytes: int, seconds: float) -> str:
 
     Args:
         counts: rows, bytes, and seconds by kind of work.
-        num_bytes: bytes of all parts.
+        num_bytes: bytes of all parts that are filtered in this run.
         seconds: time since the start.
     """
     rows, done, *work = counts
     rate = done / max(seconds, 1e-9)
     line = f"{done / 1e6:,.0f} of {num_bytes / 1e6:,.0f} MB, {rows:,.0f} rows, {rate / 1e6:.1f} MB/s"
-    if rate:
+    if done >= num_bytes:
+        line += ", all filtered"
+    elif rate:
         line += f", {timedelta(seconds=round(max(0.0, num_bytes - done) / rate))} left"
     if total := sum(work):
         share, name = max(zip(work, WORK, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,11 @@ from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sour
 from mm1_components.wrapper.sources import Kind, kind_of
 
 if TYPE_CHECKING:
+    from mm1.data.prepare.sources.raw import Fetch
     from mm1.data.prepare.sources.roots import RawRoot
     from mm1.manifests import FilteredPart, ManifestT, MergedParts, RawPart, ShardedPart
+
+log = logging.getLogger(__name__)
 
 
 class Work(NamedTuple):
@@ -49,18 +53,33 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
     from mm1.data.prepare.pipeline import filter_part
     from mm1.manifests import FilteredPart, digest_of_manifest
     from mm1.store.open import open_store
-    from mm1_components.parts.progress import report
+    from mm1_components.parts.progress import report, skip
 
     work, part = task
     preset = preset_of(work.preset, getattr(work.inputs, part.source))
     how = filtering(preset, work.tokenizer, work.inputs, part.source)
+    is_made = False
 
     def make() -> FilteredPart:
+        nonlocal is_made
+        is_made = True
         folder = work.folder / "filtered"
-        return filter_part(open_store(work.store), part, work.root(part.source), how, folder, Meter(report))
+        filtered = filter_part(open_store(work.store), part, work.root(part.source), how, folder, Meter(report))
+        _log_fetched(part, how.options.fetch)
+        return filtered
 
     decisive = [digest_of_manifest(part), how.preset, *how.reserved, _options(work.inputs)]
-    return remembered(work, "filter", decisive, FilteredPart, make)
+    filtered = remembered(work, "filter", decisive, FilteredPart, make)
+    if not is_made:
+        skip(sum(file.num_bytes for file in part.files))
+    return filtered
+
+
+def _log_fetched(part: RawPart, fetch: Fetch | None) -> None:
+    from mm1.data.prepare.sources.fetch import Fetcher
+
+    if isinstance(fetch, Fetcher) and fetch.num_fetched + fetch.num_failed:
+        log.info("%s, %s: images %s", part.source, part.label, fetch.report())
 
 
 def shard_one(task: tuple[Work, MergedParts, FilteredPart]) -> ShardedPart:

@@ -173,3 +173,13 @@ def test_world_addresses_and_reserved_words(ingest, tmp_path):
     assert b"<image>" not in content and b"a text with  in it" in content
     record = json.loads(store.read("runs/manual/ingest.json"))
     assert record["facts"]["samples"] == {"text": 2}
+
+
+def test_what_was_not_fetched_is_reported_by_reason(ingest, tmp_path, monkeypatch):
+    monkeypatch.setattr("mm1.machine.cores", lambda: 1)
+    rows = [f"http://127.0.0.1:9/{number}.jpg,a caption\n" for number in range(3)]
+    (tmp_path / "captions").mkdir()
+    (tmp_path / "captions" / "a.csv").write_text("url,caption\n" + "".join(rows))
+    outcome, _, log = ingest(captions=tmp_path / "captions", remote="fetch")
+    assert outcome is Outcome.DATA
+    assert "images fetched 0, failed 3 (not a public address 3)" in log

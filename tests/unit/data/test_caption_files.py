@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm1.data.prepare.sources.caption_files import find_pairs
-from mm1.data.prepare.sources.formats import Options, Reading, discover
+from mm1.data.prepare.sources.formats import NAMED_IMAGE, Options, Reading, discover
 from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import Sample
@@ -40,7 +40,7 @@ def read(folder, **options):
     return pairs, {each.name: each.reason for each in found.left_out}
 
 
-NAMED, ALONE = "image, read only if a row names it", "text without an image of its name"
+BARE, ALONE = "image without a caption of its name", "text without an image of its name"
 LAYOUTS = {
     "pair": ({"0.jpg": RED, "0.txt": b"t"}, [("0.jpg:1", RED, "t")], {}),
     "json": ({"0.jpg": RED, "0.json": b'{"caption": "t"}'}, [("0.jpg:1", RED, "t")], {}),
@@ -58,7 +58,7 @@ LAYOUTS = {
         [("0.jpg:1", RED, "s"), ("0.png:1", BLUE, "t")],
         {},
     ),
-    "two images": ({"0.jpg": RED, "0.png": BLUE, "0.txt": b"t"}, [("0.jpg:1", RED, "t")], {"0.png": NAMED}),
+    "two images": ({"0.jpg": RED, "0.png": BLUE, "0.txt": b"t"}, [("0.jpg:1", RED, "t")], {"0.png": BARE}),
     "two captions": ({"0.jpg": RED, "0.txt": b"t", "0.caption": b"u"}, [("0.jpg:1", RED, "t")], {"0.caption": ALONE}),
     "dots": (
         {"v1.0.jpg": RED, "v1.0.txt": b"s", "v1.1.jpg": RED, "v1.1.txt": b"t"},
@@ -67,7 +67,7 @@ LAYOUTS = {
     ),
     "line break": ({"a\nb.jpg": RED, "a\nb.txt": b"t"}, [("a\\x0ab.jpg:1", RED, "t")], {}),
     "readme": ({"0.jpg": RED, "0.txt": b"t", "README.txt": b"x"}, [("0.jpg:1", RED, "t")], {"README.txt": ALONE}),
-    "image alone": ({"0.jpg": RED, "0.txt": b"t", "1.jpg": RED}, [("0.jpg:1", RED, "t")], {"1.jpg": NAMED}),
+    "image alone": ({"0.jpg": RED, "0.txt": b"t", "1.jpg": RED}, [("0.jpg:1", RED, "t")], {"1.jpg": BARE}),
     "folders": (
         {"a/0.jpg": RED, "a/0.txt": b"s", "b/0.jpg": BLUE, "b/0.txt": b"t"},
         [("a/0.jpg:1", RED, "s"), ("b/0.jpg:1", BLUE, "t")],
@@ -111,8 +111,14 @@ def test_pairs_are_limited_and_columns_apply(tmp_path):
 
 
 def test_images_without_captions_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no file can be read as captions: image, read only if a row names it"):
+    with pytest.raises(DataError, match="no file can be read as captions: image without a caption of its name"):
         read(write(tmp_path, {"0.jpg": RED}))
+
+
+def test_images_next_to_a_table_may_be_named_by_its_rows(tmp_path):
+    write(tmp_path, {"0.jpg": RED, "1.jpg": BLUE, "a.csv": b"image,caption\n0.jpg,t\n"})
+    found = discover("captions", LocalRoot(tmp_path))
+    assert {each.name: each.reason for each in found.left_out} == dict.fromkeys(("0.jpg", "1.jpg"), NAMED_IMAGE)
 
 
 @given(

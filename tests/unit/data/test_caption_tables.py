@@ -13,10 +13,11 @@ import pytest
 from mm1.data.prepare.sources.formats import Options, Reading, discover
 from mm1.data.prepare.sources.joined import JoinedRoot
 from mm1.data.prepare.sources.raw import Odd, cleaner
+from mm1.data.prepare.sources.roles import parse_columns
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS
-from mm1.errors import DataError
+from mm1.errors import ConfigurationError, DataError
 from tests.support.mixtures import encoded_image
 
 CLEAN = cleaner(SPECIAL_TOKENS)
@@ -228,6 +229,92 @@ def test_odd_lines_of_csv(tmp_path):
         ("not_utf8", "d.csv:3"),
         ("d.csv:4", RED, "b"),
     ]
+
+
+GOOD = [f"a.jpg,caption {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("line", "odd"),
+    [
+        ('a.jpg,"an open quote', "quote_not_closed"),
+        ('"a.jpg,an open quote', "quote_not_closed"),
+        ('a.jpg,"closed"",', "quote_not_closed"),
+        ('a.jpg,x,"an open quote', "quote_not_closed"),
+        ("a.jpg,one,too many", "columns_differ"),
+        ('a.jpg,"two\nlines",too many', "columns_differ"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_an_open_quote_costs_its_row_only(tmp_path, line, odd, place):
+    (tmp_path / "a.jpg").write_bytes(RED)
+    lines = ["image,caption", *GOOD[:place], line, *GOOD[place:]]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    items = short(read(tmp_path))
+    assert [item for item in items if item[0] == odd] == [(odd, f"d.csv:{place + 2}")]
+    assert [item[2] for item in items if item[1] == RED] == [f"caption {number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("distance", [1, 2, 5])
+def test_an_open_quote_is_not_closed_by_that_of_a_later_row(tmp_path, distance):
+    (tmp_path / "a.jpg").write_bytes(RED)
+    lines = [
+        "image,caption,note",
+        'a.jpg,"open,n',
+        *["a.jpg,good,n"] * (distance - 1),
+        'a.jpg,"good, too",n',
+        'a.jpg,"good\nlines",n',
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    items = short(read(tmp_path))
+    assert items[0] == ("quote_not_closed", "d.csv:2")
+    assert [item[2] for item in items[1:]] == ["good"] * (distance - 1) + ["good, too", "good\nlines"]
+
+
+def test_an_open_quote_before_a_large_file_costs_its_row_only(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(RED)
+    lines = ["image,caption", 'a.jpg,"open', *(f"a.jpg,caption {number}" for number in range(1000))]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    items = short(read(tmp_path, max_row_bytes=4000))
+    assert items[0][1] == "d.csv:2"
+    assert [item[2] for item in items[1:]] == [f"caption {number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("image,caption\na.jpg,b\n".encode("utf-16"), "line 1 is not UTF-8"),
+        ("image,caption\na.jpg,b\n".encode("utf-16-le"), "line 1 is not UTF-8"),
+        ("image,caption,größe\na.jpg,b,1\n".encode("latin-1"), "line 1 is not UTF-8"),
+        (b"image,caption\ra.jpg,b\r", "lines end with CR alone"),
+    ],
+)
+def test_other_encodings_and_line_ends_of_csv_are_named(tmp_path, data, message):
+    (tmp_path / "a.jpg").write_bytes(RED)
+    (tmp_path / "d.csv").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+def test_tables_of_flickr(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(RED)
+    (tmp_path / "results.csv").write_text("image_name| comment_number| comment\n1.jpg| 0| Two men , outside .\n")
+    assert short(read(tmp_path)) == [("results.csv:2", RED, "Two men , outside .")]
+    (tmp_path / "results.csv").unlink()
+    (tmp_path / "captions.txt").write_text('image,caption\n1.jpg,"A child , in pink ."\n')
+    assert short(read(tmp_path)) == [("captions.txt:2", RED, "A child , in pink .")]
+
+
+def test_names_of_columns_may_have_spaces_and_commas(tmp_path):
+    table(tmp_path, **{"my image": [RED], "alt, text = x": ["a"], "caption": ["b"]})
+    columns = parse_columns('{"captions.image": "my image", "captions.caption": "alt, text = x"}')
+    assert short(read(tmp_path, columns=columns["captions"])) == [("d.parquet:1", RED, "a")]
+    assert parse_columns("captions.image=a,captions.caption=b") == {"captions": {"image": "a", "caption": "b"}}
+    for text in ('{"captions.image": 1}', '{"captions.image"}', '{"image": "a"}', '{"text.text": "a", "text.text": "b"}'):
+        with pytest.raises(ConfigurationError, match="columns"):
+            parse_columns(text)
+    with pytest.raises(ConfigurationError, match="with spaces or commas are given as JSON"):
+        parse_columns("captions.caption=alt text")
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------------

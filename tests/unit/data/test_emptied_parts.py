@@ -1,5 +1,6 @@
 """Parts that deduplication empties, whole or in part: duplicates, near duplicates, repeated images."""
 
+import tarfile
 from collections import Counter
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mm1.data.config import PRESETS, NearDuplicates, ShardLimits
-from mm1.data.prepare.merge import collect, merge_parts
+from mm1.data.prepare.merge import check_sources, collect, merge_parts
 from mm1.data.prepare.pipeline import FilterSettings, filter_part, shard_part
 from mm1.data.prepare.sources.formats import discover
 from mm1.data.prepare.sources.roots import LocalRoot
@@ -99,8 +100,29 @@ def test_a_source_of_which_nothing_is_left(tmp_path, tokenizer, repeats):
     everywhere = encoded_image(0, 40)
     for number in range(3):
         write_obelics(tmp_path / "raw" / f"{number}.parquet", [[everywhere, text(number)]])
-    with pytest.raises(DataError, match="interleaved: no samples are left after deduplication"):
+    with pytest.raises(DataError, match=r"no samples are left after deduplication: no_images 3 \(for example 0.parquet:1\)"):
         raw_data("interleaved", tmp_path, tokenizer)
+
+
+def test_a_source_without_samples_says_what_its_files_hold(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with tarfile.open(tmp_path / "raw" / "0.tar", "w") as tar:
+        for name in ("inner.tar", "x.npy"):
+            tar.addfile(tarfile.TarInfo(name))
+    root = LocalRoot(tmp_path / "raw")
+    part = RawPart(source="captions", number=0, format="img2dataset", files=tuple(root.list()))
+    filtered = filter_part(LocalStore(tmp_path / "store"), part, root, FilterSettings("toy", ()), tmp_path / "work")
+    with pytest.raises(DataError, match=r"no samples: not read: neither image nor caption 2 \(for example 0.tar:inner.tar\)"):
+        check_sources([filtered])
+
+
+def test_a_source_of_pages_without_images_says_why_they_have_none(tmp_path):
+    write_obelics(tmp_path / "raw" / "0.parquet", [[b"", text(number)] for number in range(3)])
+    root = LocalRoot(tmp_path / "raw")
+    part = RawPart(source="interleaved", number=0, format="obelics", files=tuple(root.list()))
+    filtered = filter_part(LocalStore(tmp_path / "store"), part, root, FilterSettings("toy", ()), tmp_path / "work")
+    with pytest.raises(DataError, match=r"no_images 3 \(.*\); removed from documents: missing_image 3 \("):
+        check_sources([filtered])
 
 
 def test_the_share_of_samples_in_other_languages_is_a_feature(tmp_path, tokenizer):

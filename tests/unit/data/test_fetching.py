@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import logging
 import os
 import socket
 import ssl
@@ -18,7 +19,7 @@ from typing import ClassVar
 
 import pytest
 
-from mm1.data.prepare.sources.fetch import MAX_ATTEMPTS, Fetcher
+from mm1.data.prepare.sources.fetch import MAX_ATTEMPTS, MAX_LOGGED, Fetcher
 from mm1.data.prepare.sources.networks import is_public
 from tests.support.mixtures import encoded_image
 
@@ -238,6 +239,16 @@ def test_images_that_do_not_arrive_are_counted_by_reason(port: int, page: str, r
     assert fetch(f"http://127.0.0.1:{port}/{page}") == b""
     assert fetch.failures == {reason: 1} and fetch.num_failed == 1
     assert Pages.asked.total() == requests
+
+
+def test_failures_of_a_kind_are_logged_a_few_times(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    fetch = here(port)
+    with caplog.at_level(logging.INFO):
+        for number in range(3 * MAX_LOGGED):
+            fetch(f"http://127.0.0.1:{port}/gone?{number}")
+        fetch("http://")
+    assert [record.getMessage().count("status 404") for record in caplog.records] == [1] * MAX_LOGGED + [0]
+    assert fetch.failures["status 404"] == 3 * MAX_LOGGED
 
 
 @pytest.mark.parametrize("page", ["slow-headers", "slow-body", "continued", "silent", "slow-around"])

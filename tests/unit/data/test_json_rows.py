@@ -276,3 +276,16 @@ def test_compressed_files_are_recognised_by_their_content(tmp_path, press):
     root = LocalRoot(write(tmp_path, press(data)[:30], "d.jsonl"))
     with pytest.raises(DataError, match=r"d\.jsonl: truncated or damaged at its beginning"):
         discover("text", root)
+
+
+def test_ranges_know_the_numbers_of_their_lines_without_reading_what_is_before(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"row {number}"}) + "\n" * (1 + number % 3) for number in range(300)))
+    root = LocalRoot(tmp_path)
+    (file,) = root.list()
+    whole = [*jsonl.json_rows(RawInput("text", root, file))]
+    ranges = jsonl.split(root, file, 500)
+    assert len(ranges) > 5 and all(each.lines_before is not None for each in ranges)
+    assert [row for each in ranges for row in jsonl.json_rows(RawInput("text", root, each))] == whole
+    uncounted = [each.model_copy(update={"lines_before": None}) for each in ranges]  # as in a bucket
+    assert [row for each in uncounted for row in jsonl.json_rows(RawInput("text", root, each))] == whole

@@ -1,5 +1,7 @@
 """The plan of an ingest: every file is read or named, and parts do not depend on the machine."""
 
+import bz2
+import gzip
 import json
 
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mm1.data.prepare.plan import MAX_BATCHES, MAX_GROUPS, plan_batches, plan_source
-from mm1.data.prepare.sources.formats import DEFAULTS, discover
+from mm1.data.prepare.sources.formats import DEFAULTS, SUMMARY, Reading, discover
 from mm1.data.prepare.sources.kinds import look
 from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.errors import ConfigurationError, DataError
@@ -74,6 +76,28 @@ def test_nothing_to_read_says_why(tmp_path):
         ("a.jsonl", b"", "empty", ()),
         ("a.jpg", b"anything", "image", ()),
         ("a.bin", b"\x00\x01\x02", "unknown", ()),
+        # the first line is odd
+        ("a.jsonl", b'null\n{"text": "x"}\n{"text": "y"}\n', "json-lines", ("text",)),
+        ("a.jsonl", b'# made by hand\n{"text": "x"}\n', "json-lines", ("text",)),
+        ("a.jsonl", b"null\n" * 200 + b'{"text": "x"}\n', "json-lines", ("text",)),
+        ("part-00000", b'rest of a row"}\n{"text": "x"}\n{"id": 1}\n', "json-lines", ("text", "id")),
+        ("a.json.bz2", bz2.compress(b'\xef\xbb\xbffalse\r\n{"text": "x"}\r\n'), "json-lines", ("text",)),
+        ("a.md", b'Write it so:\n\n```\n{"text": "x"}\n```\n', "unknown", ()),
+        # brackets that are no JSON
+        ("README.md", b"[![Build](https://a.invalid/b.svg)](https://a.invalid)\n# Title\n", "unknown", ()),
+        ("a.log", b"[INFO] started\n" * 9_000, "unknown", ()),
+        ("setup.cfg", b"[metadata]\nname = x\n", "unknown", ()),
+        ("a.html", b"{% if x %}\n{{ y }}\n", "unknown", ()),
+        ("notes", b"[[wiki]] link\n", "unknown", ()),
+        ("a.data", b' [\n {"text": "x"}]', "json-list", ("text",)),
+        # tables of text
+        ("a.csv", b"file_name;text, long;id\n1.jpg;one;1\n", "csv", ("file_name", "text, long", "id")),
+        ("a.csv", b'"a, b",c\n1,2\n', "csv", ("a, b", "c")),
+        ("a.csv.gz", gzip.compress(b"image|text\n1.jpg|one\n"), "csv", ("image", "text")),
+        ("captions.txt", b"image,caption\n1.jpg,one\n", "csv", ("image", "caption")),
+        ("a.txt", b'{"text": "x"}\n', "json-lines", ("text",)),
+        ("a.txt", b"an image, with a caption\n", "caption", ()),
+        ("a.txt", b"[a picture] of a house\n", "caption", ()),
     ],
 )
 def test_a_file_is_what_it_holds(tmp_path, name, content, kind, fields):
@@ -88,6 +112,33 @@ def test_the_columns_of_a_parquet_file_are_read_from_its_footer(tmp_path, column
     pq.write_table(pa.table({name: ["x" * 50] for name in names}), tmp_path / "a.parquet")
     (file,) = LocalRoot(tmp_path).list()
     assert look(LocalRoot(tmp_path), file).fields == tuple(names)
+
+
+def test_summaries_of_parquet_files_are_no_data(tmp_path):
+    table = pa.table({"text": ["a", "b"]})
+    for number in range(2):
+        (tmp_path / f"part={number}").mkdir()
+        footers: list = []
+        pq.write_table(table, tmp_path / f"part={number}" / "a.parquet", metadata_collector=footers)
+        footers[0].set_file_path("a.parquet")
+        pq.write_metadata(table.schema, tmp_path / f"part={number}" / "_metadata", footers)
+    pq.write_metadata(table.schema, tmp_path / "_common_metadata")
+    found = discover("text", LocalRoot(tmp_path))
+    assert [file.name for file in found.files["parquet"]] == ["part=0/a.parquet", "part=1/a.parquet"]
+    assert {(entry.name, entry.reason) for entry in found.left_out} == {
+        (name, SUMMARY) for name in ("_common_metadata", "part=0/_metadata", "part=1/_metadata")
+    }
+
+
+@pytest.mark.parametrize("source", ["captions", "text", "interleaved", "instructions"])
+def test_a_truncated_table_is_no_metadata(tmp_path, source):
+    pq.write_table(pa.table({"image": [b"x" * 1000], "caption": ["a"]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(data[:-100])
+    root = LocalRoot(tmp_path)
+    ((form, files),) = discover(source, root).files.items()
+    with pytest.raises(DataError, match=r"a\.parquet: damaged"):
+        list(Reading(source, form, root, files, str))
 
 
 def test_small_files_share_a_part_and_keep_their_order(tmp_path):

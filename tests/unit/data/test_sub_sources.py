@@ -218,7 +218,7 @@ def test_names_with_a_slash_in_history_and_pages(data):
     assert again.mean_losses(1) == {"all": 2.0, **losses}
     view = _mixture("mix", "0" * 64, mix)
     page = environment().get_template("mixture.html.j2").render(mixtures=[view], filters=[])
-    assert "Held out" in page and "captions/cc12m" in page and "weights by" not in page
+    assert "held out" in page.lower() and "captions/cc12m" in page and "weights by" not in page
     parts = {part.source.name: part.packing for part in view.parts}
     assert len({len(packing) for packing in parts.values()}) == 1 and parts["captions"]["fill"] != "–"
     mixture_table, data_table = figure_tables(store, mix)[:2]

@@ -73,7 +73,11 @@ def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_
         examples = merge_examples(part.examples for part in source_parts)
         dropped, odd = (sum_counts(getattr(part, name) for part in source_parts) for name in ("dropped", "odd"))
         if not num_read:
-            raise DataError(f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples")
+            left_out = sum_counts(part.left_out for part in source_parts)
+            why = f": not read: {commonest(left_out, examples)}" if left_out else ""
+            raise DataError(
+                f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples{why}"
+            )
         num_odd = sum(odd.values())
         if num_odd > max_odd_share * max(num_read, MIN_ROWS) or (2 * num_odd >= num_read and max_odd_share < 1):
             raise DataError(
@@ -81,9 +85,11 @@ def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_
                 f"allows: {commonest(odd, examples)}"
             )
         if not any(part.tars for part in source_parts):
+            removed = sum_counts(part.removed for part in source_parts)
+            why = f"; removed from documents: {commonest(removed, examples)}" if removed else ""
             raise DataError(
                 f"{source}: none of the {num_read:,} samples passed the filters of the preset {source_parts[0].preset}: "
-                f"{commonest(dropped, examples)}"
+                f"{commonest(dropped, examples)}{why}"
             )
 
 
@@ -131,7 +137,9 @@ def collect(
             raise DataError(f"{name}: part {missing[0]} was filtered, but its shards are missing")
         sharded_parts = [shards_of[digest_of_manifest(part)] for part in filtered_parts]
         if not any(part.shards for part in sharded_parts):
-            raise DataError(f"{name}: no samples are left after deduplication")
+            dropped = sum_counts(part.dropped for part in sharded_parts)
+            examples = merge_examples(part.examples for part in sharded_parts)
+            raise DataError(f"{name}: no samples are left after deduplication: {commonest(dropped, examples)}")
         sources[name] = _source_data(planned[name], filtered_parts, sharded_parts)
     parents = (merged.tokenizer_from,) if merged.tokenizer_from else ()
     return RawData(parents=parents, sources=sources, tokenizer=merged.tokenizer)

@@ -41,6 +41,8 @@ CONNECT_S = 5.0
 MAX_ATTEMPTS = 3
 BACKOFF_S = 0.5
 WORKERS, PER_HOST = 16, 4
+MAX_LOGGED = 5
+"""Failures of a kind that are logged one by one; the others are only counted."""
 REDIRECTS = {301, 302, 303, 307, 308}
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that are worth another attempt."""
@@ -116,7 +118,8 @@ class Fetcher:
         except _Failure as failure:
             with self._lock:
                 self.failures[failure.reason] += 1
-            log.info("not fetched: %s (%s)", quoted(shown(address)), failure.reason)
+                level = logging.INFO if self.failures[failure.reason] <= MAX_LOGGED else logging.DEBUG
+            log.log(level, "not fetched: %s (%s)", quoted(shown(address)), failure.reason)
             return b""
         with self._lock:
             self.num_fetched += 1

@@ -53,12 +53,14 @@ class Options(NamedTuple):
 
 DEFAULTS = Options()
 NAMED_IMAGE = "image, read only if a row names it"
+NO_CAPTION = "image without a caption of its name"
 JSON_METADATA = "JSON metadata"
 TABLE_METADATA = "table without images"
 ADDRESSES = "addresses of images: download them with img2dataset or remote=fetch"
 CACHE = "cache of Hugging Face datasets"
 TAR_METADATA = "metadata of a tar"
-EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, TAR_METADATA, ADDRESSES, CACHE)
+SUMMARY = "metadata of the parquet files next to it"
+EXPECTED = (NAMED_IMAGE, JSON_METADATA, TABLE_METADATA, TAR_METADATA, ADDRESSES, CACHE, SUMMARY)
 """Reasons for files that belong to data sets and are no data themselves."""
 
 
@@ -129,6 +131,8 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
             if _form_of(source, file, seen, options) == _Refused(ADDRESSES):
                 files.setdefault(_CAPTION_TABLES[seen.kind], []).append(file)
         left_out = [each for each in left_out if each.reason != ADDRESSES]
+    if source in ("captions", "synthetic") and not files.keys() & _CAPTION_TABLES.values():
+        left_out = [each._replace(reason=NO_CAPTION) if each.reason == NAMED_IMAGE else each for each in left_out]
     if not files:
         raise _nothing(source, root, left_out)
     num_others = len(others) - sum(len(files[form]) for form in files if form != "img2dataset-files")
@@ -159,20 +163,27 @@ def _form_of(source: str, file: RawFile, seen: Look, options: Options) -> str | 
     """Choose the format of a file, or the reason why it is not read."""
     if seen.kind == "image":
         return _Refused(NAMED_IMAGE)
-    if seen.kind == "caption":
+    if seen.kind == "caption" and source in ("captions", "synthetic"):
         return _Refused("text without an image of its name")
+    if seen.kind == "caption":
+        return _Refused("plain text: write it as JSON lines with a field 'text'")
     if seen.kind == "empty":
         return _Refused("empty file")
     if seen.kind == "damaged":
         raise DataError(f"{file.name}: truncated or damaged at its beginning ({seen.compression}); fetch it again")
-    if seen.kind == "arrow" and file.name.rpartition("/")[2].startswith("cache-"):
+    name = file.name.rpartition("/")[2]
+    if seen.kind == "arrow" and name.startswith("cache-"):
         return _Refused(CACHE)
+    if seen.kind == "parquet" and name in ("_metadata", "_common_metadata"):
+        return _Refused(SUMMARY)
     return _SOURCES[source](seen, options)
 
 
 def _captions(seen: Look, options: Options) -> str | _Refused:
     if seen.kind in ("tar", "zip"):
         return "img2dataset" if seen.kind == "tar" else "img2dataset-zip"
+    if seen.kind in _TABLES and not seen.fields:
+        return _CAPTION_TABLES[seen.kind]  # its metadata are damaged, and the reader says how
     if seen.kind in _CAPTION_TABLES:
         if column_for("image", seen.fields, options.columns):
             return _CAPTION_TABLES[seen.kind]

@@ -14,18 +14,17 @@ from typing import Any, BinaryIO, NamedTuple
 
 from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, open_stream
 from mm1.data.prepare.sources.json_list import ListSplitter
-from mm1.data.prepare.sources.raw import OddRow, RawInput
+from mm1.data.prepare.sources.line_ranges import CHUNK, count_lines, seek_line, until
+from mm1.data.prepare.sources.raw import REMOTE, OddRow, RawInput
 from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources.values import encodable
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 
-CHUNK = 1 << 20
-"""Bytes read at once."""
 MAX_VALUES = 1 << 21
 """Maximum number of values in a row; each takes about 100 bytes of memory, even an empty list."""
 SUFFIXES = ("jsonl", "json", "ndjson")
-"""Endings of the names of JSON files in zip archives."""
+"""Endings of the names of JSON files."""
 _MAX_WHITE = 16 << 20
 """Maximum amount of white space before the first row for which lines and lists are told apart."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -220,8 +219,10 @@ def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         return [file]
     count = -(-file.num_bytes // max(1, target_bytes))
     bounds = [file.num_bytes * index // count for index in range(count + 1)]
+    lines = [None] * count if REMOTE.match(root.location(file.name)) else count_lines(root.local(file.name), bounds[:-1])
     return [
-        file.model_copy(update={"start": start, "stop": stop, "num_bytes": stop - start}) for start, stop in pairwise(bounds)
+        file.model_copy(update={"start": start, "stop": stop, "num_bytes": stop - start, "lines_before": before})
+        for (start, stop), before in zip(pairwise(bounds), lines, strict=True)
     ]
 
 
@@ -229,13 +230,13 @@ def _range_rows(file: RawInput) -> Iterator[tuple[Any, Row]]:
     """Yield the rows of a range; a line belongs to the range in which it begins."""
     start, stop = file.file.start, file.file.stop
     with file.path.open("rb") as stream:
-        number = _seek_line(stream, start)
+        number = seek_line(stream, start, file.file.lines_before)
         begin = stream.tell()
         if stop is not None and begin >= stop:
             return
         if begin == 0:
             _check_plain(file, stream)
-        chunks = _until(_chunks(file, stream, stream.tell, start), begin, stop)
+        chunks = until(_chunks(file, stream, stream.tell, start), begin, stop)
         yield from _named(file, "", _lines(chunks, file.max_row_bytes, number))
 
 
@@ -247,32 +248,6 @@ def _check_plain(file: RawInput, stream: BinaryIO) -> None:
     except _Ended as ended:
         raise DataError(f"{file.name}: {ended}") from None
     stream.seek(0)
-
-
-def _seek_line(stream: BinaryIO, start: int) -> int:
-    """Go to the first line that begins at or after a position; return its number."""
-    number, left = 1, max(0, start - 1)
-    while left and (chunk := stream.read(min(CHUNK, left))):
-        number += chunk.count(b"\n")
-        left -= len(chunk)
-    if not start:
-        return number
-    while piece := stream.readline(CHUNK):
-        if piece.endswith(b"\n"):
-            return number + 1
-    return number
-
-
-def _until(chunks: Iterator[bytes], position: int, stop: int | None) -> Iterator[bytes]:
-    """Pass on chunks up to the end of the last line that begins before a position."""
-    for chunk in chunks:
-        if stop is not None and position + len(chunk) >= stop:
-            last = chunk.find(b"\n", max(0, stop - 1 - position))
-            if last >= 0:
-                yield chunk[: last + 1]
-                return
-        yield chunk
-        position += len(chunk)
 
 
 def _zip_rows(file: RawInput) -> Iterator[tuple[Any, Row]]:

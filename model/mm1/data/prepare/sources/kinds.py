@@ -1,7 +1,7 @@
 """What a raw file is, found by looking into it: its kind, and the names of its columns or fields.
 
-An ending decides only for images and captions (``.jpg``, ``.txt``), of which a folder may hold millions. Everything else is
-recognised by its first bytes (parquet: its schema), compressed or not.
+An ending decides only for images (``.jpg``), of which a folder may hold millions. Everything else is recognised by its first
+bytes (parquet: its schema), compressed or not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, decompress_head
+from mm1.data.prepare.sources import jsonl
+from mm1.data.prepare.sources.compressed import DAMAGE, SUFFIXES, compression_of, decompress_head
+from mm1.data.prepare.sources.csv_rows import split_header
 from mm1.data.prepare.sources.parquet import read_footer
+from mm1.data.prepare.sources.roles import column_for
 from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
 from mm1.manifests import RawFile
@@ -30,9 +33,7 @@ COMPRESSED_BYTES = (1 << 20) + (1 << 16)
 _ZIP_HEADER = struct.Struct("<6xH10xI4xHH")
 MAX_ROWS = 100
 """Maximum number of JSON objects that are looked at."""
-_JSON_BEGINNING = re.compile(r"\[\s*(\{\s*[\"}]|\]|$)|\{\s*[\"}]")
-"""How JSON lists of objects, and objects, begin in a file whose ending does not say that it is JSON."""
-JSON_SUFFIXES = ("json", "jsonl", "ndjson")
+_OBJECTS = re.compile(r'(\[\s*)*\{\s*["}]|\[\s*\]')
 _BETWEEN = re.compile(r"[\s,\]]*")
 
 
@@ -58,26 +59,33 @@ def look(root: RawRoot, file: RawFile) -> Look:
     suffix = suffix_of(file.name)
     if suffix in IMAGE_SUFFIXES:
         return Look("image")
-    if suffix in CAPTION_SUFFIXES:
-        return Look("caption")
     if not file.num_bytes:
-        return Look("empty")
+        return Look("caption" if suffix in CAPTION_SUFFIXES else "empty")
     head = root.read_range(file.name, 0, HEAD_BYTES)
+    if suffix in CAPTION_SUFFIXES:
+        seen = _look_at(head, suffix)
+        return seen if seen.fields else Look("caption")
     if compression := compression_of(head):
         head = root.read_range(file.name, 0, COMPRESSED_BYTES)
         try:
             inner = decompress_head(head, HEAD_BYTES)
         except DAMAGE:
             return Look("damaged", compression=compression)
-        return (_look_at(inner, file.name) if inner else Look("empty"))._replace(compression=compression)
+        return (_look_at(inner, _inner_suffix(file.name)) if inner else Look("empty"))._replace(compression=compression)
     if head[:4] == b"PAR1":
         return Look("parquet", _parquet_columns(root, file))
     if head[:6] == b"ARROW1" or suffix == "arrow":
         return Look("arrow", _arrow_columns(root, file))
-    return _look_at(head, file.name)
+    return _look_at(head, suffix)
 
 
-def _look_at(head: bytes, name: str) -> Look:
+def _inner_suffix(name: str) -> str:
+    """Return the ending of a compressed file's name before that of its compression."""
+    suffix = suffix_of(name)
+    return suffix_of(name[: -len(suffix) - 1]) if suffix in SUFFIXES else suffix
+
+
+def _look_at(head: bytes, suffix: str) -> Look:
     """Look at the first bytes of a file, decompressed."""
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return Look("zip", tuple(_zip_names(head)))
@@ -85,17 +93,33 @@ def _look_at(head: bytes, name: str) -> Look:
         return Look("tar")
     encoding = json.detect_encoding(head[:4])  # the readers refuse any other than UTF-8, with the remedy
     text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
-    is_json = suffix_of(name) in JSON_SUFFIXES or _JSON_BEGINNING.match(text)  # not a font, a page in Markdown, an INI file
-    if is_json and text[:1] == "[":
+    if text[:1] in ("[", "{") and suffix not in jsonl.SUFFIXES and not _is_json(text, is_whole=len(head) < HEAD_BYTES):
+        return Look("unknown")
+    if text[:1] == "[":
         rows = _first_rows(text[1:])
         return Look("json-list", rows.fields, is_sample=rows.is_sample)
-    if is_json and text[:1] == "{":
-        return _json_object(text, suffix_of(name))
-    if suffix_of(name) in ("csv", "tsv"):
-        line = text.splitlines()[0] if text else ""
-        separator = "\t" if suffix_of(name) == "tsv" else ","
-        return Look("csv", tuple(column.strip().strip('"') for column in line.split(separator)))
-    return Look("unknown")
+    if text[:1] == "{":
+        return _json_object(text, suffix)
+    if suffix in ("csv", "tsv") or suffix in CAPTION_SUFFIXES:
+        columns = split_header(text.splitlines()[0])[1] if text else []
+        is_table = suffix not in CAPTION_SUFFIXES or all(column_for(role, columns, {}) for role in ("image", "caption"))
+        return Look("csv", tuple(columns)) if is_table else Look("unknown")
+    return _json_behind_other_lines(text, suffix)
+
+
+def _is_json(text: str, *, is_whole: bool) -> bool:
+    """Tell objects or a list of them from other texts that begin with a bracket: a badge in Markdown, a section, a template."""
+    return _OBJECTS.match(text) is not None and (not is_whole or _first_rows(text.removeprefix("[")).num_rows > 0)
+
+
+def _json_behind_other_lines(text: str, suffix: str) -> Look:
+    """Recognise JSON lines of which the first are something else (null, a comment, the rest of a row)."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    objects = [line for line in lines if line.lstrip()[:1] == "{" and line.rstrip()[-1:] == "}"]
+    if suffix not in jsonl.SUFFIXES and 2 * len(objects) < len(lines):
+        return Look("unknown")  # an example in a text
+    rows = _first_rows("\n".join(objects[:MAX_ROWS]))
+    return Look("json-lines", rows.fields, is_sample=rows.is_sample) if rows.num_rows else Look("unknown")
 
 
 def _zip_names(head: bytes) -> Iterator[str]:

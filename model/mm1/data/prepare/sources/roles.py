@@ -5,15 +5,16 @@ The names that people use most are known; others are given by the user (``column
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
 from mm1.errors import ConfigurationError
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "caption": ("caption", "captions", "text", "alt", "alt_text", "description", "title", "prompt"),
+    "caption": ("caption", "captions", "text", "alt", "alt_text", "description", "title", "prompt", "comment"),
     "image": (
         *("jpg", "jpeg", "png", "webp", "image", "image_bytes", "img", "images", "picture"),
-        *("image_path", "image_file", "file_name", "filename", "file", "path"),
+        *("image_path", "image_file", "image_name", "file_name", "filename", "file", "path"),
     ),
     "url": ("url", "image_url", "img_url", "link"),
     "text": ("text", "content", "raw_content", "body", "document", "markdown"),
@@ -53,17 +54,35 @@ def column_for(role: str, names: Iterable[str], given: Mapping[str, str]) -> str
 def parse_columns(text: str) -> dict[str, dict[str, str]]:
     """Parse ``captions.caption=TEXT captions.image=jpg`` to: source -> role -> name.
 
+    For names with spaces or commas, the text is a JSON object: ``{"captions.caption": "alt text"}``.
+
     Raises:
         ConfigurationError: malformed, an unknown source or role, or a role given twice.
     """
     columns: dict[str, dict[str, str]] = {}
-    for item in text.replace(",", " ").split():
+    for item in _items(text):
         left, separator, name = item.partition("=")
         source, _, role = left.partition(".")
         if not separator or not name or source not in SOURCE_ROLES or role not in SOURCE_ROLES[source]:
             known = ", ".join(f"{each}.{role}" for each, roles in SOURCE_ROLES.items() for role in roles)
-            raise ConfigurationError(f"columns: expected source.role=name with one of {known}, got {item!r}")
+            raise ConfigurationError(
+                f"columns: expected source.role=name with one of {known}, got {item!r}; "
+                'names with spaces or commas are given as JSON: {"captions.caption": "alt text"}'
+            )
         if role in columns.setdefault(source, {}):
             raise ConfigurationError(f"columns: {left} is given twice")
         columns[source][role] = name
     return columns
+
+
+def _items(text: str) -> list[str]:
+    """Split at spaces and commas, or return the items of a JSON object."""
+    if not text.lstrip().startswith("{"):
+        return text.replace(",", " ").split()
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        pairs = None
+    if not isinstance(pairs, list) or not all(isinstance(name, str) for _, name in pairs):
+        raise ConfigurationError(f'columns: expected JSON such as {{"captions.caption": "alt text"}}, got {text[:200]!r}')
+    return [f"{left}={name}" for left, name in pairs]
