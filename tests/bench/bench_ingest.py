@@ -83,11 +83,11 @@ def plain(folder: Path) -> int:
 
 def ours(folder: Path, work: Path, tokenizer: Path) -> int:
     """All of ingest in this process."""
+    from mm1.data.prepare.locations.roots import LocalRoot
     from mm1.data.prepare.merge import collect, merge_parts
     from mm1.data.prepare.pipeline import filter_part, shard_part
     from mm1.data.prepare.plan import plan_source
     from mm1.data.prepare.sources.formats import DEFAULTS
-    from mm1.data.prepare.sources.roots import LocalRoot
     from mm1.store.local import LocalStore
     from mm1_components.wrapper.raw_data import SourceOptions, filtering
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from mm1.data.prepare.files.raw import Clean, Fetch, Item, Odd
+from mm1.data.prepare.locations.roots import RawRoot
 from mm1.data.prepare.sources.formats import Options, Reading, discover
-from mm1.data.prepare.sources.raw import Clean, Fetch, Item, Odd
-from mm1.data.prepare.sources.roots import RawRoot
 from mm1.data.sample import Sample
 from mm1.errors import DataError
 from tests.support.mixtures import encoded_image

@@ -16,7 +16,7 @@ from examples.real_data.pictures import Drawing, Pair, clipart, stamps
 from examples.real_data.write import write_hub_parquet, write_pages, write_tars, write_texts
 from PIL import Image
 
-from mm1.data.prepare.sources.roots import LocalRoot
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.sample import ImagePart, Sample
 from mm1.evals.items import BenchmarkFolder
 from tests.support import raw_files

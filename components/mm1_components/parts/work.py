@@ -13,8 +13,8 @@ from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sour
 from mm1_components.wrapper.sources import Kind, kind_of
 
 if TYPE_CHECKING:
-    from mm1.data.prepare.sources.raw import Fetch
-    from mm1.data.prepare.sources.roots import RawRoot
+    from mm1.data.prepare.files.raw import Fetch
+    from mm1.data.prepare.locations.roots import RawRoot
     from mm1.manifests import FilteredPart, ManifestT, MergedParts, RawPart, ShardedPart
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Work(NamedTuple):
 @cache
 def _root(inputs: Sources | SourceLocations, source: str, folder: Path) -> RawRoot:
     """Open a source; a bucket is listed, and the toy world that the plan has generated is not generated again."""
-    from mm1.data.prepare.sources.roots import LocalRoot
+    from mm1.data.prepare.locations.roots import LocalRoot
 
     written = folder / f"world-{source}"
     is_world = kind_of(getattr(inputs, source)) is Kind.WORLD
@@ -76,7 +76,7 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
 
 
 def _log_fetched(part: RawPart, fetch: Fetch | None) -> None:
-    from mm1.data.prepare.sources.fetch import Fetcher
+    from mm1.data.prepare.locations.fetch import Fetcher
 
     if isinstance(fetch, Fetcher) and fetch.num_fetched + fetch.num_failed:
         log.info("%s, %s: images %s", part.source, part.label, fetch.report())

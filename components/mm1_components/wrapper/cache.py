@@ -89,7 +89,7 @@ def folder_fingerprint(folder: Path) -> str:
     Contents are not read, because a folder of raw data may contain terabytes. Touching a file therefore causes a cache miss,
     never a stale hit. Links are followed as they are when the files are read; hidden files count, too.
     """
-    from mm1.data.prepare.sources.walk import LocalFile, walk
+    from mm1.data.prepare.locations.walk import LocalFile, walk
 
     above, name = (folder.parent, folder.name) if folder.is_file() else (folder, "")
     entries = [

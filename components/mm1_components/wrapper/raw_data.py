@@ -26,10 +26,10 @@ from mm1_components.wrapper.sources import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mm1.data.prepare.files.raw import Fetch
+    from mm1.data.prepare.locations.roots import RawRoot
     from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.prepare.sources.formats import Options
-    from mm1.data.prepare.sources.raw import Fetch
-    from mm1.data.prepare.sources.roots import RawRoot
     from mm1.manifests import Files, ManifestT
 
 TRAIN = "train"
@@ -121,7 +121,7 @@ def check_tokenizer(tokenizer: Path) -> None:
 
 def check_columns(columns: str) -> None:
     """Check that the names of columns can be parsed."""
-    from mm1.data.prepare.sources.roles import parse_columns
+    from mm1.data.prepare.files.roles import parse_columns
 
     parse_columns(columns)
 
@@ -174,8 +174,8 @@ def filtering(preset: str, tokenizer: Path | None, given: SourceOptions, source:
 
 def options_of(given: SourceOptions, source: str) -> Options:
     """Return how the files of a source are read."""
+    from mm1.data.prepare.files.roles import parse_columns
     from mm1.data.prepare.sources.formats import Options
-    from mm1.data.prepare.sources.roles import parse_columns
 
     return Options(_fetch(given.remote), parse_columns(given.columns).get(source, {}), given.max_row_bytes)
 
@@ -183,7 +183,7 @@ def options_of(given: SourceOptions, source: str) -> Options:
 def _fetch(remote: Remote) -> Fetch | None:
     if remote == "refuse":
         return None
-    from mm1.data.prepare.sources.fetch import Fetcher
+    from mm1.data.prepare.locations.fetch import Fetcher
 
     return Fetcher(private=remote == "fetch-private")
 

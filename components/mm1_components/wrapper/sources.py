@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from mm1.config.values import FILE_SCHEME, local_path, parse_integer, quoted
-from mm1.data.prepare.sources.addresses import Address, parse_addresses
-from mm1.data.prepare.sources.names import is_key
+from mm1.data.prepare.locations.addresses import Address, parse_addresses
+from mm1.data.prepare.locations.names import is_key
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.address import BUCKET_SCHEME, check_store, scheme_of, split_bucket
@@ -27,7 +27,7 @@ from mm1_components.wrapper.arguments import MANIFEST, SOURCE, role_of, source_f
 from mm1_components.wrapper.cache import folder_fingerprint
 
 if TYPE_CHECKING:
-    from mm1.data.prepare.sources.roots import RawRoot
+    from mm1.data.prepare.locations.roots import RawRoot
 
 WORLD_SCHEME = "world:"
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
@@ -47,7 +47,7 @@ def _source(*reads: Kind, decisive: bool = True, several: bool = False) -> Any:
 
 
 Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, several=True)]
-"""Raw files at one or several addresses (:mod:`mm1.data.prepare.sources.addresses`); the toy world provides them, too."""
+"""Raw files at one or several addresses (:mod:`mm1.data.prepare.locations.addresses`); the toy world provides them, too."""
 RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET, several=True)]
 """Raw files that the toy world does not provide."""
 SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False, several=True)]
@@ -182,7 +182,7 @@ def check_exists(name: str, address: Address) -> None:
 
 
 def _local_root(name: str, path: Path, address: Address, work: Path | None) -> RawRoot:
-    from mm1.data.prepare.sources.roots import LocalRoot
+    from mm1.data.prepare.locations.roots import LocalRoot
 
     try:
         return LocalRoot(path, address.names, work)
@@ -218,7 +218,7 @@ def raw_root(text: str, part: str, work: Path) -> RawRoot:
     """Return the raw files of a source: on this machine, in buckets, or of the toy world.
 
     Args:
-        text: one or several addresses (:mod:`mm1.data.prepare.sources.addresses`), or ``world:<seed>``.
+        text: one or several addresses (:mod:`mm1.data.prepare.locations.addresses`), or ``world:<seed>``.
         part: part of the toy world, and name of the input in messages.
         work: scratch folder.
 
@@ -229,13 +229,13 @@ def raw_root(text: str, part: str, work: Path) -> RawRoot:
     roots = [_root(address, part, work) for address in addresses]
     if len(roots) == 1:
         return roots[0]
-    from mm1.data.prepare.sources.joined import JoinedRoot, labels_of
+    from mm1.data.prepare.locations.joined import JoinedRoot, labels_of
 
     return JoinedRoot(dict(zip(labels_of(addresses), roots, strict=True)))
 
 
 def _root(address: Address, part: str, work: Path) -> RawRoot:
-    from mm1.data.prepare.sources.roots import BucketRoot
+    from mm1.data.prepare.locations.roots import BucketRoot
 
     folder = work / f"raw-{part}"
     if address.base.startswith(BUCKET_SCHEME):

@@ -16,9 +16,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mm1.data.prepare.files.raw import Odd, cleaner
+from mm1.data.prepare.locations.roots import LeftOut, LocalRoot
 from mm1.data.prepare.sources.formats import FORMATS, Options, Reading, discover
-from mm1.data.prepare.sources.raw import Odd, cleaner
-from mm1.data.prepare.sources.roots import LeftOut, LocalRoot
 from mm1.data.sample import Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import DataError
@@ -421,7 +421,7 @@ def test_damaged_archives_raise_nothing_but_data_errors(tmp_path):
 
 
 def raw_input(path):
-    from mm1.data.prepare.sources.raw import RawInput
+    from mm1.data.prepare.files.raw import RawInput
 
     return RawInput("captions", LocalRoot(path.parent), RawFile(name=path.name, num_bytes=path.stat().st_size, version=""))
 

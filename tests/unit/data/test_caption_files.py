@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources.caption_files import find_pairs
+from mm1.data.prepare.files.raw import cleaner
+from mm1.data.prepare.locations.roots import LocalRoot
+from mm1.data.prepare.sources.captions.files import find_pairs
 from mm1.data.prepare.sources.formats import NAMED_IMAGE, Options, Reading, discover
-from mm1.data.prepare.sources.raw import cleaner
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import DataError

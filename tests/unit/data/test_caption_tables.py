@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.data.prepare.files.raw import Odd, cleaner
+from mm1.data.prepare.files.roles import parse_columns
+from mm1.data.prepare.locations.joined import JoinedRoot
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.prepare.sources.formats import Options, Reading, discover
-from mm1.data.prepare.sources.joined import JoinedRoot
-from mm1.data.prepare.sources.raw import Odd, cleaner
-from mm1.data.prepare.sources.roles import parse_columns
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError

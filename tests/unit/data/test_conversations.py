@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources.raw import Odd, cleaner
-from mm1.data.prepare.sources.roots import LeftOut, LocalRoot
+from mm1.data.prepare.files.raw import Odd, cleaner
+from mm1.data.prepare.locations.roots import LeftOut, LocalRoot
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from tests.support.mixtures import encoded_image

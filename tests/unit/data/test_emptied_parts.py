@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mm1.data.config import PRESETS, NearDuplicates, ShardLimits
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.prepare.merge import check_sources, collect, merge_parts
 from mm1.data.prepare.pipeline import FilterSettings, filter_part, shard_part
 from mm1.data.prepare.sources.formats import discover
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.shards import read_samples, scan_tar
 from mm1.data.tokenizer import train_bpe
 from mm1.errors import DataError

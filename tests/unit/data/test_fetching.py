@@ -19,8 +19,8 @@ from typing import ClassVar
 
 import pytest
 
-from mm1.data.prepare.sources.fetch import MAX_ATTEMPTS, MAX_LOGGED, Fetcher
-from mm1.data.prepare.sources.networks import is_public
+from mm1.data.prepare.locations.fetch import MAX_ATTEMPTS, MAX_LOGGED, Fetcher
+from mm1.data.prepare.locations.networks import is_public
 from tests.support.mixtures import encoded_image
 
 RED = encoded_image(1, image_format="JPEG")
@@ -188,7 +188,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mm1.data.prepare.sources.fetch.BACKOFF_S", 0.02)
+    monkeypatch.setattr("mm1.data.prepare.locations.fetch.BACKOFF_S", 0.02)
 
 
 def names(table: dict[str, list[str]]) -> Callable[[str, int], list[str]]:
@@ -353,7 +353,7 @@ def test_every_address_of_a_name_is_checked(port: int, answers: str, monkeypatch
 
 
 def test_a_redirect_inwards_is_not_followed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mm1.data.prepare.sources.fetch.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("mm1.data.prepare.locations.fetch.is_public", lambda address: address == "127.0.0.1")
     fetch = Fetcher(resolve=names({"outside.test": ["127.0.0.1"], "inside.test": ["127.0.0.2"]}))
     assert fetch(f"http://outside.test:{port}/good") == RED
     assert fetch(f"http://outside.test:{port}/inwards") == b"" and fetch.failures == {"not a public address": 1}

@@ -17,12 +17,12 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources import jsonl
+from mm1.data.prepare.files import jsonl
+from mm1.data.prepare.files.json_list import ListSplitter
+from mm1.data.prepare.files.kinds import look
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.prepare.sources.formats import discover
-from mm1.data.prepare.sources.json_list import ListSplitter
-from mm1.data.prepare.sources.kinds import look
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.errors import DataError
 
 ROWS = [{"id": number, "text": f'row {number} – “é” \u2028 \\ " [{{,'} for number in range(7)]
@@ -238,10 +238,10 @@ BOMB = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.kinds import look
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import LocalRoot
+from mm1.data.prepare.files.jsonl import json_rows
+from mm1.data.prepare.files.kinds import look
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.locations.roots import LocalRoot
 root = LocalRoot(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in root.list():

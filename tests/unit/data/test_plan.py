@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.data.prepare.files.kinds import look
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.prepare.plan import MAX_BATCHES, MAX_GROUPS, plan_batches, plan_source
 from mm1.data.prepare.sources.formats import DEFAULTS, SUMMARY, Reading, discover
-from mm1.data.prepare.sources.kinds import look
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import PlannedSource, RawFile, RawPart
 from tests.support.mixtures import encoded_image

@@ -13,10 +13,10 @@ import urllib3
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources.addresses import parse_addresses
-from mm1.data.prepare.sources.joined import JoinedRoot, labels_of
-from mm1.data.prepare.sources.names import inside
-from mm1.data.prepare.sources.roots import BucketRoot, RawRoot
+from mm1.data.prepare.locations.addresses import parse_addresses
+from mm1.data.prepare.locations.joined import JoinedRoot, labels_of
+from mm1.data.prepare.locations.names import inside
+from mm1.data.prepare.locations.roots import BucketRoot, RawRoot
 from mm1.errors import ConfigurationError, DataError, NetworkError
 from mm1.manifests import RawPart
 from mm1.store.s3 import S3Store

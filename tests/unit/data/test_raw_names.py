@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources.names import inside, true_name
-from mm1.data.prepare.sources.roots import MAX_READ_BYTES, LocalRoot, shown
+from mm1.data.prepare.locations.names import inside, true_name
+from mm1.data.prepare.locations.roots import MAX_READ_BYTES, LocalRoot, shown
 from mm1.errors import DataError
 from mm1.manifests import RawPart
 from mm1.store.base import digest_of

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mm1.data.prepare.sources.fetch import Fetcher
+from mm1.data.prepare.files.raw import cleaner
+from mm1.data.prepare.locations.fetch import Fetcher
+from mm1.data.prepare.locations.roots import BucketRoot, LocalRoot
 from mm1.data.prepare.sources.formats import discover
-from mm1.data.prepare.sources.raw import cleaner
-from mm1.data.prepare.sources.roots import BucketRoot, LocalRoot
 from mm1.data.sample import ImagePart, TextPart
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError
@@ -218,8 +218,8 @@ from pathlib import Path
 from typing import ClassVar
 sys.path[:0] = {path!r}
 from mm1.data.prepare.sources.formats import Reading, discover
-from mm1.data.prepare.sources.raw import cleaner
-from mm1.data.prepare.sources.roots import LocalRoot
+from mm1.data.prepare.files.raw import cleaner
+from mm1.data.prepare.locations.roots import LocalRoot
 count, root = 0, LocalRoot(Path(sys.argv[2]))
 ((form, files),) = discover(sys.argv[1], root).files.items()
 samples = Reading(sys.argv[1], form, root, files, cleaner(()))

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.data.prepare.files.raw import cleaner
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.prepare.sources.formats import discover
-from mm1.data.prepare.sources.raw import cleaner
-from mm1.data.prepare.sources.roots import LocalRoot
 from mm1.data.sample import ImagePart, TextPart
 from mm1.data.tokenizer import SPECIAL_TOKENS
 from mm1.errors import ConfigurationError, DataError

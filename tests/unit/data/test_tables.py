@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources import parquet
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import LocalRoot
+from mm1.data.prepare.files import parquet
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.errors import DataError
 
 FORMS = ("parquet", "file.arrow", "stream.arrow")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.data.prepare.sources.names import shown
-from mm1.data.prepare.sources.tar_reader import TarDamage, TarReader
+from mm1.data.prepare.files.tar_reader import TarDamage, TarReader
+from mm1.data.prepare.locations.names import shown
 
 KINDS = {tarfile.REGTYPE: "file", tarfile.LNKTYPE: "link", tarfile.SYMTYPE: "symlink", tarfile.DIRTYPE: "directory"}
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)

@@ -7,8 +7,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from mm1.data.load.documents import build_documents
+from mm1.data.prepare.files.raw import cleaner
 from mm1.data.prepare.sources.conversations import chat_parts
-from mm1.data.prepare.sources.raw import cleaner
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer, adopt_folder, train_bpe
 from mm1.errors import ConfigurationError

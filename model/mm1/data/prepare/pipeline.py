@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 
 from mm1.data.config import ShardLimits, SourcePreset, preset_named
 from mm1.data.prepare.duplicates import DUPLICATE, NEAR, WHOLE_SAMPLE, read_drops
+from mm1.data.prepare.files.raw import Odd, cleaner
 from mm1.data.prepare.filters import Filters, document_fault, with_images
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.data.prepare.meter import Meter
 from mm1.data.prepare.signatures import Signatures
 from mm1.data.prepare.sources.formats import DEFAULTS, Options, Reading
-from mm1.data.prepare.sources.raw import Odd, cleaner
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.prepare.tally import Tally, merge_examples, sum_counts
 from mm1.data.sample import Sample
 from mm1.data.shards import ShardWriter, WrittenShard, read_samples, scan_tar, write_index

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from mm1.data.prepare.locations.names import LABEL_END
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources.formats import FORMATS, Discovery, Options, discover
-from mm1.data.prepare.sources.names import LABEL_END
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot
 from mm1.data.prepare.tally import MAX_EXAMPLES
 from mm1.manifests import IngestPlan, PlannedSource, RawFile, RawPart
 

@@ -1,0 +1,1 @@
+"""The formats of raw data: which reader reads a file, and what becomes a sample."""

@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from mm1.data.prepare.sources.fields import Fields, listed
-from mm1.data.prepare.sources.images import read_image
-from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.parquet import columns_of, is_table, rows
-from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roots import LeftOut
+from mm1.data.prepare.files.fields import Fields, listed
+from mm1.data.prepare.files.images import read_image
+from mm1.data.prepare.files.jsonl import json_rows
+from mm1.data.prepare.files.parquet import columns_of, is_table, rows
+from mm1.data.prepare.files.raw import Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.values import as_text, type_of
+from mm1.data.prepare.locations.roots import LeftOut
 from mm1.data.prepare.sources.turns import Picture, Turn, turns_of
-from mm1.data.prepare.sources.values import as_text, type_of
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
 

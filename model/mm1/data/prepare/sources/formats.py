@@ -9,21 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from mm1.data.prepare.sources import (
-    caption_files,
-    caption_tables,
-    conversations,
-    jsonl,
-    mmc4,
-    obelics,
-    parquet,
-    text,
-    webdataset,
-)
-from mm1.data.prepare.sources.kinds import Look, look, suffix_of
-from mm1.data.prepare.sources.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
-from mm1.data.prepare.sources.roles import ROLES, column_for
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot
+from mm1.data.prepare.files import jsonl, parquet
+from mm1.data.prepare.files.kinds import Look, look, suffix_of
+from mm1.data.prepare.files.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
+from mm1.data.prepare.files.roles import ROLES, column_for
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot
+from mm1.data.prepare.sources import conversations, mmc4, obelics, text
+from mm1.data.prepare.sources.captions import files as caption_files
+from mm1.data.prepare.sources.captions import tables as caption_tables
+from mm1.data.prepare.sources.captions import webdataset
 from mm1.errors import ConfigurationError, DataError, typed
 from mm1.errors.recognize import text_of
 from mm1.manifests import RawFile
@@ -47,7 +41,7 @@ class Options(NamedTuple):
     fetch: Fetch | None = None
     """Fetches remote images; None = refused."""
     columns: Mapping[str, str] = {}
-    """Role -> name of the column or field (:mod:`mm1.data.prepare.sources.roles`)."""
+    """Role -> name of the column or field (:mod:`mm1.data.prepare.files.roles`)."""
     max_row_bytes: int = MAX_ROW_BYTES
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mm1.data.prepare.sources.fields import listed
-from mm1.data.prepare.sources.images import address_of, decode_base64, read_image
-from mm1.data.prepare.sources.jsonl import json_rows, zip_left_out
-from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roots import LeftOut
-from mm1.data.prepare.sources.values import as_text, type_of
+from mm1.data.prepare.files.fields import listed
+from mm1.data.prepare.files.images import address_of, decode_base64, read_image
+from mm1.data.prepare.files.jsonl import json_rows, zip_left_out
+from mm1.data.prepare.files.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.values import as_text, type_of
+from mm1.data.prepare.locations.roots import LeftOut
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 
 

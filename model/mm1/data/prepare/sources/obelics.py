@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mm1.data.prepare.sources.fields import Fields, listed
-from mm1.data.prepare.sources.images import address_of, read_image
-from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.parquet import columns_of, is_table, rows
-from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.values import as_text, type_of
+from mm1.data.prepare.files.fields import Fields, listed
+from mm1.data.prepare.files.images import address_of, read_image
+from mm1.data.prepare.files.jsonl import json_rows
+from mm1.data.prepare.files.parquet import columns_of, is_table, rows
+from mm1.data.prepare.files.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.values import as_text, type_of
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
 
 BYTES = "image_bytes"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mm1.data.prepare.sources.fields import Fields, listed
-from mm1.data.prepare.sources.jsonl import json_rows, zip_left_out
-from mm1.data.prepare.sources.parquet import columns_of, rows
-from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.values import as_text, type_of
+from mm1.data.prepare.files.fields import Fields, listed
+from mm1.data.prepare.files.jsonl import json_rows, zip_left_out
+from mm1.data.prepare.files.parquet import columns_of, rows
+from mm1.data.prepare.files.raw import Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.values import as_text, type_of
 from mm1.data.sample import Sample, TextPart
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mm1.data.prepare.sources import parquet
-from mm1.data.prepare.sources.caption_pairs import KEPT_FIELDS, captions_of, samples_of
-from mm1.data.prepare.sources.csv_rows import csv_columns, csv_rows
-from mm1.data.prepare.sources.fields import Fields, listed
-from mm1.data.prepare.sources.image_cells import image_of
-from mm1.data.prepare.sources.jsonl import json_rows
-from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roles import ROLES
+from mm1.data.prepare.files import parquet
+from mm1.data.prepare.files.csv_rows import csv_columns, csv_rows
+from mm1.data.prepare.files.fields import Fields, listed
+from mm1.data.prepare.files.jsonl import json_rows
+from mm1.data.prepare.files.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.roles import ROLES
+from mm1.data.prepare.sources.captions.image_cells import image_of
+from mm1.data.prepare.sources.captions.pairs import KEPT_FIELDS, captions_of, samples_of
 from mm1.data.sample import Sample
 from mm1.errors import DataError
 

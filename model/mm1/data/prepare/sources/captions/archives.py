@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from mm1.data.prepare.sources.compressed import open_stream
-from mm1.data.prepare.sources.groups import too_large
-from mm1.data.prepare.sources.member_names import Endings, reason_to_skip, split_name
-from mm1.data.prepare.sources.names import shown
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import LeftOut
-from mm1.data.prepare.sources.tar_reader import Member, TarDamage, TarReader
+from mm1.data.prepare.files.compressed import open_stream
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.files.tar_reader import Member, TarDamage, TarReader
+from mm1.data.prepare.locations.names import shown
+from mm1.data.prepare.locations.roots import LeftOut
+from mm1.data.prepare.sources.captions.groups import too_large
+from mm1.data.prepare.sources.captions.member_names import Endings, reason_to_skip, split_name
 from mm1.errors import DataError
 
 _MAX_LINKS = 8

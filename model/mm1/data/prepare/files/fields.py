@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from mm1.data.prepare.sources.raw import RawInput
-from mm1.data.prepare.sources.roles import ROLES, column_for
+from mm1.data.prepare.files.raw import RawInput
+from mm1.data.prepare.files.roles import ROLES, column_for
 from mm1.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from mm1.config.values import quoted
-from mm1.data.prepare.sources.names import shown
+from mm1.data.prepare.locations.names import shown
 from mm1.errors import ConfigurationError
 
 MAX_NAMED = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES
+from mm1.data.prepare.files.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES
 
 _TEXT_SUFFIXES = (*CAPTION_SUFFIXES, "text", "cap")
 _REFUSED = re.compile(

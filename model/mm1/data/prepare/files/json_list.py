@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from mm1.data.prepare.sources.raw import OddRow
+from mm1.data.prepare.files.raw import OddRow
 
 RowT = TypeVar("RowT")
 _SKIP = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)

@@ -24,7 +24,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from mm1.config.values import local_path, quoted
-from mm1.data.prepare.sources.names import is_plain
+from mm1.data.prepare.locations.names import is_plain
 from mm1.errors import ConfigurationError
 from mm1.store.address import BUCKET_SCHEME
 

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from mm1.data.prepare.sources import jsonl
-from mm1.data.prepare.sources.compressed import DAMAGE, SUFFIXES, compression_of, decompress_head
-from mm1.data.prepare.sources.csv_rows import split_header
-from mm1.data.prepare.sources.parquet import read_footer
-from mm1.data.prepare.sources.roles import column_for
-from mm1.data.prepare.sources.roots import RawRoot
-from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
+from mm1.data.prepare.files import jsonl
+from mm1.data.prepare.files.compressed import DAMAGE, SUFFIXES, compression_of, decompress_head
+from mm1.data.prepare.files.csv_rows import split_header
+from mm1.data.prepare.files.parquet import read_footer
+from mm1.data.prepare.files.roles import column_for
+from mm1.data.prepare.files.values import BYTE_ORDER_MARK
+from mm1.data.prepare.locations.roots import RawRoot
 from mm1.manifests import RawFile
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "img", "jfif", "avif", "heic", "svg")

@@ -20,9 +20,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mm1.config.values import quoted
-from mm1.data.prepare.sources.names import LeftOut, inside, is_hidden, is_key, is_plain, shown, true_name
-from mm1.data.prepare.sources.patterns import check_matches, literal_prefix, matches, select
-from mm1.data.prepare.sources.walk import LocalFile, walk
+from mm1.data.prepare.locations.names import LeftOut, inside, is_hidden, is_key, is_plain, shown, true_name
+from mm1.data.prepare.locations.patterns import check_matches, literal_prefix, matches, select
+from mm1.data.prepare.locations.walk import LocalFile, walk
 from mm1.errors import ConfigurationError, DataError, NetworkError
 from mm1.manifests import RawFile
 from mm1.store.base import digest_of

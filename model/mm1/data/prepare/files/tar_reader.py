@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 from zlib import adler32
 
-from mm1.data.prepare.sources.compressed import DAMAGE
-from mm1.data.prepare.sources.names import shown
+from mm1.data.prepare.files.compressed import DAMAGE
+from mm1.data.prepare.locations.names import shown
 
 BLOCK = 512
 MAX_EXTENDED_BYTES = 1 << 20

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, BinaryIO, NamedTuple
 
-from mm1.data.prepare.sources.compressed import DAMAGE, compression_of, open_stream
-from mm1.data.prepare.sources.json_list import ListSplitter
-from mm1.data.prepare.sources.line_ranges import CHUNK, count_lines, seek_line, until
-from mm1.data.prepare.sources.raw import REMOTE, OddRow, RawInput
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot
-from mm1.data.prepare.sources.values import encodable
+from mm1.data.prepare.files.compressed import DAMAGE, compression_of, open_stream
+from mm1.data.prepare.files.json_list import ListSplitter
+from mm1.data.prepare.files.line_ranges import CHUNK, count_lines, seek_line, until
+from mm1.data.prepare.files.raw import REMOTE, OddRow, RawInput
+from mm1.data.prepare.files.values import encodable
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 

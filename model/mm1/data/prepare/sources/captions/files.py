@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mm1.data.prepare.sources.caption_pairs import pair_samples
-from mm1.data.prepare.sources.groups import too_large
-from mm1.data.prepare.sources.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES, suffix_of
-from mm1.data.prepare.sources.raw import Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.kinds import CAPTION_SUFFIXES, IMAGE_SUFFIXES, suffix_of
+from mm1.data.prepare.files.raw import Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.sources.captions.groups import too_large
+from mm1.data.prepare.sources.captions.pairs import pair_samples
 from mm1.data.sample import Sample
 from mm1.manifests import RawFile
 

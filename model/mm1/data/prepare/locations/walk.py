@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mm1.data.prepare.sources.names import LeftOut, shown
+from mm1.data.prepare.locations.names import LeftOut, shown
 
 
 class LocalFile(NamedTuple):

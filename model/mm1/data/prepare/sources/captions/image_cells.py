@@ -6,8 +6,8 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from mm1.data.prepare.sources.images import read_image
-from mm1.data.prepare.sources.raw import REMOTE, OddRow, RawInput
+from mm1.data.prepare.files.images import read_image
+from mm1.data.prepare.files.raw import REMOTE, OddRow, RawInput
 
 MAX_NAME = 1024
 _PATH = re.compile(r"[^\n\r]*\.[A-Za-z0-9]{1,5}\s*")

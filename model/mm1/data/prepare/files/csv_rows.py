@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from mm1.data.prepare.sources.compressed import DAMAGE, open_stream
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.values import BYTE_ORDER_MARK
+from mm1.data.prepare.files.compressed import DAMAGE, open_stream
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.files.values import BYTE_ORDER_MARK
 from mm1.errors import DataError
 
 SEPARATORS = (",", "\t", ";", "|")

@@ -4,7 +4,7 @@ A reader is a function ``(file, clean) -> Iterator[Item]`` that streams, so memo
 
 - a :class:`~mm1.data.sample.Sample`,
 - an :class:`Odd` row, which cannot be read as a sample: it is counted under a name, and too many of them end the ingest, or
-- a :class:`~mm1.data.prepare.sources.roots.LeftOut` part of the file that is no row (a hidden member of an archive).
+- a :class:`~mm1.data.prepare.locations.roots.LeftOut` part of the file that is no row (a hidden member of an archive).
 
 A :class:`~mm1.errors.DataError` is raised only if the file as a whole is damaged. Readers do not judge the quality of
 well-formed samples; that is left to the filters. A missing image has empty bytes, which no filter accepts.
@@ -19,8 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot, inside
-from mm1.data.prepare.sources.values import encodable
+from mm1.data.prepare.files.values import encodable
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot, inside
 from mm1.data.sample import Sample
 from mm1.errors import DataError
 from mm1.manifests import RawFile
@@ -155,7 +155,7 @@ def cleaner(reserved: Sequence[str]) -> Clean:
     """Create a function that makes raw text safe to use.
 
     It removes the tokenizer's special tokens (a literal ``<image>`` in raw text must not be treated as an image placeholder)
-    and surrounding whitespace, and makes the text encodable (:func:`~mm1.data.prepare.sources.values.encodable`).
+    and surrounding whitespace, and makes the text encodable (:func:`~mm1.data.prepare.files.values.encodable`).
     """
     pattern = re.compile("|".join(re.escape(token) for token in sorted(reserved, key=len, reverse=True)) or r"(?!)")
 

@@ -1,22 +1,22 @@
 """Caption pairs in webdataset archives: tars as img2dataset and webdataset write them, compressed or not, and zips.
 
-An archive contains ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; :mod:`mm1.data.prepare.sources.groups` has the rules by
-which members belong together. Hidden members, read-me files and the metadata of archive tools are left out with their reason. A
-link to another member has its content.
+An archive contains ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``. The rules by which members belong together are in
+:mod:`mm1.data.prepare.sources.captions.groups`. Hidden members, read-me files and the metadata of archive tools are left out
+with their reason. A link to another member has its content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mm1.data.prepare.sources.archives import Entry, may_be_entry, plain_name, tar_entries, zip_entries
-from mm1.data.prepare.sources.caption_pairs import pair_samples
-from mm1.data.prepare.sources.compressed import compression_of
-from mm1.data.prepare.sources.groups import Group, Pair, Row, Skipped
-from mm1.data.prepare.sources.member_names import Endings, split_name
-from mm1.data.prepare.sources.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
-from mm1.data.prepare.sources.roots import LeftOut, RawRoot
-from mm1.data.prepare.sources.tar_reader import TarDamage, TarReader
+from mm1.data.prepare.files.compressed import compression_of
+from mm1.data.prepare.files.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.tar_reader import TarDamage, TarReader
+from mm1.data.prepare.locations.roots import LeftOut, RawRoot
+from mm1.data.prepare.sources.captions.archives import Entry, may_be_entry, plain_name, tar_entries, zip_entries
+from mm1.data.prepare.sources.captions.groups import Group, Pair, Row, Skipped
+from mm1.data.prepare.sources.captions.member_names import Endings, split_name
+from mm1.data.prepare.sources.captions.pairs import pair_samples
 from mm1.data.sample import Sample
 from mm1.manifests import RawFile
 

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 
 from mm1.config.values import quoted
-from mm1.data.prepare.sources.addresses import Address, label_pieces
-from mm1.data.prepare.sources.names import LABEL_END, LeftOut, shown
-from mm1.data.prepare.sources.roots import RawRoot
+from mm1.data.prepare.locations.addresses import Address, label_pieces
+from mm1.data.prepare.locations.names import LABEL_END, LeftOut, shown
+from mm1.data.prepare.locations.roots import RawRoot
 from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import RawFile
 

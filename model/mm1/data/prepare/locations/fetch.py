@@ -29,8 +29,8 @@ from urllib3 import HTTPHeaderDict
 from urllib3.util import Url, parse_url
 
 from mm1.config.values import quoted
-from mm1.data.prepare.sources.names import shown
-from mm1.data.prepare.sources.networks import is_public
+from mm1.data.prepare.locations.names import shown
+from mm1.data.prepare.locations.networks import is_public
 
 log = logging.getLogger(__name__)
 

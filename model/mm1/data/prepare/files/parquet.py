@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mm1.data.prepare.sources.raw import OddRow, RawInput
-from mm1.data.prepare.sources.roots import LocalRoot, RawRoot
+from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.locations.roots import LocalRoot, RawRoot
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 

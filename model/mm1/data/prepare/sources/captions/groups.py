@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mm1.data.prepare.sources.caption_pairs import fields_of
-from mm1.data.prepare.sources.kinds import IMAGE_SUFFIXES
-from mm1.data.prepare.sources.member_names import Endings
-from mm1.data.prepare.sources.raw import OddRow
-from mm1.data.prepare.sources.roles import column_for
+from mm1.data.prepare.files.kinds import IMAGE_SUFFIXES
+from mm1.data.prepare.files.raw import OddRow
+from mm1.data.prepare.files.roles import column_for
+from mm1.data.prepare.sources.captions.member_names import Endings
+from mm1.data.prepare.sources.captions.pairs import fields_of
 
 MAX_UNITS = 256
 """Pairs of a key that are kept in memory until the key ends."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from mm1.data.prepare.sources.raw import REMOTE, OddRow, RawInput
-from mm1.data.prepare.sources.values import as_text, encodable, type_of
+from mm1.data.prepare.files.raw import REMOTE, OddRow, RawInput
+from mm1.data.prepare.files.values import as_text, encodable, type_of
 
 FOLDERS = ("", "images")
 """Folders next to a file in which the images that its rows name are looked up."""

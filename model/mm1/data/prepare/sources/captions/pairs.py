@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm1.data.prepare.sources.raw import Clean, OddRow, RawInput
-from mm1.data.prepare.sources.roles import column_for
-from mm1.data.prepare.sources.values import as_text, metadata, type_of
+from mm1.data.prepare.files.raw import Clean, OddRow, RawInput
+from mm1.data.prepare.files.roles import column_for
+from mm1.data.prepare.files.values import as_text, metadata, type_of
 from mm1.data.sample import ImagePart, Sample, TextPart
 
 KEPT_FIELDS = ("caption_kind", "clip_similarity_vitl14", "punsafe", "pwatermark")

@@ -1,0 +1,1 @@
+"""What raw files hold: their kind, compression, rows and values."""

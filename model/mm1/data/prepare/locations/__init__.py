@@ -1,0 +1,1 @@
+"""Where raw files are: folders, buckets, links, lists of addresses, and remote images."""

@@ -1,0 +1,1 @@
+"""Caption pairs: in archives, tables and folders."""
