@@ -17,7 +17,7 @@ from typing import NamedTuple
 from mm1.data.config import SourcePreset, TextRules
 from mm1.data.images import contrast, decode_image, decode_small, open_image, thumbnail
 from mm1.data.prepare.addresses import decoration_in
-from mm1.data.prepare.languages import language_of, stop_word_share
+from mm1.data.prepare.languages import language_of, mixed_share, stop_word_share
 from mm1.data.prepare.tally import Tally
 from mm1.data.prepare.words import Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
@@ -187,7 +187,7 @@ def text_fault(name: str, words: Words, rules: TextRules, document: Document) ->
         return f"{name}_letters: {share:.2f} of its characters"
     if rules.min_stop_words and words.stop_word_share < rules.min_stop_words and document.language is not None:
         share = stop_word_share(words, document.language)
-        if share < rules.min_stop_words:
+        if share < rules.min_stop_words and (share := mixed_share(words, document.language)) < rules.min_stop_words:
             return f"{name}_stop_words: {share:.2f} (language {document.language})"
     if rules.max_character_repetition < 1 and (share := character_repetition(words.text)) > rules.max_character_repetition:
         return f"{name}_character_repetition: {share:.2f}"
