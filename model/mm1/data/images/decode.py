@@ -19,7 +19,7 @@ from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
 from mm1.errors import DataError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-SMALL_SIDE = 64
+SMALL_SIDE = 48
 """Minimum length of both sides of a JPEG decoded at a smaller scale, in pixels."""
 EIGHTHS = 8
 """JPEGs can be decoded at scales of 1/8 to 8/8."""
@@ -70,7 +70,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[st
 
 
 def decode_small(image: EncodedImage) -> Image.Image:
-    """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale, down to 64 pixels).
+    """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale, down to 48 pixels).
 
     Returns:
         The decoded image, upright and on white: smaller, and possibly grey.
