@@ -57,7 +57,7 @@ def write_signatures(folder: Path, rows: int, parts: int, plain_minhash: bool) -
             "exact_high": exact[:, 0],
             "exact_low": exact[:, 1],
             "images": empty,
-            "hashes": empty,
+            "thumbnails": pa.array([b""] * count, pa.binary()),
             "minhash": pa.Array.from_buffers(pa.binary(PERMUTATIONS), count, [None, pa.py_buffer(minhash.tobytes())]),
             "words": np.full(count, 300, np.int32),
             "sides": np.zeros(count),

@@ -19,14 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mm1.data.images import decode, decode_image, decode_small, difference_hash, open_image
+from mm1.data.images import decode, decode_image, decode_small, open_image, thumbnail
 from mm1.errors import DataError
 from tests.support.damaged_images import mutations
 
 USES = {
     "loader": lambda data: decode(data, 32),
     "server": decode_image,
-    "ingest": lambda data: difference_hash(decode_small(open_image(data, max_pixels=10_000_000))),
+    "ingest": lambda data: thumbnail(decode_small(open_image(data, max_pixels=10_000_000))),
 }
 
 

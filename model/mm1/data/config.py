@@ -19,6 +19,8 @@ class ImageRules(Config):
     """Minimum length of the shorter side, in pixels."""
     max_side_px: int = 65_535
     """Maximum length of the longer side, in pixels; JPEG's own limit."""
+    min_contrast: int = 0
+    """Minimum difference between the lightest and the darkest value of a channel, of 255 levels; images below are blank."""
     max_aspect_ratio: float = math.inf
     """Maximum aspect ratio (longer side divided by shorter side)."""
     max_pixels: int = 120_000_000
@@ -52,14 +54,15 @@ class TextRules(Config):
 
 
 class NearDuplicates(Config):
-    """Definition of near duplicates: samples with similar texts and, if they have images, similar images."""
+    """Definition of near duplicates: samples with similar texts and, if they have images, images that look the same.
+
+    Images are compared by :func:`mm1.data.images.are_near`.
+    """
 
     similarity: float = 0.8
     """Minimum Jaccard similarity of the texts' word shingles, estimated by MinHash."""
     shingle_words: int = 5
     """Number of words in a shingle; a shorter text is a single shingle."""
-    image_distance: int = 4
-    """Maximum number of differing bits between the images' 64-bit difference hashes."""
 
 
 class SourcePreset(Config):
@@ -100,9 +103,11 @@ _DECORATIONS: dict[str, Any] = {
     "once_per_document": True,
 }
 # MM1 states no rules for captions: sets such as CC12M (sides of at least 256 pixels) and COYO (200) were filtered before their
-# release. These limits are our own; they exclude placeholders, and captions that are not text.
+# release. These limits are our own; they exclude placeholders, and captions that are not text. Neither MM1 nor OBELICS states a
+# rule for images of one colour, such as a white drawing on a transparent background: this limit is our own, too.
+_MIN_CONTRAST = 3
 _CAPTIONS = SourcePreset(
-    image=ImageRules(min_side_px=100),
+    image=ImageRules(min_side_px=100, min_contrast=_MIN_CONTRAST),
     text=TextRules(min_words=1, max_words=256, min_letters=0.5),
     near_duplicates=NearDuplicates(),
 )
@@ -126,7 +131,9 @@ PRESETS: dict[str, FilterPreset] = {
     "paper": FilterPreset(
         captions=_CAPTIONS,
         interleaved=SourcePreset(
-            image=ImageRules(min_side_px=100, max_side_px=10_000, max_aspect_ratio=2.0, **_DECORATIONS),
+            image=ImageRules(
+                min_side_px=100, max_side_px=10_000, max_aspect_ratio=2.0, min_contrast=_MIN_CONTRAST, **_DECORATIONS
+            ),
             text=_PAPER_TEXT,
             node=TextRules(min_words=1, max_words=20_000),
             max_document_images=30,
@@ -140,7 +147,14 @@ PRESETS: dict[str, FilterPreset] = {
     "obelics": FilterPreset(
         captions=_CAPTIONS.model_copy(update={"text": TextRules(min_words=1, max_words=1_000)}),
         interleaved=SourcePreset(
-            image=ImageRules(min_side_px=150, max_side_px=20_000, max_aspect_ratio=2.0, max_pixels=178_000_000, **_DECORATIONS),
+            image=ImageRules(
+                min_side_px=150,
+                max_side_px=20_000,
+                max_aspect_ratio=2.0,
+                max_pixels=178_000_000,
+                min_contrast=_MIN_CONTRAST,
+                **_DECORATIONS,
+            ),
             text=_OBELICS_TEXT,
             node=TextRules(
                 min_words=4, max_words=1_000, min_stop_words=0.3, max_character_repetition=0.1, max_word_repetition=0.1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mm1.data.images import decode, decode_image, decode_small, difference_hash, open_image
+from mm1.data.images import decode, decode_image, decode_small, open_image, thumbnail
 from tests.support.damaged_images import encoded, png_chunk, raw_png
 from tests.unit.data.test_image_orientation import BLUE, RED, assert_upright, quarters
 
@@ -106,7 +106,7 @@ def test_a_black_drawing_on_transparent_stays_a_drawing():
     data = encoded(Image.fromarray(pixels), "PNG")
     seen = decode(data, 64)
     assert (seen[30, 30] == 0).all() and (seen[5, 5] == 255).all()
-    assert difference_hash(decode_small(open_image(data))) != 0
+    assert len({*thumbnail(decode_small(open_image(data)))[:64]}) > 4
 
 
 @pytest.mark.parametrize(

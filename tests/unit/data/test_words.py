@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mm1.data.config import PRESETS
 from mm1.data.prepare.addresses import decoration_in
 from mm1.data.prepare.filters import Filters
-from mm1.data.prepare.languages import USUAL_SHARES, language_of, stop_word_share
+from mm1.data.prepare.languages import USUAL_SHARES, language_of, mixed_share, stop_word_share
 from mm1.data.prepare.words import PUNCTUATION, STOP_WORDS, Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Sample, TextPart
 from tests.support.mixtures import encoded_image
@@ -35,6 +35,28 @@ TEXTS = {
     "ar": "تقع المدينة على ضفاف النهر وهي معروفة بأسواقها القديمة وفي كل"
     " عام يأتي إليها الزوار الذين يريدون رؤية القلعة التي بنيت هنا.",
 }
+RELATIVES = {
+    "es": "La ciudad está a orillas del río y es conocida por sus mercados; todos los años vienen miles de personas que quieren"
+    " ver el castillo y las calles donde vivieron sus abuelos.",
+    "pt": "A cidade fica na margem do rio e é conhecida pelos seus mercados; todos os anos vêm milhares de pessoas que querem"
+    " ver o castelo e as ruas onde viveram os seus avós.",
+    "gl": "O concello está na beira do río e é coñecido polos seus mercados; todos os anos veñen moitas persoas que queren ver"
+    " o castelo e as rúas nas que viviron os seus avós.",
+    "it": "La città si trova sulla riva del fiume ed è conosciuta per i suoi mercati; ogni anno arrivano migliaia di persone"
+    " che vogliono vedere il castello e le strade.",
+    "ca": "La ciutat és a la vora del riu i és coneguda pels seus mercats; cada any hi venen milers de persones que volen veure"
+    " el castell i els carrers on van viure els seus avis.",
+    "nl": "De stad ligt aan de rivier en is bekend om haar markten; elk jaar komen er duizenden mensen die het kasteel willen"
+    " zien en door de oude straten willen lopen.",
+    "af": "Die stad lê aan die rivier en is bekend vir sy ou mark, en elke jaar kom daar baie mense wat die kasteel wil sien.",
+    "no": "Byen ligger ved elven og er kjent for sine markeder; hvert år kommer det tusenvis av mennesker som vil se slottet"
+    " og de gamle gatene.",
+}
+"""Languages that share many words with another one."""
+ENGLISH = (
+    "The museum has been open for more than a century and you can see there the things that tell the story of the town,"
+    " as well as what is left of the castle that was on the hill before it."
+)
 OTHERS = {
     "Chinese": "这座城市位于河边,以其古老的市场而闻名。每年有成千上万的人来到这里参观城堡和古老的街道。",
     "Japanese": "この町は川のほとりにあり、古い市場で知られている。毎年何千人もの人々が城や古い通りを見るためにここを訪れる。",
@@ -69,6 +91,50 @@ def test_texts_of_all_languages_pass(name, preset):
     assert fault_of(text, preset, "interleaved") == ""
 
 
+@pytest.mark.parametrize("language", RELATIVES)
+def test_related_languages_are_told_apart(language):
+    words = Words(RELATIVES[language])
+    similar = {"gl": ("gl", "pt", "es"), "no": ("no", "da")}.get(language, (language,))
+    assert language_of(words) in similar
+    assert stop_word_share(words, language_of(words)) > 0.3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A ferry for sale.",
+        "The ferry to the island leaves at ten.",
+        "A man at work.",
+        "over the hill",
+        "The letter I.",
+        "on for at",
+    ],
+)
+def test_a_few_words_of_english_are_english(text):
+    assert language_of(Words(text)) == "en"
+
+
+@pytest.mark.parametrize("preset", ["paper", "obelics"])
+@pytest.mark.parametrize("language", [language for language in TEXTS | RELATIVES if language != "hi"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_page_of_two_languages_passes(language, preset, share):
+    other = (TEXTS | RELATIVES)[language].split() * 3
+    english = ENGLISH.split()[: round(len(other) * (1 - share) / share)]
+    other = other[: round(len(english) * share / (1 - share))]
+    text = " ".join([*english, *other])
+    assert fault_of(text, preset) in ("", "document_word_repetition", "document_character_repetition")
+    assert fault_of(f"{' '.join(other)} {' '.join(english)}", preset) == fault_of(text, preset)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([*STOP_WORDS, *(f"goods{number}" for number in range(200))]), min_size=20, max_size=200))
+def test_english_is_judged_by_its_own_list(chosen):
+    """Words without a second language: two lists do not explain more than one."""
+    words = Words(" ".join(chosen))
+    if language_of(words) == "en":
+        assert mixed_share(words, "en") == words.stop_word_share
+
+
 @pytest.mark.parametrize("language", TEXTS)
 def test_a_language_has_its_own_stop_words(language):
     words = Words(TEXTS[language])
@@ -91,6 +157,7 @@ def test_text_of_plain_letters_without_stop_words_is_judged_as_english(text):
 def test_a_list_of_words_is_dropped_in_other_languages_too():
     spam = "Schuhe Stiefel Leder Herren Damen Angebot Rabatt Versand kostenlos Marke Verkauf Shop Laden der die das"
     assert fault_of(spam) == "document_stop_words"
+    assert fault_of(f"{spam} shoes cheap buy boots leather men women offer discount shipping") == "document_stop_words"
     assert set(TEXTS) <= set(USUAL_SHARES)
 
 

@@ -6,21 +6,25 @@ Orientation tags are applied, transparent pixels are white, greys of 16 and 32 b
 the aspect ratio is not preserved. Values stay uint8 until they are on the device (:class:`mm1.data.load.collate.PixelNorm`).
 """
 
-from mm1.data.images.decode import Pixels, decode, decode_image, decode_into, decode_small, difference_hash
+from mm1.data.images.decode import Pixels, decode, decode_image, decode_into, decode_small
 from mm1.data.images.foreign import foreign_format
 from mm1.data.images.header import FORMATS, MAX_PIXELS, EncodedImage, extension_of, open_image
+from mm1.data.images.thumbnails import THUMBNAIL_BYTES, are_near, contrast, thumbnail
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "THUMBNAIL_BYTES",
     "EncodedImage",
     "Pixels",
+    "are_near",
+    "contrast",
     "decode",
     "decode_image",
     "decode_into",
     "decode_small",
-    "difference_hash",
     "extension_of",
     "foreign_format",
     "open_image",
+    "thumbnail",
 ]

@@ -5,6 +5,7 @@ Shape suffixes: H height, W width, P side in pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
 from mm1.errors import DataError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+SMALL_SIDE = 48
+"""Minimum length of both sides of a JPEG decoded at a smaller scale, in pixels."""
+EIGHTHS = 8
+"""JPEGs can be decoded at scales of 1/8 to 8/8."""
 
 
 def decode(data: bytes, side_px: int) -> Pixels:
@@ -65,7 +70,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[st
 
 
 def decode_small(image: EncodedImage) -> Image.Image:
-    """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale).
+    """Decode an image once to detect damage, as cheaply as its format allows (JPEG at 1/8 scale, down to 48 pixels).
 
     Returns:
         The decoded image, upright and on white: smaller, and possibly grey.
@@ -75,21 +80,24 @@ def decode_small(image: EncodedImage) -> Image.Image:
     """
     if image.picture is not None:
         width, height = image.stored_size
-        image.picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+        image.picture.draft("RGB", (max(SMALL_SIDE, width // 8), max(SMALL_SIDE, height // 8)))
         return _decode_by_pillow(image)
     try:
-        # one channel at 1/8 scale: all entropy-coded data are read, which is enough to detect damage
-        grey = simplejpeg.decode_jpeg(image.data, "GRAY", min_height=1, min_width=1, min_factor=8)
+        # at a small scale, too, all entropy-coded data are read, which is enough to detect damage
+        pixels = simplejpeg.decode_jpeg(image.data, "RGB", min_height=SMALL_SIDE, min_width=SMALL_SIDE)
     except ValueError as error:
         raise DataError(f"unreadable image ({error})") from None
-    return upright(Image.fromarray(grey[:, :, 0]), image.orientation)
+    return upright(_without_margin(Image.fromarray(pixels), image.stored_size), image.orientation)
 
 
-def difference_hash(image: Image.Image) -> int:
-    """Compute a 64-bit difference hash: in a 9 x 8 grey version, whether each pixel is darker than its neighbour."""
-    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
-    bits_64 = (small[:, 1:] > small[:, :-1]).flatten()
-    return int.from_bytes(np.packbits(bits_64).tobytes(), "big")
+def _without_margin(small: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Stretch an image decoded at a smaller scale: its last pixels reach beyond the edge unless the scale divides its size."""
+    for eighths in range(1, EIGHTHS + 1):
+        width, height = (side * eighths / EIGHTHS for side in size)
+        if (math.ceil(width), math.ceil(height)) == small.size:
+            whole = (width, height) == small.size
+            return small if whole else small.resize(small.size, Image.Resampling.BILINEAR, box=(0, 0, width, height))
+    return small
 
 
 def _decode_jpeg_into(image: EncodedImage, out_HW3: Pixels) -> bool:

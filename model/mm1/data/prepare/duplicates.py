@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from mm1 import machine
 from mm1.data.config import NearDuplicates, SourcePreset
+from mm1.data.images import THUMBNAIL_BYTES, are_near
 from mm1.data.prepare.signatures import PERMUTATIONS, best_bands
 from mm1.errors import OutOfMemory
 
@@ -35,11 +36,13 @@ DUPLICATE, NEAR, REPEATED = "duplicate", "near_duplicate", "image_repeated"
 MEMORY_SHARE = 0.6
 """Fraction of the available memory for the joins; the rest is for reading, results and other processes."""
 MIN_MEMORY_BYTES = 1_000_000_000
-BATCH = 100_000
+BATCH = 20_000
 """Candidates compared, and drops written, at a time."""
 WHOLE_SAMPLE = -1
 """Used instead of an image index: drop the whole sample."""
 SCHEMA = pa.schema([("row", pa.int32()), ("image", pa.int32()), ("reason", pa.string())])
+_IMAGES = 5_000
+"""Pairs of images compared at a time."""
 EQUAL_BY_CHANCE = 1 / 256
 """Probability that the lowest bytes of two different MinHash values are equal."""
 
@@ -58,13 +61,12 @@ _PAIRS = """
     ) USING ({band}) WHERE id > first AND id NOT IN (SELECT id FROM drops)
 """
 _EARLIER = """
-    CREATE TABLE earlier AS SELECT pairs.id, minhash, hashes FROM (SELECT DISTINCT id, first FROM pairs) AS pairs
+    CREATE TABLE earlier AS SELECT pairs.id, minhash, thumbnails FROM (SELECT DISTINCT id, first FROM pairs) AS pairs
     JOIN signatures ON signatures.id = pairs.first
 """
 _CANDIDATES = """
-    SELECT b.id, a.minhash AS earlier, b.minhash AS later FROM earlier AS a JOIN signatures AS b USING (id)
-    WHERE len(a.hashes) = len(b.hashes) AND coalesce(list_max(list_transform(
-        generate_series(1, len(a.hashes)), lambda i: bit_count(xor(a.hashes[i], b.hashes[i]))::INTEGER)), 0) <= ?
+    SELECT b.id, a.minhash AS earlier, b.minhash AS later, a.thumbnails AS earlier_images, b.thumbnails AS later_images
+    FROM earlier AS a JOIN signatures AS b USING (id) WHERE octet_length(a.thumbnails) = octet_length(b.thumbnails)
 """
 """Joined in two steps: in one, the optimizer may pair all samples with as many images first."""
 _REPEATED = f"""
@@ -132,16 +134,18 @@ def _configure(connection: Any, scratch: Path) -> None:
 
 
 def _add_near(connection: Any, near: NearDuplicates) -> None:
-    """Add the samples that share a band with an earlier sample and have a large enough fraction of equal MinHash values."""
+    """Add the samples that share a band with an earlier sample, if texts and images are similar."""
     for band in range(best_bands(near.similarity)[0]):
         connection.execute(_PAIRS.format(band=f"band_{band}"))
     connection.execute(_EARLIER)
     similar = []
-    for batch in connection.sql(_CANDIDATES, params=[near.image_distance]).to_arrow_reader(BATCH):
+    for batch in connection.sql(_CANDIDATES).to_arrow_reader(BATCH):
         earlier, later = (_matrix(batch.column(name)) for name in ("earlier", "later"))
         equal = (earlier == later).mean(axis=1)
         similarity = (equal - EQUAL_BY_CHANCE) / (1 - EQUAL_BY_CHANCE)
-        similar.append(batch.column("id").filter(pa.array(similarity >= near.similarity)))
+        batch = batch.filter(pa.array(similarity >= near.similarity))
+        images = similar_images(batch.column("earlier_images"), batch.column("later_images"))
+        similar.append(batch.column("id").filter(pa.array(images)))
     ids = pa.table({"id": pa.chunked_array(similar, pa.int64())})
     connection.register("similar_ids", ids)
     connection.execute(f"INSERT INTO drops SELECT DISTINCT id, {WHOLE_SAMPLE}, '{NEAR}' FROM similar_ids")
@@ -152,6 +156,33 @@ def _matrix(column: pa.Array) -> NDArray[np.uint8]:
     values = pc.cast(column, pa.binary(PERMUTATIONS))
     start = values.offset * PERMUTATIONS
     return np.frombuffer(values.buffers()[1], np.uint8)[start : start + len(values) * PERMUTATIONS].reshape(-1, PERMUTATIONS)
+
+
+def similar_images(earlier: pa.Array, later: pa.Array) -> NDArray[np.bool_]:
+    """Compare the images of pairs of samples, in order.
+
+    Args:
+        earlier: all thumbnails of a sample, as binary values.
+        later: the same for the other sample of each pair, which has as many images.
+
+    Returns:
+        Whether all images of a pair look the same, also without images (pairs).
+    """
+    counts = pc.binary_length(earlier).to_numpy(zero_copy_only=False) // THUMBNAIL_BYTES
+    pairs = np.repeat(np.arange(len(counts)), counts)
+    similar = np.ones(len(counts), np.bool_)
+    for start in range(0, len(pairs), _IMAGES):
+        part = slice(start, start + _IMAGES)
+        different = ~are_near(_thumbnails(earlier)[part], _thumbnails(later)[part])
+        similar[pairs[part][different]] = False
+    return similar
+
+
+def _thumbnails(column: pa.Array) -> NDArray[np.uint8]:
+    """Return all thumbnails as a matrix (images, bytes), without a copy."""
+    _, offsets, values = column.buffers()
+    start, stop = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]].tolist()
+    return np.frombuffer(values or b"", np.uint8)[start:stop].reshape(-1, THUMBNAIL_BYTES)
 
 
 def _write_parts(batches: Iterator[pa.RecordBatch], work: Path) -> Iterator[tuple[int, Path]]:

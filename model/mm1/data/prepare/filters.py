@@ -15,9 +15,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mm1.data.config import SourcePreset, TextRules
-from mm1.data.images import decode_small, difference_hash, foreign_format, open_image
+from mm1.data.images import contrast, decode_image, decode_small, foreign_format, open_image, thumbnail
 from mm1.data.prepare.addresses import decoration_in
-from mm1.data.prepare.languages import language_of, stop_word_share
+from mm1.data.prepare.languages import language_of, mixed_share, stop_word_share
 from mm1.data.prepare.tally import Tally
 from mm1.data.prepare.words import Words, character_repetition, letter_share
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
@@ -35,8 +35,8 @@ class Kept(NamedTuple):
     """16 bytes for each image."""
     sizes: list[tuple[int, int]]
     """Width and height of each image, in pixels."""
-    hashes: list[int]
-    """Difference hash of each image, if near duplicates are to be found."""
+    thumbnails: list[bytes]
+    """Thumbnail of each image, if near duplicates are to be found."""
     text: Document
     """All texts together."""
 
@@ -46,7 +46,7 @@ class _ImageProperties(NamedTuple):
 
     size: tuple[int, int]
     """Width and height as people see it, in pixels."""
-    hash: int
+    thumbnail: bytes
 
 
 class Filters:
@@ -81,8 +81,8 @@ class Filters:
         if fault:
             self.tally.drop(*_counted(sample, fault))
             return None
-        sizes, hashes = [image.size for image in seen], [image.hash for image in seen]
-        return Kept(sample, [digests[index] for index in kept], sizes, hashes, text)
+        sizes, thumbnails = [image.size for image in seen], [image.thumbnail for image in seen]
+        return Kept(sample, [digests[index] for index in kept], sizes, thumbnails, text)
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -116,9 +116,15 @@ class Filters:
             return f"image_aspect_ratio: {width} x {height}"
         try:
             small = decode_small(image)
+            if contrast(small) < rules.min_contrast and (small.size == image.size or self._is_blank(data)):
+                return f"image_blank: {width} x {height}"
         except DataError as error:
             return f"unreadable_image: {error}"
-        return _ImageProperties(image.size, difference_hash(small) if self.preset.near_duplicates else 0)
+        return _ImageProperties(image.size, thumbnail(small) if self.preset.near_duplicates else b"")
+
+    def _is_blank(self, data: bytes) -> bool:
+        """Whether the whole image shows nothing: a fine pattern is lost at a smaller scale."""
+        return contrast(decode_image(data, self.preset.image.max_pixels)) < self.preset.image.min_contrast
 
     # -- texts ----------------------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ def text_fault(name: str, words: Words, rules: TextRules, document: Document) ->
         return f"{name}_letters: {share:.2f} of its characters"
     if rules.min_stop_words and words.stop_word_share < rules.min_stop_words and document.language is not None:
         share = stop_word_share(words, document.language)
-        if share < rules.min_stop_words:
+        if share < rules.min_stop_words and (share := mixed_share(words, document.language)) < rules.min_stop_words:
             return f"{name}_stop_words: {share:.2f} (language {document.language})"
     if rules.max_character_repetition < 1 and (share := character_repetition(words.text)) > rules.max_character_repetition:
         return f"{name}_character_repetition: {share:.2f}"

@@ -8,29 +8,37 @@ fraction as a text in English with as many stop words as usual, and thresholds f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from math import sqrt
 from string import ascii_lowercase
 from typing import NamedTuple
 from unicodedata import normalize
 
-from mm1.data.prepare.words import Words
+from mm1.data.prepare.words import STOP_WORDS, Words
 
 USUAL_ENGLISH_SHARE = 0.47
 """Usual fraction of English stop words in English text."""
 # Summed frequencies of the listed words in wordfreq 3 (subtitles, news, encyclopedias, social media). Omitted: languages whose
 # stop words are not separate words (Chinese, Japanese, Thai, Korean), lists that match other languages (Breton, Latin), and one
 # in a broken encoding (Lithuanian).
-USUAL_SHARES = {
+_MEASURED = {
     **{"ar": 0.31, "bg": 0.54, "bn": 0.36, "ca": 0.53, "cs": 0.44, "da": 0.56, "de": 0.61, "el": 0.42, "en": 0.63, "es": 0.63},
     **{"fa": 0.46, "fi": 0.42, "fr": 0.62, "he": 0.25, "hi": 0.46, "hu": 0.50, "id": 0.50, "it": 0.59, "lv": 0.25, "ms": 0.40},
     **{"nl": 0.59, "no": 0.56, "pl": 0.47, "pt": 0.59, "ro": 0.48, "ru": 0.46, "sk": 0.42, "sl": 0.46, "sv": 0.62, "tr": 0.28},
     **{"uk": 0.16, "ur": 0.26, "vi": 0.39},
-    # Not in wordfreq: lower than most, because the lists are short.
-    **{"af": 0.3, "eo": 0.3, "et": 0.3, "eu": 0.3, "ga": 0.3, "gl": 0.3, "gu": 0.3, "ha": 0.3, "hr": 0.3, "hy": 0.3, "mr": 0.3},
-    **{"so": 0.3, "st": 0.3, "sw": 0.3, "tl": 0.3, "yo": 0.3, "zu": 0.3},
 }
+# Not in wordfreq: lower than most, because the lists are short.
+_ASSUMED = dict.fromkeys(
+    ("af", "eo", "et", "eu", "ga", "gl", "gu", "ha", "hr", "hy", "mr", "so", "st", "sw", "tl", "yo", "zu"), 0.3
+)
+USUAL_SHARES = _MEASURED | _ASSUMED
 """Language (ISO 639-1) -> usual fraction of the listed words in its texts."""
+_RIVAL_SHARE = 0.55
+"""The same for assumed ones where languages compete, near the largest measured: such a list must win clearly."""
+_COMPETING = _MEASURED | dict.fromkeys(_ASSUMED, _RIVAL_SHARE)
+MIN_SECOND_SHARE = 0.1
+"""Minimum fraction of words explained by the second language alone in a text of two languages."""
 SAMPLE = 1_000
 """Number of words that determine the language of a text."""
 MAX_FOREIGN_LETTERS = 0.04
@@ -65,8 +73,10 @@ def _lists() -> _Lists:
 
 
 def language_of(words: Words) -> str | None:
-    """Return the language whose stop words match a text best, relative to their usual share (English if none match).
+    """Return the language whose stop words match a text best, relative to their usual share.
 
+    English, unless another language wins by more than chance (the square root of the number of English words): a few words
+    that both have are no evidence.
     None for languages without a list: most characters are written without spaces, or letters do not belong to the
     best-matching language (as in Icelandic, Serbian or Tamil). A language written in plain Latin letters that has no list
     counts as the one that matches best.
@@ -76,10 +86,40 @@ def language_of(words: Words) -> str | None:
     tokens = _tokens(words.text)[:SAMPLE]
     languages_of = _lists().languages_of
     hits = Counter(language for token in tokens if token in languages_of for language in languages_of[token])
-    best = max(sorted(hits), key=lambda language: (hits[language] / USUAL_SHARES[language], language == "en"), default="en")
+    best = _best(hits)
+    if hits[best] / _COMPETING[best] <= (hits["en"] + sqrt(hits["en"])) / _COMPETING["en"]:
+        best = "en"
     letters = {letter: count for letter, count in Counter("".join(tokens)).items() if letter.isalpha()}
     foreign = sum(count for letter, count in letters.items() if letter not in _lists().letters[best])
     return None if foreign > MAX_FOREIGN_LETTERS * sum(letters.values()) else best
+
+
+def _best(hits: Mapping[str, int]) -> str:
+    """Return the language that matches best; of several, English or one with a measured share."""
+    return max(sorted(hits), key=lambda name: (hits[name] / _COMPETING[name], name == "en", name in _MEASURED), default="en")
+
+
+def mixed_share(words: Words, language: str) -> float:
+    """Compute the fraction of stop words of two languages in a text that has both, on the scale of English.
+
+    The second language is the one that explains most of the words that the first does not explain.
+
+    Args:
+        words: the text.
+        language: the first language.
+
+    Returns:
+        The sum of both fractions; that of the first alone if the second explains too few words.
+    """
+    lists, tokens, first = _lists(), _tokens(words.text), stop_word_share(words, language)
+    rest = [token for token in tokens if token in lists.languages_of and token not in lists.words[language]]
+    second = _best(Counter(name for token in rest for name in lists.languages_of[token]))
+    second_words, first_words = (STOP_WORDS if name == "en" else lists.words[name] for name in (second, language))
+    if sum(map(second_words.__contains__, rest)) < MIN_SECOND_SHARE * max(1, len(tokens)):
+        return first
+    added = sum(token in second_words and token not in first_words for token in tokens)
+    usual = USUAL_ENGLISH_SHARE if second == "en" else _COMPETING[second]
+    return first + added / len(tokens) * USUAL_ENGLISH_SHARE / usual
 
 
 def stop_word_share(words: Words, language: str) -> float:

@@ -1,6 +1,6 @@
 """Signatures of samples: a small record per sample that suffices for finding duplicates.
 
-One row per sample: digest of images and texts together, digest and difference hash of each image, MinHash of the text and its
+One row per sample: digest of images and texts together, digest and thumbnail of each image, MinHash of the text and its
 LSH bands. Written by the mapper of each part (parquet), joined over all parts by :mod:`mm1.data.prepare.duplicates`.
 """
 
@@ -36,7 +36,7 @@ _COLUMNS = [
     ("exact_high", pa.uint64()),
     ("exact_low", pa.uint64()),
     ("images", pa.list_(pa.uint64())),
-    ("hashes", pa.list_(pa.uint64())),
+    ("thumbnails", pa.binary()),
     ("minhash", pa.binary(PERMUTATIONS)),
     ("words", pa.int32()),
     ("sides", pa.float64()),
@@ -49,7 +49,8 @@ def schema(near: NearDuplicates | None) -> pa.Schema:
     """Return the columns.
 
     ``number``: of the part; ``row``: of the sample in it; ``exact_high``, ``exact_low``: digest of the sample; ``images``: 8
-    bytes of each image's digest; ``minhash``: lowest byte of each of its values, null without words; ``band_<i>``: LSH bands;
+    bytes of each image's digest; ``thumbnails``: those of all images, 72 bytes each; ``minhash``: lowest byte of each
+    of its values, null without words; ``band_<i>``: LSH bands;
     ``sides``: sum of the images' mean sides (width and height); ``other_language``: the language has no list of stop words.
     """
     bands = best_bands(near.similarity)[0] if near else 0
@@ -95,7 +96,7 @@ class Signatures:
             "exact_high": int.from_bytes(digest[:8], "little"),
             "exact_low": int.from_bytes(digest[8:], "little"),
             "images": [int.from_bytes(image[:8], "little") for image in kept.digests],
-            "hashes": kept.hashes if self.near else [],
+            "thumbnails": b"".join(kept.thumbnails),
             "minhash": None,
             "words": len(words),
             "sides": sum((width + height) / 2 for width, height in kept.sizes),
