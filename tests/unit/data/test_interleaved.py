@@ -114,6 +114,14 @@ def test_remote_images_are_refused_with_the_remedy_or_fetched(tmp_path):
     assert [short(item) for item in items("interleaved", tmp_path, fetch=lambda address: RED)] == [["<red>", "b"]]
 
 
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "s3://bucket/1.jpg", "ftp://a.invalid/1.jpg"])
+def test_only_http_addresses_are_offered_to_be_fetched(tmp_path, address):
+    write_rows(tmp_path, [{"images": [address, None], "texts": [None, "b"]}], "parquet")
+    for fetch in (None, lambda address: RED):
+        (odd,) = items("interleaved", tmp_path, fetch=fetch)
+        assert odd.name == "remote_image" and "remote=fetch" not in odd.detail and "next to this file" in odd.detail
+
+
 # -- MMC4 ---------------------------------------------------------------------------------------------------------------
 
 ENCODED = base64.b64encode(RED).decode()

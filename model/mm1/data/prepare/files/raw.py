@@ -106,13 +106,7 @@ class RawInput:
             OddRow: the name is a remote address and fetching is not allowed, or it points outside the root.
         """
         if REMOTE.match(name):
-            if self.fetch is not None:
-                return self.fetch(name)
-            raise OddRow(
-                "remote_image",
-                f"{name[:100]} is a remote address; set remote=fetch to download it, or download the images first (e.g. with "
-                "img2dataset) and put them next to this file or into its rows as bytes",
-            )
+            return self._fetch(name)
         parent = self.name.rpartition("/")[0]
         for folder in folders:
             try:
@@ -122,6 +116,15 @@ class RawInput:
             if data is not None:
                 return data
         return b""
+
+    def _fetch(self, address: str) -> bytes:
+        here = "put the images next to this file or into its rows as bytes"
+        if not address.lower().startswith(("http://", "https://")):
+            raise OddRow("remote_image", f"{address[:100]} is no http(s) address and no file next to this one; {here}")
+        if self.fetch is None:
+            how = f"set remote=fetch to download it, or download first (e.g. with img2dataset) and {here}"
+            raise OddRow("remote_image", f"{address[:100]} is a remote address; {how}")
+        return self.fetch(address)
 
 
 def read_rows(

@@ -74,7 +74,7 @@ def _items(text: str) -> list[str]:
     stripped = text.strip()
     if _exists(text) or not stripped:
         return [text]
-    if re.match(r'\[\s*"', stripped) and stripped.endswith("]"):
+    if re.match(r'\[\s*["\]]', stripped) and stripped.endswith("]"):
         try:
             items = json.loads(stripped)
         except (ValueError, RecursionError):
