@@ -21,7 +21,7 @@ ALL_SOURCES = (
     Parameter(
         name="instructions",
         value="",
-        description="conversations: LLaVA json or jsonl with its images next to it; empty = none",
+        description="conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet; empty = none",
     ),
 )
 

@@ -53,11 +53,11 @@ DamagedShareField = Annotated[
 BatchField = Annotated[int, Field(description="number of the batch", ge=0)]
 VocabularyField = Annotated[int, Field(description="vocabulary size of a trained tokenizer", ge=260, le=2**24)]
 DESCRIPTIONS = {
-    "captions": "image-caption pairs: img2dataset tars, parquet or files",
+    "captions": "image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files",
     "synthetic": "pairs with rewritten captions, in the same formats",
-    "interleaved": "documents of images and text: OBELICS parquet or MMC4 jsonl",
-    "text": "text documents: jsonl (plain, .gz, .zst) or parquet with a field text",
-    "instructions": "conversations: LLaVA json or jsonl with its images next to it",
+    "interleaved": "documents of images and text: OBELICS or MMC4",
+    "text": "text documents: JSON lines, parquet or Arrow, compressed or not",
+    "instructions": "conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet",
 }
 
 

@@ -17,17 +17,18 @@ SOURCES = (
     Parameter(
         name="captions",
         value="world:0",
-        description="image-caption pairs: img2dataset tars, parquet or files; world:<seed> = the generated toy world",
+        description="image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files; world:<seed> = the "
+        "generated toy world",
     ),
     Parameter(
         name="interleaved",
         value="world:0",
-        description="documents of images and text: OBELICS parquet or MMC4 jsonl; world:<seed> = the toy world",
+        description="documents of images and text: OBELICS or MMC4; world:<seed> = the toy world",
     ),
     Parameter(
         name="text",
         value="world:0",
-        description="text documents: jsonl (plain, .gz, .zst) or parquet with a field text; world:<seed> = the toy world",
+        description="text documents: JSON lines, parquet or Arrow, compressed or not; world:<seed> = the toy world",
     ),
 )
 """Raw data for pre-training; the toy world by default."""
@@ -38,7 +39,8 @@ SYNTHETIC = Parameter(
 INSTRUCTIONS = Parameter(
     name="instructions",
     value="world:0",
-    description="conversations: LLaVA json or jsonl with its images next to it; world:<seed> = the toy world",
+    description="conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet; world:<seed> = the toy "
+    "world",
 )
 DATA = Parameter(name="data", value="", description="address of RawData to use instead of ingesting; empty = ingest")
 PRESET = Parameter(

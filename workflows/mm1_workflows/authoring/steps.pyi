@@ -226,11 +226,11 @@ def ingest(
         columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
             [default: empty]
         max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
-        captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
+        captions: image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
-        interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
-        text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
+        interleaved: documents of images and text: OBELICS or MMC4 [default: empty]
+        text: text documents: JSON lines, parquet or Arrow, compressed or not [default: empty]
+        instructions: conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet [default: empty]
         data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
             manifest [default: train]
@@ -300,11 +300,11 @@ def ingest_filter(
         columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
             [default: empty]
         max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
-        captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
+        captions: image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
-        interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
-        text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
+        interleaved: documents of images and text: OBELICS or MMC4 [default: empty]
+        text: text documents: JSON lines, parquet or Arrow, compressed or not [default: empty]
+        instructions: conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet [default: empty]
         plan: IngestPlan [required]
         batch: number of the batch [required]
         tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
@@ -372,11 +372,11 @@ def ingest_plan(
         columns: names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names
             [default: empty]
         max_row_bytes: maximum size of a row, uncompressed; larger ones are dropped [default: 67108864]
-        captions: image-caption pairs: img2dataset tars, parquet or files [default: empty]
+        captions: image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files [default: empty]
         synthetic: pairs with rewritten captions, in the same formats [default: empty]
-        interleaved: documents of images and text: OBELICS parquet or MMC4 jsonl [default: empty]
-        text: text documents: jsonl (plain, .gz, .zst) or parquet with a field text [default: empty]
-        instructions: conversations: LLaVA json or jsonl with its images next to it [default: empty]
+        interleaved: documents of images and text: OBELICS or MMC4 [default: empty]
+        text: text documents: JSON lines, parquet or Arrow, compressed or not [default: empty]
+        instructions: conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet [default: empty]
         part_bytes: approximate raw bytes per part [default: 64000000]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
