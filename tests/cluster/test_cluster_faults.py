@@ -84,7 +84,8 @@ def controller(cluster: Cluster) -> None:
 
 
 def test_a_run_lives_through_all_of_it(cluster: Cluster, mixtures: Mixtures) -> None:
-    run = Run(cluster, f"data={mixtures.text}", f"overrides={LONG}", "nodes=2", "seed=1")
+    # many steps: the training of a fast machine must not end before the last fault
+    run = Run(cluster, f"data={mixtures.text}", f"overrides={LONG} train.steps={3 * STEPS}", "nodes=2", "seed=1")
     run.wait_for_step(EVERY)
 
     # a rank's pod is lost without warning: all start again from the last checkpoint
@@ -124,7 +125,7 @@ def test_a_run_lives_through_all_of_it(cluster: Cluster, mixtures: Mixtures) -> 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     record = open_store(cluster.store).read_json(f"runs/{run.name}/pretrain.json") or {}
     checkpoint = load(record["outputs"]["manifest"], Checkpoint)
-    assert checkpoint.step == STEPS and checkpoint.sequences_seen == STEPS * 8
+    assert checkpoint.step == 3 * STEPS and checkpoint.sequences_seen == 3 * STEPS * 8
 
 
 def evict(cluster: Cluster, pod: str) -> None:
