@@ -118,11 +118,11 @@ class RawInput:
         return b""
 
     def _fetch(self, address: str) -> bytes:
-        here = "put the images next to this file or into its rows as bytes"
+        remedy = "put the images next to this file or into its rows as bytes"
         if not address.lower().startswith(("http://", "https://")):
-            raise OddRow("remote_image", f"{address[:100]} is no http(s) address and no file next to this one; {here}")
+            raise OddRow("remote_image", f"{address[:100]} is no http(s) address and no file next to this one; {remedy}")
         if self.fetch is None:
-            how = f"set remote=fetch to download it, or download first (e.g. with img2dataset) and {here}"
+            how = f"set remote=fetch to download it, or download first (e.g. with img2dataset) and {remedy}"
             raise OddRow("remote_image", f"{address[:100]} is a remote address; {how}")
         return self.fetch(address)
 
