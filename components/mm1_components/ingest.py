@@ -14,6 +14,7 @@ import time
 
 from pydantic import BaseModel, Field
 
+from mm1.data.config import MAX_DAMAGED_SHARE, PART_BYTES
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -43,8 +44,8 @@ class Inputs(Sources):
     tokenizer: TokenizerField = TRAIN
     preset: PresetField = AUTO
     vocabulary: VocabularyField = 1024
-    part_bytes: PartBytesField = 64_000_000
-    max_damaged_share: DamagedShareField = 0.01
+    part_bytes: PartBytesField = PART_BYTES
+    max_damaged_share: DamagedShareField = MAX_DAMAGED_SHARE
 
 
 class Outputs(BaseModel):

@@ -9,6 +9,7 @@ import logging
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mm1.data.config import MAX_DAMAGED_SHARE
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -33,7 +34,7 @@ class Inputs(BaseModel):
     batches: str = Field(description="addresses of the FilteredParts of all batches: a JSON list, or separated by spaces")
     tokenizer: TokenizerField = TRAIN
     vocabulary: VocabularyField = 1024
-    max_damaged_share: DamagedShareField = 0.01
+    max_damaged_share: DamagedShareField = MAX_DAMAGED_SHARE
 
 
 class Outputs(BaseModel):

@@ -9,6 +9,7 @@ import json
 
 from pydantic import BaseModel, Field
 
+from mm1.data.config import PART_BYTES
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -18,7 +19,7 @@ from mm1_components.wrapper.raw_data import PartBytesField, Sources, check_colum
 class Inputs(Sources):
     """Inputs of ingest_plan."""
 
-    part_bytes: PartBytesField = 64_000_000
+    part_bytes: PartBytesField = PART_BYTES
 
 
 class Outputs(BaseModel):

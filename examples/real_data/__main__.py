@@ -20,7 +20,7 @@ def make(parts: Parts) -> dict[str, Counter[str]]:
     """Make all parts of the data that are not done, print and return their counts.
 
     Raises:
-        FetchError: a package cannot be had.
+        FetchError: a package cannot be downloaded or unpacked.
     """
     file = parts.out / "counts.json"
     done: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"version": parts.version, "counts": {}}

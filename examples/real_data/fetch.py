@@ -33,7 +33,7 @@ HANDBOOK = Package(
 
 
 class FetchError(Exception):
-    """A package cannot be had; the message has the reason and the remedy."""
+    """A package cannot be downloaded or unpacked; the message names the reason and the remedy."""
 
 
 def default_cache() -> Path:

@@ -52,31 +52,27 @@ def summary(raw: RawData) -> str:
         unjudged = sum(shard.features.get("other_language_share", 0.0) * shard.num_samples for shard in source.shards)
         if round(unjudged):
             lines += ["", f"{name}: {round(unjudged):,} of the samples kept are in a language without a list of stop words."]
-    lines += ["", "## Not read", "", "| source | reason | number | for example |", "|---|---|---:|---|"]
-    for name, source in raw.sources.items():
-        lines += _counted(name, source, source.left_out)
-    if any(source.removed for source in raw.sources.values()):
-        lines += [
-            "",
-            "## Removed from documents",
-            "",
-            "| source | filter | removed | for example |",
-            "|---|---|---:|---|",
-        ]
-        for name, source in raw.sources.items():
-            lines += _counted(name, source, source.removed) if source.removed else []
-    lines += ["", "## Dropped", "", "| source | filter or odd row | dropped | for example |", "|---|---|---:|---|"]
-    for name, source in raw.sources.items():
-        lines += _counted(name, source, source.dropped)
-    return "\n".join(lines) + "\n"
+    lines += _section("Not read", "reason", raw.sources, {name: source.left_out for name, source in raw.sources.items()})
+    if removed := {name: source.removed for name, source in raw.sources.items() if source.removed}:
+        lines += _section("Removed from documents", "filter", raw.sources, removed)
+    dropped = {name: source.dropped for name, source in raw.sources.items()}
+    return "\n".join([*lines, *_section("Dropped", "filter or odd row", raw.sources, dropped)]) + "\n"
 
 
-def _counted(name: str, source: SourceData | PlannedSource, counts: Mapping[str, int]) -> list[str]:
-    """Format the rows of a table of counts, with examples."""
-    rows = [(reason, count, "; ".join(source.examples.get(reason, ()))) for reason, count in counts.items()]
-    return [
-        f"| {name} | {reason} | {count:,} | {in_table(examples)} |" for reason, count, examples in rows or [("none", 0, "")]
-    ]
+def _section(
+    title: str,
+    column: str,
+    sources: Mapping[str, SourceData] | Mapping[str, PlannedSource],
+    counts: Mapping[str, Mapping[str, int]],
+) -> list[str]:
+    """Format a section with a table of counts by source and reason, with examples."""
+    lines = ["", f"## {title}", "", f"| source | {column} | number | for example |", "|---|---|---:|---|"]
+    for name, reasons in counts.items():
+        examples = {reason: in_table("; ".join(sources[name].examples.get(reason, ()))) for reason in reasons}
+        lines += [f"| {name} | {reason} | {count:,} | {examples[reason]} |" for reason, count in reasons.items()]
+        if not reasons:
+            lines.append(f"| {name} | none | 0 | |")
+    return lines
 
 
 _MARKUP = {ord(character): f"&#{ord(character)};" for character in "|[]*`\\"}
@@ -99,7 +95,5 @@ def plan_summary(plan: IngestPlan) -> str:
         parts = [part for part in plan.parts if part.source == name]
         formats = ", ".join(dict.fromkeys(part.format for part in parts))
         lines.append(f"| {name} | {formats} | {source.num_files:,} | {len(parts):,} | {source.num_bytes / 1e6:,.1f} |")
-    lines += ["", "## Not read", "", "| source | reason | number | for example |", "|---|---|---:|---|"]
-    for name, source in plan.sources.items():
-        lines += _counted(name, source, source.left_out)
+    lines += _section("Not read", "reason", plan.sources, {name: source.left_out for name, source in plan.sources.items()})
     return "\n".join(lines) + "\n"

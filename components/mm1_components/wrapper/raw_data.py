@@ -1,4 +1,4 @@
-"""Shared parts of the ingest steps: locations of raw files, the tokenizer, the summary."""
+"""Shared inputs of the ingest steps: addresses of raw files, how they are read, the filter preset, the tokenizer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mm1.config.resolve import suggest
 from mm1.config.values import quoted
+from mm1.data.config import MAX_ROW_BYTES
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
@@ -73,7 +74,7 @@ class SourceOptions(BaseModel):
     columns: str = Field(
         "", description="names of columns or fields, for example captions.caption=TEXT captions.image=jpg; empty = usual names"
     )
-    max_row_bytes: int = Field(64 << 20, description="maximum size of a row, uncompressed; larger ones are dropped", ge=1)
+    max_row_bytes: int = Field(MAX_ROW_BYTES, description="maximum size of a row, uncompressed; larger ones are dropped", ge=1)
 
 
 class Sources(SourceOptions):

@@ -9,6 +9,13 @@ from mm1.config.base import Config
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 
+PART_BYTES = 64_000_000
+"""Approximate raw size of a part of an ingest, in bytes."""
+MAX_ROW_BYTES = 64 << 20
+"""Maximum size of a row (a line, a list entry, the members of a pair), uncompressed, in bytes; a larger one is an odd row."""
+MAX_DAMAGED_SHARE = 0.01
+"""Maximum share of rows of a source that cannot be read, and of samples of a mixture that are damaged."""
+
 
 class ImageRules(Config):
     """Requirements on images. The defaults only exclude what cannot be decoded safely."""
@@ -206,7 +213,7 @@ class LoaderLimits(Config):
     """Maximum size of this machine's cache of shard blocks, for stores in a bucket."""
     prefetch_batches: int = 2
     """Prefetched micro-batches per worker."""
-    max_damaged_share: float = 0.01
+    max_damaged_share: float = MAX_DAMAGED_SHARE
     """Maximum fraction of damaged samples among those read; the run fails beyond it."""
     min_read_samples: int = 200
     """Number of samples after which the fraction is checked (one damaged sample among the first few is tolerated)."""

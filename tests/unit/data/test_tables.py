@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mm1.data.prepare.files import parquet
 from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.locations.joined import JoinedRoot
 from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.errors import DataError
 
@@ -177,3 +178,17 @@ def test_damaged_bytes_raise_nothing_but_data_errors(tmp_path, form, changes):
         rows_of(path)
     except DataError as error:
         assert path.name in str(error)
+
+
+def test_arrow_files_of_several_local_addresses_are_split_too(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        table = pa.table({"text": [f"row {number} of {name} " * 20 for number in range(400)]})
+        with pa.ipc.new_stream(str(tmp_path / name / "data.arrow"), table.schema) as writer:
+            writer.write_table(table, max_chunksize=50)
+    root = JoinedRoot({name: LocalRoot(tmp_path / name) for name in ("one", "two")})
+    for file in root.list():
+        ranges = parquet.split(root, file, 20_000)
+        assert len(ranges) > 2
+        rows = [row["text"] for each in ranges for _, row in parquet.rows(RawInput("text", root, each), ("text",))]
+        assert rows == [f"row {number} of {file.name.partition(':')[0]} " * 20 for number in range(400)]

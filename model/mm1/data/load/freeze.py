@@ -145,8 +145,7 @@ def notes_on(mix: DataMix, raw: RawData, requests: str) -> list[str]:
     for parent in dict.fromkeys(map(parent_of, names)):
         if parent in names:
             continue
-        rest = [shard for shard in named_shards(raw, parent, names) if parent not in names]
-        if rest:
+        if rest := named_shards(raw, parent, names):
             groups = ", ".join(sorted({shard.group or "(no folder)" for shard in rest}))
             samples = sum(shard.num_samples for shard in rest)
             notes.append(f"{samples:,} samples of {parent} are in no source of the mixture: {groups}")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mm1.data.config import preset_named
+from mm1.data.config import MAX_DAMAGED_SHARE, preset_named
 from mm1.data.prepare.duplicates import write_drops
 from mm1.data.prepare.tally import merge_examples, sum_counts
 from mm1.data.shards import read_samples, scan_tar
@@ -16,8 +16,6 @@ from mm1.errors import DataError
 from mm1.manifests import FilteredPart, MergedParts, PlannedSource, RawData, ShardedPart, SourceData, digest_of_manifest
 from mm1.store.base import BlobRef, Store
 
-MAX_ODD_SHARE = 0.01
-"""Maximum share of odd rows of a source."""
 MIN_ROWS = 200
 """A source with fewer rows may have as many odd ones as one with this number."""
 MAX_TRAINING_CHARACTERS = 50_000_000
@@ -61,7 +59,7 @@ def merge_parts(
     )
 
 
-def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_SHARE) -> None:
+def check_sources(parts: Sequence[FilteredPart], max_damaged_share: float = MAX_DAMAGED_SHARE) -> None:
     """Check that every source has samples left, and not too many odd rows.
 
     Raises:
@@ -79,10 +77,10 @@ def check_sources(parts: Sequence[FilteredPart], max_odd_share: float = MAX_ODD_
                 f"{source}: the {len(source_parts)} part(s) of {source_parts[0].format} files contain no samples{why}"
             )
         num_odd = sum(odd.values())
-        if num_odd > max_odd_share * max(num_read, MIN_ROWS) or (2 * num_odd >= num_read and max_odd_share < 1):
+        if num_odd > max_damaged_share * max(num_read, MIN_ROWS) or (2 * num_odd >= num_read and max_damaged_share < 1):
             raise DataError(
-                f"{source}: {num_odd:,} of {num_read:,} rows cannot be read, more than max_damaged_share ({max_odd_share:g}) "
-                f"allows: {commonest(odd, examples)}"
+                f"{source}: {num_odd:,} of {num_read:,} rows cannot be read, more than max_damaged_share "
+                f"({max_damaged_share:g}) allows: {commonest(odd, examples)}"
             )
         if not any(part.tars for part in source_parts):
             removed = sum_counts(part.removed for part in source_parts)

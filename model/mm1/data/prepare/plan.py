@@ -6,17 +6,15 @@ single large file uses all cores and a killed process costs one part.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from mm1.data.config import PART_BYTES
 from mm1.data.prepare.locations.names import LABEL_END
-from mm1.data.prepare.locations.roots import LeftOut, RawRoot
+from mm1.data.prepare.locations.roots import RawRoot
 from mm1.data.prepare.sources.formats import FORMATS, Discovery, Options, discover
-from mm1.data.prepare.tally import MAX_EXAMPLES
+from mm1.data.prepare.tally import Tally, merge_examples, sum_counts
 from mm1.manifests import IngestPlan, PlannedSource, RawFile, RawPart
 
-PART_BYTES = 64_000_000
-"""Approximate raw size of a part, in bytes."""
 MAX_BATCHES = 200
 """Maximum number of batches: the mappers of a loop, whose results are passed through the pipeline engine in one list."""
 MAX_SPLIT_FILES = 256
@@ -50,20 +48,15 @@ def plan_batches(sources: dict[str, PlannedSource], parts: Sequence[RawPart]) ->
 
 def _planned(discovery: Discovery) -> PlannedSource:
     files = [file for some in discovery.files.values() for file in some]
-    counts, examples = count_left_out(discovery.left_out)
+    tally = Tally()
+    for each in discovery.left_out:
+        tally.leave_out(each.reason, each.name)
     return PlannedSource(
-        num_files=discovery.num_files, num_bytes=sum(file.num_bytes for file in files), left_out=counts, examples=examples
+        num_files=discovery.num_files,
+        num_bytes=sum(file.num_bytes for file in files),
+        left_out=sum_counts([tally.left_out]),
+        examples=merge_examples([tally.examples]),
     )
-
-
-def count_left_out(left_out: Sequence[LeftOut]) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
-    """Count by reason, with examples; both sorted by reason."""
-    counts = Counter(each.reason for each in left_out)
-    examples: dict[str, list[str]] = defaultdict(list)
-    for each in left_out:
-        if len(examples[each.reason]) < MAX_EXAMPLES:
-            examples[each.reason].append(each.name)
-    return dict(sorted(counts.items())), {reason: tuple(names) for reason, names in sorted(examples.items())}
 
 
 def _groups_of(discovery: Discovery) -> frozenset[str]:

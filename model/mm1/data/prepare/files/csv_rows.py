@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from mm1.data.prepare.files.compressed import DAMAGE, open_stream
-from mm1.data.prepare.files.raw import OddRow, RawInput
+from mm1.data.prepare.files.raw import OddRow, RawInput, row_too_large
 from mm1.data.prepare.files.values import BYTE_ORDER_MARK
 from mm1.errors import DataError
 
@@ -149,7 +149,7 @@ class _Lines:
             if len(line) > limit:
                 while line and not line.endswith(b"\n"):
                     line = self._stream.readline(io.DEFAULT_BUFFER_SIZE)
-                self._odd.append((self._number, OddRow("row_too_large", f"larger than max_row_bytes ({limit:,} bytes)")))
+                self._odd.append((self._number, row_too_large(limit)))
                 continue
             try:
                 return self._number, line.decode()

@@ -16,10 +16,11 @@ from mm1.data.prepare.files.values import as_text, encodable, type_of
 FOLDERS = ("", "images")
 """Folders next to a file in which the images that its rows name are looked up."""
 _DATA = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
-_PATH = re.compile(r"[^\n\r]+\.[A-Za-z0-9]{1,5}\s*")
+PATH = re.compile(r"[^\n\r]+\.[A-Za-z0-9]{1,5}\s*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64}")
 _MIN_INTEGERS = 16
-_MAX_NAME = 1024
+MAX_NAME = 1024
+"""Maximum length of a name or address."""
 _MAGIC = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EILSEQ)
 _NAMES = ("path", "url", "file_name", "image_url")
@@ -54,7 +55,7 @@ def read_image(file: RawInput, value: Any, folders: Sequence[str] = FOLDERS) -> 
 
 def address_of(name: str) -> str:
     """Return a name or address as it is kept in a sample's metadata."""
-    return encodable(name[:_MAX_NAME])
+    return encodable(name[:MAX_NAME])
 
 
 def decode_base64(text: str) -> bytes:
@@ -73,8 +74,8 @@ def decode_base64(text: str) -> bytes:
 
 def _name_in_bytes(value: bytes) -> str:
     """Return the name in a binary cell, in which Spark writes texts; empty if it holds an image."""
-    text = as_text(value) if len(value) <= _MAX_NAME and b"\0" not in value else None
-    return text if text and (_PATH.fullmatch(text) or REMOTE.match(text) or _DATA.match(text)) else ""
+    text = as_text(value) if len(value) <= MAX_NAME and b"\0" not in value else None
+    return text if text and (PATH.fullmatch(text) or REMOTE.match(text) or _DATA.match(text)) else ""
 
 
 def _named(file: RawInput, name: str, folders: Sequence[str]) -> tuple[bytes, str]:
@@ -85,7 +86,7 @@ def _named(file: RawInput, name: str, folders: Sequence[str]) -> tuple[bytes, st
     if _BASE64.match(name) and (data := _image_in_base64(name)):
         return data, ""
     address = address_of(name)
-    if len(name) > _MAX_NAME and not REMOTE.match(name):
+    if len(name) > MAX_NAME and not REMOTE.match(name):
         return b"", address
     try:
         return file.read_adjacent(name, folders), address

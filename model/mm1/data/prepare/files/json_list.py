@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from mm1.data.prepare.files.raw import OddRow
+from mm1.data.prepare.files.raw import OddRow, row_too_large
 
 RowT = TypeVar("RowT")
 _SKIP = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
@@ -68,7 +68,7 @@ class ListSplitter(Generic[RowT]):
             element = b"" if self._is_skipped else self._buffer[self._start : self._position]
             if self._is_skipped or len(element) > self._max_bytes:
                 self._is_skipped = False
-                yield OddRow("row_too_large", f"larger than max_row_bytes ({self._max_bytes:,} bytes)")
+                yield row_too_large(self._max_bytes)
                 continue
             row = self._parse(element)
             if isinstance(row, OddRow) and row.name == "not_json":

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from mm1.data.prepare.files.compressed import DAMAGE, compression_of, open_stream
 from mm1.data.prepare.files.json_list import ListSplitter
 from mm1.data.prepare.files.line_ranges import CHUNK, count_lines, seek_line, until
-from mm1.data.prepare.files.raw import REMOTE, OddRow, RawInput
+from mm1.data.prepare.files.raw import OddRow, RawInput, row_too_large
 from mm1.data.prepare.files.values import encodable
 from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.errors import DataError
@@ -188,14 +188,14 @@ def _lines(chunks: Iterator[bytes], max_bytes: int, number: int = 1) -> Iterator
         rest = lines.pop()
         for line in lines:
             if is_too_large or len(line) > max_bytes:
-                yield _Position("line", number), _too_large(max_bytes)
+                yield _Position("line", number), row_too_large(max_bytes)
             elif stripped := _stripped(line):
                 yield _Position("line", number), parse_row(stripped)
             number, is_too_large = number + 1, False
         if is_too_large or len(rest) > max_bytes:
             rest, is_too_large = b"", True
     if is_too_large:
-        yield _Position("line", number), _too_large(max_bytes)
+        yield _Position("line", number), row_too_large(max_bytes)
     elif stripped := _stripped(rest):
         row = parse_row(stripped)
         if isinstance(row, OddRow) and row.name in ("not_json", "not_utf8"):
@@ -207,10 +207,6 @@ def _stripped(line: bytes) -> bytes:
     return line.removeprefix(_BYTE_ORDER_MARK).strip(_WHITE)  # files joined with cat have byte order marks inside
 
 
-def _too_large(max_bytes: int) -> OddRow:
-    return OddRow("row_too_large", f"larger than max_row_bytes ({max_bytes:,} bytes)")
-
-
 def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
     """Split a plain file of JSON lines into ranges of about some bytes; any other file is one range."""
     head = root.read_range(file.name, 0, CHUNK)
@@ -219,7 +215,7 @@ def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         return [file]
     count = -(-file.num_bytes // max(1, target_bytes))
     bounds = [file.num_bytes * index // count for index in range(count + 1)]
-    lines = [None] * count if REMOTE.match(root.location(file.name)) else count_lines(root.local(file.name), bounds[:-1])
+    lines = count_lines(root.local(file.name), bounds[:-1]) if root.is_local(file.name) else [None] * count
     return [
         file.model_copy(update={"start": start, "stop": stop, "num_bytes": stop - start, "lines_before": before})
         for (start, stop), before in zip(pairwise(bounds), lines, strict=True)

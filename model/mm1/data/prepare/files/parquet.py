@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mm1.data.prepare.files.raw import OddRow, RawInput
-from mm1.data.prepare.locations.roots import LocalRoot, RawRoot
+from mm1.data.prepare.files.raw import OddRow, RawInput, row_too_large
+from mm1.data.prepare.locations.roots import RawRoot
 from mm1.errors import DataError
 from mm1.manifests import RawFile
 
@@ -83,7 +83,7 @@ def split(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
     if file.num_bytes <= target_bytes:
         return [file]
     is_parquet = root.read_range(file.name, 0, 4) in _PARQUET
-    if not is_parquet and not isinstance(root, LocalRoot):
+    if not is_parquet and not root.is_local(file.name):
         return [file]
     try:
         sizes = _group_sizes(root, file) if is_parquet else _batch_sizes(root.local(file.name))
@@ -247,7 +247,7 @@ def _rows_of(batch: pa.RecordBatch | int, max_row_bytes: int) -> Iterator[Row]:
     """Yield the rows of a batch; what cannot be read of it becomes odd rows."""
     if isinstance(batch, int):
         for _ in range(batch):
-            yield _too_large(max_row_bytes)
+            yield row_too_large(max_row_bytes)
         return
     is_valid = _is_valid(batch)
     size = max(1, min(MAX_BATCH, BATCH_BYTES * batch.num_rows // max(1, batch.nbytes))) if is_valid else MAX_BATCH
@@ -276,7 +276,7 @@ def _row(row: pa.RecordBatch, max_row_bytes: int) -> Row:
         row.validate(full=True)
         plain = (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in row.columns)
         if sum(column.nbytes for column in plain) > max_row_bytes:
-            return _too_large(max_row_bytes)
+            return row_too_large(max_row_bytes)
     except _UNREADABLE as error:
         return _unreadable(row, error)
     converted = _converted(row)
@@ -295,7 +295,3 @@ def _unreadable(batch: pa.RecordBatch, error: Exception) -> OddRow:
     is_text = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
     columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in batch.schema)[:300]
     return OddRow("not_utf8" if is_text else "unreadable_row", f"{type(error).__name__} in a column of {columns}")
-
-
-def _too_large(max_row_bytes: int) -> OddRow:
-    return OddRow("row_too_large", f"larger than max_row_bytes ({max_row_bytes:,} bytes)")

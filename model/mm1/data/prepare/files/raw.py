@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from mm1.data.config import MAX_ROW_BYTES
 from mm1.data.prepare.files.values import encodable
 from mm1.data.prepare.locations.roots import LeftOut, RawRoot, inside
 from mm1.data.sample import Sample
@@ -29,8 +30,6 @@ Clean = Callable[[str], str]
 Fetch = Callable[[str], bytes]
 RowT = TypeVar("RowT")
 REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-MAX_ROW_BYTES = 64 << 20
-"""Maximum size of a row (a line, a list entry, the members of a pair), uncompressed; a larger one is an odd row."""
 _ODD_VALUES = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, AssertionError)
 """Exceptions of a reader on values that it does not expect."""
 
@@ -47,6 +46,11 @@ class OddRow(Exception):
         super().__init__(f"{name}: {detail}")
         self.name = name
         self.detail = detail
+
+
+def row_too_large(max_bytes: int) -> OddRow:
+    """Return the odd row for one that is larger than ``max_row_bytes``."""
+    return OddRow("row_too_large", f"larger than max_row_bytes ({max_bytes:,} bytes)")
 
 
 class Odd(NamedTuple):

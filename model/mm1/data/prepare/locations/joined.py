@@ -66,6 +66,11 @@ class JoinedRoot(RawRoot):
         root, rest = self._split(name)
         return root.read_range(rest, start, size)
 
+    def is_local(self, name: str) -> bool:
+        """Whether a listed file is on this machine."""
+        root, rest = self._split(name)
+        return root.is_local(rest)
+
     def location(self, name: str) -> str:
         """Return the full address of a file."""
         root, rest = self._split(name)

@@ -65,6 +65,10 @@ class RawRoot(ABC):
     def read_range(self, name: str, start: int, size: int) -> bytes:
         """Read some bytes of a listed file, fewer at its end."""
 
+    def is_local(self, name: str) -> bool:
+        """Whether a listed file is on this machine, so that reading all of it costs little."""
+        return True
+
     def location(self, name: str) -> str:
         """Return the full address of a file; equal for the same file of two roots."""
         return f"{self.address}/{name}"
@@ -290,6 +294,10 @@ class BucketRoot(RawRoot):
     def read_range(self, name: str, start: int, size: int) -> bytes:
         """Read some bytes of an object."""
         return self._store.read_range(true_name(name), start, size)
+
+    def is_local(self, name: str) -> bool:
+        """Return False: an object is downloaded first."""
+        return False
 
     def location(self, name: str) -> str:
         """Return the address of an object, in shown form."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from mm1.data.config import MAX_ROW_BYTES
 from mm1.data.prepare.files import jsonl, parquet
 from mm1.data.prepare.files.kinds import Look, look, suffix_of
-from mm1.data.prepare.files.raw import MAX_ROW_BYTES, Clean, Fetch, Item, RawInput, Reader
+from mm1.data.prepare.files.raw import Clean, Fetch, Item, RawInput, Reader
 from mm1.data.prepare.files.roles import ROLES, column_for
 from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources import conversations, mmc4, obelics, text
@@ -107,43 +108,37 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
         ConfigurationError: the address is a single file that cannot be read.
     """
     listed = root.list()
-    files: dict[str, list[RawFile]] = {}
-    left_out = list(root.left_out())
     pairs, others = caption_files.find_pairs(listed) if source in ("captions", "synthetic") else ([], listed)
-    if pairs:
-        files["img2dataset-files"] = pairs
+    files: dict[str, list[RawFile]] = {"img2dataset-files": pairs} if pairs else {}
+    refused: dict[str, list[RawFile]] = {}
     with ThreadPoolExecutor(LOOKING_THREADS) as pool:
-        looks = list(pool.map(lambda file: look(root, file), others))
-    for file, seen in zip(others, looks, strict=True):
-        form = _form_of(source, file, seen, options)
-        if isinstance(form, _Refused):
-            left_out.append(LeftOut(file.name, file.num_bytes, form.reason))
-        else:
-            files.setdefault(form, []).append(file)
+        looks = dict(zip((file.name for file in others), pool.map(lambda file: look(root, file), others), strict=True))
+    for file in others:
+        form = _form_of(source, file, looks[file.name], options)
+        reason, group = (form.reason, refused) if isinstance(form, _Refused) else (form, files)
+        group.setdefault(reason, []).append(file)
     if not files and options.fetch is not None:  # next to data, addresses are their metadata
-        for file, seen in zip(others, looks, strict=True):
-            if _form_of(source, file, seen, options) == _Refused(ADDRESSES):
-                files.setdefault(_CAPTION_TABLES[seen.kind], []).append(file)
-        left_out = [each for each in left_out if each.reason != ADDRESSES]
-    if source in ("captions", "synthetic") and not files.keys() & _CAPTION_TABLES.values():
-        left_out = [each._replace(reason=NO_CAPTION) if each.reason == NAMED_IMAGE else each for each in left_out]
+        for file in refused.pop(ADDRESSES, []):
+            files.setdefault(_CAPTION_TABLES[looks[file.name].kind], []).append(file)
+    left_out = [*root.left_out(), *_left_out(source, files, refused)]
     if not files:
         raise _nothing(source, root, left_out)
-    num_others = len(others) - sum(len(files[form]) for form in files if form != "img2dataset-files")
-    left_out = _metadata_of_tars(left_out, files.get("img2dataset", []))
-    return Discovery({form: files[form] for form in FORMATS if form in files}, len(listed) - num_others, left_out)
+    num_refused = sum(map(len, refused.values()))
+    return Discovery({form: files[form] for form in FORMATS if form in files}, len(listed) - num_refused, left_out)
 
 
-def _metadata_of_tars(left_out: Sequence[LeftOut], tars: Sequence[RawFile]) -> list[LeftOut]:
-    """Name the tables that img2dataset writes next to its tars what they are: their images are in the tars."""
-    stems = {tar.name.partition(".tar")[0] for tar in tars}
-    return [
-        each._replace(reason=TAR_METADATA)
-        if each.reason in (ADDRESSES, TABLE_METADATA, JSON_METADATA)
-        and each.name.rpartition(".")[0].removesuffix("_stats") in stems
-        else each
-        for each in left_out
-    ]
+def _left_out(source: str, files: Mapping[str, Sequence[RawFile]], refused: Mapping[str, Sequence[RawFile]]) -> list[LeftOut]:
+    """Name each refused file with its reason, which may depend on the files next to it."""
+    tars = {tar.name.partition(".tar")[0] for tar in files.get("img2dataset", ())}
+    has_rows = source not in ("captions", "synthetic") or bool(files.keys() & _CAPTION_TABLES.values())
+
+    def reason_for(reason: str, file: RawFile) -> str:
+        if reason == NAMED_IMAGE and not has_rows:
+            return NO_CAPTION
+        is_metadata = reason in (ADDRESSES, TABLE_METADATA, JSON_METADATA)
+        return TAR_METADATA if is_metadata and file.name.rpartition(".")[0].removesuffix("_stats") in tars else reason
+
+    return [LeftOut(file.name, file.num_bytes, reason_for(reason, file)) for reason, some in refused.items() for file in some]
 
 
 def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Exception:

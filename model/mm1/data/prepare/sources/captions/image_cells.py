@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import Any
 
-from mm1.data.prepare.files.images import read_image
+from mm1.data.prepare.files.images import MAX_NAME, PATH, read_image
 from mm1.data.prepare.files.raw import REMOTE, OddRow, RawInput
-
-MAX_NAME = 1024
-_PATH = re.compile(r"[^\n\r]*\.[A-Za-z0-9]{1,5}\s*")
 
 
 def image_of(file: RawInput, value: Any, field: str) -> bytes:
@@ -62,7 +58,7 @@ def _elsewhere(file: RawInput, name: str) -> bytes:
 
 
 def _missing(file: RawInput, name: str, field: str) -> OddRow:
-    if len(name) >= MAX_NAME and not _PATH.fullmatch(name):
+    if len(name) >= MAX_NAME and not PATH.fullmatch(name):
         return OddRow("image_type", f"expected an image in {field!r}, got a text that is neither a path nor an image in base64")
     return OddRow(
         "image_path_missing",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mm1.data.prepare.files.compressed import compression_of
-from mm1.data.prepare.files.raw import REMOTE, Clean, Item, OddRow, RawInput, read_rows
+from mm1.data.prepare.files.raw import Clean, Item, OddRow, RawInput, read_rows
 from mm1.data.prepare.files.tar_reader import TarDamage, TarReader
 from mm1.data.prepare.locations.roots import LeftOut, RawRoot
 from mm1.data.prepare.sources.captions.archives import Entry, may_be_entry, plain_name, tar_entries, zip_entries
@@ -53,7 +53,7 @@ def split_tar(root: RawRoot, file: RawFile, target_bytes: int) -> list[RawFile]:
         file: the whole file.
         target_bytes: size of a range, about.
     """
-    if file.num_bytes < 2 * target_bytes or REMOTE.match(root.location(file.name)):
+    if file.num_bytes < 2 * target_bytes or not root.is_local(file.name):
         return [file]
     starts, keys, last = [0], set[int](), None
     with root.local(file.name).open("rb") as stream:
