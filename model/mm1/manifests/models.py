@@ -1,0 +1,116 @@
+"""Manifests of models: checkpoints, their evaluation, and what is deployed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mm1.manifests.base import Digest, Files, Manifest, Record
+from mm1.store.base import BlobRef
+
+
+class Checkpoint(Manifest):
+    """A model; unfinished training also has the state to resume from."""
+
+    kind: Literal["Checkpoint"] = "Checkpoint"
+    stage: str
+    """text, pretrain, sft or imported."""
+    recipe: str
+    config: dict[str, Any]
+    """The resolved RunConfig, without addresses."""
+    step: int
+    total_steps: int
+    sequences_seen: int
+    tokens_seen: int
+    """Tokens of all sequences, excluding padding."""
+    images_seen: int
+    skipped: tuple[int, ...] = ()
+    """Indices of global batches skipped because the loss or the gradient was not finite."""
+    world_size: int
+    num_parameters: int
+    model: Files
+    """Hugging Face folder: configuration, safetensors, processor and tokenizer files."""
+    trainer: Files = {}
+    """Optimizer and scheduler state, one file per rank; empty in a finished checkpoint."""
+    history: BlobRef | None = None
+    """Parquet of the reproducible metrics: step, lr, loss, loss per source, gradient norm."""
+
+
+class Score(Record):
+    """One metric of an evaluation."""
+
+    task: str
+    split: str
+    metric: str
+    shots: int
+    control: Literal["none", "shuffled"] = "none"
+    """shuffled: every query image is swapped with another item's."""
+    value: float
+    stderr: float
+    """Standard error over items (not over training seeds)."""
+    num_items: int
+    chance: float | None = None
+    """Score of random guessing, if known."""
+
+
+class EvalReport(Manifest):
+    """Few-shot evaluation of a checkpoint."""
+
+    kind: Literal["EvalReport"] = "EvalReport"
+    checkpoint: Digest
+    benchmarks: Digest
+    """Digest of the names and contents of the benchmark files."""
+    config: dict[str, Any]
+    scores: tuple[Score, ...]
+    examples: BlobRef
+    """JSON lines: task, shots, question, answer, prediction, correct, image (digest of an image in `images`)."""
+    images: Files = {}
+
+
+class GateRule(Record):
+    """One gate rule and its result."""
+
+    rule: str
+    """For example ``captions/0/content_f1 >= 0.85``."""
+    value: float | None
+    threshold: float
+    passed: bool
+    reason: str = ""
+
+
+class GateDecision(Manifest):
+    """Decision whether a checkpoint may be deployed."""
+
+    kind: Literal["GateDecision"] = "GateDecision"
+    checkpoint: Digest
+    decision: Literal["pass", "fail"]
+    rules: tuple[GateRule, ...]
+
+
+class ExportedModel(Manifest):
+    """A folder that transformers loads without extra code (safetensors only)."""
+
+    kind: Literal["ExportedModel"] = "ExportedModel"
+    checkpoint: Digest
+    files: Files
+    contract: dict[str, float]
+    """Results of the contract test, such as the largest difference of logits from the trainer's model."""
+
+
+class Deployment(Manifest):
+    """Output of deploy: a model ready to be served, or the reason for its rejection."""
+
+    kind: Literal["Deployment"] = "Deployment"
+    deployed: bool
+    reason: str
+    exported: Digest | None = None
+    sample: dict[str, Any] = {}
+    """The chat question used to test the server: question, answer, image (digest)."""
+    images: Files = {}
+
+
+class ReportPage(Manifest):
+    """An HTML report."""
+
+    kind: Literal["ReportPage"] = "ReportPage"
+    title: str
+    page: BlobRef
