@@ -243,3 +243,13 @@ def test_captions_next_to_images_are_counted_as_files_and_tables_next_to_tars_as
     assert planned.num_files == 10
     assert planned.left_out == {"metadata of a tar": 2, "text without an image of its name": 1}
     assert planned.num_files + sum(planned.left_out.values()) == len(list(tmp_path.iterdir()))
+
+
+def test_what_is_left_out_is_listed_in_the_order_of_the_files(tmp_path):
+    for number in range(2):
+        write_img2dataset(tmp_path / f"{number:05d}.tar", pairs(1))
+        pq.write_table(pa.table({"url": ["u"], "caption": ["c"]}), tmp_path / f"{number:05d}.parquet")
+        (tmp_path / f"{number:05d}_stats.json").write_text('{\n "count": 1\n}')
+    left_out = discover("captions", LocalRoot(tmp_path)).left_out
+    assert [each.name for each in left_out] == ["00000.parquet", "00000_stats.json", "00001.parquet", "00001_stats.json"]
+    assert {each.reason for each in left_out} == {"metadata of a tar"}

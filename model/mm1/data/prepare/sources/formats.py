@@ -110,24 +110,26 @@ def discover(source: str, root: RawRoot, options: Options = DEFAULTS) -> Discove
     listed = root.list()
     pairs, others = caption_files.find_pairs(listed) if source in ("captions", "synthetic") else ([], listed)
     files: dict[str, list[RawFile]] = {"img2dataset-files": pairs} if pairs else {}
-    refused: dict[str, list[RawFile]] = {}
+    refused: list[tuple[RawFile, str]] = []
     with ThreadPoolExecutor(LOOKING_THREADS) as pool:
         looks = dict(zip((file.name for file in others), pool.map(lambda file: look(root, file), others), strict=True))
     for file in others:
         form = _form_of(source, file, looks[file.name], options)
-        reason, group = (form.reason, refused) if isinstance(form, _Refused) else (form, files)
-        group.setdefault(reason, []).append(file)
+        if isinstance(form, _Refused):
+            refused.append((file, form.reason))
+        else:
+            files.setdefault(form, []).append(file)
     if not files and options.fetch is not None:  # next to data, addresses are their metadata
-        for file in refused.pop(ADDRESSES, []):
+        for file in (file for file, reason in refused if reason == ADDRESSES):
             files.setdefault(_CAPTION_TABLES[looks[file.name].kind], []).append(file)
+        refused = [(file, reason) for file, reason in refused if reason != ADDRESSES]
     left_out = [*root.left_out(), *_left_out(source, files, refused)]
     if not files:
         raise _nothing(source, root, left_out)
-    num_refused = sum(map(len, refused.values()))
-    return Discovery({form: files[form] for form in FORMATS if form in files}, len(listed) - num_refused, left_out)
+    return Discovery({form: files[form] for form in FORMATS if form in files}, len(listed) - len(refused), left_out)
 
 
-def _left_out(source: str, files: Mapping[str, Sequence[RawFile]], refused: Mapping[str, Sequence[RawFile]]) -> list[LeftOut]:
+def _left_out(source: str, files: Mapping[str, Sequence[RawFile]], refused: Sequence[tuple[RawFile, str]]) -> list[LeftOut]:
     """Name each refused file with its reason, which may depend on the files next to it."""
     tars = {tar.name.partition(".tar")[0] for tar in files.get("img2dataset", ())}
     has_rows = source not in ("captions", "synthetic") or bool(files.keys() & _CAPTION_TABLES.values())
@@ -138,7 +140,7 @@ def _left_out(source: str, files: Mapping[str, Sequence[RawFile]], refused: Mapp
         is_metadata = reason in (ADDRESSES, TABLE_METADATA, JSON_METADATA)
         return TAR_METADATA if is_metadata and file.name.rpartition(".")[0].removesuffix("_stats") in tars else reason
 
-    return [LeftOut(file.name, file.num_bytes, reason_for(reason, file)) for reason, some in refused.items() for file in some]
+    return [LeftOut(file.name, file.num_bytes, reason_for(reason, file)) for file, reason in refused]
 
 
 def _nothing(source: str, root: RawRoot, left_out: Sequence[LeftOut]) -> Exception:
