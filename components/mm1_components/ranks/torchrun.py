@@ -19,10 +19,12 @@ import threading
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mm1 import machine
 from mm1.errors import Ending, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted, cause
+from mm1.train.__main__ import STARTER_VARIABLE
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1")
@@ -85,6 +87,7 @@ def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous:
     launcher = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc_per_node", str(processes)]
     command = [*launcher, *(numa_options(machine.affinity()) if processes <= machine.num_gpus() else ())]
     environment = os.environ | PROCESS_SETTINGS | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    environment[STARTER_VARIABLE] = str(os.getpid())
     with (folder / "stderr.txt").open("w") as errors:
         return subprocess.Popen(
             [*command, "-m", MODULE.removesuffix(".__main__"), "--config", str(config)],
@@ -93,7 +96,7 @@ def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous:
             text=True,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal only reaches this process, which passes it on
-            preexec_fn=machine.die_with_parent,  # safe: this process has no other threads
+            preexec_fn=partial(machine.die_with_parent, parent=os.getpid()),  # safe: this process has no other threads
         )
 
 

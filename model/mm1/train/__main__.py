@@ -18,10 +18,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mm1.errors import Ending, Outcome
-from mm1.machine import die_with_parent
+from mm1.machine import die_with_launcher, die_with_parent
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1.train")
+
+STARTER_VARIABLE = "MM1_STARTER_PID"
+"""Environment variable with the process ID of torchrun's parent, as torchrun's own variables; not configuration."""
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, required=True, metavar="PATH", help="resolved job, JSON")
     path = parser.parse_args().config
-    die_with_parent()
+    die_with_launcher(int(starter)) if (starter := os.environ.get(STARTER_VARIABLE)) else die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     logging.basicConfig(stream=sys.stdout, format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s")
     logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)

@@ -84,7 +84,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
-            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM),  # SIGTERM, to let it save
+            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM, os.getpid()),  # SIGTERM, to let it save
             env={**os.environ, "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "5000", **instance.task.template.env},
         )
 
