@@ -172,8 +172,12 @@ class OptimConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """Learning rate over steps or tokens: linear warm-up, then cosine decay (MM1 3.3: 2,000 steps, down to 10 %)."""
+    """Learning rate over steps or tokens: linear warm-up, then one of three shapes."""
 
+    shape: Literal["cosine", "wsd", "constant"] = "cosine"
+    """cosine: falls from the end of the warm-up to the end of the run (MM1 3.3). wsd (warm-up, stable, decay; MiniCPM,
+    arXiv 2404.06395): stays at the peak and falls at the end. constant: stays at the peak; a later run with shape=wsd can
+    continue it and add the decay."""
     unit: Literal["steps", "tokens"] = "steps"
     """Unit of progress. tokens: the run also ends after total_tokens, if that comes before train.steps."""
     warmup_tokens: int = Field(default=0, ge=0)
@@ -181,15 +185,50 @@ class ScheduleConfig(Config):
     total_tokens: int = Field(default=0, ge=0)
     """Tokens of the whole run, padding excluded; for unit=tokens."""
     warmup_steps: int = Field(default=2000, ge=0)
-    """Steps of the warm-up; at most a tenth of all steps."""
+    """Steps of the warm-up (MM1 3.3: 2,000). With shape=cosine at most a tenth of all steps; otherwise exactly this number, so
+    that a run that is continued has the same warm-up."""
+    decay_share: float = Field(default=0.1, gt=0, le=1)
+    """Decay of shape=wsd as a share of all steps or tokens; MiniCPM takes a tenth, arXiv 2405.18392 10 to 20 %."""
+    decay_steps: int = Field(default=0, ge=0)
+    """Steps of the decay of shape=wsd; 0 = decay_share of train.steps. For unit=steps."""
+    decay_tokens: int = Field(default=0, ge=0)
+    """Tokens of the decay of shape=wsd, padding excluded; 0 = decay_share of total_tokens. For unit=tokens."""
+    decay_curve: Literal["1-sqrt", "linear"] = "1-sqrt"
+    """Curve of the decay of shape=wsd. 1-sqrt falls quickly at first, and gives lower losses than linear (arXiv 2405.18392)."""
     final_share: float = Field(default=0.1, ge=0, le=1)
-    """Learning rate of the last step as a share of the peak."""
+    """Learning rate of the last step as a share of the peak, for cosine (MM1 3.3: 10 %) and wsd."""
 
-    @model_validator(mode="after")
-    def _check(self) -> ScheduleConfig:
+    def check(self, steps: int) -> None:
+        """Refuse a warm-up and a decay that do not fit into a run of ``steps`` steps.
+
+        Raises:
+            ValueError: they are longer than the run, or a field has no effect.
+        """
         if self.unit == "tokens" and self.total_tokens <= self.warmup_tokens:
-            raise ValueError(f"unit=tokens needs total_tokens ({self.total_tokens}) above warmup_tokens ({self.warmup_tokens})")
-        return self
+            raise ValueError(
+                f"schedule.unit=tokens needs schedule.total_tokens ({self.total_tokens}) above schedule.warmup_tokens "
+                f"({self.warmup_tokens})"
+            )
+        unused = "decay_steps" if self.unit == "tokens" else "decay_tokens"
+        if getattr(self, unused):
+            raise ValueError(f"schedule.{unused} has no effect with schedule.unit={self.unit}: set schedule.decay_{self.unit}")
+        if self.shape != "wsd":
+            if length := self.decay_steps or self.decay_tokens:
+                raise ValueError(f"schedule.decay_{self.unit}={length} needs schedule.shape=wsd")
+            return
+        name, total = ("total_tokens", self.total_tokens) if self.unit == "tokens" else ("steps", steps)
+        warmup, decay = getattr(self, f"warmup_{self.unit}"), self.decay(steps)
+        if warmup + decay > total:
+            section = "schedule" if self.unit == "tokens" else "train"
+            raise ValueError(
+                f"schedule.warmup_{self.unit}={warmup} and a decay of {decay} {self.unit} exceed {section}.{name}={total}: "
+                f"set a smaller schedule.warmup_{self.unit}, schedule.decay_{self.unit} or schedule.decay_share"
+            )
+
+    def decay(self, steps: int) -> int:
+        """Return the length of the decay of shape=wsd, in `unit`, for a run of ``steps`` steps."""
+        total = self.total_tokens if self.unit == "tokens" else steps
+        return int(getattr(self, f"decay_{self.unit}")) or max(1, round(self.decay_share * total))
 
 
 class TrainConfig(Config):
@@ -310,6 +349,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        self.schedule.check(self.train.steps)
         if self.optim.name == "adafactor" and self.train.zero_stage > 0:
             raise ValueError("optim.name=adafactor needs whole matrices: set train.zero_stage=0, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:

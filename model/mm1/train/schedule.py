@@ -1,4 +1,4 @@
-"""Learning rates: MM1's law for the peak, then warm-up and cosine decay (MM1 3.3)."""
+"""Learning rates: MM1's law for the peak; then warm-up, and cosine decay (MM1 3.3), a late decay (WSD) or none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def learning_rate_law(num_parameters: int) -> float:
 
 def warmup_steps(schedule: ScheduleConfig, steps: int) -> int:
     """Compute the warm-up steps of a run of ``steps`` steps."""
-    return min(schedule.warmup_steps, steps // 10)
+    return min(schedule.warmup_steps, steps // 10) if schedule.shape == "cosine" else schedule.warmup_steps
 
 
 def rate_factor(schedule: ScheduleConfig, step: int, steps: int, tokens: int = 0) -> float:
@@ -34,20 +34,28 @@ def rate_factor(schedule: ScheduleConfig, step: int, steps: int, tokens: int = 0
         tokens: tokens of the previous steps, padding excluded.
 
     Returns:
-        A number in (0, 1]: rises linearly to 1 in the warm-up, falls as a cosine to ``final_share`` at the last step.
+        A number in (0, 1]: rises linearly to 1 in the warm-up; then falls to ``final_share`` at the last step, except with
+        shape=constant. It is 0 only in the last step with ``final_share`` 0.
     """
+    decay = schedule.decay(steps)
     if schedule.unit == "tokens":
         # Estimates the tokens of the next step: the mean of the previous steps, or at first the mean of the whole run.
         expected = tokens / step if step else schedule.total_tokens / steps
-        return _curve(schedule, tokens + expected, schedule.warmup_tokens, schedule.total_tokens)
-    return _curve(schedule, step + 1, warmup_steps(schedule, steps), steps)
+        return _curve(schedule, tokens + expected, schedule.warmup_tokens, schedule.total_tokens, decay)
+    return _curve(schedule, step + 1, warmup_steps(schedule, steps), steps, decay)
 
 
-def _curve(schedule: ScheduleConfig, position: float, warmup: float, total: float) -> float:
+def _curve(schedule: ScheduleConfig, position: float, warmup: float, total: float, decay: float) -> float:
     """Compute the factor at a position between 0 (nothing done) and ``total`` (the last step done)."""
     if position <= warmup:
         return position / warmup
-    offset = 1 if schedule.unit == "steps" else 0  # the first step after the warm-up runs at the peak
-    progress = (position - offset - warmup) / max(total - offset - warmup, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return schedule.final_share + (1 - schedule.final_share) * cosine
+    if schedule.shape == "constant":
+        return 1.0
+    if schedule.shape == "wsd":
+        progress = min(max(position - (total - decay), 0) / decay, 1.0)
+        share = 1 - (math.sqrt(progress) if schedule.decay_curve == "1-sqrt" else progress)
+    else:
+        offset = 1 if schedule.unit == "steps" else 0  # the first step after the warm-up runs at the peak
+        progress = min((position - offset - warmup) / max(total - offset - warmup, 1), 1.0)
+        share = 0.5 * (1 + math.cos(math.pi * progress))
+    return schedule.final_share + (1 - schedule.final_share) * share
