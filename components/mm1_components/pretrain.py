@@ -13,6 +13,7 @@ from mm1_components.ranks.stage import (
     PoolField,
     ProcessesField,
     RecipeField,
+    ResumeField,
     training_step,
 )
 from mm1_components.wrapper.arguments import ManifestUri
@@ -26,6 +27,7 @@ class Inputs(BaseModel):
     data: ManifestUri = Field(description="DataMix to train on")
     recipe: RecipeField
     init: ManifestUri = Field("", description="Checkpoint to initialize from; empty = random initialization")
+    resume: ResumeField = ""
     vision: LocalFiles = Field(
         "", description="folder of a vision tower in Hugging Face format; empty = the tower of the recipe or of init"
     )

@@ -10,6 +10,7 @@ from mm1_components.ranks.stage import (
     PoolField,
     ProcessesField,
     RecipeField,
+    ResumeField,
     training_step,
 )
 from mm1_components.wrapper.arguments import ManifestUri
@@ -21,6 +22,7 @@ class Inputs(BaseModel):
 
     data: ManifestUri = Field(description="DataMix of instructions")
     init: ManifestUri = Field(description="Checkpoint to initialize from")
+    resume: ResumeField = ""
     recipe: RecipeField
     overrides: OverridesField = ""
     processes: ProcessesField = 0

@@ -16,18 +16,20 @@ from mm1.store.base import digest_of
 from mm1.store.open import open_store
 from mm1.train import run_files
 from mm1.train.config import RunConfig, TrainJob
+from mm1.train.continuation import check_mixture, check_origin, continued
 from mm1.train.model_origin import (
     LANGUAGE_ONLY,
     check_against_mixture,
     check_sequence,
+    has_images,
     model_json,
     sequence_of,
 )
 from mm1_components.ranks.launcher import Layout
-from mm1_components.ranks.stage_checks import NO_TEXT, checks_of, resolve_run, settle
+from mm1_components.ranks.stage_checks import NO_TEXT, checks_of, resolve_run, settle, split_overrides
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
-from mm1_components.wrapper.arguments import Placement
+from mm1_components.wrapper.arguments import ManifestUri, Placement
 from mm1_components.wrapper.cache import folder_fingerprint
 from mm1_components.wrapper.declaration import Context, InputsT, Step
 
@@ -39,6 +41,12 @@ ProcessesField = Annotated[
     int, Field(ge=0, description="trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs")
 ]
 NodesField = Annotated[int, Field(ge=1, description="number of nodes; on one machine, their processes run side by side")]
+ResumeField = Annotated[
+    ManifestUri,
+    Field(
+        description="Checkpoint to continue with more steps: model, optimizer, counters and position in the data; empty = none"
+    ),
+]
 PoolField = Annotated[Placement, Field(description="node pool on a cluster; empty = the profile's training pool")]
 
 
@@ -47,6 +55,7 @@ class StageInputs(Protocol):
 
     data: str
     init: str
+    resume: str
     recipe: str
     overrides: str
     processes: int
@@ -70,6 +79,7 @@ LAYOUT_FIELDS = (
     "loader_workers",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_state",
     "profile",
 )
 """Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
@@ -114,23 +124,30 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
+    resumed = context.load(inputs.resume, Checkpoint) if inputs.resume else None
     check_sequence(config.sequence, sequence_of(mix))
-    has_images = any(source.num_images and source.weight for source in mix.sources)
-    if config.stage == "text" and has_images and not decoder:
+    if config.stage == "text" and has_images(mix) and not decoder:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
-    config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
-    if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
-        model = model_json(open_store(split_uri(inputs.init)[0]), checkpoint)
-        check_against_mixture(model, mix.image_tokens, has_images)
+    if resumed:
+        check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
+        config = continued(config, resumed, split_overrides(inputs.overrides))
+        check_mixture(config, resumed, split_uri(inputs.data)[1])
+    else:
+        config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
+    whole = resumed or (checkpoint if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision else None)
+    if whole:
+        model = model_json(open_store(split_uri(inputs.resume or inputs.init)[0]), whole)
+        check_against_mixture(model, mix)
     job = TrainJob(
         config=config,
         data=inputs.data,
         init=inputs.init,
+        resume=inputs.resume,
         vision=_absolute(vision),
         decoder=_absolute(decoder),
         store=context.store.uri,
-        key=work_key(config, inputs.data, inputs.init, vision, decoder),
+        key=work_key(config, inputs.data, inputs.init, vision, decoder, inputs.resume),
         code=context.code,
         folder=str(context.work),
     )
@@ -145,14 +162,14 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
     return StageOutputs(manifest=result.manifest)
 
 
-def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str) -> str:
+def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str, resume: str = "") -> str:
     """Return the key of a training job, under which unfinished work is resumed.
 
     Neither the number of processes, the layout nor the code is part of it: a long run can resume with fewer nodes, another
     micro-batch, or fixed code.
     """
     values = config.model_dump(mode="json", exclude={"log": True, "train": set(LAYOUT_FIELDS)})
-    addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init)]
+    addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init, resume)]
     folders = [folder_fingerprint(local_path(folder)) if folder else "" for folder in (vision, decoder)]
     return digest_of(canonical_json({"config": values, "from": [*addresses, *folders]}).encode())
 

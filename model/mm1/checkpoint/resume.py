@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 from mm1.errors import CheckpointError, DataError
-from mm1.manifests import Checkpoint, Files, digest_of_manifest, load_digest, manifest_key, publish
-from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from mm1.manifests import Checkpoint, Files, blobs_of, digest_of_manifest, load_digest, manifest_key, publish
+from mm1.store.base import Store, blob_key, digest_of_file
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def publish_checkpoint(store: Store, key: str, checkpoint: Checkpoint, keep: int
     Args:
         store: store that already has its blobs.
         key: name of the work.
-        checkpoint: checkpoint of unfinished work, or the finished one (without trainer state).
+        checkpoint: checkpoint of unfinished work, or the finished one.
         keep: number of checkpoints that the pointer lists, including this one.
 
     Returns:
@@ -47,29 +49,49 @@ def publish_checkpoint(store: Store, key: str, checkpoint: Checkpoint, keep: int
 
 
 def _drop(store: Store, digests: list[str]) -> None:
-    """Delete the large files of checkpoints that no pointer lists; otherwise a run of weeks would fill any store."""
+    """Delete the large files of checkpoints that no pointer lists; otherwise a run of weeks would fill any store.
+
+    Equal weights are one file: a run with a constant rate passes through the finished checkpoint of a shorter one. So the
+    files of all other manifests stay, and so do checkpoints that another run continues.
+    """
     if not digests:
         return
     pointers = [store.read_json(name) or {} for name in store.list("resume/")]
     listed = {digest for pointer in pointers for digest in pointer.get("checkpoints", [])}
-    kept = {ref.sha256 for digest in listed for ref in _weights(store, digest)}
-    for digest in set(digests) - listed:
-        for ref in _weights(store, digest):
-            if ref.sha256 not in kept:
-                store.delete(blob_key(ref))
+    stored = {PurePosixPath(name).stem for name in store.list("manifests/")}
+    dropped = set(digests) & stored - listed
+    others = [_references(store, digest) for digest in stored - dropped]
+    kept = {digest for other in others for digest in other.blobs}
+    for digest in dropped.difference(*(other.parents for other in others)):
+        for sha256 in _references(store, digest).weights - kept:
+            store.delete(blob_key(sha256))
         store.delete(manifest_key(digest))
 
 
-def _weights(store: Store, digest: str) -> list[BlobRef]:
-    """Return the large files of an unfinished checkpoint: weights and states."""
+class _References(NamedTuple):
+    """Digests in a manifest."""
+
+    parents: frozenset[str] = frozenset()
+    blobs: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()
+    """Those of a checkpoint's large files: weights and states."""
+
+
+def _references(store: Store, digest: str) -> _References:
+    """Return the references of a manifest; none if it is damaged or has just been removed."""
     try:
-        checkpoint = load_digest(store, digest)
+        return _read_references(store, digest)
     except (CheckpointError, DataError):
-        return []
-    if not isinstance(checkpoint, Checkpoint) or not checkpoint.trainer:
-        return []
-    files = {**checkpoint.model, **checkpoint.trainer}
-    return [ref for name, ref in files.items() if name.endswith(".safetensors")]
+        return _References()
+
+
+@lru_cache(maxsize=4096)
+def _read_references(store: Store, digest: str) -> _References:
+    """Read a manifest's references, once per process: it cannot change, and every new checkpoint needs them."""
+    manifest = load_digest(store, digest)
+    files = {**manifest.model, **manifest.trainer} if isinstance(manifest, Checkpoint) else {}
+    weights = frozenset(ref.sha256 for name, ref in files.items() if name.endswith(".safetensors"))
+    return _References(frozenset(manifest.parents), frozenset(blobs_of(manifest)), weights)
 
 
 def skipped_batches(store: Store, key: str) -> list[int]:
@@ -89,6 +111,7 @@ def newest_checkpoint(
     rank: int = 0,
     world_size: int = 1,
     agree: Callable[[bool], bool] = lambda is_whole: is_whole,
+    start: str = "",
 ) -> Checkpoint | None:
     """Find the newest checkpoint of a piece of work whose files are all undamaged.
 
@@ -98,15 +121,17 @@ def newest_checkpoint(
         rank: this process, which verifies its share of the files.
         world_size: number of processes.
         agree: returns whether its argument is true on all processes.
+        start: digest of the checkpoint that the work continues, used until the work has its own; empty = none.
 
     Returns:
-        The checkpoint (with an empty ``trainer`` if it is the finished one), or None if the work has none.
+        The checkpoint, finished or not, or None if the work has none.
 
     Raises:
         CheckpointError: there are checkpoints, and all of them are damaged.
     """
     faults = []
-    for digest in _read(store, key)["checkpoints"]:
+    own = _read(store, key)["checkpoints"]
+    for digest in own or [start] * bool(start):
         fault = "another rank found a damaged file"
         try:
             checkpoint = _verified(store, digest, rank, world_size)
@@ -116,6 +141,8 @@ def newest_checkpoint(
             return checkpoint
         faults.append(fault)
         log.warning("cannot use checkpoint %s, trying the previous one: %s", digest[:12], fault)
+    if faults and not own:
+        raise CheckpointError(f"resume: the checkpoint is damaged ({faults[0]}): continue another one")
     if faults:
         raise CheckpointError(
             f"all of the last checkpoints are damaged ({faults[0]}): "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Any, Literal
+
+from pydantic import Field
 
 from mm1.manifests.base import Digest, Files, Manifest, Record
 from mm1.store.base import BlobRef
 
 
 class Checkpoint(Manifest):
-    """A model; unfinished training also has the state to resume from."""
+    """A model, and in unfinished training the state to resume from."""
 
     kind: Literal["Checkpoint"] = "Checkpoint"
     stage: str
@@ -30,9 +33,17 @@ class Checkpoint(Manifest):
     model: Files
     """Hugging Face folder: configuration, safetensors, processor and tokenizer files."""
     trainer: Files = {}
-    """Optimizer and scheduler state, one file per rank; empty in a finished checkpoint."""
+    """State to go on from: optimizer, counters, position in the data; one file per rank. A finished checkpoint has it only with
+    train.keep_state."""
+    final: bool = Field(False, exclude_if=not_)
+    """Whether the run ended with this checkpoint; recorded if it has a trainer state, see `finished`."""
     history: BlobRef | None = None
     """Parquet of the reproducible metrics: step, lr, loss, loss per source, gradient norm."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended with this checkpoint."""
+        return self.final or not self.trainer
 
 
 class Score(Record):

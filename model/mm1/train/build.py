@@ -32,10 +32,11 @@ from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
+from mm1.train.continuation import begins, num_sequences
 from mm1.train.engine import Engine, all_agree
 from mm1.train.history import History
 from mm1.train.loop import Loop
-from mm1.train.model import Init, build_model, weights_dtype
+from mm1.train.model import Init, build_model, fit_processor, load_tokenizer, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.run import Run
@@ -59,7 +60,7 @@ class Start:
     mix: DataMix
     batch_plan: BatchPlan
     previous: Checkpoint | None
-    """The newest checkpoint of this work."""
+    """The newest checkpoint of this work; at first the one that it continues."""
     state: TrainerState | None
     """The trainer's state in it."""
 
@@ -67,6 +68,11 @@ class Start:
     def config(self) -> RunConfig:
         """Configuration of the job."""
         return self.job.config
+
+    @property
+    def restarts_data(self) -> bool:
+        """Whether the run begins with the state of a checkpoint, and at the beginning of its mixture."""
+        return self.config.train.restart_data and self.previous is not None and begins(self.job, self.previous)
 
     @property
     def lacks_masters(self) -> bool:
@@ -95,11 +101,13 @@ def build_run(
     """
     store, train = open_store(job.store), job.config.train
     mix = load(job.data, DataMix)
-    if trouble := check_epochs(mix, train.steps * train.global_batch):
+    resumed = load(job.resume, Checkpoint) if job.resume else None
+    if trouble := check_epochs(mix, num_sequences(job, resumed.step if resumed else 0)):
         raise ConfigurationError(f"train.steps: {trouble}")
     batch_plan = plan_layout(train, world_size)
-    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree)
-    if previous is not None and not previous.trainer:
+    start = split_uri(job.resume)[1] if job.resume else ""
+    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree, start)
+    if previous is not None and previous.finished and not begins(job, previous):
         return previous
     state = load_state(store, previous) if previous is not None else None
     parts = build_parts(Start(job, rank, store, mix, batch_plan, previous, state))
@@ -139,7 +147,7 @@ def build_parts(start: Start) -> RunParts:
             loader=loader,
             history=history,
             rank=start.rank,
-            model_files=start.previous.model if start.previous is not None else None,
+            model_files=start.previous.model if start.previous is not None and not start.restarts_data else None,
         ),
         metrics=metrics,
         speed=ProgressLines(config.log.progress_every_s, metrics),
@@ -153,6 +161,9 @@ def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1P
         dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
         model, processor = load_model(start.store, start.previous, scratch / "model", dtype, verify=False)
         model.train()
+        if start.restarts_data:
+            mix_store = open_store(split_uri(job.data)[0])
+            processor = fit_processor(processor, start.mix, load_tokenizer(start.mix, mix_store, scratch))
     else:
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
         mix_store = open_store(split_uri(job.data)[0])
@@ -179,12 +190,14 @@ def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
     """Build the history with the rows so far, and the run's progress."""
     config, previous, state = start.config, start.previous, start.state
     history = History(peak_lr, [source.name for source in start.mix.sources])
+    total_tokens = config.schedule.total_tokens if config.schedule.unit == "tokens" else 0
+    totals: dict[str, Any] = {"total_steps": config.train.steps, "total_tokens": total_tokens}
     if previous is None or state is None:
-        return history, Progress(config.train.steps, config.schedule.total_tokens if config.schedule.unit == "tokens" else 0)
-    progress = Progress(**state.run["progress"])
+        return history, Progress(**totals)
+    progress = Progress(**{**state.run["progress"], **totals})  # a run that continues another one has more steps
     if previous.history is not None:
         history.from_parquet(start.store.get_bytes(previous.history), progress.step)
-    log.info("resuming after step %d of %d", previous.step, previous.total_steps)
+    log.info("resuming after step %d of %d", previous.step, progress.total_steps)
     if previous.world_size != start.batch_plan.world_size:
         log.info("the checkpoint was saved by %d processes, this run has %d", previous.world_size, start.batch_plan.world_size)
     if state.run.get("code", "") != start.job.code:
@@ -198,7 +211,9 @@ def build_loader(start: Start) -> MixtureLoader:
     raw = load_digest(store, start.mix.raw)
     if not isinstance(raw, RawData):
         raise ConfigurationError(f"data: expected RawData as its parent {start.mix.raw[:12]}")
-    position: dict[str, Any] = start.state.run["loader"] if start.state is not None else {"sequence": 0, "cursors": None}
+    position: dict[str, Any] = {"sequence": 0, "cursors": None}
+    if start.state is not None and not start.restarts_data:
+        position = start.state.run["loader"]
     return MixtureLoader(
         store,
         start.mix,

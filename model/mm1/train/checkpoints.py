@@ -46,7 +46,9 @@ class Snapshot:
     weights: Tensors
     """The whole model's weights on rank 0, else empty."""
     state: OptimizerState | None
-    """This rank's part; None in a finished checkpoint."""
+    """This rank's part; None in a finished checkpoint, except with ``train.keep_state``."""
+    final: bool
+    """Whether the run ends with this checkpoint."""
 
 
 class HostBuffers:
@@ -139,11 +141,11 @@ class Checkpoints:
         if weights is None:  # the model itself has them
             own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
-        state = None if final else self._copy(self.engine.state())
+        state = self._copy(self.engine.state()) if not final or self.job.config.train.keep_state else None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         progress = dataclasses.replace(progress, skipped=list(progress.skipped))
-        return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state)
+        return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
 
     def _copy(self, state: OptimizerState) -> OptimizerState:
         pieces = [dataclasses.replace(piece, tensor=self._buffers.copy(_name(piece), piece.tensor)) for piece in state.pieces]
@@ -176,7 +178,7 @@ class Checkpoints:
         if trainer:
             state = {"progress": vars(progress), "loader": snapshot.loader, "code": job.code}
             trainer = {**trainer, **put_run_state(self.store, state)}
-        parents = [split_uri(uri)[1] for uri in (job.data, job.init) if uri]
+        parents = [split_uri(uri)[1] for uri in (job.data, job.init, job.resume) if uri]
         checkpoint = Checkpoint(
             parents=tuple(parents),
             stage=job.config.stage,
@@ -192,6 +194,7 @@ class Checkpoints:
             num_parameters=self.engine.num_parameters,
             model=files,
             trainer=trainer,
+            final=snapshot.final and bool(trainer),
             history=self.store.put_bytes(self.history.to_parquet(snapshot.rows)),
         )
         return publish_checkpoint(self.store, job.key, checkpoint, job.config.train.keep_checkpoints)

@@ -254,6 +254,12 @@ class TrainConfig(Config):
     keep_checkpoints: Count = 2
     """Number of checkpoints to keep for resuming; with more than one, a damaged checkpoint costs only the steps since the
     previous one."""
+    keep_state: bool = False
+    """Publish the finished checkpoint with its trainer state, so that a later run can continue it with more steps (input
+    `resume`). AdamW's takes 8 bytes per trained parameter, and 4 more with float32 master weights next to bfloat16 ones."""
+    restart_data: bool = False
+    """With the input `resume`: start at the beginning of the mixture, which may be another one. Otherwise the data goes on at
+    the position of the checkpoint, and the mixture must be the same."""
     frozen: tuple[str, ...] = ()
     """Regular expressions; a parameter is not trained if one of them matches anywhere in its name."""
     gradient_checkpointing: bool = False
@@ -373,7 +379,9 @@ class TrainJob(Config):
     data: str
     """Address of the DataMix manifest."""
     init: str = ""
-    """Address of the Checkpoint manifest to start from."""
+    """Address of the Checkpoint manifest to start from: its model alone."""
+    resume: str = ""
+    """Address of the Checkpoint manifest to continue: model, optimizer, counters and position in the data."""
     vision: str = ""
     """Local folder of a vision tower in transformers' layout."""
     decoder: str = ""

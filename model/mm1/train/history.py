@@ -39,7 +39,7 @@ class History:
     def to_parquet(self, number: int | None = None) -> bytes:
         """Serialise the first rows (by default all) as a Parquet file; equal rows give equal bytes."""
         rows = self.rows[:number]
-        names = list(rows[0]) if rows else ["step"]
+        names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
         integers = {"step", "tokens", "positions", "images"}
         columns = {
             name: pa.array([row.get(name) for row in rows], pa.int64() if name in integers else pa.float64()) for name in names
@@ -57,7 +57,7 @@ class History:
         rows = self.rows[-last:]
         means = {}
         for name in ("loss", *(f"loss/{source}" for source in self.sources)):
-            values = [row[name] for row in rows if row[name] is not None]
+            values = [row[name] for row in rows if row.get(name) is not None]
             if values:
                 means[name.removeprefix("loss/") if name != "loss" else "all"] = sum(values) / len(values)
         return means

@@ -36,7 +36,7 @@ from mm1.train.config import (
     VisionConfig,
 )
 from mm1.train.init_weights import unit_decoder
-from mm1.train.model_origin import LANGUAGE_ONLY, check_connector, check_patches
+from mm1.train.model_origin import LANGUAGE_ONLY, check_connector, check_patches, has_images
 from mm1.train.upcycle import upcycle
 
 DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default
@@ -74,21 +74,22 @@ def build_model(
     Raises:
         ConfigurationError: the parts do not fit each other or the mixture.
     """
-    tokenizer_folder = mix_store.get_folder(mix.tokenizer, scratch / "tokenizer")
     torch.manual_seed(config.train.seed)
     dtype = weights_dtype(config.train)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+        tokenizer = load_tokenizer(mix, mix_store, scratch)
         if init is None:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder=decoder, source=None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
         source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype)
-        _check_tokenizer(tokenizer, processor.tokenizer)
+        processor = fit_processor(processor, mix, tokenizer)
         if init.checkpoint.stage in LANGUAGE_ONLY or vision:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder="", source=source, dtype=dtype)
             processor = _processor(config, mix, tokenizer, vision)
         else:
             model = source
+            if has_images(mix):
+                _check_patches(model, mix)
         if config.model.decoder is not None:
             model = upcycle(model, config.model.decoder)
     except (ValueError, OSError, StrictDataclassError) as error:
@@ -238,8 +239,22 @@ def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> 
     return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
 
 
-def _check_tokenizer(tokenizer: Any, init_tokenizer: Any) -> None:
-    if tokenizer.get_vocab() != init_tokenizer.get_vocab():
+def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
+    """Load the tokenizer of a mixture, from files in the folder ``scratch``."""
+    return AutoTokenizer.from_pretrained(store.get_folder(mix.tokenizer, scratch / "tokenizer"), local_files_only=True)
+
+
+def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1Processor:
+    """Set the image size of a mixture in the processor of a checkpoint; the tower interpolates its position embeddings.
+
+    Raises:
+        ConfigurationError: the mixture has another tokenizer.
+    """
+    if tokenizer.get_vocab() != processor.tokenizer.get_vocab():
         raise ConfigurationError(
-            "data: its tokenizer is not the one that init was trained with; ingest it with tokenizer=<address of init>"
+            "data: its tokenizer is not the one that the checkpoint was trained with; ingest it with "
+            "tokenizer=<address of the checkpoint>"
         )
+    if has_images(mix):
+        processor.image_processor.size = {"height": mix.image_size_px, "width": mix.image_size_px}
+    return processor

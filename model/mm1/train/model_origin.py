@@ -101,17 +101,27 @@ def model_json(store: Store, checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def check_against_mixture(model: dict[str, Any], image_tokens: int, has_images: bool) -> None:
-    """Refuse an `init` whose images take a different number of tokens from the mixture's.
+def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
+    """Refuse a whole model whose images take a different number of tokens from the mixture's, or do not fit its tower.
 
     Raises:
-        ConfigurationError: the numbers differ.
+        ConfigurationError: the numbers differ, or the patch size does not divide the image size.
     """
-    if has_images and model["image_tokens"] != image_tokens:
+    if not has_images(mix):
+        return
+    vision = model["vision_config"]
+    if isinstance(vision.get("patch_size"), int):
+        check_patches(mix.image_size_px, vision["patch_size"], vision.get("image_size"))
+    if model["image_tokens"] != mix.image_tokens:
         raise ConfigurationError(
-            f"data: its images take {image_tokens} tokens, but those of init take {model['image_tokens']}: "
+            f"data: its images take {mix.image_tokens} tokens, but those of init take {model['image_tokens']}: "
             f"build the mixture with image_tokens={model['image_tokens']}"
         )
+
+
+def has_images(mix: DataMix) -> bool:
+    """Whether a mixture has images."""
+    return any(source.num_images and source.weight for source in mix.sources)
 
 
 def sequence_of(mix: DataMix) -> SequenceConfig:
@@ -164,7 +174,8 @@ def check_patches(image_size_px: int, patch_size_px: int, own_size_px: int | Non
     if image_size_px % patch_size_px == 0:
         return
     if own_size_px:
-        remedy = f"build the mixture with image_size={own_size_px}, the tower's own size"
+        own = f"image_size={own_size_px}, the tower's own size"
+        remedy = f"build the mixture with {own}, or another multiple of {patch_size_px}"
     else:
         remedy = f"override model.vision.patch_size_px, or build the mixture with a multiple of {patch_size_px} as image_size"
     raise ConfigurationError(

@@ -15,8 +15,8 @@ from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint,
 from mm1.checkpoint.stream import write_safetensors
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
 from mm1.errors import CheckpointError
-from mm1.manifests import Checkpoint
-from mm1.store.base import blob_key, digest_of_file
+from mm1.manifests import Checkpoint, digest_of_manifest, manifest_key, publish
+from mm1.store.base import BlobRef, blob_key, digest_of_file
 from mm1.store.local import LocalStore
 from tests.support.tiny_mm1 import tiny_mm1
 
@@ -139,6 +139,29 @@ def test_only_the_last_checkpoints_keep_their_weights(store, tmp_path):
     assert there == [True, False, False, True]
     assert newest_checkpoint(store, "work") == saved[0]
     assert not list(store.list(".scratch"))
+
+
+def test_files_of_other_runs_stay(store, tmp_path):
+    """Equal weights are one file: a longer run with the same rate passes through a shorter one's finished checkpoint."""
+
+    def state(step: int) -> dict[str, BlobRef]:
+        piece = StatePiece("p", "exp_avg", 0, torch.full((8,), float(step)))
+        tensors = put_rank_state(store, 0, 1, [piece], {}, [], tmp_path / str(step))
+        return {**tensors, **put_run_state(store, {"step": step})}
+
+    shorter = checkpoint(2, trainer=state(2)).model_copy(update={"final": True, "recipe": "shorter"})
+    publish_checkpoint(store, "shorter", shorter)
+    forget(store, "shorter")
+    saved = [checkpoint(step, trainer=state(step)) for step in range(1, 6)]
+    continuing = checkpoint(4, trainer=state(4)).model_copy(update={"parents": (digest_of_manifest(saved[2]),)})
+    publish(store, continuing)
+    for item in saved:
+        publish_checkpoint(store, "longer", item, keep=1)
+    there = [store.exists(blob_key(item.trainer["rank-00000-of-00001.safetensors"])) for item in saved]
+    assert there == [False, True, True, True, True]
+    manifests = [store.exists(manifest_key(digest_of_manifest(item))) for item in saved]
+    assert manifests == [False, False, True, False, True]
+    assert newest_checkpoint(store, "new", start=digest_of_manifest(shorter)) == shorter
 
 
 def test_batches_to_leave_out_are_remembered(store):

@@ -38,7 +38,7 @@ def test_sections_are_kept_for_fresh_parts_only(recipe, stage, vision, fresh):
     assert {name for name in ModelConfig.model_fields if getattr(config.model, name) is not None} == fresh
 
 
-def test_parts_without_origin_and_overrides_without_effect_are_refused():
+def test_parts_without_origin_and_overrides_without_effect_are_refused(mixture):
     with pytest.raises(ConfigurationError, match="set init to a checkpoint of the previous stage"):
         settle_parts(registry.get("mm1_tiny_sft"), "", "", "")
     with pytest.raises(ConfigurationError, match="the connector comes from init, so it has no effect"):
@@ -52,7 +52,9 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused():
     with pytest.raises(ConfigurationError, match="only the text stage"):
         settle_parts(registry.get("mm1_tiny"), "", "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):
-        check_against_mixture({"image_tokens": 16}, 4, True)
+        check_against_mixture({"image_tokens": 16, "vision_config": {"patch_size": 8, "image_size": 16}}, mixture[2])
+    with pytest.raises(ConfigurationError, match=r"image_size=20, the tower's own size, or another multiple of 5"):
+        check_against_mixture({"image_tokens": 4, "vision_config": {"patch_size": 5, "image_size": 20}}, mixture[2])
 
 
 def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
