@@ -20,6 +20,7 @@ from mm1_workflows.authoring.shared_parameters import (
     PRETRAINING,
     RANKS,
     READING,
+    RESUME,
     SEED,
     SOURCES,
     SYNTHETIC,
@@ -39,6 +40,7 @@ with Workflow(
         *TOKENIZER,
         *MIXING,
         *PRETRAINING,
+        RESUME,
         *RANKS,
         SEED,
         *BENCHMARKS,
@@ -64,7 +66,7 @@ with Workflow(
         pretrain = steps.pretrain(
             data=mix.get_parameter("manifest"),
             init=text_base.get_parameter("manifest"),
-            **steps.given(*RANKS, SEED, "recipe", "overrides", "vision"),
+            **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", "vision"),
         )
         steps.evaluate(
             checkpoint=pretrain.get_parameter("manifest"),

@@ -9,7 +9,17 @@ pre-training run. The tokenizer is that of the checkpoint::
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, DATA, INSTRUCTIONS, MIXING, PRESET, RANKS, READING, SEED
+from mm1_workflows.authoring.shared_parameters import (
+    BENCHMARKS,
+    DATA,
+    INSTRUCTIONS,
+    MIXING,
+    PRESET,
+    RANKS,
+    READING,
+    RESUME,
+    SEED,
+)
 
 with Workflow(
     generate_name="mm1-sft-",
@@ -24,6 +34,7 @@ with Workflow(
         *MIXING,
         Parameter(name="recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
+        RESUME,
         *RANKS,
         SEED,
         *BENCHMARKS,
@@ -42,7 +53,7 @@ with Workflow(
         )
         sft = steps.sft(
             data=mix.get_parameter("manifest"),
-            **steps.given(*RANKS, SEED, "recipe", "overrides", init="checkpoint"),
+            **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", init="checkpoint"),
         )
         steps.evaluate(
             checkpoint=sft.get_parameter("manifest"),

@@ -9,10 +9,21 @@ from pathlib import Path
 from mm1.config.resolve import path_of, resolve
 from mm1.data.load.mixture import TEXT_BASE
 from mm1.errors import ConfigurationError
+from mm1.manifests import split_uri
 from mm1.recipes import registry
+from mm1.store.address import same_store
 from mm1.train.batch_plan import check_experts, plan_layout
 from mm1.train.config import RunConfig, SequenceConfig
-from mm1.train.model_origin import check_patches, check_sequence, fit_tower, sequence_sizes, settle_parts, tower_sizes
+from mm1.train.model_origin import (
+    LANGUAGE_ONLY,
+    check_image_tokens,
+    check_patches,
+    check_sequence,
+    fit_tower,
+    sequence_sizes,
+    settle_parts,
+    tower_sizes,
+)
 from mm1_components.ranks.launcher import Layout
 from mm1_components.wrapper.checks import Producer
 
@@ -63,6 +74,8 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
 
     return (
         check_recipe,
+        check_resume,
+        check_resume_store,
         check_parts,
         check_parts_after,
         check_vision_folder,
@@ -71,6 +84,7 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
         check_text,
         check_tower,
         check_tower_after,
+        check_init_images,
         check_tower_folder,
         check_layout,
     )
@@ -95,15 +109,33 @@ def settle(config: RunConfig, stage_before: str, vision: str, decoder: str, over
     return config
 
 
-def check_parts(recipe: str, overrides: str, seed: int, init: str, vision: str = "", decoder: str = "") -> None:
-    """Check that, without an initial checkpoint, recipe and folders provide every part of the model."""
-    if not init:
+def check_resume(resume: str, vision: str = "", decoder: str = "") -> None:
+    """Check that a run that continues another one gets no other parts."""
+    for name, folder in {"vision": vision, "decoder": decoder}.items():
+        if resume and folder:
+            raise ConfigurationError(f"{name}: all parts come from the checkpoint to resume: leave {name} empty")
+
+
+def check_resume_store(resume: str, store: str) -> None:
+    """Check that the checkpoint to continue is in the store of the run, with which it shares files."""
+    if resume and not same_store(address := split_uri(resume)[0], store):
+        raise ConfigurationError(
+            f"resume: the checkpoint is in {address}, but the run uses {store}: set --store {address} (with mm1 submit: "
+            f"-p store={address})"
+        )
+
+
+def check_parts(recipe: str, overrides: str, seed: int, init: str, resume: str, vision: str = "", decoder: str = "") -> None:
+    """Check that, without a checkpoint to start from, recipe and folders provide every part of the model."""
+    if not init and not resume:
         settle(resolve_run(recipe, overrides, seed), "", vision, decoder, overrides)
 
 
-def check_parts_after(recipe: str, overrides: str, seed: int, init: Producer, vision: str = "", decoder: str = "") -> None:
+def check_parts_after(
+    recipe: str, overrides: str, seed: int, init: Producer, resume: str, vision: str = "", decoder: str = ""
+) -> None:
     """Check that, after another stage, no override changes a part from its checkpoint."""
-    if before := _stage_of(init):
+    if not resume and (before := _stage_of(init)):
         settle(resolve_run(recipe, overrides, seed), before, vision, decoder, overrides)
 
 
@@ -141,20 +173,43 @@ def check_text(recipe: str, overrides: str, seed: int, data: Producer, decoder: 
         raise ConfigurationError(NO_TEXT.format("the source text is not ingested"))
 
 
-def check_tower(recipe: str, overrides: str, seed: int, init: str, data: Producer, vision: str = "", decoder: str = "") -> None:
+def check_tower(
+    recipe: str, overrides: str, seed: int, init: str, resume: str, data: Producer, vision: str = "", decoder: str = ""
+) -> None:
     """Check that the patch size of the recipe's tower divides the mixture's image size."""
-    if not init and (sizes := _mixture_sizes(data)):
+    if not init and not resume and (sizes := _mixture_sizes(data)):
         config = settle(resolve_run(recipe, overrides, seed), "", vision, decoder, overrides)
         fit_tower(config, sizes.image_size_px, decoder)
 
 
 def check_tower_after(
-    recipe: str, overrides: str, seed: int, init: Producer, data: Producer, vision: str = "", decoder: str = ""
+    recipe: str, overrides: str, seed: int, init: Producer, resume: str, data: Producer, vision: str = "", decoder: str = ""
 ) -> None:
     """Check the same after a stage without a tower."""
-    if (before := _stage_of(init)) and (sizes := _mixture_sizes(data)):
+    if not resume and (before := _stage_of(init)) and (sizes := _mixture_sizes(data)):
         config = settle(resolve_run(recipe, overrides, seed), before, vision, decoder, overrides)
         fit_tower(config, sizes.image_size_px, decoder)
+
+
+def check_init_images(init: Producer, data: Producer, vision: str = "") -> None:
+    """Check that the images of the mixture fit the model of a stage with a tower, which may interpolate to their size."""
+    before, sizes = _mixture_sizes(init.inputs.get("data")), _mixture_sizes(data)
+    if vision or before is None or sizes is None or _stage_of(init) in ("", *LANGUAGE_ONLY):
+        return
+    check_image_tokens(before.image_tokens, sizes.image_tokens)
+    if patch_size_px := _patch_size(init):
+        check_patches(sizes.image_size_px, patch_size_px, before.image_size_px)
+
+
+def _patch_size(init: Producer) -> int | None:
+    """Return the patch size of the tower of a checkpoint, if it is that of a recipe."""
+    origin = init.inputs.get("init", "")
+    if any(init.inputs.get(name) for name in ("vision", "resume")) or (origin and not isinstance(origin, Producer)):
+        return None
+    if origin and _stage_of(origin) not in ("", *LANGUAGE_ONLY):
+        return _patch_size(origin)
+    vision = resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).model.vision
+    return vision.patch_size_px if vision else None
 
 
 def check_tower_folder(vision: Path, data: Producer) -> None:
@@ -188,9 +243,11 @@ def _stage_of(init: Producer) -> str:
         return ""  # reported for the task that produces it
 
 
-def _mixture_sizes(data: Producer) -> SequenceConfig | None:
+def _mixture_sizes(data: object) -> SequenceConfig | None:
     """Return the sizes of the sequences, if a step data_mix will produce them."""
-    if data.step != "data_mix" or not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
+    if not isinstance(data, Producer) or data.step != "data_mix":
+        return None
+    if not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
         return None
     values = data.inputs
     return sequence_sizes(

@@ -112,10 +112,19 @@ def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
     vision = model["vision_config"]
     if isinstance(vision.get("patch_size"), int):
         check_patches(mix.image_size_px, vision["patch_size"], vision.get("image_size"))
-    if model["image_tokens"] != mix.image_tokens:
+    check_image_tokens(model["image_tokens"], mix.image_tokens)
+
+
+def check_image_tokens(of_init: int, of_mixture: int) -> None:
+    """Refuse images that take a different number of tokens from those of the initial model.
+
+    Raises:
+        ConfigurationError: the numbers differ.
+    """
+    if of_init != of_mixture:
         raise ConfigurationError(
-            f"data: its images take {mix.image_tokens} tokens, but those of init take {model['image_tokens']}: "
-            f"build the mixture with image_tokens={model['image_tokens']}"
+            f"data: its images take {of_mixture} tokens, but those of init take {of_init}: "
+            f"build the mixture with image_tokens={of_init}"
         )
 
 

@@ -48,6 +48,7 @@ WRONG = [
     ("thresholds=qualty>=1", "did you mean 'quality'"),
     ("as_of=9999-12-31T23:59:59-14:00", "expected a year from 1970 to 2261"),
     ("as_of=tomorrow", "expected an ISO 8601 time"),
+    ("overrides=schedule.shape=wsd train.steps=20", "and a decay of 2 steps exceed train.steps=20"),
     ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
     ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
     ("sequence_length=5", "parameter sequence_length: expected at least 8, got '5'"),
@@ -393,6 +394,45 @@ def test_a_check_runs_when_all_its_inputs_are_known() -> None:
     assert list(check_errors(STEP, {"a": 2}, {"data": Producers([Producer("mix")])})) == []
     with pytest.raises(ConfigurationError, match="a=2"):
         run_checks(STEP, {"a": 2, "b": 1, "data": MANIFEST})
+
+
+def train_inputs(**values: object) -> dict[str, object]:
+    return {name: field.default for name, field in pretrain.Inputs.model_fields.items() if not field.is_required()} | values
+
+
+def mix_of(**sizes: int) -> Producer:
+    defaults = {"sequence_length": 128, "max_images": 24, "image_tokens": 4, "image_size": 32, "weights": "mm1"}
+    return Producer("data_mix", {**defaults, **sizes})
+
+
+@pytest.mark.parametrize(
+    ("recipe_before", "sizes", "words"),
+    [
+        ("mm1_tiny", {"image_size": 64}, ""),
+        ("mm1_tiny", {"image_size": 60}, "image_size=32, the tower's own size, or another multiple of 8"),
+        ("mm1_tiny", {"image_size": 64, "image_tokens": 16}, "those of init take 4: build the mixture with image_tokens=4"),
+        ("mm1_tiny_lm", {"image_size": 64, "image_tokens": 16}, ""),
+    ],
+)
+def test_a_phase_at_another_resolution_fits_the_model_before(recipe_before: str, sizes: dict[str, int], words: str) -> None:
+    base = Producer("pretrain", train_inputs(recipe="mm1_tiny_lm", data=mix_of()))
+    before = Producer("pretrain", train_inputs(recipe=recipe_before, data=mix_of(), init=base))
+    values = train_inputs(recipe="mm1_tiny")
+    del values["init"]  # another task produces it
+    producers = {"init": Producers([before]), "data": Producers([mix_of(**sizes)])}
+    errors = [str(error) for error in check_errors(pretrain.STEP, values, producers)]
+    assert len(errors) == bool(words) and words in " ".join(errors)
+
+
+def test_a_run_that_continues_another_one_needs_neither_init_nor_folders() -> None:
+    values = train_inputs(recipe="mm1_tiny", resume=MANIFEST, store="s3://mm1/store")
+    assert list(check_errors(pretrain.STEP, values)) == []
+    errors = check_errors(pretrain.STEP, {**values, "vision": "/models/clip", "store": "s3://mm1/other"}, runs_here=False)
+    assert [str(error) for error in errors] == [
+        "vision: all parts come from the checkpoint to resume: leave vision empty",
+        "resume: the checkpoint is in s3://mm1/store, but the run uses s3://mm1/other: set --store s3://mm1/store "
+        "(with mm1 submit: -p store=s3://mm1/store)",
+    ]
 
 
 @pytest.mark.parametrize("recipe", registry.names())

@@ -133,6 +133,12 @@ PRETRAINING = (
 )
 """Training of the text base, then on the mixture."""
 
+RESUME = Parameter(
+    name="resume",
+    value="",
+    description="address of a Checkpoint to continue with more steps and its optimizer state (train.keep_state); empty = none",
+)
+
 RANKS = (
     Parameter(
         name="nodes", value="1", description="number of training nodes; on one machine, their processes run side by side"

@@ -416,6 +416,7 @@ def pretrain(
     data: _Text,
     recipe: _Text,
     init: _Text = "",
+    resume: _Text = "",
     vision: _Text = "",
     decoder: _Text = "",
     overrides: _Text = "",
@@ -434,6 +435,8 @@ def pretrain(
         data: DataMix to train on [required]
         recipe: name of the recipe; `mm1 recipes` lists them [required]
         init: Checkpoint to initialize from; empty = random initialization [default: empty]
+        resume: Checkpoint to continue with more steps: model, optimizer, counters and position in the data; empty = none
+            [default: empty]
         vision: folder of a vision tower in Hugging Face format; empty = the tower of the recipe or of init [default: empty]
         decoder: folder of a causal decoder in Hugging Face format; in the text stage it is published without training
             [default: empty]
@@ -479,6 +482,7 @@ def sft(
     data: _Text,
     init: _Text,
     recipe: _Text,
+    resume: _Text = "",
     overrides: _Text = "",
     processes: int | _Text = 0,
     nodes: int | _Text = 1,
@@ -494,6 +498,8 @@ def sft(
     Args:
         data: DataMix of instructions [required]
         init: Checkpoint to initialize from [required]
+        resume: Checkpoint to continue with more steps: model, optimizer, counters and position in the data; empty = none
+            [default: empty]
         recipe: name of the recipe; `mm1 recipes` lists them [required]
         overrides: overrides of recipe fields, separated by spaces, for example train.steps=20 [default: empty]
         processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
