@@ -32,6 +32,7 @@ from mm1.train.config import (
     RunConfig,
     ScheduleConfig,
     SequenceConfig,
+    Stage,
     TrainConfig,
     VisionConfig,
 )
@@ -56,8 +57,8 @@ def _decoder(hidden_size: int, num_layers: int, ffn_size: int, *, tie: bool = Fa
     )
 
 
-def _sequence(length: int) -> SequenceConfig:
-    return SequenceConfig(length=length, max_images=16, image_size_px=378, image_tokens=144)
+def _sequence(length: int, image_size_px: int = 378) -> SequenceConfig:
+    return SequenceConfig(length=length, max_images=16, image_size_px=image_size_px, image_tokens=144)
 
 
 def _pretraining(
@@ -154,6 +155,27 @@ def _sparse(recipe: str, dense: DecoderConfig, *, num_experts: int, sparse_every
     )
 
 
+def mm1_continual() -> RunConfig:
+    """MM1.5's continual pre-training on text-rich images of high resolution, starting from the model in `init`.
+
+    From MM1.5 (arXiv 2409.20566): at most 30,000 steps of 256 sequences, Adafactor at 1e-5, cosine decay to 0, all parts
+    trained; 45 million OCR samples (PDFA, IDL, RenderedText, DocStruct-4M) in equal shares; 1344 px in four tiles and an
+    overview.
+
+    Ours: images are not split into tiles, but have the size of one of MM1.5's tiles, 672 px; the tower and the C-Abstractor
+    interpolate their position embeddings to it, and an image still takes 144 tokens. Sequences are those of pre-training, and
+    the warm-up is 1 %. For memory see :func:`mm1_sft`.
+    """
+    return _handed_over(
+        "mm1_continual",
+        stage="pretrain",
+        sequence=_sequence(4096, image_size_px=672),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        steps=30_000,
+        micro_batch=1,
+    )
+
+
 def mm1_sft() -> RunConfig:
     """MM1's supervised fine-tuning on instructions, all parts trained, starting from the model in `init`.
 
@@ -161,21 +183,35 @@ def mm1_sft() -> RunConfig:
     is that of LLaVA-1.5, whose data are part of MM1's. Adafactor needs whole matrices, so weights are float32 on each process
     and only the arithmetic is bfloat16: 3B fits 80 GB, larger models need ``optim.name=adamw train.zero_stage=3``.
     """
-    return RunConfig(
-        recipe="mm1_sft",
+    return _handed_over(
+        "mm1_sft",
         stage="sft",
+        sequence=_sequence(2048),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        steps=10_000,
+        micro_batch=4,
+    )
+
+
+def _handed_over(
+    recipe: str, *, stage: Stage, sequence: SequenceConfig, schedule: ScheduleConfig, steps: int, micro_batch: int
+) -> RunConfig:
+    """Return a phase that gets its whole model from `init`, with the optimizer of fine-tuning."""
+    return RunConfig(
+        recipe=recipe,
+        stage=stage,
         model=ModelConfig(),
         optim=OptimConfig(name="adafactor", lr=1e-5, weight_decay=0.0, clip=1.0),
-        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        schedule=schedule,
         train=TrainConfig(
-            steps=10_000,
+            steps=steps,
             global_batch=256,
-            micro_batch=4,
+            micro_batch=micro_batch,
             dtype="bfloat16",
             zero_stage=0,
             checkpoint_every=500,
             gradient_checkpointing=True,
             loader_workers=LOADER_WORKERS,
         ),
-        sequence=_sequence(2048),
+        sequence=sequence,
     )

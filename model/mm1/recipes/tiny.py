@@ -92,6 +92,22 @@ def mm1_tiny_moe() -> RunConfig:
     return base.model_copy(update={"recipe": "mm1_tiny_moe", "model": _model(num_experts=4)})
 
 
+def mm1_tiny_continual() -> RunConfig:
+    """Laptop continual pre-training at a higher resolution, starting from the model in `init`.
+
+    The phase of MM1.5 (arXiv 2409.20566) between pre-training and fine-tuning; its numbers are ours.
+    """
+    return RunConfig(
+        recipe="mm1_tiny_continual",
+        stage="pretrain",
+        model=ModelConfig(),
+        optim=MUON.model_copy(update={"lr": 1e-3}),
+        schedule=ScheduleConfig(warmup_steps=10, final_share=0.0),
+        train=TrainConfig(steps=100, global_batch=16, micro_batch=16, checkpoint_every=100),
+        log=QUIET,
+    )
+
+
 def mm1_tiny_sft() -> RunConfig:
     """Laptop supervised fine-tuning on instructions, starting from the model in `init`."""
     return RunConfig(

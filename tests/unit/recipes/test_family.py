@@ -69,6 +69,17 @@ def test_numbers_of_the_papers_fine_tuning():
     assert (config.optim.name, config.optim.lr, config.schedule.final_share, config.train.frozen) == ("adafactor", 1e-5, 0, ())
 
 
+def test_numbers_of_the_papers_continual_pre_training():
+    """MM1.5 (arXiv 2409.20566); the image size is ours, that of one of its tiles."""
+    config = registry.get("mm1_continual")
+    assert (config.stage, config.train.steps, config.train.global_batch, config.train.frozen) == ("pretrain", 30_000, 256, ())
+    assert (config.optim.name, config.optim.lr) == ("adafactor", 1e-5)
+    assert (config.schedule.shape, config.schedule.final_share) == ("cosine", 0)
+    patches = config.sequence.image_size_px / registry.get("mm1_3b").model.vision.patch_size_px
+    assert (config.sequence.image_size_px, patches) == (1344 / 2, 48)
+    assert config.sequence.image_tokens == registry.get("mm1_3b").sequence.image_tokens
+
+
 def test_a_model_whose_shapes_stand_elsewhere_is_refused():
     with pytest.raises(ConfigurationError, match=r"model\.decoder\.vocab_size, and sequence"):
         model_config(registry.get("mm1_tiny").model, None)

@@ -22,7 +22,12 @@ from mm1_workflows.cli.commands.submit_forecast import warning
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
 COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-MODEL_OF_INIT = {"mm1_sft": "mm1_3b", "mm1_tiny_sft": "mm1_tiny"}
+MODEL_OF_INIT = {
+    "mm1_continual": "mm1_3b",
+    "mm1_sft": "mm1_3b",
+    "mm1_tiny_continual": "mm1_tiny",
+    "mm1_tiny_sft": "mm1_tiny",
+}
 
 
 def named_gpus() -> dict[str, int]:
@@ -45,7 +50,16 @@ def test_every_recipe_has_a_layout_that_fits_80_gb(name):
 
 @pytest.mark.parametrize(
     ("name", "gpus"),
-    [("mm1_1b", 8), ("mm1_3b", 8), ("mm1_7b", 8), ("mm1_30b", 16), ("mm1_3b_moe", 32), ("mm1_7b_moe", 32), ("mm1_sft", 8)],
+    [
+        ("mm1_1b", 8),
+        ("mm1_3b", 8),
+        ("mm1_7b", 8),
+        ("mm1_30b", 16),
+        ("mm1_3b_moe", 32),
+        ("mm1_7b_moe", 32),
+        ("mm1_continual", 8),
+        ("mm1_sft", 8),
+    ],
 )
 def test_the_recipes_own_layouts_fit_the_machines_that_the_page_names(name, gpus):
     found = forecast(complete(registry.get(name), MODEL_OF_INIT.get(name, "")), Machine(gpus, "h100"))

@@ -77,7 +77,7 @@ TOKENIZER = (
     Parameter(name="vocabulary", value="1024", description="vocabulary size of a trained tokenizer"),
 )
 
-MIXING = (
+PACKING = (
     Parameter(
         name="thresholds",
         value="quality>=0.1",
@@ -99,11 +99,15 @@ MIXING = (
         name="max_images", value="24", description="maximum number of images per packed sequence (MM1: 16 in 4,096 tokens)"
     ),
     Parameter(name="image_tokens", value="4", description="tokens per image"),
+)
+"""How a mixture chooses shards and packs sequences, without the size of the images."""
+MIXING = (
+    *PACKING,
     Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
 )
 """How a mixture chooses shards and packs sequences."""
 
-PRETRAINING = (
+WEIGHTS = (
     Parameter(
         name="weights",
         value="mm1",
@@ -115,6 +119,11 @@ PRETRAINING = (
         enum=["sequence", "token", "image", "label"],
         description="unit that the weights are shares of; label = tokens with loss",
     ),
+)
+"""Shares of the sources in a mixture."""
+
+PRETRAINING = (
+    *WEIGHTS,
     Parameter(name="text_recipe", value="mm1_tiny_lm", description="recipe of the text base; `mm1 recipes` lists all"),
     Parameter(name="text_overrides", value="", description="overrides of the text base's recipe: path=value ..."),
     Parameter(

@@ -1,0 +1,70 @@
+"""Continual pre-training of a checkpoint at a higher resolution, before fine-tuning (MM1.5, arXiv 2409.20566).
+
+``mm1 run workflows/continual.py -p checkpoint=<address>`` with the address printed by a pre-training run. The phase takes the
+model alone, and its position embeddings are interpolated to the images. The tokenizer is that of the checkpoint::
+
+    ingest -> mix -> continual -> evaluate        (at exit: report)
+"""
+
+from hera.workflows import DAG, Parameter, Workflow
+
+from mm1_workflows import steps
+from mm1_workflows.authoring.shared_parameters import (
+    BENCHMARKS,
+    DATA,
+    PACKING,
+    PRESET,
+    RANKS,
+    READING,
+    RESUME,
+    SEED,
+    SOURCES,
+    SYNTHETIC,
+    WEIGHTS,
+)
+
+with Workflow(
+    generate_name="mm1-continual-",
+    entrypoint="continual",
+    on_exit="at-exit",
+    arguments=[
+        Parameter(name="checkpoint", description="address of the Checkpoint to start from, with its tokenizer"),
+        *SOURCES,
+        SYNTHETIC,
+        DATA,
+        PRESET,
+        *READING,
+        *PACKING,
+        Parameter(name="image_size", value="64", description="height and width of the model's input images, in pixels"),
+        *WEIGHTS,
+        Parameter(name="recipe", value="mm1_tiny_continual", description="recipe of the phase; `mm1 recipes` lists all"),
+        Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
+        RESUME,
+        *RANKS,
+        SEED,
+        *BENCHMARKS,
+        Parameter(
+            name="tasks",
+            value="captions vqa",
+            description="tasks, separated by spaces; name@0,4 sets the shots of one task",
+        ),
+        Parameter(name="shots", value="0 4", description="numbers of demonstrations, separated by spaces"),
+    ],
+) as w:
+    with DAG(name="continual"):
+        ingest = steps.ingest(**steps.given(*SOURCES, SYNTHETIC, DATA, PRESET, *READING, tokenizer="checkpoint"))
+        mix = steps.data_mix(
+            name="mix", data=ingest.get_parameter("manifest"), **steps.given(*WEIGHTS, *PACKING, SEED, "image_size")
+        )
+        continual = steps.pretrain(
+            name="continual",
+            data=mix.get_parameter("manifest"),
+            **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", init="checkpoint"),
+        )
+        steps.evaluate(
+            checkpoint=continual.get_parameter("manifest"),
+            **steps.given(*BENCHMARKS, SEED, "tasks", "shots"),
+        )
+
+    with DAG(name="at-exit"):
+        steps.report(title="Continual pre-training", status="{{workflow.status}}")
