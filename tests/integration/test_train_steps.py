@@ -15,7 +15,9 @@ import psutil
 import pytest
 
 from mm1.errors import Outcome
+from mm1.lineage.gc import find_garbage
 from mm1.manifests import Checkpoint, load
+from mm1.store.base import blob_key
 from mm1.store.local import LocalStore
 from tests.support.tiny_runs import SMALL_PARTS, small_mix
 from tests.support.waiting import wait_for_end, wait_until
@@ -168,6 +170,27 @@ def test_wrong_input_is_refused_before_training(tmp_path, data, warm_python, arg
     assert trial.finish(*arguments, **keywords) == code
     assert says in trial.log
     assert not (tmp_path / "manifest").exists()
+
+
+def test_a_finished_run_goes_on_with_more_steps(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
+    constant = (*RUN, "schedule.shape=constant", "schedule.warmup_steps=2")
+    assert trial.finish(run=(*constant, "train.steps=4", "train.keep_state=true")) == 0, trial.log[-3000:]
+    first = (tmp_path / "manifest").read_text()
+    assert trial.finish("--resume", first, run=(*constant, "train.steps=4")) == Outcome.CONFIGURATION
+    assert "train.steps=4, but the checkpoint to resume is at step 4" in trial.log
+    assert trial.finish("--resume", first, run=(*constant, "train.steps=6")) == 0, trial.log[-3000:]
+    assert "resuming after step 4 of 6" in trial.log
+    second = (tmp_path / "manifest").read_text()
+    checkpoint = load(second, Checkpoint)
+    assert (checkpoint.step, checkpoint.sequences_seen, checkpoint.trainer) == (6, 24, {})
+    assert first.rpartition("/")[2].removesuffix(".json") in checkpoint.parents
+    assert list(trial.store.list("resume/")) == []
+    assert trial.finish("--resume", second, run=(*constant, "train.steps=8")) == Outcome.CONFIGURATION
+    assert "has no optimizer state, which a run publishes at its end with train.keep_state=true" in trial.log
+    garbage = find_garbage(trial.store, keep=1, min_age_s=0)
+    continued = load(first, Checkpoint)
+    assert not {blob_key(ref) for ref in continued.trainer.values()} & set(garbage.keys)
 
 
 def test_a_rank_that_fails_tells_its_class(tmp_path, data, warm_python):
