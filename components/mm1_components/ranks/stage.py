@@ -26,7 +26,7 @@ from mm1.train.model_origin import (
     sequence_of,
 )
 from mm1_components.ranks.launcher import Layout
-from mm1_components.ranks.stage_checks import NO_TEXT, checks_of, resolve_run, settle, split_overrides
+from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle, split_overrides
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import ManifestUri, Placement
@@ -130,6 +130,7 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
     if resumed:
+        check_resume_store(inputs.resume, context.store.uri)
         check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
         config = continued(config, resumed, split_overrides(inputs.overrides))
         check_mixture(config, resumed, split_uri(inputs.data)[1])

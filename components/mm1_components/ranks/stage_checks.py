@@ -75,6 +75,7 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
     return (
         check_recipe,
         check_resume,
+        check_restart,
         check_resume_store,
         check_parts,
         check_parts_after,
@@ -114,6 +115,12 @@ def check_resume(resume: str, vision: str = "", decoder: str = "") -> None:
     for name, folder in {"vision": vision, "decoder": decoder}.items():
         if resume and folder:
             raise ConfigurationError(f"{name}: all parts come from the checkpoint to resume: leave {name} empty")
+
+
+def check_restart(recipe: str, overrides: str, seed: int, resume: str) -> None:
+    """Check that only a run that continues another one is told to restart the data."""
+    if not resume and resolve_run(recipe, overrides, seed).train.restart_data:
+        raise ConfigurationError("train.restart_data=true has no effect without the input resume: remove it")
 
 
 def check_resume_store(resume: str, store: str) -> None:

@@ -48,6 +48,7 @@ WRONG = [
     ("thresholds=qualty>=1", "did you mean 'quality'"),
     ("as_of=9999-12-31T23:59:59-14:00", "expected a year from 1970 to 2261"),
     ("as_of=tomorrow", "expected an ISO 8601 time"),
+    ("overrides=train.restart_data=true", "train.restart_data=true has no effect without the input resume"),
     ("overrides=schedule.shape=wsd train.steps=20", "and a decay of 2 steps exceed train.steps=20"),
     ("image_size=30", "cannot be divided into the tower's patches of 8 pixels"),
     ("recipe=mm1_3b", "the recipe expects sequence.length=4096"),
