@@ -10,7 +10,7 @@ from mm1.checkpoint.read import load_model
 from mm1.checkpoint.resume import newest_checkpoint
 from mm1.config.resolve import resolve
 from mm1.errors import CheckpointError, ConfigurationError, Preempted
-from mm1.manifests import Checkpoint, digest_of_manifest, load, publish, split_uri
+from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key, publish, split_uri
 from mm1.store.base import BlobRef
 from mm1.train.build import build_run
 from mm1.train.continuation import check_mixture, check_origin, continued
@@ -91,6 +91,33 @@ def test_two_decays_branch_from_the_end_of_a_stable_phase(train, mixture):
         assert rows_of(mixture[0], branch) == rows_of(mixture[0], whole)
         assert rates[2] == rates[4] and rates[-1] == pytest.approx(0.1 * rates[4])
     assert load(stable, Checkpoint).finished
+
+
+def test_an_unfinished_checkpoint_can_be_continued_too(alone, train, mixture, tmp_path):
+    """The stable phase of a run that is still in progress, or was given up."""
+    store, data, _ = mixture
+    config = small_run("mm1_tiny", "train.steps=50", *CONSTANT)
+    started = build_run(job_of(config, store, data, tmp_path / "long", key=f"{tmp_path.name}-long"), 0, 1)
+    started.loop.callbacks[-1].signal = signal.SIGTERM
+    with pytest.raises(Preempted):
+        started.go()
+    (digest,) = store.read_json(f"resume/{tmp_path.name}-long.json")["checkpoints"]
+    config = small_run("mm1_tiny", "train.steps=4", *CONSTANT)
+    branch = train("branch", config, resume=f"{store.uri}/{manifest_key(digest)}")
+    assert load(branch, Checkpoint).model == load(train("whole", config), Checkpoint).model
+    assert newest_checkpoint(store, f"{tmp_path.name}-long").step == 1, "the long run can go on"
+
+
+def test_a_schedule_in_tokens_goes_on(train, mixture):
+    tokens = ("schedule.unit=tokens", "schedule.warmup_tokens=300", "schedule.warmup_steps=0", "train.keep_state=true")
+    decay = ("schedule.shape=wsd", "schedule.decay_tokens=500", "schedule.total_tokens=1600", "train.steps=16")
+    first = train(
+        "first", small_run("mm1_tiny", *tokens, "schedule.shape=constant", "schedule.total_tokens=800", "train.steps=8")
+    )
+    assert load(first, Checkpoint).step < 8
+    branch, whole = (train(key, small_run("mm1_tiny", *tokens, *decay), resume) for key, resume in (("b", first), ("w", "")))
+    assert load(branch, Checkpoint).model == load(whole, Checkpoint).model
+    assert load(branch, Checkpoint).tokens_seen >= 1600
 
 
 def test_a_finished_checkpoint_has_a_state_only_if_the_run_keeps_it(train):
