@@ -64,6 +64,26 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, warm_py
     assert (train["micro_batch"], train["global_batch"]) == (64, 128)
 
 
+def test_ranks_that_diverge_start_again_without_the_batch(tmp_path, data, warm_python):
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_DIVERGE_AT": "3"}
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.steps=5", "train.checkpoint_every=2")
+    assert trial.finish("--processes", "2", run=run, env=env) == 0, trial.log[-3000:]
+    (reason,) = trial.store.read_json("runs/manual/pretrain.json")["facts"]["relaunched"]
+    assert reason == "diverged: the loss is nan; start again to resume from the last checkpoint and skip global batch 3"
+    checkpoint = load((tmp_path / "manifest").read_text(), Checkpoint)
+    assert (checkpoint.step, checkpoint.skipped) == (5, (3,))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["resumed_from"], metrics["facts"]["skipped_batches"]) == (2, 1)
+
+
+def test_ranks_that_diverge_again_end_with_that_class(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.steps=5", "optim.name=adamw", "optim.lr=1e30")
+    assert trial.finish("--processes", "2", run=run) == Outcome.DIVERGED, trial.log[-3000:]
+    assert "the run had diverged before, and skipping a batch did not help" in trial.log
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 16 MB."""

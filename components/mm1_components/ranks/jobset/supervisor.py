@@ -6,6 +6,7 @@ r"""The supervisor of a training run on a cluster: it creates or adopts the JobS
                                |    \--log of node 0--> this step's log and progress
                                |-- Failed, out of memory    -> again with half the micro-batch (the global batch stays)
                                |-- Failed, hardware         -> again, away from that node
+                               |-- Failed, diverged         -> again, if the ranks have listed a batch to skip
                                |-- Failed, preempted        -> again, not counted
                                \-- Failed, anything else    -> the typed error, hence the exit code
     SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod -> the next supervisor adopts the JobSet
@@ -17,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from mm1.checkpoint.resume import skipped_batches
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.jobset.api import Cluster
@@ -71,6 +73,8 @@ class Supervisor:
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
+        self.skipped = 0
+        """Batches to skip that the work listed when its ranks were launched."""
         self.history: list[str] = []
         self.reported = ""
         self.suspended_since: float | None = None
@@ -127,6 +131,7 @@ class Supervisor:
     def _attempt(self) -> Ending | None:
         """Create or adopt the JobSet of this attempt and follow it to completion; None = completed."""
         gang = self._gang(self._owner())
+        self.skipped = len(skipped_batches(self.context.store, self.job.key))
         body = manifest(gang, self.job, self.layout, self.launcher)
         created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
@@ -234,6 +239,8 @@ class Supervisor:
             self.relaunches += 1
             self.avoid += (ending.host,)
             self._relaunch(f"hardware fault, avoiding {ending.host}: {message}")
+        elif ending.outcome is Outcome.DIVERGED and len(skipped_batches(self.context.store, self.job.key)) > self.skipped:
+            self._relaunch(f"diverged: {message}")
         elif ending.outcome is Outcome.PREEMPTED:
             self._relaunch(f"preempted: {message}")
         else:
