@@ -25,6 +25,8 @@ from mm1_components.wrapper.declaration import Context
 log = logging.getLogger("mm1")
 
 LOG_EVERY_S = 10.0
+PAUSES = ('{"mm1": "pause"', '{"mm1": "resume"')
+"""Lines between steps (:mod:`mm1.train.pauses`), for the watch only."""
 FIGURES_FILE = "figures"
 """File next to the progress file with a line of metrics, for wide displays."""
 
@@ -94,8 +96,9 @@ class OutputLines:
         """Handle one line, including its newline."""
         progress = _progress(line)
         if progress is None:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            if not line.startswith(PAUSES):
+                sys.stderr.write(line)
+                sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])
         self.context.figures(f"loss {progress['loss']:.3f}, {figures(progress)}")

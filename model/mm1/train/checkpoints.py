@@ -33,8 +33,9 @@ from mm1.train.config import TrainJob
 from mm1.train.engine import Engine, Tensors
 from mm1.train.history import History
 from mm1.train.optimizer_state import OptimizerState
+from mm1.train.pauses import pause
 from mm1.train.progress import Progress
-from mm1.train.ranks import Ranks
+from mm1.train.ranks import Ranks, storage_limit_s
 
 WEIGHT_BYTES, STATE_BYTES = 4, 12
 """Bytes per parameter that rank 0 writes at most, and that all ranks together write of AdamW's state in float32."""
@@ -136,7 +137,10 @@ class Checkpoints:
             Address of its manifest on rank 0; otherwise an empty string.
         """
         writing, self._writing = self._writing, None
-        return writing.result() if writing is not None else ""
+        if writing is None:
+            return ""
+        with pause("writing a checkpoint", storage_limit_s(self._num_bytes), self.rank):
+            return writing.result()
 
     def check(self) -> None:
         """Raise the error of a checkpoint that failed, without waiting for one that is being written."""
@@ -146,7 +150,8 @@ class Checkpoints:
     def _snapshot(self, progress: Progress, *, final: bool) -> Snapshot:
         self.wait()
         # Rank 0 may still be storing other files of the run, such as its rows; gathering the weights is a collective.
-        self.ranks.meet(f"storing the files of the run up to step {progress.step}")
+        with pause("storing the files of the run", storage_limit_s(0), self.rank):
+            self.ranks.meet(f"storing the files of the run up to step {progress.step}")
         weights = self.engine.weights()
         if weights is None:  # the model itself has them
             own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once

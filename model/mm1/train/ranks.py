@@ -19,6 +19,7 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -33,9 +34,12 @@ MIN_WAIT_S = 900.0
 """Shortest limit of a wait for another rank's storage; what else may take long is in it, such as a store that restarts."""
 SLOWEST_BYTES_PER_S = 1_000_000
 """Slowest transfer that is waited for."""
-SIGN_EVERY_S = 5.0
+SIGN_EVERY_S = 2.0
 SILENT_S = 90.0
 """A rank without a sign of life for this long is gone, or its machine hangs."""
+DUMP_KEY = "mm1/dump"
+"""Set by a rank whose collective did not finish; each process then calls its `dump_hooks`, whatever its main thread does."""
+dump_hooks: list[Callable[[], None]] = []
 FIRST_POLL_S, LAST_POLL_S = 0.001, 0.5
 POLL_GROWTH = 1.5
 
@@ -167,6 +171,8 @@ def _send_signs(store: Store, rank: int) -> None:
     with contextlib.suppress(DistError):  # the store is gone: the run is over
         for number in itertools.count():
             store.set(_sign_key(rank), str(number))
+            if dump_hooks and store.check([DUMP_KEY]):
+                dump_hooks.pop()()
             time.sleep(SIGN_EVERY_S)
 
 

@@ -3,7 +3,8 @@
 ``MM1_TEST_OUTCOME`` names an outcome class; the rank then raises its error in the place of building the run, and before that
 it takes ``MM1_TEST_EAT_MIB`` MiB of memory. ``MM1_TEST_ROOM_MIB`` leaves a rank so many MiB of address space beside what it has
 when it begins to build the run. ``MM1_TEST_DIVERGE_AT`` lets it diverge at the global batch of that number, and
-``MM1_TEST_LATE`` (rank:step:seconds) lets a rank sleep before a step. Nothing of the project knows of it.
+``MM1_TEST_LATE`` (rank:step:seconds) lets a rank sleep before a step. ``MM1_TEST_SLOW_STORE_S`` makes rank 0 wait before it
+stores or verifies a file of weights. Nothing of the project knows of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
+
+SLOW_BYTES = 100_000
+"""Smallest file that a slow store reads slowly."""
 
 
 class _Failing(ModuleType):
@@ -70,6 +74,25 @@ def _come_late(progress: Progress) -> None:
         time.sleep(seconds)
 
 
+def _slow_store(seconds: float) -> None:
+    from mm1.checkpoint import resume
+    from mm1.store.local import LocalStore
+
+    take, digest = LocalStore.take_blob, resume.digest_of_file
+
+    def slow_take(self: LocalStore, path: Path, ref: Any) -> Any:
+        if path.name == "model.safetensors":
+            time.sleep(seconds)
+        return take(self, path, ref)
+
+    def slow_digest(path: Path) -> Any:
+        if path.stat().st_size > SLOW_BYTES:
+            time.sleep(seconds)
+        return digest(path)
+
+    LocalStore.take_blob, resume.digest_of_file = slow_take, slow_digest  # type: ignore[method-assign]
+
+
 if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv:
     if os.environ.get("MM1_TEST_ROOM_MIB"):
         _limit(int(os.environ["MM1_TEST_ROOM_MIB"]))
@@ -77,5 +100,7 @@ if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv
         _before_steps(_diverge)
     if os.environ.get("MM1_TEST_LATE"):
         _before_steps(_come_late)
+    if os.environ.get("MM1_TEST_SLOW_STORE_S") and os.environ["RANK"] == "0":
+        _slow_store(float(os.environ["MM1_TEST_SLOW_STORE_S"]))
     if os.environ.get("MM1_TEST_OUTCOME"):
         sys.modules["mm1.train.build"] = _Failing("mm1.train.build")

@@ -27,6 +27,7 @@ from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
 from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
+from mm1_components.ranks.stuck import OUTER_PATIENCE, StuckWatch
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
@@ -73,6 +74,7 @@ class Supervisor:
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
+        self.watch = StuckWatch(job.config, OUTER_PATIENCE)
         self.skipped = 0
         """Batches to skip that the work listed when its ranks were launched."""
         self.history: list[str] = []
@@ -133,6 +135,7 @@ class Supervisor:
         gang = self._gang(self._owner())
         self.skipped = len(skipped_batches(self.context.store, self.job.key))
         body = manifest(gang, self.job, self.layout, self.launcher)
+        self.watch.reset()
         created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
         log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if created else "adopted", self.layout.nodes, pool)
@@ -166,6 +169,7 @@ class Supervisor:
                 endings |= {pod["metadata"]["uid"]: ending for pod in pods if (ending := ending_of(pod))}
                 follower.look_at(_first_node(pods))
                 for line in follower.lines():
+                    self.watch.take(line)
                     self.take(line)
                 state = status.get("terminalState")
                 if state:
@@ -175,13 +179,25 @@ class Supervisor:
                         return None
                     return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
                 self._check_waiting(jobset, pods)
+                self._check_stuck(name)
                 time.sleep(self.poll_s)
 
     def _note_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
         first = _first(endings)
         why = f"{first.where}: {first.outcome.label}: {first.message}" if first else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
+        self.watch.reset()
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
+
+    def _check_stuck(self, name: str) -> None:
+        """Delete a JobSet in which no step ends any more; the engine's retry starts it again.
+
+        Raises:
+            NetworkError: it is stuck.
+        """
+        if reason := self.watch.reason():
+            self.cluster.delete_jobset(name)
+            raise NetworkError(f"{reason}; JobSet {name} is deleted")
 
     # -- while it is pending ----------------------------------------------------------------------------------
 
