@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -114,6 +115,18 @@ def test_storage_that_takes_several_limits_of_a_collective_only_delays(tmp_path,
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["resumed_from"], metrics["steps"]) == (2, 4)
     assert metrics["facts"]["checkpoint_s"] >= 5, "longer than two limits"
+
+
+def test_no_process_is_forked_once_there_is_a_process_group(tmp_path, data):
+    """With worker processes, checkpoints, a profile and Weights & Biases, whose process starts by vfork and exec. An ordinary
+    process, because a warm one forks where others execute a program."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([INJECTED, *sys.path[1:]]), "MM1_TEST_FORKS": "1"}
+    run = (*RUN, "train.steps=3", "train.checkpoint_every=2", "train.loader_workers=2", "train.profile=1", "log.wandb=offline")
+    arguments = Trial(tmp_path, data, python=None).arguments(run=run)
+    command = [sys.executable, "-m", "mm1_components.pretrain", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line for line in done.stderr.splitlines() if line.startswith("fork")] == ["fork alone"] * 2
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
 it takes ``MM1_TEST_EAT_MIB`` MiB of memory. ``MM1_TEST_ROOM_MIB`` leaves a rank so many MiB of address space beside what it has
 when it begins to build the run. ``MM1_TEST_DIVERGE_AT`` lets it diverge at the global batch of that number, and
 ``MM1_TEST_LATE`` (rank:step:seconds) lets a rank sleep before a step. ``MM1_TEST_SLOW_STORE_S`` makes rank 0 wait before it
-stores or verifies a file of weights. Nothing of the project knows of it.
+stores or verifies a file of weights. ``MM1_TEST_FORKS`` lets a rank print at each fork
+whether there is a process group. Nothing of the project knows of it.
 """
 
 from __future__ import annotations
@@ -93,6 +94,12 @@ def _slow_store(seconds: float) -> None:
     LocalStore.take_blob, resume.digest_of_file = slow_take, slow_digest  # type: ignore[method-assign]
 
 
+def _print_fork() -> None:
+    from torch import distributed
+
+    print("fork with a process group" if distributed.is_initialized() else "fork alone", flush=True)
+
+
 if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv:
     if os.environ.get("MM1_TEST_ROOM_MIB"):
         _limit(int(os.environ["MM1_TEST_ROOM_MIB"]))
@@ -102,5 +109,7 @@ if "mm1.train" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv
         _before_steps(_come_late)
     if os.environ.get("MM1_TEST_SLOW_STORE_S") and os.environ["RANK"] == "0":
         _slow_store(float(os.environ["MM1_TEST_SLOW_STORE_S"]))
+    if os.environ.get("MM1_TEST_FORKS"):
+        os.register_at_fork(before=_print_fork)
     if os.environ.get("MM1_TEST_OUTCOME"):
         sys.modules["mm1.train.build"] = _Failing("mm1.train.build")

@@ -145,6 +145,21 @@ def test_a_divergence_is_tried_again_if_the_ranks_have_listed_a_batch_to_skip(ga
     assert gangs.context.facts["relaunched"] == ["launch 1: diverged: node 1: the loss is nan"]
 
 
+def test_a_jobset_without_a_step_for_too_long_is_deleted(gangs: Gangs) -> None:
+    def stuck(jobset: Object) -> None:
+        pod = gangs.pod(jobset)
+        line = json.dumps({"mm1": "progress", "step": 3, "steps": 9, "step_s": 0.1})
+        gangs.api.logs[pod["metadata"]["name"]] = [f"2026-01-01T00:00:00Z {line}"]
+
+    gangs.fates = [stuck]
+    supervisor = gangs.supervisor()
+    minutes = iter(range(0, 10**9, 60))
+    supervisor.watch.clock = lambda: float(next(minutes))
+    with pytest.raises(NetworkError, match="stuck after step 3: no step has ended for"):
+        supervisor.run()
+    assert not list(gangs.api.of("jobsets"))
+
+
 def test_a_preemption_is_not_counted(gangs: Gangs) -> None:
     gangs.fates = [*[gangs.failed(Outcome.PREEMPTED)] * 5, gangs.done]
     assert gangs.supervisor(relaunches=0).run() == RESULT
