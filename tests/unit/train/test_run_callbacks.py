@@ -1,6 +1,8 @@
 """Callbacks of a user's own: handed to the builder and called in order."""
 
+import gc
 import signal
+import weakref
 
 import pytest
 
@@ -61,3 +63,14 @@ def test_a_callback_is_told_of_a_step_before_the_run_stops(alone, mixture, tmp_p
     with pytest.raises(Preempted):
         run.go()
     assert notes == [("start", 0), ("step", 1), ("end", 1)]
+
+
+def test_the_signal_handlers_keep_no_part_of_a_run_alive(alone, mixture, tmp_path):
+    run = build(mixture, tmp_path, [])
+    (preemption,) = (callback for callback in run.loop.callbacks if isinstance(callback, Preemption))
+    signal.raise_signal(signal.SIGTERM)
+    assert preemption.signal == signal.SIGTERM
+    references = [weakref.ref(part) for part in (preemption, preemption.checkpoints, run.engine)]
+    del run, preemption
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3

@@ -7,6 +7,7 @@ from collections import defaultdict
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.distributed import distributed_c10d
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
@@ -260,6 +261,16 @@ def test_the_history_tells_losses_by_source_and_the_router(alone, mixture, tmp_p
         assert 0 < row["router/entropy"] <= 1
         assert row["router/dropped"] == 0
     assert set(result.losses) <= {"all", "captions", "interleaved", "text"}
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.zero_stage=3", "optim.name=adamw")])
+def test_every_process_group_has_the_time_limit_of_collectives(alone, mixture, tmp_path, overrides):
+    """Those that DeepSpeed creates too, also while it trains."""
+    config = small_run("mm1_tiny_moe", "train.steps=2", "train.collective_timeout_s=77", *overrides)
+    build(config, mixture, tmp_path, f"limits-{len(overrides)}").go()
+    backends = [group._get_backend(torch.device("cpu")) for group in distributed_c10d._world.pg_map]
+    assert len(backends) > 1
+    assert {backend.options._timeout.total_seconds() for backend in backends} == {77}
 
 
 def poison(monkeypatch, *numbers):
