@@ -68,6 +68,7 @@ LAYOUT_FIELDS = (
     "offload",
     "gradient_checkpointing",
     "loader_workers",
+    "collective_timeout_s",
     "checkpoint_every",
     "keep_checkpoints",
     "profile",

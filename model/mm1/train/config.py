@@ -32,6 +32,7 @@ Mean = Annotated[float, Field(ge=0, le=1)]
 """Mean of pixels in 0..1."""
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 """Standard deviation of pixels in 0..1."""
+COLLECTIVE_TIMEOUT_S = 300.0
 MAX_LR = 1e30
 """Fits float32 even times any factor; such rates serve to test how a run that diverges behaves."""
 
@@ -221,6 +222,9 @@ class TrainConfig(Config):
     """Recompute activations in the backward pass: less memory, a third more time."""
     loader_workers: int = Field(default=0, ge=0, le=1024)
     """Processes per rank that read and decode; 0 = a thread of the rank, which is enough for small images."""
+    collective_timeout_s: float = Field(default=COLLECTIVE_TIMEOUT_S, ge=1, le=86_400)
+    """Seconds after which a collective has failed: ranks wait no longer for one that does not arrive. Waiting for storage does
+    not count."""
     seed: int = Field(default=0, ge=0)
     """Random seed of fresh weights."""
     profile: str = Field(default="", pattern=r"^(\d{1,18}(-\d{1,18})?)?$", coerce_numbers_to_str=True)

@@ -19,43 +19,69 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed import distributed_c10d
 
 from mm1.checkpoint.pieces import StateReader
 from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
-from mm1.train.config import OptimConfig, TrainConfig
+from mm1.train.config import COLLECTIVE_TIMEOUT_S, OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
+from mm1.train.ranks import Ranks, key_value_store
 
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, torch.Tensor]
+FORK_SAFE = ("RDMAV_FORK_SAFE", "IBV_FORK_SAFE")
+"""Variables with which libibverbs keeps registered memory out of forked processes; the loader's are forked earlier."""
 
 
-def start_processes() -> tuple[int, int]:
+def start_processes(collective_timeout_s: float = COLLECTIVE_TIMEOUT_S) -> tuple[int, int]:
     """Join the other processes that torchrun started.
+
+    Args:
+        collective_timeout_s: time limit of a collective in seconds.
 
     Returns:
         Rank and world size.
     """
     deepspeed = _import_deepspeed()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    has_gpu, local_rank = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, world_size = rank_of_environment()
+    if has_gpu:
+        torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
-    return dist.get_rank(), dist.get_world_size()
+        for name in FORK_SAFE:  # should a library fork after this, it must not break RDMA
+            os.environ.setdefault(name, "1")
+        # A rank may have waited for storage until now; the group below has a short limit.
+        Ranks.joined(rank, world_size).meet("opening the mixture")
+        dist.init_process_group(
+            "nccl" if has_gpu else "gloo",
+            timeout=timedelta(seconds=collective_timeout_s),
+            store=key_value_store(),
+            rank=rank,
+            world_size=world_size,
+            device_id=torch.device("cuda", local_rank) if has_gpu and world_size > 1 else None,
+        )
+        deepspeed.init_distributed(verbose=False)
+    return rank, world_size
 
 
-def all_agree(value: bool) -> bool:
-    """Whether the value is true on every process."""
-    flag = torch.tensor(int(value), device="cuda" if torch.cuda.is_available() else "cpu")
-    dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag)
+def rank_of_environment() -> tuple[int, int]:
+    """Return rank and world size as set by torchrun, without a process group; 0 and 1 without torchrun."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def limit_collectives(seconds: float) -> None:
+    """Set the time limit of all process groups, also of those that DeepSpeed has created."""
+    for group in [*distributed_c10d._world.pg_map]:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def stop_processes() -> None:
@@ -136,7 +162,7 @@ class Engine:
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
-        self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
+        limit_collectives(train.collective_timeout_s)
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
@@ -196,21 +222,6 @@ class Engine:
         if self.batch_plan.world_size == 1:
             return values
         return self.all_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
-
-    def gather(self, value: Any) -> list[Any]:
-        """Gather a small Python object from every rank, on every rank."""
-        return self._gather(value, None)
-
-    def gather_in_background(self, value: Any) -> list[Any]:
-        """Gather the same way on a background thread, over its own process group."""
-        return self._gather(value, self._background_group)
-
-    def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
-        if self.batch_plan.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.batch_plan.world_size
-        dist.all_gather_object(values, value, group=group)
-        return values
 
     # -- state ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from mm1.train.config import TrainJob
 from mm1.train.engine import Engine
 from mm1.train.history import History
 from mm1.train.progress import Progress
+from mm1.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class RunParts:
     job: TrainJob
     rank: int
     """This process."""
+    ranks: Ranks
+    """All processes of the run; callbacks that wait for storage meet through it."""
     store: Store
     """Store for checkpoints, metrics and profiles."""
     model: MM1ForConditionalGeneration

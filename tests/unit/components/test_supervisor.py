@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mm1.checkpoint.resume import skip_batch
 from mm1.errors import ConfigurationError, DivergedError, HardwareError, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted
 from mm1_components.ranks.launcher import result_key
 from tests.support.gangs import RESULT, RUN, Gangs
@@ -126,6 +127,37 @@ def test_a_hardware_fault_is_tried_elsewhere_as_often_as_the_profile_allows(gang
         gangs.supervisor(relaunches=2).run()
     assert [avoided(jobset) for jobset in gangs.made] == [[], ["host-1"], ["host-1", "host-1"]]
     assert len(gangs.context.facts["relaunched"]) == 2
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_divergence_is_tried_again_if_the_ranks_have_listed_a_batch_to_skip(gangs: Gangs, helps: bool) -> None:
+    def diverged(jobset: Object) -> None:
+        skip_batch(gangs.store, gangs.job.key, 7)
+        gangs.failed(Outcome.DIVERGED, "the loss is nan")(jobset)
+
+    gangs.fates = [diverged, gangs.done if helps else diverged]
+    if helps:
+        assert gangs.supervisor(relaunches=0).run() == RESULT
+    else:
+        with pytest.raises(DivergedError, match="the loss is nan"):
+            gangs.supervisor().run()
+    assert len(gangs.made) == 2
+    assert gangs.context.facts["relaunched"] == ["launch 1: diverged: node 1: the loss is nan"]
+
+
+def test_a_jobset_without_a_step_for_too_long_is_deleted(gangs: Gangs) -> None:
+    def stuck(jobset: Object) -> None:
+        pod = gangs.pod(jobset)
+        line = json.dumps({"mm1": "progress", "step": 3, "steps": 9, "step_s": 0.1})
+        gangs.api.logs[pod["metadata"]["name"]] = [f"2026-01-01T00:00:00Z {line}"]
+
+    gangs.fates = [stuck]
+    supervisor = gangs.supervisor()
+    minutes = iter(range(0, 10**9, 60))
+    supervisor.watch.clock = lambda: float(next(minutes))
+    with pytest.raises(NetworkError, match="stuck after step 3: no step has ended for"):
+        supervisor.run()
+    assert not list(gangs.api.of("jobsets"))
 
 
 def test_a_preemption_is_not_counted(gangs: Gangs) -> None:

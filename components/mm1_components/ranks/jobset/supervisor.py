@@ -6,6 +6,7 @@ r"""The supervisor of a training run on a cluster: it creates or adopts the JobS
                                |    \--log of node 0--> this step's log and progress
                                |-- Failed, out of memory    -> again with half the micro-batch (the global batch stays)
                                |-- Failed, hardware         -> again, away from that node
+                               |-- Failed, diverged         -> again, if the ranks have listed a batch to skip
                                |-- Failed, preempted        -> again, not counted
                                \-- Failed, anything else    -> the typed error, hence the exit code
     SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod -> the next supervisor adopts the JobSet
@@ -17,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from mm1.checkpoint.resume import skipped_batches
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.jobset.api import Cluster
@@ -25,6 +27,7 @@ from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
 from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
+from mm1_components.ranks.stuck import OUTER_PATIENCE, StuckWatch
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
@@ -71,6 +74,9 @@ class Supervisor:
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
+        self.watch = StuckWatch(job.config, OUTER_PATIENCE)
+        self.skipped = 0
+        """Batches to skip that the work listed when its ranks were launched."""
         self.history: list[str] = []
         self.reported = ""
         self.suspended_since: float | None = None
@@ -127,7 +133,9 @@ class Supervisor:
     def _attempt(self) -> Ending | None:
         """Create or adopt the JobSet of this attempt and follow it to completion; None = completed."""
         gang = self._gang(self._owner())
+        self.skipped = len(skipped_batches(self.context.store, self.job.key))
         body = manifest(gang, self.job, self.layout, self.launcher)
+        self.watch.reset()
         created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
         log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if created else "adopted", self.layout.nodes, pool)
@@ -161,6 +169,7 @@ class Supervisor:
                 endings |= {pod["metadata"]["uid"]: ending for pod in pods if (ending := ending_of(pod))}
                 follower.look_at(_first_node(pods))
                 for line in follower.lines():
+                    self.watch.take(line)
                     self.take(line)
                 state = status.get("terminalState")
                 if state:
@@ -170,13 +179,25 @@ class Supervisor:
                         return None
                     return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
                 self._check_waiting(jobset, pods)
+                self._check_stuck(name)
                 time.sleep(self.poll_s)
 
     def _note_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
         first = _first(endings)
         why = f"{first.where}: {first.outcome.label}: {first.message}" if first else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
+        self.watch.reset()
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
+
+    def _check_stuck(self, name: str) -> None:
+        """Delete a JobSet in which no step ends any more; the engine's retry starts it again.
+
+        Raises:
+            NetworkError: it is stuck.
+        """
+        if reason := self.watch.reason():
+            self.cluster.delete_jobset(name)
+            raise NetworkError(f"{reason}; JobSet {name} is deleted")
 
     # -- while it is pending ----------------------------------------------------------------------------------
 
@@ -234,6 +255,8 @@ class Supervisor:
             self.relaunches += 1
             self.avoid += (ending.host,)
             self._relaunch(f"hardware fault, avoiding {ending.host}: {message}")
+        elif ending.outcome is Outcome.DIVERGED and len(skipped_batches(self.context.store, self.job.key)) > self.skipped:
+            self._relaunch(f"diverged: {message}")
         elif ending.outcome is Outcome.PREEMPTED:
             self._relaunch(f"preempted: {message}")
         else:
