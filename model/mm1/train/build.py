@@ -34,6 +34,7 @@ from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.engine import Engine, all_agree
 from mm1.train.history import History
+from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.optim import freeze, num_decoder_parameters
@@ -112,6 +113,7 @@ def build_parts(start: Start) -> RunParts:
     job, config = start.job, start.config
     model, processor = build_trained_model(start)
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
+    images, blank = processor.image_processor, blank_image(model, start.mix)
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
     loader = build_loader(start)
@@ -127,6 +129,7 @@ def build_parts(start: Start) -> RunParts:
         model=model,
         processor=processor,
         engine=engine,
+        inputs=ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank),
         loader=loader,
         history=history,
         progress=progress,
@@ -216,11 +219,10 @@ def build_loader(start: Start) -> MixtureLoader:
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     """Build the loop of a run."""
     schedule, model = parts.job.config.schedule, parts.model.config
-    images = parts.processor.image_processor
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        PixelNorm(images.image_mean, images.image_std),
+        parts.inputs,
         model.num_experts_per_tok if model.is_moe else 0,
     )
     return Loop(

@@ -18,13 +18,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from mm1.data.load.collate import Batch, PixelNorm
+from mm1.data.load.collate import Batch
 from mm1.errors import DivergedError
 from mm1.modeling.losses import IGNORED_LABEL, next_token_targets
 from mm1.train.engine import Engine
 from mm1.train.figures import Figures
+from mm1.train.inputs import ModelInputs
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class TrainStep:
     Args:
         engine: model and optimizer.
         sources: names of the mixture's sources, indexed by the ``source_ids`` of a batch.
-        norm: normalises uint8 images on the engine's device.
+        inputs: prepares a batch for the model.
         experts_per_token: experts that each token is routed to; 0 for a dense decoder.
     """
 
-    def __init__(self, engine: Engine, sources: Sequence[str], norm: PixelNorm, experts_per_token: int = 0) -> None:
+    def __init__(self, engine: Engine, sources: Sequence[str], inputs: ModelInputs, experts_per_token: int = 0) -> None:
         self.engine = engine
         self.sources = list(sources)
-        self.norm = norm
+        self.inputs = inputs
         self.experts_per_token = experts_per_token
 
     def __call__(self, micro_batches: Sequence[Batch], rate_factor: float) -> StepResult:
@@ -104,13 +103,10 @@ class TrainStep:
     def _learn(self, batch: Batch, normaliser: float) -> Figures:
         """Add the gradient of a micro-batch."""
         engine = self.engine
-        batch = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
-        source_ids_B = batch.pop("source_ids")
-        if "pixel_values" in batch and batch["pixel_values"].dtype == torch.uint8:
-            batch["pixel_values"] = self.norm(batch["pixel_values"])
-        output = engine(**batch, use_cache=False, num_items_in_batch=normaliser)
+        inputs, source_ids_B = self.inputs(batch)
+        output = engine(**inputs, use_cache=False, num_items_in_batch=normaliser)
         engine.backward(output.loss)
-        return Figures.of(batch, source_ids_B, output, len(self.sources), self.experts_per_token)
+        return Figures.of(inputs, source_ids_B, output, len(self.sources), self.experts_per_token)
 
     def _result(self, figures: Figures, grad_norm: float) -> StepResult:
         losses, predicted = figures.losses.tolist(), figures.predicted.tolist()
