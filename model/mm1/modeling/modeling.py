@@ -30,6 +30,7 @@ from .experts import SORTED_EXPERTS
 from .losses import next_token_loss, next_token_targets, router_losses
 from .outputs import MM1CausalLMOutputWithPast, MM1ModelOutputWithPast
 from .parts import build_from_parts
+from .routers import use_float32_routers
 from .vision import build_vision_tower, encode_patches
 
 
@@ -67,6 +68,7 @@ class MM1Model(MM1PreTrainedModel):
             self.language_model.set_attn_implementation(PACKED_ATTENTION)
         if chosen_experts is None:  # no effect on a decoder without experts
             self.language_model.set_experts_implementation(SORTED_EXPERTS)
+        use_float32_routers(self.language_model)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -352,11 +354,17 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         result.sequence_loss, result.sequence_tokens = token_loss.sequence_loss, token_loss.sequence_tokens
         if not (self.config.is_moe and result.router_logits):
             return
+        # A part of a larger batch (gradient accumulation, several ranks) has its share of the router losses as well.
+        num_items = token_loss.sequence_tokens.sum()
+        share = 1.0 if num_items_in_batch is None else num_items / num_items_in_batch
         token_ids_BS = document_ids_BS if document_ids_BS is not None else attention_mask
         token_mask_BS = None if token_ids_BS is None else token_ids_BS != 0
         result.balance_loss, result.z_loss = router_losses(result.router_logits, token_mask_BS)
-        balance_weight, z_weight = self.config.router_balance_loss_weight, self.config.router_z_loss_weight
-        result.loss = result.loss + balance_weight * result.balance_loss + z_weight * result.z_loss
+        result.loss = result.loss + self.weighted_router_losses(result.balance_loss, result.z_loss) * share
+
+    def weighted_router_losses(self, balance_loss: torch.Tensor, z_loss: torch.Tensor) -> torch.Tensor:
+        """Return the part of the objective that the routers add: both losses times their weights in the configuration."""
+        return self.config.router_balance_loss_weight * balance_loss + self.config.router_z_loss_weight * z_loss
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **model_kwargs: Any

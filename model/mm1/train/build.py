@@ -37,6 +37,7 @@ from mm1.train.history import History
 from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
+from mm1.train.objective import Objective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.run import Run
@@ -222,7 +223,7 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        parts.inputs,
+        Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
         model.num_experts_per_tok if model.is_moe else 0,
     )
     return Loop(
