@@ -1,8 +1,8 @@
 """Routers in float32, whatever dtype the model has.
 
-The scores of a router decide which experts a token is sent to, and its losses are differences of close numbers. In bfloat16, with
-8 bits of precision, equal scores are common and the weights of the chosen experts do not sum to 1 (ST-MoE, arXiv 2202.08906,
-section 3.3, trains the router in float32 for this reason; so do Megatron-Core and torchtitan).
+The scores of a router decide which experts a token is sent to. In bfloat16, with 8 bits of precision, equal scores are
+common, and the weights of the chosen experts do not sum to 1. Switch Transformer (arXiv 2101.03961, section 2.4) computes its
+router in float32 for stability; so does Megatron-Core.
 
 The weights stay in the dtype of the model; products, softmax and top-k are computed in float32, also under autocast.
 """
@@ -24,25 +24,23 @@ def use_float32_routers(decoder: nn.Module) -> int:
     Returns:
         The number of routers.
     """
-    recorder = getattr(decoder, "_can_record_outputs", None) or {}
-    recorder = recorder.get("router_logits")
+    recorder: Any = (getattr(decoder, "_can_record_outputs", None) or {}).get("router_logits")
     router_class, layer_name = getattr(recorder, "target_class", recorder), getattr(recorder, "layer_name", None)
-    if not isinstance(router_class, type):
+    if router_class is None:
         return 0
-    routers = [
-        module
-        for name, module in decoder.named_modules()
-        if isinstance(module, router_class) and (layer_name is None or layer_name in name.split("."))
-    ]
-    for router in routers:
-        compute_in_float32(router)
-    return len(routers)
+    number = 0
+    for name, module in decoder.named_modules():
+        if isinstance(module, router_class) and (layer_name is None or layer_name in name.split(".")):
+            compute_in_float32(module)
+            number += 1
+    return number
 
 
 def compute_in_float32(module: nn.Module) -> None:
     """Make a module compute in float32; names and dtypes of its weights do not change."""
-    if not isinstance(module, _Float32):
-        module.__class__ = _float32_class(type(module))
+    own_class: Any = type(module)  # Any: a class that is made at run time
+    if not issubclass(own_class, _Float32):
+        module.__class__ = _float32_class(own_class)
 
 
 class _Float32(nn.Module):
@@ -54,7 +52,7 @@ class _Float32(nn.Module):
 
 
 @cache
-def _float32_class(base: type[nn.Module]) -> type[nn.Module]:
+def _float32_class(base: Any) -> type[nn.Module]:
     return type(base.__name__, (_Float32, base), {"__module__": base.__module__})
 
 

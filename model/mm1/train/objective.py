@@ -8,7 +8,7 @@ The token loss is the mean over the predicted tokens of the global batch. With `
 losses are those of the global batch too, so the gradient does not depend on its layout. The balance loss multiplies shares of
 first choices with mean probabilities; both have to be those of the global batch, and the shares are needed before the first
 backward pass. With one micro-batch per process they are summed between its forward and its backward pass. With more, a
-counting pass without gradients runs over all of them first, which costs a third forward-backward pass less the backward.
+counting pass without gradients runs over all of them first, at the cost of one more forward pass.
 
 Names of dimensions: L sparse layers, X experts.
 """
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mm1.data.load.collate import Batch
 from mm1.modeling.losses import IGNORED_LABEL, first_choices, next_token_targets, router_losses
+from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.train.engine import Engine
 from mm1.train.inputs import ModelInputs
 
@@ -35,8 +36,8 @@ class Totals:
     """Predicted tokens, divided by the number of micro-batches."""
     tokens: float
     """Tokens without padding, divided by the number of micro-batches."""
-    choices_LX: torch.Tensor | None = None
-    """Number of tokens whose first choice is each expert; None if it is counted with the only micro-batch."""
+    choices: torch.Tensor | None = None
+    """choices_LX: number of tokens whose first choice is each expert; None if it is counted with the only micro-batch."""
 
 
 class Objective:
@@ -51,7 +52,8 @@ class Objective:
     def __init__(self, engine: Engine, inputs: ModelInputs, balance_over: str) -> None:
         self.engine = engine
         self.inputs = inputs
-        self._is_global = balance_over == "global_batch" and bool(engine.model.config.is_moe)
+        self._model = cast(MM1ForConditionalGeneration, engine.model)
+        self._is_global = balance_over == "global_batch" and self._model.config.is_moe
 
     def totals(self, micro_batches: Sequence[Batch]) -> Totals:
         """Count over the global batch; every rank calls this before the first micro-batch of a step.
@@ -66,10 +68,8 @@ class Objective:
         tokens = [(batch["document_ids"] != 0).sum() for batch in micro_batches]
         sums = self.engine.reduce([float(sum(predicted)), float(sum(tokens))])
         number = self.engine.batch_plan.micro_batches
-        totals = Totals(*(max(total, 1.0) / number for total in sums))
-        if self._is_global and len(micro_batches) > 1:
-            return Totals(totals.predicted, totals.tokens, self._count(micro_batches))
-        return totals
+        choices_LX = self._count(micro_batches) if self._is_global and len(micro_batches) > 1 else None
+        return Totals(max(sums[0], 1.0) / number, max(sums[1], 1.0) / number, choices_LX)
 
     def __call__(self, inputs: Batch, totals: Totals) -> Any:
         """Run the model on a micro-batch.
@@ -80,18 +80,18 @@ class Objective:
         output = self.engine(**inputs, use_cache=False, num_items_in_batch=totals.predicted)
         if self._is_global and output.router_logits:
             kept_BS = inputs["document_ids"] != 0
-            choices_LX = totals.choices_LX
+            choices_LX = totals.choices
             if choices_LX is None:
                 choices_LX = self.engine.all_sum(first_choices(output.router_logits, kept_BS).double())
             shares_LX = (choices_LX / choices_LX.sum(dim=1, keepdim=True).clamp(min=1)).float()
             output.balance_loss, output.z_loss = router_losses(output.router_logits, kept_BS, shares_LX, totals.tokens)
-            weighted = self.engine.model.weighted_router_losses(output.balance_loss, output.z_loss)
+            weighted = self._model.weighted_router_losses(output.balance_loss, output.z_loss)
             output.loss = output.token_loss + weighted
         return output
 
     @torch.no_grad()
     def _count(self, micro_batches: Sequence[Batch]) -> torch.Tensor:
-        """Count the routers' first choices in a forward pass over all micro-batches; dropout masks are those of the next pass."""
+        """Count the routers' first choices in a forward pass over all micro-batches, with the dropout masks of the next one."""
         devices = [self.engine.device] if self.engine.device.type == "cuda" else []
         choices: list[torch.Tensor] = []
         with torch.random.fork_rng(devices):

@@ -1,4 +1,4 @@
-"""The router losses of a step are those of its global batch: losses and gradients against an independent computation of them."""
+"""The router losses of a step are those of its global batch: losses and gradients against an independent computation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def learnt(size: int, over: str) -> tuple[float, dict[str, torch.Tensor]]:
             engine.finish_micro_batch()
         output = objective(objective.inputs(batch)[0], totals)
         engine.backward(output.loss)
-        loss += float(output.loss) / len(batches)
+        loss += output.loss.item() / len(batches)
     return loss, gradients(made)
 
 
@@ -71,7 +71,7 @@ def whole() -> tuple[float, dict[str, torch.Tensor]]:
     made = model().double()
     loss = expected_loss(made)
     loss.backward()
-    return float(loss), gradients(made)
+    return loss.item(), gradients(made)
 
 
 @pytest.mark.parametrize("size", [8, 4, 2, 1])
@@ -99,6 +99,6 @@ def test_counting_draws_no_random_numbers():
     objective = Objective(engine, ModelInputs(engine.device, PixelNorm([0.5] * 3, [0.5] * 3), None), "global_batch")
     torch.manual_seed(3)
     totals = objective.totals([{name: tensor[rows] for name, tensor in BATCH.items()} for rows in (slice(4), slice(4, 8))])
-    assert totals.choices_LX is not None
-    assert totals.choices_LX.sum() == (BATCH["document_ids"] != 0).sum()
+    assert totals.choices is not None
+    assert totals.choices.sum() == (BATCH["document_ids"] != 0).sum()
     torch.testing.assert_close(torch.rand(4), expected)
