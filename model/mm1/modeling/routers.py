@@ -12,32 +12,40 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 
 def use_float32_routers(decoder: nn.Module) -> int:
     """Make the routers of a decoder compute in float32.
 
     Args:
-        decoder: of transformers; its routers are the modules whose outputs it records as `router_logits`.
+        decoder: of transformers. Its routers are the modules whose outputs it records as `router_logits`, next to experts
+            that take weights of any dtype (those of transformers' experts interface), and without submodules.
 
     Returns:
-        The number of routers.
+        The number of routers; 0 if the decoder has none of this kind, which then keep the dtype of the model.
     """
     recorder: Any = (getattr(decoder, "_can_record_outputs", None) or {}).get("router_logits")
-    router_class, layer_name = getattr(recorder, "target_class", recorder), getattr(recorder, "layer_name", None)
-    if router_class is None:
+    router_class = getattr(recorder, "target_class", recorder)
+    layer_name = getattr(recorder, "layer_name", None)
+    if not isinstance(router_class, type):
         return 0
     number = 0
-    for name, module in decoder.named_modules():
-        if isinstance(module, router_class) and (layer_name is None or layer_name in name.split(".")):
+    for name, module in list(decoder.named_modules()):
+        is_named = layer_name is None or f".{layer_name}." in f".{name}."
+        if issubclass(type(module), router_class) and is_named and _serves_experts(decoder, name):
             compute_in_float32(module)
             number += 1
     return number
 
 
+def _serves_experts(decoder: nn.Module, name: str) -> bool:
+    """Whether a module has no submodules, and a neighbour with transformers' experts interface."""
+    neighbours = decoder.get_submodule(name.rpartition(".")[0]).children()
+    return not list(decoder.get_submodule(name).children()) and any(hasattr(module, "has_gate") for module in neighbours)
+
+
 def compute_in_float32(module: nn.Module) -> None:
-    """Make a module compute in float32; names and dtypes of its weights do not change."""
+    """Make a module without submodules compute in float32; names and dtypes of its weights do not change."""
     own_class: Any = type(module)  # Any: a class that is made at run time
     if not issubclass(own_class, _Float32):
         module.__class__ = _float32_class(own_class)
@@ -46,23 +54,38 @@ def compute_in_float32(module: nn.Module) -> None:
 class _Float32(nn.Module):
     """Mixed into the class of a module that computes in float32."""
 
+    _base: type[nn.Module]
+    """Its own class."""
+
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(hidden_states.device.type, enabled=False), _FloatArguments():
-            return super().forward(_to_float32(hidden_states), *args, **kwargs)
+        # Attributes of the instance hide its parameters. Casting them here, not in each product, also suits ZeRO 3, which
+        # gathers a parameter before this and replaces torch's linear function.
+        cast = {name: _to_float32(weight) for name, weight in self._parameters.items()}
+        self.__dict__.update(cast)
+        try:
+            with torch.autocast(hidden_states.device.type, enabled=False):
+                return super().forward(_to_float32(hidden_states), *args, **kwargs)
+        finally:
+            for name in cast:
+                del self.__dict__[name]
+
+    def __reduce__(self) -> Any:  # pickle does not know classes that are made at run time
+        return _restored, (self._base, dict(self.__dict__))
+
+
+def _restored(base: Any, state: dict[str, Any]) -> nn.Module:
+    module = base.__new__(base)
+    module.__setstate__(state)
+    compute_in_float32(module)
+    return module
 
 
 @cache
 def _float32_class(base: Any) -> type[nn.Module]:
-    return type(base.__name__, (_Float32, base), {"__module__": base.__module__})
+    return type(base.__name__, (_Float32, base), {"__module__": base.__module__, "_base": base})
 
 
-class _FloatArguments(TorchFunctionMode):
-    """Convert bfloat16 and float16 arguments of torch's functions to float32."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*map(_to_float32, args), **{name: _to_float32(value) for name, value in (kwargs or {}).items()})
-
-
-def _to_float32(value: Any) -> Any:
-    is_half = isinstance(value, torch.Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-    return value.float() if is_half else value
+def _to_float32(tensor: torch.Tensor | None) -> Any:
+    if tensor is None or tensor.dtype not in (torch.bfloat16, torch.float16):
+        return tensor
+    return tensor.float()

@@ -97,6 +97,7 @@ class Objective:
         with torch.random.fork_rng(devices):
             for batch in micro_batches:
                 inputs, _ = self.inputs(batch)
-                output = self.engine(**inputs, use_cache=False, num_items_in_batch=1.0)
+                inputs["labels"] = torch.full_like(inputs["labels"], IGNORED_LABEL)  # no output layer
+                output = self.engine(**inputs, use_cache=False)
                 choices.append(first_choices(output.router_logits, inputs["document_ids"] != 0))
         return self.engine.all_sum(torch.stack(choices).sum(dim=0).double())

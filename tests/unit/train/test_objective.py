@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -47,12 +49,14 @@ def gradients(made: MM1ForConditionalGeneration) -> dict[str, torch.Tensor]:
     return {name: weight.grad.double().clone() for name, weight in made.named_parameters() if weight.grad is not None}
 
 
-def learnt(size: int, over: str) -> tuple[float, dict[str, torch.Tensor]]:
+def learnt(size: int, over: str, **fields: Any) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss and the gradients of a step with micro-batches of a size."""
     one_process()
     made = model()
+    if "dtype" in fields:
+        made.to(torch.bfloat16)
     plan = plan_batch(len(ROWS), size, world_size=1)
-    train = TrainConfig(steps=1, global_batch=len(ROWS), micro_batch=size, checkpoint_every=1)
+    train = TrainConfig(steps=1, global_batch=len(ROWS), micro_batch=size, checkpoint_every=1, **fields)
     engine = Engine(made, peak_lr=1e-3, optim=OptimConfig(clip=0.0), train=train, batch_plan=plan)
     objective = Objective(engine, ModelInputs(engine.device, PixelNorm([0.5] * 3, [0.5] * 3), None), over)
     batches = [{name: tensor[start : start + size] for name, tensor in BATCH.items()} for start in range(0, len(ROWS), size)]
@@ -85,6 +89,13 @@ def test_micro_batches_add_up_to_the_global_batch(whole, size):
 def test_the_option_computes_them_by_micro_batch(whole):
     assert learnt(8, "micro_batch")[0] == pytest.approx(whole[0], rel=1e-5)
     assert learnt(1, "micro_batch")[0] != pytest.approx(whole[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("size", [8, 4])
+def test_it_trains_in_bfloat16_at_each_stage(whole, stage, size):
+    loss, _ = learnt(size, "global_batch", zero_stage=stage, dtype="bfloat16")
+    assert loss == pytest.approx(whole[0], rel=0.02)
 
 
 def test_counting_draws_no_random_numbers():
