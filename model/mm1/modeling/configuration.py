@@ -18,6 +18,9 @@ from transformers.configuration_utils import SubConfigSpec
 ConnectorType = Literal["average_pool", "attention_pool", "c_abstractor"]
 CONNECTOR_TYPES: tuple[ConnectorType, ...] = get_args(ConnectorType)
 
+EXPERT_NUMBERS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Names that decoders of transformers have for their number of experts."""
+
 
 class MM1Config(PreTrainedConfig):
     """Configuration of `MM1ForConditionalGeneration`.
@@ -108,7 +111,8 @@ class MM1Config(PreTrainedConfig):
     @property
     def num_experts(self) -> int:
         """Number of experts in each sparse layer of the decoder."""
-        return self.text_config.num_experts
+        names = (name for name in EXPERT_NUMBERS if getattr(self.text_config, name, None) is not None)
+        return getattr(self.text_config, next(names, "num_experts"))
 
     @property
     def num_experts_per_tok(self) -> int:

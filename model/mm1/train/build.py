@@ -34,8 +34,10 @@ from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
+from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
+from mm1.train.objective import Objective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.ranks import Ranks
@@ -126,6 +128,7 @@ def build_parts(start: Start) -> RunParts:
     model, processor = build_trained_model(start)
     start.ranks.meet("loading the model", _num_bytes(start))
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
+    images, blank = processor.image_processor, blank_image(model, start.mix)
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
     if start.state is not None:
@@ -144,6 +147,7 @@ def build_parts(start: Start) -> RunParts:
         model=model,
         processor=processor,
         engine=engine,
+        inputs=ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank),
         loader=loader,
         history=history,
         progress=progress,
@@ -248,11 +252,10 @@ def _num_bytes(start: Start) -> int:
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     """Build the loop of a run."""
     schedule, model = parts.job.config.schedule, parts.model.config
-    images = parts.processor.image_processor
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        PixelNorm(images.image_mean, images.image_std),
+        Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
         model.num_experts_per_tok if model.is_moe else 0,
     )
     return Loop(

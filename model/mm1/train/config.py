@@ -211,6 +211,10 @@ class TrainConfig(Config):
     """optimizer: keep the optimizer state, and run its step, on the host; needs zero_stage 1, 2 or 3."""
     expert_parallel: int = Field(default=1, ge=1, le=4096)
     """Processes that share the experts of a sparse layer, each with its own part; must divide processes and experts."""
+    balance_over: Literal["global_batch", "micro_batch"] = "global_batch"
+    """Batch of the router losses. global_batch: the sequences of a step, whatever its layout, so that experts can specialise
+    by source (arXiv 2501.11873); with accumulation it costs one more forward pass. micro_batch: one forward pass of one
+    process, as in GShard; depends on train.micro_batch and the number of processes."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
     keep_checkpoints: Count = 2

@@ -28,6 +28,7 @@ from torch import nn
 from torch.distributed import distributed_c10d
 
 from mm1.checkpoint.pieces import StateReader
+from mm1.modeling.routers import compute_in_float32
 from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
 from mm1.train.config import COLLECTIVE_TIMEOUT_S, OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
@@ -158,6 +159,8 @@ class Engine:
             # DeepSpeed rounds buffers to bfloat16 with the weights; rotary frequencies must stay float32.
             owner, _, own_name = name.rpartition(".")
             setattr(model.get_submodule(owner), own_name, buffer.to(self._engine.device))
+        if train.expert_parallel > 1:
+            _use_float32_routers(model)
         self._wrapper = self._engine.optimizer
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
@@ -269,6 +272,15 @@ class Engine:
             return nullcontext()
         gathered: AbstractContextManager[None] = _import_deepspeed().zero.GatheredParameters([parameter])
         return gathered
+
+
+def _use_float32_routers(model: nn.Module) -> None:
+    """Make the routers of DeepSpeed's expert-parallel layers compute their scores in float32, as those that they replaced."""
+    from deepspeed.moe.ep_router import TokenChoiceTopKRouter
+
+    for module in model.modules():
+        if isinstance(module, TokenChoiceTopKRouter):
+            compute_in_float32(module.gate)
 
 
 def _expert_group(size: int) -> dist.ProcessGroup | None:
