@@ -63,7 +63,8 @@ class _Float32(nn.Module):
         cast = {name: _to_float32(weight) for name, weight in self._parameters.items()}
         self.__dict__.update(cast)
         try:
-            with torch.autocast(hidden_states.device.type, enabled=False):
+            device = "cpu" if hidden_states.is_meta else hidden_states.device.type  # the meta device has no autocast
+            with torch.autocast(device, enabled=False):
                 return super().forward(_to_float32(hidden_states), *args, **kwargs)
         finally:
             for name in cast:
