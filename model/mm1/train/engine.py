@@ -26,6 +26,7 @@ from torch import distributed as dist
 from torch import nn
 
 from mm1.checkpoint.pieces import StateReader
+from mm1.errors import ConfigurationError
 from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
@@ -120,6 +121,7 @@ class Engine:
         self.names: list[list[str]] = []
         self.trained: list[nn.Parameter] = []
         self._peak_lr, self._optim = peak_lr, optim
+        self._shares_experts = train.expert_parallel > 1
         self._autocast = train.dtype == "bfloat16" and self.stage == 0
         exact = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         self._engine, *_ = deepspeed.initialize(
@@ -141,6 +143,11 @@ class Engine:
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
+        if self._shares_experts and self.stage < 3 and not any(group.get("moe") for group in groups):
+            raise ConfigurationError(  # an assertion of DeepSpeed, which wants such a group at these stages
+                "train.frozen: it freezes all experts, which train.expert_parallel above 1 does not support at "
+                "train.zero_stage=1 or 2: set train.expert_parallel=1 or train.zero_stage=3"
+            )
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
