@@ -27,7 +27,7 @@ from torch import nn
 
 from mm1.checkpoint.pieces import StateReader
 from mm1.errors import ConfigurationError
-from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
+from mm1.train.batch_plan import BUCKET_ELEMENTS, SHARED_EXPERTS, BatchPlan, check_experts
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
@@ -111,7 +111,7 @@ class Engine:
         deepspeed = _import_deepspeed()
         if train.expert_parallel > 1:
             config: Any = model.config
-            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0)
+            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
@@ -285,7 +285,7 @@ def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[st
     experts = {
         "enabled": train.expert_parallel > 1,
         "autoep_size": train.expert_parallel,
-        "preset_model": "qwen3_moe",
+        "preset_model": SHARED_EXPERTS,
         "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
     }
     return {

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeC
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.attention import PACKED_ATTENTION
 from mm1.modeling.configuration import ConnectorType, MM1Config
 from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
@@ -170,9 +171,16 @@ def _assemble(
 def _check_positions(model: MM1ForConditionalGeneration, mix: DataMix) -> None:
     """Refuse a decoder with a table of positions that is shorter than the mixture's sequences.
 
-    Rotary positions go on beyond the length that a decoder was trained on, a table (GPT-2) ends there.
+    Rotary positions go on beyond the length that a decoder was trained on, a table (GPT-2) ends there. Packed documents that
+    are longer than a sliding window need the packed attention, which not every family can use.
     """
     decoder, length = model.model.language_model, mix.sequence_length
+    window = getattr(decoder.config, "sliding_window", None)
+    if window is not None and window < length and decoder.config._attn_implementation != PACKED_ATTENTION:
+        raise ConfigurationError(
+            f"data: sequences of {length} tokens, but a decoder of type {decoder.config.model_type} can only pack documents up to "
+            f"its sliding window: build the mixture with sequence_length={window}"
+        )
     limit = getattr(model.config.text_config, "max_position_embeddings", None)
     if limit is None or length <= limit:
         return

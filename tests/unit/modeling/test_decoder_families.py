@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mm1.modeling.decoders import TESTED_FAMILIES
 from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.train.optim import num_decoder_parameters
 from tests.support.tiny_model import tiny_config
 
 SPECIAL = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
@@ -41,7 +42,6 @@ OWN: dict[str, dict[str, Any]] = {
     "gptj": GPT | {"rotary_dim": 8},
     "mpt": SPECIAL | {"d_model": 32, "n_heads": 2, "n_layers": 2, "max_seq_len": 128},
     "opt": USUAL | {"ffn_dim": 64, "word_embed_proj_dim": 32},
-    "xglm": SPECIAL | {"d_model": 32, "num_layers": 2, "attention_heads": 2, "ffn_dim": 64},
 }
 """Whole configurations of families with other names for their fields."""
 EXTRA: dict[str, dict[str, Any]] = {
@@ -133,3 +133,15 @@ def test_the_page_on_checkpoints_lists_the_families():
     page = (Path(__file__).parents[3] / "docs/how-to/checkpoints.md").read_text()
     (row,) = re.findall(r"^\| trained in the tests \| (.*) \|$", page, flags=re.MULTILINE)
     assert row == ", ".join(f"`{family}`" for family in TESTED_FAMILIES)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3", "qwen3_moe"])
+def test_embeddings_and_routers_do_not_count_for_the_learning_rate(tmp_path, family):
+    folder = decoder_folder(family, OWN.get(family) or USUAL | EXTRA.get(family, {}), tmp_path / family)
+    few, many = (
+        MM1ForConditionalGeneration.from_parts(None, folder, config=tiny_config(), image_token_id=token) for token in (63, 1000)
+    )
+    tables = {module.weight for module in few.model.language_model.modules() if isinstance(module, torch.nn.Embedding)}
+    count = sum(weight.numel() for weight in few.model.language_model.parameters() if weight not in tables)
+    assert num_decoder_parameters(few) == num_decoder_parameters(many)
+    assert num_decoder_parameters(few) == count if family != "qwen3_moe" else num_decoder_parameters(few) < count
