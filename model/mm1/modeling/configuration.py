@@ -40,6 +40,7 @@ class MM1Config(PreTrainedConfig):
         router_z_loss_weight: weight of the router's z-loss (paper, section 3.4).
         tie_word_embeddings: whether the output layer shares the weight of the input embedding; also true if it is set
             in the decoder's configuration.
+        lm_head_bias: whether the output layer has a bias, as that of Phi.
     """
 
     model_type = "mm1"
@@ -61,6 +62,7 @@ class MM1Config(PreTrainedConfig):
     router_balance_loss_weight: float = 0.01
     router_z_loss_weight: float = 0.001
     tie_word_embeddings: bool = False
+    lm_head_bias: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the two sub-configurations and check the fields that join them.

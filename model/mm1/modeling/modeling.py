@@ -211,7 +211,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     def __init__(self, config: MM1Config) -> None:
         super().__init__(config)
         self.model = MM1Model(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=config.lm_head_bias)
         # Decoders name their embedding differently, so the tied weight is looked up, not a constant of the class.
         embedding = self.get_input_embeddings()
         name = next(name for name, module in self.named_modules() if module is embedding)
@@ -242,7 +243,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             The model; its embeddings are resized if image_token_id is outside the decoder's vocabulary.
 
         Raises:
-            ValueError: a part has neither a folder nor a configuration, or its folder lacks weights.
+            ValueError: a part has neither a folder nor a configuration, its folder lacks weights, or the family of the
+                decoder is not supported (decoders.py).
         """
         return build_from_parts(cls, vision, decoder, config, dtype, **config_fields)
 

@@ -28,8 +28,9 @@ from torch import nn
 from torch.distributed import distributed_c10d
 
 from mm1.checkpoint.pieces import StateReader
+from mm1.errors import ConfigurationError
 from mm1.modeling.routers import compute_in_float32
-from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
+from mm1.train.batch_plan import BUCKET_ELEMENTS, SHARED_EXPERTS, BatchPlan, check_experts
 from mm1.train.config import COLLECTIVE_TIMEOUT_S, OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
@@ -137,7 +138,7 @@ class Engine:
         deepspeed = _import_deepspeed()
         if train.expert_parallel > 1:
             config: Any = model.config
-            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0)
+            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
@@ -147,6 +148,7 @@ class Engine:
         self.names: list[list[str]] = []
         self.trained: list[nn.Parameter] = []
         self._peak_lr, self._optim = peak_lr, optim
+        self._shares_experts = train.expert_parallel > 1
         self._autocast = train.dtype == "bfloat16" and self.stage == 0
         exact = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         self._engine, *_ = deepspeed.initialize(
@@ -170,6 +172,11 @@ class Engine:
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
+        if self._shares_experts and self.stage < 3 and not any(group.get("moe") for group in groups):
+            raise ConfigurationError(  # an assertion of DeepSpeed, which wants such a group at these stages
+                "train.frozen: it freezes all experts, which train.expert_parallel above 1 does not support at "
+                "train.zero_stage=1 or 2: set train.expert_parallel=1 or train.zero_stage=3"
+            )
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
@@ -301,7 +308,7 @@ def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[st
     experts = {
         "enabled": train.expert_parallel > 1,
         "autoep_size": train.expert_parallel,
-        "preset_model": "qwen3_moe",
+        "preset_model": SHARED_EXPERTS,
         "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
     }
     return {

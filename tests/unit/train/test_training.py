@@ -150,6 +150,11 @@ def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
     for num_experts, says in ((0, "the model has no experts: set it to 1"), (3, "does not divide the 3 experts")):
         with pytest.raises(ConfigurationError, match=says):
             check_experts(2, num_experts)
+    check_experts(1, 4, "mixtral")
+    with pytest.raises(
+        ConfigurationError, match="only share the experts of qwen3_moe, but the decoder is mixtral: set it to 1"
+    ):
+        check_experts(2, 4, "mixtral")
 
 
 def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):
