@@ -13,7 +13,7 @@ from typing import Any
 
 from mm1.errors import CheckpointError, DataError
 from mm1.manifests import Checkpoint, Files, digest_of_manifest, load_digest, manifest_key, publish
-from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from mm1.store.base import BlobRef, Store, blob_key
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,8 @@ def _verified(store: Store, digest: str, rank: int, world_size: int) -> Checkpoi
     if checkpoint.history:
         files["history"] = checkpoint.history
     for name, ref in sorted(files.items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
-        if digest_of_file(store.local_path(ref)) != ref:
-            raise CheckpointError(f"{store.uri}/{blob_key(ref)} ({name}) does not match its digest")
+        try:
+            store.verified_path(ref)
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error}") from None
     return checkpoint

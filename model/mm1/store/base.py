@@ -59,6 +59,14 @@ def blob_key(ref: BlobRef | str) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
+def damaged(uri: str, ref: BlobRef) -> str:
+    """Return the message about a blob whose content in the store at ``uri`` is not what its address says."""
+    return (
+        f"{uri}/{blob_key(ref)} does not match its digest: damaged in the store; "
+        "delete it and run the step that wrote it with --no-cache"
+    )
+
+
 class Store(ABC):
     """Objects under one address. Subclasses implement nine primitives; the rest is provided here."""
 
@@ -66,8 +74,11 @@ class Store(ABC):
     """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
     is_local = False
     """Whether :meth:`local_path` returns the store's own files."""
-    block_folder: Path
-    """Local folder for cached blocks of large objects, for stores that are not local."""
+
+    @property
+    def block_folder(self) -> Path:
+        """Local folder for cached blocks of large objects, for stores that are not local."""
+        raise NotImplementedError
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -103,7 +114,12 @@ class Store(ABC):
 
     @abstractmethod
     def local_path(self, ref: BlobRef) -> Path:
-        """Provide a blob as a read-only local file (the local store's own file, or a verified cached copy)."""
+        """Provide a blob as a read-only local file: a verified copy, or the local store's own file as it is.
+
+        Raises:
+            DataError: the blob does not exist.
+            CheckpointError: it is damaged in the bucket.
+        """
 
     # -- blobs ----------------------------------------------------------------------------------------------------
 
@@ -156,10 +172,23 @@ class Store(ABC):
             DataError: the blob does not exist.
             CheckpointError: the content does not match its digest.
         """
-        data = self.read(blob_key(ref))
-        if len(data) != ref.num_bytes or digest_of(data) != ref.sha256:
-            raise CheckpointError(f"{self.uri}/{blob_key(ref)} does not match its digest: damaged in the store")
-        return data
+        for _ in range(2):  # a transfer may damage it, too
+            data = self.read(blob_key(ref))
+            if len(data) == ref.num_bytes and digest_of(data) == ref.sha256:
+                return data
+        raise CheckpointError(damaged(self.uri, ref))
+
+    def verified_path(self, ref: BlobRef) -> Path:
+        """Provide a blob as a read-only local file whose content matches its digest.
+
+        Raises:
+            DataError: the blob does not exist.
+            CheckpointError: it is damaged in the store.
+        """
+        path = self.local_path(ref)
+        if self.is_local and digest_of_file(path) != ref:
+            raise CheckpointError(damaged(self.uri, ref))
+        return path
 
     def get_folder(self, files: dict[str, BlobRef], folder: Path, *, verify: bool = True) -> Path:
         """Materialise a stored folder as local files (links to a local store's files if the file system supports it).
@@ -172,9 +201,10 @@ class Store(ABC):
             if not (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) or target.name == "..":
                 raise DataError(f"file name {name!r} points outside its folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = self.local_path(ref)
-            if verify and digest_of_file(source) != ref:
-                raise CheckpointError(f"{self.uri}/{blob_key(ref)} ({name}) does not match its digest")
+            try:
+                source = self.verified_path(ref) if verify else self.local_path(ref)
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from None
             target.unlink(missing_ok=True)
             target.symlink_to(source)
         return folder

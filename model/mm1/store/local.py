@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mm1.config.values import quoted
@@ -16,6 +17,8 @@ from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store, blob_key
 
 SCRATCH = ".scratch"
+_TEMPORARY = re.compile(r"\..+\.([a-z0-9_]{8}|part\.minio)|\.[a-z0-9_]{8}")
+"""Names of :func:`atomic_path`, `tempfile` and the minio client."""
 
 
 @contextmanager
@@ -25,17 +28,29 @@ def atomic_path(target: Path) -> Iterator[Path]:
     If the block raises, nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # the umask decides
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_files(folder: Path, before: float) -> Iterator[Path]:
+    """Find the files below a folder that killed writers left.
+
+    Args:
+        folder: the folder.
+        before: time of the last change, s since 1970; younger files may still be written.
+    """
+    for parent, _, files in os.walk(folder, onerror=_raise_unless_missing):
+        for path in (Path(parent, name) for name in files if _TEMPORARY.fullmatch(name)):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime < before:
+                    yield path
 
 
 def _raise_unless_missing(error: OSError) -> None:
@@ -85,7 +100,6 @@ class LocalStore(Store):
         """Move a file into the store: a rename if both are on the same disk."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o644)
         try:
             path.replace(target)
         except OSError as error:
