@@ -20,8 +20,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mm1.errors import CheckpointError, DataError
 
 CHUNK_BYTES = 1 << 20
+LOOKUPS = 16
+"""Concurrent requests for the sizes of objects."""
 
 
 class BlobRef(BaseModel):
@@ -97,8 +101,8 @@ class Store(ABC):
         """Read a byte range of an object; fewer bytes at its end. Raises DataError if it does not exist."""
 
     @abstractmethod
-    def exists(self, key: str) -> bool:
-        """Whether the object exists."""
+    def size(self, key: str) -> int | None:
+        """Return the size of an object, bytes; None if it does not exist."""
 
     @abstractmethod
     def modified(self, key: str) -> float:
@@ -121,19 +125,36 @@ class Store(ABC):
             CheckpointError: it is damaged in the bucket.
         """
 
+    def exists(self, key: str) -> bool:
+        """Whether the object exists."""
+        return self.size(key) is not None
+
     # -- blobs ----------------------------------------------------------------------------------------------------
+
+    def has(self, ref: BlobRef) -> bool:
+        """Whether the store has a blob, in its whole size; its content is not read."""
+        return self.size(blob_key(ref)) == ref.num_bytes
+
+    def lost(self, refs: Iterable[BlobRef]) -> Iterator[BlobRef]:
+        """Yield the blobs that the store does not have (:meth:`has`); several are looked up at the same time."""
+        refs = list(refs)
+        with ThreadPoolExecutor(LOOKUPS) as executor:
+            try:
+                yield from (ref for ref, is_there in zip(refs, executor.map(self.has, refs), strict=True) if not is_there)
+            finally:
+                executor.shutdown(cancel_futures=True)
 
     def put_bytes(self, data: bytes) -> BlobRef:
         """Store bytes at their content address."""
         ref = BlobRef(sha256=digest_of(data), num_bytes=len(data))
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.write(blob_key(ref), data)
         return ref
 
     def put_file(self, path: Path) -> BlobRef:
         """Store a file's content at its content address."""
         ref = digest_of_file(path)
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.write_file(blob_key(ref), path)
         return ref
 
@@ -144,7 +165,7 @@ class Store(ABC):
             path: the file, ideally in :meth:`scratch`.
             ref: its digest and size.
         """
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.take_file(blob_key(ref), path)
         return ref
 
@@ -156,9 +177,20 @@ class Store(ABC):
         """Return the local folder for files to be passed to :meth:`take_file` or :meth:`take_blob`."""
         return Path(tempfile.gettempdir())
 
-    def clear_scratch(self, min_age_s: float) -> int:
-        """Remove leftovers of killed processes from the store's own scratch folder and return their number."""
-        return 0
+    def now(self) -> float:
+        """Return the time of the clock that :meth:`modified` uses, s since 1970; that of this machine if there is no other."""
+        return time.time()
+
+    def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
+        """Find what killed writers left: temporary files, scratch folders and unfinished uploads.
+
+        Args:
+            min_age_s: younger ones may still be written.
+
+        Returns:
+            Name -> function that removes it.
+        """
+        return {}
 
     def put_folder(self, folder: Path) -> dict[str, BlobRef]:
         """Store all files of a folder; returns relative POSIX path -> blob, sorted."""

@@ -11,7 +11,9 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +31,7 @@ from mm1.store.base import CHUNK_BYTES, BlobRef, Store, blob_key
 from mm1.store.blob_cache import BlobCache
 from mm1.store.credentials import BucketCredentials, CredentialsError
 from mm1.store.deadline import Connections, Retries, TooSlow
-from mm1.store.local import atomic_path
+from mm1.store.local import atomic_path, files_left
 
 ResultT = TypeVar("ResultT")
 
@@ -167,19 +169,51 @@ class S3Store(Store):
                 time.sleep(BODY_BACKOFF_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def exists(self, key: str) -> bool:
-        """Whether the object exists."""
+    def size(self, key: str) -> int | None:
+        """Return the size of an object; None if it does not exist."""
         try:
-            stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+            state = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         except DataError:
-            return False
-        self._check_etag(key, stat.etag)
-        return True
+            return None
+        self._check_etag(key, state.etag)
+        return int(state.size or 0)
 
     def modified(self, key: str) -> float:
         """Return the time of an object's last write."""
         stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         return stat.last_modified.timestamp() if stat.last_modified else time.time()
+
+    def now(self) -> float:
+        """Return the time of the server."""
+        try:
+            state = self._call("clock", lambda: self.client.stat_object(self.bucket, self._name("clock")))
+            headers: Mapping[str, str] = state.metadata or {}
+        except DataError as error:
+            headers = getattr(getattr(error.__context__, "response", None), "headers", {})
+        try:
+            return parsedate_to_datetime(headers["Date"]).timestamp()
+        except (KeyError, ValueError):
+            return time.time()
+
+    def scratch(self) -> Path:
+        """Return the scratch folder in the cache folder."""
+        return self._blobs.subfolder("scratch")
+
+    def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
+        """Find unfinished uploads of any machine, and files of killed processes in this machine's cache folder."""
+        left = files_left(self.cache, self.cache / "scratch", time.time() - min_age_s)
+        before = self.now() - min_age_s
+        client, start = self.client, self._name("")
+        uploads = self._call(
+            start,
+            lambda: client._list_multipart_uploads(self.bucket, prefix=start).uploads,
+        )
+        for upload in uploads:
+            if upload.initiated_time and upload.initiated_time.timestamp() < before:
+                name, number = str(upload.object_name), str(upload.upload_id)
+                abort = partial(client._abort_multipart_upload, self.bucket, name, number)
+                left[f"{name[len(start) :]} (upload {number})"] = partial(self._call, name, abort)
+        return left
 
     def list(self, prefix: str) -> Iterator[str]:
         """List the objects with a prefix, sorted."""

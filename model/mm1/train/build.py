@@ -41,6 +41,7 @@ from mm1.train.progress import Progress
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_parts import RunParts
+from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.step import TrainStep
 
@@ -98,13 +99,17 @@ def build_run(
     if trouble := check_epochs(mix, train.steps * train.global_batch):
         raise ConfigurationError(f"train.steps: {trouble}")
     batch_plan = plan_layout(train, world_size)
-    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree)
+    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree, partial(_not_of_this_work, job))
     if previous is not None and not previous.trainer:
         return previous
     state = load_state(store, previous) if previous is not None else None
     parts = build_parts(Start(job, rank, store, mix, batch_plan, previous, state))
     callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
     return Run(parts, build_loop(parts, callbacks), partial(build_run, job, rank, world_size, factories=factories))
+
+
+def _not_of_this_work(job: TrainJob, checkpoint: Checkpoint) -> str:
+    return difference(checkpoint, job.config, [split_uri(uri)[1] for uri in (job.data, job.init) if uri])
 
 
 def build_parts(start: Start) -> RunParts:
