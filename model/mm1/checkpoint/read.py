@@ -19,6 +19,9 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 
+FAILURES = (Mm1Error, OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""Exceptions of files that are missing, damaged or of another kind, and of disks and stores that cannot be read."""
+
 
 def load_model(
     store: Store, manifest: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32, *, verify: bool = True
@@ -42,7 +45,7 @@ def load_model(
         store.get_folder(manifest.model, folder, verify=verify)
         model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
-    except (Mm1Error, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except FAILURES as error:
         raise _typed(f"cannot load the checkpoint of step {manifest.step}", error) from None
     return model.eval(), processor
 
@@ -86,7 +89,7 @@ def load_state(store: Store, manifest: Checkpoint) -> TrainerState:
             indices[names.tensors] = description["pieces"]
             numbers |= description["numbers"]
             scalars |= set(description["scalars"])
-    except (KeyError, Mm1Error, OSError, ValueError) as error:
+    except FAILURES as error:
         raise _typed(f"cannot load the trainer state of step {manifest.step}", error) from None
     return TrainerState(
         StateReader(indices, lambda name: store.local_path(manifest.trainer[name]), numbers, scalars),

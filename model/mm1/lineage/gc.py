@@ -102,10 +102,8 @@ def remove(store: Store, garbage: Garbage) -> None:
         ConfigurationError: a task is running; it may rely on an old blob that it did not have to write again.
     """
     if running := running_tasks(store, all_runs(store)):
-        tasks = ", ".join(f"{run} ({', '.join(tasks)})" for run, tasks in running.items())
-        raise ConfigurationError(
-            f"store {store.uri}: {tasks} is running (or was killed within an hour): wait until it ends, or resume it"
-        )
+        tasks = ", ".join(f"{run} is running ({', '.join(tasks)})" for run, tasks in running.items())
+        raise ConfigurationError(f"store {store.uri}: {tasks}, or was killed within an hour: wait until it ends, or resume it")
     for key in garbage.keys:
         store.delete(key)
     for remove_it in garbage.leftovers.values():
