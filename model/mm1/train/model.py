@@ -178,7 +178,7 @@ def _check_positions(model: MM1ForConditionalGeneration, mix: DataMix) -> None:
     window = getattr(decoder.config, "sliding_window", None)
     if window is not None and window < length and decoder.config._attn_implementation != PACKED_ATTENTION:
         raise ConfigurationError(
-            f"data: sequences of {length} tokens, but a decoder of type {decoder.config.model_type} can only pack documents up to "
+            f"data: sequences of {length} tokens, but a decoder of type {decoder.config.model_type} packs documents only up to "
             f"its sliding window: build the mixture with sequence_length={window}"
         )
     limit = getattr(model.config.text_config, "max_position_embeddings", None)
