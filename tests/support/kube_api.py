@@ -35,6 +35,8 @@ class KubeApi:
         """Plurals that the cluster has no kind for."""
         self.faults: list[int] = []
         """What the next requests get instead of an answer: a status, or BROKEN."""
+        self.refuse: set[str] = set()
+        """Beginnings of requests that are forbidden."""
         self.requests: list[str] = []
         """Method, plural and name of each request."""
         self.on_create: Callable[[Object], None] = lambda _: None
@@ -136,6 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert namespace == NAMESPACE
         self.api.on_request(self.api.requests[-1])
+        if any(self.api.requests[-1].startswith(beginning) for beginning in self.api.refuse):
+            self._send(*_refused(403, "you may not"))
+            return
         if names[1:] == ["log"]:
             self._log(name)
             return

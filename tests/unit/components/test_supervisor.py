@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -304,15 +305,48 @@ def test_what_is_waited_for_is_logged_once(gangs: Gangs, caplog: pytest.LogCaptu
 # -- stopped ----------------------------------------------------------------------------------------------------------
 
 
+LONG_AGO = "2026-01-01T00:00:00Z"
+JUST_NOW = f"{datetime.now(UTC) - timedelta(seconds=100):%Y-%m-%dT%H:%M:%SZ}"
+
+
 @pytest.mark.parametrize(
     ("workflow", "left"),
     [
         ({"spec": {}}, True),
+        ({"spec": {"activeDeadlineSeconds": 10**6}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, True),
+        ({"spec": {}, "status": {"phase": "Running", "startedAt": LONG_AGO}}, True),
+        ({"spec": {"activeDeadlineSeconds": 600}, "status": {"phase": "Running"}}, True),
         ({"spec": {"shutdown": "Stop"}}, False),
-        ({"spec": {}, "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, False),
+        ({"spec": {}, "metadata": {"deletionTimestamp": LONG_AGO}}, False),
         (None, False),
+        ({"spec": {"activeDeadlineSeconds": 600}, "status": {"phase": "Running", "startedAt": LONG_AGO}}, False),
+        ({"spec": {"activeDeadlineSeconds": 110}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, False),
+        ({"spec": {"activeDeadlineSeconds": 0}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, False),
+        (
+            {
+                "spec": {"workflowTemplateRef": {"name": "t"}},
+                "status": {"startedAt": LONG_AGO, "storedWorkflowTemplateSpec": {"activeDeadlineSeconds": 600}},
+            },
+            False,
+        ),
+        ({"spec": {}, "status": {"phase": "Failed", "message": "Max duration limit exceeded"}}, False),
+        ({"spec": {}, "status": {"phase": "", "finishedAt": LONG_AGO}}, False),
     ],
-    ids=["only this pod moves", "the run is stopped", "the run is deleted", "no workflow"],
+    ids=[
+        "only this pod moves",
+        "within its limit",
+        "without a limit",
+        "not yet started",
+        "the run is stopped",
+        "the run is deleted",
+        "no workflow",
+        "its time is up",
+        "its time is almost up",
+        "Kubeflow's Terminate",
+        "the time of its template is up",
+        "the run has failed",
+        "the run has ended",
+    ],
 )
 def test_ranks_end_with_the_run_and_outlive_their_supervisor(gangs: Gangs, workflow: Object | None, left: bool) -> None:
     item = gangs.api.objects.pop(("workflows", RUN))
@@ -323,3 +357,128 @@ def test_ranks_end_with_the_run_and_outlive_their_supervisor(gangs: Gangs, workf
     with pytest.raises(Preempted):
         gangs.supervisor().run()
     assert bool(gangs.api.of("jobsets")) is left
+
+
+@pytest.mark.parametrize(("attempt", "left"), [(0, True), (2, True), (3, False)])
+def test_the_last_attempt_of_a_supervisor_leaves_nothing(gangs: Gangs, attempt: int, left: bool) -> None:
+    gangs.attempt, gangs.context.run = attempt, "another-name"  # on Kubeflow, the pod knows the workflow's name
+    gangs.fates = [gangs.running]
+    gangs.stop_at("GET pods", after=2)
+    with pytest.raises(Preempted):
+        gangs.supervisor(retries=3).run()
+    assert bool(gangs.api.of("jobsets")) is left
+    assert gangs.made[0]["metadata"]["ownerReferences"][0]["name"] == RUN
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "left"),
+    [
+        (KeyError("a bug"), KeyError, False),
+        (OSError(28, "No space left on device"), OSError, True),
+        (NetworkError("the store is away"), NetworkError, True),
+        (KeyboardInterrupt(), KeyboardInterrupt, False),
+    ],
+    ids=["an unforeseen error", "a full disk", "a network error", "Ctrl-C"],
+)
+def test_an_error_of_the_supervisor_itself_decides_about_its_ranks(
+    gangs: Gangs, fault: BaseException, error: type[BaseException], left: bool
+) -> None:
+    def take(line: str) -> None:
+        raise fault
+
+    def fate(jobset: Object) -> None:
+        gangs.running(jobset)
+        gangs.api.logs[f"{jobset['metadata']['name']}-0"] = ["2026-01-01T00:00:00Z step 1"]
+
+    gangs.fates = [fate]
+    supervisor = gangs.supervisor()
+    supervisor.take = take
+    with pytest.raises(error):
+        supervisor.run()
+    assert bool(gangs.api.of("jobsets")) is left
+
+
+def test_lost_permissions_end_the_ranks_as_far_as_they_can(gangs: Gangs, caplog: pytest.LogCaptureFixture) -> None:
+    gangs.fates = [gangs.running, gangs.running]
+    gangs.api.on_request = lambda request: gangs.api.refuse.update({"GET pods"}) if gangs.made else None
+    with pytest.raises(ConfigurationError, match=r"pods of pretrain-.*\(403\)"):
+        gangs.supervisor().run()
+    assert gangs.api.of("jobsets") == [], "the JobSet can still be deleted"
+    gangs.api.on_request = lambda request: gangs.api.refuse.update({"GET", "DELETE"}) if len(gangs.made) > 1 else None
+    gangs.api.refuse.clear()
+    with pytest.raises(ConfigurationError, match=r"\(403\)"):
+        gangs.supervisor().run()
+    assert len(gangs.api.of("jobsets")) == 1 and "without a supervisor it ends after 3600 s" in caplog.text
+
+
+def test_a_request_to_stop_during_the_clean_up_does_not_end_it(gangs: Gangs) -> None:
+    def bug(jobset: Object) -> None:
+        gangs.running(jobset)
+        gangs.stop_at("DELETE jobsets " + jobset["metadata"]["name"], after=1)
+        gangs.api.logs[f"{jobset['metadata']['name']}-0"] = ["2026-01-01T00:00:00Z step 1"]
+
+    def take(line: str) -> None:
+        raise KeyError("a bug")
+
+    gangs.fates = [bug]
+    supervisor = gangs.supervisor()
+    supervisor.take = take
+    with pytest.raises(KeyError):
+        supervisor.run()
+    assert gangs.api.of("jobsets") == []
+
+
+# -- the lease --------------------------------------------------------------------------------------------------------
+
+
+def test_a_supervisor_extends_the_deadline_of_its_ranks_also_after_a_restart(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        gangs.running(jobset)
+        job = gangs.job_of(jobset, age_s=5_000)
+        looks = iter(range(40))
+
+        def step(request: str) -> None:
+            look = next(looks, None)
+            if look == 20:
+                assert job["spec"]["activeDeadlineSeconds"] == pytest.approx(5_600, abs=30)
+                jobset["status"] = {"restarts": 1}
+                gangs.job_of(jobset, age_s=50)
+            elif look is None:
+                gangs.done(jobset)
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    assert gangs.supervisor(lease_s=600).run() == RESULT
+    (job,) = gangs.api.of("jobs")
+    assert job["spec"]["activeDeadlineSeconds"] == pytest.approx(650, abs=30)
+    patches = [request for request in gangs.api.requests if request.startswith("PATCH jobs")]
+    assert len(patches) == 2, "rarely: ten times per lease"
+
+
+def test_ranks_whose_lease_ended_are_launched_again(gangs: Gangs) -> None:
+    def late(jobset: Object) -> None:
+        gangs.job_of(jobset, age_s=4_000, reason="DeadlineExceeded")
+        jobset["status"] = {"terminalState": "Failed"}
+
+    gangs.fates = [late, gangs.done]
+    assert gangs.supervisor(relaunches=0).run() == RESULT
+    assert "without a supervisor for 3600 s" in gangs.context.facts["relaunched"][0]
+
+
+def test_ranks_that_reach_the_time_limit_are_preempted_and_not_launched_again(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        job = gangs.job_of(jobset, age_s=800)
+        looks = iter(range(20))
+
+        def step(request: str) -> None:
+            if next(looks, None) is None:
+                gangs.job_of(jobset, age_s=1_000, reason="DeadlineExceeded")["spec"] |= job["spec"]
+                jobset["status"] = {"terminalState": "Failed"}
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    with pytest.raises(Preempted, match=r"time limit of 1000 s \(run_seconds"):
+        gangs.supervisor(timeout_s=1_000, lease_s=600).run()
+    assert len(gangs.made) == 1

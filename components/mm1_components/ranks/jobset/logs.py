@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from mm1_components.ranks.jobset.api import Cluster
+from mm1_components.ranks.waits import LOG_AGAIN_S, LOG_REST_S
 
 log = logging.getLogger("mm1")
-
-AGAIN_S = 1.0
-REST_S = 10.0
 
 
 class LogFollower:
@@ -52,7 +50,7 @@ class LogFollower:
     def rest(self) -> Iterator[str]:
         """Yield the remaining lines of a pod that has ended."""
         if self.thread is not None:
-            self.thread.join(REST_S)
+            self.thread.join(LOG_REST_S)
         yield from self.lines()
 
     def _read(self, pod: str) -> None:
@@ -69,7 +67,7 @@ class LogFollower:
                     return
             except Exception as error:  # noqa: BLE001 - the stream is reopened after any error
                 log.debug("log of %s: %s", pod, error)
-            self.ended.wait(AGAIN_S)
+            self.ended.wait(LOG_AGAIN_S)
 
 
 def sortable(stamp: str) -> str:
