@@ -57,8 +57,8 @@ KINDS: dict[str, str] = {
     "claims": "claims are mounted read-write",
     "conditions": "steps with the same condition that depend on each other start together, after all their dependencies",
     "exit-codes": "a failed step always has exit code 1; the outcome class is in the run record (mm1 runs)",
-    "exit-status": "after a loop, Kubeflow 2.16 and later give the exit task the status RUNNING (kubeflow/pipelines#13321); the "
-    "state of the run is in the run records (mm1 runs)",
+    "exit-status": "after a loop, Kubeflow 2.16 and later give the exit task the status RUNNING (kubeflow/pipelines#13321); "
+    "the state of the run is in the run records (mm1 runs)",
     "grace": "the grace period of a pod is Kubernetes' default of 30 s, not that of the step",
     "metrics": "metrics.json is a file of the step, not a table in the run's view",
     "pod-clean-up": "finished pods are kept until the run is deleted or its time to live expires",
