@@ -19,6 +19,8 @@ from kubernetes import client
 
 Object = dict[str, Any]
 NAMESPACE = "team"
+HTML = 1
+"""A fault: a proxy answers with a page."""
 BROKEN = 0
 """A fault: the connection is closed without an answer."""
 
@@ -131,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.requests.append(" ".join(filter(None, (self.command, plural, name, *names[1:]))))
         if self.api.faults:
             fault = self.api.faults.pop(0)
+            if fault == HTML:
+                self._send(200, "<html>")
+                return
             if fault == BROKEN:
                 self.close_connection = True
                 return
@@ -159,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _send(self, status: int, answer: Object) -> None:
+    def _send(self, status: int, answer: Object | str) -> None:
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -9,7 +9,7 @@ from kubernetes import client
 
 from mm1.errors import ConfigurationError, NetworkError
 from mm1_components.ranks.jobset.api import Cluster
-from tests.support.kube_api import BROKEN, NAMESPACE, KubeApi, kube_api
+from tests.support.kube_api import BROKEN, HTML, NAMESPACE, KubeApi, kube_api
 
 JOBSET = {"metadata": {"name": "train-0"}, "spec": {}}
 
@@ -26,7 +26,7 @@ def cluster(api: KubeApi, *, patience_s: float = 60.0) -> tuple[Cluster, list[fl
     return Cluster(api.client, NAMESPACE, patience_s=patience_s, pause=pauses.append), pauses
 
 
-@pytest.mark.parametrize("fault", [BROKEN, 500, 503, 429], ids=["connection lost", "500", "503", "429"])
+@pytest.mark.parametrize("fault", [BROKEN, HTML, 500, 503, 429, 409], ids=str)
 def test_a_server_that_is_away_is_asked_again_with_growing_pauses(api: KubeApi, fault: int) -> None:
     api.put("jobsets", JOBSET)
     api.faults = [fault] * 7

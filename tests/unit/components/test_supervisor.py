@@ -302,6 +302,26 @@ def test_what_is_waited_for_is_logged_once(gangs: Gangs, caplog: pytest.LogCaptu
     assert messages.count("node 1 is pending: Unschedulable: 0/3 nodes") == 1
 
 
+def test_a_gang_of_which_a_part_is_pending_fails_with_the_reason_of_that_part(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        gangs.pod(jobset)
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+        gangs.pod(jobset, 1, phase="Pending", conditions=[condition])
+        looks = iter(range(20))
+
+        def step(request: str) -> None:
+            if next(looks, None) is None:
+                report = json.dumps({"outcome": 84, "message": "the nodes have not met"})
+                gangs.pod(jobset, phase="Failed", state={"terminated": {"exitCode": 84, "message": report}})
+                jobset["status"] = {"terminalState": "Failed"}
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    with pytest.raises(NetworkError, match="the nodes have not met; node 1 is pending: Unschedulable: 0/3 nodes"):
+        gangs.supervisor().run()
+
+
 # -- stopped ----------------------------------------------------------------------------------------------------------
 
 

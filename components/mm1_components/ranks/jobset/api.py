@@ -201,12 +201,14 @@ class Cluster:
         wait_s = FIRST_PAUSE_S
         while True:
             try:
-                answer: Object = self._send(method, path, query, body)
-                return answer
+                answer = self._send(method, path, query, body)
+                if isinstance(answer, dict):
+                    return answer
+                reason = "an answer that is not a JSON object"  # of a proxy in between
             except client.ApiException as error:
                 if error.status == 404:
                     return None
-                if error.status == 409:
+                if error.status == 409 and method == "POST":  # otherwise two writers at once
                     raise FileExistsError(what) from None
                 if error.status in INVALID:
                     raise ConfigurationError(_rejection(what, error)) from None

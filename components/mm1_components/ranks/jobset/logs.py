@@ -66,7 +66,10 @@ class LogFollower:
                 if self.cluster.has_ended(pod):
                     return
             except Exception as error:  # noqa: BLE001 - the stream is reopened after any error
-                log.debug("log of %s: %s", pod, error)
+                is_forbidden = getattr(error, "status", 0) == 403 and not last
+                log.log(logging.WARNING if is_forbidden else logging.DEBUG, "log of %s: %s", pod, error)
+                if is_forbidden:
+                    return  # training goes on without its log
             self.ended.wait(LOG_AGAIN_S)
 
 
