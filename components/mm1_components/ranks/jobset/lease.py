@@ -31,26 +31,25 @@ class Lease:
     def __init__(self, cluster: Cluster, launcher: Launcher, jobset: str) -> None:
         self.cluster, self.launcher, self.jobset = cluster, launcher, jobset
         self.renewed = float("-inf")
-        self.restarts = -1
 
-    def renew(self, restarts: int) -> None:
-        """Extend the deadline of the running Jobs, if it is time: after a part of the lease, and after a restart.
+    def renew(self) -> None:
+        """Extend the deadline of the running Jobs, if it is time. A Job that starts later starts with the whole lease.
 
         Raises:
             ConfigurationError: the supervisor may not list or patch Jobs.
             NetworkError: the API server stays unreachable.
         """
         now = time.monotonic()
-        if restarts == self.restarts and now - self.renewed < self.launcher.lease_s / RENEWALS:
+        if now - self.renewed < self.launcher.lease_s / RENEWALS:
             return
+        self.renewed = now
         for job in self.cluster.jobs(self.jobset):
             elapsed = _elapsed(job)
-            if elapsed is None:
-                return  # suspended, or just created: soon again
+            if elapsed is None or _failure(job):
+                continue
             deadline = self.launcher.deadline_s(elapsed)
-            if deadline > (job["spec"].get("activeDeadlineSeconds") or 0) and not _failure(job):
+            if deadline > (job["spec"].get("activeDeadlineSeconds") or 0):
                 self.cluster.set_deadline(job["metadata"]["name"], deadline)
-            self.renewed, self.restarts = now, restarts
 
     def ending(self) -> Ending | None:
         """Return how the ranks ended if it was because of the lease; None if it was not.

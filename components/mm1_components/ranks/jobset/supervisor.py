@@ -196,7 +196,7 @@ class Supervisor:
                     if state == "Completed":
                         return None
                     return lease.ending() or _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
-                lease.renew(restarts)
+                lease.renew()
                 self._check_waiting(jobset, pods)
                 self._check_stuck(name)
                 time.sleep(self.poll_s)
