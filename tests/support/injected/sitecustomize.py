@@ -76,22 +76,21 @@ def _come_late(progress: Progress) -> None:
 
 
 def _slow_store(seconds: float) -> None:
-    from mm1.checkpoint import resume
     from mm1.store.local import LocalStore
 
-    take, digest = LocalStore.take_blob, resume.digest_of_file
+    take, verify = LocalStore.take_blob, LocalStore.verified_path
 
     def slow_take(self: LocalStore, path: Path, ref: Any) -> Any:
         if path.name == "model.safetensors":
             time.sleep(seconds)
         return take(self, path, ref)
 
-    def slow_digest(path: Path) -> Any:
-        if path.stat().st_size > SLOW_BYTES:
+    def slow_verify(self: LocalStore, ref: Any) -> Path:
+        if ref.num_bytes > SLOW_BYTES and int(os.environ.get("RANK", "0")) == 0:
             time.sleep(seconds)
-        return digest(path)
+        return verify(self, ref)
 
-    LocalStore.take_blob, resume.digest_of_file = slow_take, slow_digest  # type: ignore[method-assign]
+    LocalStore.take_blob, LocalStore.verified_path = slow_take, slow_verify  # type: ignore[method-assign]
 
 
 def _print_fork() -> None:
