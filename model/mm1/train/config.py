@@ -161,6 +161,13 @@ class OptimConfig(Config):
     """Muon's momentum."""
     clip: float = Field(default=1.0, ge=0, le=1e9)
     """Maximum norm of the whole gradient; 0 = no clipping."""
+    spike_window: int = Field(default=128, ge=0, le=2**20)
+    """Steps that the band of loss and gradient norm is computed from. A step above the band does not update the weights. Steps
+    are checked once that many have been applied; 0 = no check."""
+    spike_sigmas: float = Field(default=6.0, gt=0, le=1e6)
+    """Upper end of the band: mean plus this many standard deviations of the last spike_window applied steps."""
+    spike_limit: int = Field(default=8, ge=0, le=2**20)
+    """Maximum number of steps above the band within spike_window steps; more end the run as diverged."""
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -204,6 +211,9 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the arithmetic; master weights are always float32. With bfloat16 they are the model's own weights at
     zero_stage=0 (autocast), and partitioned over processes at higher stages."""
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype in which gradients are summed over processes. bfloat16 sends half the bytes and rounds at every process that a sum
+    passes: with 512 of them the sum is off by 2 % of its norm. Accumulation is float32 always."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: partitions over processes 1 the optimizer state, 2 also the gradients, 3 also the weights."""
     offload: Literal["none", "optimizer"] = "none"
@@ -222,7 +232,7 @@ class TrainConfig(Config):
     loader_workers: int = Field(default=0, ge=0, le=1024)
     """Processes per rank that read and decode; 0 = a thread of the rank, which is enough for small images."""
     seed: int = Field(default=0, ge=0)
-    """Random seed of fresh weights."""
+    """Random seed of fresh weights and of dropout."""
     profile: str = Field(default="", pattern=r"^(\d{1,18}(-\d{1,18})?)?$", coerce_numbers_to_str=True)
     """Steps that rank 0 profiles, for example 10-13 (both included); empty = none."""
 

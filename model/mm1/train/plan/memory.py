@@ -71,6 +71,11 @@ def weight_bytes(train: TrainConfig) -> int:
     return 2 if train.dtype == "bfloat16" and train.zero_stage > 0 else 4
 
 
+def reduced_bytes(train: TrainConfig) -> int:
+    """Return the bytes of an element of the gradient that is sent to be summed over processes."""
+    return 2 if train.reduce_dtype == "bfloat16" else 4
+
+
 def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
     """Count the state of a run.
 
@@ -131,6 +136,8 @@ def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> flo
         return 4 * min(JOINED, numel)
     # Two buckets, one filled while the other is reduced (only one on a CPU), and the largest gradient itself.
     buckets = (2 * BUCKET_ELEMENTS + max(local.values())) * (4 if train.zero_stage == 1 else size)
+    if reduced_bytes(train) != (4 if train.zero_stage == 1 else size):  # the bucket in transit is converted
+        buckets += reduced_bytes(train) * max(BUCKET_ELEMENTS, *local.values())
     if train.zero_stage < 3:
         return buckets
     return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, numel))
