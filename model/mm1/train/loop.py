@@ -24,6 +24,7 @@ class Loop:
         progress: progress of the run.
         skip: numbers of the global batches to skip.
         callbacks: called in this order at each event.
+        reseed: seeds the random numbers of a step, given the number of steps before it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Loop:
         progress: Progress,
         callbacks: Sequence[Callback],
         skip: Sequence[int] = (),
+        reseed: Callable[[int], None] | None = None,
     ) -> None:
         self.step = step
         self.batches = batches
@@ -42,6 +44,7 @@ class Loop:
         self.progress = progress
         self.callbacks = callbacks
         self.skip = set(skip)
+        self.reseed = reseed
 
     def run(self) -> None:
         """Run the remaining steps; an exception in a callback ends the run."""
@@ -61,6 +64,8 @@ class Loop:
                 self.progress.skipped.append(self.progress.batch)
                 continue
             factor = self.rate_factor(self.progress)
+            if self.reseed is not None:
+                self.reseed(self.progress.step)
             result = self.step(micro_batches, factor)
             self.progress.advance(result)
             for callback in self.callbacks:
