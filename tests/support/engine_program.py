@@ -31,9 +31,9 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "zero2-experts": {"zero_stage": 2, "expert_parallel": 2},
     "zero3-experts": {"zero_stage": 3, "expert_parallel": 2},
 }
-ADAFACTOR = {
-    "plain": {},
-    "scaled-momentum": {"parameter_scale": True, "first_moment": 0.9},
+ADAFACTOR: dict[str, dict[str, Any]] = {
+    "plain": {"name": "adafactor", "clip": 0.5},
+    "relative with momentum": {"name": "adafactor", "parameter_scale": True, "first_moment": 0.9, "weight_decay": 0.1},
 }
 
 
@@ -126,6 +126,17 @@ def skipped(layout: str, dtype: str, accumulation: int, optim: dict, **train: An
     return result | {"as without it": ends[0] == ends[1]}
 
 
+def trained(folder: Path, name: str, layout: str, optim: dict, **train: Any) -> None:
+    """Three steps; the weights go to a file on rank 0."""
+    engine = engine_of(layout, accumulation=2, optim=optim, **train)
+    for step in range(3):
+        engine.step(1.0, learn(engine, step))
+    weights = engine.weights()
+    if dist.get_rank() == 0:
+        own = dict(engine.model.named_parameters()) if weights is None else weights
+        torch.save({key: weight.detach().clone().contiguous() for key, weight in own.items()}, folder / f"{name}.pt")
+
+
 def dropped_out() -> list[int]:
     """Elements that dropout keeps on this rank, in two steps."""
     kept = []
@@ -141,17 +152,23 @@ def main() -> None:
     rank, _ = start_processes()
     seen: dict[str, Any] = {"dropout": dropped_out()}
     for layout in LAYOUTS:
-        for accumulation in (1, 2):
-            name = f"{layout} accumulation{accumulation}"
-            if layout != "zero0":
-                seen[f"reduced {name}"] = reduced(layout, accumulation, "float32")
-            for dtype in ("float32", "bfloat16"):
-                seen[f"skipped {name} {dtype}"] = skipped(layout, dtype, accumulation, {})
+        for accumulation in (1, 2) if layout != "zero0" else ():
+            seen[f"reduced {layout} accumulation{accumulation}"] = reduced(layout, accumulation, "float32")
+        for dtype, accumulation in (("float32", 2), ("bfloat16", 1)):
+            seen[f"skipped {layout} {dtype}"] = skipped(layout, dtype, accumulation, {})
     seen["reduced in bfloat16"] = reduced("zero2", 1, "bfloat16")
     for layout in ("zero1", "zero2", "zero3"):
         seen[f"skipped {layout} offload"] = skipped(layout, "float32", 1, {}, offload="optimizer")
     for layout in ("zero0", "zero1", "zero2"):
         seen[f"skipped {layout} muon"] = skipped(layout, "float32", 2, {"name": "muon", "clip": 0.0})
+        seen[f"skipped {layout} adafactor"] = skipped(layout, "float32", 2, ADAFACTOR["relative with momentum"])
+    for layout in ("zero0", "zero1", "zero2", "zero3"):
+        for kind, optim in ADAFACTOR.items():
+            trained(Path(sys.argv[1]), f"{layout} {kind}", layout, optim)
+    trained(Path(sys.argv[1]), "zero2 offload", "zero2", ADAFACTOR["plain"], offload="optimizer")
+    trained(Path(sys.argv[1]), "zero3 offload", "zero3", ADAFACTOR["plain"], offload="optimizer")
+    trained(Path(sys.argv[1]), "zero1 bfloat16", "zero1", ADAFACTOR["plain"], dtype="bfloat16")
+    trained(Path(sys.argv[1]), "zero2 bfloat16", "zero2", ADAFACTOR["plain"], dtype="bfloat16")
     (Path(sys.argv[1]) / f"rank-{rank}.json").write_text(json.dumps(seen))
     dist.barrier()
     sys.stdout.flush()

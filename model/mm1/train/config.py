@@ -141,8 +141,8 @@ class OptimConfig(Config):
     """Optimizer."""
 
     name: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4); muon: for the matrices of the blocks, with
-    adamw for the rest (ZeRO stages 0 to 2)."""
+    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4), a row and a column of state for each matrix;
+    muon: for the matrices of the blocks, with adamw for the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 3.3)."""
     vision_lr_factor: Weight = 1.0
@@ -159,6 +159,11 @@ class OptimConfig(Config):
     """Each step shrinks weights by this times the learning rate (MM1 3.3: 0.1 lr), except norms and biases."""
     momentum: DecayRate = 0.95
     """Muon's momentum."""
+    parameter_scale: bool = False
+    """Adafactor's meaning of the learning rate. false: absolute, updates of at most that size, as AdamW's; true: relative to
+    the root mean square of each tensor's weights, at least 0.001 (AXLearn's multiply_by_parameter_scale, without a default)."""
+    first_moment: DecayRate = 0.0
+    """Adafactor's decay rate of the mean of updates; 0 = no mean, and no memory for it."""
     clip: float = Field(default=1.0, ge=0, le=1e9)
     """Maximum norm of the whole gradient; 0 = no clipping."""
     spike_window: int = Field(default=128, ge=0, le=2**20)
@@ -320,8 +325,9 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if self.optim.name == "adafactor" and self.train.zero_stage > 0:
-            raise ValueError("optim.name=adafactor needs whole matrices: set train.zero_stage=0, or optim.name=adamw")
+        if self.optim.name == "adafactor" and self.train.expert_parallel > 1:
+            # Shared experts have gate and up apart, whose columns have statistics of their own.
+            raise ValueError("optim.name=adafactor needs train.expert_parallel=1: set that, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:
             raise ValueError("optim.name=muon needs whole matrices: set train.zero_stage=0, 1 or 2, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage > 0 and self.train.dtype == "bfloat16":

@@ -27,6 +27,7 @@ from torch import distributed as dist
 from torch import nn
 
 from mm1.checkpoint.pieces import StateReader
+from mm1.train.adafactor import Adafactor
 from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
@@ -82,14 +83,20 @@ def _import_deepspeed() -> Any:
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
     """Build the optimizer of a recipe: fused AdamW, Adafactor, or Muon with fused AdamW for the rest."""
+    if config.name == "adafactor":
+        return Adafactor(
+            [{key: value for key, value in group.items() if key not in ("use_muon", "betas", "eps")} for group in groups],
+            parameter_scale=config.parameter_scale,
+            first_moment=config.first_moment,
+        )
     groups = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if config.name == "muon":
         from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 
         return MuonWithAuxAdam(groups, adam_optimizer=torch.optim.AdamW, adam_optimizer_kwargs={"fused": True})
-    own = {"use_muon"} if config.name == "adamw" else {"use_muon", "betas", "eps"}
-    groups = [{key: value for key, value in group.items() if key not in own} for group in groups]
-    return torch.optim.AdamW(groups, fused=True) if config.name == "adamw" else torch.optim.Adafactor(groups)
+    return torch.optim.AdamW(
+        [{key: value for key, value in group.items() if key != "use_muon"} for group in groups], fused=True
+    )
 
 
 class Engine:
@@ -133,6 +140,8 @@ class Engine:
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
+        if isinstance(self._inner, Adafactor) and self.stage:
+            self._inner.partition(self._slots().layout(), self._sum_on_device)
         self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
@@ -193,6 +202,10 @@ class Engine:
         if self.batch_plan.world_size > 1:
             dist.all_reduce(values)
         return values
+
+    def _sum_on_device(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor that may be on the host, where an offloaded optimizer is."""
+        return self.all_sum(values.to(self.device)).to(values.device)
 
     def reduce(self, values: list[float]) -> list[float]:
         """Sum host numbers over the processes, in float64."""

@@ -59,7 +59,8 @@ def measured(config):
         # Batch and last outputs are small, the bucket of stage 3 is huge; what is between them are gradients.
         gradients = sum(size for key, size in now.items() if key not in known and size < 2 * BUCKET_ELEMENTS)
         update(*arguments)
-        state = [item for held in engine._inner.state.values() for item in held.values() if isinstance(item, torch.Tensor)]
+        held = [*engine._inner.state.values(), *getattr(engine._inner, "factors", {}).values()]
+        state = [item for kept in held for item in kept.values() if isinstance(item, torch.Tensor)]
         optimizer = {key: size for key, size in storages([*masters(engine), *state]).items() if key not in weights}
         found.update(weights=sum(weights.values()), gradients=gradients, optimizer=sum(optimizer.values()))
 
@@ -90,6 +91,7 @@ def warm():
         ("mm1_3b", ("train.zero_stage=3", "train.dtype=float32")),
         ("mm1_3b", ("train.zero_stage=3",)),
         ("mm1_3b", ("train.zero_stage=0", "optim.name=adafactor")),
+        ("mm1_3b", ("train.zero_stage=2", "optim.name=adafactor", "optim.first_moment=0.9")),
         ("mm1_3b", ("train.zero_stage=0", "optim.name=muon", "train.dtype=float32")),
     ],
 )

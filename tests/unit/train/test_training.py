@@ -65,6 +65,8 @@ def losses_of(checkpoint, store):
         ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=3", "train.dtype=bfloat16", "train.offload=optimizer")),
         ("mm1_tiny_moe", ("optim.name=adafactor",)),
         ("mm1_tiny", ("optim.name=adafactor", "train.dtype=bfloat16")),
+        ("mm1_tiny_moe", ("optim.name=adafactor", "train.zero_stage=2", "train.dtype=bfloat16")),
+        ("mm1_tiny", ("optim.name=adafactor", "train.zero_stage=3", "train.offload=optimizer")),
     ],
 )
 def test_every_trainable_tensor_changes_in_a_step(alone, mixture, tmp_path, recipe, overrides):
@@ -112,7 +114,15 @@ def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, rec
 
 @pytest.mark.parametrize(
     "overrides",
-    [("train.zero_stage=1",), ("train.zero_stage=1", "train.dtype=bfloat16"), ("train.zero_stage=2", "train.dtype=bfloat16")],
+    [
+        ("train.zero_stage=1",),
+        ("train.zero_stage=1", "train.dtype=bfloat16"),
+        ("train.zero_stage=2", "train.dtype=bfloat16"),
+        ("train.zero_stage=0", "optim.name=adafactor", "optim.first_moment=0.9"),
+        ("train.zero_stage=1", "optim.name=adafactor", "train.dtype=bfloat16"),
+        ("train.zero_stage=2", "optim.name=adafactor", "optim.parameter_scale=true"),
+        ("train.zero_stage=3", "optim.name=adafactor", "optim.first_moment=0.9"),
+    ],
 )
 def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
     config = small_run("mm1_tiny", "train.steps=4", "optim.name=adamw", *overrides)

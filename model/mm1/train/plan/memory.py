@@ -13,8 +13,9 @@ Bytes per parameter as allocated by DeepSpeed 0.19 (the tests compare with the t
 | stage 3 | 4 / n or 2 / n | 4 / n | 4 / n | 8 / n |
 
 n is the number of processes that share a parameter: all of them, or for an expert those that hold the same expert, fewer by
-the expert-parallel size; each process has only its share of the experts. Adafactor keeps a row and a column of each matrix,
-Muon one momentum for the matrices of blocks, in the dtype of the weights if ZeRO partitions it.
+the expert-parallel size; each process has only its share of the experts. Adafactor keeps a whole row and column of each matrix
+on every process, and partitions its first moment; Muon keeps one momentum for the matrices of blocks, in the dtype of the
+weights if ZeRO partitions it.
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
 
 def _state(name: str, shape: tuple[int, ...], partition: float, config: RunConfig) -> float:
     optim, train = config.optim, config.train
-    if optim.name == "adafactor":  # never partitioned
+    if optim.name == "adafactor":
+        mean = 4 * partition if optim.first_moment else 0.0
         if len(shape) < 2:
-            return 4 * partition
-        return 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])
+            return mean + 4 * partition
+        return mean + 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])  # whole on every process
     if optim.name == "muon" and takes_muon(name, shape):
         return (weight_bytes(train) if train.zero_stage else 4) * partition
     return 8 * partition
