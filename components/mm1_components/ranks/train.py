@@ -121,6 +121,8 @@ def figures(progress: dict[str, Any]) -> str:
     items += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
     if skipped := progress["skipped"]:
         items.append(f"{skipped} batch{'es' if skipped > 1 else ''} skipped")
+    if spikes := progress["spikes"]:
+        items.append(f"{spikes} spike{'s' if spikes > 1 else ''} not applied")
     return ", ".join(items)
 
 

@@ -41,12 +41,14 @@ from mm1.train.model import Init, build_model, weights_dtype
 from mm1.train.objective import Objective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
+from mm1.train.randomness import seed_step
 from mm1.train.ranks import Ranks
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_parts import RunParts
 from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
+from mm1.train.spikes import SpikeBand
 from mm1.train.step import TrainStep
 
 log = logging.getLogger(__name__)
@@ -263,6 +265,7 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
         parts.history.sources,
         Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
         model.num_experts_per_tok if model.is_moe else 0,
+        build_band(parts),
     )
     return Loop(
         step,
@@ -272,4 +275,12 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
         callbacks=callbacks,
         skip=skipped_batches(parts.store, parts.job.key),
         ready=lambda: parts.ranks.meet("reading the first batch and the files of the run so far"),
+        reseed=partial(seed_step, parts.job.config.train.seed, parts.ranks.rank),
     )
+
+
+def build_band(parts: RunParts) -> SpikeBand:
+    """Build the band of loss and gradient norm from the run's history."""
+    config = parts.job.config
+    updates_only = config.optim.name == "muon" and config.train.zero_stage > 0  # the norm of Muon's updates hardly changes
+    return SpikeBand(config.optim, parts.history.rows, with_norm=not updates_only)

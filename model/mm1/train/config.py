@@ -142,8 +142,8 @@ class OptimConfig(Config):
     """Optimizer."""
 
     name: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4); muon: for the matrices of the blocks, with
-    adamw for the rest (ZeRO stages 0 to 2)."""
+    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4), a row and a column of state for each matrix;
+    muon: for the matrices of the blocks, with adamw for the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 3.3)."""
     vision_lr_factor: Weight = 1.0
@@ -160,8 +160,20 @@ class OptimConfig(Config):
     """Each step shrinks weights by this times the learning rate (MM1 3.3: 0.1 lr), except norms and biases."""
     momentum: DecayRate = 0.95
     """Muon's momentum."""
+    parameter_scale: bool = False
+    """Adafactor's meaning of the learning rate. false: absolute, updates of at most that size, as AdamW's; true: relative to
+    the root mean square of each tensor's weights, at least 0.001 (AXLearn's multiply_by_parameter_scale, without a default)."""
+    first_moment: DecayRate = 0.0
+    """Adafactor's decay rate of the mean of updates; 0 = no mean, and no memory for it."""
     clip: float = Field(default=1.0, ge=0, le=1e9)
     """Maximum norm of the whole gradient; 0 = no clipping."""
+    spike_window: int = Field(default=128, ge=0, le=2**20)
+    """Steps that the band of loss and gradient norm is computed from. A step above the band does not update the weights. Steps
+    are checked once that many have been applied; 0 = no check."""
+    spike_sigmas: float = Field(default=6.0, gt=0, le=1e6)
+    """Upper end of the band: mean plus this many standard deviations of the last spike_window applied steps."""
+    spike_limit: int = Field(default=8, ge=0, le=2**20)
+    """Maximum number of steps above the band within spike_window steps; more end the run as diverged."""
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -205,6 +217,9 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the arithmetic; master weights are always float32. With bfloat16 they are the model's own weights at
     zero_stage=0 (autocast), and partitioned over processes at higher stages."""
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype in which gradients are summed over processes. bfloat16 sends half the bytes and rounds at every process that a sum
+    passes: with 512 of them the sum is off by 2 % of its norm. Accumulation is float32 always."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: partitions over processes 1 the optimizer state, 2 also the gradients, 3 also the weights."""
     offload: Literal["none", "optimizer"] = "none"
@@ -230,7 +245,7 @@ class TrainConfig(Config):
     """Seconds after which a collective has failed: ranks wait no longer for one that does not arrive. Waiting for storage does
     not count."""
     seed: int = Field(default=0, ge=0)
-    """Random seed of fresh weights."""
+    """Random seed of fresh weights and of dropout."""
     profile: str = Field(default="", pattern=r"^(\d{1,18}(-\d{1,18})?)?$", coerce_numbers_to_str=True)
     """Steps that rank 0 profiles, for example 10-13 (both included); empty = none."""
 
@@ -318,8 +333,9 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if self.optim.name == "adafactor" and self.train.zero_stage > 0:
-            raise ValueError("optim.name=adafactor needs whole matrices: set train.zero_stage=0, or optim.name=adamw")
+        if self.optim.name == "adafactor" and self.train.expert_parallel > 1:
+            # Shared experts have gate and up apart, whose columns have statistics of their own.
+            raise ValueError("optim.name=adafactor needs train.expert_parallel=1: set that, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:
             raise ValueError("optim.name=muon needs whole matrices: set train.zero_stage=0, 1 or 2, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage > 0 and self.train.dtype == "bfloat16":

@@ -25,6 +25,7 @@ class Loop:
         skip: numbers of the global batches to skip.
         callbacks: called in this order at each event.
         ready: called with the first batch at hand; waits until all ranks have come as far.
+        reseed: seeds the random numbers of a step, given the number of steps before it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Loop:
         callbacks: Sequence[Callback],
         skip: Sequence[int] = (),
         ready: Callable[[], object] = lambda: None,
+        reseed: Callable[[int], None] | None = None,
     ) -> None:
         self.step = step
         self.batches = batches
@@ -45,6 +47,7 @@ class Loop:
         self.callbacks = callbacks
         self.skip = set(skip)
         self.ready = ready
+        self.reseed = reseed
 
     def run(self) -> None:
         """Run the remaining steps; an exception in a callback ends the run."""
@@ -68,6 +71,8 @@ class Loop:
                 self.progress.skipped.append(self.progress.batch)
                 continue
             factor = self.rate_factor(self.progress)
+            if self.reseed is not None:
+                self.reseed(self.progress.step)
             result = self.step(micro_batches, factor)
             self.progress.advance(result)
             for callback in self.callbacks:

@@ -16,7 +16,6 @@ import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from mm1.errors import ConfigurationError
@@ -137,8 +136,3 @@ def num_decoder_parameters(model: nn.Module) -> int:
         for name, parameter in model.named_parameters()
         if "language_model" in name and parameter not in embeddings and not ROUTER.search(name)
     )
-
-
-def global_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
-    """Compute the norm of the whole gradient."""
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

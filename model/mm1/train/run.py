@@ -84,5 +84,6 @@ class Run:
                 "checkpoint_s": round(self.checkpoints.stalled_s, 4),
                 "damaged_samples": self.parts.loader.num_damaged,
                 "skipped_batches": len(self.progress.skipped),
+                "spikes": self.progress.spikes,
             },
         )

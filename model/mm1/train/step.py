@@ -3,7 +3,7 @@
 The loss of a step is that of its *global* batch (:mod:`mm1.train.objective`), so it does not depend on how the batch is split.
 
     micro-batches -> totals (all ranks) -> forward, backward of each -> figures (all ranks)
-        -> finite? -> weights updated -> StepResult
+        -> finite, and no spike? -> weights updated -> StepResult
 
 Figures stay on the device until all micro-batches are done, so that the host runs ahead of the GPU, and are copied once.
 
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mm1.data.load.collate import Batch
 from mm1.errors import DivergedError
 from mm1.train.engine import Engine
 from mm1.train.figures import Figures
 from mm1.train.objective import Objective, Totals
+from mm1.train.spikes import SpikeBand
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class StepResult:
     source_losses: dict[str, float]
     """The same for each source in the batch."""
     grad_norm: float
-    """Norm of the whole gradient before clipping (with Muon and ZeRO: of Muon's updates)."""
+    """Norm of the whole gradient before clipping (with Muon and ZeRO: of Muon's updates and AdamW's gradients)."""
     predicted_tokens: int
     tokens: int
     """Tokens without padding."""
@@ -44,6 +45,8 @@ class StepResult:
     router: dict[str, float]
     """Figures of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced),
     dropped (share of the tokens' choices that reached no expert; no layer has a capacity limit, so it should be 0)."""
+    applied: bool = True
+    """Whether the weights were updated; False for a spike (:mod:`mm1.train.spikes`)."""
 
 
 class TrainStep:
@@ -54,10 +57,19 @@ class TrainStep:
         sources: names of the mixture's sources, indexed by the ``source_ids`` of a batch.
         objective: computes the loss of a micro-batch.
         experts_per_token: experts that each token is routed to; 0 for a dense decoder.
+        band: loss and gradient norm of the steps so far; None updates the weights at every step.
     """
 
-    def __init__(self, engine: Engine, sources: Sequence[str], objective: Objective, experts_per_token: int = 0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sequence[str],
+        objective: Objective,
+        experts_per_token: int = 0,
+        band: SpikeBand | None = None,
+    ) -> None:
         self.engine = engine
+        self.band = band
         self.sources = list(sources)
         self.objective = objective
         self.inputs = objective.inputs
@@ -71,7 +83,7 @@ class TrainStep:
             rate_factor: multiplier of the peak learning rates.
 
         Raises:
-            DivergedError: the loss or the gradient is not finite; a loss that is not finite does not update the weights.
+            DivergedError: the loss or the gradient is not finite, or too many steps are spikes. The weights are not updated.
         """
         engine = self.engine
         totals = self.objective.totals(micro_batches)
@@ -79,16 +91,17 @@ class TrainStep:
         for batch in micro_batches[1:]:
             engine.finish_micro_batch()
             figures = figures.plus(self._learn(batch, totals))
-        figures = figures.with_values(engine.all_sum(figures.flat()))
-        figures = figures._replace(grad_norm=engine.clip_gradients())
-        # The host waits for the device here, once per step: a loss that is not finite must not reach the weights. (ZeRO's own
-        # step waits again, for the gradient norm.)
-        figures = figures.with_values(figures.flat().cpu())
+        figures = figures._replace(squared_norm=engine.squared_norm())
+        # The host waits for the device here, once per step: what is not finite, or a spike, must not reach the weights.
+        figures = figures.with_values(engine.all_sum(figures.flat()).cpu())
+        result = self._result(figures)
         _check_finite("loss", figures.loss_sum)
-        zero_norm = engine.step(rate_factor)
-        grad_norm = float(figures.grad_norm) if zero_norm is None else zero_norm
-        _check_finite("gradient's norm", grad_norm)
-        return self._result(figures, grad_norm)
+        _check_finite("gradient's norm", result.grad_norm)
+        if self.band is not None and not self.band.admits(result.loss, result.grad_norm):
+            engine.skip_step()
+            return replace(result, applied=False)
+        engine.step(rate_factor, result.grad_norm)
+        return result
 
     def _learn(self, batch: Batch, totals: Totals) -> Figures:
         """Add the gradient of a micro-batch."""
@@ -97,14 +110,14 @@ class TrainStep:
         self.engine.backward(output.loss)
         return Figures.of(inputs, source_ids_B, output, len(self.sources), self.experts_per_token)
 
-    def _result(self, figures: Figures, grad_norm: float) -> StepResult:
+    def _result(self, figures: Figures) -> StepResult:
         losses, predicted = figures.losses.tolist(), figures.predicted.tolist()
         return StepResult(
             loss=figures.loss_sum / max(sum(predicted), 1.0),
             source_losses={
                 name: loss / count for name, loss, count in zip(self.sources, losses, predicted, strict=True) if count
             },
-            grad_norm=grad_norm,
+            grad_norm=math.sqrt(figures.squared_norm),
             predicted_tokens=int(sum(predicted)),
             tokens=int(figures.tokens),
             positions=int(figures.positions),

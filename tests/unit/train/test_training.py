@@ -66,6 +66,8 @@ def losses_of(checkpoint, store):
         ("mm1_tiny", ("optim.name=adamw", "train.zero_stage=3", "train.dtype=bfloat16", "train.offload=optimizer")),
         ("mm1_tiny_moe", ("optim.name=adafactor",)),
         ("mm1_tiny", ("optim.name=adafactor", "train.dtype=bfloat16")),
+        ("mm1_tiny_moe", ("optim.name=adafactor", "train.zero_stage=2", "train.dtype=bfloat16")),
+        ("mm1_tiny", ("optim.name=adafactor", "train.zero_stage=3", "train.offload=optimizer")),
     ],
 )
 def test_every_trainable_tensor_changes_in_a_step(alone, mixture, tmp_path, recipe, overrides):
@@ -113,7 +115,15 @@ def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, rec
 
 @pytest.mark.parametrize(
     "overrides",
-    [("train.zero_stage=1",), ("train.zero_stage=1", "train.dtype=bfloat16"), ("train.zero_stage=2", "train.dtype=bfloat16")],
+    [
+        ("train.zero_stage=1",),
+        ("train.zero_stage=1", "train.dtype=bfloat16"),
+        ("train.zero_stage=2", "train.dtype=bfloat16"),
+        ("train.zero_stage=0", "optim.name=adafactor", "optim.first_moment=0.9"),
+        ("train.zero_stage=1", "optim.name=adafactor", "train.dtype=bfloat16"),
+        ("train.zero_stage=2", "optim.name=adafactor", "optim.parameter_scale=true"),
+        ("train.zero_stage=3", "optim.name=adafactor", "optim.first_moment=0.9"),
+    ],
 )
 def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
     config = small_run("mm1_tiny", "train.steps=4", "optim.name=adamw", *overrides)
@@ -123,6 +133,59 @@ def test_zero_states_resume_exactly_too(alone, mixture, tmp_path, overrides):
     with pytest.raises(Preempted):
         first.go()
     assert build(config, mixture, tmp_path, "cut").go().manifest == whole.manifest
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.gradient_checkpointing=true",), ("train.zero_stage=2",)])
+def test_a_decoder_with_dropout_resumes_exactly(alone, mixture, tmp_path, monkeypatch, overrides):
+    original = build_module.build_trained_model
+
+    def with_dropout(start):
+        model, processor = original(start)
+        for layer in model.model.language_model.layers:
+            layer.self_attn.attention_dropout = 0.3
+        return model, processor
+
+    config = small_run("mm1_tiny", "train.steps=4", "optim.name=adamw", *overrides)
+    dry = build(config, mixture, tmp_path, "dry").go()
+    monkeypatch.setattr(build_module, "build_trained_model", with_dropout)
+    whole = build(config, mixture, tmp_path, "whole").go()
+    first = build(config, mixture, tmp_path, "cut")
+    first.loop.callbacks[-1].signal = signal.SIGTERM
+    with pytest.raises(Preempted):
+        first.go()
+    torch.manual_seed(67280421310721)  # that of a new process
+    assert build(config, mixture, tmp_path, "cut").go().manifest == whole.manifest
+    assert dry.manifest != whole.manifest
+
+
+def test_a_spike_is_skipped_shown_and_remembered(alone, mixture, tmp_path, monkeypatch):
+    """All labels of step 5 are the same token; a run that resumes after it decides as the one that was not stopped."""
+
+    class Monotonous(MixtureLoader):
+        def __iter__(self):
+            first = self.state_dict()["sequence"] // self.global_batch
+            for count, batch in enumerate(super().__iter__()):
+                if first + count // 2 == 4:
+                    batch["labels"] = batch["labels"].where(batch["labels"] == -100, 7)
+                yield batch
+
+    monkeypatch.setattr(build_module, "MixtureLoader", Monotonous)
+    band = ("optim.spike_window=4", "optim.spike_sigmas=2", "optim.lr=1e-4", "optim.name=adamw")
+    config = small_run("mm1_tiny", "train.steps=7", "train.checkpoint_every=6", *band)
+    rows = {}
+    for key in ("whole", "cut"):
+        run = build(config, mixture, tmp_path, key)
+        if key == "cut":
+            run.loop.callbacks.insert(0, StopAfter(5, run.loop.callbacks[-1]))
+            with pytest.raises(Preempted):
+                run.go()
+            run = build(config, mixture, tmp_path, key)
+            assert run.progress.spikes == 1
+        result = run.go()
+        rows[key] = pq.read_table(io.BytesIO(mixture[0].get_bytes(load(result.manifest, Checkpoint).history))).to_pylist()
+    assert [row["applied"] for row in rows["whole"]][:5] == [1, 1, 1, 1, 0]
+    assert rows["cut"] == rows["whole"]
+    assert result.facts["spikes"] == sum(not row["applied"] for row in rows["whole"])
 
 
 def test_offloading_and_zero_make_no_difference(alone, mixture, tmp_path):

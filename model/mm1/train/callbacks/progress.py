@@ -74,6 +74,7 @@ class ProgressLines(Callback):
             "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
             "memory_bytes": row["memory_bytes"],
             "skipped": row["skipped"],
+            "spikes": row["spikes"],
             "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
         if "mfu" in row:
