@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from mm1.errors import ConfigurationError, DataError, NetworkError
 from mm1.errors.recognize import from_os_error
@@ -149,6 +149,8 @@ class S3Store(Store):
         def action() -> bytes:
             response = self.client.get_object(self.bucket, self._name(key), **byte_range)
             try:
+                if byte_range and response.status != HTTPStatus.PARTIAL_CONTENT:  # the whole object, however large
+                    raise InvalidResponseError(response.status, response.headers.get("Content-Type"), "no range")
                 return bytes(response.read())
             finally:
                 response.close()

@@ -15,7 +15,7 @@ from mm1.errors import NetworkError
 from mm1.store import deadline, s3
 from mm1.store.s3 import S3Store
 
-HEAD = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 100000\r\n\r\n'
+HEAD = b'HTTP/1.1 206 Partial Content\r\nETag: "1"\r\nContent-Length: 100000\r\n\r\n'
 
 
 class Server:
