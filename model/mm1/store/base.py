@@ -32,6 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mm1.errors import CheckpointError, DataError
 
 CHUNK_BYTES = 1 << 20
+FOLDERS = ("blobs", "manifests", "runs", "cache", "resume", "watch", "pins", "features", "mixes")
+"""Folders of a store; whatever else is at its address does not belong to it."""
 LOOKUPS = 16
 """Concurrent requests for the sizes of objects."""
 

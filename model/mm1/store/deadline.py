@@ -23,13 +23,15 @@ CALL_S = 60.0
 CONNECT_S = 5.0
 SILENCE_S = 20.0
 """Longest time in which a server sends nothing, s; three of them make a minute."""
+POST_S = 300.0
+"""Time limit of a POST, s: a server that joins the parts of a large upload sends spaces until it is done."""
 SLOWEST_BYTES_PER_S = 100_000
 """Rate below which a transfer counts as hanging."""
 
 
-def limit_s(num_bytes: int) -> float:
+def limit_s(num_bytes: int, method: str | None = "GET") -> float:
     """Return the time limit of a request that moves a number of bytes, s."""
-    return CALL_S + num_bytes / SLOWEST_BYTES_PER_S
+    return (POST_S if method == "POST" else CALL_S) + num_bytes / SLOWEST_BYTES_PER_S
 
 
 class TooSlow(TimeoutError):
@@ -42,10 +44,10 @@ class Retries(urllib3.Retry):
     until = math.inf
     """Monotonic clock after which there is no further attempt, s."""
 
-    def started(self, num_bytes: int) -> Self:
+    def started(self, num_bytes: int, method: str = "GET") -> Self:
         """Return the attempts of a request that starts now and sends a number of bytes."""
         retries = self.new()
-        retries.until = time.monotonic() + limit_s(num_bytes)
+        retries.until = time.monotonic() + limit_s(num_bytes, method)
         return retries
 
     def new(self, **kw: Any) -> Self:
@@ -83,8 +85,8 @@ class Retries(urllib3.Retry):
 class _TimedReader(io.RawIOBase):
     """The bytes of an answer. Only the time spent waiting for the server counts, not the reader's own work."""
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock, self._raw = sock, raw
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, method: str | None) -> None:
+        self._sock, self._raw, self._method = sock, raw, method
         self._silence_s = sock.gettimeout() or SILENCE_S
         self._waited_s, self._num_bytes = 0.0, 0
 
@@ -92,14 +94,14 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        left = limit_s(self._num_bytes) - self._waited_s
+        left = limit_s(self._num_bytes, self._method) - self._waited_s
         self._sock.settimeout(max(0.001, min(self._silence_s, left)))
         started = time.monotonic()
         try:
             number: int | None = self._raw.readinto(buffer)
         except TimeoutError:
             if left <= self._silence_s:
-                raise TooSlow(f"{self._num_bytes} bytes in {limit_s(self._num_bytes):.0f} s") from None
+                raise TooSlow(f"{self._num_bytes} bytes in {limit_s(self._num_bytes, self._method):.0f} s") from None
             raise
         self._waited_s += time.monotonic() - started
         self._num_bytes += number or 0
@@ -111,9 +113,9 @@ class _TimedReader(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_TimedReader(sock, self.fp.detach()))
+    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self.fp = io.BufferedReader(_TimedReader(sock, self.fp.detach(), method))
 
 
 class _HTTPConnection(HTTPConnection):
@@ -150,7 +152,7 @@ class Connections(urllib3.PoolManager):
         """Send a request; its attempts, connection, body and answer are limited."""
         num_bytes = len(options.get("body") or b"")
         if isinstance(self.retries, Retries):
-            options["retries"] = self.retries.started(num_bytes)
+            options["retries"] = self.retries.started(num_bytes, method)
         # urllib3 limits the time to send a body by `connect`
         options["timeout"] = urllib3.Timeout(connect=self.connect_s + num_bytes / SLOWEST_BYTES_PER_S, read=self.silence_s)
         return super().urlopen(method, url, redirect, **options)

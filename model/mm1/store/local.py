@@ -10,14 +10,15 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from mm1.config.values import quoted
 from mm1.errors import ConfigurationError, DataError
-from mm1.store.base import BlobRef, Store, blob_key
+from mm1.store.base import FOLDERS, BlobRef, Store, blob_key
 from mm1.store.scratch import last_change
 
 SCRATCH = ".scratch"
@@ -43,27 +44,26 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def files_left(root: Path, scratch: Path, before: float) -> dict[str, Callable[[], object]]:
-    """Find the temporary files below a folder, and the content of a scratch folder, that killed writers left.
+def files_left(root: Path, folders: Sequence[str], scratch: str, before: float) -> dict[str, Callable[[], object]]:
+    """Find the temporary files in some folders, and the content of a scratch folder, that killed writers left.
 
     Args:
-        root: the folder.
-        scratch: the scratch folder in it.
+        root: the folder that contains them.
+        folders: names of the folders.
+        scratch: name of the scratch folder.
         before: time of the last change, s since 1970; younger ones may still be written.
 
     Returns:
         Name relative to the folder -> function that removes it.
     """
     left: dict[str, Callable[[], object]] = {}
-    for parent, folders, files in os.walk(root, onerror=_raise_unless_missing):
-        if Path(parent) == scratch:
-            folders.clear()
-            continue
+    walks = (os.walk(root / folder, onerror=_raise_unless_missing) for folder in folders)
+    for parent, _, files in chain.from_iterable(walks):
         for path in (Path(parent, name) for name in files if _TEMPORARY.fullmatch(name)):
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime < before:
                     left[path.relative_to(root).as_posix()] = partial(_remove, path)
-    for path in sorted(scratch.glob("*")):
+    for path in sorted((root / scratch).glob("*")):
         if last_change(path) < before:
             remove = (
                 partial(shutil.rmtree, path, ignore_errors=True) if path.is_dir() else partial(path.unlink, missing_ok=True)
@@ -147,7 +147,7 @@ class LocalStore(Store):
 
     def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
         """Find temporary files of killed writers anywhere in the store, and their folders in its scratch folder."""
-        return files_left(self.root, self.scratch(), self.now() - min_age_s)
+        return files_left(self.root, FOLDERS, SCRATCH, self.now() - min_age_s)
 
     def read(self, key: str) -> bytes:
         """Read an object."""

@@ -15,7 +15,7 @@ from mm1.errors import NetworkError
 from mm1.store import deadline, s3
 from mm1.store.s3 import S3Store
 
-HEAD = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 100000\r\n\r\n'
+HEAD = b'HTTP/1.1 206 Partial Content\r\nETag: "1"\r\nContent-Length: 100000\r\n\r\n'
 
 
 class Server:
@@ -126,5 +126,6 @@ def test_the_pause_that_a_server_asks_for_is_limited() -> None:
 def test_the_limit_is_a_minute_and_grows_with_the_bytes() -> None:
     assert deadline.limit_s(0) == 60
     assert deadline.limit_s(60 << 30) > 3600
+    assert deadline.limit_s(0, "POST") == 300
     assert s3.RETRIES.read is not None
     assert (1 + int(s3.RETRIES.read)) * deadline.SILENCE_S <= deadline.CALL_S

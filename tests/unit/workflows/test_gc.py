@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from minio.error import S3Error
 
 from mm1.errors import ConfigurationError
 from mm1.lineage import gc
@@ -185,6 +186,12 @@ def test_unfinished_uploads_and_local_files_of_a_bucket(tmp_path: Path, monkeypa
         for remove_it in left.values():
             remove_it()
         assert not half.exists() and store.leftovers(-60) == {}
+
+        def denied(*_: object, **__: object) -> None:
+            raise S3Error(None, "AccessDenied", "", None, None, None)
+
+        monkeypatch.setattr(store.client, "_list_multipart_uploads", denied)
+        assert store.leftovers(-60) == {}
 
 
 def test_the_clock_of_a_folder_that_cannot_be_written_is_this_machines(tmp_path: Path) -> None:
