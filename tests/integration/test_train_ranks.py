@@ -55,7 +55,14 @@ def short(stage: int, size: int = 1) -> RunConfig:
     return small_run("mm1_tiny_moe", *SHORT, f"train.zero_stage={stage}", f"train.expert_parallel={size}")
 
 
+def adafactor(stage: int) -> RunConfig:
+    """A short run with Adafactor at a ZeRO stage."""
+    changes = ("optim.name=adafactor", "optim.lr=1e-3", "optim.first_moment=0.5", f"train.zero_stage={stage}")
+    return small_run("mm1_tiny", "train.steps=5", "train.checkpoint_every=4", *changes)
+
+
 WHOLE = {
+    "adafactor": adafactor(1),
     "muon": small_run("mm1_tiny", *MUON),
     "short": short(1),
     "short-zero1-experts2": short(1, 2),
@@ -70,6 +77,9 @@ MOVES = {
     "other-stage": Move(("short", 2), short(3), 2, short(1, 2), 2),
     "muon-spread": Move(("muon", 2), WHOLE["muon"], 1, small_run("mm1_tiny", *MUON, "train.zero_stage=2"), 2),
     "muon-whole": Move(("muon", 2), small_run("mm1_tiny", *MUON, "train.zero_stage=1"), 2, WHOLE["muon"], 1),
+    "adafactor-spread": Move(("adafactor", 2), adafactor(0), 1, adafactor(3), 2),
+    "adafactor-whole": Move(("adafactor", 2), adafactor(2), 2, adafactor(0), 1),
+    "adafactor-same": Move(("adafactor", 2), adafactor(1), 2, adafactor(1), 2),
     "dense-fewer": Move(("dense", 1), CASES["dense"], 2, CASES["dense"], 1),
     "dense-more": Move(("dense", 1), CASES["dense"], 1, CASES["dense"], 2),
 }

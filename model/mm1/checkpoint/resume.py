@@ -11,11 +11,14 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from mm1.errors import CheckpointError, DataError
-from mm1.manifests import Checkpoint, Files, blobs_of, digest_of_manifest, load_digest, manifest_key, publish
-from mm1.store.base import Store, blob_key, digest_of_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mm1.config.resolve import explain
+from mm1.errors import CheckpointError, ConfigurationError, DataError
+from mm1.manifests import Checkpoint, Digest, Files, blobs_of, digest_of_manifest, load_digest, manifest_key, publish
+from mm1.store.base import Store, blob_key
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +59,12 @@ def _drop(store: Store, digests: list[str]) -> None:
     """
     if not digests:
         return
-    pointers = [store.read_json(name) or {} for name in store.list("resume/")]
-    listed = {digest for pointer in pointers for digest in pointer.get("checkpoints", [])}
+    try:
+        pointers = [_read(store, name.removeprefix("resume/").removesuffix(".json")) for name in store.list("resume/")]
+    except ConfigurationError as error:
+        log.warning("older checkpoints stay, because a damaged pointer may name them: %s", error)
+        return
+    listed = {digest for pointer in pointers for digest in pointer["checkpoints"]}
     stored = {PurePosixPath(name).stem for name in store.list("manifests/")}
     dropped = set(digests) & stored - listed
     others = [_references(store, digest) for digest in stored - dropped]
@@ -110,7 +117,8 @@ def newest_checkpoint(
     key: str,
     rank: int = 0,
     world_size: int = 1,
-    agree: Callable[[bool], bool] = lambda is_whole: is_whole,
+    agree: Callable[[bool, int], bool] = lambda is_whole, num_bytes: is_whole,
+    difference: Callable[[Checkpoint], str] = lambda checkpoint: "",
     start: str = "",
 ) -> Checkpoint | None:
     """Find the newest checkpoint of a piece of work whose files are all undamaged.
@@ -120,35 +128,44 @@ def newest_checkpoint(
         key: name of the work.
         rank: this process, which verifies its share of the files.
         world_size: number of processes.
-        agree: returns whether its argument is true on all processes.
+        agree: returns whether its first argument is true on all processes; the second is the number of bytes to verify.
+        difference: describes why a checkpoint is not one of this work; empty if it is.
         start: digest of the checkpoint that the work continues, used until the work has its own; empty = none.
 
     Returns:
         The checkpoint, finished or not, or None if the work has none.
 
     Raises:
+        ConfigurationError: the pointer is damaged, or names checkpoints of other work only.
         CheckpointError: there are checkpoints, and all of them are damaged.
     """
-    faults = []
+    faults, num_foreign = [], 0
     own = _read(store, key)["checkpoints"]
     for digest in own or [start] * bool(start):
-        fault = "another rank found a damaged file"
+        checkpoint, fault = None, "another rank found a damaged file"
+        is_whole = False
         try:
-            checkpoint = _verified(store, digest, rank, world_size)
+            checkpoint = _checkpoint(store, digest)
+            if text := difference(checkpoint):
+                num_foreign += 1
+                raise CheckpointError(f"it is a checkpoint of other work ({text})")
+            _verify(store, checkpoint, rank, world_size)
+            is_whole = True
         except (CheckpointError, DataError) as error:
-            checkpoint, fault = None, str(error)
-        if agree(checkpoint is not None):
+            fault = str(error)
+        num_bytes = sum(ref.num_bytes for ref in _files(checkpoint).values()) if checkpoint is not None else 0
+        if agree(is_whole, num_bytes):
             return checkpoint
         faults.append(fault)
         log.warning("cannot use checkpoint %s, trying the previous one: %s", digest[:12], fault)
-    if faults and not own:
+    if not faults:
+        return None
+    if not own:
         raise CheckpointError(f"resume: the checkpoint is damaged ({faults[0]}): continue another one")
-    if faults:
-        raise CheckpointError(
-            f"all of the last checkpoints are damaged ({faults[0]}): "
-            f"delete {store.uri}/{_pointer_key(key)} to start from the beginning"
-        )
-    return None
+    remedy = f"delete {store.uri}/{_pointer_key(key)} to start from the beginning"
+    if num_foreign == len(faults):
+        raise ConfigurationError(f"cannot resume from checkpoint {digest[:12]}: {faults[-1]}; {remedy}")
+    raise CheckpointError(f"all of the last checkpoints are damaged ({faults[0]}): {remedy}")
 
 
 def forget(store: Store, key: str) -> None:
@@ -161,18 +178,42 @@ def address(store: Store, checkpoint: Checkpoint) -> str:
     return f"{store.uri}/{manifest_key(digest_of_manifest(checkpoint))}"
 
 
+class _Pointer(BaseModel):
+    """Content of a pointer; other fields are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    checkpoints: list[Digest] = []
+    skipped: list[Annotated[int, Field(ge=0)]] = []
+
+
 def _read(store: Store, key: str) -> dict[str, Any]:
-    return {"checkpoints": [], "skipped": [], **(store.read_json(_pointer_key(key)) or {})}
+    try:
+        value = store.read_json(_pointer_key(key))
+        return _Pointer.model_validate({} if value is None else value).model_dump()
+    except (DataError, ValidationError) as error:
+        reason = explain(error)[:200] if isinstance(error, ValidationError) else str(error)
+        raise ConfigurationError(
+            f"{store.uri}/{_pointer_key(key)} is damaged: {reason}; delete it to start from the beginning"
+        ) from None
 
 
-def _verified(store: Store, digest: str, rank: int, world_size: int) -> Checkpoint:
+def _checkpoint(store: Store, digest: str) -> Checkpoint:
     checkpoint = load_digest(store, digest)
     if not isinstance(checkpoint, Checkpoint):
         raise CheckpointError(f"{manifest_key(digest)} is not a checkpoint")
-    files: Files = {**checkpoint.model, **checkpoint.trainer}
-    if checkpoint.history:
-        files["history"] = checkpoint.history
-    for name, ref in sorted(files.items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
-        if digest_of_file(store.local_path(ref)) != ref:
-            raise CheckpointError(f"{store.uri}/{blob_key(ref)} ({name}) does not match its digest")
     return checkpoint
+
+
+def _files(checkpoint: Checkpoint) -> Files:
+    files: Files = {**checkpoint.model, **checkpoint.trainer}
+    return {**files, "history": checkpoint.history} if checkpoint.history else files
+
+
+def _verify(store: Store, checkpoint: Checkpoint, rank: int, world_size: int) -> None:
+    """Verify this process's share of the files."""
+    for name, ref in sorted(_files(checkpoint).items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
+        try:
+            store.verified_path(ref)
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error}") from None

@@ -180,8 +180,10 @@ def mm1_sft() -> RunConfig:
     """MM1's supervised fine-tuning on instructions, all parts trained, starting from the model in `init`.
 
     10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine decay to 0 (MM1 4). The paper states no warm-up; 3 %
-    is that of LLaVA-1.5, whose data are part of MM1's. Adafactor needs whole matrices, so weights are float32 on each process
-    and only the arithmetic is bfloat16: 3B fits 80 GB, larger models need ``optim.name=adamw train.zero_stage=3``.
+    is that of LLaVA-1.5, whose data are part of MM1's. Nor does it state whether the rate is relative to the weights, which
+    AXLearn's Adafactor asks for (``multiply_by_parameter_scale``). It is not here: a relative rate of 1e-5 moves a weight by at
+    most 5 % of its size in the whole run, and one that starts at zero by 5e-5 (docs/reference/recipes.md has measurements).
+    30B needs ``train.zero_stage=3``.
     """
     return _handed_over(
         "mm1_sft",
@@ -201,14 +203,14 @@ def _handed_over(
         recipe=recipe,
         stage=stage,
         model=ModelConfig(),
-        optim=OptimConfig(name="adafactor", lr=1e-5, weight_decay=0.0, clip=1.0),
+        optim=OptimConfig(name="adafactor", lr=1e-5, parameter_scale=False, first_moment=0.0, weight_decay=0.0, clip=1.0),
         schedule=schedule,
         train=TrainConfig(
             steps=steps,
             global_batch=256,
             micro_batch=micro_batch,
             dtype="bfloat16",
-            zero_stage=0,
+            zero_stage=2,
             checkpoint_every=500,
             gradient_checkpointing=True,
             loader_workers=LOADER_WORKERS,

@@ -1,7 +1,9 @@
 """Building a run: from a job to a loop that is ready to start, resumed from the newest checkpoint if there is one.
 
-TrainJob -> Start (mixture, batch plan, newest checkpoint)
--> model -> engine, loader, history, [each with its state from that checkpoint] -> RunParts -> callbacks -> Loop -> Run
+TrainJob -> loader (forks its worker processes) -> process group -> Start (mixture, batch plan, newest checkpoint)
+-> model -> engine, history, [each with its state from that checkpoint] -> RunParts -> callbacks -> Loop -> Run
+
+Ranks read from the store at different speeds, so they meet outside collectives before each part that has collectives.
 """
 
 from __future__ import annotations
@@ -33,16 +35,22 @@ from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import begins, num_sequences
-from mm1.train.engine import Engine, all_agree
+from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
+from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, fit_processor, load_tokenizer, weights_dtype
+from mm1.train.objective import Objective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
+from mm1.train.randomness import seed_step
+from mm1.train.ranks import Ranks
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_parts import RunParts
+from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
+from mm1.train.spikes import SpikeBand
 from mm1.train.step import TrainStep
 
 log = logging.getLogger(__name__)
@@ -53,11 +61,13 @@ class Start:
     """Starting point of a run."""
 
     job: TrainJob
-    rank: int
-    """This process."""
+    ranks: Ranks
+    """All processes of the run."""
     store: Store
     """Store of the job."""
     mix: DataMix
+    loader: MixtureLoader
+    """At the start of the data."""
     batch_plan: BatchPlan
     previous: Checkpoint | None
     """The newest checkpoint of this work; at first the one that it continues."""
@@ -83,14 +93,20 @@ class Start:
 
 
 def build_run(
-    job: TrainJob, rank: int, world_size: int, *, factories: Sequence[CallbackFactory] = FACTORIES
+    job: TrainJob,
+    rank: int,
+    world_size: int,
+    *,
+    loader: MixtureLoader | None = None,
+    factories: Sequence[CallbackFactory] = FACTORIES,
 ) -> Run | Checkpoint:
-    """Build a run.
+    """Build a run; the process group exists.
 
     Args:
         job: the resolved run and its addresses.
         rank: this process.
         world_size: number of processes.
+        loader: of :func:`build_loader`, called before the process group was created; None = built now.
         factories: of the callbacks; see :mod:`mm1.train.run_callbacks`.
 
     Returns:
@@ -99,42 +115,57 @@ def build_run(
     Raises:
         Mm1Error: the configuration, the data or the checkpoints do not fit.
     """
-    store, train = open_store(job.store), job.config.train
-    mix = load(job.data, DataMix)
-    resumed = load(job.resume, Checkpoint) if job.resume else None
-    if trouble := check_epochs(mix, num_sequences(job, resumed.step if resumed else 0)):
-        raise ConfigurationError(f"train.steps: {trouble}")
-    batch_plan = plan_layout(train, world_size)
+    loader = loader or build_loader(job, rank, world_size)
+    store, train, mix = open_store(job.store), job.config.train, loader.mix
+    limit_collectives(train.collective_timeout_s)
+    ranks = Ranks.joined(rank, world_size)
+
+    def agree(is_whole: bool, num_bytes: int) -> bool:
+        return ranks.meet("verifying the newest checkpoint", num_bytes, ok=is_whole)
+
     start = split_uri(job.resume)[1] if job.resume else ""
-    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree, start)
+    previous = newest_checkpoint(store, job.key, rank, world_size, agree, partial(_not_of_this_work, job), start)
     if previous is not None and previous.finished and not begins(job, previous):
+        loader.close()
         return previous
     state = load_state(store, previous) if previous is not None else None
-    parts = build_parts(Start(job, rank, store, mix, batch_plan, previous, state))
+    parts = build_parts(Start(job, ranks, store, mix, loader, plan_layout(train, world_size), previous, state))
     callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
-    return Run(parts, build_loop(parts, callbacks), partial(build_run, job, rank, world_size, factories=factories))
+    return Run(parts, build_loop(parts, callbacks))
+
+
+def _not_of_this_work(job: TrainJob, checkpoint: Checkpoint) -> str:
+    if begins(job, checkpoint):
+        return ""
+    return difference(checkpoint, job.config, [split_uri(uri)[1] for uri in (job.data, job.init, job.resume) if uri])
 
 
 def build_parts(start: Start) -> RunParts:
     """Build all parts of a run except its loop."""
-    job, config = start.job, start.config
+    job, config, loader = start.job, start.config, start.loader
     model, processor = build_trained_model(start)
+    start.ranks.meet("loading the model", _num_bytes(start))
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
+    images, blank = processor.image_processor, blank_image(model, start.mix)
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
-    loader = build_loader(start)
+    if start.state is not None and not start.restarts_data:
+        position = start.state.run["loader"]
+        loader.seek(position["sequence"], position["cursors"])
     metrics = None
-    if start.rank == 0:
+    if start.ranks.rank == 0:
         devices = Devices.current(model.config, start.batch_plan.world_size)
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices)
     return RunParts(
         job=job,
-        rank=start.rank,
+        rank=start.ranks.rank,
+        ranks=start.ranks,
         store=start.store,
         model=model,
         processor=processor,
         engine=engine,
+        inputs=ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank),
         loader=loader,
         history=history,
         progress=progress,
@@ -146,7 +177,7 @@ def build_parts(start: Start) -> RunParts:
             engine=engine,
             loader=loader,
             history=history,
-            rank=start.rank,
+            ranks=start.ranks,
             model_files=start.previous.model if start.previous is not None and not start.restarts_data else None,
         ),
         metrics=metrics,
@@ -156,7 +187,7 @@ def build_parts(start: Start) -> RunParts:
 
 def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Build the model with its frozen parts marked: from the checkpoint to resume from, or the run's initial model."""
-    job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.rank}"
+    job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.ranks.rank}"
     if start.previous is not None:
         dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
         model, processor = load_model(start.store, start.previous, scratch / "model", dtype, verify=False)
@@ -183,6 +214,7 @@ def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: floa
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=start.batch_plan)
     if start.state is not None:
         engine.load_state(start.state.optimizer, masters)
+        start.ranks.meet("loading the optimizer state", _num_bytes(start))
     return engine
 
 
@@ -205,38 +237,51 @@ def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
     return history, progress
 
 
-def build_loader(start: Start) -> MixtureLoader:
-    """Build the loader, starting at the run's position in the data."""
-    store = open_store(split_uri(start.job.data)[0])
-    raw = load_digest(store, start.mix.raw)
+def build_loader(job: TrainJob, rank: int, world_size: int) -> MixtureLoader:
+    """Build the loader at the start of the data, and fork its worker processes.
+
+    Call this before the process group is created: forking with its threads and registered memory can hang RDMA.
+
+    Raises:
+        Mm1Error: the configuration or the data do not fit.
+    """
+    train, mix = job.config.train, load(job.data, DataMix)
+    resumed = load(job.resume, Checkpoint) if job.resume else None
+    if trouble := check_epochs(mix, num_sequences(job, resumed.step if resumed else 0)):
+        raise ConfigurationError(f"train.steps: {trouble}")
+    store, batch_plan = open_store(split_uri(job.data)[0]), plan_layout(train, world_size)
+    raw = load_digest(store, mix.raw)
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"data: expected RawData as its parent {start.mix.raw[:12]}")
-    position: dict[str, Any] = {"sequence": 0, "cursors": None}
-    if start.state is not None and not start.restarts_data:
-        position = start.state.run["loader"]
-    return MixtureLoader(
+        raise ConfigurationError(f"data: expected RawData as its parent {mix.raw[:12]}")
+    loader = MixtureLoader(
         store,
-        start.mix,
+        mix,
         raw,
-        micro_batch=start.batch_plan.micro_batch,
-        global_batch=start.batch_plan.global_batch,
-        rank=start.rank,
-        world_size=start.batch_plan.world_size,
-        start_sequence=position["sequence"],
-        num_workers=start.config.train.loader_workers,
-        cursors=position["cursors"],
+        micro_batch=batch_plan.micro_batch,
+        global_batch=batch_plan.global_batch,
+        rank=rank,
+        world_size=world_size,
+        num_workers=train.loader_workers,
     )
+    loader.start_workers()
+    return loader
+
+
+def _num_bytes(start: Start) -> int:
+    """Bytes of the files that a rank reads to start from."""
+    checkpoint = start.previous or (load(start.job.init, Checkpoint) if start.job.init else None)
+    return sum(ref.num_bytes for ref in (*checkpoint.model.values(), *checkpoint.trainer.values())) if checkpoint else 0
 
 
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     """Build the loop of a run."""
     schedule, model = parts.job.config.schedule, parts.model.config
-    images = parts.processor.image_processor
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        PixelNorm(images.image_mean, images.image_std),
+        Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
         model.num_experts_per_tok if model.is_moe else 0,
+        build_band(parts),
     )
     return Loop(
         step,
@@ -245,4 +290,13 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
         progress=parts.progress,
         callbacks=callbacks,
         skip=skipped_batches(parts.store, parts.job.key),
+        ready=lambda: parts.ranks.meet("reading the first batch and the files of the run so far"),
+        reseed=partial(seed_step, parts.job.config.train.seed, parts.ranks.rank),
     )
+
+
+def build_band(parts: RunParts) -> SpikeBand:
+    """Build the band of loss and gradient norm from the run's history."""
+    config = parts.job.config
+    updates_only = config.optim.name == "muon" and config.train.zero_stage > 0  # the norm of Muon's updates hardly changes
+    return SpikeBand(config.optim, parts.history.rows, with_norm=not updates_only)

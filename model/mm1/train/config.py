@@ -32,6 +32,7 @@ Mean = Annotated[float, Field(ge=0, le=1)]
 """Mean of pixels in 0..1."""
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 """Standard deviation of pixels in 0..1."""
+COLLECTIVE_TIMEOUT_S = 300.0
 MAX_LR = 1e30
 """Fits float32 even times any factor; such rates serve to test how a run that diverges behaves."""
 
@@ -141,8 +142,8 @@ class OptimConfig(Config):
     """Optimizer."""
 
     name: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4); muon: for the matrices of the blocks, with
-    adamw for the rest (ZeRO stages 0 to 2)."""
+    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4), a row and a column of state for each matrix;
+    muon: for the matrices of the blocks, with adamw for the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
     """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 3.3)."""
     vision_lr_factor: Weight = 1.0
@@ -159,8 +160,20 @@ class OptimConfig(Config):
     """Each step shrinks weights by this times the learning rate (MM1 3.3: 0.1 lr), except norms and biases."""
     momentum: DecayRate = 0.95
     """Muon's momentum."""
+    parameter_scale: bool = False
+    """Adafactor's meaning of the learning rate. false: absolute, updates of at most that size, as AdamW's; true: relative to
+    the root mean square of each tensor's weights, at least 0.001 (AXLearn's multiply_by_parameter_scale, without a default)."""
+    first_moment: DecayRate = 0.0
+    """Adafactor's decay rate of the mean of updates; 0 = no mean, and no memory for it."""
     clip: float = Field(default=1.0, ge=0, le=1e9)
     """Maximum norm of the whole gradient; 0 = no clipping."""
+    spike_window: int = Field(default=128, ge=0, le=2**20)
+    """Steps that the band of loss and gradient norm is computed from. A step above the band does not update the weights. Steps
+    are checked once that many have been applied; 0 = no check."""
+    spike_sigmas: float = Field(default=6.0, gt=0, le=1e6)
+    """Upper end of the band: mean plus this many standard deviations of the last spike_window applied steps."""
+    spike_limit: int = Field(default=8, ge=0, le=2**20)
+    """Maximum number of steps above the band within spike_window steps; more end the run as diverged."""
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -243,12 +256,19 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the arithmetic; master weights are always float32. With bfloat16 they are the model's own weights at
     zero_stage=0 (autocast), and partitioned over processes at higher stages."""
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype in which gradients are summed over processes. bfloat16 sends half the bytes and rounds at every process that a sum
+    passes: with 512 of them the sum is off by 2 % of its norm. Accumulation is float32 always."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: partitions over processes 1 the optimizer state, 2 also the gradients, 3 also the weights."""
     offload: Literal["none", "optimizer"] = "none"
     """optimizer: keep the optimizer state, and run its step, on the host; needs zero_stage 1, 2 or 3."""
     expert_parallel: int = Field(default=1, ge=1, le=4096)
     """Processes that share the experts of a sparse layer, each with its own part; must divide processes and experts."""
+    balance_over: Literal["global_batch", "micro_batch"] = "global_batch"
+    """Batch of the router losses. global_batch: the sequences of a step, whatever its layout, so that experts can specialise
+    by source (arXiv 2501.11873); with accumulation it costs one more forward pass. micro_batch: one forward pass of one
+    process, as in GShard; depends on train.micro_batch and the number of processes."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
     keep_checkpoints: Count = 2
@@ -266,8 +286,11 @@ class TrainConfig(Config):
     """Recompute activations in the backward pass: less memory, a third more time."""
     loader_workers: int = Field(default=0, ge=0, le=1024)
     """Processes per rank that read and decode; 0 = a thread of the rank, which is enough for small images."""
+    collective_timeout_s: float = Field(default=COLLECTIVE_TIMEOUT_S, ge=1, le=86_400)
+    """Seconds after which a collective has failed: ranks wait no longer for one that does not arrive. Waiting for storage does
+    not count."""
     seed: int = Field(default=0, ge=0)
-    """Random seed of fresh weights."""
+    """Random seed of fresh weights and of dropout."""
     profile: str = Field(default="", pattern=r"^(\d{1,18}(-\d{1,18})?)?$", coerce_numbers_to_str=True)
     """Steps that rank 0 profiles, for example 10-13 (both included); empty = none."""
 
@@ -356,8 +379,9 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         self.schedule.check(self.train.steps)
-        if self.optim.name == "adafactor" and self.train.zero_stage > 0:
-            raise ValueError("optim.name=adafactor needs whole matrices: set train.zero_stage=0, or optim.name=adamw")
+        if self.optim.name == "adafactor" and self.train.expert_parallel > 1:
+            # Shared experts have gate and up apart, whose columns have statistics of their own.
+            raise ValueError("optim.name=adafactor needs train.expert_parallel=1: set that, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage == 3:
             raise ValueError("optim.name=muon needs whole matrices: set train.zero_stage=0, 1 or 2, or optim.name=adamw")
         if self.optim.name == "muon" and self.train.zero_stage > 0 and self.train.dtype == "bfloat16":
@@ -369,6 +393,22 @@ class RunConfig(Config):
             # At these stages DeepSpeed orthogonalises before it clips, so clipping scales the finished updates.
             raise ValueError("optim.name=muon with train.zero_stage=1 or 2 needs optim.clip=0: set that, or train.zero_stage=0")
         return self
+
+
+LAYOUT_FIELDS = (
+    "micro_batch",
+    "zero_stage",
+    "expert_parallel",
+    "offload",
+    "gradient_checkpointing",
+    "loader_workers",
+    "collective_timeout_s",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_state",
+    "profile",
+)
+"""Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
 
 
 class TrainJob(Config):

@@ -12,13 +12,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mm1.config.resolve import path_of
+from pydantic import ValidationError
+
+from mm1.config.resolve import explain, path_of
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, digest_of_manifest, split_uri
 from mm1.train.config import ModelConfig, RunConfig, TrainJob
 
 MODEL_ALONE = "or start a new run with init=<this checkpoint>, which takes the model alone"
-SAME = ("stage", "optim.name", "train.frozen", "train.global_batch", "train.dtype")
+SAME = ("stage", "optim.name", "optim.first_moment", "train.frozen", "train.global_batch", "train.dtype")
 """Fields that the state depends on: the optimizer and its tensors, the counters, which count whole batches."""
 
 
@@ -38,7 +40,12 @@ def continued(config: RunConfig, checkpoint: Checkpoint, overrides: Sequence[str
             f"resume: the checkpoint of step {checkpoint.step} has no optimizer state, which a run publishes at its end with "
             f"train.keep_state=true: train it again with that, {MODEL_ALONE}"
         )
-    before = checkpoint.config
+    try:
+        before = RunConfig.model_validate(checkpoint.config).model_dump(mode="json")
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"resume: the checkpoint was written by another version of MM1: {explain(error)[:300]}"
+        ) from None
     for path in SAME:
         value, saved = _at(config.model_dump(mode="json"), path), _at(before, path)
         if value != saved:
@@ -78,7 +85,7 @@ def _same_parts(config: RunConfig, before: dict[str, Any], overrides: Sequence[s
             raise ConfigurationError(f"override {ignored[0]}: the {part} comes from the checkpoint, so it has no effect")
         if saved is None or section is None:
             continue
-        saved = type(section).model_validate(saved)  # fields that are newer than the checkpoint get their defaults
+        saved = type(section).model_validate(saved)
         for field in type(section).model_fields:
             value, expected = getattr(section, field), getattr(saved, field)
             if value != expected:

@@ -4,14 +4,15 @@ One code path for one CPU process and many GPUs: processes find each other throu
 MASTER_ADDR), and communicate over gloo on CPUs and NCCL on GPUs. ZeRO stages 0 to 3; float32, or bfloat16 with float32 master
 weights; experts on every process, or shared by some (DeepSpeed's AutoEP replaces the layer of transformers by its own).
 
-    forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> clip_gradients() -> step(rate factor)
+    forward(batch) -> output, backward(loss), [again for each micro-batch of the step] -> squared_norm(), summed over processes
+        -> step(rate factor, norm), or skip_step() to drop the gradient
     state() / load_state(): this rank's part of the optimizer as pieces of parameters, which any other world can load
     weights(): the whole model's weights on rank 0, however they are partitioned
 
 Workarounds for DeepSpeed: it compiles Muon's kernels with torch.compile, which on a CPU takes seconds for the import and for
 each shape, for a millisecond of work, so on a CPU they run uncompiled. It builds its shared-memory collectives with the C++
-compiler at first use, although gloo makes them unnecessary. At stage 0 it does not keep the gradient norm, so this module
-computes it.
+compiler at first use, although gloo makes them unnecessary. It computes the gradient norm in its step, too late to decide on
+the step, so norm and clipping are in :mod:`mm1.train.gradients`.
 """
 
 from __future__ import annotations
@@ -19,43 +20,73 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed import distributed_c10d
 
 from mm1.checkpoint.pieces import StateReader
-from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
-from mm1.train.config import OptimConfig, TrainConfig
+from mm1.errors import ConfigurationError
+from mm1.modeling.routers import compute_in_float32
+from mm1.train.adafactor import Adafactor
+from mm1.train.batch_plan import BUCKET_ELEMENTS, SHARED_EXPERTS, BatchPlan, check_experts
+from mm1.train.config import COLLECTIVE_TIMEOUT_S, OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
-from mm1.train.optim import global_norm, parameter_groups
+from mm1.train.gradients import clip_parts, dropped_gradients, own_gradients, squared_norm
+from mm1.train.optim import parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
+from mm1.train.ranks import Ranks, key_value_store
 
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, torch.Tensor]
+FORK_SAFE = ("RDMAV_FORK_SAFE", "IBV_FORK_SAFE")
+"""Variables with which libibverbs keeps registered memory out of forked processes; the loader's are forked earlier."""
 
 
-def start_processes() -> tuple[int, int]:
+def start_processes(collective_timeout_s: float = COLLECTIVE_TIMEOUT_S) -> tuple[int, int]:
     """Join the other processes that torchrun started.
+
+    Args:
+        collective_timeout_s: time limit of a collective in seconds.
 
     Returns:
         Rank and world size.
     """
     deepspeed = _import_deepspeed()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    has_gpu, local_rank = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, world_size = rank_of_environment()
+    if has_gpu:
+        torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
-    return dist.get_rank(), dist.get_world_size()
+        for name in FORK_SAFE:  # should a library fork after this, it must not break RDMA
+            os.environ.setdefault(name, "1")
+        # A rank may have waited for storage until now; the group below has a short limit.
+        Ranks.joined(rank, world_size).meet("opening the mixture")
+        dist.init_process_group(
+            "nccl" if has_gpu else "gloo",
+            timeout=timedelta(seconds=collective_timeout_s),
+            store=key_value_store(),
+            rank=rank,
+            world_size=world_size,
+            device_id=torch.device("cuda", local_rank) if has_gpu and world_size > 1 else None,
+        )
+        deepspeed.init_distributed(verbose=False)
+    return rank, world_size
 
 
-def all_agree(value: bool) -> bool:
-    """Whether the value is true on every process."""
-    flag = torch.tensor(int(value), device="cuda" if torch.cuda.is_available() else "cpu")
-    dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag)
+def rank_of_environment() -> tuple[int, int]:
+    """Return rank and world size as set by torchrun, without a process group; 0 and 1 without torchrun."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def limit_collectives(seconds: float) -> None:
+    """Set the time limit of all process groups, also of those that DeepSpeed has created."""
+    for group in [*distributed_c10d._world.pg_map]:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def stop_processes() -> None:
@@ -80,14 +111,20 @@ def _import_deepspeed() -> Any:
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
     """Build the optimizer of a recipe: fused AdamW, Adafactor, or Muon with fused AdamW for the rest."""
+    if config.name == "adafactor":
+        return Adafactor(
+            [{key: value for key, value in group.items() if key not in ("use_muon", "betas", "eps")} for group in groups],
+            parameter_scale=config.parameter_scale,
+            first_moment=config.first_moment,
+        )
     groups = [{key: value for key, value in group.items() if key != "names"} for group in groups]
     if config.name == "muon":
         from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 
         return MuonWithAuxAdam(groups, adam_optimizer=torch.optim.AdamW, adam_optimizer_kwargs={"fused": True})
-    own = {"use_muon"} if config.name == "adamw" else {"use_muon", "betas", "eps"}
-    groups = [{key: value for key, value in group.items() if key not in own} for group in groups]
-    return torch.optim.AdamW(groups, fused=True) if config.name == "adamw" else torch.optim.Adafactor(groups)
+    return torch.optim.AdamW(
+        [{key: value for key, value in group.items() if key != "use_muon"} for group in groups], fused=True
+    )
 
 
 class Engine:
@@ -110,37 +147,42 @@ class Engine:
         deepspeed = _import_deepspeed()
         if train.expert_parallel > 1:
             config: Any = model.config
-            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0)
+            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
         self.num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        self.clip = optim.clip
+        self._clip = optim.clip
         self.names: list[list[str]] = []
         self.trained: list[nn.Parameter] = []
         self._peak_lr, self._optim = peak_lr, optim
+        self._shares_experts = train.expert_parallel > 1
         self._autocast = train.dtype == "bfloat16" and self.stage == 0
-        exact = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         self._engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=self._optimizer,
             dist_init_required=False,
-            config=_settings(train, batch_plan, self.clip if self.stage else 0.0),
+            config=_settings(train, batch_plan),
         )
-        for name, buffer in exact.items():
-            # DeepSpeed rounds buffers to bfloat16 with the weights; rotary frequencies must stay float32.
-            owner, _, own_name = name.rpartition(".")
-            setattr(model.get_submodule(owner), own_name, buffer.to(self._engine.device))
+        if train.expert_parallel > 1:
+            _use_float32_routers(model)
         self._wrapper = self._engine.optimizer
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self._expert_group = _expert_group(train.expert_parallel)
-        self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
+        limit_collectives(train.collective_timeout_s)
+        if isinstance(self._inner, Adafactor) and self.stage:
+            self._inner.partition(self._slots().layout(), self._sum_on_device)
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
+        if self._shares_experts and self.stage < 3 and not any(group.get("moe") for group in groups):
+            raise ConfigurationError(  # an assertion of DeepSpeed, which wants such a group at these stages
+                "train.frozen: it freezes all experts, which train.expert_parallel above 1 does not support at "
+                "train.zero_stage=1 or 2: set train.expert_parallel=1 or train.zero_stage=3"
+            )
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
@@ -158,32 +200,38 @@ class Engine:
         """Tell DeepSpeed that a micro-batch other than the last of its step is done."""
         self._engine.step()
 
-    def clip_gradients(self) -> torch.Tensor:
-        """Clip the whole gradient after the last micro-batch; with ZeRO, `step` does it.
+    def squared_norm(self) -> torch.Tensor:
+        """Compute this process's share of the squared norm of the whole gradient, after the last micro-batch.
 
         Returns:
-            The norm before clipping, on the device; 0 with ZeRO.
+            A float64 number on the device. The sum over all processes is the square of the norm before clipping (with Muon and
+            ZeRO: of Muon's updates and AdamW's gradients).
         """
-        if self.stage:
+        if self.stage == 0 and dist.get_rank():  # every process has the whole gradient: only rank 0 counts it
             return torch.zeros((), dtype=torch.float64, device=self.device)
-        norm = global_norm(self.trained)
-        if self.clip:
-            nn.utils.clip_grads_with_norm_(self.trained, self.clip, norm)
-        return norm.double()
+        return squared_norm(own_gradients(self._wrapper, self.stage), self.device)
 
-    def step(self, rate_factor: float) -> float | None:
-        """Update the weights after `clip_gradients`.
+    def step(self, rate_factor: float, norm: float) -> None:
+        """Clip the gradient and update the weights.
 
         Args:
             rate_factor: multiplier of every group's peak learning rate.
-
-        Returns:
-            Norm of the whole gradient before ZeRO clipped it (with Muon: of Muon's updates); None without ZeRO.
+            norm: norm of the whole gradient.
         """
+        if self._clip:
+            clip_parts(own_gradients(self._wrapper, self.stage), self._clip, norm)
         for group in self._inner.param_groups:
             group["lr"] = group["peak_lr"] * rate_factor
         self._engine.step()
-        return float(self._engine.get_global_grad_norm() or 0.0) if self.stage else None
+
+    def skip_step(self) -> None:
+        """Drop the gradient of the step: weights and optimizer state stay as they are."""
+        from deepspeed.utils import logger
+
+        with dropped_gradients(self._wrapper, self.stage):
+            logger.disabled = True  # it reports gradients that are not finite
+            self._engine.step()
+            logger.disabled = False
 
     def all_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the processes, in place and without waiting for the device."""
@@ -191,26 +239,15 @@ class Engine:
             dist.all_reduce(values)
         return values
 
+    def _sum_on_device(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor that may be on the host, where an offloaded optimizer is."""
+        return self.all_sum(values.to(self.device)).to(values.device)
+
     def reduce(self, values: list[float]) -> list[float]:
         """Sum host numbers over the processes, in float64."""
         if self.batch_plan.world_size == 1:
             return values
         return self.all_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
-
-    def gather(self, value: Any) -> list[Any]:
-        """Gather a small Python object from every rank, on every rank."""
-        return self._gather(value, None)
-
-    def gather_in_background(self, value: Any) -> list[Any]:
-        """Gather the same way on a background thread, over its own process group."""
-        return self._gather(value, self._background_group)
-
-    def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
-        if self.batch_plan.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.batch_plan.world_size
-        dist.all_gather_object(values, value, group=group)
-        return values
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -260,6 +297,15 @@ class Engine:
         return gathered
 
 
+def _use_float32_routers(model: nn.Module) -> None:
+    """Make the routers of DeepSpeed's expert-parallel layers compute their scores in float32, as those that they replaced."""
+    from deepspeed.moe.ep_router import TokenChoiceTopKRouter
+
+    for module in model.modules():
+        if isinstance(module, TokenChoiceTopKRouter):
+            compute_in_float32(module.gate)
+
+
 def _expert_group(size: int) -> dist.ProcessGroup | None:
     if size == 1:
         return None
@@ -269,7 +315,7 @@ def _expert_group(size: int) -> dist.ProcessGroup | None:
     return group
 
 
-def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[str, Any]:
+def _settings(train: TrainConfig, batch_plan: BatchPlan) -> dict[str, Any]:
     bfloat16 = train.dtype == "bfloat16" and train.zero_stage > 0
     zero: dict[str, Any] = {"stage": train.zero_stage, "overlap_comm": torch.cuda.is_available()}
     zero |= {"reduce_bucket_size": BUCKET_ELEMENTS, "stage3_prefetch_bucket_size": BUCKET_ELEMENTS}
@@ -278,20 +324,21 @@ def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[st
     experts = {
         "enabled": train.expert_parallel > 1,
         "autoep_size": train.expert_parallel,
-        "preset_model": "qwen3_moe",
+        "preset_model": SHARED_EXPERTS,
         "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
     }
     return {
         "train_micro_batch_size_per_gpu": batch_plan.micro_batch,
         "gradient_accumulation_steps": batch_plan.accumulation,
-        "gradient_clipping": clip,
+        "gradient_clipping": 0.0,  # see mm1.train.gradients
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         # DeepSpeed compiles its own CPU Adam at first use; torch's fused one is as fast and needs no compiler.
         "zero_force_ds_cpu_optimizer": False,
         "expert_parallel": experts,
-        "bf16": {"enabled": bfloat16},
+        "bf16": {"enabled": bfloat16, "check_grad_overflow": False},  # the norm is known before the step
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": {"float32": "fp32", "bfloat16": "bf16"}[train.reduce_dtype],
         "steps_per_print": 10**12,
         "wall_clock_breakdown": False,
     }

@@ -31,8 +31,8 @@ class Figures(NamedTuple):
     z_loss: torch.Tensor
     loads: torch.Tensor
     """Tokens of each expert in each sparse layer (L, X); empty without experts."""
-    grad_norm: torch.Tensor
-    """Norm of the whole gradient after the last micro-batch, 0 before; always 0 with ZeRO."""
+    squared_norm: torch.Tensor
+    """Squared norm of the whole gradient after the last micro-batch, 0 before."""
 
     @classmethod
     def of(cls, batch: Batch, source_ids_B: torch.Tensor, output: Any, num_sources: int, experts_per_token: int) -> Figures:
@@ -59,7 +59,7 @@ class Figures(NamedTuple):
             balance_loss=output.balance_loss.detach().double() if has_router else zero,
             z_loss=output.z_loss.detach().double() if has_router else zero,
             loads=expert_loads(output.router_logits, kept_BS, experts_per_token) if has_router else zero.expand(0, 0),
-            grad_norm=zero,
+            squared_norm=zero,
         )
 
     @property

@@ -16,7 +16,7 @@ from mm1.train.step import StepResult
 
 
 class History:
-    """Rows of step, lr, loss, loss/<source>, grad_norm, tokens, images, router/<figure>.
+    """Rows of step, lr, loss, loss/<source>, grad_norm, tokens, positions, images, applied (0 for a spike), router/<figure>.
 
     Args:
         peak_lr: peak learning rate.
@@ -33,6 +33,7 @@ class History:
         row: dict[str, Any] = {"step": progress.step, "lr": self.peak_lr * rate_factor, "loss": result.loss}
         row |= {f"loss/{name}": result.source_losses.get(name) for name in self.sources}
         row |= {"grad_norm": result.grad_norm, "tokens": result.tokens, "positions": result.positions, "images": result.images}
+        row |= {"applied": int(result.applied)}
         row |= {f"router/{name}": value for name, value in result.router.items()}
         self.rows.append(row)
 
@@ -40,7 +41,7 @@ class History:
         """Serialise the first rows (by default all) as a Parquet file; equal rows give equal bytes."""
         rows = self.rows[:number]
         names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
-        integers = {"step", "tokens", "positions", "images"}
+        integers = {"step", "tokens", "positions", "images", "applied"}
         columns = {
             name: pa.array([row.get(name) for row in rows], pa.int64() if name in integers else pa.float64()) for name in names
         }
@@ -50,7 +51,10 @@ class History:
 
     def from_parquet(self, data: bytes, last_step: int) -> None:
         """Load the rows of a checkpoint, up to its step."""
-        self.rows = [row for row in pq.read_table(io.BytesIO(data)).to_pylist() if row["step"] <= last_step]
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        self.rows = [row for row in rows if row["step"] <= last_step]
+        for row in self.rows:
+            row.setdefault("applied", 1)  # the column is newer than the file format
 
     def mean_losses(self, last: int) -> dict[str, float]:
         """Compute mean losses over the last steps: ``all``, and each source that occurred in them."""

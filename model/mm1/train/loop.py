@@ -6,7 +6,7 @@ loader -> micro-batches of one step -> TrainStep -> StepResult -> callbacks (his
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from mm1.data.load.collate import Batch
 from mm1.train.callback import Callback
@@ -24,6 +24,8 @@ class Loop:
         progress: progress of the run.
         skip: numbers of the global batches to skip.
         callbacks: called in this order at each event.
+        ready: called with the first batch at hand; waits until all ranks have come as far.
+        reseed: seeds the random numbers of a step, given the number of steps before it.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Loop:
         progress: Progress,
         callbacks: Sequence[Callback],
         skip: Sequence[int] = (),
+        ready: Callable[[], object] = lambda: None,
+        reseed: Callable[[int], None] | None = None,
     ) -> None:
         self.step = step
         self.batches = batches
@@ -42,6 +46,8 @@ class Loop:
         self.progress = progress
         self.callbacks = callbacks
         self.skip = set(skip)
+        self.ready = ready
+        self.reseed = reseed
 
     def run(self) -> None:
         """Run the remaining steps; an exception in a callback ends the run."""
@@ -54,6 +60,10 @@ class Loop:
     def _run(self) -> None:
         for callback in self.callbacks:
             callback.on_start(self.progress)
+        first = next(self.batches)
+        self.ready()
+        self.batches = chain([first], self.batches)
+        del first  # a slot of the loader, free again after its step
         accumulation = self.step.engine.batch_plan.accumulation
         while not self.progress.done:
             micro_batches = list(islice(self.batches, accumulation))
@@ -61,6 +71,8 @@ class Loop:
                 self.progress.skipped.append(self.progress.batch)
                 continue
             factor = self.rate_factor(self.progress)
+            if self.reseed is not None:
+                self.reseed(self.progress.step)
             result = self.step(micro_batches, factor)
             self.progress.advance(result)
             for callback in self.callbacks:

@@ -54,7 +54,7 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         raise ConfigurationError(
             "decoder: only the text stage accepts a folder, and without init; later stages take that checkpoint as init"
         )
-    whole = init_stage not in ("", *LANGUAGE_ONLY)
+    whole = bool(init_stage) and init_stage not in LANGUAGE_ONLY
     origins = {
         "vision": f"the folder {vision}" if vision else "init" if whole else "",
         "connector": "init" if whole and not vision else "",
@@ -107,7 +107,7 @@ def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
     Raises:
         ConfigurationError: the numbers differ, or the patch size does not divide the image size.
     """
-    if not has_images(mix):
+    if not mix.has_images:
         return
     vision = model["vision_config"]
     if isinstance(vision.get("patch_size"), int):
@@ -126,11 +126,6 @@ def check_image_tokens(of_init: int, of_mixture: int) -> None:
             f"data: its images take {of_mixture} tokens, but those of init take {of_init}: "
             f"build the mixture with image_tokens={of_init}"
         )
-
-
-def has_images(mix: DataMix) -> bool:
-    """Whether a mixture has images."""
-    return any(source.num_images and source.weight for source in mix.sources)
 
 
 def sequence_of(mix: DataMix) -> SequenceConfig:

@@ -16,12 +16,11 @@ import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig
-from mm1.train.muon import takes_muon
+from mm1.train.muon import ROUTER, takes_muon
 
 MATCH_ADAMW = 0.2  # root mean square of AdamW's updates, arXiv 2502.16982
 
@@ -131,13 +130,9 @@ def num_decoder_parameters(model: nn.Module) -> int:
     For a mixture of experts, count its dense counterpart: one expert of each sparse layer and no router, since MM1 trains both
     with the same hyperparameters (3.4).
     """
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     return sum(
-        parameter[0].numel() if ".mlp.experts." in name else parameter.numel()
+        parameter[0].numel() if parameter.ndim == 3 else parameter.numel()  # experts are stacked
         for name, parameter in model.named_parameters()
-        if "language_model" in name and "embed_tokens" not in name and not name.endswith(".mlp.gate.weight")
+        if "language_model" in name and parameter not in embeddings and not ROUTER.search(name)
     )
-
-
-def global_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
-    """Compute the norm of the whole gradient."""
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

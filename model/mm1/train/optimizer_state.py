@@ -27,6 +27,7 @@ from torch import nn
 
 from mm1.checkpoint.pieces import MASTER, StatePiece, StateReader
 from mm1.errors import CheckpointError
+from mm1.train.adafactor import Adafactor, Part
 from mm1.train.gather_weights import LOCAL_EXPERTS, ROUTER
 
 MOMENTUM = "momentum_buffer"
@@ -99,6 +100,8 @@ class Slots:
     def __init__(self, model: nn.Module, inner: torch.optim.Optimizer, wrapper: Any, stage: int, expert_rank: int) -> None:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.inner, self.wrapper, self.expert_rank = inner, wrapper, expert_rank
+        self.members: list[tuple[torch.Tensor, list[nn.Parameter]]] = []
+        """Tensors that the optimizer updates, each with all parameters that it has elements of on some process."""
         # The groups of a ZeRO optimizer hold partitions; at stage 0 they hold the parameters themselves.
         self.all = list({0: self._whole, 1: self._partitioned, 2: self._partitioned, 3: self._sharded}[stage]())
         """Slots of the master weights, and of states with the same shape."""
@@ -112,19 +115,22 @@ class Slots:
     def _whole(self) -> Iterator[Slot]:
         for group in self.inner.param_groups:
             for parameter in group["params"]:
+                self.members.append((parameter, [parameter]))
                 yield Slot(parameter, 0, self._pieces(parameter, 0, parameter.numel()))
 
     def _partitioned(self) -> Iterator[Slot]:
         groups = getattr(self.wrapper, "bit16_groups", None) or self.wrapper.bf16_groups
         for number, parameters in enumerate(groups):
             holder = self.inner.param_groups[number]["params"][0]
+            self.members.append((holder, parameters))
             for parameter in parameters:
                 if (mapping := parameter._hp_mapping) is not None:
                     master, own = mapping.hp_fragment_address, mapping.lp_fragment_address
                     yield Slot(holder, master.start, self._pieces(parameter, own.start, own.numel))
 
     def _sharded(self) -> Iterator[Slot]:
-        for parameters in self.wrapper.fp16_groups:
+        for number, parameters in enumerate(self.wrapper.fp16_groups):
+            self.members.append((self.wrapper.fp32_partitioned_groups_flat[number], parameters))
             for parameter in parameters:
                 number, start, length = self.wrapper.grad_position[self.wrapper.get_param_id(parameter)]
                 first = dist.get_rank(parameter.ds_process_group) * length
@@ -132,6 +138,18 @@ class Slots:
                 if numel > 0:
                     holder = self.wrapper.fp32_partitioned_groups_flat[number]
                     yield Slot(holder, start, self._pieces(parameter, first, numel))
+
+    def layout(self) -> dict[int, list[Part]]:
+        """Return the parts of every tensor that the optimizer updates, by its ``id``; experts must not be shared."""
+        own = {(id(slot.holder), piece.name): (piece, slot.start) for slot in self.all for piece in slot.pieces}
+        layout: dict[int, list[Part]] = {}
+        for holder, parameters in self.members:
+            layout[id(holder)] = []
+            for parameter in parameters:
+                name, shape = self.names[id(parameter)], tuple(getattr(parameter, "ds_shape", parameter.shape))
+                piece, start = own.get((id(holder), name), (Piece(name, 0, 0), 0))
+                layout[id(holder)].append(Part(name, shape, piece.offset, piece.numel, start))
+        return layout
 
     def _muon_momenta(self) -> Iterator[Slot]:
         for number, group in enumerate(self.inner.param_groups):
@@ -180,16 +198,36 @@ def read_state(slots: Slots, *, keep_masters: bool) -> OptimizerState:
                 scalars |= {key} if isinstance(value, torch.Tensor) else set()
             elif key == MOMENTUM and id(slot.holder) in special:
                 continue
-            elif value.shape == slot.holder.shape:
-                pieces += _cut(slot, key, value)
             else:
-                pieces.append(StatePiece(slot.pieces[0].name, key, 0, value.detach().flatten(), tuple(value.shape)))
+                pieces += _cut(slot, key, value)
         for piece in slot.pieces:
             numbers.setdefault(piece.name, {}).update(own)
     for slot in slots.momenta:
         if (momentum := slots.inner.state.get(slot.holder, {}).get(MOMENTUM)) is not None:
             pieces += _cut(slot, MOMENTUM, momentum)
+    if isinstance(slots.inner, Adafactor):
+        pieces += _read_factors(slots.inner, numbers)
     return OptimizerState(pieces, numbers, sorted(scalars))
+
+
+def _read_factors(optimizer: Adafactor, numbers: dict[str, dict[str, float]]) -> Iterator[StatePiece]:
+    """Read the rows and columns that all processes have from the process with a parameter's first element."""
+    for part in optimizer.parts:
+        if part.numel and part.name in optimizer.steps:
+            numbers[part.name] = {"step": float(optimizer.steps[part.name])}
+            if part.offset == 0:
+                for key, factor in optimizer.factors.get(part.name, {}).items():
+                    yield StatePiece(part.name, key, 0, factor.flatten(), tuple(factor.shape))
+
+
+def _load_factors(optimizer: Adafactor, saved: StateReader, device: torch.device) -> None:
+    for part in optimizer.parts:
+        if (step := saved.numbers.get(part.name, {}).get("step")) is not None:
+            optimizer.steps[part.name] = int(step)
+        for key in saved.keys(part.name):
+            if (shape := saved.shape(part.name, key)) is not None:
+                factor = optimizer.factors.setdefault(part.name, {})[key] = torch.empty(shape, device=device)
+                saved.read_into(factor.view(-1), part.name, key, 0)
 
 
 def _cut(slot: Slot, key: str, values: torch.Tensor) -> Iterator[StatePiece]:
@@ -220,7 +258,8 @@ def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Ten
                 raise CheckpointError(
                     f"{piece.name} was not trained when the state was saved: resume with the same train.frozen and optim.name"
                 )
-            for key, number in saved.numbers.get(piece.name, {}).items():
+            numbers = {} if isinstance(slots.inner, Adafactor) else saved.numbers.get(piece.name, {})
+            for key, number in numbers.items():
                 held[key] = torch.tensor(number, device=slot.holder.device) if key in saved.scalars else int(number)
         keys = {key for piece in slot.pieces for key in saved.keys(piece.name)}
         if masters is not None and MASTER not in keys:
@@ -228,11 +267,10 @@ def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Ten
         for key in sorted(keys):
             if key == MASTER:
                 _fill(slot, key, slot.holder.data, saved)
-            elif (shape := saved.shape(slot.pieces[0].name, key)) is not None:
-                held[key] = torch.empty(shape, device=slot.holder.device)
-                saved.read_into(held[key].view(-1), slot.pieces[0].name, key, 0)
-            elif not (key == MOMENTUM and id(slot.holder) in special):
+            elif saved.shape(slot.pieces[0].name, key) is None and not (key == MOMENTUM and id(slot.holder) in special):
                 _fill(slot, key, held.setdefault(key, torch.zeros_like(slot.holder, dtype=torch.float32)), saved)
+    if isinstance(slots.inner, Adafactor):
+        _load_factors(slots.inner, saved, slots.all[0].holder.device if slots.all else torch.device("cpu"))
     for slot in slots.momenta:
         # The buffer holds whole parameters, so its length is not that of the partition.
         same_buffer = [other for other in slots.momenta if other.holder is slot.holder]

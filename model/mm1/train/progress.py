@@ -17,7 +17,7 @@ class Progress:
     total_tokens: int = 0
     """The run also ends after this many tokens without padding; 0 = it ends after its steps only."""
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done, spikes included."""
     tokens: int = 0
     """Tokens without padding."""
     positions: int = 0
@@ -25,6 +25,9 @@ class Progress:
     images: int = 0
     skipped: list[int] = field(default_factory=list)
     """Numbers of the global batches that are skipped because the run diverged at them."""
+
+    spikes: int = 0
+    """Steps that did not update the weights because their loss or gradient norm was a spike."""
 
     @property
     def batch(self) -> int:
@@ -42,3 +45,4 @@ class Progress:
         self.tokens += result.tokens
         self.positions += result.positions
         self.images += result.images
+        self.spikes += not result.applied

@@ -5,6 +5,7 @@
     watch/<key>/metrics/<last step>.jsonl   rows of metrics.jsonl since the previous part
     watch/<key>/trace.json.gz               the requested profile
     watch/<key>/wandb/<name>.wandb          offline files of Weights & Biases, one for each start of the trainer
+    watch/<key>/flight-recorder/<name>      last collectives and stacks of ranks whose collective did not finish
 
 The trainer writes them, wherever it runs; the step that waits for it collects them (:func:`take`) when the work is done.
 """
@@ -18,6 +19,8 @@ from pathlib import Path
 from mm1.store.base import BlobRef, Store
 
 METRICS = "metrics/"
+FLIGHT_FOLDER = "flight-recorder"
+"""Folder for the files of ranks whose collective did not finish, in the job's folder and in the store."""
 
 
 def address(key: str, name: str = "") -> str:

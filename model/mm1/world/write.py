@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,12 +54,12 @@ def write_part(part: str, folder: Path, config: WorldConfig) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigurationError(f"{folder} is not empty: choose a new or empty folder for the {part} part")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    building = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    building.mkdir()  # the umask decides its mode
     try:
         counts = _WRITERS[part](building, config)
         record = {"part": part, "config": config.model_dump(mode="json"), "counts": counts}
         (building / "world.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-        building.chmod(0o755)  # mkdtemp creates private folders; this one is shared
         building.replace(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)

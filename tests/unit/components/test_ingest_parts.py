@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import mm1_components.ingest as ingest_module
 from mm1.data.config import PRESETS
 from mm1.data.features.rows import read_rows
+from mm1.data.prepare import pipeline
 from mm1.errors import ConfigurationError, Outcome
 from mm1.manifests import RawData, ShardedParts, load
 from mm1.store.open import open_store
@@ -45,12 +47,12 @@ def raw(tmp_path_factory):
     return {name: str(folder / name) for name in ("captions", "text", "interleaved")}
 
 
-def run(step, store, folder, outputs=("manifest",), **inputs):
+def run(step, store, folder, outputs=("manifest",), options=(), **inputs):
     folder.mkdir(parents=True, exist_ok=True)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
+    values = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
     places = [f"--store={store}", *(f"--out.{name}={folder / name}" for name in outputs)]
     places += [f"--artifact.{name}={folder / name}" for name in step.artifacts]
-    outcome = execute(step, build_parser(step).parse_args([*options, *places]))
+    outcome = execute(step, build_parser(step).parse_args([*options, *values, *places]))
     return outcome, [(folder / name).read_text() for name in outputs] if outcome is Outcome.DONE else []
 
 
@@ -117,6 +119,39 @@ def test_a_new_file_costs_its_own_part_only(raw, tmp_path, caplog, monkeypatch):
     with caplog.at_level(logging.DEBUG):
         by_steps(tmp_path / "store", tmp_path / "a", inputs)
     assert caplog.text.count("passed the filters") == 1
+
+
+@pytest.mark.parametrize("lost", ["blobs", "some blobs", "manifests", "entries cut"])
+@pytest.mark.parametrize("options", [[], ["--no-cache"]], ids=["cached", "no cache"])
+def test_what_the_store_lost_is_made_again(raw, tmp_path, lost, options):
+    store = tmp_path / "store"
+    inputs = SETTINGS | {"part_bytes": PART, "text": raw["text"]}
+    _, first = run(ingest_module.STEP, str(store), tmp_path / "a", **inputs)
+    before = {path: path.read_bytes() for path in (store / "blobs").rglob("*") if path.is_file()}
+    if lost == "entries cut":
+        for path in (store / "cache").rglob("*.json"):
+            path.write_bytes(path.read_bytes()[:20])
+    elif lost == "some blobs":
+        for path in sorted(before)[::3]:
+            path.unlink()
+    else:
+        shutil.rmtree(store / lost)
+    _, again = run(ingest_module.STEP, str(store), tmp_path / "b", options=options, **inputs)
+    assert again == first
+    assert {path: path.read_bytes() for path in (store / "blobs").rglob("*") if path.is_file()} == before
+
+
+def test_no_cache_relies_on_no_remembered_part(raw, tmp_path, monkeypatch):
+    store, made = str(tmp_path / "store"), []
+    inputs = SETTINGS | {"part_bytes": PART, "text": raw["text"]}
+    make = pipeline.filter_part
+    monkeypatch.setattr("mm1.machine.cores", lambda: 1)
+    monkeypatch.setattr(pipeline, "filter_part", lambda *rest: made.append(1) or make(*rest))
+    counts = []
+    for options in ([], ["--no-cache"], []):
+        run(ingest_module.STEP, store, tmp_path / "a", options=options, **inputs)
+        counts.append(len(made))
+    assert counts == [counts[0], 2 * counts[0], 2 * counts[0]]
 
 
 def test_a_bucket_gives_the_data_of_a_folder_and_is_cached_by_what_is_in_it(raw, tmp_path, monkeypatch, caplog):

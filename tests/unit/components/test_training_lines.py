@@ -27,6 +27,7 @@ LINE = {
     "tokens_per_s": 9120,
     "memory_bytes": 812_345_344,
     "skipped": 0,
+    "spikes": 0,
     "eta_s": 72.4,
 }
 
@@ -48,14 +49,14 @@ def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: p
     lines = OutputLines(context_in(tmp_path))
     with caplog.at_level(logging.INFO, "mm1"):
         lines.take(json.dumps(LINE) + "\n")
-        lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2}) + "\n")
+        lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2, "spikes": 1}) + "\n")
     (record,) = caplog.records  # the second comes too soon
     assert record.getMessage() == (
         "step 120 of 400: loss 1.234 (captions 1.100, text 2.000), 9,120 tokens/s, 0:01:12 left, gradient 0.531, 0.81 GB"
     )
     assert (tmp_path / "progress").read_text() == "121/400\n"
     assert (tmp_path / FIGURES_FILE).read_text() == (
-        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches skipped"
+        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches skipped, 1 spike not applied"
     )
 
 

@@ -49,7 +49,7 @@ def test_at_most_eight_sections_and_every_field_is_described():
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["optim.name=adafactor", "train.zero_stage=1"], "optim.name=adafactor needs whole matrices"),
+        (["optim.name=adafactor", "train.zero_stage=1", "train.expert_parallel=2"], "adafactor needs train.expert_parallel=1"),
         (["train.zero_stage=1"], "needs optim.clip=0"),
         (["train.zero_stage=3"], "optim.name=muon needs whole matrices"),
         (["train.zero_stage=4"], "train.zero_stage"),

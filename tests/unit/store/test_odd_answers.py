@@ -44,6 +44,8 @@ class Gateway(http.server.BaseHTTPRequestHandler):
             self.answer(200, b"<?xml version='1.0'?><ListBucketResult><Contents><Key>a", "application/xml")
         elif self.mode == "not a listing":
             self.answer(200, b"plain text", "text/plain")
+        elif self.mode == "whole body":  # as of a proxy that does not know ranges
+            self.answer(200, CONTENT, "application/octet-stream")
         elif self.mode == "cut body":
             self.answer(200, CONTENT[:50_000], "application/octet-stream", len(CONTENT))
         else:
@@ -81,6 +83,12 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Store]:
         ("bare 404", lambda store, path: store.read("a"), DataError, r"s3://faults/p/a does not exist \(404\)"),
         ("bare 404", lambda store, path: store.read_range("a", 0, 9), DataError, "does not exist"),
         ("bare 404", lambda store, path: store.download("a", path), DataError, "does not exist"),
+        (
+            "whole body",
+            lambda store, path: store.read_range("a", 5, 9),
+            NetworkError,
+            "failed on a: its answer is not S3's .status 200",
+        ),
         ("page 429", lambda store, path: store.read("a"), NetworkError, "failed on a: its answer is not S3's .status 429"),
         ("page 429", lambda store, path: store.objects(), NetworkError, "check S3_ENDPOINT and any proxy"),
         ("cut listing", lambda store, path: store.objects(), NetworkError, "not S3's .ParseError"),

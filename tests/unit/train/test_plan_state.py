@@ -45,7 +45,7 @@ def measured(config):
     engine, update, found = step.engine, step.engine.step, {}
     batch = synthetic_batch(engine.model.config, config.sequence, 1, 1)
 
-    def watch(rate_factor):
+    def watch(*arguments):
         # gloo's threads let go of what they have reduced a little later, so what is there each time counts.
         times = []
         for _ in range(5):
@@ -58,11 +58,11 @@ def measured(config):
         known = weights.keys() | storages(masters(engine)).keys()
         # Batch and last outputs are small, the bucket of stage 3 is huge; what is between them are gradients.
         gradients = sum(size for key, size in now.items() if key not in known and size < 2 * BUCKET_ELEMENTS)
-        norm = update(rate_factor)
-        state = [item for held in engine._inner.state.values() for item in held.values() if isinstance(item, torch.Tensor)]
+        update(*arguments)
+        held = [*engine._inner.state.values(), *getattr(engine._inner, "factors", {}).values()]
+        state = [item for kept in held for item in kept.values() if isinstance(item, torch.Tensor)]
         optimizer = {key: size for key, size in storages([*masters(engine), *state]).items() if key not in weights}
         found.update(weights=sum(weights.values()), gradients=gradients, optimizer=sum(optimizer.values()))
-        return norm
 
     engine.step = watch
     step([batch], 1.0)
@@ -91,6 +91,7 @@ def warm():
         ("mm1_3b", ("train.zero_stage=3", "train.dtype=float32")),
         ("mm1_3b", ("train.zero_stage=3",)),
         ("mm1_3b", ("train.zero_stage=0", "optim.name=adafactor")),
+        ("mm1_3b", ("train.zero_stage=2", "optim.name=adafactor", "optim.first_moment=0.9")),
         ("mm1_3b", ("train.zero_stage=0", "optim.name=muon", "train.dtype=float32")),
     ],
 )

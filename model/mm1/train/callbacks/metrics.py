@@ -4,7 +4,7 @@
 
     {"step": 120, "time": 1764018000.1, "seconds": 0.21, "loss": 1.23, "loss/captions": 1.1, "lr": 0.005, "grad_norm": 0.8,
      "tokens": 2031, "images": 96, "padding": 0.008, "tokens_per_s": 9671.0, "mfu": 0.31, "memory_bytes": 812345344,
-     "skipped": 0, "router/load_max": 1.2, ...}
+     "skipped": 0, "applied": true, "spikes": 0, "router/load_max": 1.2, ...}
 
 Rank 0 writes them. The file is line-buffered, so no line is lost with the process. At each checkpoint the new lines also go to
 the store (:mod:`mm1.train.run_files`), and a resumed run continues those up to its checkpoint. The history has the reproducible
@@ -137,6 +137,7 @@ class Metrics(Callback):
         if self.devices is not None:
             row["mfu"] = self.devices.mfu(result, seconds)
         row |= {"memory_bytes": peak_memory(), "skipped": len(progress.skipped)}
+        row |= {"applied": result.applied, "spikes": progress.spikes}
         return row | {f"router/{name}": value for name, value in result.router.items()}
 
     def _keep(self, step: int) -> None:

@@ -70,9 +70,11 @@ class ProgressLines(Callback):
             "loss": round(result.loss, 4),
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
             "grad_norm": round(result.grad_norm, 4),
+            "step_s": round(seconds / len(self._rows), 6),
             "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
             "memory_bytes": row["memory_bytes"],
             "skipped": row["skipped"],
+            "spikes": row["spikes"],
             "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
         if "mfu" in row:

@@ -13,8 +13,9 @@ Bytes per parameter as allocated by DeepSpeed 0.19 (the tests compare with the t
 | stage 3 | 4 / n or 2 / n | 4 / n | 4 / n | 8 / n |
 
 n is the number of processes that share a parameter: all of them, or for an expert those that hold the same expert, fewer by
-the expert-parallel size; each process has only its share of the experts. Adafactor keeps a row and a column of each matrix,
-Muon one momentum for the matrices of blocks, in the dtype of the weights if ZeRO partitions it.
+the expert-parallel size; each process has only its share of the experts. Adafactor keeps a whole row and column of each matrix
+on every process, and partitions its first moment; Muon keeps one momentum for the matrices of blocks, in the dtype of the
+weights if ZeRO partitions it.
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ def weight_bytes(train: TrainConfig) -> int:
     return 2 if train.dtype == "bfloat16" and train.zero_stage > 0 else 4
 
 
+def reduced_bytes(train: TrainConfig) -> int:
+    """Return the bytes of an element of the gradient that is sent to be summed over processes."""
+    return 2 if train.reduce_dtype == "bfloat16" else 4
+
+
 def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
     """Count the state of a run.
 
@@ -105,10 +111,11 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
 
 def _state(name: str, shape: tuple[int, ...], partition: float, config: RunConfig) -> float:
     optim, train = config.optim, config.train
-    if optim.name == "adafactor":  # never partitioned
+    if optim.name == "adafactor":
+        mean = 4 * partition if optim.first_moment else 0.0
         if len(shape) < 2:
-            return 4 * partition
-        return 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])
+            return mean + 4 * partition
+        return mean + 4 * math.prod(shape[:-2]) * (shape[-1] + shape[-2])  # whole on every process
     if optim.name == "muon" and takes_muon(name, shape):
         return (weight_bytes(train) if train.zero_stage else 4) * partition
     return 8 * partition
@@ -131,6 +138,8 @@ def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> flo
         return 4 * min(JOINED, numel)
     # Two buckets, one filled while the other is reduced (only one on a CPU), and the largest gradient itself.
     buckets = (2 * BUCKET_ELEMENTS + max(local.values())) * (4 if train.zero_stage == 1 else size)
+    if reduced_bytes(train) != (4 if train.zero_stage == 1 else size):  # the bucket in transit is converted
+        buckets += reduced_bytes(train) * max(BUCKET_ELEMENTS, *local.values())
     if train.zero_stage < 3:
         return buckets
     return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, numel))

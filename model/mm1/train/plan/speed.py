@@ -18,7 +18,7 @@ from mm1.train.batch_plan import BatchPlan
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.flops import StepFlops, Work, full_work, peak_flops
 from mm1.train.plan.blueprint import Blueprint
-from mm1.train.plan.memory import World, weight_bytes
+from mm1.train.plan.memory import World, reduced_bytes, weight_bytes
 from mm1.train.plan.shapes import num_experts_parameters, num_parameters, num_sparse_layers
 
 
@@ -138,8 +138,11 @@ def _network_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchP
     parts = ((common, batch_plan.world_size, batch_plan.world_size), (own, sharing, batch_plan.world_size))
     once = sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
     gathered = once * size if train.zero_stage in (1, 2) else 0.0
-    passes = batch_plan.accumulation * (3 if train.zero_stage == 3 else 1)
-    overlapped = once * (size * passes if train.zero_stage >= 2 else 2 * 4)
+    reduced = reduced_bytes(train)
+    if train.zero_stage >= 2:  # each micro-batch is reduced; stage 3 also gathers the weights in both of its passes
+        overlapped = once * batch_plan.accumulation * (reduced + (2 * size if train.zero_stage == 3 else 0))
+    else:
+        overlapped = once * 2 * reduced
     return overlapped, gathered + _exchange_seconds(config, blueprint, batch_plan, gpu)
 
 
