@@ -70,6 +70,8 @@ LAYOUT_FIELDS = (
     "loader_workers",
     "checkpoint_every",
     "keep_checkpoints",
+    "validate_every",
+    "validation_sequences",
     "profile",
 )
 """Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""

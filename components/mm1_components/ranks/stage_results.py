@@ -65,8 +65,13 @@ def write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, facts
         "tokens_seen": checkpoint.tokens_seen,
         "images_seen": checkpoint.images_seen,
         "num_parameters": checkpoint.num_parameters,
-        "final_losses": {name: round(loss, 5) for name, loss in result.losses.items()},
+        "final_losses": _rounded(result.losses),
+        **({"validation_losses": _rounded(result.validation_losses)} if result.validation_losses else {}),
         "facts": result.facts,
         **facts,
     }
     path.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+
+
+def _rounded(losses: dict[str, float]) -> dict[str, float]:
+    return {name: round(loss, 5) for name, loss in losses.items()}

@@ -92,7 +92,7 @@ class OutputLines:
         self.context.figures(f"loss {progress['loss']:.3f}, {figures(progress)}")
         if time.monotonic() - self.last >= LOG_EVERY_S or progress["step"] == progress["steps"]:
             self.last = time.monotonic()
-            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress["losses"].items())
+            losses = loss_list(progress["losses"])
             log.info(
                 "step %d of %d: loss %.3f (%s), %s",
                 *(progress[name] for name in ("step", "steps", "loss")),
@@ -103,13 +103,19 @@ class OutputLines:
 
 def figures(progress: dict[str, Any]) -> str:
     """Format the speed, remaining time and health of a run; the most important first, because displays may truncate it."""
-    items = [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
+    items = [f"validation {loss_list(validation)}"] if (validation := progress.get("validation")) else []
+    items += [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
     if "mfu" in progress:
         items.append(f"MFU {progress['mfu']:.1%}")
     items += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
     if skipped := progress["skipped"]:
         items.append(f"{skipped} batch{'es' if skipped > 1 else ''} skipped")
     return ", ".join(items)
+
+
+def loss_list(losses: dict[str, float]) -> str:
+    """Format the losses of sources."""
+    return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
 def _progress(line: str) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import torch
 
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
-from mm1.data.load.collate import PixelNorm
+from mm1.data.load.collate import Batch, PixelNorm
 from mm1.data.load.loader import MixtureLoader
 from mm1.data.load.statistics import check_epochs
 from mm1.errors import ConfigurationError
@@ -30,6 +30,7 @@ from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.callbacks.validation import Validation, held_out_batches
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.engine import Engine, all_agree
@@ -142,6 +143,7 @@ def build_parts(start: Start) -> RunParts:
             model_files=start.previous.model if start.previous is not None else None,
         ),
         metrics=metrics,
+        validation=build_validation(start, engine, processor),
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
 
@@ -211,6 +213,24 @@ def build_loader(start: Start) -> MixtureLoader:
         num_workers=start.config.train.loader_workers,
         cursors=position["cursors"],
     )
+
+
+def build_validation(start: Start, engine: Engine, processor: MM1Processor) -> Validation | None:
+    """Build the validation with its micro-batches; None if it is off, or no samples are held out."""
+    train, images = start.config.train, processor.image_processor
+    if not train.validate_every:
+        return None
+    store = open_store(split_uri(start.job.data)[0])
+    batches = held_out_batches(store, start.mix, start.batch_plan, start.rank, train.validation_sequences)
+    norm = PixelNorm(images.image_mean, images.image_std)
+
+    def inputs(batch: Batch) -> tuple[Batch, torch.Tensor]:
+        on_device = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
+        if "pixel_values" in on_device:
+            on_device["pixel_values"] = norm(on_device["pixel_values"])
+        return on_device, on_device.pop("source_ids")
+
+    return Validation(engine, batches, inputs, train.validate_every) if batches else None
 
 
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:

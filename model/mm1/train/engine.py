@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -149,6 +150,17 @@ class Engine:
         """Forward pass."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             return self._engine(**batch)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Run forward passes without effect on the next step: in eval mode, without gradients, random numbers restored."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        self._engine.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices):
+                yield
+        finally:
+            self._engine.train()
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of one micro-batch; the last one of a step also reduces over the processes."""

@@ -23,6 +23,10 @@ class Progress:
     positions: int = 0
     """Token positions, padding included."""
     images: int = 0
+    validation: dict[str, float] = field(default_factory=dict)
+    """Source -> mean loss per predicted token of its held-out samples, at the last validation; empty before the first one."""
+    validated_step: int = 0
+    """Step of the last validation."""
     skipped: list[int] = field(default_factory=list)
     """Numbers of the global batches that are skipped because the run diverged at them."""
 
@@ -30,6 +34,11 @@ class Progress:
     def batch(self) -> int:
         """Index of the next global batch in the mixture's order."""
         return self.step + len(self.skipped)
+
+    @property
+    def new_validation(self) -> dict[str, float]:
+        """Validation losses after the current step; empty if it was not validated."""
+        return self.validation if self.validated_step == self.step else {}
 
     @property
     def done(self) -> bool:

@@ -23,6 +23,7 @@ LINE = {
     "steps": 400,
     "loss": 1.2344,
     "losses": {"captions": 1.1, "text": 2.0},
+    "validation": {"captions": 1.301},
     "grad_norm": 0.5312,
     "tokens_per_s": 9120,
     "memory_bytes": 812_345_344,
@@ -51,11 +52,13 @@ def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: p
         lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2}) + "\n")
     (record,) = caplog.records  # the second comes too soon
     assert record.getMessage() == (
-        "step 120 of 400: loss 1.234 (captions 1.100, text 2.000), 9,120 tokens/s, 0:01:12 left, gradient 0.531, 0.81 GB"
+        "step 120 of 400: loss 1.234 (captions 1.100, text 2.000), validation captions 1.301, "
+        "9,120 tokens/s, 0:01:12 left, gradient 0.531, 0.81 GB"
     )
     assert (tmp_path / "progress").read_text() == "121/400\n"
     assert (tmp_path / FIGURES_FILE).read_text() == (
-        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches skipped"
+        "loss 1.234, validation captions 1.301, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, "
+        "gradient 0.531, 0.81 GB, 2 batches skipped"
     )
 
 

@@ -19,7 +19,7 @@ from mm1.report.album import Album
 from mm1.report.charts import spread_out
 from mm1.report.collect import collect
 from mm1.report.config import ReportConfig
-from mm1.report.curves import history_columns
+from mm1.report.curves import history_columns, stages
 from mm1.report.measures import measured_rows, measures, smoothed
 from mm1.report.mixtures import MEANINGS, mixtures
 from mm1.report.overview import short, signed
@@ -167,6 +167,15 @@ def test_step_leaves_page_and_manifest(store: Store, tmp_path: Path) -> None:
     record = store.read_json("runs/r/report.json")
     assert record["cache_hit"] is False and record["facts"]["page_bytes"] == len(html.encode())
     assert (tmp_path / "out" / "manifest").read_text() == record["outputs"]["manifest"]
+
+
+def test_validation_losses_are_points_and_figures(store: Store) -> None:
+    story = collect(store, "r")
+    for stage in stages(story, ReportConfig()):
+        assert set(stage.validation) == set(stage.last), stage.title
+        assert stage.figure is not None and stage.figure.count("<use") >= 5 * len(stage.validation)
+    page = render(story, title="", status="", config=ReportConfig())
+    assert "held out captions" in page and "points are held-out samples" in page
 
 
 def test_measures_are_drawn_from_history_and_rows(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ class Diary(Callback):
 def build(mixture, tmp_path, notes, *overrides):
     store, data, _ = mixture
     job = job_of(small_run("mm1_tiny", *overrides), store, data, tmp_path / "job", key=tmp_path.name)
-    first, *others = FACTORIES
-    return build_run(job, 0, 1, factories=[first, lambda parts: Diary(notes, parts), lambda parts: None, *others])
+    own = [lambda parts: Diary(notes, parts), lambda parts: None]
+    return build_run(job, 0, 1, factories=[*FACTORIES[:2], *own, *FACTORIES[2:]])  # behind the history
 
 
 def test_a_callback_is_told_of_start_steps_and_end(alone, mixture, tmp_path):

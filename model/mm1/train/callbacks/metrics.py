@@ -131,6 +131,7 @@ class Metrics(Callback):
     def _row(self, progress: Progress, result: StepResult, rate_factor: float, seconds: float) -> dict[str, Any]:
         row: dict[str, Any] = {"step": progress.step, "time": round(time.time(), 3), "seconds": round(seconds, 6)}
         row |= {"loss": result.loss, **{f"loss/{name}": loss for name, loss in result.source_losses.items()}}
+        row |= {f"validation/{name}": loss for name, loss in progress.new_validation.items()}
         row |= {"lr": self.peak_lr * rate_factor, "grad_norm": result.grad_norm}
         row |= {"tokens": result.tokens, "images": result.images, "padding": 1 - result.tokens / max(result.positions, 1)}
         row["tokens_per_s"] = round(result.tokens / seconds, 1)

@@ -69,6 +69,7 @@ class ProgressLines(Callback):
             "steps": progress.total_steps,
             "loss": round(result.loss, 4),
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
+            "validation": {name: round(value, 4) for name, value in progress.validation.items()},
             "grad_norm": round(result.grad_norm, 4),
             "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
             "memory_bytes": row["memory_bytes"],
