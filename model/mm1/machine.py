@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import signal
 import sys
 import threading
@@ -41,6 +42,14 @@ def memory_bytes() -> int:
         if text.isdigit() and int(text) < UNLIMITED_BYTES:
             return min(total, int(text))
     return total
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def num_gpus() -> int:

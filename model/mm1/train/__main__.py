@@ -69,6 +69,7 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.store.open import open_store
     from mm1.train.build import build_run
     from mm1.train.engine import start_processes, stop_processes
+    from mm1.train.environment import environment
     from mm1.train.recovery import train_through
 
     rank, world_size = start_processes()
@@ -79,7 +80,7 @@ def _train(job: TrainJob, folder: Path) -> None:
         result = _finished(address(open_store(job.store), built), built)
     else:
         result = train_through(built)
-    facts = {"start_s": start_s, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    facts = {"start_s": start_s, **environment()}
     if rank == 0:
         result = result.model_copy(update={"facts": {**result.facts, **facts}})
         (folder / "result.json").write_text(result.model_dump_json())
