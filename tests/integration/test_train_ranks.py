@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,19 @@ def test_two_ranks_train_as_one(runs, name):
         for key in [key for key in left if key.startswith("loss") and left[key] is not None]:
             assert right[key] == pytest.approx(left[key], rel=1e-5), (left["step"], key)
         assert right["grad_norm"] == pytest.approx(left["grad_norm"], rel=1e-3)
+
+
+def test_the_slowest_rank_is_named_and_tokens_are_those_of_one_rank(runs, made_once):
+    root = made_once("ranks", lambda folder: None)
+    two, one = (
+        [json.loads(line) for line in (root / f"dense-{processes}" / "metrics.jsonl").read_text().splitlines()]
+        for processes in (2, 1)
+    )
+    assert two[-1]["slowest_rank"] in (0, 1) and two[-1]["slowest_rank_slower"] >= 0
+    assert "slowest_rank" not in one[-1]
+    for left, right in zip(one, two, strict=True):
+        tokens = {name: value for name, value in left.items() if name.startswith("tokens/")}
+        assert sum(tokens.values()) == left["tokens"] and tokens.items() <= right.items()
 
 
 @pytest.mark.parametrize("name", VALIDATIONS)

@@ -143,7 +143,7 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     finally:
         facts = collect_files(context, job.key)
     finished = load(result.manifest, Checkpoint)
-    write_metrics(context.artifact("metrics.json"), result, finished, facts)
+    write_metrics(context.artifact("metrics.json"), result, finished, mix, facts)
     if finished.step:
         write_card(step, cast(BaseModel, inputs), context, result, finished, facts)
     forget(context.store, job.key)

@@ -24,6 +24,11 @@ from mm1_components.wrapper.declaration import Context
 log = logging.getLogger("mm1")
 
 LOG_EVERY_S = 10.0
+SLOWER = 0.1
+"""A rank that is slower than the median one by at least this share is shown."""
+WAITS = {"data": "waits for data", "checkpoint": "waits for checkpoints"}
+WAIT_SHARE = 0.05
+"""Phases that take at least this share of the time are shown."""
 FIGURES_FILE = "figures"
 """File next to the progress file with a line of metrics, for wide displays."""
 
@@ -107,6 +112,12 @@ def figures(progress: dict[str, Any]) -> str:
     items += [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
     if "mfu" in progress:
         items.append(f"MFU {progress['mfu']:.1%}")
+    if "goodput" in progress:
+        items.append(f"goodput {progress['goodput']:.1%}")
+    if (straggler := progress.get("straggler", {"slower": 0.0}))["slower"] >= SLOWER:
+        items.append(f"rank {straggler['rank']} {straggler['slower']:.0%} slower")
+    phases = progress.get("phases", {})
+    items += [f"{title} {phases[name]:.0%}" for name, title in WAITS.items() if phases.get(name, 0.0) >= WAIT_SHARE]
     items += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
     if skipped := progress["skipped"]:
         items.append(f"{skipped} batch{'es' if skipped > 1 else ''} skipped")

@@ -30,6 +30,7 @@ from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.callbacks.timing import Timing
 from mm1.train.callbacks.validation import Validation, held_out_batches
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
@@ -116,11 +117,12 @@ def build_parts(start: Start) -> RunParts:
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
     loader = build_loader(start)
+    timing = Timing(engine, start.rank)
     metrics = None
     if start.rank == 0:
         devices = Devices.current(model.config, start.batch_plan.world_size)
         every = config.train.checkpoint_every
-        metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices)
+        metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
         job=job,
         rank=start.rank,
@@ -144,6 +146,7 @@ def build_parts(start: Start) -> RunParts:
         ),
         metrics=metrics,
         validation=build_validation(start, engine, processor),
+        timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
 

@@ -381,5 +381,7 @@ class TrainResult(Config):
     """Mean loss of the last steps: `all`, and each source by name."""
     validation_losses: dict[str, float] = Field(default={})
     """Source -> mean loss of its held-out samples after the last step."""
+    source_tokens: dict[str, int] = Field(default={})
+    """Source -> tokens of the whole run, padding excluded."""
     facts: dict[str, float | int | str]
     """Threads, processes, parameters, startup time, slowest step and so on."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -32,6 +32,7 @@ from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
+from mm1.train.phases import Phases, timed
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ class Engine:
         self._wrapper = self._engine.optimizer
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
+        self.phases = Phases(self.device)
+        self._engine.allreduce_gradients = self._reduction(self._engine.allreduce_gradients)
         self._expert_group = _expert_group(train.expert_parallel)
         self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
 
@@ -146,6 +149,16 @@ class Engine:
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
 
+    def _reduction(self, reduce_gradients: Callable[..., Any]) -> Callable[..., Any]:
+        """Return DeepSpeed's reduction at the end of the backward pass as a phase."""
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            with self.phases("reduce"):
+                return reduce_gradients(*arguments, **options)
+
+        return run
+
+    @timed("forward")
     def __call__(self, **batch: Any) -> Any:
         """Forward pass."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
@@ -162,6 +175,7 @@ class Engine:
         finally:
             self._engine.train()
 
+    @timed("backward")
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of one micro-batch; the last one of a step also reduces over the processes."""
         self._engine.backward(loss)
@@ -170,6 +184,7 @@ class Engine:
         """Tell DeepSpeed that a micro-batch other than the last of its step is done."""
         self._engine.step()
 
+    @timed("optimizer")
     def clip_gradients(self) -> torch.Tensor:
         """Clip the whole gradient after the last micro-batch; with ZeRO, `step` does it.
 
@@ -183,6 +198,7 @@ class Engine:
             nn.utils.clip_grads_with_norm_(self.trained, self.clip, norm)
         return norm.double()
 
+    @timed("optimizer")
     def step(self, rate_factor: float) -> float | None:
         """Update the weights after `clip_gradients`.
 
@@ -197,12 +213,14 @@ class Engine:
         self._engine.step()
         return float(self._engine.get_global_grad_norm() or 0.0) if self.stage else None
 
+    @timed("reduce")
     def all_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the processes, in place and without waiting for the device."""
         if self.batch_plan.world_size > 1:
             dist.all_reduce(values)
         return values
 
+    @timed("reduce")
     def reduce(self, values: list[float]) -> list[float]:
         """Sum host numbers over the processes, in float64."""
         if self.batch_plan.world_size == 1:

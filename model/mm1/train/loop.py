@@ -56,7 +56,8 @@ class Loop:
             callback.on_start(self.progress)
         accumulation = self.step.engine.batch_plan.accumulation
         while not self.progress.done:
-            micro_batches = list(islice(self.batches, accumulation))
+            with self.step.engine.phases("data"):
+                micro_batches = list(islice(self.batches, accumulation))
             if self.progress.batch in self.skip:
                 self.progress.skipped.append(self.progress.batch)
                 continue

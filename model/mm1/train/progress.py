@@ -20,6 +20,8 @@ class Progress:
     """Optimizer steps done."""
     tokens: int = 0
     """Tokens without padding."""
+    source_tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens without padding of each source."""
     positions: int = 0
     """Token positions, padding included."""
     images: int = 0
@@ -49,5 +51,7 @@ class Progress:
         """Count one more step."""
         self.step += 1
         self.tokens += result.tokens
+        for name, tokens in result.source_tokens.items():
+            self.source_tokens[name] = self.source_tokens.get(name, 0) + tokens
         self.positions += result.positions
         self.images += result.images

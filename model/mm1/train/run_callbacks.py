@@ -39,6 +39,11 @@ def validate(parts: RunParts) -> Callback | None:
     return parts.validation
 
 
+def time_phases(parts: RunParts) -> Callback:
+    """Measure the phases of each step, on every rank; before the callbacks that show them."""
+    return parts.timing
+
+
 def record_history(parts: RunParts) -> Callback:
     """Record the rows of the history, on every rank."""
     return RecordHistory(parts.history)
@@ -84,6 +89,7 @@ def stop_on_request(parts: RunParts) -> Callback:
 
 FACTORIES: tuple[CallbackFactory, ...] = (
     validate,
+    time_phases,
     record_history,
     write_metrics,
     copy_to_wandb,

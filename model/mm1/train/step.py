@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -48,6 +48,8 @@ class StepResult:
     router: dict[str, float]
     """Figures of the sparse layers: balance loss, z-loss, load_max (fullest expert, 1 = balanced), entropy (1 = balanced),
     dropped (share of the tokens' choices that reached no expert; no layer has a capacity limit, so it should be 0)."""
+    source_tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens without padding of each source."""
 
 
 class TrainStep:
@@ -125,6 +127,7 @@ class TrainStep:
             positions=int(figures.positions),
             images=int(figures.images),
             pairs=int(figures.pairs),
+            source_tokens={name: int(count) for name, count in zip(self.sources, figures.source_tokens.tolist(), strict=True)},
             router=self._router(figures) if figures.loads.numel() else {},
         )
 

@@ -63,14 +63,14 @@ class Validation(Callback):
             DivergedError: a loss is not finite.
         """
         sums_K2 = torch.zeros(len(self.batches), 2, dtype=torch.float64, device=self.engine.device)  # K sources
-        with self.engine.evaluating():
+        with self.engine.phases("validation"), self.engine.evaluating():
             for number, batches in enumerate(self.batches.values()):
                 for batch in batches:
                     inputs, _ = self.inputs(batch)
                     output = self.engine(**inputs, use_cache=False)
                     sums_K2[number, 0] += output.sequence_loss.double().sum()
                     sums_K2[number, 1] += output.sequence_tokens.double().sum()
-        totals = zip(self.batches, self.engine.all_sum(sums_K2).tolist(), strict=True)
+            totals = zip(self.batches, self.engine.all_sum(sums_K2).tolist(), strict=True)
         losses = {name: loss / tokens for name, (loss, tokens) in totals if tokens}
         for name, loss in losses.items():
             if loss - loss != 0:  # infinite or not a number
