@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from mm1.report.charts import loss_figure, source_slot
 from mm1.report.collect import RunStory, StoredManifest
 from mm1.report.config import ReportConfig
 from mm1.report.measures import measured_rows, measures, smoothed, thinned
+from mm1.report.times import Times, times
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Stage:
     note: str = ""
     measures: Markup | None = None
     """Plots of gradient norm, padding, speed and other metrics."""
+    times: Times | None = None
+    """Where its time went."""
     files: dict[str, str] = field(default_factory=dict)
     """Name -> address of a file, such as a profile."""
 
@@ -95,12 +99,16 @@ def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, conf
         slots={name: source_slot(name, list(last)) for name in last},
         note=note,
         measures=around,
-        files=_files(story, stored.producer),
+        times=times(_facts(story, stored.producer)),
+        files=_files(_facts(story, stored.producer)),
     )
 
 
-def _files(story: RunStory, task: str) -> dict[str, str]:
-    facts = next((record.facts for record in story.tasks if record.task == task), {})
+def _facts(story: RunStory, task: str) -> dict[str, Any]:
+    return next((record.facts for record in story.tasks if record.task == task), {})
+
+
+def _files(facts: dict[str, Any]) -> dict[str, str]:
     files = facts.get("files")
     return {str(name): str(where) for name, where in files.items()} if isinstance(files, dict) else {}
 

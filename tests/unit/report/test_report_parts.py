@@ -26,6 +26,7 @@ from mm1.report.overview import short, signed
 from mm1.report.page import render
 from mm1.report.samples import sequence_of, source_samples
 from mm1.report.scores import comparison, distance, evaluations
+from mm1.report.times import times
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1_components.report import STEP
@@ -176,6 +177,14 @@ def test_validation_losses_are_points_and_figures(store: Store) -> None:
         assert stage.figure is not None and stage.figure.count("<use") >= 5 * len(stage.validation)
     page = render(story, title="", status="", config=ReportConfig())
     assert "held out captions" in page and "points are held-out samples" in page
+
+
+def test_the_time_of_a_training_is_a_bar_with_what_delayed_it(store: Store) -> None:
+    page = render(collect(store, "r"), title="", status="", config=ReportConfig())
+    for text in ("backward <b>50.0 %</b>", "goodput <b>91.4 %</b>", "start-up <b>8.5 s</b>", "steps done again <b>1.5 s</b>"):
+        assert text in page, text
+    assert page.count("rank 3, 14% slower than the median rank") == 1 and "no trainer" not in page
+    assert times({}) is None and times({"phases_s": {}}) is None, "records of earlier versions"
 
 
 def test_measures_are_drawn_from_history_and_rows(tmp_path: Path) -> None:
