@@ -158,7 +158,7 @@ class Card(Part):
     def to_yaml(self) -> str:
         """Return the text of card.yaml."""
         plain = self.model_dump(mode="json", exclude_none=True)
-        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=10_000)  # commands on one line
 
     def with_proof(self, proof: ResumeProof) -> Card:
         """Return the card with a resume proof, complete if nothing else is missing."""

@@ -39,7 +39,7 @@ def compare_cards(card: Card, now: Card, tolerance: float) -> list[Finding]:
     results, again = card.results, now.results
     findings = [
         *circumstances,
-        _equal("configuration", card.config[:12], now.config[:12], "the recipe has changed"),
+        _configuration(card, now),
         _equal("steps", results.steps, again.steps, "another number of steps"),
         _equal("tokens", results.tokens, again.tokens, "other batches"),
         _manifest(results.manifest[:12], again.manifest[:12], exact),
@@ -73,6 +73,13 @@ def _remark(field: str, card: Any, now: Any, difference: str = "differs") -> Fin
 
 def _equal(field: str, card: Any, now: Any, difference: str) -> Finding:
     return Finding(field, str(card), str(now), "ok" if card == now else difference, card == now)
+
+
+def _configuration(card: Card, now: Card) -> Finding:
+    """Compare the resolved configurations: other code may have other fields, or other values of the recipe."""
+    if card.code.digest == now.code.digest:
+        return _equal("configuration", card.config[:12], now.config[:12], "another configuration")
+    return _remark("configuration", card.config[:12], now.config[:12], "differs, as the code does")
 
 
 def _manifest(card: str, now: str, exact: bool) -> Finding:
