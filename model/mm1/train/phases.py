@@ -23,6 +23,8 @@ import torch
 PHASES = ("data", "forward", "backward", "reduce", "optimizer", "checkpoint", "validation", "other")
 WHOLE = ("checkpoint", "validation")
 """Phases whose inner phases are not told apart."""
+MAX_MARKS = 100_000
+"""Number of marks to keep if nobody takes the times."""
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
@@ -36,7 +38,7 @@ class Phases:
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
         self._open: list[str] = []
-        self._marks: deque[tuple[str, Any]] = deque()
+        self._marks: deque[tuple[str, Any]] = deque(maxlen=MAX_MARKS)
         """Time of each mark, and the phase that begins there."""
         self._mark()
 
