@@ -13,7 +13,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-gpu bench bench-gpu
+.PHONY: help setup run serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-chaos test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,13 @@ serve: setup  ## Serve the newest deployed model on http://127.0.0.1:8000
 	$(BIN)/mm1 serve
 
 test: setup  ## All tests that need no cluster and no GPU
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/cluster --ignore tests/images --ignore tests/bench tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/cluster --ignore tests/images --ignore tests/bench --ignore tests/chaos tests
 
 test-cluster: setup  ## Tests on a real Kubernetes: that of KUBECONFIG, or one that the command in MM1_CLUSTER_UP starts
 	$(BIN)/python -m pytest -ra --durations 10 tests/cluster
+
+test-chaos: setup  ## Kill processes of training pipelines at random moments (MM1_CHAOS_KILLS=30 MM1_CHAOS_SEED=0)
+	$(BIN)/python -m pytest -s tests/chaos
 
 test-gpu: setup  ## Tests on an NVIDIA GPU of 80 GB; elsewhere they are skipped and say why
 	MM1_TEST_GPU=1 $(BIN)/python -m pytest -rs --durations 5 tests/gpu

@@ -80,13 +80,42 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded at import time, because nothing can be loaded safely between fork and exec."""
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
+def die_with_parent(number: int = signal.SIGKILL, parent: int = 0) -> None:
     """Have the kernel signal this process when its parent exits for any reason (Linux only; a no-op elsewhere).
 
     Safe between fork and exec. "Parent" means the *thread* that started this process.
+
+    Args:
+        number: the signal.
+        parent: process ID of the parent, taken before the fork. If it is gone already, this process exits at once.
     """
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, number)
+        if parent and os.getppid() != parent:
+            os._exit(1)
+
+
+def die_with_launcher(starter: int) -> None:
+    """Exit with the parent, a launcher such as torchrun that does not pass on its process ID.
+
+    The launcher may be gone before this process can ask the kernel for a signal. Its parent tells: that of the process which
+    adopted this one is another.
+
+    Args:
+        starter: process ID of the launcher's parent.
+    """
+    die_with_parent()
+    if _libc is not None and _parent_of(os.getppid()) != starter:
+        os._exit(1)
+
+
+def _parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if it has none or is gone."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(status.rpartition(")")[2].split()[1])  # "pid (name) state parent"; the name may contain spaces
 
 
 def exit_with_parent(parent: int) -> None:

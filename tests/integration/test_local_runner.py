@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -286,6 +287,49 @@ def test_a_task_that_hangs_is_ended_at_its_limit(place: Path) -> None:
     result = run(build(body), place)
     assert result.failed and "time limit of 1 s" in result.failed.ending.message
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("code", "attempts"), [(87, 3), (80, 1), (0, 1)])
+def test_a_task_stopped_at_its_limit_has_the_class_of_its_exit_code(place: Path, code: int, attempts: int) -> None:
+    script = f"trap 'exit {code}' TERM; for i in $(seq 200); do sleep 0.1; done"
+
+    def body(w: Workflow) -> None:
+        Container(name="late", command=["bash", "-c"], args=[script], active_deadline_seconds=1)(name="late")
+
+    result = run(build(body), place)
+    assert result.failed and result.failed.attempts == attempts
+    assert result.exit_code == (code or Outcome.UNHANDLED), "a task that succeeds after its limit has failed, as in Argo"
+    assert result.failed.ending.message.startswith("exceeded its time limit of 1 s")
+
+
+def test_a_task_that_ends_slowly_does_not_hold_up_the_others(place: Path) -> None:
+    def body(w: Workflow) -> None:
+        deaf = "trap '' TERM; for i in $(seq 200); do sleep 0.1; done"
+        grace = json.dumps({"terminationGracePeriodSeconds": 3})
+        Container(name="deaf", command=["bash", "-c"], args=[deaf], active_deadline_seconds=1, pod_spec_patch=grace)(
+            name="deaf"
+        )
+        first = Container(name="first", command=["sleep"], args=["1.5"])(name="first")
+        first >> Container(name="second", command=["true"])(name="second")
+
+    result = run(build(body), place)
+    assert result.failed and result.failed.label == "deaf" and "killed by SIGKILL" in result.failed.ending.message
+    ended = {item.label: item.ended for item in result.instances}
+    assert ended["second"] < ended["deaf"]
+
+
+def test_a_run_at_its_limit_ends_as_in_argo(place: Path) -> None:
+    def body(w: Workflow) -> None:
+        w.active_deadline_seconds = 1
+        saves = "trap 'exit 87' TERM; for i in $(seq 200); do sleep 0.1; done"
+        first = Container(name="first", command=["bash", "-c"], args=[saves])(name="first")
+        first >> Container(name="second", command=["true"])(name="second")
+
+    result = run(build(body), place)
+    assert result.status == "Failed" and result.exit_code == Outcome.PREEMPTED
+    assert result.failed and result.failed.attempts == 1, "a run that is over is not tried again"
+    assert "the run exceeded its time limit of 1 s" in result.failed.ending.message
+    assert [item.state.value for item in result.instances] == ["failed", "omitted"]
 
 
 def test_a_missing_output_is_a_failure(place: Path) -> None:

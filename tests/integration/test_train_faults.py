@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +64,69 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path, data, warm_py
     assert record["facts"]["relaunched"][0].startswith("out of memory, micro_batch 128 -> 64")
     train = load((trial.root / "manifest").read_text(), Checkpoint).config["train"]
     assert (train["micro_batch"], train["global_batch"]) == (64, 128)
+
+
+def test_ranks_that_diverge_start_again_without_the_batch(tmp_path, data, warm_python):
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_DIVERGE_AT": "3"}
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.steps=5", "train.checkpoint_every=2")
+    assert trial.finish("--processes", "2", run=run, env=env) == 0, trial.log[-3000:]
+    (reason,) = trial.store.read_json("runs/manual/pretrain.json")["facts"]["relaunched"]
+    assert reason == "diverged: the loss is nan; start again to resume from the last checkpoint and skip global batch 3"
+    checkpoint = load((tmp_path / "manifest").read_text(), Checkpoint)
+    assert (checkpoint.step, checkpoint.skipped) == (5, (3,))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["resumed_from"], metrics["facts"]["skipped_batches"]) == (2, 1)
+
+
+def test_ranks_that_diverge_again_end_with_that_class(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.steps=5", "optim.name=adamw", "optim.lr=1e30")
+    assert trial.finish("--processes", "2", run=run) == Outcome.DIVERGED, trial.log[-3000:]
+    assert "the run had diverged before, and skipping a batch did not help" in trial.log
+
+
+def test_a_rank_that_does_not_arrive_ends_the_run_within_the_limit(tmp_path, data, warm_python):
+    """The error names collective, step and rank, and the ranks' last collectives and stacks are kept with the run."""
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_LATE": "1:3:13"}
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.collective_timeout_s=3")
+    assert trial.finish("--processes", "2", run=run, env=env) == Outcome.NETWORK, trial.log[-3000:]
+    (message,) = re.findall(
+        r"pretrain failed .*: (a collective did not finish within 3 s .*); last collectives and stacks", trial.log
+    )
+    expected = r".* \(train.collective_timeout_s\) after step 3: gloo:all_reduce number \d+ of group \w+ \(\w+ \[\d+\]\); "
+    assert re.fullmatch(expected + "ranks that did not arrive: 1", message)
+    files = trial.store.read_json("runs/manual/pretrain.json")["facts"]["files"]
+    kept = {name.split("-", 2)[-1]: address for name, address in files.items() if name.startswith("flight-recorder/")}
+    assert {"rank-0.json", "rank-1.json", "stacks-rank-0.txt", "stacks-rank-1.txt"} <= set(kept)
+    record = json.loads(Path(kept["rank-0.json"].removeprefix("file://")).read_text())
+    assert (record["step"], record["collectives"][-1]["profiling_name"]) == (3, "gloo:all_reduce")
+    assert "_come_late" in Path(kept["stacks-rank-1.txt"].removeprefix("file://")).read_text()
+
+
+def test_storage_that_takes_several_limits_of_a_collective_only_delays(tmp_path, data, warm_python):
+    """Rank 0 is slow to store and to verify a model: in a checkpoint, when the ranks start again, and at the end."""
+    env = os.environ | {"PYTHONPATH": INJECTED, "MM1_TEST_SLOW_STORE_S": "5", "MM1_TEST_DIVERGE_AT": "3"}
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.micro_batch=2", "train.collective_timeout_s=2", "train.steps=4", "train.checkpoint_every=2")
+    run = (*run, "train.zero_stage=3", "optim.name=adamw")
+    assert trial.finish("--processes", "2", run=run, env=env) == 0, trial.log[-3000:]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["resumed_from"], metrics["steps"]) == (2, 4)
+    assert metrics["facts"]["checkpoint_s"] >= 5, "longer than two limits"
+
+
+def test_no_process_is_forked_once_there_is_a_process_group(tmp_path, data):
+    """With worker processes, checkpoints, a profile and Weights & Biases, whose process starts by vfork and exec. An ordinary
+    process, because a warm one forks where others execute a program."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([INJECTED, *sys.path[1:]]), "MM1_TEST_FORKS": "1"}
+    run = (*RUN, "train.steps=3", "train.checkpoint_every=2", "train.loader_workers=2", "train.profile=1", "log.wandb=offline")
+    arguments = Trial(tmp_path, data, python=None).arguments(run=run)
+    command = [sys.executable, "-m", "mm1_components.pretrain", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line for line in done.stderr.splitlines() if line.startswith("fork")] == ["fork alone"] * 2
 
 
 @pytest.fixture

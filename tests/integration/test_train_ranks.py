@@ -56,7 +56,7 @@ def short(stage: int, size: int = 1) -> RunConfig:
     return small_run("mm1_tiny_moe", *SHORT, f"train.zero_stage={stage}", f"train.expert_parallel={size}")
 
 
-VALIDATED = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=2", "train.validate_every=1", "train.validation_sequences=3")
+VALIDATED = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=2", "train.validate_every=1", "train.validation_sequences=5")
 VALIDATIONS = {
     f"validated-zero{stage}-experts{size}": small_run(
         "mm1_tiny_moe", *VALIDATED, f"train.zero_stage={stage}", f"train.expert_parallel={size}"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Gangs:
         self.made: list[Object] = []
         self.fates: list[Callable[[Object], None]] = []
         self.lines: list[str] = []
+        self.attempt: int | None = None
+        """Number of the attempt of the supervisor's step, from 0, as its pod has it; None: its pod is not known."""
         api.on_create = self.created
         api.put("workflows", {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
                               "metadata": {"name": RUN, "uid": "w"}, "spec": {}})  # fmt: skip
@@ -54,8 +57,14 @@ class Gangs:
         self.fates.pop(0)(jobset)
 
     def supervisor(self, **launcher: Any) -> Supervisor:
-        cluster = Cluster(self.api.client, NAMESPACE, pause=lambda _: None)
+        cluster = Cluster(
+            self.api.client, NAMESPACE, pause=lambda _: None, pod="supervisor" if self.attempt is not None else ""
+        )
         launched = LAUNCHER.model_copy(update=launcher)
+        if self.attempt is not None:
+            labels = {"workflows.argoproj.io/workflow": RUN}
+            annotations = {"workflows.argoproj.io/node-name": f"{RUN}.pretrain({self.attempt})"}
+            self.api.put("pods", {"metadata": {"name": "supervisor", "labels": labels, "annotations": annotations}})
         return Supervisor(self.job, Layout(nodes=2), self.context, launched, self.lines.append, cluster, poll_s=0.001)
 
     def pod(
@@ -100,6 +109,20 @@ class Gangs:
         """Its ranks run."""
         self.pod(jobset)
 
+    def job_of(self, jobset: Object, *, age_s: float = 0.0, reason: str = "") -> Object:
+        """The Job of a JobSet, which started some time ago, and failed if there is a reason."""
+        name = jobset["metadata"]["name"]
+        start = datetime.now(UTC) - timedelta(seconds=age_s)
+        job = {
+            "metadata": {"name": f"{name}-node-0", "labels": {"jobset.sigs.k8s.io/jobset-name": name}},
+            "spec": {"activeDeadlineSeconds": _deadline(jobset)},
+            "status": {"startTime": f"{start:%Y-%m-%dT%H:%M:%SZ}"},
+        }
+        if reason:
+            job["status"]["conditions"] = [{"type": "Failed", "status": "True", "reason": reason}]
+        self.api.put("jobs", job)
+        return job
+
     def stop_at(self, request: str, *, after: int) -> None:
         """SIGTERM to this process, as the kubelet sends it, with the request of that number."""
         seen = 0
@@ -112,3 +135,7 @@ class Gangs:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         self.api.on_request = step
+
+
+def _deadline(jobset: Object) -> int:
+    return int(jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["activeDeadlineSeconds"])

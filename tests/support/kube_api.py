@@ -19,6 +19,8 @@ from kubernetes import client
 
 Object = dict[str, Any]
 NAMESPACE = "team"
+HTML = 1
+"""A fault: a proxy answers with a page."""
 BROKEN = 0
 """A fault: the connection is closed without an answer."""
 
@@ -35,6 +37,8 @@ class KubeApi:
         """Plurals that the cluster has no kind for."""
         self.faults: list[int] = []
         """What the next requests get instead of an answer: a status, or BROKEN."""
+        self.refuse: set[str] = set()
+        """Beginnings of requests that are forbidden."""
         self.requests: list[str] = []
         """Method, plural and name of each request."""
         self.on_create: Callable[[Object], None] = lambda _: None
@@ -129,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.requests.append(" ".join(filter(None, (self.command, plural, name, *names[1:]))))
         if self.api.faults:
             fault = self.api.faults.pop(0)
+            if fault == HTML:
+                self._send(200, "<html>")
+                return
             if fault == BROKEN:
                 self.close_connection = True
                 return
@@ -136,6 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert namespace == NAMESPACE
         self.api.on_request(self.api.requests[-1])
+        if any(self.api.requests[-1].startswith(beginning) for beginning in self.api.refuse):
+            self._send(*_refused(403, "you may not"))
+            return
         if names[1:] == ["log"]:
             self._log(name)
             return
@@ -154,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _send(self, status: int, answer: Object) -> None:
+    def _send(self, status: int, answer: Object | str) -> None:
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

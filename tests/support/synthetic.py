@@ -19,7 +19,9 @@ from mm1.train.batch_plan import plan_batch
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.engine import Engine
 from mm1.train.flops import Work
+from mm1.train.inputs import ModelInputs
 from mm1.train.model import model_config
+from mm1.train.objective import Objective
 from mm1.train.optim import num_decoder_parameters
 from mm1.train.schedule import learning_rate_law
 from mm1.train.step import TrainStep
@@ -119,9 +121,9 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     batch_plan = plan_batch(config.train.global_batch, config.train.micro_batch, world_size=1)
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=batch_plan)
-    return TrainStep(
-        engine, ["synthetic"], PixelNorm([0.5] * 3, [0.5] * 3), model.config.num_experts_per_tok if model.config.is_moe else 0
-    )
+    inputs = ModelInputs(engine.device, PixelNorm([0.5] * 3, [0.5] * 3), None)
+    objective = Objective(engine, inputs, "global_batch")
+    return TrainStep(engine, ["synthetic"], objective, model.config.num_experts_per_tok if model.config.is_moe else 0)
 
 
 def release(step: TrainStep) -> None:

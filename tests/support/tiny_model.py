@@ -44,10 +44,11 @@ def tiny_config(
     vision: str = "clip",
     moe: bool = False,
     text: dict[str, Any] | None = None,
+    tower_px: int = 16,
     **fields: Any,
 ) -> MM1Config:
     """Width 32, two layers, 16-pixel images of 4 x 4 patches, 4 tokens an image."""
-    vision_config = {"clip": CLIPVisionConfig, "siglip": SiglipVisionConfig}[vision](**_VISION)
+    vision_config = {"clip": CLIPVisionConfig, "siglip": SiglipVisionConfig}[vision](**_VISION | {"image_size": tower_px})
     text_fields = {**_TEXT, **(text or {})}
     if moe:
         text_config: Any = Qwen3MoeConfig(

@@ -75,6 +75,36 @@ sys.stdin.read()
 """
 
 
+ORPHAN = """
+import os, sys, time
+from mm1 import machine
+starter = os.getpid()
+launcher = os.fork()
+if not launcher:
+    launcher = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == launcher:  # until it is gone
+        time.sleep(0.01)
+    {end}
+    print("still here", flush=True)
+    os._exit(0)
+os.waitpid(launcher, 0)
+"""
+
+
+@pytest.mark.parametrize("end", ["machine.die_with_parent(parent=launcher)", "machine.die_with_launcher(starter)"])
+def test_a_child_whose_parent_is_gone_before_it_starts_exits_at_once(end):
+    done = subprocess.run([sys.executable, "-c", ORPHAN.format(end=end)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_a_child_of_a_launcher_that_is_running_goes_on():
+    program = "import os; from mm1 import machine; machine.die_with_launcher({}); print('runs')"
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program.format(os.getpid())!r}])"
+    assert subprocess.check_output([sys.executable, "-c", launcher], text=True) == "runs\n"
+
+
 @pytest.mark.parametrize("end", ["machine.die_with_parent()", "machine.exit_with_parent(parent)"])
 def test_a_child_ends_with_its_parent_however_that_ends(end):
     parent = subprocess.Popen(

@@ -17,8 +17,10 @@ from mm1.machine import num_gpus
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import ClaimMount, Pool
 
-RUN_SECONDS = 90 * 86_400
-"""Default limit of a run, a training step and its JobSet: longer than the forecast of any recipe (`mm1 plan`)."""
+LEASE_S = 3_600
+"""Default of :attr:`Launcher.lease_s`: longer than a supervisor is away that is moved, or whose node is replaced."""
+RETRIES = 10
+"""Default of :attr:`Launcher.retries`."""
 
 
 class Launcher(Config):
@@ -47,10 +49,19 @@ class Launcher(Config):
     fails, and the engine may retry it."""
     relaunches: int = Field(default=2, ge=0)
     """New JobSets with half the micro-batch after an out-of-memory error, or on other nodes after a hardware fault."""
-    timeout_s: int = Field(default=RUN_SECONDS, ge=1)
-    """Maximum duration of a JobSet, in seconds."""
+    retries: int = Field(default=RETRIES, ge=0)
+    """Retries of the supervisor's step by the engine. In the last attempt, the supervisor does not leave its ranks behind."""
+    timeout_s: int | None = Field(default=None, ge=1)
+    """Maximum duration of a JobSet's attempt, in seconds; None = no limit."""
+    lease_s: int = Field(default=LEASE_S, ge=60)
+    """Seconds for which ranks continue without a supervisor; then they save a checkpoint and end."""
     pull_timeout_s: int = Field(default=60, ge=1)
     """Seconds after which an image that cannot be pulled fails the run."""
+
+    def deadline_s(self, elapsed_s: float) -> int:
+        """Return the next deadline of a Job that has run for ``elapsed_s`` seconds, in seconds since its start."""
+        lease = int(elapsed_s) + self.lease_s
+        return lease if self.timeout_s is None else min(lease, self.timeout_s)
 
 
 class Layout(Config):

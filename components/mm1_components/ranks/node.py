@@ -26,6 +26,7 @@ from mm1.store.open import open_store
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import result_key
 from mm1_components.ranks.torchrun import run_ranks
+from mm1_components.ranks.waits import RENDEZVOUS_S, RESOLVE_S
 
 log = logging.getLogger("mm1")
 
@@ -34,7 +35,6 @@ TERMINATION_BYTES = 4_096
 """Maximum size that Kubernetes keeps; a truncated JSON object could not be parsed."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Environment variable with the index of the pod, set by the Indexed Job; not configuration."""
-RESOLVE_S = 300.0
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _rendezvous(master: str, nodes: int, index: int) -> list[str]:
     _wait_for_name(host)
     return [
         *("--nnodes", str(nodes), "--node-rank", str(index)),
-        *("--master-addr", host, "--master-port", port, "--rdzv-conf", "timeout=600"),
+        *("--master-addr", host, "--master-port", port, "--rdzv-conf", f"timeout={RENDEZVOUS_S}"),
     ]
 
 

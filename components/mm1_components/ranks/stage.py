@@ -69,6 +69,7 @@ LAYOUT_FIELDS = (
     "offload",
     "gradient_checkpointing",
     "loader_workers",
+    "collective_timeout_s",
     "checkpoint_every",
     "keep_checkpoints",
     "validate_every",
@@ -118,14 +119,13 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
     check_sequence(config.sequence, sequence_of(mix))
-    has_images = any(source.num_images and source.weight for source in mix.sources)
-    if config.stage == "text" and has_images and not decoder:
+    if config.stage == "text" and mix.has_images and not decoder:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
     config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
     if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision:
         model = model_json(open_store(split_uri(inputs.init)[0]), checkpoint)
-        check_against_mixture(model, mix.image_tokens, has_images)
+        check_against_mixture(model, mix.image_tokens, mix.has_images)
     job = TrainJob(
         config=config,
         data=inputs.data,

@@ -16,20 +16,33 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from mm1 import machine
 from mm1.errors import Ending, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted, cause
+from mm1.store.open import open_store
+from mm1.train import run_files
+from mm1.train.__main__ import STARTER_VARIABLE
 from mm1.train.config import TrainJob, TrainResult
+from mm1.train.run_files import FLIGHT_FOLDER
+from mm1_components.ranks.stuck import StuckWatch
 
 log = logging.getLogger("mm1")
 
 MODULE = "mm1.train.__main__"
 ALONE = ("--standalone",)
 """Rendezvous options if all ranks are on this machine."""
+GUARD_POLL_S = 1.0
+STACKS_S = 2.0
+"""Time for the ranks to write their stacks, before they are killed."""
+NCCL_RECORD = "nccl-rank-"
 PROCESS_SETTINGS = {
     # Waiting threads spin for a tenth of a millisecond, then sleep. Without a limit, a busy process next to two spinning
     # threads on two cores makes a step thirty times slower; without spinning, a step is 5 % slower.
@@ -67,10 +80,12 @@ def run_ranks(
     job = job.model_copy(update={"threads": threads})
     config = folder / "run.json"
     config.write_text(job.model_dump_json())
-    for stale in folder.glob("error-rank*.json"):  # of an earlier launch
+    for stale in (*folder.glob("error-rank*.json"), *_recorded(folder)):  # of an earlier launch
         stale.unlink()
     killed_before = machine.oom_kills()
-    code = _follow(_start(config, processes, threads, folder, rendezvous), take, grace_s)
+    process = _start(config, processes, threads, folder, rendezvous)
+    with Guard(process, StuckWatch(job.config)) as guard:
+        code = _follow(process, guard.around(take), grace_s)
     result_file = folder / "result.json"
     if code in (Outcome.DONE, Outcome.PREEMPTED) and result_file.is_file():
         return TrainResult.model_validate_json(result_file.read_bytes())  # it may have finished just before the request to stop
@@ -78,13 +93,86 @@ def run_ranks(
         return None
     if machine.oom_kills() > killed_before:
         raise OutOfMemory("a rank was killed: out of memory; reduce train.micro_batch, or request more memory for the step")
-    raise _failure(folder, code)
+    error = NetworkError(guard.reason) if guard.reason else _failure(folder, code)
+    raise type(error)(f"{error}{_keep_records(job, folder)}")
+
+
+class Guard:
+    """Ends ranks that are stuck, with their stacks written first; a thread, because the output is read without a time limit.
+
+    Args:
+        process: torchrun.
+        watch: decides.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], watch: StuckWatch, poll_s: float = GUARD_POLL_S) -> None:
+        self.process, self.watch, self.poll_s = process, watch, poll_s
+        self.reason = ""
+        """Why the ranks were ended; empty if they were not."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="stuck watch")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def around(self, take: Callable[[str], None]) -> Callable[[str], None]:
+        """Return a callback that also shows the lines to the watch."""
+
+        def both(line: str) -> None:
+            self.watch.take(line)
+            take(line)
+
+        return both
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.poll_s):
+            if reason := self.watch.reason():
+                self.reason = reason
+                log.error("%s; ending the ranks", reason)
+                _signal_ranks(self.process, signal.SIGUSR1)
+                self._ended.wait(STACKS_S)
+                self.process.kill()  # the ranks end with it
+                return
+
+
+def _recorded(folder: Path) -> list[Path]:
+    """Files of ranks whose collective did not finish, or that were stuck; empty ones say nothing."""
+    return sorted(path for path in (folder / FLIGHT_FOLDER).glob("*") if path.stat().st_size)
+
+
+def _keep_records(job: TrainJob, folder: Path) -> str:
+    """Store these files with the run, and return where for the error message."""
+    paths = _recorded(folder)
+    if not paths:
+        return ""
+    prefix = f"{FLIGHT_FOLDER}/{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    try:
+        store = open_store(job.store)
+        for path in paths:
+            run_files.put_file(store, job.key, f"{prefix}-{path.name}", path)
+    except (Mm1Error, OSError) as error:
+        log.warning("cannot store the last collectives and stacks of the ranks: %s", error)
+        return ""
+    return f"; last collectives and stacks of the ranks: {store.uri}/{run_files.address(job.key, prefix)}-*"
 
 
 def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous: Sequence[str]) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc_per_node", str(processes)]
     command = [*launcher, *(numa_options(machine.affinity()) if processes <= machine.num_gpus() else ())]
-    environment = os.environ | PROCESS_SETTINGS | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    records = folder / FLIGHT_FOLDER
+    records.mkdir(exist_ok=True)
+    nccl = {
+        "TORCH_FR_BUFFER_SIZE": "2000",
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_DUMP_TEMP_FILE": f"{records / NCCL_RECORD}",
+    }
+    environment = os.environ | PROCESS_SETTINGS | nccl | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    environment[STARTER_VARIABLE] = str(os.getpid())
     with (folder / "stderr.txt").open("w") as errors:
         return subprocess.Popen(
             [*command, "-m", MODULE.removesuffix(".__main__"), "--config", str(config)],
@@ -93,7 +181,7 @@ def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous:
             text=True,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal only reaches this process, which passes it on
-            preexec_fn=machine.die_with_parent,  # safe: this process has no other threads
+            preexec_fn=partial(machine.die_with_parent, parent=os.getpid()),  # safe: this process has no other threads
         )
 
 
@@ -121,24 +209,26 @@ def _follow(process: subprocess.Popen[str], take: Callable[[str], None], grace_s
             process.kill()
 
 
-def _signal_ranks(process: subprocess.Popen[str]) -> None:
-    """Send SIGTERM to the ranks, not to torchrun, which would kill them after 30 seconds even within a step."""
+def _signal_ranks(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> None:
+    """Send a signal to the ranks, not to torchrun, which would kill them 30 seconds after SIGTERM even within a step."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     ranks = [int(pid) for pid in children.read_text().split()] if children.is_file() else []
     for pid in ranks or [process.pid]:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
 
 
 def _failure(folder: Path, code: int) -> Mm1Error:
     """Return the error of the rank that failed first, according to the error files."""
-    paths = sorted(folder.glob("error-rank*.json"))
+    paths = sorted(folder.glob("error-rank*.json"), key=lambda path: path.stat().st_mtime_ns)
     endings = [ending for path in paths if (ending := Ending.from_json(path.read_bytes()))]
     first = cause(endings, stops_others=True)
     if first is None:
         if code == Outcome.PREEMPTED:
             return Preempted("stopped before the first step; run the same command again")
         sys.stderr.write((folder / "stderr.txt").read_text(errors="replace")[-4000:])
+        if any(path.name.startswith(NCCL_RECORD) for path in _recorded(folder)):
+            return NetworkError("NCCL ended a collective that did not finish within train.collective_timeout_s")
         return NetworkError(f"a trainer process exited without reporting an error (torchrun: {code}): killed or out of memory")
     return first.error if first.outcome is Outcome.UNHANDLED else replace(first, where="").error
 

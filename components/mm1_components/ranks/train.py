@@ -15,7 +15,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from mm1.errors import OutOfMemory
+from mm1.checkpoint.resume import skipped_batches
+from mm1.errors import DivergedError, OutOfMemory
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import Layout, parse_launcher
 from mm1_components.ranks.torchrun import run_ranks
@@ -29,6 +30,8 @@ SLOWER = 0.1
 WAITS = {"data": "waits for data", "checkpoint": "waits for checkpoints"}
 WAIT_SHARE = 0.05
 """Phases that take at least this share of the time are shown."""
+PAUSES = ('{"mm1": "pause"', '{"mm1": "resume"')
+"""Lines between steps (:mod:`mm1.train.pauses`), for the watch only."""
 FIGURES_FILE = "figures"
 """File next to the progress file with a line of metrics, for wide displays."""
 
@@ -65,6 +68,7 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     processes = layout.world_size(launcher="")
     relaunched: list[str] = []
     while True:
+        skipped = len(skipped_batches(context.store, job.key))
         try:
             result = run_ranks(job, processes, OutputLines(context).take, layout.grace_s)
         except OutOfMemory as error:
@@ -74,6 +78,13 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
             relaunched.append(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2}: {error}")
             context.note(relaunched=relaunched)
             log.warning("restarting with the same global batch: %s", relaunched[-1])
+            continue
+        except DivergedError as error:
+            if len(skipped_batches(context.store, job.key)) == skipped:  # the ranks know of no batch to skip
+                raise
+            relaunched.append(f"diverged: {error}")
+            context.note(relaunched=relaunched)
+            log.warning("restarting from the last checkpoint: %s", relaunched[-1])
             continue
         assert result is not None, "rank 0 is on this machine"
         return result
@@ -90,8 +101,9 @@ class OutputLines:
         """Handle one line, including its newline."""
         progress = _progress(line)
         if progress is None:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            if not line.startswith(PAUSES):
+                sys.stderr.write(line)
+                sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])
         self.context.figures(f"loss {progress['loss']:.3f}, {figures(progress)}")

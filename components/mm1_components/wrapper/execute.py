@@ -142,10 +142,17 @@ def _scratch(base: Path | None, key: str) -> Iterator[Path]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[None]:
-    """Raise Preempted on the first SIGTERM or SIGINT; a second signal has its default effect."""
+    """Raise Preempted on the first SIGTERM or SIGINT.
+
+    At a deadline, the kubelet and Argo each send a SIGTERM, so further ones are ignored: SIGKILL ends the grace period. A
+    second Ctrl-C has its default effect.
+    """
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        """Not SIG_IGN, which programs started from now on would inherit."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, ignore if number == signal.SIGTERM else signal.SIG_DFL)
         raise Preempted(f"stopped by {signal.Signals(number).name}; run the same command again to continue")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -88,7 +88,7 @@ def newest_checkpoint(
     key: str,
     rank: int = 0,
     world_size: int = 1,
-    agree: Callable[[bool], bool] = lambda is_whole: is_whole,
+    agree: Callable[[bool, int], bool] = lambda is_whole, num_bytes: is_whole,
 ) -> Checkpoint | None:
     """Find the newest checkpoint of a piece of work whose files are all undamaged.
 
@@ -97,7 +97,7 @@ def newest_checkpoint(
         key: name of the work.
         rank: this process, which verifies its share of the files.
         world_size: number of processes.
-        agree: returns whether its argument is true on all processes.
+        agree: returns whether its first argument is true on all processes; the second is the number of bytes to verify.
 
     Returns:
         The checkpoint (with an empty ``trainer`` if it is the finished one), or None if the work has none.
@@ -107,12 +107,16 @@ def newest_checkpoint(
     """
     faults = []
     for digest in _read(store, key)["checkpoints"]:
-        fault = "another rank found a damaged file"
+        checkpoint, fault = None, "another rank found a damaged file"
+        is_whole = False
         try:
-            checkpoint = _verified(store, digest, rank, world_size)
+            checkpoint = _checkpoint(store, digest)
+            _verify(store, checkpoint, rank, world_size)
+            is_whole = True
         except (CheckpointError, DataError) as error:
-            checkpoint, fault = None, str(error)
-        if agree(checkpoint is not None):
+            fault = str(error)
+        num_bytes = sum(ref.num_bytes for ref in _files(checkpoint).values()) if checkpoint is not None else 0
+        if agree(is_whole, num_bytes):
             return checkpoint
         faults.append(fault)
         log.warning("cannot use checkpoint %s, trying the previous one: %s", digest[:12], fault)
@@ -138,14 +142,20 @@ def _read(store: Store, key: str) -> dict[str, Any]:
     return {"checkpoints": [], "skipped": [], **(store.read_json(_pointer_key(key)) or {})}
 
 
-def _verified(store: Store, digest: str, rank: int, world_size: int) -> Checkpoint:
+def _checkpoint(store: Store, digest: str) -> Checkpoint:
     checkpoint = load_digest(store, digest)
     if not isinstance(checkpoint, Checkpoint):
         raise CheckpointError(f"{manifest_key(digest)} is not a checkpoint")
+    return checkpoint
+
+
+def _files(checkpoint: Checkpoint) -> Files:
     files: Files = {**checkpoint.model, **checkpoint.trainer}
-    if checkpoint.history:
-        files["history"] = checkpoint.history
-    for name, ref in sorted(files.items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
+    return {**files, "history": checkpoint.history} if checkpoint.history else files
+
+
+def _verify(store: Store, checkpoint: Checkpoint, rank: int, world_size: int) -> None:
+    """Verify this process's share of the files."""
+    for name, ref in sorted(_files(checkpoint).items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
         if digest_of_file(store.local_path(ref)) != ref:
             raise CheckpointError(f"{store.uri}/{blob_key(ref)} ({name}) does not match its digest")
-    return checkpoint

@@ -50,6 +50,7 @@ def extend(
     state: DecodingState | None = None,
     *,
     all_logits: bool = False,
+    num_tokens: int | None = None,
 ) -> DecodingState:
     """Process more tokens of each sequence.
 
@@ -59,6 +60,7 @@ def extend(
         image_features: (N, K, D) of the images in them, row by row.
         state: state of the previous tokens; this call modifies its cache.
         all_logits: whether to keep the logits of all positions of this pass, not only of the last one.
+        num_tokens: ids that the tokenizer has; logits of the rows beyond, which belong to no token, are dropped.
     """
     length = max(map(len, tokens))
     padding = 1 if model.config.image_token_id == 0 else 0  # any id except the image token's, which needs features
@@ -80,4 +82,4 @@ def extend(
         use_cache=True,
         logits_to_keep=0 if all_logits else 1,
     )
-    return DecodingState(output.logits.float(), output.past_key_values, mask_BK.to(device))
+    return DecodingState(output.logits[..., :num_tokens].float(), output.past_key_values, mask_BK.to(device))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,7 @@ from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prompt import Completion, Prompt, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
+from mm1.modeling.processing import num_token_ids
 
 OnBatch = Callable[[int], None]
 """Called after each batch with its number of requests."""
@@ -56,6 +58,7 @@ class Generator:
         self.settings = settings or BatchSettings()
         self.encoder = PromptEncoder(model, processor, self.settings)
         self.stop_ids = _stop_ids(model, processor)
+        self._extend_state = partial(extend, self.model, num_tokens=num_token_ids(processor.tokenizer))
 
     def generate(
         self,
@@ -106,7 +109,7 @@ class Generator:
             transcript.push(token)
             yield transcript
             if not transcript.done:
-                state = extend(self.model, [[token]], state=state)
+                state = self._extend_state([[token]], state=state)
 
     def score(
         self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
@@ -171,7 +174,7 @@ class Generator:
 
     def _extend(self, encoded: Sequence[Encoded], state: DecodingState | None = None) -> DecodingState:
         images = list(chain.from_iterable(item.images for item in encoded))
-        return extend(self.model, [item.tokens for item in encoded], self.encoder.features(images), state)
+        return self._extend_state([item.tokens for item in encoded], self.encoder.features(images), state)
 
     # -- decoding and scoring ---------------------------------------------------------------------------------------
 
@@ -192,7 +195,7 @@ class Generator:
                 state.select(unfinished)
                 active = [active[row] for row in unfinished]
                 tokens = [tokens[row] for row in unfinished]
-            state = extend(self.model, [[token] for token in tokens], state=state)
+            state = self._extend_state([[token] for token in tokens], state=state)
 
     def _score_batch(self, state: DecodingState, choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         first_BV = state.next_logits.log_softmax(dim=-1)
@@ -200,7 +203,7 @@ class Generator:
         longer = [(row, n, ids) for row, texts in enumerate(choices) for n, ids in enumerate(texts) if len(ids) > 1]
         if longer:
             state.select([row for row, _, _ in longer])
-            state = extend(self.model, [ids[:-1] for _, _, ids in longer], state=state, all_logits=True)
+            state = self._extend_state([ids[:-1] for _, _, ids in longer], state=state, all_logits=True)
             for (row, n, ids), logits_SV in zip(longer, state.logits, strict=True):
                 logprobs_SV = logits_SV[1 - len(ids) :].log_softmax(dim=-1)
                 targets = torch.tensor(ids[1:], device=logprobs_SV.device)

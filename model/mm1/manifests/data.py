@@ -134,3 +134,8 @@ class DataMix(Manifest):
     packing: dict[str, float]
     """Measured over the first sequences: fill, images and documents per sequence, fraction of dropped documents."""
     tokenizer: Files
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its sequences can have images."""
+        return any(source.num_images and source.weight for source in self.sources)

@@ -18,6 +18,9 @@ from transformers.configuration_utils import SubConfigSpec
 ConnectorType = Literal["average_pool", "attention_pool", "c_abstractor"]
 CONNECTOR_TYPES: tuple[ConnectorType, ...] = get_args(ConnectorType)
 
+EXPERT_NUMBERS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Names that decoders of transformers have for their number of experts."""
+
 
 class MM1Config(PreTrainedConfig):
     """Configuration of `MM1ForConditionalGeneration`.
@@ -37,6 +40,7 @@ class MM1Config(PreTrainedConfig):
         router_z_loss_weight: weight of the router's z-loss (paper, section 3.4).
         tie_word_embeddings: whether the output layer shares the weight of the input embedding; also true if it is set
             in the decoder's configuration.
+        lm_head_bias: whether the output layer has a bias, as that of Phi.
     """
 
     model_type = "mm1"
@@ -58,6 +62,7 @@ class MM1Config(PreTrainedConfig):
     router_balance_loss_weight: float = 0.01
     router_z_loss_weight: float = 0.001
     tie_word_embeddings: bool = False
+    lm_head_bias: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the two sub-configurations and check the fields that join them.
@@ -108,7 +113,8 @@ class MM1Config(PreTrainedConfig):
     @property
     def num_experts(self) -> int:
         """Number of experts in each sparse layer of the decoder."""
-        return self.text_config.num_experts
+        names = (name for name in EXPERT_NUMBERS if getattr(self.text_config, name, None) is not None)
+        return getattr(self.text_config, next(names, "num_experts"))
 
     @property
     def num_experts_per_tok(self) -> int:

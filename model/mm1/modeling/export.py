@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .modeling import MM1ForConditionalGeneration
-from .processing import TURN_END_TOKEN, MM1Processor
+from .processing import TURN_END_TOKEN, MM1Processor, num_token_ids
 
 
 def export(
@@ -39,8 +39,13 @@ def export(
 
 
 def set_stop_tokens(model: MM1ForConditionalGeneration, processor: MM1Processor) -> None:
-    """Set the end-of-sequence and padding tokens of generation, unless they are already set."""
+    """Set the end-of-sequence and padding tokens of generation, unless they are already set, and suppress ids without a token.
+
+    The vocabulary of a model can be larger than that of its tokenizer, see parts.py.
+    """
     tokenizer, generation = processor.tokenizer, model.generation_config
+    without_token = range(num_token_ids(tokenizer), model.config.text_config.vocab_size)
+    generation.suppress_tokens = [model.config.image_token_id, *without_token]
     if generation.eos_token_id is None:
         turn_end = tokenizer.convert_tokens_to_ids(TURN_END_TOKEN)
         stops = {tokenizer.eos_token_id, turn_end} - {None, tokenizer.unk_token_id}

@@ -8,9 +8,10 @@ tokens have none, so this saves most of the largest matrix product and of the me
 
 Names of dimensions:
     B sequences of the batch, S tokens of a sequence, D width of the decoder, T labelled positions, W vocabulary,
-    M tokens that a router receives, X experts
+    M tokens that a router receives, X experts, L sparse layers
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +88,10 @@ def position_losses(hidden_TD: torch.Tensor, targets_T: torch.Tensor, lm_head: n
 
 
 def router_losses(
-    router_logits: tuple[torch.Tensor, ...], token_mask_BS: torch.Tensor | None
+    router_logits: tuple[torch.Tensor, ...],
+    token_mask_BS: torch.Tensor | None,
+    shares_LX: torch.Tensor | None = None,
+    num_tokens: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the balance loss and the z-loss of the sparse layers, each the mean over the layers.
 
@@ -98,22 +102,44 @@ def router_losses(
     Args:
         router_logits: (M, X) of each sparse layer, M = B * S.
         token_mask_BS: True for tokens that count, False for padding; all count by default.
+        shares_LX: shares of the first choices in a larger batch, of which this one is a part; by default those of this batch.
+        num_tokens: divisor of the sums over tokens, if this batch is a part of a larger one; by default the number of tokens
+            that count in this batch.
 
     Returns:
-        The two losses, not weighted.
+        The two losses, not weighted. With the shares and the number of tokens of a larger batch, those of its parts add up to
+        those of the larger batch.
     """
-    kept = None if token_mask_BS is None else token_mask_BS.flatten().nonzero().flatten()
     balance, z_loss = [], []
+    for number, logits_MX in enumerate(_counted(router_logits, token_mask_BS)):
+        divisor = max(logits_MX.shape[0], 1) if num_tokens is None else num_tokens
+        shares_X = _first_choices(logits_MX) / max(logits_MX.shape[0], 1) if shares_LX is None else shares_LX[number]
+        mean_probability_X = logits_MX.softmax(dim=-1).sum(dim=0) / divisor
+        balance.append(logits_MX.shape[1] * (shares_X * mean_probability_X).sum())
+        z_loss.append(logits_MX.logsumexp(dim=-1).square().sum() / divisor)
+    return torch.stack(balance).mean(), torch.stack(z_loss).mean()
+
+
+def first_choices(router_logits: tuple[torch.Tensor, ...], token_mask_BS: torch.Tensor | None) -> torch.Tensor:
+    """Count the tokens whose first choice is each expert: (L, X), L sparse layers.
+
+    Args:
+        router_logits: (M, X) of each sparse layer, M = B * S.
+        token_mask_BS: True for tokens that count; all count by default.
+    """
+    return torch.stack([_first_choices(logits_MX) for logits_MX in _counted(router_logits, token_mask_BS)])
+
+
+def _counted(router_logits: tuple[torch.Tensor, ...], token_mask_BS: torch.Tensor | None) -> Iterator[torch.Tensor]:
+    """Yield the logits of each layer, of the tokens that count."""
+    kept = None if token_mask_BS is None else token_mask_BS.flatten().nonzero().flatten()
     for layer_MX in router_logits:
         logits_MX = _at_least_single(layer_MX.reshape(-1, layer_MX.shape[-1]))
-        if kept is not None:
-            logits_MX = logits_MX[kept]
-        num_tokens, num_experts = logits_MX.shape
-        chosen_X = occurrences(logits_MX.detach().argmax(dim=-1), num_experts) / max(num_tokens, 1)
-        mean_probability_X = logits_MX.softmax(dim=-1).sum(dim=0) / max(num_tokens, 1)
-        balance.append(num_experts * (chosen_X * mean_probability_X).sum())
-        z_loss.append(logits_MX.logsumexp(dim=-1).square().sum() / max(num_tokens, 1))
-    return torch.stack(balance).mean(), torch.stack(z_loss).mean()
+        yield logits_MX if kept is None else logits_MX[kept]
+
+
+def _first_choices(logits_MX: torch.Tensor) -> torch.Tensor:
+    return occurrences(logits_MX.detach().argmax(dim=-1), logits_MX.shape[1])
 
 
 def occurrences(indices: torch.Tensor, size: int) -> torch.Tensor:

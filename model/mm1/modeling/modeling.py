@@ -30,6 +30,7 @@ from .experts import SORTED_EXPERTS
 from .losses import next_token_loss, next_token_targets, router_losses
 from .outputs import MM1CausalLMOutputWithPast, MM1ModelOutputWithPast
 from .parts import build_from_parts
+from .routers import use_float32_routers
 from .vision import build_vision_tower, encode_patches
 
 
@@ -67,6 +68,7 @@ class MM1Model(MM1PreTrainedModel):
             self.language_model.set_attn_implementation(PACKED_ATTENTION)
         if chosen_experts is None:  # no effect on a decoder without experts
             self.language_model.set_experts_implementation(SORTED_EXPERTS)
+        use_float32_routers(self.language_model)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -97,6 +99,7 @@ class MM1Model(MM1PreTrainedModel):
         input_ids: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
+        unused_pixel_values: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Embed tokens and replace image tokens by image features.
 
@@ -104,6 +107,7 @@ class MM1Model(MM1PreTrainedModel):
             input_ids: (B, S).
             pixel_values: images to encode, in order of appearance, row by row.
             image_features: features_NKD of encoded images, instead of pixel_values.
+            unused_pixel_values: images to encode without using them; see `MM1ForConditionalGeneration.forward`.
 
         Returns:
             embeds_BSD and the features_NKD in it.
@@ -121,20 +125,12 @@ class MM1Model(MM1PreTrainedModel):
                 f"The batch has {sequences.numel()} image tokens but {num_images * num_tokens} image features "
                 f"({num_images} images of {self.config.image_tokens} tokens)"
             )
+        if unused_pixel_values is not None:
+            embeds_BSD = _WithUnused.apply(embeds_BSD, self.get_image_features(unused_pixel_values))
         if image_features is None:
-            return self._with_idle_tower(embeds_BSD), None
+            return embeds_BSD, None
         features = image_features.flatten(0, 1).to(embeds_BSD.dtype)
         return embeds_BSD.index_put((sequences, positions), features), image_features
-
-    def _with_idle_tower(self, embeds_BSD: torch.Tensor) -> torch.Tensor:
-        """Add tower and connector to the graph of a training batch without images, with zero gradients.
-
-        All ranks must reduce the same gradients, whether or not their batch has images.
-        """
-        if not self.training or not any(weight.requires_grad for weight in self.connector.parameters()):
-            return embeds_BSD
-        blank = torch.zeros(1, self.vision_tower.config.num_channels, *self.config.image_size, device=embeds_BSD.device)
-        return embeds_BSD + 0.0 * self.get_image_features(blank).sum().to(embeds_BSD.dtype)
 
     def forward(
         self,
@@ -147,6 +143,7 @@ class MM1Model(MM1PreTrainedModel):
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         image_features: torch.Tensor | None = None,
+        unused_pixel_values: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MM1ModelOutputWithPast:
         """Run the three parts; the arguments are those of `MM1ForConditionalGeneration.forward`.
@@ -160,10 +157,10 @@ class MM1Model(MM1PreTrainedModel):
             if self._images_are_in_the_cache(input_ids, pixel_values, image_features, past_key_values):
                 inputs_embeds = self.get_input_embeddings()(input_ids)
             else:
-                inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features)
+                inputs_embeds, image_features = self.embed(input_ids, pixel_values, image_features, unused_pixel_values)
         elif inputs_embeds is None or input_ids is not None:
             raise ValueError("Pass exactly one of input_ids and inputs_embeds")
-        elif pixel_values is not None or image_features is not None:
+        elif any(images is not None for images in (pixel_values, image_features, unused_pixel_values)):
             raise ValueError("Images need input_ids, which mark their positions: pass those, or embed images in inputs_embeds")
         if document_ids is None:
             document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
@@ -214,7 +211,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
     def __init__(self, config: MM1Config) -> None:
         super().__init__(config)
         self.model = MM1Model(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=config.lm_head_bias)
         # Decoders name their embedding differently, so the tied weight is looked up, not a constant of the class.
         embedding = self.get_input_embeddings()
         name = next(name for name, module in self.named_modules() if module is embedding)
@@ -245,7 +243,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             The model; its embeddings are resized if image_token_id is outside the decoder's vocabulary.
 
         Raises:
-            ValueError: a part has neither a folder nor a configuration, or its folder lacks weights.
+            ValueError: a part has neither a folder nor a configuration, its folder lacks weights, or the family of the
+                decoder is not supported (decoders.py).
         """
         return build_from_parts(cls, vision, decoder, config, dtype, **config_fields)
 
@@ -278,6 +277,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         image_features: torch.Tensor | None = None,
+        unused_pixel_values: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         return_logits: bool | None = None,
         output_router_logits: bool | None = None,
@@ -298,6 +298,9 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             use_cache: whether to fill a cache; by default not with labels or packed documents.
             logits_to_keep: number of last positions (0 for all), or indices, to compute logits for.
             image_features: (N, K, D) features of `get_image_features` instead of pixel_values.
+            unused_pixel_values: (N, 3, height, width) images to encode without using them. The output is the same, and
+                the weights of tower and connector get zero gradients. Only for training on several processes: all must
+                run the same layers, and one whose batch has no images passes a blank one here.
             num_items_in_batch: divisor of the summed loss; by default the number of predicted tokens in this batch.
             return_logits: whether to compute logits; by default only without labels.
             output_router_logits: whether to return the scores of the routers.
@@ -310,6 +313,7 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         if document_ids is None:
             document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
         kwargs |= {"input_ids": input_ids, "pixel_values": pixel_values, "image_features": image_features}
+        kwargs |= {"unused_pixel_values": unused_pixel_values}
         kwargs |= {"inputs_embeds": inputs_embeds, "position_ids": position_ids, "document_ids": document_ids}
         kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
         kwargs["use_cache"] = False if use_cache is None and labels is not None else use_cache
@@ -352,11 +356,17 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         result.sequence_loss, result.sequence_tokens = token_loss.sequence_loss, token_loss.sequence_tokens
         if not (self.config.is_moe and result.router_logits):
             return
+        # A part of a larger batch (gradient accumulation, several ranks) has its share of the router losses as well.
+        num_items = token_loss.sequence_tokens.sum()
+        share = 1.0 if num_items_in_batch is None else num_items / num_items_in_batch
         token_ids_BS = document_ids_BS if document_ids_BS is not None else attention_mask
         token_mask_BS = None if token_ids_BS is None else token_ids_BS != 0
         result.balance_loss, result.z_loss = router_losses(result.router_logits, token_mask_BS)
-        balance_weight, z_weight = self.config.router_balance_loss_weight, self.config.router_z_loss_weight
-        result.loss = result.loss + balance_weight * result.balance_loss + z_weight * result.z_loss
+        result.loss = result.loss + self.weighted_router_losses(result.balance_loss, result.z_loss) * share
+
+    def weighted_router_losses(self, balance_loss: torch.Tensor, z_loss: torch.Tensor) -> torch.Tensor:
+        """Return the part of the objective that the routers add: both losses times their weights in the configuration."""
+        return self.config.router_balance_loss_weight * balance_loss + self.config.router_z_loss_weight * z_loss
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **model_kwargs: Any
@@ -375,6 +385,21 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             if tensor is not None:
                 model_kwargs[key] = tensor
         return input_ids, model_kwargs
+
+
+class _WithUnused(torch.autograd.Function):
+    """Embeddings as they are, with features in their graph whose gradient is zero, whatever values they have."""
+
+    @staticmethod
+    def forward(ctx: Any, embeds_BSD: torch.Tensor, features_NKD: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(features_NKD.new_zeros(()))
+        ctx.features_shape = features_NKD.shape
+        return embeds_BSD.view_as(embeds_BSD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        (zero,) = ctx.saved_tensors
+        return gradients[0], zero.expand(ctx.features_shape)
 
 
 MM1ForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")

@@ -16,9 +16,13 @@ from transformers import AutoModel, AutoModelForCausalLM, CLIPVisionModel, PreTr
 from transformers.initialization import no_init_weights
 
 from .configuration import MM1Config
+from .decoders import UnsupportedDecoderError, check_decoder
 from .folders import check_folder, is_open_clip, read_config, read_pretrained
 from .open_clip import read_open_clip
 from .vision import keep_patches_only
+
+VOCABULARY_MULTIPLE = 128
+"""Rows of embeddings that grow are a multiple of this, for which matrix products are fast."""
 
 
 def build_from_parts(
@@ -55,27 +59,41 @@ def build_from_parts(
         fields["text_config"], language = read_decoder(Path(decoder), dtype)
     if language is not None:
         fields["tie_word_embeddings"] = bool(getattr(fields["text_config"], "tie_word_embeddings", False))
+        fields["lm_head_bias"] = getattr(language.get_output_embeddings(), "bias", None) is not None
     with nullcontext() if tower is None and language is None else no_init_weights():
         model: Any = model_class(MM1Config(**fields))
     if tower is not None:
         adopt(model.model.vision_tower, tower)
     if language is not None:
-        adopt_language(model, language)
+        try:
+            adopt_language(model, language)
+        except (RuntimeError, AttributeError) as error:
+            raise UnsupportedDecoderError(str(decoder), language.config.model_type, str(error)) from error
     model.init_weights()
     # Not `model.to(dtype)`, which would also round the rotary frequencies.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     if language is not None and language is not decoder:
+        check_decoder(model, language, str(decoder))
         language.generation_config.suppress_tokens = model.generation_config.suppress_tokens
         model.generation_config = language.generation_config
-    if model.config.image_token_id >= model.config.text_config.vocab_size:
-        model.resize_token_embeddings(model.config.image_token_id + 1)
+    grow_vocabulary(model, model.config.image_token_id + 1)
     return model
+
+
+def grow_vocabulary(model: Any, num_tokens: int) -> None:
+    """Give a model rows for at least this many token ids, in multiples of 128; one that has them is not changed.
+
+    Rows beyond the tokenizer belong to no token: no label is one of them and generation suppresses them (export.py).
+    """
+    if num_tokens > model.config.text_config.vocab_size:
+        model.resize_token_embeddings(num_tokens, pad_to_multiple_of=VOCABULARY_MULTIPLE)
 
 
 def adopt_language(model: Any, source: PreTrainedModel) -> None:
     """Replace the decoder and the output layer of a model by those of `source`; the weights are shared, not copied."""
-    adopt(model.model.language_model, source.get_decoder())
+    decoder, base = model.model.language_model, source.base_model
+    adopt(decoder, base if type(base) is type(decoder) else source.get_decoder())
     adopt(model.lm_head, source.get_output_embeddings())
     model.tie_weights()
 

@@ -222,3 +222,8 @@ def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarr
 
 
 MM1Processor.register_for_auto_class()
+
+
+def num_token_ids(tokenizer: Any) -> int:
+    """Return the largest token id of a tokenizer plus one; a model's vocabulary may have more rows."""
+    return 1 + max(tokenizer.get_vocab().values())

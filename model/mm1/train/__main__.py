@@ -18,10 +18,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mm1.errors import Ending, Outcome
-from mm1.machine import die_with_parent
+from mm1.machine import die_with_launcher, die_with_parent
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1.train")
+
+STARTER_VARIABLE = "MM1_STARTER_PID"
+"""Environment variable with the process ID of torchrun's parent, as torchrun's own variables; not configuration."""
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, required=True, metavar="PATH", help="resolved job, JSON")
     path = parser.parse_args().config
-    die_with_parent()
+    die_with_launcher(int(starter)) if (starter := os.environ.get(STARTER_VARIABLE)) else die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     logging.basicConfig(stream=sys.stdout, format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s")
     logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)
@@ -67,19 +70,28 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.checkpoint.resume import address
     from mm1.manifests import Checkpoint
     from mm1.store.open import open_store
-    from mm1.train.build import build_run
-    from mm1.train.engine import start_processes, stop_processes
+    from mm1.train.build import build_loader, build_run
+    from mm1.train.engine import rank_of_environment, start_processes, stop_processes
     from mm1.train.environment import environment
-    from mm1.train.recovery import train_through
+    from mm1.train.flight import FlightRecorder
 
-    rank, world_size = start_processes()
-    built = build_run(job, rank, world_size)
-    start_s = round(time.perf_counter() - started, 3)
-    if isinstance(built, Checkpoint):
-        log.info("the run is already finished")
-        result = _finished(address(open_store(job.store), built), built)
-    else:
-        result = train_through(built)
+    timeout_s = job.config.train.collective_timeout_s
+    loader = build_loader(job, *rank_of_environment())  # forks: before the process group
+    rank, world_size = start_processes(timeout_s)
+    recorder = FlightRecorder(folder, rank, world_size, timeout_s)
+    try:
+        built = build_run(job, rank, world_size, loader=loader)
+        start_s = round(time.perf_counter() - started, 3)
+        if isinstance(built, Checkpoint):
+            log.info("the run is already finished")
+            result = _finished(address(open_store(job.store), built), built)
+        else:
+            recorder.progress = built.progress
+            result = built.go()
+    except RuntimeError as error:
+        if (explained := recorder.explain(error)) is None:
+            raise
+        raise explained from error
     facts = {"start_s": start_s, **environment()}
     if rank == 0:
         result = result.model_copy(update={"facts": {**result.facts, **facts}})

@@ -13,6 +13,9 @@ from mm1.train.config import TrainConfig
 BUCKET_ELEMENTS = 50_000_000
 """Size of ZeRO's buckets for reducing gradients and prefetching weights; DeepSpeed's tenfold default needs 1 to 2 GB."""
 
+SHARED_EXPERTS = "qwen3_moe"
+"""Family of decoders whose experts processes can share."""
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -63,14 +66,24 @@ def plan_layout(train: TrainConfig, world_size: int) -> BatchPlan:
     return plan_batch(train.global_batch, train.micro_batch, world_size)
 
 
-def check_experts(expert_parallel: int, num_experts: int) -> None:
+def check_experts(expert_parallel: int, num_experts: int, family: str = SHARED_EXPERTS) -> None:
     """Refuse an expert-parallel size that the experts of a model do not allow.
+
+    Args:
+        expert_parallel: processes that share the experts.
+        num_experts: experts of a sparse layer; 0 for a dense decoder.
+        family: `model_type` of the decoder.
 
     Raises:
         ConfigurationError: the model has no experts to share, or the size does not divide their number.
     """
     if expert_parallel > 1 and not num_experts:
         raise ConfigurationError(f"train.expert_parallel={expert_parallel}, but the model has no experts: set it to 1")
+    if expert_parallel > 1 and family != SHARED_EXPERTS:
+        raise ConfigurationError(
+            f"train.expert_parallel={expert_parallel}: processes can only share the experts of {SHARED_EXPERTS}, "
+            f"but the decoder is {family}: set it to 1"
+        )
     _check_divides(expert_parallel, num_experts, "experts")
 
 

@@ -1,7 +1,9 @@
 """Building a run: from a job to a loop that is ready to start, resumed from the newest checkpoint if there is one.
 
-TrainJob -> Start (mixture, batch plan, newest checkpoint)
--> model -> engine, loader, history, [each with its state from that checkpoint] -> RunParts -> callbacks -> Loop -> Run
+TrainJob -> loader (forks its worker processes) -> process group -> Start (mixture, batch plan, newest checkpoint)
+-> model -> engine, history, [each with its state from that checkpoint] -> RunParts -> callbacks -> Loop -> Run
+
+Ranks read from the store at different speeds, so they meet outside collectives before each part that has collectives.
 """
 
 from __future__ import annotations
@@ -9,15 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
-from mm1.data.load.collate import Batch, PixelNorm
+from mm1.data.load.collate import PixelNorm
 from mm1.data.load.loader import MixtureLoader
 from mm1.data.load.statistics import check_epochs
 from mm1.errors import ConfigurationError
@@ -31,15 +31,18 @@ from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.timing import Timing
-from mm1.train.callbacks.validation import Validation, held_out_batches
+from mm1.train.callbacks.validation import Validation, held_bytes, held_out_batches
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
-from mm1.train.engine import Engine, all_agree
+from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
+from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, weights_dtype
+from mm1.train.objective import Objective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
+from mm1.train.ranks import Ranks
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_parts import RunParts
@@ -54,11 +57,13 @@ class Start:
     """Starting point of a run."""
 
     job: TrainJob
-    rank: int
-    """This process."""
+    ranks: Ranks
+    """All processes of the run."""
     store: Store
     """Store of the job."""
     mix: DataMix
+    loader: MixtureLoader
+    """At the start of the data."""
     batch_plan: BatchPlan
     previous: Checkpoint | None
     """The newest checkpoint of this work."""
@@ -79,14 +84,20 @@ class Start:
 
 
 def build_run(
-    job: TrainJob, rank: int, world_size: int, *, factories: Sequence[CallbackFactory] = FACTORIES
+    job: TrainJob,
+    rank: int,
+    world_size: int,
+    *,
+    loader: MixtureLoader | None = None,
+    factories: Sequence[CallbackFactory] = FACTORIES,
 ) -> Run | Checkpoint:
-    """Build a run.
+    """Build a run; the process group exists.
 
     Args:
         job: the resolved run and its addresses.
         rank: this process.
         world_size: number of processes.
+        loader: of :func:`build_loader`, called before the process group was created; None = built now.
         factories: of the callbacks; see :mod:`mm1.train.run_callbacks`.
 
     Returns:
@@ -95,41 +106,52 @@ def build_run(
     Raises:
         Mm1Error: the configuration, the data or the checkpoints do not fit.
     """
-    store, train = open_store(job.store), job.config.train
-    mix = load(job.data, DataMix)
-    if trouble := check_epochs(mix, train.steps * train.global_batch):
-        raise ConfigurationError(f"train.steps: {trouble}")
-    batch_plan = plan_layout(train, world_size)
-    previous = newest_checkpoint(store, job.key, rank, world_size, all_agree)
+    loader = loader or build_loader(job, rank, world_size)
+    store, train, mix = open_store(job.store), job.config.train, loader.mix
+    limit_collectives(train.collective_timeout_s)
+    ranks = Ranks.joined(rank, world_size)
+
+    def agree(is_whole: bool, num_bytes: int) -> bool:
+        return ranks.meet("verifying the newest checkpoint", num_bytes, ok=is_whole)
+
+    previous = newest_checkpoint(store, job.key, rank, world_size, agree)
     if previous is not None and not previous.trainer:
+        loader.close()
         return previous
     state = load_state(store, previous) if previous is not None else None
-    parts = build_parts(Start(job, rank, store, mix, batch_plan, previous, state))
+    parts = build_parts(Start(job, ranks, store, mix, loader, plan_layout(train, world_size), previous, state))
     callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
-    return Run(parts, build_loop(parts, callbacks), partial(build_run, job, rank, world_size, factories=factories))
+    return Run(parts, build_loop(parts, callbacks))
 
 
 def build_parts(start: Start) -> RunParts:
     """Build all parts of a run except its loop."""
-    job, config = start.job, start.config
+    job, config, loader = start.job, start.config, start.loader
     model, processor = build_trained_model(start)
+    start.ranks.meet("loading the model", _num_bytes(start))
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
+    images, blank = processor.image_processor, blank_image(model, start.mix)
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
-    loader = build_loader(start)
-    timing = Timing(engine, start.rank)
+    inputs = ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank)
+    timing = Timing(engine, start.ranks.rank)
+    if start.state is not None:
+        position = start.state.run["loader"]
+        loader.seek(position["sequence"], position["cursors"])
     metrics = None
-    if start.rank == 0:
+    if start.ranks.rank == 0:
         devices = Devices.current(model.config, start.batch_plan.world_size)
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
         job=job,
-        rank=start.rank,
+        rank=start.ranks.rank,
+        ranks=start.ranks,
         store=start.store,
         model=model,
         processor=processor,
         engine=engine,
+        inputs=inputs,
         loader=loader,
         history=history,
         progress=progress,
@@ -141,11 +163,11 @@ def build_parts(start: Start) -> RunParts:
             engine=engine,
             loader=loader,
             history=history,
-            rank=start.rank,
+            ranks=start.ranks,
             model_files=start.previous.model if start.previous is not None else None,
         ),
         metrics=metrics,
-        validation=build_validation(start, engine, processor),
+        validation=build_validation(start, engine, inputs),
         timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
@@ -153,7 +175,7 @@ def build_parts(start: Start) -> RunParts:
 
 def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Build the model with its frozen parts marked: from the checkpoint to resume from, or the run's initial model."""
-    job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.rank}"
+    job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.ranks.rank}"
     if start.previous is not None:
         dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
         model, processor = load_model(start.store, start.previous, scratch / "model", dtype, verify=False)
@@ -177,6 +199,7 @@ def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: floa
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=start.batch_plan)
     if start.state is not None:
         engine.load_state(start.state.optimizer, masters)
+        start.ranks.meet("loading the optimizer state", _num_bytes(start))
     return engine
 
 
@@ -197,53 +220,59 @@ def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
     return history, progress
 
 
-def build_loader(start: Start) -> MixtureLoader:
-    """Build the loader, starting at the run's position in the data."""
-    store = open_store(split_uri(start.job.data)[0])
-    raw = load_digest(store, start.mix.raw)
+def build_loader(job: TrainJob, rank: int, world_size: int) -> MixtureLoader:
+    """Build the loader at the start of the data, and fork its worker processes.
+
+    Call this before the process group is created: forking with its threads and registered memory can hang RDMA.
+
+    Raises:
+        Mm1Error: the configuration or the data do not fit.
+    """
+    train, mix = job.config.train, load(job.data, DataMix)
+    if trouble := check_epochs(mix, train.steps * train.global_batch):
+        raise ConfigurationError(f"train.steps: {trouble}")
+    store, batch_plan = open_store(split_uri(job.data)[0]), plan_layout(train, world_size)
+    raw = load_digest(store, mix.raw)
     if not isinstance(raw, RawData):
-        raise ConfigurationError(f"data: expected RawData as its parent {start.mix.raw[:12]}")
-    position: dict[str, Any] = start.state.run["loader"] if start.state is not None else {"sequence": 0, "cursors": None}
-    return MixtureLoader(
+        raise ConfigurationError(f"data: expected RawData as its parent {mix.raw[:12]}")
+    loader = MixtureLoader(
         store,
-        start.mix,
+        mix,
         raw,
-        micro_batch=start.batch_plan.micro_batch,
-        global_batch=start.batch_plan.global_batch,
-        rank=start.rank,
-        world_size=start.batch_plan.world_size,
-        start_sequence=position["sequence"],
-        num_workers=start.config.train.loader_workers,
-        cursors=position["cursors"],
+        micro_batch=batch_plan.micro_batch,
+        global_batch=batch_plan.global_batch,
+        rank=rank,
+        world_size=world_size,
+        num_workers=train.loader_workers,
     )
+    loader.start_workers()
+    return loader
 
 
-def build_validation(start: Start, engine: Engine, processor: MM1Processor) -> Validation | None:
+def _num_bytes(start: Start) -> int:
+    """Bytes of the files that a rank reads to start from."""
+    checkpoint = start.previous or (load(start.job.init, Checkpoint) if start.job.init else None)
+    return sum(ref.num_bytes for ref in (*checkpoint.model.values(), *checkpoint.trainer.values())) if checkpoint else 0
+
+
+def build_validation(start: Start, engine: Engine, inputs: ModelInputs) -> Validation | None:
     """Build the validation with its micro-batches; None if it is off, or no samples are held out."""
-    train, images = start.config.train, processor.image_processor
+    train, plan, ranks = start.config.train, start.batch_plan, start.ranks
     if not train.validate_every:
         return None
     store = open_store(split_uri(start.job.data)[0])
-    batches = held_out_batches(store, start.mix, start.batch_plan, start.rank, train.validation_sequences)
-    norm = PixelNorm(images.image_mean, images.image_std)
-
-    def inputs(batch: Batch) -> tuple[Batch, torch.Tensor]:
-        on_device = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
-        if "pixel_values" in on_device:
-            on_device["pixel_values"] = norm(on_device["pixel_values"])
-        return on_device, on_device.pop("source_ids")
-
-    return Validation(engine, batches, inputs, train.validate_every) if batches else None
+    batches = held_out_batches(store, start.mix, plan, ranks.rank, train.validation_sequences)
+    ranks.meet("reading the held-out samples", sum(held_bytes(own) for own in batches.values()))
+    return Validation(engine, batches, inputs, train.validate_every, ranks.rank) if batches else None
 
 
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     """Build the loop of a run."""
     schedule, model = parts.job.config.schedule, parts.model.config
-    images = parts.processor.image_processor
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        PixelNorm(images.image_mean, images.image_std),
+        Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
         model.num_experts_per_tok if model.is_moe else 0,
     )
     return Loop(
@@ -253,4 +282,5 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
         progress=parts.progress,
         callbacks=callbacks,
         skip=skipped_batches(parts.store, parts.job.key),
+        ready=lambda: parts.ranks.meet("reading the first batch and the files of the run so far"),
     )

@@ -1,10 +1,11 @@
 """Asynchronous checkpoints of a run: copied while training waits, written while it continues.
 
     model, optimizer (every rank) -> copies in host memory, at once -> training continues
-        meanwhile, on a thread: files -> digests -> synced to disk -> rank 0 gathers the list of files -> manifest -> pointer
+        meanwhile, on a thread: files -> digests -> synced to disk -> rank 0 collects the list of files -> manifest -> pointer
 
 A checkpoint becomes visible when all of it is durable. Only one is written at a time; the next waits. An error on the thread
-ends the run at its next step.
+ends the run at its next step. Ranks wait for each other's files through :class:`mm1.train.ranks.Ranks`, never in a collective,
+so a slow store delays a run and does not end it.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.manifests import Checkpoint, Files, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
-from mm1.store.base import Store
+from mm1.store.base import BlobRef, Store
 from mm1.train.config import TrainJob
 from mm1.train.engine import Engine, Tensors
 from mm1.train.history import History
 from mm1.train.optimizer_state import OptimizerState
+from mm1.train.pauses import pause
 from mm1.train.progress import Progress
+from mm1.train.ranks import Ranks, storage_limit_s
+
+WEIGHT_BYTES, STATE_BYTES = 4, 12
+"""Bytes per parameter that rank 0 writes at most, and that all ranks together write of AdamW's state in float32."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Checkpoints:
         engine: its optimizer.
         loader: provides the position in the data.
         history: rows of the run.
-        rank: this process.
+        ranks: all processes of the run.
         model_files: of the run's last checkpoint, previous processes included.
     """
 
@@ -89,10 +95,11 @@ class Checkpoints:
         engine: Engine,
         loader: MixtureLoader,
         history: History,
-        rank: int,
+        ranks: Ranks,
         model_files: Files | None,
     ) -> None:
-        self.job, self.store, self.rank = job, store, rank
+        self.job, self.store = job, store
+        self.ranks, self.rank = ranks, ranks.rank
         self.model, self.processor, self.engine = model, processor, engine
         self.loader, self.history = loader, history
         self.model_files = model_files
@@ -100,13 +107,14 @@ class Checkpoints:
         """Time that training waited for checkpoints, seconds."""
         self._buffers = HostBuffers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
+        self._background = ranks.channel("checkpoint")
+        self._num_bytes = engine.num_parameters * (WEIGHT_BYTES + STATE_BYTES // ranks.world_size)
         self._writing: Future[str] | None = None
 
     def save(self, progress: Progress) -> None:
         """Start saving a checkpoint to resume from."""
         started = time.perf_counter()
         with self.engine.phases("checkpoint"):
-            self.wait()
             snapshot = self._snapshot(progress, final=False)
             self._writing = self._thread.submit(self._write, snapshot)
         self.stalled_s += time.perf_counter() - started
@@ -115,20 +123,25 @@ class Checkpoints:
         """Save the finished checkpoint.
 
         Returns:
-            Address of its manifest on rank 0, an empty string on the others.
+            Address of its manifest on rank 0, an empty string on the others; on all of them when it is published.
         """
         started = time.perf_counter()
-        self.wait()
-        uri = self._write(self._snapshot(progress, final=True))
-        self.engine.gather(None)  # no rank exits before the manifest is published
+        self._writing = self._thread.submit(self._write, self._snapshot(progress, final=True))
+        uri = self.wait()
         self.stalled_s += time.perf_counter() - started
         return uri
 
-    def wait(self) -> None:
-        """Wait until the checkpoint that is being written is durable, and raise its error if it failed."""
+    def wait(self) -> str:
+        """Wait until the checkpoint that is being written is durable, on all ranks; raise its error if it failed.
+
+        Returns:
+            Address of its manifest on rank 0; otherwise an empty string.
+        """
         writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        if writing is None:
+            return ""
+        with pause("writing a checkpoint", storage_limit_s(self._num_bytes), self.rank):
+            return writing.result()
 
     def check(self) -> None:
         """Raise the error of a checkpoint that failed, without waiting for one that is being written."""
@@ -136,6 +149,10 @@ class Checkpoints:
             self.wait()
 
     def _snapshot(self, progress: Progress, *, final: bool) -> Snapshot:
+        self.wait()
+        # Rank 0 may still be storing other files of the run, such as its rows; gathering the weights is a collective.
+        with pause("storing the files of the run", storage_limit_s(0), self.rank):
+            self.ranks.meet(f"storing the files of the run up to step {progress.step}")
         weights = self.engine.weights()
         if weights is None:  # the model itself has them
             own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
@@ -151,13 +168,26 @@ class Checkpoints:
         return dataclasses.replace(state, pieces=pieces)
 
     def _write(self, snapshot: Snapshot) -> str:
-        """Make a snapshot durable; runs on every rank, on the thread except for the finished checkpoint."""
+        """Make a snapshot durable; runs on the thread of every rank, and returns when the manifest is published."""
+        doing = f"writing the checkpoint of step {snapshot.progress.step}"
+        try:
+            uri = self._put(snapshot, doing)
+        except BaseException as error:
+            self._background.fail(error)
+            raise
+        self._background.meet(doing, self._num_bytes)
+        return uri
+
+    def _put(self, snapshot: Snapshot, doing: str) -> str:
         self.store.scratch().mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"checkpoint-{self.rank}-", dir=self.store.scratch()))
         try:
             with ThreadPoolExecutor(1) as executor:  # two files at a time: hashing takes as long as writing
                 model = executor.submit(self._write_model, snapshot, scratch / "model") if self.rank == 0 else None
-                trainer = self._write_state(snapshot.state, scratch / "trainer") if snapshot.state is not None else {}
+                own = self._write_state(snapshot.state, scratch / "trainer") if snapshot.state is not None else {}
+            refs = {name: ref.model_dump() for name, ref in own.items()}
+            collected = self._background.collect(refs, doing, self._num_bytes)
+            trainer = {name: BlobRef(**ref) for files in collected for name, ref in files.items()}
             return self._publish(snapshot, trainer, model.result()) if model is not None else ""
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -167,10 +197,9 @@ class Checkpoints:
         return self.model_files
 
     def _write_state(self, state: OptimizerState, folder: Path) -> Files:
-        """Write this rank's files, and wait for the files of all ranks."""
+        """Write this rank's files."""
         world_size = self.engine.batch_plan.world_size
-        own = put_rank_state(self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, folder)
-        return {name: ref for files in self.engine.gather_in_background(own) for name, ref in files.items()}
+        return put_rank_state(self.store, self.rank, world_size, state.pieces, state.numbers, state.scalars, folder)
 
     def _publish(self, snapshot: Snapshot, trainer: Files, files: Files) -> str:
         job, progress = self.job, snapshot.progress

@@ -32,6 +32,7 @@ Mean = Annotated[float, Field(ge=0, le=1)]
 """Mean of pixels in 0..1."""
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 """Standard deviation of pixels in 0..1."""
+COLLECTIVE_TIMEOUT_S = 300.0
 MAX_LR = 1e30
 """Fits float32 even times any factor; such rates serve to test how a run that diverges behaves."""
 
@@ -210,6 +211,10 @@ class TrainConfig(Config):
     """optimizer: keep the optimizer state, and run its step, on the host; needs zero_stage 1, 2 or 3."""
     expert_parallel: int = Field(default=1, ge=1, le=4096)
     """Processes that share the experts of a sparse layer, each with its own part; must divide processes and experts."""
+    balance_over: Literal["global_batch", "micro_batch"] = "global_batch"
+    """Batch of the router losses. global_batch: the sequences of a step, whatever its layout, so that experts can specialise
+    by source (arXiv 2501.11873); with accumulation it costs one more forward pass. micro_batch: one forward pass of one
+    process, as in GShard; depends on train.micro_batch and the number of processes."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
     validate_every: int = Field(default=0, ge=0)
@@ -226,6 +231,9 @@ class TrainConfig(Config):
     """Recompute activations in the backward pass: less memory, a third more time."""
     loader_workers: int = Field(default=0, ge=0, le=1024)
     """Processes per rank that read and decode; 0 = a thread of the rank, which is enough for small images."""
+    collective_timeout_s: float = Field(default=COLLECTIVE_TIMEOUT_S, ge=1, le=86_400)
+    """Seconds after which a collective has failed: ranks wait no longer for one that does not arrive. Waiting for storage does
+    not count."""
     seed: int = Field(default=0, ge=0)
     """Random seed of fresh weights."""
     profile: str = Field(default="", pattern=r"^(\d{1,18}(-\d{1,18})?)?$", coerce_numbers_to_str=True)

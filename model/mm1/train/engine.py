@@ -20,44 +20,72 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed import distributed_c10d
 
 from mm1.checkpoint.pieces import StateReader
-from mm1.train.batch_plan import BUCKET_ELEMENTS, BatchPlan, check_experts
-from mm1.train.config import OptimConfig, TrainConfig
+from mm1.errors import ConfigurationError
+from mm1.modeling.routers import compute_in_float32
+from mm1.train.batch_plan import BUCKET_ELEMENTS, SHARED_EXPERTS, BatchPlan, check_experts
+from mm1.train.config import COLLECTIVE_TIMEOUT_S, OptimConfig, TrainConfig
 from mm1.train.gather_weights import whole_weights
 from mm1.train.optim import global_norm, parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
 from mm1.train.phases import Phases, timed
+from mm1.train.ranks import Ranks, key_value_store
 
 log = logging.getLogger(__name__)
 
 Tensors = dict[str, torch.Tensor]
+FORK_SAFE = ("RDMAV_FORK_SAFE", "IBV_FORK_SAFE")
+"""Variables with which libibverbs keeps registered memory out of forked processes; the loader's are forked earlier."""
 
 
-def start_processes() -> tuple[int, int]:
+def start_processes(collective_timeout_s: float = COLLECTIVE_TIMEOUT_S) -> tuple[int, int]:
     """Join the other processes that torchrun started.
+
+    Args:
+        collective_timeout_s: time limit of a collective in seconds.
 
     Returns:
         Rank and world size.
     """
     deepspeed = _import_deepspeed()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    has_gpu, local_rank = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, world_size = rank_of_environment()
+    if has_gpu:
+        torch.cuda.set_device(local_rank)
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
-    return dist.get_rank(), dist.get_world_size()
+        for name in FORK_SAFE:  # should a library fork after this, it must not break RDMA
+            os.environ.setdefault(name, "1")
+        # A rank may have waited for storage until now; the group below has a short limit.
+        Ranks.joined(rank, world_size).meet("opening the mixture")
+        dist.init_process_group(
+            "nccl" if has_gpu else "gloo",
+            timeout=timedelta(seconds=collective_timeout_s),
+            store=key_value_store(),
+            rank=rank,
+            world_size=world_size,
+            device_id=torch.device("cuda", local_rank) if has_gpu and world_size > 1 else None,
+        )
+        deepspeed.init_distributed(verbose=False)
+    return rank, world_size
 
 
-def all_agree(value: bool) -> bool:
-    """Whether the value is true on every process."""
-    flag = torch.tensor(int(value), device="cuda" if torch.cuda.is_available() else "cpu")
-    dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag)
+def rank_of_environment() -> tuple[int, int]:
+    """Return rank and world size as set by torchrun, without a process group; 0 and 1 without torchrun."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def limit_collectives(seconds: float) -> None:
+    """Set the time limit of all process groups, also of those that DeepSpeed has created."""
+    for group in [*distributed_c10d._world.pg_map]:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def stop_processes() -> None:
@@ -112,7 +140,7 @@ class Engine:
         deepspeed = _import_deepspeed()
         if train.expert_parallel > 1:
             config: Any = model.config
-            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0)
+            check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
         self.model = model
         self.stage = train.zero_stage
@@ -122,6 +150,7 @@ class Engine:
         self.names: list[list[str]] = []
         self.trained: list[nn.Parameter] = []
         self._peak_lr, self._optim = peak_lr, optim
+        self._shares_experts = train.expert_parallel > 1
         self._autocast = train.dtype == "bfloat16" and self.stage == 0
         exact = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         self._engine, *_ = deepspeed.initialize(
@@ -134,17 +163,24 @@ class Engine:
             # DeepSpeed rounds buffers to bfloat16 with the weights; rotary frequencies must stay float32.
             owner, _, own_name = name.rpartition(".")
             setattr(model.get_submodule(owner), own_name, buffer.to(self._engine.device))
+        if train.expert_parallel > 1:
+            _use_float32_routers(model)
         self._wrapper = self._engine.optimizer
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
         self.phases = Phases(self.device)
         self._engine.allreduce_gradients = self._reduction(self._engine.allreduce_gradients)
         self._expert_group = _expert_group(train.expert_parallel)
-        self._background_group = dist.new_group(backend="gloo") if batch_plan.world_size > 1 else None
+        limit_collectives(train.collective_timeout_s)
 
     def _optimizer(self, _: Any) -> torch.optim.Optimizer:
         """Build the optimizer; DeepSpeed calls this once it has replaced the layers of the model."""
         groups = parameter_groups(self.model, self._optim, self._peak_lr)
+        if self._shares_experts and self.stage < 3 and not any(group.get("moe") for group in groups):
+            raise ConfigurationError(  # an assertion of DeepSpeed, which wants such a group at these stages
+                "train.frozen: it freezes all experts, which train.expert_parallel above 1 does not support at "
+                "train.zero_stage=1 or 2: set train.expert_parallel=1 or train.zero_stage=3"
+            )
         self.names = [group["names"] for group in groups]
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
@@ -227,21 +263,6 @@ class Engine:
             return values
         return self.all_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
-    def gather(self, value: Any) -> list[Any]:
-        """Gather a small Python object from every rank, on every rank."""
-        return self._gather(value, None)
-
-    def gather_in_background(self, value: Any) -> list[Any]:
-        """Gather the same way on a background thread, over its own process group."""
-        return self._gather(value, self._background_group)
-
-    def _gather(self, value: Any, group: dist.ProcessGroup | None) -> list[Any]:
-        if self.batch_plan.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.batch_plan.world_size
-        dist.all_gather_object(values, value, group=group)
-        return values
-
     # -- state ------------------------------------------------------------------------------------------------------
 
     def state(self) -> OptimizerState:
@@ -290,6 +311,15 @@ class Engine:
         return gathered
 
 
+def _use_float32_routers(model: nn.Module) -> None:
+    """Make the routers of DeepSpeed's expert-parallel layers compute their scores in float32, as those that they replaced."""
+    from deepspeed.moe.ep_router import TokenChoiceTopKRouter
+
+    for module in model.modules():
+        if isinstance(module, TokenChoiceTopKRouter):
+            compute_in_float32(module.gate)
+
+
 def _expert_group(size: int) -> dist.ProcessGroup | None:
     if size == 1:
         return None
@@ -308,7 +338,7 @@ def _settings(train: TrainConfig, batch_plan: BatchPlan, clip: float) -> dict[st
     experts = {
         "enabled": train.expert_parallel > 1,
         "autoep_size": train.expert_parallel,
-        "preset_model": "qwen3_moe",
+        "preset_model": SHARED_EXPERTS,
         "moe_layer_pattern": r"model\.language_model\.layers\.\d+\.mlp",
     }
     return {

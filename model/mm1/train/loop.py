@@ -6,7 +6,7 @@ loader -> micro-batches of one step -> TrainStep -> StepResult -> callbacks (his
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from mm1.data.load.collate import Batch
 from mm1.train.callback import Callback
@@ -24,6 +24,7 @@ class Loop:
         progress: progress of the run.
         skip: numbers of the global batches to skip.
         callbacks: called in this order at each event.
+        ready: called with the first batch at hand; waits until all ranks have come as far.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Loop:
         progress: Progress,
         callbacks: Sequence[Callback],
         skip: Sequence[int] = (),
+        ready: Callable[[], object] = lambda: None,
     ) -> None:
         self.step = step
         self.batches = batches
@@ -42,6 +44,7 @@ class Loop:
         self.progress = progress
         self.callbacks = callbacks
         self.skip = set(skip)
+        self.ready = ready
 
     def run(self) -> None:
         """Run the remaining steps; an exception in a callback ends the run."""
@@ -54,6 +57,10 @@ class Loop:
     def _run(self) -> None:
         for callback in self.callbacks:
             callback.on_start(self.progress)
+        first = next(self.batches)
+        self.ready()
+        self.batches = chain([first], self.batches)
+        del first  # a slot of the loader, free again after its step
         accumulation = self.step.engine.batch_plan.accumulation
         while not self.progress.done:
             with self.step.engine.phases("data"):

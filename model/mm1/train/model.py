@@ -20,11 +20,12 @@ from transformers import AutoTokenizer, CLIPVisionConfig, Qwen3Config, Qwen3MoeC
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.attention import PACKED_ATTENTION
 from mm1.modeling.configuration import ConnectorType, MM1Config
 from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
-from mm1.modeling.parts import adopt_language, build_from_parts
-from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
+from mm1.modeling.parts import adopt_language, build_from_parts, grow_vocabulary
+from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor, num_token_ids
 from mm1.store.base import Store
 from mm1.train.config import (
     ConnectorConfig,
@@ -146,6 +147,7 @@ def _assemble(
         fields["vision_config"] = _vision_fields(parts.vision, mix.image_size_px)
     if source is not None:
         fields["text_config"] = source.config.text_config
+        fields["lm_head_bias"] = source.config.lm_head_bias
         fields["router_balance_loss_weight"] = source.config.router_balance_loss_weight
         fields["router_z_loss_weight"] = source.config.router_z_loss_weight
     elif parts.decoder is not None:
@@ -161,9 +163,33 @@ def _assemble(
     if source is not None and language is None:
         adopt_language(model, source)
     _check_patches(model, mix)
-    if len(tokenizer) > model.config.text_config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer))
+    _check_positions(model, mix)
+    grow_vocabulary(model, num_token_ids(tokenizer))
     return model.train()
+
+
+def _check_positions(model: MM1ForConditionalGeneration, mix: DataMix) -> None:
+    """Refuse a decoder with a table of positions that is shorter than the mixture's sequences.
+
+    Rotary positions go on beyond the length that a decoder was trained on, a table (GPT-2) ends there. Packed documents that
+    are longer than a sliding window need the packed attention, which not every family can use.
+    """
+    decoder, length = model.model.language_model, mix.sequence_length
+    window = getattr(decoder.config, "sliding_window", None)
+    if window is not None and window < length and decoder.config._attn_implementation != PACKED_ATTENTION:
+        raise ConfigurationError(
+            f"data: sequences of {length} tokens, but a decoder of type {decoder.config.model_type} packs documents only up to "
+            f"its sliding window: build the mixture with sequence_length={window}"
+        )
+    limit = getattr(model.config.text_config, "max_position_embeddings", None)
+    if limit is None or length <= limit:
+        return
+    tables = [module for module in decoder.modules() if isinstance(module, torch.nn.Embedding)]
+    if any(table.num_embeddings < length for table in tables if table is not model.get_input_embeddings()):
+        raise ConfigurationError(
+            f"data: sequences of {length} tokens, but the decoder has positions for {limit}: "
+            f"build the mixture with sequence_length={limit}"
+        )
 
 
 def _check_patches(model: MM1ForConditionalGeneration, mix: DataMix) -> None:

@@ -54,7 +54,7 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         raise ConfigurationError(
             "decoder: only the text stage accepts a folder, and without init; later stages take that checkpoint as init"
         )
-    whole = init_stage not in ("", *LANGUAGE_ONLY)
+    whole = bool(init_stage) and init_stage not in LANGUAGE_ONLY
     origins = {
         "vision": f"the folder {vision}" if vision else "init" if whole else "",
         "connector": "init" if whole and not vision else "",

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-NOT_FOR_MUON = re.compile(r"embed|lm_head|\.mlp\.gate\.weight$|positions|queries")
+ROUTER = re.compile(r"\.mlp\.gate\.weight$|\.router\.")
+"""Names of the routers' weights in the families of decoders."""
+NOT_FOR_MUON = re.compile(rf"embed|\.wte\.|\.wpe\.|lm_head|{ROUTER.pattern}|positions|queries")
 
 
 def takes_muon(name: str, shape: Sequence[int]) -> bool:

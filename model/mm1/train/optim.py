@@ -21,7 +21,7 @@ from torch import nn
 
 from mm1.errors import ConfigurationError
 from mm1.train.config import OptimConfig
-from mm1.train.muon import takes_muon
+from mm1.train.muon import ROUTER, takes_muon
 
 MATCH_ADAMW = 0.2  # root mean square of AdamW's updates, arXiv 2502.16982
 
@@ -131,10 +131,11 @@ def num_decoder_parameters(model: nn.Module) -> int:
     For a mixture of experts, count its dense counterpart: one expert of each sparse layer and no router, since MM1 trains both
     with the same hyperparameters (3.4).
     """
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     return sum(
-        parameter[0].numel() if ".mlp.experts." in name else parameter.numel()
+        parameter[0].numel() if parameter.ndim == 3 else parameter.numel()  # experts are stacked
         for name, parameter in model.named_parameters()
-        if "language_model" in name and "embed_tokens" not in name and not name.endswith(".mlp.gate.weight")
+        if "language_model" in name and parameter not in embeddings and not ROUTER.search(name)
     )
 
 

@@ -1,41 +1,33 @@
-"""Recovery from a divergence: resume once from the last checkpoint, and skip the batch."""
+"""Recovery from a divergence: the batch is skipped, once, and the ranks start again from the last checkpoint.
+
+    DivergedError -> batch in the list of the resume pointer -> the ranks exit with its code (82)
+        -> whoever started them sees that the list has grown -> the same ranks again, without the batch
+
+New processes have all of their memory free; a second model next to the first, which DeepSpeed keeps alive, might not fit.
+"""
 
 from __future__ import annotations
 
-import logging
-
 from mm1.checkpoint.resume import skip_batch, skipped_batches
 from mm1.errors import DivergedError
-from mm1.train.config import TrainResult
-from mm1.train.run import Run
-
-log = logging.getLogger(__name__)
+from mm1.train.run_parts import RunParts
 
 
-def train_through(run: Run) -> TrainResult:
-    """Train to the end; a run that diverges returns to its last checkpoint and skips the batch, once.
+def skip_diverged(parts: RunParts, error: DivergedError) -> DivergedError:
+    """Write the batch at which a run diverged to the list of batches to skip, unless it had diverged before.
 
-    Args:
-        run: as built; released when another run replaces it.
+    Every rank calls this, and returns when the list is written.
 
-    Raises:
-        DivergedError: the run diverged again, or had diverged before.
+    Returns:
+        The error to end with.
     """
-    while True:
-        try:
-            return run.go()
-        except DivergedError as error:
-            _skip_batch(run, error)
-        run = run.build_again()
-
-
-def _skip_batch(run: Run, error: DivergedError) -> None:
-    batch, key, store = run.progress.batch, run.parts.job.key, run.parts.store
-    run.checkpoints.wait()
-    if skipped_batches(store, key):
-        raise DivergedError(f"{error}; the run had diverged before, and skipping a batch did not help") from None
-    run.engine.gather(None)  # every rank has read the list before rank 0 writes it
-    if run.parts.rank == 0:
+    batch, key, store = parts.progress.batch, parts.job.key, parts.store
+    parts.checkpoints.wait()
+    diverged_before = bool(skipped_batches(store, key))
+    parts.ranks.meet("reading the list of skipped batches")  # all have read it before rank 0 writes it
+    if diverged_before:
+        return DivergedError(f"{error}; the run had diverged before, and skipping a batch did not help")
+    if parts.rank == 0:
         skip_batch(store, key, batch)
-    run.engine.gather(None)
-    log.warning("%s; resuming from the last checkpoint and skipping global batch %d", error, batch)
+    parts.ranks.meet("writing the list of skipped batches")
+    return DivergedError(f"{error}; start again to resume from the last checkpoint and skip global batch {batch}")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
-
+from mm1.errors import DivergedError
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import TrainResult
 from mm1.train.engine import Engine
 from mm1.train.history import History
 from mm1.train.loop import Loop
 from mm1.train.progress import Progress
+from mm1.train.recovery import skip_diverged
 from mm1.train.run_parts import RunParts
 
 FINAL_LOSS_SHARE = 0.05
@@ -23,12 +22,10 @@ class Run:
     Args:
         parts: parts of the run.
         loop: runs the steps.
-        build: rebuilds the same run from its newest checkpoint.
     """
 
-    def __init__(self, parts: RunParts, loop: Loop, build: Callable[[], object]) -> None:
+    def __init__(self, parts: RunParts, loop: Loop) -> None:
         self.parts, self.loop = parts, loop
-        self._build = build
 
     @property
     def progress(self) -> Progress:
@@ -55,9 +52,16 @@ class Run:
 
         Returns:
             The result; only that of rank 0 names the manifest.
+
+        Raises:
+            DivergedError: the run diverged; the batch to skip is in the store, so that the ranks can be started again.
+            Mm1Error: another outcome.
         """
         started_after = self.progress.step
-        self.loop.run()
+        try:
+            self.loop.run()
+        except DivergedError as error:
+            raise skip_diverged(self.parts, error) from None
         manifest = self.checkpoints.finish(self.progress)
         speed, batch_plan = self.parts.speed, self.engine.batch_plan
         return TrainResult(
@@ -84,11 +88,3 @@ class Run:
                 "skipped_batches": len(self.progress.skipped),
             },
         )
-
-    def build_again(self) -> Self:
-        """Rebuild the run from its last checkpoint; this object cannot be used afterwards."""
-        build = self._build
-        del self.parts, self.loop, self._build  # frees model and optimizer before the new ones are allocated
-        again = build()
-        assert isinstance(again, type(self)), "unfinished work"
-        return again

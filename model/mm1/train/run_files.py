@@ -6,6 +6,7 @@
     watch/<key>/starts/<time>.json          a start of the trainer, for the goodput
     watch/<key>/trace.json.gz               the requested profile
     watch/<key>/wandb/<name>.wandb          offline files of Weights & Biases, one for each start of the trainer
+    watch/<key>/flight-recorder/<name>      last collectives and stacks of ranks whose collective did not finish
 
 The trainer writes them, wherever it runs; the step that waits for it collects them (:func:`take`) when the work is done.
 """
@@ -20,6 +21,8 @@ from mm1.store.base import BlobRef, Store
 
 METRICS = "metrics/"
 STARTS = "starts/"
+FLIGHT_FOLDER = "flight-recorder"
+"""Folder for the files of ranks whose collective did not finish, in the job's folder and in the store."""
 
 
 def address(key: str, name: str = "") -> str:

@@ -16,7 +16,9 @@ from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import TrainJob
 from mm1.train.engine import Engine
 from mm1.train.history import History
+from mm1.train.inputs import ModelInputs
 from mm1.train.progress import Progress
+from mm1.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class RunParts:
     job: TrainJob
     rank: int
     """This process."""
+    ranks: Ranks
+    """All processes of the run; callbacks that wait for storage meet through it."""
     store: Store
     """Store for checkpoints, metrics and profiles."""
     model: MM1ForConditionalGeneration
     processor: MM1Processor
     engine: Engine
     """The model's optimizer."""
+    inputs: ModelInputs
+    """Prepares batches of the loader for the model."""
     loader: MixtureLoader
     history: History
     """Rows of the run."""

@@ -1,10 +1,8 @@
 """One optimizer step: micro-batches in, updated weights and metrics out.
 
-The loss of a step is the mean over the predicted tokens of its *global* batch, so it does not depend on how the batch is
-split: every micro-batch divides its sum by the global number of predicted tokens, scaled such that the engine's mean over
-micro-batches and processes is that mean. The router losses of a mixture of experts are means over micro-batches.
+The loss of a step is that of its *global* batch (:mod:`mm1.train.objective`), so it does not depend on how the batch is split.
 
-    micro-batches -> number of predicted tokens (all ranks) -> forward, backward of each -> figures (all ranks)
+    micro-batches -> totals (all ranks) -> forward, backward of each -> figures (all ranks)
         -> finite? -> weights updated -> StepResult
 
 Figures stay on the device until all micro-batches are done, so that the host runs ahead of the GPU, and are copied once.
@@ -18,13 +16,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-
-from mm1.data.load.collate import Batch, PixelNorm
+from mm1.data.load.collate import Batch
 from mm1.errors import DivergedError
-from mm1.modeling.losses import IGNORED_LABEL, next_token_targets
 from mm1.train.engine import Engine
 from mm1.train.figures import Figures
+from mm1.train.objective import Objective, Totals
 
 
 @dataclass(frozen=True)
@@ -58,14 +54,15 @@ class TrainStep:
     Args:
         engine: model and optimizer.
         sources: names of the mixture's sources, indexed by the ``source_ids`` of a batch.
-        norm: normalises uint8 images on the engine's device.
+        objective: computes the loss of a micro-batch.
         experts_per_token: experts that each token is routed to; 0 for a dense decoder.
     """
 
-    def __init__(self, engine: Engine, sources: Sequence[str], norm: PixelNorm, experts_per_token: int = 0) -> None:
+    def __init__(self, engine: Engine, sources: Sequence[str], objective: Objective, experts_per_token: int = 0) -> None:
         self.engine = engine
         self.sources = list(sources)
-        self.norm = norm
+        self.objective = objective
+        self.inputs = objective.inputs
         self.experts_per_token = experts_per_token
 
     def __call__(self, micro_batches: Sequence[Batch], rate_factor: float) -> StepResult:
@@ -79,11 +76,11 @@ class TrainStep:
             DivergedError: the loss or the gradient is not finite; a loss that is not finite does not update the weights.
         """
         engine = self.engine
-        normaliser = self._normaliser(micro_batches)
-        figures = self._learn(micro_batches[0], normaliser)
+        totals = self.objective.totals(micro_batches)
+        figures = self._learn(micro_batches[0], totals)
         for batch in micro_batches[1:]:
             engine.finish_micro_batch()
-            figures = figures.plus(self._learn(batch, normaliser))
+            figures = figures.plus(self._learn(batch, totals))
         figures = figures.with_values(engine.all_sum(figures.flat()))
         figures = figures._replace(grad_norm=engine.clip_gradients())
         # The host waits for the device here, once per step: a loss that is not finite must not reach the weights. (ZeRO's own
@@ -95,24 +92,12 @@ class TrainStep:
         _check_finite("gradient's norm", grad_norm)
         return self._result(figures, grad_norm)
 
-    def _normaliser(self, micro_batches: Sequence[Batch]) -> float:
-        """Divisor of each micro-batch's loss; counted on the host, where batches come from."""
-        predicted = sum(
-            int((next_token_targets(batch["labels"], batch["document_ids"]) != IGNORED_LABEL).sum()) for batch in micro_batches
-        )
-        (total,) = self.engine.reduce([float(predicted)])
-        return max(total, 1.0) / self.engine.batch_plan.micro_batches
-
-    def _learn(self, batch: Batch, normaliser: float) -> Figures:
+    def _learn(self, batch: Batch, totals: Totals) -> Figures:
         """Add the gradient of a micro-batch."""
-        engine = self.engine
-        batch = {name: tensor.to(engine.device, non_blocking=True) for name, tensor in batch.items()}
-        source_ids_B = batch.pop("source_ids")
-        if "pixel_values" in batch and batch["pixel_values"].dtype == torch.uint8:
-            batch["pixel_values"] = self.norm(batch["pixel_values"])
-        output = engine(**batch, use_cache=False, num_items_in_batch=normaliser)
-        engine.backward(output.loss)
-        return Figures.of(batch, source_ids_B, output, len(self.sources), self.experts_per_token)
+        inputs, source_ids_B = self.inputs(batch)
+        output = self.objective(inputs, totals)
+        self.engine.backward(output.loss)
+        return Figures.of(inputs, source_ids_B, output, len(self.sources), self.experts_per_token)
 
     def _result(self, figures: Figures, grad_norm: float) -> StepResult:
         losses, predicted = figures.losses.tolist(), figures.predicted.tolist()

@@ -9,7 +9,7 @@ from kubernetes import client
 
 from mm1.errors import ConfigurationError, NetworkError
 from mm1_components.ranks.jobset.api import Cluster
-from tests.support.kube_api import BROKEN, NAMESPACE, KubeApi, kube_api
+from tests.support.kube_api import BROKEN, HTML, NAMESPACE, KubeApi, kube_api
 
 JOBSET = {"metadata": {"name": "train-0"}, "spec": {}}
 
@@ -26,13 +26,31 @@ def cluster(api: KubeApi, *, patience_s: float = 60.0) -> tuple[Cluster, list[fl
     return Cluster(api.client, NAMESPACE, patience_s=patience_s, pause=pauses.append), pauses
 
 
-@pytest.mark.parametrize("fault", [BROKEN, 500, 503, 429], ids=["connection lost", "500", "503", "429"])
+@pytest.mark.parametrize("fault", [BROKEN, HTML, 500, 503, 429, 409], ids=str)
 def test_a_server_that_is_away_is_asked_again_with_growing_pauses(api: KubeApi, fault: int) -> None:
     api.put("jobsets", JOBSET)
     api.faults = [fault] * 7
     way, pauses = cluster(api)
     assert way.jobset("train-0") == JOBSET
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0] and len(api.requests) == 8
+
+
+def test_a_token_that_is_rotated_is_asked_for_again(api: KubeApi) -> None:
+    api.put("jobsets", JOBSET)
+    api.faults = [401] * 3
+    way, pauses = cluster(api)
+    assert way.jobset("train-0") == JOBSET and len(pauses) == 3
+    api.faults = [401] * 3
+    way, _ = cluster(api, patience_s=0)
+    with pytest.raises(NetworkError, match="401 Unauthorized, the token is not accepted"):
+        way.jobset("train-0")
+
+
+def test_a_missing_permission_says_who_grants_it(api: KubeApi) -> None:
+    api.faults = [403]
+    way, _ = cluster(api)
+    with pytest.raises(ConfigurationError, match=r"extending the deadline of Job a: .*\(403\).*the role mm1-supervisor"):
+        way.set_deadline("a", 60)
 
 
 def test_a_server_that_stays_away_is_a_network_error(api: KubeApi) -> None:
@@ -43,7 +61,7 @@ def test_a_server_that_stays_away_is_a_network_error(api: KubeApi) -> None:
     assert api.faults == [503] * 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 422])
+@pytest.mark.parametrize("status", [400, 403, 422])
 def test_a_refusal_is_not_repeated_and_says_why(api: KubeApi, status: int) -> None:
     api.faults = [status]
     way, pauses = cluster(api)

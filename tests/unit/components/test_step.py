@@ -196,14 +196,18 @@ def test_help_explains_every_input():
 
 
 SCRIPT = """
-import sys, time
+import os, signal, sys, time
 from pathlib import Path
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.execute import main
 from tests.unit.components.test_step import Inputs, Outputs
 def run(inputs, context):
     Path(sys.argv[-1]).write_text(str(context.work))
-    time.sleep(60)
+    try:
+        time.sleep(60)
+    finally:  # at a deadline, both the kubelet and Argo send SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
 main(Step(name="sample", inputs=Inputs, outputs=Outputs, run=run, summary=""), sys.argv[1:-1])
 """
 

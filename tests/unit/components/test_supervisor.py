@@ -6,10 +6,12 @@ import json
 import logging
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from mm1.checkpoint.resume import skip_batch
 from mm1.errors import ConfigurationError, DivergedError, HardwareError, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted
 from mm1_components.ranks.launcher import result_key
 from tests.support.gangs import RESULT, RUN, Gangs
@@ -126,6 +128,37 @@ def test_a_hardware_fault_is_tried_elsewhere_as_often_as_the_profile_allows(gang
         gangs.supervisor(relaunches=2).run()
     assert [avoided(jobset) for jobset in gangs.made] == [[], ["host-1"], ["host-1", "host-1"]]
     assert len(gangs.context.facts["relaunched"]) == 2
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_divergence_is_tried_again_if_the_ranks_have_listed_a_batch_to_skip(gangs: Gangs, helps: bool) -> None:
+    def diverged(jobset: Object) -> None:
+        skip_batch(gangs.store, gangs.job.key, 7)
+        gangs.failed(Outcome.DIVERGED, "the loss is nan")(jobset)
+
+    gangs.fates = [diverged, gangs.done if helps else diverged]
+    if helps:
+        assert gangs.supervisor(relaunches=0).run() == RESULT
+    else:
+        with pytest.raises(DivergedError, match="the loss is nan"):
+            gangs.supervisor().run()
+    assert len(gangs.made) == 2
+    assert gangs.context.facts["relaunched"] == ["launch 1: diverged: node 1: the loss is nan"]
+
+
+def test_a_jobset_without_a_step_for_too_long_is_deleted(gangs: Gangs) -> None:
+    def stuck(jobset: Object) -> None:
+        pod = gangs.pod(jobset)
+        line = json.dumps({"mm1": "progress", "step": 3, "steps": 9, "step_s": 0.1})
+        gangs.api.logs[pod["metadata"]["name"]] = [f"2026-01-01T00:00:00Z {line}"]
+
+    gangs.fates = [stuck]
+    supervisor = gangs.supervisor()
+    minutes = iter(range(0, 10**9, 60))
+    supervisor.watch.clock = lambda: float(next(minutes))
+    with pytest.raises(NetworkError, match="stuck after step 3: no step has ended for"):
+        supervisor.run()
+    assert not list(gangs.api.of("jobsets"))
 
 
 def test_a_preemption_is_not_counted(gangs: Gangs) -> None:
@@ -269,18 +302,71 @@ def test_what_is_waited_for_is_logged_once(gangs: Gangs, caplog: pytest.LogCaptu
     assert messages.count("node 1 is pending: Unschedulable: 0/3 nodes") == 1
 
 
+def test_a_gang_of_which_a_part_is_pending_fails_with_the_reason_of_that_part(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        gangs.pod(jobset)
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+        gangs.pod(jobset, 1, phase="Pending", conditions=[condition])
+        looks = iter(range(20))
+
+        def step(request: str) -> None:
+            if next(looks, None) is None:
+                report = json.dumps({"outcome": 84, "message": "the nodes have not met"})
+                gangs.pod(jobset, phase="Failed", state={"terminated": {"exitCode": 84, "message": report}})
+                jobset["status"] = {"terminalState": "Failed"}
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    with pytest.raises(NetworkError, match="the nodes have not met; node 1 is pending: Unschedulable: 0/3 nodes"):
+        gangs.supervisor().run()
+
+
 # -- stopped ----------------------------------------------------------------------------------------------------------
+
+
+LONG_AGO = "2026-01-01T00:00:00Z"
+JUST_NOW = f"{datetime.now(UTC) - timedelta(seconds=100):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @pytest.mark.parametrize(
     ("workflow", "left"),
     [
         ({"spec": {}}, True),
+        ({"spec": {"activeDeadlineSeconds": 10**6}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, True),
+        ({"spec": {}, "status": {"phase": "Running", "startedAt": LONG_AGO}}, True),
+        ({"spec": {"activeDeadlineSeconds": 600}, "status": {"phase": "Running"}}, True),
         ({"spec": {"shutdown": "Stop"}}, False),
-        ({"spec": {}, "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, False),
+        ({"spec": {}, "metadata": {"deletionTimestamp": LONG_AGO}}, False),
         (None, False),
+        ({"spec": {"activeDeadlineSeconds": 600}, "status": {"phase": "Running", "startedAt": LONG_AGO}}, False),
+        ({"spec": {"activeDeadlineSeconds": 110}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, False),
+        ({"spec": {"activeDeadlineSeconds": 0}, "status": {"phase": "Running", "startedAt": JUST_NOW}}, False),
+        (
+            {
+                "spec": {"workflowTemplateRef": {"name": "t"}},
+                "status": {"startedAt": LONG_AGO, "storedWorkflowTemplateSpec": {"activeDeadlineSeconds": 600}},
+            },
+            False,
+        ),
+        ({"spec": {}, "status": {"phase": "Failed", "message": "Max duration limit exceeded"}}, False),
+        ({"spec": {}, "status": {"phase": "", "finishedAt": LONG_AGO}}, False),
     ],
-    ids=["only this pod moves", "the run is stopped", "the run is deleted", "no workflow"],
+    ids=[
+        "only this pod moves",
+        "within its limit",
+        "without a limit",
+        "not yet started",
+        "the run is stopped",
+        "the run is deleted",
+        "no workflow",
+        "its time is up",
+        "its time is almost up",
+        "Kubeflow's Terminate",
+        "the time of its template is up",
+        "the run has failed",
+        "the run has ended",
+    ],
 )
 def test_ranks_end_with_the_run_and_outlive_their_supervisor(gangs: Gangs, workflow: Object | None, left: bool) -> None:
     item = gangs.api.objects.pop(("workflows", RUN))
@@ -291,3 +377,143 @@ def test_ranks_end_with_the_run_and_outlive_their_supervisor(gangs: Gangs, workf
     with pytest.raises(Preempted):
         gangs.supervisor().run()
     assert bool(gangs.api.of("jobsets")) is left
+
+
+@pytest.mark.parametrize(("attempt", "left"), [(0, True), (2, True), (3, False)])
+def test_the_last_attempt_of_a_supervisor_leaves_nothing(gangs: Gangs, attempt: int, left: bool) -> None:
+    gangs.attempt, gangs.context.run = attempt, "another-name"  # on Kubeflow, the pod knows the workflow's name
+    gangs.fates = [gangs.running]
+    gangs.stop_at("GET pods", after=2)
+    with pytest.raises(Preempted):
+        gangs.supervisor(retries=3).run()
+    assert bool(gangs.api.of("jobsets")) is left
+    assert gangs.made[0]["metadata"]["ownerReferences"][0]["name"] == RUN
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "left"),
+    [
+        (KeyError("a bug"), KeyError, False),
+        (OSError(28, "No space left on device"), OSError, True),
+        (NetworkError("the store is away"), NetworkError, True),
+        (KeyboardInterrupt(), KeyboardInterrupt, False),
+    ],
+    ids=["an unforeseen error", "a full disk", "a network error", "Ctrl-C"],
+)
+def test_an_error_of_the_supervisor_itself_decides_about_its_ranks(
+    gangs: Gangs, fault: BaseException, error: type[BaseException], left: bool
+) -> None:
+    def take(line: str) -> None:
+        raise fault
+
+    def fate(jobset: Object) -> None:
+        gangs.running(jobset)
+        gangs.api.logs[f"{jobset['metadata']['name']}-0"] = ["2026-01-01T00:00:00Z step 1"]
+
+    gangs.fates = [fate]
+    supervisor = gangs.supervisor()
+    supervisor.take = take
+    with pytest.raises(error):
+        supervisor.run()
+    assert bool(gangs.api.of("jobsets")) is left
+
+
+def test_lost_permissions_end_the_ranks_as_far_as_they_can(gangs: Gangs, caplog: pytest.LogCaptureFixture) -> None:
+    gangs.fates = [gangs.running, gangs.running]
+    gangs.api.on_request = lambda request: gangs.api.refuse.update({"GET pods"}) if gangs.made else None
+    with pytest.raises(ConfigurationError, match=r"pods of pretrain-.*\(403\)"):
+        gangs.supervisor().run()
+    assert gangs.api.of("jobsets") == [], "the JobSet can still be deleted"
+    gangs.api.on_request = lambda request: gangs.api.refuse.update({"GET", "DELETE"}) if len(gangs.made) > 1 else None
+    gangs.api.refuse.clear()
+    with pytest.raises(ConfigurationError, match=r"\(403\)"):
+        gangs.supervisor().run()
+    assert len(gangs.api.of("jobsets")) == 1 and "without a supervisor it ends after 3600 s" in caplog.text
+
+
+def test_a_request_to_stop_during_the_clean_up_does_not_end_it(gangs: Gangs) -> None:
+    def bug(jobset: Object) -> None:
+        gangs.running(jobset)
+        gangs.stop_at("DELETE jobsets " + jobset["metadata"]["name"], after=1)
+        gangs.api.logs[f"{jobset['metadata']['name']}-0"] = ["2026-01-01T00:00:00Z step 1"]
+
+    def take(line: str) -> None:
+        raise KeyError("a bug")
+
+    gangs.fates = [bug]
+    supervisor = gangs.supervisor()
+    supervisor.take = take
+    with pytest.raises(KeyError):
+        supervisor.run()
+    assert gangs.api.of("jobsets") == []
+
+
+# -- the lease --------------------------------------------------------------------------------------------------------
+
+
+def test_a_supervisor_extends_the_deadline_of_its_ranks(gangs: Gangs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fate(jobset: Object) -> None:
+        gangs.running(jobset)
+        gangs.job_of(jobset, age_s=50)
+        looks = iter(range(40))
+
+        def step(request: str) -> None:
+            look = next(looks, None)
+            if look == 20:
+                gangs.job_of(jobset, age_s=5_000)
+            elif look is None:
+                gangs.done(jobset)
+
+        gangs.api.on_request = step
+
+    def patches() -> int:
+        return sum(request.startswith("PATCH jobs") for request in gangs.api.requests)
+
+    gangs.fates = [fate, fate]
+    assert gangs.supervisor(lease_s=600).run() == RESULT
+    assert patches() == 1, "rarely: ten times per lease"
+    gangs.api.objects.pop(("jobsets", gangs.made[0]["metadata"]["name"]))
+    monkeypatch.setattr("mm1_components.ranks.jobset.lease.RENEWALS", 10**9)
+    assert gangs.supervisor(lease_s=600).run() == RESULT
+    (job,) = gangs.api.of("jobs")
+    assert job["spec"]["activeDeadlineSeconds"] == pytest.approx(5_600, abs=30)
+
+
+def test_suspended_and_failed_ranks_are_not_extended(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        gangs.running(jobset)
+        del gangs.job_of(jobset)["status"]["startTime"]
+        looks = iter(range(20))
+        gangs.api.on_request = lambda _: gangs.done(jobset) if next(looks, None) is None else None
+
+    gangs.fates = [fate]
+    assert gangs.supervisor().run() == RESULT
+    assert not any(request.startswith("PATCH") for request in gangs.api.requests)
+
+
+def test_ranks_whose_lease_ended_are_launched_again(gangs: Gangs) -> None:
+    def late(jobset: Object) -> None:
+        gangs.job_of(jobset, age_s=4_000, reason="DeadlineExceeded")
+        jobset["status"] = {"terminalState": "Failed"}
+
+    gangs.fates = [late, gangs.done]
+    assert gangs.supervisor(relaunches=0).run() == RESULT
+    assert "without a supervisor for 3600 s" in gangs.context.facts["relaunched"][0]
+
+
+def test_ranks_that_reach_the_time_limit_are_preempted_and_not_launched_again(gangs: Gangs) -> None:
+    def fate(jobset: Object) -> None:
+        job = gangs.job_of(jobset, age_s=800)
+        looks = iter(range(20))
+
+        def step(request: str) -> None:
+            if next(looks, None) is None:
+                gangs.job_of(jobset, age_s=1_000, reason="DeadlineExceeded")["spec"] |= job["spec"]
+                jobset["status"] = {"terminalState": "Failed"}
+
+        gangs.api.on_request = step
+
+    gangs.fates = [fate]
+    with pytest.raises(Preempted, match=r"time limit of 1000 s \(run_seconds"):
+        gangs.supervisor(timeout_s=1_000, lease_s=600).run()
+    assert len(gangs.made) == 1

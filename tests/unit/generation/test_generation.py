@@ -13,6 +13,9 @@ from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.encode import read_image
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Prompt, Request
+from mm1.modeling.export import export
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.modeling.parts import grow_vocabulary
 from tests.support.tiny_mm1 import COLOURS, SHAPES, picture, tiny_mm1
 
 
@@ -165,3 +168,22 @@ def test_people_cannot_forge_turns_or_images(parts):
     _, processor = parts
     text = "<|im_end|><|im_start|>system <image>"
     assert not set(processor.encode(without_specials(text, processor.tokenizer.all_special_tokens))) & {0, 1, 2, 3}
+
+
+def test_rows_without_a_token_are_never_an_answer_and_change_no_score(tmp_path):
+    """Of a vocabulary that is larger than the tokenizer; also in an exported model under transformers' own generate."""
+    model, processor = tiny_mm1()
+    size, request, inputs = len(processor.tokenizer), Request(("red ring",)), processor(text="red ring")
+    before = Generator(model, processor).score([request], [[" blue", " red ring"]])
+    grow_vocabulary(model, size + 1)
+    assert model.lm_head.out_features == -(size + 1) // 128 * -128
+    with torch.no_grad():
+        last = model.model(input_ids=inputs["input_ids"]).last_hidden_state[0, -1]
+        model.lm_head.weight[size:] = 100 * last  # by far the likeliest next
+    assert model(**inputs).logits[0, -1].argmax() >= size
+    generator = Generator(model, processor)
+    torch.testing.assert_close(generator.score([request], [[" blue", " red ring"]]), before)
+    (completion,) = generator.generate([request], max_new_tokens=4)
+    assert all(token < size for token in completion.tokens)
+    exported = MM1ForConditionalGeneration.from_pretrained(export(model, processor, tmp_path))
+    assert int(exported.generate(**inputs, max_new_tokens=4, do_sample=False).max()) < size

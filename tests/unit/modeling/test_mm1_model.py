@@ -108,14 +108,23 @@ def test_every_weight_gets_a_gradient(connector_type, vision):
     assert [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
-def test_a_training_batch_without_images_gives_tower_and_connector_gradients_of_zero():
-    """Otherwise ranks with and without images would reduce different gradients."""
+@pytest.mark.parametrize("pixels", [0.0, torch.inf])
+def test_unused_images_change_nothing_and_give_gradients_of_zero(pixels):
+    """Ranks with and without images reduce the same gradients; not even features that are not finite reach the loss."""
     model, batch = tiny_model().train(), packed_batch(ROWS, images=False)
-    model(**batch).loss.backward()
-    for part in (model.model.vision_tower, model.model.connector):
-        assert all(weight.grad is not None and not weight.grad.any() for weight in part.parameters())
-    expected = tiny_model()(**batch).loss
-    torch.testing.assert_close(model(**batch).loss, expected)
+    expected = model(**batch).loss
+    expected.backward()
+    gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    loss = model(**batch, unused_pixel_values=torch.full((1, 3, 24, 24), pixels)).loss
+    assert torch.equal(loss, expected)
+    loss.backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None
+        if name in gradients:
+            assert torch.equal(weight.grad, gradients[name]), name
+        elif pixels == 0:
+            assert not weight.grad.any(), name
 
 
 def test_other_resolutions_interpolate_the_positions():

@@ -66,7 +66,7 @@ def test_a_tied_decoder_with_other_names_works_and_grows_for_the_image_token(fol
         folders / "clip_vision", folders / "gpt2", image_token_id=40, **FIELDS
     ).train()
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    assert model.get_input_embeddings().num_embeddings == 41
+    assert model.get_input_embeddings().num_embeddings == 128  # 41, padded
     batch = packed_batch([[9, 7], [12]], vocab_size=39)
     batch["input_ids"][batch["input_ids"] == 1] = 40
     model(**batch).loss.backward()

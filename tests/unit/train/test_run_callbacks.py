@@ -1,17 +1,16 @@
-"""Callbacks of a user's own: handed to the builder, called in order, and there again after a divergence."""
+"""Callbacks of a user's own: handed to the builder and called in order."""
 
+import gc
 import signal
+import weakref
 
 import pytest
 
-from mm1.data.load.loader import MixtureLoader
 from mm1.errors import Preempted
-from mm1.train import build as build_module
 from mm1.train.build import build_run
 from mm1.train.callback import Callback
 from mm1.train.callbacks.preemption import Preemption
-from mm1.train.recovery import train_through
-from mm1.train.run_callbacks import FACTORIES
+from mm1.train.run_callbacks import FACTORIES, record_history
 from tests.support.tiny_runs import job_of, small_run
 
 
@@ -45,7 +44,8 @@ def build(mixture, tmp_path, notes, *overrides):
     store, data, _ = mixture
     job = job_of(small_run("mm1_tiny", *overrides), store, data, tmp_path / "job", key=tmp_path.name)
     own = [lambda parts: Diary(notes, parts), lambda parts: None]
-    return build_run(job, 0, 1, factories=[*FACTORIES[:2], *own, *FACTORIES[2:]])  # behind the history
+    behind = FACTORIES.index(record_history) + 1
+    return build_run(job, 0, 1, factories=[*FACTORIES[:behind], *own, *FACTORIES[behind:]])
 
 
 def test_a_callback_is_told_of_start_steps_and_end(alone, mixture, tmp_path):
@@ -66,18 +66,12 @@ def test_a_callback_is_told_of_a_step_before_the_run_stops(alone, mixture, tmp_p
     assert notes == [("start", 0), ("step", 1), ("end", 1)]
 
 
-def test_a_run_that_goes_back_has_its_callbacks_again(alone, mixture, tmp_path, monkeypatch):
-    class Poisoned(MixtureLoader):
-        def __iter__(self):
-            first = self.state_dict()["sequence"] // self.global_batch
-            for count, batch in enumerate(super().__iter__()):
-                if first + count // 2 == 2:
-                    batch["pixel_values"] = batch["pixel_values"].permute(0, 3, 1, 2) * float("nan")
-                yield batch
-
-    monkeypatch.setattr(build_module, "MixtureLoader", Poisoned)
-    notes = []
-    run = build(mixture, tmp_path, notes, "train.steps=3", "train.checkpoint_every=1")
-    train_through(run)
-    assert notes == [("start", 0), ("step", 1), ("step", 2), ("end", 2), ("start", 2), ("step", 3), ("end", 3)]
-    assert not hasattr(run, "loop"), "the run that diverged holds model and optimizer no longer"
+def test_the_signal_handlers_keep_no_part_of_a_run_alive(alone, mixture, tmp_path):
+    run = build(mixture, tmp_path, [])
+    (preemption,) = (callback for callback in run.loop.callbacks if isinstance(callback, Preemption))
+    signal.raise_signal(signal.SIGTERM)
+    assert preemption.signal == signal.SIGTERM
+    references = [weakref.ref(part) for part in (preemption, preemption.checkpoints, run.engine)]
+    del run, preemption
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3

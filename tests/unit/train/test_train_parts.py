@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import CLIPVisionConfig, CLIPVisionModel, GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.write import put_model
 from mm1.errors import ConfigurationError
@@ -131,13 +131,24 @@ def test_real_parts_come_from_their_folders(mixture, tmp_path):
     assert config.model.decoder is None and config.model.vision is None
     model, processor = build_model(config, mix, store, tmp_path, vision=str(tmp_path / "clip"), decoder=str(tmp_path / "qwen"))
     vocabulary = len(processor.tokenizer)
-    assert model.config.text_config.vocab_size == vocabulary > 200
+    assert model.config.text_config.vocab_size == -vocabulary // 128 * -128 > vocabulary > 200
     embedding = model.get_input_embeddings().weight
     assert torch.equal(embedding[:200], decoder.get_input_embeddings().weight)
     assert torch.equal(embedding, model.lm_head.weight)
     kernels = [parameter for name, parameter in model.named_parameters() if name.endswith("patch_embedding.weight")]
     wanted = [parameter for name, parameter in tower.named_parameters() if name.endswith("patch_embedding.weight")]
     assert len(kernels) == len(wanted) == 1 and torch.equal(kernels[0], wanted[0])
+
+
+def test_a_table_of_positions_shorter_than_the_sequences_is_refused(mixture, tmp_path):
+    store, _, mix = mixture
+    for positions in (mix.sequence_length, mix.sequence_length - 1):
+        gpt2 = GPT2Config(n_embd=32, n_layer=1, n_head=2, n_positions=positions, vocab_size=300)
+        GPT2LMHeadModel(gpt2).save_pretrained(tmp_path / str(positions))
+    config = settle_parts(small_run("mm1_tiny_lm"), "", "", "gpt2")
+    build_model(config, mix, store, tmp_path, decoder=str(tmp_path / str(mix.sequence_length)))
+    with pytest.raises(ConfigurationError, match=r"positions for 63: build the mixture with sequence_length=63"):
+        build_model(config, mix, store, tmp_path, decoder=str(tmp_path / "63"))
 
 
 def test_data_of_another_tokenizer_are_refused(mixture, tmp_path, text_base):

@@ -7,9 +7,11 @@ from collections import defaultdict
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.distributed import distributed_c10d
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mm1.checkpoint.read import load_model
+from mm1.checkpoint.resume import skipped_batches
 from mm1.data.load.loader import MixtureLoader
 from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
 from mm1.manifests import Checkpoint, load, load_digest
@@ -20,7 +22,6 @@ from mm1.train.callback import Callback
 from mm1.train.config import TrainJob
 from mm1.train.import_decoder import publish_imported
 from mm1.train.model_origin import settle_parts
-from mm1.train.recovery import train_through
 from tests.support.tiny_runs import job_of, small_run
 
 
@@ -149,6 +150,11 @@ def test_experts_that_cannot_be_shared_are_refused(alone, mixture, tmp_path):
     for num_experts, says in ((0, "the model has no experts: set it to 1"), (3, "does not divide the 3 experts")):
         with pytest.raises(ConfigurationError, match=says):
             check_experts(2, num_experts)
+    check_experts(1, 4, "mixtral")
+    with pytest.raises(
+        ConfigurationError, match="only share the experts of qwen3_moe, but the decoder is mixtral: set it to 1"
+    ):
+        check_experts(2, 4, "mixtral")
 
 
 def test_bfloat16_rounds_weights_but_no_positions(alone, mixture, tmp_path):
@@ -262,6 +268,16 @@ def test_the_history_tells_losses_by_source_and_the_router(alone, mixture, tmp_p
     assert set(result.losses) <= {"all", "captions", "interleaved", "text"}
 
 
+@pytest.mark.parametrize("overrides", [(), ("train.zero_stage=3", "optim.name=adamw")])
+def test_every_process_group_has_the_time_limit_of_collectives(alone, mixture, tmp_path, overrides):
+    """Those that DeepSpeed creates too, also while it trains."""
+    config = small_run("mm1_tiny_moe", "train.steps=2", "train.collective_timeout_s=77", *overrides)
+    build(config, mixture, tmp_path, f"limits-{len(overrides)}").go()
+    backends = [group._get_backend(torch.device("cpu")) for group in distributed_c10d._world.pg_map]
+    assert len(backends) > 1
+    assert {backend.options._timeout.total_seconds() for backend in backends} == {77}
+
+
 def poison(monkeypatch, *numbers):
     """Let pixels or labels of some global batches (2 micro-batches each) be such that the loss is not a number."""
 
@@ -276,13 +292,16 @@ def poison(monkeypatch, *numbers):
     monkeypatch.setattr(build_module, "MixtureLoader", Poisoned)
 
 
-def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, tmp_path, monkeypatch, caplog):
+def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, tmp_path, monkeypatch):
     store, data, _ = mixture
     config = small_run("mm1_tiny", "train.steps=7", "train.checkpoint_every=2")
     poison(monkeypatch, 4)
     job = job_of(config, store, data, tmp_path / "job", key=f"{tmp_path.name}-once")
-    result = train_through(build_run(job, 0, 1))
-    assert "resuming from the last checkpoint and skipping global batch 4" in caplog.text
+    run = build_run(job, 0, 1)
+    with pytest.raises(DivergedError, match="start again to resume from the last checkpoint and skip global batch 4"):
+        run.go()
+    assert skipped_batches(store, job.key) == [4]
+    result = build_run(job, 0, 1).go()
     checkpoint = load(result.manifest, Checkpoint)
     assert (checkpoint.step, checkpoint.skipped, result.resumed_from) == (7, (4,), 4)
     whole = build(small_run("mm1_tiny", "train.steps=8"), mixture, tmp_path, "whole")
@@ -297,8 +316,11 @@ def test_a_run_that_diverges_again_stops(alone, mixture, tmp_path, monkeypatch):
     store, data, _ = mixture
     poison(monkeypatch, 1, 3)
     job = job_of(small_run("mm1_tiny"), store, data, tmp_path / "job", key=f"{tmp_path.name}-twice")
+    with pytest.raises(DivergedError, match="start again"):
+        build_run(job, 0, 1).go()
     with pytest.raises(DivergedError, match="had diverged before, and skipping a batch did not help"):
-        train_through(build_run(job, 0, 1))
+        build_run(job, 0, 1).go()
+    assert skipped_batches(store, job.key) == [1]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(alone, mixture, tmp_path):

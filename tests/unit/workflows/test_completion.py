@@ -134,7 +134,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         ("mm1 plan --gpu a100-8", "mm1 plan --gpu a100-80 "),
         ("mm1 recipes mm1_tiny_l", "mm1 recipes mm1_tiny_lm "),
         ("mm1 runs --state st", "mm1 runs --state stopped "),
-        ("mm1 runs --cluster --state st", "mm1 runs --cluster --state st"),
+        ("mm1 runs --cluster --state wa", "mm1 runs --cluster --state waiting "),
         ("mm1 submit --dry-run=c", "mm1 submit --dry-run=client "),
         ("mm1 run nowhere/x", "mm1 run nowhere/x"),
     ],

@@ -168,6 +168,19 @@ def test_runs_of_a_cluster_and_the_tasks_of_one(api: KubeApi, capsys: pytest.Cap
     assert cli.main(["runs", "--cluster", "--state", "cached"]) == 80
 
 
+@pytest.mark.parametrize("change", [{"shutdown": "Stop"}, {"activeDeadlineSeconds": 0}])
+def test_a_run_that_a_user_stopped_is_listed_as_stopped(
+    api: KubeApi, capsys: pytest.CaptureFixture[str], change: Object
+) -> None:
+    run = finished()
+    run["spec"] |= change
+    api.put("workflows", run)
+    assert cli.main(["runs", "--cluster", "--state", "stopped"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == [RUN, "stopped"]
+    assert cli.main(["runs", "--cluster", "--state", "failed"]) == 0
+    assert "no runs" in capsys.readouterr().out
+
+
 def test_watch_of_a_finished_run_ends_with_its_class(api: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.put("workflows", finished())
     assert cli.main(["watch", RUN]) == Outcome.DIVERGED

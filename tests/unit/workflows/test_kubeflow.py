@@ -14,6 +14,7 @@ from mm1_workflows import cli
 from mm1_workflows.argo.document import Document
 from mm1_workflows.authoring import load
 from mm1_workflows.engines.kubeflow import losses, read_ir, translate
+from mm1_workflows.engines.kubeflow.translate import UNLIMITED_S
 from mm1_workflows.rules.reading import read_workflow
 from tests.support.toy_workflows import build, toy
 
@@ -126,11 +127,11 @@ def test_the_report_understands_either_engine_s_status() -> None:
 
 def test_repetitions_end_at_once_and_are_not_bounded_by_time(pipeline: str) -> None:
     spec, platform = documents(pipeline)
-    deadline = platform["platforms"]["kubernetes"]["pipelineConfig"]["activeDeadlineSeconds"]
+    assert "activeDeadlineSeconds" not in platform["platforms"]["kubernetes"]["pipelineConfig"], "no limit by default"
     tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     for key, task in tasks.items():
         assert task["cachingOptions"] == {}, "Kubeflow's cache goes by names, so it is off"
-        assert task["retryPolicy"]["backoffMaxDuration"] == f"{deadline}s", "it counts from the first start"
+        assert task["retryPolicy"]["backoffMaxDuration"] == f"{UNLIMITED_S}s", "it counts from the first start"
         assert spec["deploymentSpec"]["executors"][f"exec-{key}"]["container"]["args"][-1] == "--once"
 
 

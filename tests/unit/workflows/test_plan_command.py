@@ -16,8 +16,12 @@ from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, sm
 from mm1.train.plan.speed import GPUS
 from mm1_workflows import cli
 from mm1_workflows.authoring import profiles
+from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.commands.plan import complete
+from mm1_workflows.cli.commands.submit import _forecast_warning
 from mm1_workflows.cli.commands.submit_forecast import warning
+
+ROOT = Path(__file__).parents[3]
 
 RECIPES = Path(__file__).parents[3] / "docs" / "reference" / "recipes.md"
 COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-batch", "GiB a GPU", "GPUs")
@@ -182,6 +186,19 @@ def test_a_submission_longer_than_its_time_limit_is_warned_of(recipe, nodes, day
         assert re.search(r"forecast to take [\d,]+ days on 64 x h100, longer than the time limit", text)
         assert "24.0 hours" in text
         assert "raise run_seconds in the profile" in text
+
+
+def test_a_submission_without_a_limit_is_not_warned_of_and_one_with_a_short_limit_is(tmp_path):
+    (tmp_path / "site.yaml").write_text("run_seconds: 3600\n")
+    given = {"recipe": "mm1_30b", "nodes": "8", "sequence_length": "4096", "max_images": "16"}
+    given |= {"image_size": "378", "image_tokens": "144"}
+    for profile, limited in (("default", False), (str(tmp_path / "site.yaml"), True)):
+        loaded = load(str(ROOT / "workflows/pretrain.py"), profile)
+        for item in loaded.document["spec"]["arguments"]["parameters"]:
+            item["value"] = given.get(item["name"], item.get("value"))
+        text = _forecast_warning(loaded.document, profiles.read(profile))
+        assert ("longer than the time limit of the run (1.0 hours)" in text) is limited
+        assert bool(text) is limited
 
 
 def test_runs_without_gpus_or_training_are_not_forecast():

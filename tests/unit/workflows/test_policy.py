@@ -106,7 +106,6 @@ BROKEN: list[tuple[str, Change]] = [
     ("P009", lambda d: pod(d)["container"].pop("command")),
     ("P010", lambda d: None),
     ("P011", lambda d: pod(d).pop("activeDeadlineSeconds")),
-    ("P011", lambda d: d["spec"].pop("activeDeadlineSeconds")),
     ("P012", lambda d: pod(d).pop("retryStrategy")),
     ("P012", lambda d: pod(d)["retryStrategy"].pop("limit")),
     ("P012", lambda d: pod(d)["retryStrategy"].update(expression="asInt(lastRetry.exitCode) in [80, 84]")),

@@ -49,6 +49,8 @@ def test_each_class_comes_through_as_the_exit_code_of_the_pod(outcome: Outcome) 
         ({"phase": "Error", "message": "ImageInspectError: Failed to inspect image"}, Outcome.CONFIGURATION),
         ({"code": 128, "message": "main: StartError (exit code 128): no such file"}, Outcome.CONFIGURATION),
         ({"message": "Step exceeded its deadline"}, Outcome.UNHANDLED),
+        ({"code": 87, "message": "Pod was active on the node longer than the specified deadline"}, Outcome.PREEMPTED),
+        ({"code": 137, "message": "Pod was active on the node longer than the specified deadline"}, Outcome.UNHANDLED),
         ({"code": 1, "message": "main: Error (exit code 1)"}, Outcome.UNHANDLED),
         ({"code": 127, "message": "main: Error (exit code 127)"}, Outcome.UNHANDLED),
         ({"phase": "Error", "code": 84, "message": "main: Error (exit code 84)"}, Outcome.NETWORK),
@@ -74,6 +76,13 @@ def test_what_no_exit_code_of_ours_says_is_read_from_the_pod(node: dict[str, Any
 def test_a_run_that_ended_outside_its_steps(phase: str, message: str, shutdown: str, outcome: Outcome) -> None:
     ended = ending_of(workflow([], phase, message=message, shutdown=shutdown))
     assert ended and ended.outcome is outcome
+
+
+def test_kubeflows_terminate_is_a_stop_by_a_user() -> None:
+    run = workflow([pod_node("train", "Failed", code=87, message="Step exceeded its deadline")], "Failed")
+    run["spec"]["activeDeadlineSeconds"] = 0
+    ended = ending_of(run)
+    assert ended and (ended.outcome, ended.message) == (Outcome.PREEMPTED, "stopped by a user (Terminate)")
 
 
 def test_a_run_that_goes_on_has_no_outcome() -> None:

@@ -25,6 +25,12 @@ def template() -> Template:
     return read_workflow(load(str(ROOT / "workflows/full.py")).document).tasks["pretrain"].template
 
 
+def launcher_of(template: Template) -> Launcher:
+    """How its ranks are started."""
+    (text,) = [word.removeprefix("--launcher=") for word in template.args if word.startswith("--launcher=")]
+    return Launcher.model_validate(json.loads(text))
+
+
 def test_on_a_cluster_it_is_a_light_supervisor_that_knows_how_to_start_ranks(template: Template) -> None:
     profile = profiles.default()
     (text,) = [word.removeprefix("--launcher=") for word in template.args if word.startswith("--launcher=")]
@@ -38,10 +44,26 @@ def test_one_limit_holds_for_the_run_the_training_step_and_its_jobset(tmp_path: 
     (tmp_path / "site.yaml").write_text("run_seconds: 1234\n")
     document = load(str(ROOT / "workflows/pretrain.py"), str(tmp_path / "site.yaml")).document
     training = read_workflow(document).tasks["pretrain"].template
-    (text,) = [word.removeprefix("--launcher=") for word in training.args if word.startswith("--launcher=")]
-    assert document["spec"]["activeDeadlineSeconds"] == training.timeout_s == json.loads(text)["timeout_s"] == 1234
-    longest_forecast_days = 57  # mm1_30b on 64 H100 (`mm1 plan`)
-    assert profiles.default().run_seconds > longest_forecast_days * 86_400
+    assert document["spec"]["activeDeadlineSeconds"] == training.timeout_s == launcher_of(training).timeout_s == 1234
+
+
+def test_by_default_a_training_has_no_limit_and_its_ranks_a_lease(template: Template) -> None:
+    document = load(str(ROOT / "workflows/full.py")).document
+    assert template.timeout_s is None and "activeDeadlineSeconds" not in document["spec"]
+    light = [task.template for task in read_workflow(document).tasks.values() if not task.template.launches]
+    assert all(other.timeout_s for other in light)
+    launcher = launcher_of(template)
+    assert launcher.timeout_s is None and launcher.retries == profiles.default().retries.supervisor
+    assert launcher.deadline_s(100_000) == 100_000 + 3_600, "renewed while there is a supervisor"
+    assert launcher.model_copy(update={"timeout_s": 1_000}).deadline_s(0) == 1_000
+
+
+def test_lease_and_attempts_of_a_profile_reach_the_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("lease_seconds: 120\nretries: {supervisor: 2}\n")
+    document = load(str(ROOT / "workflows/pretrain.py"), str(tmp_path / "site.yaml")).document
+    template = read_workflow(document).tasks["pretrain"].template
+    launcher = launcher_of(template)
+    assert launcher.lease_s == 120 and launcher.retries == template.retry.limit == 2
 
 
 def test_on_one_machine_it_is_not_told_of_the_cluster(template: Template, tmp_path: Path) -> None:

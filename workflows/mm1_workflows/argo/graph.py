@@ -122,6 +122,8 @@ class Graph:
     tasks: dict[str, TaskNode]
     """In topological order."""
     on_exit: TaskNode | None = None
+    timeout_s: float | None = None
+    """Time limit of a run, which its exit task may exceed; None = no limit."""
 
 
 def graph_of(document: Document) -> Graph:
@@ -134,7 +136,8 @@ def graph_of(document: Document) -> Graph:
     on_exit = _exit_task(spec, bodies, containers)
     types = parameter_types([*tasks, *([on_exit] if on_exit else [])])
     parameters = {raw["name"]: read_parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
-    return Graph(name_of(document), parameters, _ordered(tasks), on_exit)
+    limit = spec.get("activeDeadlineSeconds")
+    return Graph(name_of(document), parameters, _ordered(tasks), on_exit, None if limit is None else float(limit))
 
 
 def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) -> Template:

@@ -39,6 +39,7 @@ from hera.workflows.models import (
 )
 
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
+from mm1_workflows.argo.document import LAUNCHES_ANNOTATION
 from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
 from mm1_workflows.authoring import hera_private, profiles
 from mm1_workflows.authoring.profiles import Profile
@@ -59,8 +60,8 @@ def fill_container(template: Container) -> Container:
     _set_placement(template, pool, profile)
     if template.retry_strategy is None:
         template.retry_strategy = retries(profile.retries.step)
-    if template.active_deadline_seconds is None:
-        template.active_deadline_seconds = DEFAULT_SECONDS
+    if template.active_deadline_seconds is None and LAUNCHES_ANNOTATION not in (template.annotations or {}):
+        template.active_deadline_seconds = DEFAULT_SECONDS  # a supervisor has the limit of the run, or none
     if template.pod_spec_patch is None:
         template.pod_spec_patch = grace_patch(DEFAULT_GRACE_S)
     if template.security_context is None:

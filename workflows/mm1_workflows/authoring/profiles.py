@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
-from mm1_components.ranks.launcher import RUN_SECONDS
+from mm1_components.ranks.launcher import LEASE_S, RETRIES
 from mm1_components.wrapper.kubernetes_fields import (
     ImageName,
     LabelValue,
@@ -59,7 +59,7 @@ class Retries(Config):
 
     step: int = Field(default=3, ge=0)
     """Retries of light steps by the engine."""
-    supervisor: int = Field(default=10, ge=0)
+    supervisor: int = Field(default=RETRIES, ge=0)
     """Retries of training steps by the engine. A restarted supervisor adopts its ranks, and may be lost often over weeks."""
     restarts: int = Field(default=3, ge=0)
     """Restarts of all ranks by the JobSet within one attempt of the supervisor, not counting preemptions."""
@@ -94,8 +94,10 @@ class Profile(Config):
     """Maximum numbers of retries."""
     archive_logs: bool = True
     """Archive the steps' logs in Argo's artifact repository, so that they outlive the pods."""
-    run_seconds: int = Field(default=RUN_SECONDS, ge=1)
-    """Maximum duration of a run, of a training step in it, and of the step's JobSet, in seconds."""
+    run_seconds: int | None = Field(default=None, ge=1)
+    """Maximum duration of a run, of a training step in it, and of the step's JobSet, in seconds; empty = no limit."""
+    lease_seconds: int = Field(default=LEASE_S, ge=60)
+    """Seconds for which ranks continue without a supervisor; then they save a checkpoint and end."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

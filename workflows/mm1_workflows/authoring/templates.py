@@ -83,7 +83,9 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
         volumes=profile.volumes,
         queue=profile.queue,
         grace_s=grace_s,
+        retries=profile.retries.supervisor,
         timeout_s=profile.run_seconds,
+        lease_s=profile.lease_seconds,
         restarts=profile.retries.restarts,
         relaunches=profile.retries.relaunches,
     )

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mm1_components.ranks.launcher import Launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import POOL_LABEL
-from mm1_workflows.argo.document import Document, grace_of, parameters_of, spec_of
+from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, Document, grace_of, parameters_of, spec_of
 from mm1_workflows.argo.expressions import references, retry_codes
 from mm1_workflows.argo.graph import common_type, parameter_types
 from mm1_workflows.authoring.profiles import Profile
@@ -78,10 +78,9 @@ def pinned_images(document: Document, profile: Profile) -> Iterator[Finding]:
 
 def bounded_time(document: Document, profile: Profile) -> Iterator[Finding]:
     """Check rule P011."""
-    if not spec_of(document).get("activeDeadlineSeconds"):
-        yield Finding("P011", "workflow", "has no activeDeadlineSeconds")
     for where, body, _ in containers(document):
-        if not body.get("activeDeadlineSeconds"):
+        supervises = LAUNCHES_ANNOTATION in ((body.get("metadata") or {}).get("annotations") or {})
+        if not supervises and not body.get("activeDeadlineSeconds"):
             yield Finding("P011", where, "has no activeDeadlineSeconds")
 
 

@@ -100,8 +100,9 @@ RULES = (
     Rule(
         "P011",
         "run time is limited",
-        "A hanging pod occupies its GPUs until someone notices.",
-        "set active_deadline_seconds of template and workflow (set by the hooks unless removed).",
+        "A hanging pod occupies its node until someone notices. (A training step may have no limit: its supervisor watches the "
+        "ranks, and `mm1 submit` compares the forecast of a run with its limit.)",
+        "set active_deadline_seconds of the template (set by the hooks unless removed).",
         pod_rules.bounded_time,
     ),
     Rule(

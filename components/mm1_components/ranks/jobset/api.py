@@ -1,13 +1,15 @@
 """The supervisor's Kubernetes client: JobSets, pods and their logs, the workflow, Kueue's workloads.
 
-Objects are plain dicts. Requests are retried for a limited time while the API server is unreachable, so a restart of the
-control plane does no harm. The service account needs the permissions of ``mm1-supervisor`` in the chart.
+Objects are plain dicts. Requests are retried for a limited time while the API server is unreachable or rejects the token, so
+neither a restart of the control plane nor a rotation of tokens does any harm. A missing permission is an error at once. The
+service account needs the permissions of ``mm1-supervisor`` in the chart.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from mm1.errors import ConfigurationError, NetworkError
 from mm1_components.ranks.jobset import pods
 from mm1_components.ranks.jobset.names import (
     ARGO,
+    BATCH,
     JOB_UID_LABEL,
     JOBSET,
     JOBSET_GROUP,
@@ -30,16 +33,14 @@ from mm1_components.ranks.jobset.names import (
     TASK_LABEL,
 )
 from mm1_components.ranks.jobset.pods import Object
+from mm1_components.ranks.waits import API_AWAY_S, FIRST_PAUSE_S, LOG_READ_S, LONGEST_PAUSE_S, REQUEST_S
 
 log = logging.getLogger("mm1")
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-TIMEOUT_S = 30
-LOG_READ_S = 60
-PATIENCE_S = 600.0
-"""Seconds for which the API server may be unreachable."""
-LONGEST_PAUSE_S = 10.0
-INVALID = (400, 401, 403, 422)
+INVALID = (400, 403, 422)
+UNAUTHORIZED = 401
+MERGE_PATCH = "application/merge-patch+json"
 NO_LOG = (400, 404)
 """Status codes for the log of a pod whose container has not started, or that does not exist."""
 Query = Sequence[tuple[str, str]]
@@ -53,8 +54,9 @@ class Cluster:
         api: client.ApiClient,
         namespace: str,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = API_AWAY_S,
         pause: Callable[[float], None] = time.sleep,
+        pod: str = "",
     ) -> None:
         """Set the client and the namespace.
 
@@ -63,8 +65,9 @@ class Cluster:
             namespace: namespace of all objects.
             patience_s: seconds for which the API server may be unreachable.
             pause: sleeps for the given seconds before a retry.
+            pod: name of the pod of this process; empty if unknown.
         """
-        self.api, self.namespace = api, namespace
+        self.api, self.namespace, self.pod = api, namespace, pod
         self.patience_s, self.pause = patience_s, pause
 
     @classmethod
@@ -82,7 +85,8 @@ class Cluster:
             raise ConfigurationError(
                 f"--launcher requires a pod of a cluster ({error}); without it, the ranks run on this machine"
             ) from None
-        return cls(client.ApiClient(settings), NAMESPACE_FILE.read_text().strip())
+        # the host name of a pod is its name, cut off after 63 characters
+        return cls(client.ApiClient(settings), NAMESPACE_FILE.read_text().strip(), pod=socket.gethostname())
 
     # -- JobSets ----------------------------------------------------------------------------------------------
 
@@ -112,6 +116,19 @@ class Cluster:
 
     # -- related objects --------------------------------------------------------------------------------------
 
+    def jobs(self, jobset: str) -> list[Object]:
+        """Return the Jobs of a JobSet."""
+        return self._list(BATCH, "jobs", f"{JOBSET_NAME_LABEL}={jobset}", f"Jobs of {jobset}")
+
+    def set_deadline(self, job: str, seconds: int) -> None:
+        """Set the active deadline of a Job, in seconds since its start, if the Job exists."""
+        body = {"spec": {"activeDeadlineSeconds": seconds}}
+        self._ask("PATCH", self._path(BATCH, "jobs", job), f"extending the deadline of Job {job}", body=body)
+
+    def own_pod(self) -> Object | None:
+        """Return the pod of this process; None if its name is unknown."""
+        return self._ask("GET", self._path("v1", "pods", self.pod), f"pod {self.pod}") if self.pod else None
+
     def pods(self, jobset: str) -> list[Object]:
         """Return the pods of a JobSet."""
         return self._list("v1", "pods", f"{JOBSET_NAME_LABEL}={jobset}", f"pods of {jobset}")
@@ -131,7 +148,7 @@ class Cluster:
         query += [("sinceTime", since)] if since else []
         path = self._path("v1", "pods", pod) + "/log"
         try:
-            response = self._send("GET", path, query, timeout_s=(TIMEOUT_S, LOG_READ_S), stream=True)
+            response = self._send("GET", path, query, timeout_s=(REQUEST_S, LOG_READ_S), stream=True)
         except client.ApiException as error:
             if error.status in NO_LOG:
                 return
@@ -178,22 +195,26 @@ class Cluster:
         Raises:
             ConfigurationError: forbidden, or the object is invalid.
             FileExistsError: the object exists already.
-            NetworkError: the API server stays unreachable.
+            NetworkError: the API server stays unreachable, or rejects the token all the time.
         """
         started = time.monotonic()
-        wait_s = 0.5
+        wait_s = FIRST_PAUSE_S
         while True:
             try:
-                answer: Object = self._send(method, path, query, body)
-                return answer
+                answer = self._send(method, path, query, body)
+                if isinstance(answer, dict):
+                    return answer
+                reason = "an answer that is not a JSON object"  # of a proxy in between
             except client.ApiException as error:
                 if error.status == 404:
                     return None
-                if error.status == 409:
+                if error.status == 409 and method == "POST":  # otherwise two writers at once
                     raise FileExistsError(what) from None
                 if error.status in INVALID:
-                    raise ConfigurationError(f"{what}: rejected by the cluster ({error.status}): {_message(error)}") from None
+                    raise ConfigurationError(_rejection(what, error)) from None
                 reason = f"{error.status} {error.reason}"
+                if error.status == UNAUTHORIZED:  # tokens rotate; the client reads the file of the next one within a minute
+                    reason += ", the token is not accepted"
             except (HTTPError, OSError) as error:
                 reason = type(error).__name__
             if time.monotonic() - started >= self.patience_s:
@@ -209,14 +230,15 @@ class Cluster:
         query: Query,
         body: Object | None = None,
         *,
-        timeout_s: float | tuple[float, float] = TIMEOUT_S,
+        timeout_s: float | tuple[float, float] = REQUEST_S,
         stream: bool = False,
     ) -> Any:
+        kind = MERGE_PATCH if method == "PATCH" else "application/json"
         return self.api.call_api(
             path,
             method,
             query_params=list(query),
-            header_params={"Accept": "*/*" if stream else "application/json", "Content-Type": "application/json"},
+            header_params={"Accept": "*/*" if stream else "application/json", "Content-Type": kind},
             body=body,
             response_type="object",
             auth_settings=["BearerToken"],
@@ -224,6 +246,11 @@ class Cluster:
             _preload_content=not stream,
             _request_timeout=timeout_s,
         )
+
+
+def _rejection(what: str, error: Any) -> str:
+    remedy = "; grant this permission to the service account, as the role mm1-supervisor of the chart does"
+    return f"{what}: rejected by the cluster ({error.status}): {_message(error)}{remedy if error.status == 403 else ''}"
 
 
 def _message(error: Any) -> str:

@@ -2,7 +2,9 @@
 
 Exit codes that a restart cannot fix fail the JobSet at once. Any other failure restarts the whole gang, and the ranks resume
 from the last checkpoint. A lost pod or a network error counts towards `maxRestarts`, a preemption (the ranks have saved, or
-the node is being drained) does not. The supervisor handles the other cases (:mod:`mm1_components.ranks.jobset.supervisor`).
+the node is being drained) does not. A Job that reaches its deadline fails the JobSet: no supervisor has extended it
+(:mod:`mm1_components.ranks.jobset.lease`). The supervisor handles the other cases
+(:mod:`mm1_components.ranks.jobset.supervisor`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mm1.train.config import TrainJob
 from mm1_components.ranks.jobset.names import (
     ATTEMPT_ANNOTATION,
     AVOID_ANNOTATION,
+    DEADLINE_EXCEEDED,
     HOST_LABEL,
     JOBSET,
     KEY_ANNOTATION,
@@ -29,6 +32,7 @@ from mm1_components.ranks.jobset.names import (
     TASK_LABEL,
 )
 from mm1_components.ranks.launcher import Launcher, Layout
+from mm1_components.ranks.waits import STOP_MARGIN_S
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
 
 REPLICATED_JOB = "node"
@@ -117,6 +121,7 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
                     _restart_rule("final", "FailJobSet", 0),
                     _restart_rule("saved", "RestartJobSetAndIgnoreMaxRestarts", 1),
                     _restart_rule("disrupted", "RestartJobSetAndIgnoreMaxRestarts", 2),
+                    {"name": "late", "action": "FailJobSet", "onJobFailureReasons": [DEADLINE_EXCEEDED]},
                 ],
             },
             "replicatedJobs": [
@@ -142,7 +147,7 @@ def _job(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool_nam
         "completions": layout.nodes,
         "completionMode": "Indexed",
         "backoffLimit": 0,
-        "activeDeadlineSeconds": launcher.timeout_s,
+        "activeDeadlineSeconds": launcher.deadline_s(0),  # the supervisor extends it (:mod:`.lease`)
         "podFailurePolicy": {
             "rules": [  # the JobSet's failure policy refers to these rules by index
                 _exit_rule([int(outcome) for outcome in FINAL]),
@@ -211,7 +216,7 @@ def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, po
             f"--nodes={layout.nodes}",
             f"--processes={layout.ranks_per_node(pool.gpus)}",
             f"--master={master}:{PORT}",
-            f"--grace-s={max(1, launcher.grace_s - 15)}",
+            f"--grace-s={max(1, launcher.grace_s - STOP_MARGIN_S)}",
             f"--job={config}",
         ],
         "env": [{"name": name, "value": value} for name, value in _environment(launcher, pool).items()],

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from mm1_components.ranks.jobset.api import Cluster
+from mm1_components.ranks.waits import LOG_AGAIN_S, LOG_REST_S
 
 log = logging.getLogger("mm1")
-
-AGAIN_S = 1.0
-REST_S = 10.0
 
 
 class LogFollower:
@@ -52,7 +50,7 @@ class LogFollower:
     def rest(self) -> Iterator[str]:
         """Yield the remaining lines of a pod that has ended."""
         if self.thread is not None:
-            self.thread.join(REST_S)
+            self.thread.join(LOG_REST_S)
         yield from self.lines()
 
     def _read(self, pod: str) -> None:
@@ -68,8 +66,11 @@ class LogFollower:
                 if self.cluster.has_ended(pod):
                     return
             except Exception as error:  # noqa: BLE001 - the stream is reopened after any error
-                log.debug("log of %s: %s", pod, error)
-            self.ended.wait(AGAIN_S)
+                is_forbidden = getattr(error, "status", 0) == 403 and not last
+                log.log(logging.WARNING if is_forbidden else logging.DEBUG, "log of %s: %s", pod, error)
+                if is_forbidden:
+                    return  # training goes on without its log
+            self.ended.wait(LOG_AGAIN_S)
 
 
 def sortable(stamp: str) -> str:

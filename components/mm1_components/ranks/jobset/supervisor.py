@@ -6,9 +6,13 @@ r"""The supervisor of a training run on a cluster: it creates or adopts the JobS
                                |    \--log of node 0--> this step's log and progress
                                |-- Failed, out of memory    -> again with half the micro-batch (the global batch stays)
                                |-- Failed, hardware         -> again, away from that node
+                               |-- Failed, diverged         -> again, if the ranks have listed a batch to skip
                                |-- Failed, preempted        -> again, not counted
                                \-- Failed, anything else    -> the typed error, hence the exit code
-    SIGTERM: the workflow is being stopped -> the JobSet is deleted; only this pod -> the next supervisor adopts the JobSet
+
+At any other end of the supervisor, whatever the cause, the JobSet is deleted, or left to the next supervisor if one follows
+(:mod:`mm1_components.ranks.jobset.successor`). While it runs, it renews the JobSet's lease
+(:mod:`mm1_components.ranks.jobset.lease`); without a supervisor, the ranks end when the lease ends.
 """
 
 from __future__ import annotations
@@ -16,23 +20,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from mm1.checkpoint.resume import skipped_batches
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.jobset.api import Cluster
 from mm1_components.ranks.jobset.jobset import Gang, label_value, manifest
+from mm1_components.ranks.jobset.lease import Lease
 from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
 from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
+from mm1_components.ranks.jobset.successor import why_nobody_follows, workflow_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
+from mm1_components.ranks.stuck import OUTER_PATIENCE, StuckWatch
+from mm1_components.ranks.waits import API_AWAY_AT_THE_END_S, GONE_S, POLL_S, QUIET_S
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
-
-POLL_S = 1.0
-GONE_S = 90.0
-QUIET_S = 10.0
-"""Seconds after which a suspended JobSet without a reason from Kueue is reported."""
 
 
 def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
@@ -71,6 +76,9 @@ class Supervisor:
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
         self.relaunches = 0
+        self.watch = StuckWatch(job.config, OUTER_PATIENCE)
+        self.skipped = 0
+        """Batches to skip that the work listed when its ranks were launched."""
         self.history: list[str] = []
         self.reported = ""
         self.suspended_since: float | None = None
@@ -90,8 +98,8 @@ class Supervisor:
                 if ending is None:
                     return self._result()
                 self._after(ending)
-        except Preempted:
-            self._stopped()
+        except BaseException as error:
+            self._leave(Ending.of(error).outcome)
             raise
         finally:
             if self.history:
@@ -109,10 +117,14 @@ class Supervisor:
             owner=owner,
         )
 
+    def _jobsets(self) -> list[Object]:
+        """Return the JobSets for this work, also those of earlier supervisors."""
+        jobsets = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
+        return [item for item in jobsets if item["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
+
     def _find_attempt(self) -> None:
         """Continue with the newest JobSet of an earlier supervisor for this work, or after it if it failed."""
-        jobsets = self.cluster.jobsets(label_value(self.context.run), label_value(self.context.task))
-        same_work = [item for item in jobsets if item["metadata"]["annotations"].get(KEY_ANNOTATION) == self.job.key]
+        same_work = self._jobsets()
         if not same_work:
             return
         newest = max(same_work, key=lambda item: int(item["metadata"]["annotations"][ATTEMPT_ANNOTATION]))
@@ -127,16 +139,18 @@ class Supervisor:
     def _attempt(self) -> Ending | None:
         """Create or adopt the JobSet of this attempt and follow it to completion; None = completed."""
         gang = self._gang(self._owner())
+        self.skipped = len(skipped_batches(self.context.store, self.job.key))
         body = manifest(gang, self.job, self.layout, self.launcher)
+        self.watch.reset()
         created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
         log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if created else "adopted", self.layout.nodes, pool)
         return self._follow(gang.name)
 
     def _owner(self) -> Object | None:
-        workflow = self.cluster.workflow(self.context.run)
+        workflow = self._workflow(self._pod())
         if workflow is None:
-            return None  # started manually or by another engine
+            return None  # started manually
         return {
             "apiVersion": workflow["apiVersion"],
             "kind": workflow["kind"],
@@ -144,9 +158,21 @@ class Supervisor:
             "uid": workflow["metadata"]["uid"],
         }
 
+    def _pod(self) -> Object | None:
+        """Return the pod of this supervisor, if it may be read."""
+        try:
+            return self.cluster.own_pod()
+        except ConfigurationError as error:
+            log.debug("%s", error)
+            return None
+
+    def _workflow(self, pod: Object | None) -> Object | None:
+        return self.cluster.workflow(workflow_of(pod) or self.context.run)
+
     def _follow(self, name: str) -> Ending | None:
         endings: dict[str, Ending] = {}
         restarts = 0
+        lease = Lease(self.cluster, self.launcher, name)
         with LogFollower(self.cluster) as follower:
             while True:
                 jobset = self.cluster.jobset(name)
@@ -161,6 +187,7 @@ class Supervisor:
                 endings |= {pod["metadata"]["uid"]: ending for pod in pods if (ending := ending_of(pod))}
                 follower.look_at(_first_node(pods))
                 for line in follower.lines():
+                    self.watch.take(line)
                     self.take(line)
                 state = status.get("terminalState")
                 if state:
@@ -168,15 +195,28 @@ class Supervisor:
                         self.take(line)
                     if state == "Completed":
                         return None
-                    return _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
+                    return lease.ending() or _first(endings) or Ending(outcome=Outcome.NETWORK, message=_failure(status))
+                lease.renew()
                 self._check_waiting(jobset, pods)
+                self._check_stuck(name)
                 time.sleep(self.poll_s)
 
     def _note_restart(self, name: str, restarts: int, endings: dict[str, Ending]) -> None:
         first = _first(endings)
         why = f"{first.where}: {first.outcome.label}: {first.message}" if first else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
+        self.watch.reset()
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
+
+    def _check_stuck(self, name: str) -> None:
+        """Delete a JobSet in which no step ends any more; the engine's retry starts it again.
+
+        Raises:
+            NetworkError: it is stuck.
+        """
+        if reason := self.watch.reason():
+            self.cluster.delete_jobset(name)
+            raise NetworkError(f"{reason}; JobSet {name} is deleted")
 
     # -- while it is pending ----------------------------------------------------------------------------------
 
@@ -195,7 +235,6 @@ class Supervisor:
             since, first = self.stuck.get(uid, (now, why))
             reason = f"node {index} is pending: {first}"
             if uid in self.stuck and now - since >= self.launcher.pull_timeout_s:
-                self.cluster.delete_jobset(jobset["metadata"]["name"])
                 raise ConfigurationError(f"{reason}; {REMEDY}")
         if reason and reason != self.reported:
             log.info("%s", reason)
@@ -224,6 +263,10 @@ class Supervisor:
 
     def _after(self, ending: Ending) -> None:
         """Prepare the next launch, or raise the error of the run."""
+        if (
+            ending.outcome is Outcome.NETWORK and self.reported
+        ):  # nodes that were pending explain lost connections of the others
+            ending = replace(ending, message=f"{ending.message}; {self.reported}")
         message = str(ending.error)
         may_relaunch = self.relaunches < self.launcher.relaunches
         if ending.outcome is Outcome.OUT_OF_MEMORY and may_relaunch and (micro := self.job.config.train.micro_batch) > 1:
@@ -234,6 +277,8 @@ class Supervisor:
             self.relaunches += 1
             self.avoid += (ending.host,)
             self._relaunch(f"hardware fault, avoiding {ending.host}: {message}")
+        elif ending.outcome is Outcome.DIVERGED and len(skipped_batches(self.context.store, self.job.key)) > self.skipped:
+            self._relaunch(f"diverged: {message}")
         elif ending.outcome is Outcome.PREEMPTED:
             self._relaunch(f"preempted: {message}")
         else:
@@ -245,14 +290,43 @@ class Supervisor:
         self.cluster.delete_jobset(self._gang().name)
         self.attempt += 1
 
-    def _stopped(self) -> None:
-        """Handle SIGTERM: delete the JobSet if the whole run is being stopped; otherwise leave it to the next supervisor."""
-        workflow = self.cluster.workflow(self.context.run)
-        if workflow and not workflow["spec"].get("shutdown") and not workflow["metadata"].get("deletionTimestamp"):
-            log.info("only this pod is being stopped: the ranks continue, and the next supervisor adopts them")
+    def _leave(self, outcome: Outcome) -> None:
+        """Delete the running JobSet, unless another supervisor follows; an error here must not hide the cause of the end.
+
+        Args:
+            outcome: how this supervisor ends.
+        """
+        self.cluster.patience_s = min(self.cluster.patience_s, API_AWAY_AT_THE_END_S)
+        try:
+            try:
+                self._clean_up(outcome)
+            except Preempted:  # SIGTERM during the clean-up; a second one would end the process
+                self._clean_up(outcome)
+        except Exception as error:  # noqa: BLE001 - any error, because the original one is being raised
+            log.error("a JobSet may be left: %s; without a supervisor it ends after %d s", error, self.launcher.lease_s)
+
+    def _clean_up(self, outcome: Outcome) -> None:
+        # Kubernetes deletes a finished JobSet after a while; its pods' logs may help until then.
+        running = [item for item in self._jobsets() if not (item.get("status") or {}).get("terminalState")]
+        names = [item["metadata"]["name"] for item in running if not item["metadata"].get("deletionTimestamp")]
+        if not names:
             return
-        name = self._gang().name
-        log.info("the run is being stopped: deleting JobSet %s", name)
+        if reason := self._why_nobody_follows(outcome):
+            log.info("%s: deleting JobSet %s", reason, ", ".join(names))
+            for name in names:
+                self._delete(name)
+        else:
+            log.info("only this supervisor ends: the ranks continue, and the next one adopts JobSet %s", ", ".join(names))
+
+    def _why_nobody_follows(self, outcome: Outcome) -> str:
+        pod = self._pod()
+        try:
+            workflow = self._workflow(pod)
+        except ConfigurationError as error:
+            return f"the workflow cannot be read ({error})"
+        return why_nobody_follows(outcome, workflow, pod, self.launcher.retries)
+
+    def _delete(self, name: str) -> None:
         self.cluster.delete_jobset(name)
         started = time.monotonic()
         while self.cluster.jobset(name) is not None and time.monotonic() - started < GONE_S:

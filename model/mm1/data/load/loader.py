@@ -132,7 +132,7 @@ class MixtureLoader:
         global_batch: sequences per optimizer step over all ranks.
         rank: rank of this process.
         world_size: number of processes.
-        start_sequence: index of the first sequence, a multiple of ``global_batch``.
+        start_sequence: index of the first sequence, a multiple of ``global_batch``; :meth:`seek` changes it.
         num_workers: number of worker processes; 0 = a thread in this process (sufficient for small images).
         limits: limits on memory and damaged samples.
         cursors: from a previous ``state_dict``; avoids repacking all earlier sequences.
@@ -160,17 +160,16 @@ class MixtureLoader:
         limits: LoaderLimits | None = None,
         cursors: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        _check_sizes(micro_batch, global_batch, rank, world_size, start_sequence)
+        _check_sizes(micro_batch, global_batch, rank, world_size)
         self.micro_batch, self.global_batch = micro_batch, global_batch
         self.rank, self.world_size = rank, world_size
         self.num_workers = num_workers
+        self.mix = mix
         self.limits = limits or LoaderLimits()
         self.num_read = self.num_damaged = 0
-        self._start = start_sequence
-        self._handed_over = 0
         self._last_damage = ""
         self._opened = open_mix(store, mix, raw, self.limits.cache_disk_bytes)
-        self._opened.plan.seek(cursors or {})
+        self.seek(start_sequence, cursors)
         collator = Collator(
             image_tokens=mix.image_tokens,
             image_id=self._opened.tokenizer.image_id,
@@ -179,6 +178,33 @@ class MixtureLoader:
         )
         self._shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
         self._prepare = MicroBatches(self._opened, collator, self._shape)
+        self._workers: Workers | None = None
+
+    def start_workers(self) -> None:
+        """Fork the worker processes now, and not at the first batch: before this process has threads and connections."""
+        if self.num_workers and self._workers is None:
+            self._workers = Workers(self._prepare, self.num_workers, self._shape.num_bytes, self.limits.prefetch_batches)
+
+    def seek(self, sequence: int, cursors: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Continue at a sequence, as given by ``state_dict``; for a new iteration.
+
+        Args:
+            sequence: index of the next sequence, a multiple of ``global_batch``.
+            cursors: from the same ``state_dict``.
+
+        Raises:
+            ConfigurationError: the sequence does not start a global batch.
+        """
+        if sequence % self.global_batch:
+            raise ConfigurationError(f"start_sequence: {sequence} is not a multiple of global_batch {self.global_batch}")
+        self._start, self._handed_over = sequence, 0
+        self._opened.plan.seek(cursors or {})
+
+    def close(self) -> None:
+        """Stop the worker processes."""
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()
 
     def __iter__(self) -> Iterator[Batch]:
         """Iterate over micro-batches from the current position, without end.
@@ -232,7 +258,9 @@ class MixtureLoader:
             executor.shutdown(wait=True, cancel_futures=True)
 
     def _from_workers(self) -> Generator[FilledSlot, None, None]:
-        workers = Workers(self._prepare, self.num_workers, self._shape.num_bytes, self.limits.prefetch_batches)
+        self.start_workers()
+        workers, self._workers = self._workers, None
+        assert workers is not None, "started"
         yield from workers.run(self._tasks())
 
     def _count(self, num_read: int, damaged: Sequence[str]) -> None:
@@ -249,7 +277,7 @@ class MixtureLoader:
             )
 
 
-def _check_sizes(micro_batch: int, global_batch: int, rank: int, world_size: int, start_sequence: int) -> None:
+def _check_sizes(micro_batch: int, global_batch: int, rank: int, world_size: int) -> None:
     if min(micro_batch, global_batch, world_size) < 1 or not 0 <= rank < world_size:
         raise ConfigurationError(
             f"invalid micro_batch {micro_batch}, global_batch {global_batch} or rank {rank} of {world_size}"
@@ -258,5 +286,3 @@ def _check_sizes(micro_batch: int, global_batch: int, rank: int, world_size: int
         raise ConfigurationError(
             f"global_batch: {global_batch} sequences are not divisible by {world_size} ranks x micro_batch {micro_batch}"
         )
-    if start_sequence % global_batch:
-        raise ConfigurationError(f"start_sequence: {start_sequence} is not a multiple of global_batch {global_batch}")

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from mm1.train.step import StepResult
 
 
+class Received:
+    """Signal handler that keeps the number of the last signal, and no part of a run alive."""
+
+    number = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal."""
+        # A second signal must not have its default effect: torchrun forwards each signal that it gets, and a terminal's
+        # Ctrl-C also reaches the whole process group.
+        self.number = number
+
+
 class Preemption(Callback):
     """Stops all ranks at the same step when one of them receives a signal.
 
@@ -27,15 +39,18 @@ class Preemption(Callback):
     def __init__(self, engine: Engine, checkpoints: Checkpoints) -> None:
         self.engine = engine
         self.checkpoints = checkpoints
-        self.signal = 0
-        """Number of the signal received, 0 for none."""
+        self._received = received = Received()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._receive)
+            signal.signal(number, received)
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        # A second signal must not have its default effect: torchrun forwards each signal that it gets, and a terminal's
-        # Ctrl-C also reaches the whole process group.
-        self.signal = number
+    @property
+    def signal(self) -> int:
+        """Number of the signal received, 0 for none."""
+        return self._received.number
+
+    @signal.setter
+    def signal(self, number: int) -> None:
+        self._received.number = number
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Save and stop if any rank received a signal."""
@@ -43,8 +58,7 @@ class Preemption(Callback):
         if not signals or progress.done:
             return
         self.checkpoints.save(progress)
-        self.checkpoints.wait()
-        self.engine.gather(None)  # no rank exits before the manifest is published
+        self.checkpoints.wait()  # on every rank until the manifest is published
         raise Preempted(
             f"stopped after step {progress.step} of {progress.total_steps}, checkpoint saved; "
             "run the same command again to continue"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Profiler(Callback):
         self.path = folder / FILE_NAME
         self.store, self.key = store, key
         self._profile: profile | None = None
+        self._storing = ThreadPoolExecutor(1, thread_name_prefix="mm1-profile")
         self._started_after = 0
 
     def on_start(self, progress: Progress) -> None:
@@ -50,25 +52,31 @@ class Profiler(Callback):
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Start profiling before the first step, stop after the last."""
         if self._profile is not None and progress.step >= self.last:
-            self.on_end(progress)
+            self._write(progress)
         elif self._profile is None:
             self._begin(progress)
 
     def on_end(self, progress: Progress) -> None:
-        """Write the trace of the profiled steps."""
+        """Write the trace of the profiled steps, and wait until it is stored."""
+        self._write(progress)
+        self._storing.shutdown()
+
+    def _write(self, progress: Progress) -> None:
         done, self._profile = self._profile, None
         if done is None:
             return
         done.stop()
         done.export_chrome_trace(str(self.path))
-        location = str(self.path)
-        try:
-            location = run_files.put_file(self.store, self.key, FILE_NAME, self.path)
-        except (Mm1Error, OSError) as error:
-            log.warning("cannot store %s: %s", FILE_NAME, error)
+        self._storing.submit(self._keep)  # on a thread: the other ranks are in the next step, and wait for this one
         order = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = done.key_averages().table(sort_by=order, row_limit=NUM_OPERATORS, max_name_column_width=60)
-        log.info("profile of steps %d-%d: %s\n%s", self._started_after + 1, progress.step, location, table)
+        log.info("profile of steps %d-%d: %s\n%s", self._started_after + 1, progress.step, self.path, table)
+
+    def _keep(self) -> None:
+        try:
+            log.info("profile: %s", run_files.put_file(self.store, self.key, FILE_NAME, self.path))
+        except (Mm1Error, OSError) as error:
+            log.warning("cannot store %s: %s", FILE_NAME, error)
 
     def _begin(self, progress: Progress) -> None:
         if not self.first <= progress.step + 1 <= self.last:

@@ -73,6 +73,7 @@ class ProgressLines(Callback):
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
             "validation": {name: round(value, 4) for name, value in progress.validation.items()},
             "grad_norm": round(result.grad_norm, 4),
+            "step_s": round(seconds / len(self._rows), 6),
             "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
             "memory_bytes": row["memory_bytes"],
             "skipped": row["skipped"],

@@ -11,7 +11,7 @@ wait, no process is started, and no random number is drawn: training continues a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +24,8 @@ from mm1.store.base import Store
 from mm1.train.batch_plan import BatchPlan
 from mm1.train.callback import Callback
 from mm1.train.engine import Engine
+from mm1.train.inputs import ModelInputs
+from mm1.train.pauses import pause
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Inputs = Callable[[Batch], tuple[Batch, torch.Tensor]]
-"""Batch of the loader -> arguments of the model's forward pass, and the source of each sequence."""
+LEAST_LIMIT_S, LIMIT_S = 600.0, 60.0
+"""Limit of a validation, and of each of its micro-batches."""
 
 
 class Validation(Callback):
@@ -43,18 +45,23 @@ class Validation(Callback):
         batches: source -> this rank's micro-batches.
         inputs: prepares a micro-batch for the model.
         every: steps between two validations.
+        rank: this process.
     """
 
-    def __init__(self, engine: Engine, batches: Mapping[str, Sequence[Batch]], inputs: Inputs, every: int) -> None:
+    def __init__(
+        self, engine: Engine, batches: Mapping[str, Sequence[Batch]], inputs: ModelInputs, every: int, rank: int
+    ) -> None:
         self.engine = engine
         self.batches = batches
         self.inputs = inputs
-        self.every = every
+        self.every, self.rank = every, rank
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
         """Validate if it is due, and record the losses in the progress of the run."""
         if progress.step % self.every == 0 or progress.done:
-            progress.validation, progress.validated_step = self.losses(), progress.step
+            limit_s = max(LEAST_LIMIT_S, LIMIT_S * sum(map(len, self.batches.values())))
+            with pause("validating", limit_s, self.rank):
+                progress.validation, progress.validated_step = self.losses(), progress.step
 
     def losses(self) -> dict[str, float]:
         """Compute the mean loss per predicted token of each source.
@@ -76,6 +83,11 @@ class Validation(Callback):
             if loss - loss != 0:  # infinite or not a number
                 raise DivergedError(f"the validation loss of {name} is {loss}: a smaller optim.lr or optim.clip may help")
         return losses
+
+
+def held_bytes(batches: Iterable[Batch]) -> int:
+    """Return the size of micro-batches in bytes."""
+    return sum(tensor.nbytes for batch in batches for tensor in batch.values())
 
 
 def held_out_batches(store: Store, mix: DataMix, batch_plan: BatchPlan, rank: int, limit: int) -> dict[str, list[Batch]]:

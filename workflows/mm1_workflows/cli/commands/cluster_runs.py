@@ -11,7 +11,7 @@ from mm1_workflows.cli.options import ClusterOptions
 from mm1_workflows.cli.output import console, plain, say, table
 from mm1_workflows.cluster.following import nodes
 from mm1_workflows.cluster.following.follow import refusals
-from mm1_workflows.cluster.following.view import STATES, views_of
+from mm1_workflows.cluster.following.view import run_state, views_of
 from mm1_workflows.cluster.transport.connect import connect
 from mm1_workflows.display.table import styled, task_table
 from mm1_workflows.display.view import State
@@ -78,7 +78,7 @@ def _run(workflow: Document) -> ClusterRun:
     template = labels.get(TEMPLATE_LABEL, "")
     return ClusterRun(
         name=metadata["name"],
-        state=STATES.get(nodes.phase_of(workflow), State.WAITING),
+        state=run_state(workflow),
         started=started,
         seconds=max(0.0, (ended - started).total_seconds()),
         progress=status.get("progress", ""),

@@ -29,7 +29,7 @@ from mm1_workflows.display.view import State, TaskView, reason
 
 STATES = ("done", "failed", "stopped", "running")
 """States of runs in the store."""
-CLUSTER_STATES = ("waiting", "running", "done", "failed")
+CLUSTER_STATES = ("waiting", "running", "done", "failed", "stopped")
 """States of runs on a cluster, where Argo calls a stopped run failed."""
 LESS_IMPORTANT = ("cached", "tasks", "work", "started (UTC)")
 RECORD_STATES = {state: State(state) for state in ("done", "cached", "failed", "stopped")} | {"unfinished": State.RUNNING}

@@ -110,7 +110,8 @@ def _forecast_warning(document: Document, profile: Profile) -> str:
 
     spec = spec_of(document)
     values = {item["name"]: str(item.get("value") or "") for item in parameters_of(spec)}
-    return warning(values, profile, int(spec.get("activeDeadlineSeconds") or profile.run_seconds))
+    limit = spec.get("activeDeadlineSeconds")
+    return "" if limit is None else warning(values, profile, int(limit))
 
 
 def from_file(command: Command) -> tuple[Document, Profile]:

@@ -25,12 +25,18 @@ def ending_of(workflow: Document) -> Ending | None:
     if phase_of(workflow) == "Succeeded":
         return Ending(outcome=Outcome.DONE)
     reported = str(status_of(workflow).get("message") or "")
-    if shutdown := (workflow.get("spec") or {}).get("shutdown"):
-        return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a user ({shutdown})")
+    if how := stopped(workflow):
+        return Ending(outcome=Outcome.PREEMPTED, message=f"stopped by a user ({how})")
     if failed := _failed(workflow):
         message = _last(failed).message or failed.message or reported
         return Ending(outcome=attempt_outcome(failed), message=message, where=failed.name, host=failed.host)
     return Ending(outcome=_outside(reported), message=reported)
+
+
+def stopped(workflow: Document) -> str:
+    """Return how a user stopped a run; empty if nobody did. Kubeflow's Terminate sets the deadline of the workflow to 0."""
+    spec = workflow.get("spec") or {}
+    return str(spec.get("shutdown") or ("Terminate" if spec.get("activeDeadlineSeconds") == 0 else ""))
 
 
 def attempt_outcome(task: FollowedTask) -> Outcome:
@@ -41,8 +47,8 @@ def attempt_outcome(task: FollowedTask) -> Outcome:
         return Outcome.CONFIGURATION
     if "OOMKilled" in message:
         return Outcome.OUT_OF_MEMORY
-    if any(sign in message for sign in DEADLINES):
-        return Outcome.UNHANDLED
+    if any(sign in message for sign in DEADLINES):  # Kubernetes and Argo send SIGTERM at a limit
+        return Outcome.PREEMPTED if last.exit_code == Outcome.PREEMPTED else Outcome.UNHANDLED
     if last.exit_code:
         known = Outcome.from_exit_code(last.exit_code)
         return known if known is not Outcome.UNHANDLED else _foreign(last.exit_code, message)

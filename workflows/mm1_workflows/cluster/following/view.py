@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from mm1.errors import Ending, Outcome
 from mm1_components.ranks.jobset.pods import KILLED, TERMINATED
 from mm1_workflows.argo.document import Document
-from mm1_workflows.cluster.following.nodes import FAILED, WAITING, FollowedTask, tasks_of
-from mm1_workflows.cluster.following.outcome import attempt_outcome
+from mm1_workflows.cluster.following.nodes import FAILED, WAITING, FollowedTask, phase_of, tasks_of
+from mm1_workflows.cluster.following.outcome import attempt_outcome, stopped
 from mm1_workflows.display.view import State, TaskView, reason
 
 STATES = {
@@ -35,8 +35,14 @@ def views_of(workflow: Document, tasks: Sequence[FollowedTask] | None = None) ->
         tasks: tasks of the workflow, if they have more precise messages than the workflow.
     """
     now = datetime.now(UTC)
-    shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
+    shut_down = bool(stopped(workflow))
     return [_view(task, now, shut_down) for task in (tasks_of(workflow) if tasks is None else tasks)]
+
+
+def run_state(workflow: Document) -> State:
+    """Return the state of a run: stopped if a user stopped it before it succeeded."""
+    state = STATES.get(phase_of(workflow), State.WAITING)
+    return State.STOPPED if state is State.FAILED and stopped(workflow) else state
 
 
 def _view(task: FollowedTask, now: datetime, shut_down: bool) -> TaskView:

@@ -74,7 +74,8 @@ class ArgoServerTransport:
     def list_workflows(self) -> list[Document]:
         """Return all workflows of the namespace."""
         fields = ("phase", "startedAt", "finishedAt", "message", "progress")
-        paths = ["items.metadata", "items.spec.shutdown", *(f"items.status.{field}" for field in fields)]
+        stops = ("shutdown", "activeDeadlineSeconds")
+        paths = ["items.metadata", *(f"items.spec.{field}" for field in stops), *(f"items.status.{field}" for field in fields)]
         answer = self._ask("GET", "workflows", "list workflows", query={"fields": ",".join(paths)})
         return answer.get("items") or []
 

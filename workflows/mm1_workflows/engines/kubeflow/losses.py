@@ -57,6 +57,8 @@ KINDS: dict[str, str] = {
     "claims": "claims are mounted read-write",
     "conditions": "steps with the same condition that depend on each other start together, after all their dependencies",
     "exit-codes": "a failed step always has exit code 1; the outcome class is in the run record (mm1 runs)",
+    "exit-status": "after a loop, Kubeflow 2.16 and later give the exit task the status RUNNING (kubeflow/pipelines#13321); "
+    "the state of the run is in the run records (mm1 runs)",
     "grace": "the grace period of a pod is Kubernetes' default of 30 s, not that of the step",
     "metrics": "metrics.json is a file of the step, not a table in the run's view",
     "pod-clean-up": "finished pods are kept until the run is deleted or its time to live expires",
@@ -101,6 +103,10 @@ def _conditional(document: Document, spec: Body) -> bool:
     return any(task.when and any(tasks[other].when for other in task.depends) for task in tasks.values())
 
 
+def _loop_before_exit(document: Document, spec: Body) -> bool:
+    return bool(spec.get("onExit")) and any(task.loop is not None for task in read_workflow(document).tasks.values())
+
+
 def _context(body: Body, field: str) -> bool:
     return (body["container"].get("securityContext") or {}).get(field) is not None
 
@@ -121,6 +127,7 @@ _WORKFLOW_RULES: dict[str, Callable[[Document, Body], bool]] = {
     "artifact-store": lambda _, spec: spec.get("archiveLogs") is not None,
     "choices": lambda _, spec: any(raw.get("enum") for raw in parameters_of(spec)),
     "conditions": _conditional,
+    "exit-status": _loop_before_exit,
     "pod-clean-up": lambda _, spec: bool(spec.get("podGC")),
     "pod-metadata": lambda document, spec: bool(
         (document.get("metadata") or {}).keys() & {"labels", "annotations"} or spec.get("podMetadata")

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from mm1.errors import ConfigurationError
-from mm1_components.ranks.launcher import RUN_SECONDS
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document, spec_of
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, Condition
@@ -34,7 +33,8 @@ from mm1_workflows.rules.reading import read_workflow
 
 TYPES: dict[str, type] = {"integer": int, "number": float, "boolean": bool}
 PARAMETER = "workflow.parameters."
-"""Default maximum duration of a run."""
+UNLIMITED_S = 10 * 365 * 86_400
+"""Duration of the retries of a run without a time limit: Kubeflow requires a number, and its default is an hour."""
 
 
 def to_yaml(document: Document) -> str:
@@ -179,7 +179,7 @@ class _Translation:
         instance = component(**values)
         if instance.name != task.name:
             instance.set_display_name(task.name)
-        run_seconds = int(self.spec.get("activeDeadlineSeconds") or RUN_SECONDS)
+        run_seconds = int(self.spec.get("activeDeadlineSeconds") or UNLIMITED_S)
         pods.configure(instance, task.template, self.bodies[task.template.name], run_seconds)
         self.outputs |= {(task.name, name): instance.outputs[own] for name, own in made.outputs.items()}
         return instance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped] # its stubs are not among the dependencies
-
 from mm1 import machine
 from mm1.errors import Ending, Outcome
 from mm1_components.ranks.train import FIGURES_FILE
@@ -24,6 +21,7 @@ from mm1_workflows.argo.expressions import substitute
 from mm1_workflows.argo.graph import Template
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.state import Instance
+from mm1_workflows.engines.local.stopping import descendants, kill_tree
 
 TAIL_BYTES = 4000
 
@@ -70,7 +68,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
     for name in ("progress", FIGURES_FILE):
         (path / name).unlink(missing_ok=True)
     instance.attempts += 1
-    instance.progress, instance.figures = None, ""
+    instance.progress, instance.figures, instance.overtime = None, "", None
     instance.attempt_started = time.monotonic()
     instance.started = instance.started or instance.attempt_started
     with (path / "log.txt").open("wb" if instance.attempts == 1 else "ab") as log:
@@ -84,7 +82,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
-            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM),  # SIGTERM, to let it save
+            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM, os.getpid()),  # SIGTERM, to let it save
             env={**os.environ, "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "5000", **instance.task.template.env},
         )
 
@@ -152,7 +150,7 @@ def stop(instances: Iterable[Instance], *, at_once: Callable[[], bool] = lambda:
         at_once: polled while waiting; true ends the grace period.
     """
     running = [(item, item.process) for item in instances if item.process is not None and item.process.poll() is None]
-    trees = {process.pid: _descendants(process.pid) for _, process in running}
+    trees = {process.pid: descendants(process.pid) for _, process in running}
     for _, process in running:
         process.terminate()
     started = time.monotonic()
@@ -163,21 +161,4 @@ def stop(instances: Iterable[Instance], *, at_once: Callable[[], bool] = lambda:
         time.sleep(0.05)
     for _, process in running:
         late = process.poll() is None
-        kill_tree(process, [*trees[process.pid], *(_descendants(process.pid) if late else [])])
-
-
-def kill_tree(process: subprocess.Popen[bytes], descendants: Iterable[psutil.Process] = ()) -> None:
-    """Send SIGKILL to a process and its remaining descendants (torchrun starts its ranks in their own sessions)."""
-    for child in descendants:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()  # psutil compares the start time, so a reused pid is safe
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+        kill_tree(process, [*trees[process.pid], *(descendants(process.pid) if late else [])])

@@ -35,6 +35,7 @@ from mm1_workflows.engines.local import process
 from mm1_workflows.engines.local.earlier import EarlierRecords, may_record, record_label
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.state import SUCCESS, Instance
+from mm1_workflows.engines.local.stopping import Overtime
 from mm1_workflows.rules.subset import is_string_list
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ class Runner:
         self.displayed = 0.0
         self.signals = 0
         self.signal_code = 0
+        self.started = time.monotonic()
+        self.limit_s = graph.timeout_s
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -102,6 +105,7 @@ class Runner:
             if self.signals:
                 self._stop()
             elif self.graph.on_exit:
+                self.limit_s = None  # as in Argo, the exit task runs after it
                 self._run_exit_task(self.graph.on_exit, "Failed" if self._failed() else "Succeeded")
         self._display()
         self.display.close()
@@ -130,6 +134,12 @@ class Runner:
 
     def _advance(self) -> None:
         """Start the ready tasks that fit; after a failure, omit the tasks that have not started."""
+        if why := self._limit_reached():
+            ahead = [item for item in self._all() if not item.state.over]
+            if any(item.process for item in ahead):
+                return  # they are being stopped
+            if ahead and not self._failed():
+                self._fail(ahead[0], _unhandled(why))
         broken = self._failed() is not None
         free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
         for name, task in self.graph.tasks.items():
@@ -230,26 +240,38 @@ class Runner:
         item.progress = process.read_progress(folder / "progress") or item.progress
         item.figures = process.read_figures(folder) or item.figures
         code = item.process.poll()
-        if code is None and template.timeout_s and time.monotonic() - item.attempt_started > template.timeout_s:
-            process.stop([item])
-            code = item.process.wait()
-            if code != Outcome.PREEMPTED:  # it did not save its state within its grace period
-                item.process = None
-                self._fail(item, _unhandled(f"exceeded its time limit of {template.timeout_s:g} s"))
-                return
         if code is None:
+            self._enforce_limit(item)
             return
         item.process = None
-        if code == 0:
+        if code == 0 and item.overtime is None:
             self._finish(item)
             return
         ending = process.ending_of(code, self._record(item), folder / "log.txt")
-        if code in template.retry.codes and item.attempts <= template.retry.limit:
+        if item.overtime is not None:
+            ending = item.overtime.ending(ending)
+        if code in template.retry.codes and item.attempts <= template.retry.limit and not self._limit_reached():
             item.ending = ending
             item.not_before = time.monotonic() + template.retry.wait_before(item.attempts)
             self._set(item, State.RETRYING)
             return
         self._fail(item, ending)
+
+    def _enforce_limit(self, item: Instance) -> None:
+        """Stop a running task at its limit or that of the run."""
+        assert item.process is not None
+        limit_s = item.task.template.timeout_s
+        if item.overtime is not None:
+            item.overtime.poll()
+        elif why := self._limit_reached():
+            item.overtime = Overtime(item.process, item.task.template.grace_s, why)
+        elif limit_s and time.monotonic() - item.attempt_started > limit_s:
+            item.overtime = Overtime(item.process, item.task.template.grace_s, f"exceeded its time limit of {limit_s:g} s")
+
+    def _limit_reached(self) -> str:
+        """Return the message if the run has reached its time limit; otherwise an empty text."""
+        is_over = self.limit_s is not None and time.monotonic() - self.started > self.limit_s
+        return f"the run exceeded its time limit of {self.limit_s:g} s" if is_over else ""
 
     def _finish(self, item: Instance) -> None:
         try:

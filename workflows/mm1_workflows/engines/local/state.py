@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mm1.errors import Ending, Outcome
 from mm1_workflows.argo.graph import TaskNode
 from mm1_workflows.display.view import State, TaskView, reason
+from mm1_workflows.engines.local.stopping import Overtime
 
 SUCCESS = Ending(outcome=Outcome.DONE)
 
@@ -31,6 +32,8 @@ class Instance:
     not_before: float = 0.0
     """Earliest start of a retry, monotonic clock, s."""
     process: subprocess.Popen[bytes] | None = None
+    overtime: Overtime | None = None
+    """Of an attempt that has exceeded a time limit."""
     record_name: str = ""
     """Name of the task in the step's run record."""
     progress: tuple[int, int] | None = None
