@@ -243,6 +243,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="DataMix",
     summary="Freeze a mixture of sources (weights, order, packing limits) and measure its fill and epochs.",
     artifacts=("summary.md",),
     state=_feature_state,

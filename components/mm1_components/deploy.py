@@ -165,6 +165,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="Deployment",
     summary="Export a checkpoint, verify that the export is the same model, and let the server answer one question",
     pool="eval",
     artifacts=("summary.md",),

@@ -190,6 +190,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="EvalReport",
     summary="Score a checkpoint on benchmark files, few-shot",
     pool="eval",
     artifacts=("metrics.json", "summary.md"),

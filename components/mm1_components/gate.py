@@ -105,6 +105,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="GateDecision",
     summary="Decide whether a checkpoint may be deployed, by rules on its scores",
     artifacts=("summary.md",),
     checks=(check_rules, check_measured),

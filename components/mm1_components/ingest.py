@@ -77,7 +77,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     folder, origin = given_tokenizer(inputs.tokenizer, context)
     plan = plan_sources(inputs, inputs.part_bytes, context.work)
     log_presets(inputs.preset, inputs)
-    work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder)
+    work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder, context.use_cache)
     num_bytes = sum(source.num_bytes for source in plan.sources.values())
     with Pool() as pool, Progress(context, num_bytes, len(plan.parts), rounds=2) as progress:
         filtered = pool.map(filter_one, [(work, part) for part in plan.parts], progress.advance)
@@ -96,6 +96,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="RawData",
     summary="Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.",
     artifacts=("summary.md",),
     checks=(check_sources, check_preset, check_tokenizer, check_columns),

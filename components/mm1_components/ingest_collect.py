@@ -51,6 +51,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="RawData",
     summary="Combine the sharded parts into the ingested data.",
     artifacts=("summary.md",),
 )

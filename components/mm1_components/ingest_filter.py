@@ -50,7 +50,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     parts = context.load(inputs.plan, IngestPlan).batch(inputs.batch)
     folder, _ = given_tokenizer(inputs.tokenizer, context)
     log_presets(inputs.preset, inputs)
-    work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder)
+    work = Work(inputs, inputs.preset, context.store.uri, context.code, context.work, folder, context.use_cache)
     num_bytes = sum(file.num_bytes for part in parts for file in part.files)
     with Pool() as pool, Progress(context, num_bytes, len(parts)) as progress:
         filtered = pool.map(filter_one, [(work, part) for part in parts], progress.advance)
@@ -63,6 +63,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="FilteredParts",
     summary="Read and filter one batch of the raw data.",
     checks=(check_preset, check_tokenizer, check_columns),
 )

@@ -66,6 +66,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="MergedParts",
     summary="Find duplicates across all filtered parts; train a tokenizer if none is given.",
     checks=(check_tokenizer,),
 )

@@ -44,6 +44,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="IngestPlan",
     summary="List raw files and group them into parts for the mappers of ingest.",
     artifacts=("summary.md",),
     cached=False,

@@ -47,7 +47,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise ConfigurationError(f"batch: expected a number below {len(merged.parents)}, got {inputs.batch}")
     batch = load_digest(open_store(store_uri), merged.parents[inputs.batch])
     assert isinstance(batch, FilteredParts), "a merge has batches of filtered parts as parents"
-    work = Work(SourceOptions(), "", context.store.uri, context.code, context.work, None)
+    work = Work(SourceOptions(), "", context.store.uri, context.code, context.work, None, context.use_cache)
     with Pool() as pool, Progress(context, 0, len(batch.parts)) as progress:
         sharded = pool.map(shard_one, [(work, merged, part) for part in batch.parts], progress.advance)
     parents = (digest, merged.parents[inputs.batch])
@@ -59,6 +59,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="ShardedParts",
     summary="Write the shards of one batch of parts, without duplicates.",
 )
 

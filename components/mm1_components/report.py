@@ -53,6 +53,7 @@ STEP = Step(
     inputs=Inputs,
     outputs=Outputs,
     run=run,
+    kind="ReportPage",
     summary="Render an HTML report of the run.",
     artifacts=("report.html",),
     cached=False,

@@ -31,6 +31,7 @@ RIGHTS = {
     "mm1-serve": set(),
     "mm1-supervisor": EXECUTOR
     | {("jobset.x-k8s.io", "jobsets", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")}
+    | {("batch", "jobs", verb) for verb in ("list", "patch")}
     | {("", "pods", verb) for verb in ("get", "list", "watch")}
     | {("", "pods/log", "get"), ("argoproj.io", "workflows", "get"), ("", "events", "list")}
     | {("kueue.x-k8s.io", "workloads", verb) for verb in ("get", "list")},

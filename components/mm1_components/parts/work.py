@@ -8,7 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydantic import BaseModel
+
 from mm1.store.base import digest_of
+from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.raw_data import SourceLocations, SourceOptions, Sources, filtering, preset_of, root_of
 from mm1_components.wrapper.sources import Kind, kind_of
 
@@ -30,6 +33,8 @@ class Work(NamedTuple):
     code: str
     folder: Path
     tokenizer: Path | None
+    use_cache: bool = True
+    """Whether parts that the store remembers are used."""
 
     def root(self, source: str) -> RawRoot:
         """Open a source, once per process."""
@@ -104,15 +109,20 @@ def _options(inputs: SourceOptions) -> str:
 
 def remembered(work: Work, name: str, decisive: list[str], kind: type[ManifestT], make: Callable[[], ManifestT]) -> ManifestT:
     """Return the result for a part, computed once per store; its entry is next to those of the step cache."""
-    from mm1.manifests import load, manifest_key, publish, split_uri
+    from mm1.manifests import publish
     from mm1.store.open import open_store
+    from mm1_components.wrapper.entries import entry_name, recall, remember
 
     store = open_store(work.store)
-    key = f"cache/ingest_parts/{digest_of(repr((name, work.code, decisive)).encode())}.json"
-    entry = store.read_json(key)
-    if entry is not None and store.exists(manifest_key(digest := entry["outputs"]["manifest"].removeprefix("@"))):
-        return load(f"{store.uri}/{manifest_key(digest)}", kind, store)
+    entry = entry_name("ingest_parts", digest_of(repr((name, work.code, decisive)).encode()))
+    if work.use_cache and (result := recall(store, entry, Part, kind.__name__)) and isinstance(result.manifest, kind):
+        return result.manifest
     made = make()
-    digest = split_uri(publish(store, made))[1]
-    store.write_json(key, {"outputs": {"manifest": f"@{digest}"}, "artifacts": {}, "code": work.code})
+    remember(store, entry, {"manifest": publish(store, made)}, {}, work.code)
     return made
+
+
+class Part(BaseModel):
+    """Outputs of the work on a part."""
+
+    manifest: ManifestUri

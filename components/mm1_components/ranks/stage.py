@@ -23,6 +23,7 @@ from mm1.train.model_origin import (
     model_json,
     sequence_of,
 )
+from mm1.train.same_work import decisive, difference
 from mm1_components.ranks.launcher import Layout
 from mm1_components.ranks.stage_card import write_card
 from mm1_components.ranks.stage_checks import NO_TEXT, checks_of, resolve_run, settle
@@ -62,21 +63,6 @@ class StageOutputs(BaseModel):
     manifest: str = Field(description="address of the finished Checkpoint manifest")
 
 
-LAYOUT_FIELDS = (
-    "micro_batch",
-    "zero_stage",
-    "expert_parallel",
-    "offload",
-    "gradient_checkpointing",
-    "loader_workers",
-    "collective_timeout_s",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "validate_every",
-    "validation_sequences",
-    "profile",
-)
-"""Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
 GRACE_S = 600
 """Seconds between a request to stop and SIGKILL, enough for one step and a checkpoint."""
 
@@ -99,6 +85,8 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
         inputs=inputs,
         outputs=StageOutputs,
         run=run,
+        kind="Checkpoint",
+        fits=lambda inputs, manifest: _difference(cast(StageInputs, inputs), cast(Checkpoint, manifest)),
         summary=summary,
         pool="train",
         artifacts=("metrics.json", "metrics.jsonl", "card.yaml"),
@@ -151,16 +139,26 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     return StageOutputs(manifest=result.manifest)
 
 
+def _difference(inputs: StageInputs, checkpoint: Checkpoint) -> str:
+    """Describe how a remembered checkpoint differs from the result of these inputs; empty if it does not."""
+    vision, decoder = getattr(inputs, "vision", ""), getattr(inputs, "decoder", "")
+    parents = [split_uri(uri)[1] for uri in (inputs.data, inputs.init) if uri]
+    config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
+    if config.stage == "text" and decoder and checkpoint.stage == "imported":
+        return "" if [*checkpoint.parents] == parents else "parents: of another import"
+    stage = load(inputs.init, Checkpoint).stage if inputs.init else ""
+    return difference(checkpoint, settle(config, stage, vision, decoder, inputs.overrides), parents)
+
+
 def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str) -> str:
     """Return the key of a training job, under which unfinished work is resumed.
 
     Neither the number of processes, the layout nor the code is part of it: a long run can resume with fewer nodes, another
     micro-batch, or fixed code.
     """
-    values = config.model_dump(mode="json", exclude={"log": True, "train": set(LAYOUT_FIELDS)})
     addresses = [split_uri(uri)[1] if uri else "" for uri in (data, init)]
     folders = [folder_fingerprint(local_path(folder)) if folder else "" for folder in (vision, decoder)]
-    return digest_of(canonical_json({"config": values, "from": [*addresses, *folders]}).encode())
+    return digest_of(canonical_json({"config": decisive(config), "from": [*addresses, *folders]}).encode())
 
 
 def _absolute(folder: str) -> str:

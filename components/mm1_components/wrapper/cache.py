@@ -1,4 +1,4 @@
-"""The step cache: keys that identify equal work, and entries with its results.
+"""Keys of the step cache, which identify equal work (:mod:`mm1_components.wrapper.entries` has the results).
 
 The key of a step is the SHA-256 of its name, its code digest and its resolved inputs. Addresses of manifests are replaced by
 their digests, so the same work has the same key in every store and on every engine. The code digest covers the step's static
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.config.resolve import canonical_json
-from mm1.manifests import MANIFEST_NAME, manifest_key
-from mm1.store.base import BlobRef, Store, digest_of
+from mm1.store.base import digest_of
 
 OUR_PACKAGES = ("mm1", "mm1_components")
 LOCK_NAME = "requirements.lock"
@@ -40,47 +39,6 @@ def cache_key(step: str, code: str, inputs: dict[str, Any], fingerprints: dict[s
 
 def _without_address(value: Any) -> Any:
     return ADDRESS.sub(r"\1", value) if isinstance(value, str) else value
-
-
-class StepCache:
-    """The cache entry of an execution: outputs with digests instead of addresses, and artifacts as blobs."""
-
-    def __init__(self, store: Store, step: str, key: str) -> None:
-        self.store = store
-        self.name = f"cache/{step}/{key}.json"
-
-    def outputs(self, artifacts: dict[str, Path | None]) -> dict[str, Any] | None:
-        """Return the outputs of an earlier execution; None without an entry or if a manifest that it refers to is gone.
-
-        Args:
-            artifacts: path to write each artifact to; None = do not write it.
-        """
-        entry = self.store.read_json(self.name)
-        if entry is None:
-            return None
-        outputs = {name: self._absolute(value) for name, value in entry["outputs"].items()}
-        digests = [match["digest"] for value in outputs.values() if (match := MANIFEST_NAME.match(str(value)))]
-        if not all(self.store.exists(manifest_key(digest)) for digest in digests):
-            return None
-        for name, ref in entry["artifacts"].items():
-            if path := artifacts.get(name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.store.get_bytes(BlobRef(**ref)))
-        return outputs
-
-    def remember(self, outputs: dict[str, Any], artifacts: dict[str, Any], code: str) -> None:
-        """Write the entry; a successful execution does this last."""
-        relative = {name: _relative(value) for name, value in outputs.items()}
-        self.store.write_json(self.name, {"outputs": relative, "artifacts": artifacts, "code": code})
-
-    def _absolute(self, value: Any) -> Any:
-        is_reference = isinstance(value, str) and value.startswith("@") and len(value) == 65
-        return f"{self.store.uri}/{manifest_key(value[1:])}" if is_reference else value
-
-
-def _relative(value: Any) -> Any:
-    match = MANIFEST_NAME.match(str(value))
-    return f"@{match['digest']}" if match else value
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -40,6 +40,10 @@ class Step(Generic[InputsT, OutputsT]):
     """Files for people that the step writes, for example report.html."""
     cached: bool = True
     """False: the step runs every time."""
+    kind: str = ""
+    """Kind of the manifest of the output ``manifest``, such as ``DataMix``; a remembered one of another kind does not count."""
+    fits: Callable[[InputsT, Manifest], str] | None = None
+    """Why a remembered manifest cannot be the result of these inputs; returns an empty string if it can."""
     state: Callable[[InputsT, Store], str] | None = None
     """State that the result depends on in addition to the inputs (for example rows in a store); part of the cache key."""
     checks: tuple[Callable[..., object], ...] = ()
@@ -94,6 +98,8 @@ class Context:
     progress_file: Path | None = None
     launcher: str = ""
     """How to start ranks on a cluster, as JSON (:class:`mm1_components.ranks.launcher.Launcher`); empty: on this machine."""
+    use_cache: bool = True
+    """Whether results of earlier executions may be used; False with ``--no-cache``."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def load(self, uri: str, kind: type[ManifestT]) -> ManifestT:

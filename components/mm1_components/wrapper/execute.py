@@ -14,29 +14,31 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import BaseModel
+
 from mm1.config.resolve import validate
-from mm1.errors import Ending, Outcome, Preempted
+from mm1.errors import CheckpointError, DataError, Ending, Outcome, Preempted
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
+from mm1.store.scratch import scratch_folder
 from mm1_components.wrapper import records
 from mm1_components.wrapper.arguments import build_parser, input_values, placement_fields
-from mm1_components.wrapper.cache import StepCache, cache_key, code_digest
+from mm1_components.wrapper.cache import cache_key, code_digest
 from mm1_components.wrapper.checks import run_checks
 from mm1_components.wrapper.declaration import Context, Step
+from mm1_components.wrapper.entries import Result, entry_name, recall, remember, write_artifacts
 from mm1_components.wrapper.records import Record
 from mm1_components.wrapper.sources import fingerprints
 
@@ -89,13 +91,15 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
     key = cache_key(step.name, code, decisive, fingerprints(step.inputs, values))
     record |= {"inputs": values, "code": code, "cache_key": key, "cache_hit": False}
     artifacts = {name: getattr(arguments, f"artifact.{name}") for name in step.artifacts}
-    cache = StepCache(store, step.name, key)
-    if step.cached and not arguments.no_cache and (outputs := cache.outputs(artifacts)) is not None:
+    entry = entry_name(step.name, key)
+    if step.cached and not arguments.no_cache and (result := _recall(step, store, entry, inputs, artifacts)) is not None:
         log.info("%s: cached (%s), nothing to do", step.name, key[:12])
-        record |= {"cache_hit": True, "outputs": outputs}
-        _write_outputs(arguments, outputs)
+        stored = {name: ref.model_dump() for name, ref in result.artifacts.items()}
+        record |= {"cache_hit": True, "outputs": result.outputs, "artifacts": stored}
+        _write_outputs(arguments, result.outputs)
         return
-    with _scratch(arguments.work, key) as work:
+    records.save(store, record)  # with its inputs, which must not be removed while it runs
+    with scratch_folder(arguments.work or Path(tempfile.gettempdir()), key) as work:
         context = Context(
             store=store,
             run=arguments.run,
@@ -106,17 +110,42 @@ def _work(step: Step[Any, Any], arguments: argparse.Namespace, store: Store, rec
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=arguments.progress,
             launcher=launcher,
+            use_cache=not arguments.no_cache,
         )
-        try:
-            result = step.run(inputs, context)
-        finally:
-            record["facts"] = context.facts
-        outputs = validate(step.outputs, result.model_dump()).model_dump(mode="json")
-        stored = {name: store.put_file(path) for name, path in context.artifacts.items() if path.is_file()}
-    record |= {"outputs": outputs, "artifacts": {name: ref.model_dump() for name, ref in stored.items()}}
+        outputs, stored = _run(step, inputs, context, record)
+    record |= {"outputs": outputs, "artifacts": stored}
     if step.cached:
-        cache.remember(outputs, record["artifacts"], code)
+        remember(store, entry, outputs, stored, code)
     _write_outputs(arguments, outputs)
+
+
+def _run(step: Step[Any, Any], inputs: BaseModel, context: Context, record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Do the work of a step; returns its outputs and its artifacts as blobs."""
+    try:
+        with records.signs_of_life(context.store, record):
+            result = step.run(inputs, context)
+    finally:
+        record["facts"] = context.facts
+    outputs = validate(step.outputs, result.model_dump()).model_dump(mode="json")
+    files = {name: path for name, path in context.artifacts.items() if path.is_file()}
+    return outputs, {name: context.store.put_file(path).model_dump() for name, path in files.items()}
+
+
+def _recall(
+    step: Step[Any, Any], store: Store, entry: str, inputs: BaseModel, artifacts: dict[str, Path | None]
+) -> Result | None:
+    """Return the remembered result of the step, after writing its artifacts; None if the step has to run."""
+    result = recall(store, entry, step.outputs, step.kind)
+    if result is None:
+        return None
+    problem = step.fits(inputs, result.manifest) if step.fits and result.manifest else ""
+    try:
+        write_artifacts(store, result.artifacts, artifacts)
+    except (DataError, CheckpointError) as error:
+        problem = problem or str(error)
+    if problem:
+        log.warning("%s/%s does not count, the work is done again: %s", store.uri, entry, problem)
+    return None if problem else result
 
 
 def _write_outputs(arguments: argparse.Namespace, outputs: dict[str, Any]) -> None:
@@ -126,18 +155,6 @@ def _write_outputs(arguments: argparse.Namespace, outputs: dict[str, Any]) -> No
         if path := getattr(arguments, f"out.{name}"):
             with atomic_path(path) as temporary:
                 temporary.write_text(text)
-
-
-@contextmanager
-def _scratch(base: Path | None, key: str) -> Iterator[Path]:
-    parent = base or Path(tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    work = parent / f"mm1-{key[:12]}-{uuid.uuid4().hex[:8]}"
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

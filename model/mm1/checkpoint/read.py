@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from mm1.checkpoint.layout import STATE_NAME, rank_names
 from mm1.checkpoint.pieces import StateReader
-from mm1.errors import CheckpointError, DataError
+from mm1.errors import CheckpointError, ConfigurationError, HardwareError, Mm1Error, NetworkError, OutOfMemory, typed
+from mm1.errors.recognize import FORBIDDEN
 from mm1.manifests import Checkpoint
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
+
+FAILURES = (Mm1Error, OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""Exceptions of files that are missing, damaged or of another kind, and of disks and stores that cannot be read."""
 
 
 def load_model(
@@ -38,11 +43,20 @@ def load_model(
     """
     try:
         store.get_folder(manifest.model, folder, verify=verify)
-        model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         processor = MM1Processor.from_pretrained(folder, local_files_only=True)
-    except (DataError, OSError, ValueError) as error:
-        raise CheckpointError(f"cannot load the checkpoint of step {manifest.step}: {error}") from None
+    except FAILURES as error:
+        raise _typed(f"cannot load the checkpoint of step {manifest.step}", error) from None
     return model.eval(), processor
+
+
+def _typed(message: str, error: Exception) -> Mm1Error:
+    """Return the error for a checkpoint that cannot be loaded: a full disk or an unreachable store is not damage."""
+    cause = typed(error)
+    keeps_class = isinstance(cause, NetworkError | OutOfMemory | HardwareError) or isinstance(error, ConfigurationError)
+    if cause is not None and (keeps_class or (isinstance(error, OSError) and error.errno in FORBIDDEN)):
+        return type(cause)(f"{message}: {cause}")
+    return CheckpointError(f"{message}: {error}")
 
 
 @dataclass(frozen=True)
@@ -75,8 +89,8 @@ def load_state(store: Store, manifest: Checkpoint) -> TrainerState:
             indices[names.tensors] = description["pieces"]
             numbers |= description["numbers"]
             scalars |= set(description["scalars"])
-    except (KeyError, DataError, OSError, ValueError) as error:
-        raise CheckpointError(f"cannot load the trainer state of step {manifest.step}: {error}") from None
+    except FAILURES as error:
+        raise _typed(f"cannot load the trainer state of step {manifest.step}", error) from None
     return TrainerState(
         StateReader(indices, lambda name: store.local_path(manifest.trainer[name]), numbers, scalars),
         run,

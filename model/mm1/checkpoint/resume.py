@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from mm1.errors import CheckpointError, DataError
-from mm1.manifests import Checkpoint, Files, digest_of_manifest, load_digest, manifest_key, publish
-from mm1.store.base import BlobRef, Store, blob_key, digest_of_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mm1.config.resolve import explain
+from mm1.errors import CheckpointError, ConfigurationError, DataError
+from mm1.manifests import Checkpoint, Digest, Files, digest_of_manifest, load_digest, manifest_key, publish
+from mm1.store.base import BlobRef, Store, blob_key
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +53,12 @@ def _drop(store: Store, digests: list[str]) -> None:
     """Delete the large files of checkpoints that no pointer lists; otherwise a run of weeks would fill any store."""
     if not digests:
         return
-    pointers = [store.read_json(name) or {} for name in store.list("resume/")]
-    listed = {digest for pointer in pointers for digest in pointer.get("checkpoints", [])}
+    try:
+        pointers = [_read(store, name.removeprefix("resume/").removesuffix(".json")) for name in store.list("resume/")]
+    except ConfigurationError as error:
+        log.warning("older checkpoints stay, because a damaged pointer may name them: %s", error)
+        return
+    listed = {digest for pointer in pointers for digest in pointer["checkpoints"]}
     kept = {ref.sha256 for digest in listed for ref in _weights(store, digest)}
     for digest in set(digests) - listed:
         for ref in _weights(store, digest):
@@ -89,6 +96,7 @@ def newest_checkpoint(
     rank: int = 0,
     world_size: int = 1,
     agree: Callable[[bool, int], bool] = lambda is_whole, num_bytes: is_whole,
+    difference: Callable[[Checkpoint], str] = lambda checkpoint: "",
 ) -> Checkpoint | None:
     """Find the newest checkpoint of a piece of work whose files are all undamaged.
 
@@ -98,19 +106,24 @@ def newest_checkpoint(
         rank: this process, which verifies its share of the files.
         world_size: number of processes.
         agree: returns whether its first argument is true on all processes; the second is the number of bytes to verify.
+        difference: describes why a checkpoint is not one of this work; empty if it is.
 
     Returns:
         The checkpoint (with an empty ``trainer`` if it is the finished one), or None if the work has none.
 
     Raises:
+        ConfigurationError: the pointer is damaged, or names checkpoints of other work only.
         CheckpointError: there are checkpoints, and all of them are damaged.
     """
-    faults = []
+    faults, num_foreign = [], 0
     for digest in _read(store, key)["checkpoints"]:
         checkpoint, fault = None, "another rank found a damaged file"
         is_whole = False
         try:
             checkpoint = _checkpoint(store, digest)
+            if text := difference(checkpoint):
+                num_foreign += 1
+                raise CheckpointError(f"it is a checkpoint of other work ({text})")
             _verify(store, checkpoint, rank, world_size)
             is_whole = True
         except (CheckpointError, DataError) as error:
@@ -120,12 +133,12 @@ def newest_checkpoint(
             return checkpoint
         faults.append(fault)
         log.warning("cannot use checkpoint %s, trying the previous one: %s", digest[:12], fault)
-    if faults:
-        raise CheckpointError(
-            f"all of the last checkpoints are damaged ({faults[0]}): "
-            f"delete {store.uri}/{_pointer_key(key)} to start from the beginning"
-        )
-    return None
+    if not faults:
+        return None
+    remedy = f"delete {store.uri}/{_pointer_key(key)} to start from the beginning"
+    if num_foreign == len(faults):
+        raise ConfigurationError(f"cannot resume from checkpoint {digest[:12]}: {faults[-1]}; {remedy}")
+    raise CheckpointError(f"all of the last checkpoints are damaged ({faults[0]}): {remedy}")
 
 
 def forget(store: Store, key: str) -> None:
@@ -138,8 +151,24 @@ def address(store: Store, checkpoint: Checkpoint) -> str:
     return f"{store.uri}/{manifest_key(digest_of_manifest(checkpoint))}"
 
 
+class _Pointer(BaseModel):
+    """Content of a pointer; other fields are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    checkpoints: list[Digest] = []
+    skipped: list[Annotated[int, Field(ge=0)]] = []
+
+
 def _read(store: Store, key: str) -> dict[str, Any]:
-    return {"checkpoints": [], "skipped": [], **(store.read_json(_pointer_key(key)) or {})}
+    try:
+        value = store.read_json(_pointer_key(key))
+        return _Pointer.model_validate({} if value is None else value).model_dump()
+    except (DataError, ValidationError) as error:
+        reason = explain(error)[:200] if isinstance(error, ValidationError) else str(error)
+        raise ConfigurationError(
+            f"{store.uri}/{_pointer_key(key)} is damaged: {reason}; delete it to start from the beginning"
+        ) from None
 
 
 def _checkpoint(store: Store, digest: str) -> Checkpoint:
@@ -157,5 +186,7 @@ def _files(checkpoint: Checkpoint) -> Files:
 def _verify(store: Store, checkpoint: Checkpoint, rank: int, world_size: int) -> None:
     """Verify this process's share of the files."""
     for name, ref in sorted(_files(checkpoint).items(), key=lambda item: -item[1].num_bytes)[rank::world_size]:
-        if digest_of_file(store.local_path(ref)) != ref:
-            raise CheckpointError(f"{store.uri}/{blob_key(ref)} ({name}) does not match its digest")
+        try:
+            store.verified_path(ref)
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error}") from None

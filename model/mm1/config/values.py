@@ -17,6 +17,8 @@ MAX_DIGITS = 18
 _INTEGER = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _SIGNED = re.compile(rf"[-+]?{_INTEGER.pattern}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_NO_SLASHES = re.compile(r"(?i:file|s3):(?!//)")
+"""An address whose scheme is not written as ``file://`` or ``s3://``; as a path, it would be a folder of that name."""
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
 
@@ -57,11 +59,13 @@ def parse_number(text: str) -> float:
 def local_path(text: str) -> Path:
     """Convert a local address to a path: plain, with ``~``, or ``file:///folder``.
 
+    What follows ``file://`` is the path as it is: it has no host, and ``?``, ``#`` and ``%`` have no meaning.
+
     Raises:
-        ValueError: not a local path, for example an empty text.
+        ValueError: not a local path, for example an empty text, ``file://host/folder`` or ``file:folder``.
     """
     path = text.removeprefix(FILE_SCHEME)
-    if not path or "\0" in path or (path != text and not path.startswith("/")):
+    if not path or "\0" in path or (path != text and not path.startswith("/")) or _NO_SLASHES.match(text):
         raise ValueError(f"expected a path or file:///folder, got {quoted(text)}")
     try:
         return Path(path).expanduser()

@@ -106,7 +106,8 @@ class BlockCache:
             NetworkError: the store is unreachable.
         """
         path = self.path(ref, number)
-        if (data := _read(path)) is not None:
+        num_bytes = min(self.block_bytes, ref.num_bytes - number * self.block_bytes)
+        if (data := _read(path, num_bytes)) is not None:
             return data
         with self._lock:
             future = self._under_way.get(path)
@@ -114,7 +115,7 @@ class BlockCache:
             block: bytes = future.result()
             return block
         # another thread may have written the block in the meantime
-        data = _read(path)
+        data = _read(path, num_bytes)
         return self._fetch(ref, number, path) if data is None else data
 
     def prefetch(self, ref: BlobRef, number: int) -> None:
@@ -187,13 +188,14 @@ class BlockCache:
             excess -= size
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, num_bytes: int) -> bytes | None:
+    """Return a cached block; None if it is not cached, or cut by a crash of the machine."""
     try:
         data = path.read_bytes()
         os.utime(path)  # mark as recently used
     except FileNotFoundError:
         return None
-    return data
+    return data if len(data) == num_bytes else None
 
 
 class CachedBytes:

@@ -35,6 +35,8 @@ class TaskRecord(BaseModel):
     state: str = "running"
     """running, done or failed; a killed process leaves ``running``."""
     started: AwareDatetime | None = None
+    alive: AwareDatetime | None = None
+    """Last sign of life of a running task; None in records of MM1 0.1."""
     ended: AwareDatetime | None = None
     seconds: FiniteFloat | None = None
     outcome: int | None = None
@@ -129,7 +131,7 @@ class RunRecords:
 
 def record_key(run: str, task: str) -> str:
     """Return the object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
-    plain = re.sub(r"[^-\w.]+", "_", task)
+    plain = re.sub(r"[^-\w.]+|^\.", "_", task)  # no hidden file
     suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
     return f"runs/{run}/{plain[:120]}{suffix}.json"
 

@@ -13,7 +13,7 @@ from mm1.manifests.base import Manifest
 from mm1.manifests.data import DataMix, RawData
 from mm1.manifests.ingest import FilteredPart, FilteredParts, IngestPlan, MergedParts, RawPart, ShardedPart, ShardedParts
 from mm1.manifests.models import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, ReportPage
-from mm1.store.base import BlobRef, Store, digest_of
+from mm1.store.base import BlobRef, Store, blob_key, digest_of
 from mm1.store.open import find_store
 
 SCHEMA_VERSION = 1
@@ -107,12 +107,44 @@ def load_digest(store: Store, digest: str) -> Manifest:
 
 def blobs_of(value: Any) -> set[str]:
     """Collect the digests of all blobs referenced by a manifest or a part of one."""
+    return {ref.sha256 for ref in refs_of(value)}
+
+
+def refs_of(value: Any) -> set[BlobRef]:
+    """Collect all blobs referenced by a manifest or a part of one."""
     if isinstance(value, BlobRef):
-        return {value.sha256}
+        return {value}
     if isinstance(value, BaseModel):
-        return blobs_of([getattr(value, name) for name in type(value).model_fields])
+        return refs_of([getattr(value, name) for name in type(value).model_fields])
     if isinstance(value, dict):
-        return blobs_of(list(value.values()))
+        return refs_of(list(value.values()))
     if isinstance(value, list | tuple):
-        return set().union(*map(blobs_of, value)) if value else set()
+        return set().union(*map(refs_of, value)) if value else set()
     return set()
+
+
+def load_whole(store: Store, digest: str, kind: str = "") -> Manifest:
+    """Read a manifest and check that the store has everything that its readers need: blobs, and manifests with content.
+
+    Parents that are provenance only may be gone. Blobs are looked up by name and size; their content is not read.
+
+    Args:
+        store: the store.
+        digest: digest of the manifest.
+        kind: the expected kind; empty for any.
+
+    Raises:
+        DataError: a manifest is missing, damaged, or of another kind; or a blob is missing.
+    """
+    manifest = load_digest(store, digest)
+    name = type(manifest).__name__
+    if kind and name != kind:
+        raise DataError(f"{store.uri}/{manifest_key(digest)}: expected a manifest of kind {kind}, got {name}")
+    refs = refs_of(manifest)
+    if isinstance(manifest, DataMix):
+        refs |= refs_of(load_digest(store, manifest.raw))
+    elif isinstance(manifest, Deployment) and manifest.exported:
+        refs |= refs_of(load_digest(store, manifest.exported))
+    for ref in store.lost(sorted(refs, key=lambda ref: ref.sha256)):
+        raise DataError(f"{store.uri}/{blob_key(ref)} does not exist, or is shorter than it was")
+    return manifest

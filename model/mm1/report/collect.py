@@ -104,8 +104,9 @@ def artifact(story: RunStory, task: str, name: str) -> BlobRef | None:
     if record is None:
         return None
     artifacts = record.artifacts
-    if record.cache_hit:
-        artifacts = (story.store.read_json(f"cache/{record.step}/{record.cache_key}.json") or {}).get("artifacts", {})
+    if record.cache_hit and not artifacts:  # a record of MM1 0.1
+        entry = story.store.read_json(f"cache/{record.step}/{record.cache_key}.json")
+        artifacts = entry.get("artifacts", {}) if isinstance(entry, dict) else {}
     return BlobRef.model_validate(artifacts[name]) if name in artifacts else None
 
 

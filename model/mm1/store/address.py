@@ -42,8 +42,11 @@ def check_store(address: str) -> None:
         ConfigurationError: neither a folder nor a bucket, or its manifests would have addresses with spaces.
     """
     if address.startswith(BUCKET_SCHEME):
-        if any(map(str.isspace, split_bucket(address)[1])):
+        prefix = split_bucket(address)[1]
+        if any(map(str.isspace, prefix)):
             raise ConfigurationError(f"expected s3://bucket/prefix without spaces, got {quoted(address)}")
+        if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):  # clients resolve these differently
+            raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
     elif scheme_of(address) not in ("", FILE_SCHEME.removesuffix("://")):
         raise ConfigurationError(f"unknown scheme {scheme_of(address)!r} in {quoted(address)}; use file:// or s3://")
     else:

@@ -20,8 +20,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mm1.errors import CheckpointError, DataError
 
 CHUNK_BYTES = 1 << 20
+LOOKUPS = 16
+"""Concurrent requests for the sizes of objects."""
 
 
 class BlobRef(BaseModel):
@@ -59,6 +63,14 @@ def blob_key(ref: BlobRef | str) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
+def damaged(uri: str, ref: BlobRef) -> str:
+    """Return the message about a blob whose content in the store at ``uri`` is not what its address says."""
+    return (
+        f"{uri}/{blob_key(ref)} does not match its digest: damaged in the store; "
+        "delete it and run the step that wrote it with --no-cache"
+    )
+
+
 class Store(ABC):
     """Objects under one address. Subclasses implement nine primitives; the rest is provided here."""
 
@@ -66,8 +78,11 @@ class Store(ABC):
     """Address without a trailing slash, for example ``file:///data/store`` or ``s3://bucket/prefix``."""
     is_local = False
     """Whether :meth:`local_path` returns the store's own files."""
-    block_folder: Path
-    """Local folder for cached blocks of large objects, for stores that are not local."""
+
+    @property
+    def block_folder(self) -> Path:
+        """Local folder for cached blocks of large objects, for stores that are not local."""
+        raise NotImplementedError
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -86,8 +101,8 @@ class Store(ABC):
         """Read a byte range of an object; fewer bytes at its end. Raises DataError if it does not exist."""
 
     @abstractmethod
-    def exists(self, key: str) -> bool:
-        """Whether the object exists."""
+    def size(self, key: str) -> int | None:
+        """Return the size of an object, bytes; None if it does not exist."""
 
     @abstractmethod
     def modified(self, key: str) -> float:
@@ -103,21 +118,43 @@ class Store(ABC):
 
     @abstractmethod
     def local_path(self, ref: BlobRef) -> Path:
-        """Provide a blob as a read-only local file (the local store's own file, or a verified cached copy)."""
+        """Provide a blob as a read-only local file: a verified copy, or the local store's own file as it is.
+
+        Raises:
+            DataError: the blob does not exist.
+            CheckpointError: it is damaged in the bucket.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Whether the object exists."""
+        return self.size(key) is not None
 
     # -- blobs ----------------------------------------------------------------------------------------------------
+
+    def has(self, ref: BlobRef) -> bool:
+        """Whether the store has a blob, in its whole size; its content is not read."""
+        return self.size(blob_key(ref)) == ref.num_bytes
+
+    def lost(self, refs: Iterable[BlobRef]) -> Iterator[BlobRef]:
+        """Yield the blobs that the store does not have (:meth:`has`); several are looked up at the same time."""
+        refs = list(refs)
+        with ThreadPoolExecutor(LOOKUPS) as executor:
+            try:
+                yield from (ref for ref, is_there in zip(refs, executor.map(self.has, refs), strict=True) if not is_there)
+            finally:
+                executor.shutdown(cancel_futures=True)
 
     def put_bytes(self, data: bytes) -> BlobRef:
         """Store bytes at their content address."""
         ref = BlobRef(sha256=digest_of(data), num_bytes=len(data))
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.write(blob_key(ref), data)
         return ref
 
     def put_file(self, path: Path) -> BlobRef:
         """Store a file's content at its content address."""
         ref = digest_of_file(path)
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.write_file(blob_key(ref), path)
         return ref
 
@@ -128,7 +165,7 @@ class Store(ABC):
             path: the file, ideally in :meth:`scratch`.
             ref: its digest and size.
         """
-        if not self.exists(blob_key(ref)):
+        if not self.has(ref):
             self.take_file(blob_key(ref), path)
         return ref
 
@@ -140,9 +177,20 @@ class Store(ABC):
         """Return the local folder for files to be passed to :meth:`take_file` or :meth:`take_blob`."""
         return Path(tempfile.gettempdir())
 
-    def clear_scratch(self, min_age_s: float) -> int:
-        """Remove leftovers of killed processes from the store's own scratch folder and return their number."""
-        return 0
+    def now(self) -> float:
+        """Return the time of the clock that :meth:`modified` uses, s since 1970; that of this machine if there is no other."""
+        return time.time()
+
+    def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
+        """Find what killed writers left: temporary files, scratch folders and unfinished uploads.
+
+        Args:
+            min_age_s: younger ones may still be written.
+
+        Returns:
+            Name -> function that removes it.
+        """
+        return {}
 
     def put_folder(self, folder: Path) -> dict[str, BlobRef]:
         """Store all files of a folder; returns relative POSIX path -> blob, sorted."""
@@ -156,10 +204,23 @@ class Store(ABC):
             DataError: the blob does not exist.
             CheckpointError: the content does not match its digest.
         """
-        data = self.read(blob_key(ref))
-        if len(data) != ref.num_bytes or digest_of(data) != ref.sha256:
-            raise CheckpointError(f"{self.uri}/{blob_key(ref)} does not match its digest: damaged in the store")
-        return data
+        for _ in range(2):  # a transfer may damage it, too
+            data = self.read(blob_key(ref))
+            if len(data) == ref.num_bytes and digest_of(data) == ref.sha256:
+                return data
+        raise CheckpointError(damaged(self.uri, ref))
+
+    def verified_path(self, ref: BlobRef) -> Path:
+        """Provide a blob as a read-only local file whose content matches its digest.
+
+        Raises:
+            DataError: the blob does not exist.
+            CheckpointError: it is damaged in the store.
+        """
+        path = self.local_path(ref)
+        if self.is_local and digest_of_file(path) != ref:
+            raise CheckpointError(damaged(self.uri, ref))
+        return path
 
     def get_folder(self, files: dict[str, BlobRef], folder: Path, *, verify: bool = True) -> Path:
         """Materialise a stored folder as local files (links to a local store's files if the file system supports it).
@@ -172,9 +233,10 @@ class Store(ABC):
             if not (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) or target.name == "..":
                 raise DataError(f"file name {name!r} points outside its folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = self.local_path(ref)
-            if verify and digest_of_file(source) != ref:
-                raise CheckpointError(f"{self.uri}/{blob_key(ref)} ({name}) does not match its digest")
+            try:
+                source = self.verified_path(ref) if verify else self.local_path(ref)
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from None
             target.unlink(missing_ok=True)
             target.symlink_to(source)
         return folder

@@ -13,6 +13,8 @@ import urllib3
 from minio.credentials import ChainedProvider, Credentials, EnvAWSProvider, EnvMinioProvider, IamAwsProvider
 from minio.credentials.providers import Provider
 
+from mm1.store.deadline import Connections, Retries
+
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
 IDENTITIES = (WEB_IDENTITY, "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables with which a platform gives a pod an identity."""
@@ -37,14 +39,14 @@ class BucketCredentials(Provider):
 
     def __init__(self) -> None:
         self.identity = next((name for name in IDENTITIES if os.environ.get(name)), "")
-        retries = urllib3.Retry(
+        retries = Retries(
             total=AGENT_RETRIES if self.identity else METADATA_RETRIES,
             backoff_factor=0.5,
             backoff_max=10,
             status_forcelist=[500, 502, 503, 504],
             allowed_methods=None,
         )
-        pool = urllib3.PoolManager(retries=retries, timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S))
+        pool = Connections(retries, CONNECT_S, READ_S)
         endpoint = os.environ.get(ENDPOINTS.get(self.identity, "")) or None
         identity = IamAwsProvider(custom_endpoint=endpoint, http_client=pool)
         self._chain = ChainedProvider([EnvAWSProvider(), EnvMinioProvider(), identity])

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from mm1.config.values import quoted
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store, blob_key
+from mm1.store.scratch import last_change
 
 SCRATCH = ".scratch"
+_TEMPORARY = re.compile(r"\..+\.([a-z0-9_]{8}|part\.minio)|\.[a-z0-9_]{8}")
+"""Names of :func:`atomic_path`, `tempfile` and the minio client."""
 
 
 @contextmanager
@@ -25,17 +32,51 @@ def atomic_path(target: Path) -> Iterator[Path]:
     If the block raises, nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # the umask decides
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def files_left(root: Path, scratch: Path, before: float) -> dict[str, Callable[[], object]]:
+    """Find the temporary files below a folder, and the content of a scratch folder, that killed writers left.
+
+    Args:
+        root: the folder.
+        scratch: the scratch folder in it.
+        before: time of the last change, s since 1970; younger ones may still be written.
+
+    Returns:
+        Name relative to the folder -> function that removes it.
+    """
+    left: dict[str, Callable[[], object]] = {}
+    for parent, folders, files in os.walk(root, onerror=_raise_unless_missing):
+        if Path(parent) == scratch:
+            folders.clear()
+            continue
+        for path in (Path(parent, name) for name in files if _TEMPORARY.fullmatch(name)):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime < before:
+                    left[path.relative_to(root).as_posix()] = partial(_remove, path)
+    for path in sorted(scratch.glob("*")):
+        if last_change(path) < before:
+            remove = (
+                partial(shutil.rmtree, path, ignore_errors=True) if path.is_dir() else partial(path.unlink, missing_ok=True)
+            )
+            left[path.relative_to(root).as_posix()] = remove
+    return left
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _raise_unless_missing(error: OSError) -> None:
@@ -85,7 +126,6 @@ class LocalStore(Store):
         """Move a file into the store: a rename if both are on the same disk."""
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o644)
         try:
             path.replace(target)
         except OSError as error:
@@ -97,12 +137,17 @@ class LocalStore(Store):
         """Return the store's own scratch folder, which is never listed."""
         return self.root / SCRATCH
 
-    def clear_scratch(self, min_age_s: float) -> int:
-        """Remove scratch files older than ``min_age_s`` seconds."""
-        left = [path for path in self.scratch().glob("*") if time.time() - path.stat().st_mtime > min_age_s]
-        for path in left:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(left)
+    def now(self) -> float:
+        """Return the time of the file system, which may be another machine's."""
+        try:
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:  # no folder, or not writable
+            return time.time()
+
+    def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
+        """Find temporary files of killed writers anywhere in the store, and their folders in its scratch folder."""
+        return files_left(self.root, self.scratch(), self.now() - min_age_s)
 
     def read(self, key: str) -> bytes:
         """Read an object."""
@@ -119,9 +164,13 @@ class LocalStore(Store):
         except FileNotFoundError:
             raise DataError(f"{self.uri}/{key} does not exist") from None
 
-    def exists(self, key: str) -> bool:
-        """Whether the object exists."""
-        return self._path(key).is_file()
+    def size(self, key: str) -> int | None:
+        """Return the size of an object; None if it does not exist."""
+        try:
+            state = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return state.st_size if stat.S_ISREG(state.st_mode) else None
 
     def modified(self, key: str) -> float:
         """Return the modification time of an object."""

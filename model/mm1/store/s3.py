@@ -11,7 +11,9 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -23,27 +25,21 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from mm1.errors import ConfigurationError, DataError, NetworkError
-from mm1.errors.recognize import NO_SPACE, from_os_error
+from mm1.errors.recognize import from_os_error
 from mm1.store.address import BUCKET_SCHEME, split_bucket
-from mm1.store.base import CHUNK_BYTES, BlobRef, Store, blob_key, digest_of_file
+from mm1.store.base import CHUNK_BYTES, BlobRef, Store, blob_key
+from mm1.store.blob_cache import BlobCache
 from mm1.store.credentials import BucketCredentials, CredentialsError
-from mm1.store.local import atomic_path
+from mm1.store.deadline import Connections, Retries, TooSlow
+from mm1.store.local import atomic_path, files_left
 
 ResultT = TypeVar("ResultT")
 
 
-class _Retry(urllib3.Retry):
-    """Attempts in which only a timeout counts as a read error; a reset connection is as good as a refused one."""
-
-    def _is_read_error(self, err: Exception) -> bool:
-        return isinstance(err, urllib3.exceptions.ReadTimeoutError)
-
-
-# A server that restarts or moves to another node refuses or resets connections, or answers 5xx: about a minute in total. One
-# that accepts requests and does not answer is given up after 3 attempts of a minute.
-RETRIES = _Retry(
+RETRIES = Retries(
     total=10, read=2, backoff_factor=0.5, backoff_max=10, status_forcelist=[500, 502, 503, 504], allowed_methods=None
 )
+"""A server that restarts or moves to another node refuses or resets connections, or answers 5xx."""
 BODY_RETRIES, BODY_BACKOFF_S = 3, 0.5
 MISSING = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -52,7 +48,6 @@ REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Expir
 def _client() -> Minio:
     endpoint = os.environ.get("S3_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"
     address = urlparse(endpoint if "://" in endpoint else f"https://{endpoint}")
-    pool = urllib3.PoolManager(retries=RETRIES, timeout=urllib3.Timeout(connect=5, read=60), maxsize=16)
     try:
         if not address.hostname:
             raise ValueError("no host")
@@ -61,7 +56,7 @@ def _client() -> Minio:
             secure=address.scheme == "https",
             region=os.environ.get("AWS_REGION", "us-east-1"),
             credentials=BucketCredentials(),
-            http_client=pool,
+            http_client=Connections(RETRIES),
         )
     except ValueError:
         raise ConfigurationError("expected an address such as https://minio.example.org:9000 in S3_ENDPOINT") from None
@@ -74,8 +69,13 @@ class S3Store(Store):
         self.bucket, self.prefix = split_bucket(uri)
         self.uri = f"{BUCKET_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
         self.cache = cache or Path(tempfile.gettempdir()) / f"mm1-blobs-{os.getuid()}"
-        self.block_folder = self.cache / "ranges"
+        self._blobs = BlobCache(self.cache, self.uri, lambda ref, path: self._download(blob_key(ref), path))
         self._client: tuple[int, Minio] | None = None
+
+    @property
+    def block_folder(self) -> Path:
+        """Folder for cached blocks of large objects, in the cache folder."""
+        return self._blobs.subfolder("ranges")
 
     @property
     def client(self) -> Minio:
@@ -110,8 +110,8 @@ class S3Store(Store):
                 f"store {self.uri} failed on {key}: its answer is not S3's ({answer}); check S3_ENDPOINT and any proxy"
             ) from None
         except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
-                raise from_os_error(error) from None
+            if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+                raise from_os_error(error) from None  # of the local file
             raise NetworkError(
                 f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"
             ) from None
@@ -162,24 +162,58 @@ class S3Store(Store):
             try:
                 return self._call(key, action)
             except NetworkError as error:
-                if attempt == BODY_RETRIES - 1 or isinstance(error.__context__, urllib3.exceptions.MaxRetryError):
+                cause = error.__context__
+                is_last = attempt == BODY_RETRIES - 1 or isinstance(cause, urllib3.exceptions.MaxRetryError)
+                if is_last or isinstance(cause and cause.__cause__, TooSlow):
                     raise
                 time.sleep(BODY_BACKOFF_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def exists(self, key: str) -> bool:
-        """Whether the object exists."""
+    def size(self, key: str) -> int | None:
+        """Return the size of an object; None if it does not exist."""
         try:
-            stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
+            state = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         except DataError:
-            return False
-        self._check_etag(key, stat.etag)
-        return True
+            return None
+        self._check_etag(key, state.etag)
+        return int(state.size or 0)
 
     def modified(self, key: str) -> float:
         """Return the time of an object's last write."""
         stat = self._call(key, lambda: self.client.stat_object(self.bucket, self._name(key)))
         return stat.last_modified.timestamp() if stat.last_modified else time.time()
+
+    def now(self) -> float:
+        """Return the time of the server."""
+        try:
+            state = self._call("clock", lambda: self.client.stat_object(self.bucket, self._name("clock")))
+            headers: Mapping[str, str] = state.metadata or {}
+        except DataError as error:
+            headers = getattr(getattr(error.__context__, "response", None), "headers", {})
+        try:
+            return parsedate_to_datetime(headers["Date"]).timestamp()
+        except (KeyError, ValueError):
+            return time.time()
+
+    def scratch(self) -> Path:
+        """Return the scratch folder in the cache folder."""
+        return self._blobs.subfolder("scratch")
+
+    def leftovers(self, min_age_s: float) -> dict[str, Callable[[], object]]:
+        """Find unfinished uploads of any machine, and files of killed processes in this machine's cache folder."""
+        left = files_left(self.cache, self.cache / "scratch", time.time() - min_age_s)
+        before = self.now() - min_age_s
+        client, start = self.client, self._name("")
+        uploads = self._call(
+            start,
+            lambda: client._list_multipart_uploads(self.bucket, prefix=start).uploads,
+        )
+        for upload in uploads:
+            if upload.initiated_time and upload.initiated_time.timestamp() < before:
+                name, number = str(upload.object_name), str(upload.upload_id)
+                abort = partial(client._abort_multipart_upload, self.bucket, name, number)
+                left[f"{name[len(start) :]} (upload {number})"] = partial(self._call, name, abort)
+        return left
 
     def list(self, prefix: str) -> Iterator[str]:
         """List the objects with a prefix, sorted."""
@@ -225,12 +259,5 @@ class S3Store(Store):
         self._call(key, lambda: self.client.remove_object(self.bucket, self._name(key)))
 
     def local_path(self, ref: BlobRef) -> Path:
-        """Download a blob into the cache folder unless it is already there."""
-        path = self.cache / blob_key(ref)
-        if not (path.is_file() and path.stat().st_size == ref.num_bytes):
-            key = blob_key(ref)
-            with atomic_path(path) as temporary:
-                self._download(key, temporary)
-                if digest_of_file(temporary) != ref:
-                    raise NetworkError(f"{self.uri}/{key} was damaged in transit")
-        return path
+        """Return the verified copy of a blob in the cache folder."""
+        return self._blobs.path(ref)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ from mm1.train.ranks import Ranks
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_parts import RunParts
+from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.step import TrainStep
 
@@ -114,7 +116,7 @@ def build_run(
     def agree(is_whole: bool, num_bytes: int) -> bool:
         return ranks.meet("verifying the newest checkpoint", num_bytes, ok=is_whole)
 
-    previous = newest_checkpoint(store, job.key, rank, world_size, agree)
+    previous = newest_checkpoint(store, job.key, rank, world_size, agree, partial(_not_of_this_work, job))
     if previous is not None and not previous.trainer:
         loader.close()
         return previous
@@ -122,6 +124,10 @@ def build_run(
     parts = build_parts(Start(job, ranks, store, mix, loader, plan_layout(train, world_size), previous, state))
     callbacks = [callback for factory in factories if (callback := factory(parts)) is not None]
     return Run(parts, build_loop(parts, callbacks))
+
+
+def _not_of_this_work(job: TrainJob, checkpoint: Checkpoint) -> str:
+    return difference(checkpoint, job.config, [split_uri(uri)[1] for uri in (job.data, job.init) if uri])
 
 
 def build_parts(start: Start) -> RunParts:

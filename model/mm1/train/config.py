@@ -338,6 +338,23 @@ class RunConfig(Config):
         return self
 
 
+LAYOUT_FIELDS = (
+    "micro_batch",
+    "zero_stage",
+    "expert_parallel",
+    "offload",
+    "gradient_checkpointing",
+    "loader_workers",
+    "collective_timeout_s",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validate_every",
+    "validation_sequences",
+    "profile",
+)
+"""Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
+
+
 class TrainJob(Config):
     """Input of a trainer process: the resolved configuration and addresses (not stored)."""
 

@@ -1,4 +1,6 @@
+import errno
 import itertools
+import os
 import tempfile
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mm1.checkpoint import stream
@@ -14,8 +17,8 @@ from mm1.checkpoint.read import load_model, load_state
 from mm1.checkpoint.resume import forget, newest_checkpoint, publish_checkpoint, skip_batch, skipped_batches
 from mm1.checkpoint.stream import write_safetensors
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
-from mm1.errors import CheckpointError
-from mm1.manifests import Checkpoint
+from mm1.errors import CheckpointError, ConfigurationError, DataError, NetworkError, OutOfMemory
+from mm1.manifests import Checkpoint, digest_of_manifest
 from mm1.store.base import blob_key, digest_of_file
 from mm1.store.local import LocalStore
 from tests.support.tiny_mm1 import tiny_mm1
@@ -184,3 +187,93 @@ def test_tensors_longer_than_a_chunk_are_written_whole(tmp_path, monkeypatch):
     assert write_safetensors(path, tensors) == digest_of_file(path)
     found = load_file(path)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+OTHER_POINTERS = [
+    "", "{", "[]", "5", '"x"', "[" * 5000, '{"checkpoints": "abc"}', '{"checkpoints": [5]}', '{"checkpoints": ["../x"]}',
+    '{"checkpoints": {}}', '{"skipped": ["x"]}', '{"skipped": [-1]}', '{"skipped": 3}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", OTHER_POINTERS, ids=lambda content: content[:30])
+def test_a_pointer_of_another_shape_is_refused_by_name(store, content):
+    store.write("resume/work.json", content.encode())
+    for call in (newest_checkpoint, skipped_batches, lambda store, key: skip_batch(store, key, 1)):
+        with pytest.raises(ConfigurationError, match=r"resume/work.json is damaged: .*; delete it to start"):
+            call(store, "work")
+    # another piece of work goes on, and deletes nothing that this pointer may name
+    saved = [checkpoint(step, trainer=put_run_state(store, {"step": step})) for step in (1, 2, 3)]
+    for item in saved:
+        publish_checkpoint(store, "other", item, keep=1)
+    assert newest_checkpoint(store, "other") == saved[2]
+    assert store.exists(f"manifests/{digest_of_manifest(saved[0])}.json")
+
+
+def test_a_pointer_keeps_what_it_does_not_know(store):
+    store.write_json("resume/work.json", {"checkpoints": [], "skipped": [3], "launches": 2})
+    skip_batch(store, "work", 4)
+    assert store.read_json("resume/work.json") == {"checkpoints": [], "skipped": [3, 4], "launches": 2}
+
+
+def test_checkpoints_of_other_work_are_not_taken(store, caplog):
+    mine, foreign = checkpoint(1, trainer=put_run_state(store, {})), checkpoint(2, trainer=put_run_state(store, {"x": 1}))
+
+    def difference(item):
+        return "" if item.step == 1 else "recipe: expected 'r', got 'other'"
+
+    publish_checkpoint(store, "work", mine)
+    publish_checkpoint(store, "work", foreign)
+    assert newest_checkpoint(store, "work", difference=difference) == mine
+    assert "checkpoint of other work (recipe: expected 'r', got 'other')" in caplog.text
+    store.write_json("resume/work.json", {"checkpoints": [digest_of_manifest(foreign)]})
+    with pytest.raises(ConfigurationError, match=r"other work .*delete file://.*/resume/work.json"):
+        newest_checkpoint(store, "work", difference=difference)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), NetworkError),
+        (OSError(errno.EIO, "Input/output error"), NetworkError),
+        (RuntimeError("CUDA out of memory"), OutOfMemory),
+        (NetworkError("store is unreachable"), NetworkError),
+        (ConfigurationError("folder of another user"), ConfigurationError),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), ConfigurationError),
+        (DataError("blobs/aa does not exist"), CheckpointError),
+        (ValueError("not a model"), CheckpointError),
+        (SafetensorError("header too large"), CheckpointError),
+        (OSError("no file named model.safetensors"), CheckpointError),
+    ],
+    ids=repr,
+)
+def test_only_damage_is_a_damaged_checkpoint(store, tmp_path, monkeypatch, error, kind):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(LocalStore, "get_folder", fails)
+    with pytest.raises(kind) as caught:
+        load_model(store, checkpoint(5), tmp_path / "model")
+    assert type(caught.value) is kind
+    monkeypatch.setattr(LocalStore, "get_bytes", fails)
+    with pytest.raises(kind) as caught:
+        load_state(store, checkpoint(5, trainer=put_run_state(store, {})))
+    assert type(caught.value) is kind
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch PWNED",)
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, {"weight": Hostile()}], ids=["harmless", "hostile"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.bin", "model.pt"])
+def test_pickles_are_not_opened(store, tmp_path, monkeypatch, content, name):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    files = put_model(store, *tiny_mm1(), folder)
+    store.get_folder(files, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / name)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_model(store, checkpoint(1, store.put_folder(folder)), tmp_path / "loaded")
+    assert not (tmp_path / "PWNED").exists()

@@ -1,20 +1,25 @@
 """The wrapper: cache, outputs, records, exit codes, help; on a small step of its own, in this process and in a child."""
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
 
-from mm1.errors import ConfigurationError, DataError, Outcome
-from mm1.manifests import Deployment
+from mm1.errors import ConfigurationError, DataError, NetworkError, Outcome
+from mm1.manifests import Deployment, GateDecision, publish
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
+from mm1.store.scratch import killed
 from mm1_components import sft
 from mm1_components.ranks.stage_checks import resolve_run
+from mm1_components.wrapper import records
 from mm1_components.wrapper.arguments import ManifestUri, build_parser, input_values
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import execute
@@ -240,3 +245,172 @@ def test_an_input_of_type_path_is_refused():
 
 def test_help_names_the_module_that_can_be_started():
     assert build_parser(STEP).prog == f"python -m {__name__}"
+
+
+ODD_ENTRIES = [
+    "", "{", "[]", "{}", "null", "5", "[" * 5000,
+    {"outputs": {}},
+    {"outputs": []},
+    {"outputs": {"manifest": "@zz", "deployed": True}},
+    {"outputs": {"manifest": "s3://other/manifests/" + "a" * 64 + ".json", "deployed": True}},
+    {"outputs": {"manifest": "@" + "a" * 64, "deployed": True}},
+    {"outputs": {"manifest": 5, "deployed": True}},
+    {"outputs": {"manifest": "MANIFEST", "deployed": "perhaps"}},
+    {"outputs": {"manifest": "CHECKPOINT", "deployed": True}},
+    {"outputs": {"manifest": "MANIFEST", "deployed": True}, "name": "cache/sample/" + "b" * 64 + ".json"},
+    {"outputs": {"manifest": "MANIFEST", "deployed": True}, "artifacts": {"summary.md": {"sha256": "c" * 64, "num_bytes": 5}}},
+    {"outputs": {"manifest": "MANIFEST", "deployed": True}, "artifacts": {"summary.md": "x"}},
+]  # fmt: skip
+KIND = dataclasses.replace(STEP, kind="Deployment")
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES, ids=lambda odd: json.dumps(odd)[:60])
+def test_an_entry_that_is_not_a_result_of_the_step_is_no_hit(start, tmp_path, odd):
+    start(step=KIND)
+    store = open_store(str(tmp_path / "store"))
+    (entry,) = store.list("cache/")
+    digest = record(tmp_path)["outputs"]["manifest"][-69:-5]
+    report = publish(store, GateDecision(checkpoint="a" * 64, decision="fail", rules=()))[-69:-5]
+    text = odd if isinstance(odd, str) else json.dumps(odd)
+    good = store.read_json(entry)
+    store.write(entry, text.replace("MANIFEST", f"@{digest}").replace("CHECKPOINT", f"@{report}").encode())
+    assert start("--out.manifest", tmp_path / "m", run="r2", step=KIND) is Outcome.DONE
+    assert len(CALLS) == 2 and (tmp_path / "m").read_text().endswith(f"{digest}.json")
+    assert store.read_json(entry) == good  # made whole again
+    start(run="r3", step=KIND)
+    assert len(CALLS) == 2
+
+
+def test_entries_of_the_first_version_are_hits(start, tmp_path):
+    start()
+    store = open_store(str(tmp_path / "store"))
+    (entry,) = store.list("cache/")
+    value = store.read_json(entry)
+    del value["name"]
+    store.write_json(entry, value)
+    start()
+    assert len(CALLS) == 1
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "manifest damaged"])
+def test_work_whose_blobs_are_lost_is_done_again(start, tmp_path, how):
+    start()
+    store = open_store(str(tmp_path / "store"))
+    keys = list(store.list("manifests/" if how == "manifest damaged" else "blobs/"))
+    before = {key: store.read(key) for key in keys}
+    for key in keys:
+        if how == "gone":
+            store.delete(key)
+        else:
+            store.write(key, before[key][:-1])
+    start()
+    assert len(CALLS) == 2 and {key: store.read(key) for key in keys} == before
+    start()
+    assert len(CALLS) == 2
+
+
+def test_a_remembered_manifest_that_does_not_fit_the_inputs_is_no_hit(start, tmp_path):
+    step = dataclasses.replace(
+        STEP, fits=lambda inputs, manifest: "" if manifest.reason == str(inputs.size) else "the reason differs"
+    )
+    for size in (3, 4):
+        start("--size", size, step=step)
+    store = open_store(str(tmp_path / "store"))
+    first, second = store.list("cache/")
+    values = store.read_json(first), store.read_json(second)
+    for name, value in ((first, values[1]), (second, values[0])):
+        store.write_json(name, value | {"name": name})
+    for size in (3, 4):
+        start("--size", size, step=step)
+    assert len(CALLS) == 4
+
+
+def test_a_hit_records_its_artifacts(start, tmp_path):
+    start()
+    start(run="r2")
+    assert record(tmp_path, run="r2")["artifacts"] == record(tmp_path)["artifacts"] != {}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "5", '{"attempts": "many"}', '{"attempts": null, "outcome": "x"}', '{"state": []}']
+)
+@pytest.mark.parametrize("once", [False, True])
+def test_a_damaged_record_of_an_earlier_attempt_stops_nothing(start, tmp_path, content, once):
+    open_store(str(tmp_path / "store")).write("runs/r1/sample.json", content.encode())
+    assert start(*["--once"] * once) is Outcome.DONE
+    assert record(tmp_path)["attempts"] == 1
+
+
+@pytest.mark.parametrize("error", [NetworkError("away"), OSError(28, "full"), ValueError("half a surrogate pair")])
+def test_a_failed_step_keeps_its_class_when_its_record_cannot_be_written(start, tmp_path, monkeypatch, error):
+    write = LocalStore.write
+
+    def fails(self, key, data):
+        if b'"failed"' in data:
+            raise error
+        return write(self, key, data)
+
+    monkeypatch.setattr(LocalStore, "write", fails)
+    assert start("--fail", "data") is Outcome.DATA
+
+
+def test_a_store_that_is_gone_from_the_start_is_retried(start, monkeypatch):
+    def away(*_):
+        raise NetworkError("away")
+
+    monkeypatch.setattr(LocalStore, "write", away)
+    monkeypatch.setattr(LocalStore, "size", away)
+    assert start() is Outcome.NETWORK
+
+
+def test_inputs_and_a_sign_of_life_are_recorded_while_the_step_works(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "HEARTBEAT_S", 0.01)
+    seen = []
+
+    def work(inputs, context):
+        store = context.store
+        first = store.read_json("runs/r1/sample.json")
+        wait_until(lambda: store.read_json("runs/r1/sample.json")["alive"] != first["alive"], "a sign of life")
+        seen.append(store.read_json("runs/r1/sample.json"))
+        return run(inputs, context)
+
+    assert start("--size", 7, step=dataclasses.replace(STEP, run=work)) is Outcome.DONE
+    assert seen[0]["inputs"]["size"] == 7 and seen[0]["state"] == "running" and seen[0]["cache_key"]
+    assert record(tmp_path)["state"] == "done"
+    assert [thread.name for thread in threading.enumerate() if "heartbeat" in thread.name] == []
+
+
+def test_signs_of_life_that_cannot_be_written_are_logged_and_stop_nothing(start, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(records, "HEARTBEAT_S", 0.01)
+    write, attempts = LocalStore.write, []
+
+    def fails(self, key, data):
+        if threading.current_thread() is not threading.main_thread():
+            attempts.append(key)
+            raise OSError(28, "full")
+        return write(self, key, data)
+
+    def work(inputs, context):
+        wait_until(lambda: len(attempts) > 1, "two attempts")
+        return run(inputs, context)
+
+    monkeypatch.setattr(LocalStore, "write", fails)
+    assert start(step=dataclasses.replace(STEP, run=work)) is Outcome.DONE
+    assert "sign of life" in caplog.text and record(tmp_path)["state"] == "done"
+
+
+def test_scratch_folders_are_private_and_found_after_a_kill(start, tmp_path):
+    folders = []
+
+    def work(inputs, context):
+        folders.append(context.work)
+        assert context.work.stat().st_mode & 0o777 == 0o700
+        assert list(killed(tmp_path / "scratch", 0)) == []  # in use
+        return run(inputs, context)
+
+    assert start("--work", tmp_path / "scratch", step=dataclasses.replace(STEP, run=work)) is Outcome.DONE
+    assert not folders[0].exists()
+    folders[0].mkdir()
+    (tmp_path / "scratch" / "mm1-somebody").mkdir()
+    assert list(killed(tmp_path / "scratch", 3600)) == []  # too young
+    assert list(killed(tmp_path / "scratch", -1)) == folders

@@ -101,6 +101,55 @@ def test_addresses_that_cannot_be_a_store(tmp_path):
         open_store(str(tmp_path / "file" / "store"))
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["", "file://", "file://relative", "file://host/folder", "file://localhost/folder", "file:folder", "file:/folder",
+     "FILE:///folder", "s3:bucket/prefix", "s3:/bucket/prefix", "S3://bucket/prefix", "s3://bucket/a b", "s3://bucket/a/../b",
+     "s3://bucket/a//b", "s3://bucket/./b", "s3://B_/x", "s3://a/x", "s3://192.168.0.1/x", "http://host/x", "a\0b"],
+)  # fmt: skip
+def test_addresses_that_lead_elsewhere_are_refused_by_name(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    for opened in (open_store, find_store):
+        with pytest.raises(ConfigurationError, match=r"store: (expected|unknown scheme)"):
+            opened(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a#fragment", "b?x=1", "c%20d", "file:e"])
+def test_a_path_is_taken_as_it_is_written(tmp_path, name):
+    store = open_store(f"file://{tmp_path}/{name}")
+    store.write("a", b"1")
+    assert store.uri == f"file://{tmp_path}/{name}" and (tmp_path / name / "a").read_bytes() == b"1"
+    assert open_store(store.uri).read("a") == b"1"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644), (0, 0o666)])
+def test_the_umask_decides_the_modes_of_files(tmp_path, umask, mode):
+    (tmp_path / "source").write_bytes(b"3")
+    previous = os.umask(umask)
+    try:
+        store = open_store(str(tmp_path / "store"))
+        ref = store.put_bytes(b"1")
+        store.write_json("runs/r/t.json", {})
+        store.write_file("cache/x", tmp_path / "source")
+        store.scratch().mkdir()
+        taken = store.scratch() / "weights"
+        taken.write_bytes(b"2")
+        store.take_file("blobs/aa/x", taken)
+    finally:
+        os.umask(previous)
+    assert store.get_bytes(ref) == b"1"
+    assert {path.stat().st_mode & 0o777 for path in store.root.rglob("*") if path.is_file()} == {mode}
+
+
+def test_a_blob_that_lost_its_end_is_written_again(store):
+    ref = store.put_bytes(b"precious")
+    store.write(blob_key(ref), b"prec")
+    assert not store.has(ref) and list(store.lost([ref])) == [ref]
+    assert store.put_bytes(b"precious") == ref and store.get_bytes(ref) == b"precious"
+    assert store.has(ref) and list(store.lost([ref])) == []
+
+
 @pytest.mark.parametrize("endpoint", ["http://", "http://ho_st:x"])
 def test_an_endpoint_that_is_no_address_is_configuration(endpoint, monkeypatch):
     monkeypatch.setenv("S3_ENDPOINT", endpoint)

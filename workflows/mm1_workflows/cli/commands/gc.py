@@ -46,11 +46,12 @@ class Command:
         store = existing_store(self.store)
         garbage = find_garbage(store, self.keep, self.keep_run)
         numbers = {noun: sum(key.startswith(f"{kind}/") for key in garbage.keys) for kind, noun in KINDS.items()}
+        numbers["temporary file"] = len(garbage.leftovers)
         summary = ", ".join(count(number, noun) for noun, number in numbers.items() if number) or "nothing"
         young = f" ({garbage.num_young} of them only because they are younger than an hour)" if garbage.num_young else ""
         kept = f"{count(garbage.num_kept, 'object')}{young}"
         if self.listing:
-            for key in garbage.keys:
+            for key in [*garbage.keys, *garbage.leftovers]:
                 say(output, key)
         if self.yes:
             remove(store, garbage)
