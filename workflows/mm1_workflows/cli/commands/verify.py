@@ -63,8 +63,9 @@ class Command:
                 say(output, f"training again, with a stop after step {stop_after}")
                 proof = runs.stopped(stop_after, now)
                 findings.append(check_proof(card, proof))
+                card = card.with_proof(proof)
                 if self.write:
-                    card.with_proof(proof).write(self.card)
+                    card.write(self.card)
         return self._show(card, findings)
 
     def _prepare(self, runs: CardRuns) -> None:
