@@ -77,6 +77,7 @@ def _pretraining(
         "zero_stage": zero_stage,
         "expert_parallel": expert_parallel,
         "checkpoint_every": checkpoint_every,
+        "validate_every": 1000,
         "gradient_checkpointing": True,
         "loader_workers": LOADER_WORKERS,
     }
@@ -176,6 +177,7 @@ def mm1_sft() -> RunConfig:
             dtype="bfloat16",
             zero_stage=2,
             checkpoint_every=500,
+            validate_every=500,
             gradient_checkpointing=True,
             loader_workers=LOADER_WORKERS,
         ),

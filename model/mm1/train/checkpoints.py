@@ -114,8 +114,9 @@ class Checkpoints:
     def save(self, progress: Progress) -> None:
         """Start saving a checkpoint to resume from."""
         started = time.perf_counter()
-        snapshot = self._snapshot(progress, final=False)
-        self._writing = self._thread.submit(self._write, snapshot)
+        with self.engine.phases("checkpoint"):
+            snapshot = self._snapshot(progress, final=False)
+            self._writing = self._thread.submit(self._write, snapshot)
         self.stalled_s += time.perf_counter() - started
 
     def finish(self, progress: Progress) -> str:
@@ -159,7 +160,7 @@ class Checkpoints:
         state = None if final else self._copy(self.engine.state())
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        progress = dataclasses.replace(progress, skipped=list(progress.skipped))
+        progress = Progress(**dataclasses.asdict(progress))
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state)
 
     def _copy(self, state: OptimizerState) -> OptimizerState:
