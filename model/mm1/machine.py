@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+IMPORTED = time.time()
 PR_SET_PDEATHSIG = 1
 PARENT_CHECK_S = 1.0
 UNLIMITED_BYTES = 1 << 60
@@ -41,6 +43,23 @@ def memory_bytes() -> int:
         if text.isdigit() and int(text) < UNLIMITED_BYTES:
             return min(total, int(text))
     return total
+
+
+def process_started() -> float:
+    """Return the start time of this process, s since 1970; without /proc, the time when this module was imported."""
+    stat = Path("/proc/self/stat")
+    if not stat.is_file():
+        return IMPORTED
+    ticks = int(stat.read_text().rpartition(")")[2].split()[19])  # field 22; the name in parentheses may have blanks
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def num_gpus() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from mm1.checkpoint.read import load_model
 from mm1.manifests import Checkpoint, load
 from mm1.store.local import LocalStore
 from mm1.train.config import RunConfig, TrainJob, TrainResult
-from tests.support.tiny_runs import job_of, small_mix, small_run
+from tests.support.tiny_runs import holding_out, job_of, small_mix, small_run
 from tests.support.warm_python import WarmPython
 
 pytestmark = pytest.mark.integration
@@ -61,6 +62,14 @@ def adafactor(stage: int) -> RunConfig:
     return small_run("mm1_tiny", "train.steps=5", "train.checkpoint_every=4", *changes)
 
 
+VALIDATED = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=2", "train.validate_every=1", "train.validation_sequences=5")
+VALIDATIONS = {
+    f"validated-zero{stage}-experts{size}": small_run(
+        "mm1_tiny_moe", *VALIDATED, f"train.zero_stage={stage}", f"train.expert_parallel={size}"
+    )
+    for stage, size in ((0, 1), (2, 2), (3, 1), (3, 2))
+}
+"""Runs that validate after each step, on one process (the first) and on two."""
 WHOLE = {
     "adafactor": adafactor(1),
     "muon": small_run("mm1_tiny", *MUON),
@@ -119,7 +128,8 @@ def runs(made_once, warm_python) -> dict[tuple[str, int], Ended]:
     """What each run has left, by name and number of processes."""
 
     def train_all(root: Path) -> None:
-        store, data, _ = small_mix(root)
+        store, data, mix = small_mix(root)
+        held_out, _ = holding_out(store, mix, "0.3")
 
         def jobs(configs: dict[str, RunConfig]) -> list[TrainJob]:
             return [job_of(config, store, data, root / name, name) for name, config in configs.items()]
@@ -130,14 +140,21 @@ def runs(made_once, warm_python) -> dict[tuple[str, int], Ended]:
                 return jobs({f"{name}-moved": move.before for name, move in moves if move.processes == processes})
             return jobs({f"{name}-moved": move.after for name, move in moves if move.processes_after == processes})
 
+        def validations(processes: int, *names: str) -> list[TrainJob]:
+            names = [f"{name}-{processes}" for name in names]
+            return [job_of(VALIDATIONS[name.rpartition("-")[0]], store, held_out, root / name, name) for name in names]
+
         alone = jobs({f"{name}-1": config for name, config in CASES.items()})
         together = jobs({f"{name}-2": config for name, config in {**CASES, **SPREAD, **WHOLE}.items()})
-        train(warm_python, 1, alone, cut=moved("before", 1))
-        train(warm_python, 2, [*together, *moved("after", 2)], cut=moved("before", 2))
+        train(warm_python, 1, [*alone, *validations(1, next(iter(VALIDATIONS)))], cut=moved("before", 1))
+        train(warm_python, 2, [*together, *validations(2, *VALIDATIONS), *moved("after", 2)], cut=moved("before", 2))
         train(warm_python, 1, moved("after", 1), cut=[])
 
     root = made_once("ranks", train_all)
-    folders = {(name, 1): f"{name}-1" for name in CASES} | {(name, 2): f"{name}-2" for name in (*CASES, *SPREAD, *WHOLE)}
+    folders = {(name, 1): f"{name}-1" for name in CASES} | {
+        (name, 2): f"{name}-2" for name in (*CASES, *SPREAD, *WHOLE, *VALIDATIONS)
+    }
+    folders[next(iter(VALIDATIONS)), 1] = f"{next(iter(VALIDATIONS))}-1"
     folders |= {(name, move.processes_after): f"{name}-moved" for name, move in MOVES.items()}
     return {key: ended(root / folder, LocalStore(root / "store")) for key, folder in folders.items()}
 
@@ -154,6 +171,28 @@ def test_two_ranks_train_as_one(runs, name):
         for key in [key for key in left if key.startswith("loss") and left[key] is not None]:
             assert right[key] == pytest.approx(left[key], rel=1e-5), (left["step"], key)
         assert right["grad_norm"] == pytest.approx(left["grad_norm"], rel=1e-3)
+
+
+def test_the_slowest_rank_is_named_and_tokens_are_those_of_one_rank(runs, made_once):
+    root = made_once("ranks", lambda folder: None)
+    two, one = (
+        [json.loads(line) for line in (root / f"dense-{processes}" / "metrics.jsonl").read_text().splitlines()]
+        for processes in (2, 1)
+    )
+    assert two[-1]["slowest_rank"] in (0, 1) and two[-1]["slowest_rank_slower"] >= 0
+    assert "slowest_rank" not in one[-1]
+    for left, right in zip(one, two, strict=True):
+        tokens = {name: value for name, value in left.items() if name.startswith("tokens/")}
+        assert sum(tokens.values()) == left["tokens"] and tokens.items() <= right.items()
+
+
+@pytest.mark.parametrize("name", VALIDATIONS)
+def test_two_ranks_validate_as_one(runs, name):
+    one, two = runs[next(iter(VALIDATIONS)), 1].rows, runs[name, 2].rows
+    names = {f"validation/{source}" for source in ("captions", "interleaved", "text")}
+    for left, right in zip(one, two, strict=True):
+        assert names <= left.keys()
+        assert {key: right[key] for key in names} == pytest.approx({key: left[key] for key in names}, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in SPREAD if name != "zero1-experts1"])

@@ -28,6 +28,7 @@ from mm1.train.batch_plan import plan_batch
 from mm1.train.config import OptimConfig, TrainConfig
 from mm1.train.engine import Engine, start_processes
 from mm1.train.inputs import ModelInputs, blank_image
+from mm1.train.objective import Objective
 from mm1.train.optim import freeze
 from mm1.train.step import TrainStep
 from tests.support.tiny_model import packed_batch, tiny_model
@@ -102,7 +103,9 @@ def train(case: Case, rank: int, world_size: int) -> Case:
     plan = plan_batch(4, 1, world_size)
     engine = Engine(model, peak_lr=1e-3, optim=OptimConfig(name="adamw"), train=train_config, batch_plan=plan)
     inputs = ModelInputs(engine.device, PixelNorm([0.5] * 3, [0.25] * 3), blank)
-    step = TrainStep(engine, ["invented"], inputs, model.config.num_experts_per_tok if case.moe else 0)
+    step = TrainStep(
+        engine, ["invented"], Objective(engine, inputs, "global_batch"), model.config.num_experts_per_tok if case.moe else 0
+    )
     share = len(case.sequences) // world_size
     for number in range(2):
         batches = [sequence_of(kind, 10 * number + place) for place, kind in enumerate(case.sequences)]

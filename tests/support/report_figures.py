@@ -62,8 +62,11 @@ def make_checkpoint(store: Store, stage: str, recipe: str, steps: int, parents: 
         if len(mix.sources) > 1:
             noisy[1:][rng.random(steps - 1) < 0.15] = np.nan
         curves[f"loss/{name}"] = noisy
-    rate = 5e-3 * np.minimum(step / (0.05 * steps), 0.55 + 0.45 * np.cos(np.pi * step / steps))
     mean = np.nan_to_num(np.stack(list(curves.values()))).mean(axis=0)
+    for source in mix.sources:
+        held = 1.1 * floors[source.name] + np.exp(-step / (steps * 0.3))
+        curves[f"validation/{source.name}"] = np.where(step % max(1, steps // 5) == 0, held, np.nan)
+    rate = 5e-3 * np.minimum(step / (0.05 * steps), 0.55 + 0.45 * np.cos(np.pi * step / steps))
     norm = (0.4 + 6 * np.exp(-step / 20)) * np.exp(rng.normal(0, 0.25, steps))
     beside = {"grad_norm": norm, "tokens": 2048 - rng.integers(40, 110, steps), "positions": np.full(steps, 2048)}
     if recipe.endswith("_moe"):

@@ -133,6 +133,9 @@ def _chain(builder: Builder, bench: Benchmarks, folder: Path, hostile: str) -> l
         made_model = make_checkpoint(builder.store, stage, recipe, steps, tuple(parents), made[data][0])
         inputs = {"data": uri(data), "recipe": recipe, "init": uri(init) if init else "", "processes": 1, "seed": 0}
         facts = {"tokens_per_second": 9120.4, "threads": 2, "padding_share": 0.031, "torch": "2.13.0"}
+        facts |= {"phases_s": {"forward": 30.0, "backward": 50.0, "data": 15.0, "other": 5.0}, "goodput": 0.914}
+        facts |= {"wall_time": {"wall_s": 110.0, "steps_s": 100.0, "startup_s": 8.5, "lost_s": 1.5, "away_s": 0.0, "starts": 2}}
+        facts |= {"slowest_rank": 3, "slowest_rank_slower": 0.14} if stage == "pretrain" else {}
         step = "sft" if stage == "sft" else "pretrain"
         rows = builder.store.put_bytes(make_metrics(steps, mfu=0.31 if stage == "pretrain" else 0.0))
         if stage == "pretrain":

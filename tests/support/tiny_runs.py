@@ -7,7 +7,9 @@ import socket
 from pathlib import Path
 
 from mm1.config.resolve import resolve
-from mm1.manifests import DataMix, digest_of_manifest, manifest_key
+from mm1.data.load.freeze import hold_out
+from mm1.data.load.open_mix import open_indexes
+from mm1.manifests import DataMix, RawData, digest_of_manifest, load_digest, manifest_key, publish
 from mm1.recipes import registry
 from mm1.store.local import LocalStore
 from mm1.train.config import RunConfig, TrainJob
@@ -48,6 +50,15 @@ def small_mix(root: Path, weights: dict[str, float] | None = None) -> tuple[Loca
     samples = {name: make_samples(name, 40) for name in weights}
     _, mix = build_mix(store, root / "raw", weights=weights, samples=samples)
     return store, f"{store.uri}/{manifest_key(digest_of_manifest(mix))}", mix
+
+
+def holding_out(store: LocalStore, mix: DataMix, holdout: str) -> tuple[str, DataMix]:
+    """The same mixture with held-out samples; its address and manifest."""
+    raw = load_digest(store, mix.raw)
+    assert isinstance(raw, RawData)
+    indexes = {number: open_indexes(store, raw, source) for number, source in enumerate(mix.sources)}
+    held = hold_out(store, mix, raw, indexes, holdout)
+    return publish(store, held), held
 
 
 def job_of(config: RunConfig, store: LocalStore, data: str, folder: Path, key: str = "work") -> TrainJob:

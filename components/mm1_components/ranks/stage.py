@@ -26,6 +26,7 @@ from mm1.train.model_origin import (
 )
 from mm1.train.same_work import decisive, difference
 from mm1_components.ranks.launcher import Layout
+from mm1_components.ranks.stage_card import write_card
 from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle, split_overrides
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
@@ -85,7 +86,7 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
     """
 
     def run(given: InputsT, context: Context) -> StageOutputs:
-        return run_stage(cast(StageInputs, given), context)
+        return run_stage(cast(StageInputs, given), context, name)
 
     return Step(
         name=name,
@@ -96,15 +97,15 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
         fits=lambda inputs, manifest: _difference(cast(StageInputs, inputs), cast(Checkpoint, manifest)),
         summary=summary,
         pool="train",
-        artifacts=("metrics.json", "metrics.jsonl"),
+        artifacts=("metrics.json", "metrics.jsonl", "card.yaml"),
         checks=checks_of(name, stages),
         distributed=True,
         grace_s=GRACE_S,
     )
 
 
-def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
-    """Train a stage, or publish a given decoder of the text stage as a checkpoint; write metrics.json.
+def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
+    """Train a stage, or publish a given decoder of the text stage as a checkpoint; write metrics.json and card.yaml.
 
     Raises:
         Mm1Error: invalid inputs, or an error of :func:`mm1_components.ranks.train.train`.
@@ -146,7 +147,10 @@ def run_stage(inputs: StageInputs, context: Context) -> StageOutputs:
         result = train(job, layout, context)
     finally:
         facts = collect_files(context, job.key)
-    write_metrics(context.artifact("metrics.json"), result, load(result.manifest, Checkpoint), facts)
+    finished = load(result.manifest, Checkpoint)
+    write_metrics(context.artifact("metrics.json"), result, finished, mix, facts)
+    if finished.step:
+        write_card(step, cast(BaseModel, inputs), context, result, finished, facts)
     forget(context.store, job.key)
     run_files.forget(context.store, job.key)
     return StageOutputs(manifest=result.manifest)

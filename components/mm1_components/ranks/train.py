@@ -25,6 +25,11 @@ from mm1_components.wrapper.declaration import Context
 log = logging.getLogger("mm1")
 
 LOG_EVERY_S = 10.0
+SLOWER = 0.1
+"""A rank that is slower than the median one by at least this share is shown."""
+WAITS = {"data": "waits for data", "checkpoint": "waits for checkpoints"}
+WAIT_SHARE = 0.05
+"""Phases that take at least this share of the time are shown."""
 PAUSES = ('{"mm1": "pause"', '{"mm1": "resume"')
 """Lines between steps (:mod:`mm1.train.pauses`), for the watch only."""
 FIGURES_FILE = "figures"
@@ -104,7 +109,7 @@ class OutputLines:
         self.context.figures(f"loss {progress['loss']:.3f}, {figures(progress)}")
         if time.monotonic() - self.last >= LOG_EVERY_S or progress["step"] == progress["steps"]:
             self.last = time.monotonic()
-            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress["losses"].items())
+            losses = loss_list(progress["losses"])
             log.info(
                 "step %d of %d: loss %.3f (%s), %s",
                 *(progress[name] for name in ("step", "steps", "loss")),
@@ -115,15 +120,27 @@ class OutputLines:
 
 def figures(progress: dict[str, Any]) -> str:
     """Format the speed, remaining time and health of a run; the most important first, because displays may truncate it."""
-    items = [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
+    items = [f"validation {loss_list(validation)}"] if (validation := progress.get("validation")) else []
+    items += [f"{progress['tokens_per_s']:,} tokens/s", f"{timedelta(seconds=round(progress['eta_s']))} left"]
     if "mfu" in progress:
         items.append(f"MFU {progress['mfu']:.1%}")
+    if "goodput" in progress:
+        items.append(f"goodput {progress['goodput']:.1%}")
+    if (straggler := progress.get("straggler", {"slower": 0.0}))["slower"] >= SLOWER:
+        items.append(f"rank {straggler['rank']} {straggler['slower']:.0%} slower")
+    phases = progress.get("phases", {})
+    items += [f"{title} {phases[name]:.0%}" for name, title in WAITS.items() if phases.get(name, 0.0) >= WAIT_SHARE]
     items += [f"gradient {progress['grad_norm']:.3g}", f"{progress['memory_bytes'] / 1e9:.2f} GB"]
     if skipped := progress["skipped"]:
         items.append(f"{skipped} batch{'es' if skipped > 1 else ''} skipped")
     if spikes := progress["spikes"]:
         items.append(f"{spikes} spike{'s' if spikes > 1 else ''} not applied")
     return ", ".join(items)
+
+
+def loss_list(losses: dict[str, float]) -> str:
+    """Format the losses of sources."""
+    return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
 def _progress(line: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import re
 import socket
 import threading
@@ -12,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from mm1 import machine
 from mm1.errors import ConfigurationError, DataError, Ending, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
@@ -47,7 +46,7 @@ def new_record(run: str, task: str, step: str) -> Record:
         "step": step,
         "state": "running",
         "started": _now(),
-        "host": {"name": socket.gethostname(), "processor": _processor(), "cores": os.cpu_count()},
+        "host": {"name": socket.gethostname(), "processor": machine.processor(), "cores": os.cpu_count()},
     }
 
 
@@ -140,10 +139,3 @@ def previous_final_outcome(store: Store, record: Record) -> Outcome | None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

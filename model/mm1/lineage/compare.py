@@ -110,7 +110,7 @@ def results(store: Store, run: RunRecords) -> Facts:
 
 
 def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
-    """Read the last row of a checkpoint's history: losses and gradient norm."""
+    """Read the last row of a checkpoint's history: losses, validation losses and gradient norm."""
     if checkpoint.history is None:
         return {}
     import pyarrow as pa
@@ -123,7 +123,7 @@ def last_losses(store: Store, checkpoint: Checkpoint) -> Facts:
     if not table.num_rows:
         return {}
     last = table.slice(table.num_rows - 1).to_pylist()[0]
-    return {name: value for name, value in last.items() if name.startswith(("loss", "grad"))}
+    return {name: value for name, value in last.items() if name.startswith(("loss", "grad", "validation"))}
 
 
 def scores(store: Store, run: RunRecords) -> Facts:

@@ -78,6 +78,7 @@ def _pretraining(
         "zero_stage": zero_stage,
         "expert_parallel": expert_parallel,
         "checkpoint_every": checkpoint_every,
+        "validate_every": 1000,
         "gradient_checkpointing": True,
         "loader_workers": LOADER_WORKERS,
     }
@@ -212,6 +213,7 @@ def _handed_over(
             dtype="bfloat16",
             zero_stage=2,
             checkpoint_every=500,
+            validate_every=500,
             gradient_checkpointing=True,
             loader_workers=LOADER_WORKERS,
         ),

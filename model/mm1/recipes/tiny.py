@@ -67,6 +67,7 @@ def mm1_tiny_lm() -> RunConfig:
             global_batch=16,
             micro_batch=16,
             checkpoint_every=100,
+            validate_every=100,
             frozen=(r"^model\.vision_tower\.", r"^model\.connector\."),
         ),
         log=QUIET,
@@ -81,7 +82,7 @@ def mm1_tiny() -> RunConfig:
         model=_model(),
         optim=MUON,
         schedule=ScheduleConfig(warmup_steps=30),
-        train=TrainConfig(steps=500, global_batch=16, micro_batch=16, checkpoint_every=100),
+        train=TrainConfig(steps=500, global_batch=16, micro_batch=16, checkpoint_every=100, validate_every=100),
         log=QUIET,
     )
 
@@ -116,6 +117,6 @@ def mm1_tiny_sft() -> RunConfig:
         model=ModelConfig(),
         optim=MUON.model_copy(update={"lr": 2e-3}),
         schedule=ScheduleConfig(warmup_steps=20),
-        train=TrainConfig(steps=150, global_batch=16, micro_batch=16, checkpoint_every=100),
+        train=TrainConfig(steps=150, global_batch=16, micro_batch=16, checkpoint_every=100, validate_every=50),
         log=QUIET,
     )

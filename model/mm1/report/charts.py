@@ -58,14 +58,16 @@ def loss_figure(
     rate: np.ndarray | None,
     *,
     name: str,
+    validation: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> Markup:
-    """Plot loss against step, one curve per source, with the learning rate below.
+    """Plot loss against step, one curve per source and points for its held-out samples, with the learning rate below.
 
     Args:
         steps: step of each point, (T,).
         losses: source -> (raw, smoothed), each (T,); NaN for steps without tokens of the source.
         rate: learning rate, (T,), or None.
         name: name for screen readers; also makes the element IDs unique across figures.
+        validation: source -> steps and validation losses, each (V,).
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.6, 3.7 if rate is not None else 2.9))
@@ -86,6 +88,9 @@ def loss_figure(
             color = SERIES[source_slot(source, list(losses))]
             upper.plot(steps, raw, color=color, linewidth=0.7, alpha=0.4)
             upper.plot(steps, smooth, color=color, linewidth=1.9)
+        for source, (at, values) in (validation or {}).items():
+            color = SERIES[source_slot(source, list(losses))]
+            upper.plot(at, values, color=color, marker="o", markersize=4, linewidth=0, clip_on=False)
         _frame_losses(upper, steps, losses)
         lower.set_xlabel("step")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))

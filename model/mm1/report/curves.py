@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,14 @@ from mm1.report.charts import loss_figure, source_slot
 from mm1.report.collect import RunStory, StoredManifest
 from mm1.report.config import ReportConfig
 from mm1.report.measures import measured_rows, measures, smoothed, thinned
+from mm1.report.times import Times, times
 
 log = logging.getLogger(__name__)
 
 PER_SOURCE = ("loss_", "loss/", "loss.")
+VALIDATION = "validation/"
+Validations = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Source -> steps and validation losses, each (V,)."""
 NOT_A_SOURCE = {"balance", "z", "router", "aux", "scale", "total"}
 
 
@@ -37,11 +42,15 @@ class Stage:
     """Source -> mean loss over the first steps."""
     last: dict[str, float]
     """Source -> mean loss over the last steps."""
+    validation: dict[str, float]
+    """Source -> mean loss of its held-out samples at the last validation."""
     slots: dict[str, int]
     """Source -> colour."""
     note: str = ""
     measures: Markup | None = None
     """Plots of gradient norm, padding, speed and other metrics."""
+    times: Times | None = None
+    """Where its time went."""
     files: dict[str, str] = field(default_factory=dict)
     """Name -> address of a file, such as a profile."""
 
@@ -62,6 +71,7 @@ def _depth(story: RunStory, digest: str) -> int:
 def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
     title = {"text": "Text base", "pretrain": "Pre-training", "sft": "Instruction tuning", "imported": "Imported model"}
     figure, around, first, last, note = None, None, {}, {}, ""
+    validation: Validations = {}
     if checkpoint.history is not None:
         try:
             table = pq.read_table(io.BytesIO(stored.store.get_bytes(checkpoint.history)))
@@ -69,7 +79,8 @@ def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, conf
             steps, losses, rate = history_columns(table)
             first, last = ({name: _mean(values[part]) for name, values in losses.items()} for part in _ends(steps))
             name = f"{checkpoint.stage} {stored.digest[:6]}"
-            figure = _figure(steps, losses, rate, config, name)
+            validation = validations(columns)
+            figure = _figure(steps, losses, rate, validation, config, name)
             around = measures(columns, measured_rows(story, stored.producer), config, name)
         except (Mm1Error, pa.ArrowException, KeyError, ValueError) as error:
             log.warning("history of checkpoint %s: %s", stored.digest[:12], error)
@@ -84,15 +95,20 @@ def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, conf
         figure=figure,
         first=first,
         last=last,
+        validation={name: float(values[-1]) for name, (_, values) in validation.items()},
         slots={name: source_slot(name, list(last)) for name in last},
         note=note,
         measures=around,
-        files=_files(story, stored.producer),
+        times=times(_facts(story, stored.producer)),
+        files=_files(_facts(story, stored.producer)),
     )
 
 
-def _files(story: RunStory, task: str) -> dict[str, str]:
-    facts = next((record.facts for record in story.tasks if record.task == task), {})
+def _facts(story: RunStory, task: str) -> dict[str, Any]:
+    return next((record.facts for record in story.tasks if record.task == task), {})
+
+
+def _files(facts: dict[str, Any]) -> dict[str, str]:
     files = facts.get("files")
     return {str(name): str(where) for name, where in files.items()} if isinstance(files, dict) else {}
 
@@ -112,15 +128,29 @@ def history_columns(table: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray],
     return columns["step"], losses or {"loss": columns["loss"]}, columns.get("lr")
 
 
+def validations(columns: dict[str, np.ndarray]) -> Validations:
+    """Extract the validations of each source from the columns of a history."""
+    result = {}
+    for name, values in columns.items():
+        if name.startswith(VALIDATION) and (known := np.isfinite(values)).any():
+            result[name.removeprefix(VALIDATION)] = columns["step"][known], values[known]
+    return result
+
+
 def _figure(
-    steps: np.ndarray, losses: dict[str, np.ndarray], rate: np.ndarray | None, config: ReportConfig, name: str
+    steps: np.ndarray,
+    losses: dict[str, np.ndarray],
+    rate: np.ndarray | None,
+    validation: Validations,
+    config: ReportConfig,
+    name: str,
 ) -> Markup | None:
     if steps.size < 2:
         return None
     width = max(1.0, config.smoothing_share * steps.size)
     thin = thinned(steps.size, config.curve_points)
     curves = {source: (values[thin], smoothed(values, width)[thin]) for source, values in losses.items()}
-    return loss_figure(steps[thin], curves, rate[thin] if rate is not None else None, name=name)
+    return loss_figure(steps[thin], curves, rate[thin] if rate is not None else None, name=name, validation=validation)
 
 
 def _ends(steps: np.ndarray) -> tuple[slice, slice]:

@@ -72,6 +72,7 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.store.open import open_store
     from mm1.train.build import build_loader, build_run
     from mm1.train.engine import rank_of_environment, start_processes, stop_processes
+    from mm1.train.environment import environment
     from mm1.train.flight import FlightRecorder
 
     timeout_s = job.config.train.collective_timeout_s
@@ -91,7 +92,7 @@ def _train(job: TrainJob, folder: Path) -> None:
         if (explained := recorder.explain(error)) is None:
             raise
         raise explained from error
-    facts = {"start_s": start_s, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    facts = {"start_s": start_s, **environment()}
     if rank == 0:
         result = result.model_copy(update={"facts": {**result.facts, **facts}})
         (folder / "result.json").write_text(result.model_dump_json())

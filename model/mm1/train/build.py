@@ -32,6 +32,8 @@ from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.callbacks.timing import Timing
+from mm1.train.callbacks.validation import Validation, held_bytes, held_out_batches
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import begins, num_sequences
@@ -149,6 +151,8 @@ def build_parts(start: Start) -> RunParts:
     images, blank = processor.image_processor, blank_image(model, start.mix)
     engine = build_engine(start, model, peak_lr)
     history, progress = build_history(start, peak_lr)
+    inputs = ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank)
+    timing = Timing(engine, start.ranks.rank)
     if start.state is not None and not start.restarts_data:
         position = start.state.run["loader"]
         loader.seek(position["sequence"], position["cursors"])
@@ -156,7 +160,7 @@ def build_parts(start: Start) -> RunParts:
     if start.ranks.rank == 0:
         devices = Devices.current(model.config, start.batch_plan.world_size)
         every = config.train.checkpoint_every
-        metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices)
+        metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
         job=job,
         rank=start.ranks.rank,
@@ -165,7 +169,7 @@ def build_parts(start: Start) -> RunParts:
         model=model,
         processor=processor,
         engine=engine,
-        inputs=ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank),
+        inputs=inputs,
         loader=loader,
         history=history,
         progress=progress,
@@ -181,6 +185,8 @@ def build_parts(start: Start) -> RunParts:
             model_files=start.previous.model if start.previous is not None and not start.restarts_data else None,
         ),
         metrics=metrics,
+        validation=build_validation(start, engine, inputs),
+        timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
 
@@ -271,6 +277,17 @@ def _num_bytes(start: Start) -> int:
     """Bytes of the files that a rank reads to start from."""
     checkpoint = start.previous or (load(start.job.init, Checkpoint) if start.job.init else None)
     return sum(ref.num_bytes for ref in (*checkpoint.model.values(), *checkpoint.trainer.values())) if checkpoint else 0
+
+
+def build_validation(start: Start, engine: Engine, inputs: ModelInputs) -> Validation | None:
+    """Build the validation with its micro-batches; None if it is off, or no samples are held out."""
+    train, plan, ranks = start.config.train, start.batch_plan, start.ranks
+    if not train.validate_every:
+        return None
+    store = open_store(split_uri(start.job.data)[0])
+    batches = held_out_batches(store, start.mix, plan, ranks.rank, train.validation_sequences)
+    ranks.meet("reading the held-out samples", sum(held_bytes(own) for own in batches.values()))
+    return Validation(engine, batches, inputs, train.validate_every, ranks.rank) if batches else None
 
 
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:

@@ -116,8 +116,9 @@ class Checkpoints:
     def save(self, progress: Progress) -> None:
         """Start saving a checkpoint to resume from."""
         started = time.perf_counter()
-        snapshot = self._snapshot(progress, final=False)
-        self._writing = self._thread.submit(self._write, snapshot)
+        with self.engine.phases("checkpoint"):
+            snapshot = self._snapshot(progress, final=False)
+            self._writing = self._thread.submit(self._write, snapshot)
         self.stalled_s += time.perf_counter() - started
 
     def finish(self, progress: Progress) -> str:
@@ -161,7 +162,7 @@ class Checkpoints:
         state = self._copy(self.engine.state()) if not final or self.job.config.train.keep_state else None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        progress = dataclasses.replace(progress, skipped=list(progress.skipped))
+        progress = Progress(**dataclasses.asdict(progress))
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
 
     def _copy(self, state: OptimizerState) -> OptimizerState:

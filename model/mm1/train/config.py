@@ -271,6 +271,11 @@ class TrainConfig(Config):
     process, as in GShard; depends on train.micro_batch and the number of processes."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps between two validations, which compute the loss of each source on its held-out samples; 0 = none. The mixture must
+    hold out samples (`holdout` of data_mix)."""
+    validation_sequences: Count = 64
+    """Maximum number of held-out sequences per source; the ranks keep them in memory, each its share."""
     keep_checkpoints: Count = 2
     """Number of checkpoints to keep for resuming; with more than one, a damaged checkpoint costs only the steps since the
     previous one."""
@@ -406,6 +411,8 @@ LAYOUT_FIELDS = (
     "checkpoint_every",
     "keep_checkpoints",
     "keep_state",
+    "validate_every",
+    "validation_sequences",
     "profile",
 )
 """Fields of the section ``train`` that affect the layout or the observation of a run, but not its result."""
@@ -462,5 +469,9 @@ class TrainResult(Config):
     """Share of padding in the positions of those steps."""
     losses: dict[str, float]
     """Mean loss of the last steps: `all`, and each source by name."""
+    validation_losses: dict[str, float] = Field(default={})
+    """Source -> mean loss of its held-out samples after the last step."""
+    source_tokens: dict[str, int] = Field(default={})
+    """Source -> tokens of the whole run, padding excluded."""
     facts: dict[str, float | int | str]
     """Threads, processes, parameters, startup time, slowest step and so on."""

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -38,6 +39,7 @@ from mm1.train.gather_weights import whole_weights
 from mm1.train.gradients import clip_parts, dropped_gradients, own_gradients, squared_norm
 from mm1.train.optim import parameter_groups
 from mm1.train.optimizer_state import OptimizerState, Slots, load_state, read_state
+from mm1.train.phases import Phases, timed
 from mm1.train.ranks import Ranks, key_value_store
 
 log = logging.getLogger(__name__)
@@ -170,6 +172,8 @@ class Engine:
         self._wrapper = self._engine.optimizer
         self._inner: torch.optim.Optimizer = getattr(self._wrapper, "optimizer", self._wrapper)
         self.device = self._engine.device
+        self.phases = Phases(self.device)
+        self._engine.allreduce_gradients = self._reduction(self._engine.allreduce_gradients)
         self._expert_group = _expert_group(train.expert_parallel)
         limit_collectives(train.collective_timeout_s)
         if isinstance(self._inner, Adafactor) and self.stage:
@@ -187,11 +191,33 @@ class Engine:
         self.trained = [parameter for group in groups for parameter in group["params"]]
         return build_optimizer(groups, self._optim)
 
+    def _reduction(self, reduce_gradients: Callable[..., Any]) -> Callable[..., Any]:
+        """Return DeepSpeed's reduction at the end of the backward pass as a phase."""
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            with self.phases("reduce"):
+                return reduce_gradients(*arguments, **options)
+
+        return run
+
+    @timed("forward")
     def __call__(self, **batch: Any) -> Any:
         """Forward pass."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             return self._engine(**batch)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Run forward passes without effect on the next step: in eval mode, without gradients, random numbers restored."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        self._engine.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices):
+                yield
+        finally:
+            self._engine.train()
+
+    @timed("backward")
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of one micro-batch; the last one of a step also reduces over the processes."""
         self._engine.backward(loss)
@@ -200,6 +226,7 @@ class Engine:
         """Tell DeepSpeed that a micro-batch other than the last of its step is done."""
         self._engine.step()
 
+    @timed("optimizer")
     def squared_norm(self) -> torch.Tensor:
         """Compute this process's share of the squared norm of the whole gradient, after the last micro-batch.
 
@@ -211,6 +238,7 @@ class Engine:
             return torch.zeros((), dtype=torch.float64, device=self.device)
         return squared_norm(own_gradients(self._wrapper, self.stage), self.device)
 
+    @timed("optimizer")
     def step(self, rate_factor: float, norm: float) -> None:
         """Clip the gradient and update the weights.
 
@@ -233,6 +261,7 @@ class Engine:
             self._engine.step()
             logger.disabled = False
 
+    @timed("reduce")
     def all_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the processes, in place and without waiting for the device."""
         if self.batch_plan.world_size > 1:
@@ -243,6 +272,7 @@ class Engine:
         """Sum a tensor that may be on the host, where an offloaded optimizer is."""
         return self.all_sum(values.to(self.device)).to(values.device)
 
+    @timed("reduce")
     def reduce(self, values: list[float]) -> list[float]:
         """Sum host numbers over the processes, in float64."""
         if self.batch_plan.world_size == 1:

@@ -23,6 +23,8 @@ class Figures(NamedTuple):
     """Sum of the next-token losses of each source."""
     predicted: torch.Tensor
     """Predicted tokens of each source."""
+    source_tokens: torch.Tensor
+    """Tokens without padding of each source."""
     tokens: torch.Tensor
     positions: torch.Tensor
     images: torch.Tensor
@@ -52,6 +54,7 @@ class Figures(NamedTuple):
         return cls(
             losses=by_source.index_add(0, source_ids_B, output.sequence_loss.double()),
             predicted=by_source.index_add(0, source_ids_B, output.sequence_tokens.double()),
+            source_tokens=by_source.index_add(0, source_ids_B, kept_BS.sum(dim=1, dtype=torch.float64)),
             tokens=kept_BS.sum(dtype=torch.float64),
             positions=zero + kept_BS.numel(),
             images=zero + (len(batch["pixel_values"]) if "pixel_values" in batch else 0),

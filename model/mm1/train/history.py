@@ -16,7 +16,10 @@ from mm1.train.step import StepResult
 
 
 class History:
-    """Rows of step, lr, loss, loss/<source>, grad_norm, tokens, positions, images, applied (0 for a spike), router/<figure>.
+    """Rows of a run.
+
+    Columns: step, lr, loss, loss/<source>, validation/<source>, grad_norm, tokens, positions, images, applied (0 = spike),
+    router/<figure>.
 
     Args:
         peak_lr: peak learning rate.
@@ -32,6 +35,7 @@ class History:
         """Add the row of a step."""
         row: dict[str, Any] = {"step": progress.step, "lr": self.peak_lr * rate_factor, "loss": result.loss}
         row |= {f"loss/{name}": result.source_losses.get(name) for name in self.sources}
+        row |= {f"validation/{name}": loss for name, loss in progress.new_validation.items()}
         row |= {"grad_norm": result.grad_norm, "tokens": result.tokens, "positions": result.positions, "images": result.images}
         row |= {"applied": int(result.applied)}
         row |= {f"router/{name}": value for name, value in result.router.items()}

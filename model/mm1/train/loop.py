@@ -66,7 +66,8 @@ class Loop:
         del first  # a slot of the loader, free again after its step
         accumulation = self.step.engine.batch_plan.accumulation
         while not self.progress.done:
-            micro_batches = list(islice(self.batches, accumulation))
+            with self.step.engine.phases("data"):
+                micro_batches = list(islice(self.batches, accumulation))
             if self.progress.batch in self.skip:
                 self.progress.skipped.append(self.progress.batch)
                 continue

@@ -20,9 +20,15 @@ class Progress:
     """Optimizer steps done, spikes included."""
     tokens: int = 0
     """Tokens without padding."""
+    source_tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens without padding of each source."""
     positions: int = 0
     """Token positions, padding included."""
     images: int = 0
+    validation: dict[str, float] = field(default_factory=dict)
+    """Source -> mean loss per predicted token of its held-out samples, at the last validation; empty before the first one."""
+    validated_step: int = 0
+    """Step of the last validation."""
     skipped: list[int] = field(default_factory=list)
     """Numbers of the global batches that are skipped because the run diverged at them."""
 
@@ -35,6 +41,11 @@ class Progress:
         return self.step + len(self.skipped)
 
     @property
+    def new_validation(self) -> dict[str, float]:
+        """Validation losses after the current step; empty if it was not validated."""
+        return self.validation if self.validated_step == self.step else {}
+
+    @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
         return self.step >= self.total_steps or 0 < self.total_tokens <= self.tokens
@@ -43,6 +54,8 @@ class Progress:
         """Count one more step."""
         self.step += 1
         self.tokens += result.tokens
+        for name, tokens in result.source_tokens.items():
+            self.source_tokens[name] = self.source_tokens.get(name, 0) + tokens
         self.positions += result.positions
         self.images += result.images
         self.spikes += not result.applied

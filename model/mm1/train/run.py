@@ -73,6 +73,8 @@ class Run:
             tokens_per_s=speed.tokens / speed.seconds,
             padding_share=1 - speed.tokens / max(speed.positions, 1),
             losses=self.history.mean_losses(max(1, round(FINAL_LOSS_SHARE * self.progress.total_steps))),
+            validation_losses=self.progress.validation,
+            source_tokens=self.progress.source_tokens,
             facts={
                 "processes": batch_plan.world_size,
                 "micro_batch": batch_plan.micro_batch,

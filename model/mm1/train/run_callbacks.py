@@ -34,6 +34,16 @@ CallbackFactory = Callable[[RunParts], Callback | None]
 """Creates a callback of a run; None if the run, or this rank, does not need it."""
 
 
+def validate(parts: RunParts) -> Callback | None:
+    """Compute validation losses, on every rank; before the callbacks that record them."""
+    return parts.validation
+
+
+def time_phases(parts: RunParts) -> Callback:
+    """Measure the phases of each step, on every rank; before the callbacks that show them."""
+    return parts.timing
+
+
 def record_history(parts: RunParts) -> Callback:
     """Record the rows of the history, on every rank."""
     return RecordHistory(parts.history)
@@ -78,6 +88,8 @@ def stop_on_request(parts: RunParts) -> Callback:
 
 
 FACTORIES: tuple[CallbackFactory, ...] = (
+    validate,
+    time_phases,
     record_history,
     write_metrics,
     copy_to_wandb,

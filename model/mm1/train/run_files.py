@@ -3,6 +3,7 @@
 ::
 
     watch/<key>/metrics/<last step>.jsonl   rows of metrics.jsonl since the previous part
+    watch/<key>/starts/<time>.json          a start of the trainer, for the goodput
     watch/<key>/trace.json.gz               the requested profile
     watch/<key>/wandb/<name>.wandb          offline files of Weights & Biases, one for each start of the trainer
     watch/<key>/flight-recorder/<name>      last collectives and stacks of ranks whose collective did not finish
@@ -19,6 +20,7 @@ from pathlib import Path
 from mm1.store.base import BlobRef, Store
 
 METRICS = "metrics/"
+STARTS = "starts/"
 FLIGHT_FOLDER = "flight-recorder"
 """Folder for the files of ranks whose collective did not finish, in the job's folder and in the store."""
 
@@ -45,20 +47,40 @@ def rows(store: Store, key: str) -> Iterator[str]:
         yield from store.read(name).decode().splitlines(keepends=True)
 
 
-def cut_rows(store: Store, key: str, last_step: int) -> list[str]:
+def put_start(store: Store, key: str, start: dict[str, float]) -> None:
+    """Store a start of the trainer.
+
+    Args:
+        store: store of the files.
+        key: name of the work.
+        start: ``started`` (of the process) and ``ready`` (for its first step), s since 1970; ``lost_s``, the seconds of earlier
+            steps that are not in its checkpoint.
+    """
+    store.write_json(address(key, f"{STARTS}{round(start['ready'] * 1e6):017d}.json"), start)
+
+
+def starts(store: Store, key: str) -> list[dict[str, float]]:
+    """Return all starts of the trainer, earliest first."""
+    return [start for name in sorted(store.list(address(key, STARTS))) if (start := store.read_json(name))]
+
+
+def cut_rows(store: Store, key: str, last_step: int) -> tuple[list[str], list[str]]:
     """Remove the rows after a step.
 
     Returns:
-        The remaining lines.
+        The remaining lines, and those that were removed.
     """
     previous = list(store.list(address(key, METRICS)))
-    left = [line for line in rows(store, key) if json.loads(line)["step"] <= last_step]
+    left: list[str] = []
+    removed: list[str] = []
+    for line in rows(store, key):
+        (left if json.loads(line)["step"] <= last_step else removed).append(line)
     if left:
         put_rows(store, key, last_step, "".join(left))  # before the deletions: a crash loses nothing
     for name in previous:
         if not left or name != address(key, f"{METRICS}{last_step:012d}.jsonl"):
             store.delete(name)
-    return left
+    return left, removed
 
 
 def take(store: Store, key: str, metrics: Path) -> dict[str, BlobRef]:
@@ -77,7 +99,7 @@ def take(store: Store, key: str, metrics: Path) -> dict[str, BlobRef]:
     files = {}
     prefix = address(key)
     for name in store.list(prefix):
-        if not name.startswith(prefix + METRICS):
+        if not name.startswith((prefix + METRICS, prefix + STARTS)):
             files[name.removeprefix(prefix)] = store.put_bytes(store.read(name))
     return files
 

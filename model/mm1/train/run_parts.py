@@ -10,6 +10,8 @@ from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
 from mm1.train.callbacks.metrics import Metrics
 from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.callbacks.timing import Timing
+from mm1.train.callbacks.validation import Validation
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import TrainJob
 from mm1.train.engine import Engine
@@ -45,5 +47,9 @@ class RunParts:
     """Saves checkpoints."""
     metrics: Metrics | None
     """Creates the row of each step; on rank 0."""
+    validation: Validation | None
+    """Computes validation losses; None without held-out samples."""
+    timing: Timing
+    """Measures the phases of each step."""
     speed: ProgressLines
     """Measures the speed."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mm1.data.load.collate import Batch
 from mm1.errors import DivergedError
@@ -47,6 +47,8 @@ class StepResult:
     dropped (share of the tokens' choices that reached no expert; no layer has a capacity limit, so it should be 0)."""
     applied: bool = True
     """Whether the weights were updated; False for a spike (:mod:`mm1.train.spikes`)."""
+    source_tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens without padding of each source."""
 
 
 class TrainStep:
@@ -123,6 +125,7 @@ class TrainStep:
             positions=int(figures.positions),
             images=int(figures.images),
             pairs=int(figures.pairs),
+            source_tokens={name: int(count) for name, count in zip(self.sources, figures.source_tokens.tolist(), strict=True)},
             router=self._router(figures) if figures.loads.numel() else {},
         )
 

@@ -23,12 +23,18 @@ LINE = {
     "steps": 400,
     "loss": 1.2344,
     "losses": {"captions": 1.1, "text": 2.0},
+    "validation": {"captions": 1.301},
     "grad_norm": 0.5312,
     "tokens_per_s": 9120,
     "memory_bytes": 812_345_344,
     "skipped": 0,
     "spikes": 0,
     "eta_s": 72.4,
+}
+MEASURED = {
+    "goodput": 0.9716,
+    "phases": {"data": 0.1204, "forward": 0.3, "checkpoint": 0.02},
+    "straggler": {"rank": 3, "slower": 0.14},
 }
 
 
@@ -49,14 +55,16 @@ def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: p
     lines = OutputLines(context_in(tmp_path))
     with caplog.at_level(logging.INFO, "mm1"):
         lines.take(json.dumps(LINE) + "\n")
-        lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2, "spikes": 1}) + "\n")
+        lines.take(json.dumps({**LINE, "step": 121, "mfu": 0.3414, "skipped": 2, "spikes": 1, **MEASURED}) + "\n")
     (record,) = caplog.records  # the second comes too soon
     assert record.getMessage() == (
-        "step 120 of 400: loss 1.234 (captions 1.100, text 2.000), 9,120 tokens/s, 0:01:12 left, gradient 0.531, 0.81 GB"
+        "step 120 of 400: loss 1.234 (captions 1.100, text 2.000), validation captions 1.301, "
+        "9,120 tokens/s, 0:01:12 left, gradient 0.531, 0.81 GB"
     )
     assert (tmp_path / "progress").read_text() == "121/400\n"
     assert (tmp_path / FIGURES_FILE).read_text() == (
-        "loss 1.234, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, gradient 0.531, 0.81 GB, 2 batches skipped, 1 spike not applied"
+        "loss 1.234, validation captions 1.301, 9,120 tokens/s, 0:01:12 left, MFU 34.1%, "
+        "goodput 97.2%, rank 3 14% slower, waits for data 12%, gradient 0.531, 0.81 GB, 2 batches skipped, 1 spike not applied"
     )
 
 
@@ -69,10 +77,19 @@ def test_other_lines_are_shown_as_they_are(tmp_path: Path, capsys: pytest.Captur
 
 def leave(context: Context, key: str) -> None:
     rows = [
-        {"step": 1, "seconds": 1.0, "memory_bytes": 5, "mfu": 0.2},
-        {"step": 2, "seconds": 3.0, "memory_bytes": 7, "mfu": 0.4},
+        {"step": 1, "seconds": 1.0, "memory_bytes": 5, "mfu": 0.2, "time": 104.0, "phase/data": 0.25, "phase/forward": 0.5},
+        {
+            "step": 2,
+            "seconds": 3.0,
+            "memory_bytes": 7,
+            "mfu": 0.4,
+            "time": 108.0,
+            "phase/forward": 2.0,
+            "phase/checkpoint": 1.0,
+        },
     ]
     kept.put_rows(context.store, key, 2, "".join(json.dumps(row) + "\n" for row in rows))
+    kept.put_start(context.store, key, {"started": 100.0, "ready": 103.0, "lost_s": 0.0})
     (context.work / "trace").write_bytes(b"trace")
     kept.put_file(context.store, key, "trace.json.gz", context.work / "trace")
 
@@ -82,6 +99,8 @@ def test_rows_become_an_artifact_and_files_blobs(tmp_path: Path) -> None:
     leave(context, "work")
     shown = stage.collect_files(context, "work")
     assert shown["mfu"] == 0.35 and shown["peak_memory_bytes"] == 7
+    assert shown["goodput"] == 3 / 8 and shown["phases_s"] == {"forward": 2.5, "checkpoint": 1.0, "data": 0.25}
+    assert (shown["wall_time"]["wall_s"], shown["wall_time"]["startup_s"], shown["wall_time"]["away_s"]) == (8.0, 3.0, 1.0)
     assert Path(shown["files"]["trace.json.gz"].removeprefix("file://")).read_bytes() == b"trace"
     assert context.facts == shown
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

@@ -19,13 +19,14 @@ from mm1.report.album import Album
 from mm1.report.charts import spread_out
 from mm1.report.collect import collect
 from mm1.report.config import ReportConfig
-from mm1.report.curves import history_columns
+from mm1.report.curves import history_columns, stages
 from mm1.report.measures import measured_rows, measures, smoothed
 from mm1.report.mixtures import MEANINGS, mixtures
 from mm1.report.overview import short, signed
 from mm1.report.page import render
 from mm1.report.samples import sequence_of, source_samples
 from mm1.report.scores import comparison, distance, evaluations
+from mm1.report.times import times
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1_components.report import STEP
@@ -167,6 +168,23 @@ def test_step_leaves_page_and_manifest(store: Store, tmp_path: Path) -> None:
     record = store.read_json("runs/r/report.json")
     assert record["cache_hit"] is False and record["facts"]["page_bytes"] == len(html.encode())
     assert (tmp_path / "out" / "manifest").read_text() == record["outputs"]["manifest"]
+
+
+def test_validation_losses_are_points_and_figures(store: Store) -> None:
+    story = collect(store, "r")
+    for stage in stages(story, ReportConfig()):
+        assert set(stage.validation) == set(stage.last), stage.title
+        assert stage.figure is not None and stage.figure.count("<use") >= 5 * len(stage.validation)
+    page = render(story, title="", status="", config=ReportConfig())
+    assert "held out captions" in page and "points are held-out samples" in page
+
+
+def test_the_time_of_a_training_is_a_bar_with_what_delayed_it(store: Store) -> None:
+    page = render(collect(store, "r"), title="", status="", config=ReportConfig())
+    for text in ("backward <b>50.0 %</b>", "goodput <b>91.4 %</b>", "start-up <b>8.5 s</b>", "steps done again <b>1.5 s</b>"):
+        assert text in page, text
+    assert page.count("rank 3, 14% slower than the median rank") == 1 and "no trainer" not in page
+    assert times({}) is None and times({"phases_s": {}}) is None, "records of earlier versions"
 
 
 def test_measures_are_drawn_from_history_and_rows(tmp_path: Path) -> None:

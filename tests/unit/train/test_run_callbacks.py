@@ -10,7 +10,7 @@ from mm1.errors import Preempted
 from mm1.train.build import build_run
 from mm1.train.callback import Callback
 from mm1.train.callbacks.preemption import Preemption
-from mm1.train.run_callbacks import FACTORIES
+from mm1.train.run_callbacks import FACTORIES, record_history
 from tests.support.tiny_runs import job_of, small_run
 
 
@@ -43,8 +43,9 @@ class Diary(Callback):
 def build(mixture, tmp_path, notes, *overrides):
     store, data, _ = mixture
     job = job_of(small_run("mm1_tiny", *overrides), store, data, tmp_path / "job", key=tmp_path.name)
-    first, *others = FACTORIES
-    return build_run(job, 0, 1, factories=[first, lambda parts: Diary(notes, parts), lambda parts: None, *others])
+    own = [lambda parts: Diary(notes, parts), lambda parts: None]
+    behind = FACTORIES.index(record_history) + 1
+    return build_run(job, 0, 1, factories=[*FACTORIES[:behind], *own, *FACTORIES[behind:]])
 
 
 def test_a_callback_is_told_of_start_steps_and_end(alone, mixture, tmp_path):

@@ -161,6 +161,14 @@ def test_of_a_quick_run_some_rows_are_handed_on_and_the_last(tmp_path):
     assert [row["step"] for row in follow(path, 11, ended)] == []
 
 
+def test_no_row_with_validation_losses_is_skipped(tmp_path):
+    path, ended = tmp_path / "metrics.jsonl", threading.Event()
+    rows = [{"step": step, "time": 0.01 * step} | ({"validation/text": 2.0} if step == 3 else {}) for step in range(1, 6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended.set()
+    assert [row["step"] for row in follow(path, 0, ended)] == [1, 3, 5]
+
+
 def test_it_ends_with_a_trainer_that_is_killed(tmp_path, stand_in):
     stand_in.noting()
     program = f"""

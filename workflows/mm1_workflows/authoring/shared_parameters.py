@@ -90,7 +90,7 @@ PACKING = (
     ),
     Parameter(
         name="holdout",
-        value="",
+        value="0.01",
         description="samples that never enter a mixture, for validation: a share of every source, such as 0.001, or "
         "captions=0.01,text=500; empty = none",
     ),

@@ -8,6 +8,7 @@ The order is fixed, and the sequences are packed as those of training.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -59,7 +60,7 @@ class HeldOut:
         """Packed sequences that contain each sample once (documents that are too long are cut or dropped, as in training)."""
         return list(self._stream.first_epoch())
 
-    def batches(self, micro_batch: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    def batches(self, micro_batch: int, rank: int = 0, world_size: int = 1, limit: int = sys.maxsize) -> Iterator[Batch]:
         """Yield the micro-batches of a rank, with the arrays of :func:`mm1.data.load.collate.as_batch`.
 
         Every rank gets the same number of micro-batches of the same size; missing sequences are padding without loss.
@@ -68,16 +69,17 @@ class HeldOut:
             micro_batch: sequences per micro-batch.
             rank: rank of this process.
             world_size: number of processes.
+            limit: maximum number of sequences over all processes: the first ones.
         """
         mix = self.opened.mix
         tokenizer = self.opened.tokenizer
         collator = Collator(image_tokens=mix.image_tokens, image_id=tokenizer.image_id, padding_id=tokenizer.eos_id, keep=False)
         shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
         prepare = MicroBatches(self.opened, collator, shape)
-        per_round = micro_batch * world_size
-        for first in range(0, len(self.sequences), per_round):
+        sequences = list(self._stream.first_epoch(limit))
+        for first in range(0, len(sequences), micro_batch * world_size):
             start = first + rank * micro_batch
-            chosen = self.sequences[start : start + micro_batch]
+            chosen = sequences[start : start + micro_batch]
             padded = [*chosen, *([] for _ in range(micro_batch - len(chosen)))]
             slot = np.empty(shape.num_bytes, np.uint8)
             prepared = prepare([(self.source, [tuple(span) for span in spans]) for spans in padded], slot)

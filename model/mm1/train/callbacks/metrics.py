@@ -23,12 +23,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
+from mm1 import machine
 from mm1.errors import Mm1Error
 from mm1.modeling.configuration import MM1Config
 from mm1.store.base import Store
 from mm1.train import run_files
 from mm1.train.callback import Callback
+from mm1.train.callbacks.timing import Timing
 from mm1.train.flops import UnitFlops, Work, count_flops, peak_flops, utilisation
+from mm1.train.goodput import WallTime, wall_time
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
@@ -88,14 +91,26 @@ class Metrics(Callback):
         every: steps between two checkpoints.
         peak_lr: peak learning rate.
         devices: devices to compute MFU for; None if unknown.
+        timing: has the phases of a step.
     """
 
     def __init__(
-        self, folder: Path, store: Store, key: str, *, every: int, peak_lr: float, devices: Devices | None = None
+        self,
+        folder: Path,
+        store: Store,
+        key: str,
+        *,
+        every: int,
+        peak_lr: float,
+        devices: Devices | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.path = folder / FILE_NAME
         self.store, self.key, self.every = store, key, every
-        self.peak_lr, self.devices = peak_lr, devices
+        self.peak_lr, self.devices, self.timing = peak_lr, devices, timing
+        self.wall = WallTime()
+        """Wall time of the run so far, previous processes included."""
+        self._started = 0.0
         self.row: dict[str, Any] = {}
         """Row of the last step."""
         self._file: TextIO | None = None
@@ -104,7 +119,8 @@ class Metrics(Callback):
 
     def on_start(self, progress: Progress) -> None:
         """Load the rows up to the checkpoint that the run resumes from."""
-        lines = run_files.cut_rows(self.store, self.key, progress.step)
+        lines, removed = run_files.cut_rows(self.store, self.key, progress.step)
+        self._count_start(lines, removed)
         self.path.unlink(missing_ok=True)  # a new inode: readers of the previous file do not see it shrink
         self._file = self.path.open("w", buffering=1)
         self._file.writelines(lines)
@@ -115,6 +131,7 @@ class Metrics(Callback):
         assert self._file is not None, "on_start comes first"
         now = time.perf_counter()
         self.row = self._row(progress, result, rate_factor, now - self._previous)
+        self.wall.add_row(self.row)
         self._previous = now
         line = json.dumps(self.row) + "\n"
         self._file.write(line)
@@ -128,14 +145,36 @@ class Metrics(Callback):
             self._file.close()
             self._keep(progress.step)
 
+    def goodput(self) -> float:
+        """Compute the share of the wall time since the first start of the run in which steps ran that count."""
+        return self.wall.until(time.time() - self._started)["goodput"]
+
+    def _count_start(self, lines: list[str], removed: list[str]) -> None:
+        """Store this start of the trainer, and count the steps and starts before it."""
+        lost_s = sum(json.loads(line)["seconds"] for line in removed)
+        start = {"started": machine.process_started(), "ready": time.time(), "lost_s": lost_s}
+        try:
+            starts = [*run_files.starts(self.store, self.key), start]
+            run_files.put_start(self.store, self.key, start)
+        except (Mm1Error, OSError) as error:
+            log.warning("the goodput will lack this start of the trainer: %s", error)
+            starts = [start]
+        self.wall, self._started = wall_time(map(json.loads, lines), starts), starts[0]["started"]
+
     def _row(self, progress: Progress, result: StepResult, rate_factor: float, seconds: float) -> dict[str, Any]:
         row: dict[str, Any] = {"step": progress.step, "time": round(time.time(), 3), "seconds": round(seconds, 6)}
         row |= {"loss": result.loss, **{f"loss/{name}": loss for name, loss in result.source_losses.items()}}
+        row |= {f"validation/{name}": loss for name, loss in progress.new_validation.items()}
         row |= {"lr": self.peak_lr * rate_factor, "grad_norm": result.grad_norm}
         row |= {"tokens": result.tokens, "images": result.images, "padding": 1 - result.tokens / max(result.positions, 1)}
+        row |= {f"tokens/{name}": tokens for name, tokens in result.source_tokens.items()}
         row["tokens_per_s"] = round(result.tokens / seconds, 1)
         if self.devices is not None:
             row["mfu"] = self.devices.mfu(result, seconds)
+        if self.timing is not None:
+            row |= {f"phase/{name}": round(value, 6) for name, value in self.timing.seconds.items()}
+            if (straggler := self.timing.straggler) is not None:
+                row |= {"slowest_rank": straggler.rank, "slowest_rank_slower": round(straggler.slower, 4)}
         row |= {"memory_bytes": peak_memory(), "skipped": len(progress.skipped)}
         row |= {"applied": result.applied, "spikes": progress.spikes}
         return row | {f"router/{name}": value for name, value in result.router.items()}

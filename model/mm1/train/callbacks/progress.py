@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Metrics
+from mm1.train.phases import PHASES
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
@@ -62,6 +63,7 @@ class ProgressLines(Callback):
             self._rows.clear()
 
     def _line(self, progress: Progress, result: StepResult) -> dict[str, Any]:
+        assert self.metrics is not None, "only rank 0 writes lines"
         row, seconds = self._rows[-1], sum(row["seconds"] for row in self._rows)
         line = {
             "mm1": "progress",
@@ -69,16 +71,23 @@ class ProgressLines(Callback):
             "steps": progress.total_steps,
             "loss": round(result.loss, 4),
             "losses": {name: round(value, 4) for name, value in result.source_losses.items()},
+            "validation": {name: round(value, 4) for name, value in progress.validation.items()},
             "grad_norm": round(result.grad_norm, 4),
             "step_s": round(seconds / len(self._rows), 6),
             "tokens_per_s": round(sum(row["tokens"] for row in self._rows) / seconds),
             "memory_bytes": row["memory_bytes"],
             "skipped": row["skipped"],
             "spikes": row["spikes"],
+            "goodput": self.metrics.goodput(),
+            "source_tokens": progress.source_tokens,
             "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
         if "mfu" in row:
             line["mfu"] = round(sum(row["mfu"] * row["seconds"] for row in self._rows) / seconds, 4)
+        phases = {name: sum(row.get(f"phase/{name}", 0.0) for row in self._rows) / seconds for name in PHASES}
+        line["phases"] = {name: round(share, 4) for name, share in phases.items() if share}
+        if "slowest_rank" in row:
+            line["straggler"] = {"rank": row["slowest_rank"], "slower": row["slowest_rank_slower"]}
         return line
 
     def _remaining(self, progress: Progress) -> float:

@@ -139,7 +139,10 @@ def _environment(folder: Path, *, offline: bool) -> dict[str, str]:
 
 
 def follow(path: Path, after: int, ended: threading.Event) -> Iterator[dict[str, Any]]:
-    """Follow the rows after a step in a growing file, until it has ended; skip rows that come too fast, but not the last."""
+    """Follow the rows after a step in a growing file, until it has ended.
+
+    Rows that come too fast are skipped, except the last one and those with validation losses.
+    """
     rest, logged, row = "", float("-inf"), None
     with path.open() as file:
         while True:
@@ -147,7 +150,8 @@ def follow(path: Path, after: int, ended: threading.Event) -> Iterator[dict[str,
             rest += file.read()
             *lines, rest = rest.split("\n")
             for row in map(json.loads, lines):
-                if row["step"] > after and row["time"] - logged >= ROW_EVERY_S:
+                due = row["time"] - logged >= ROW_EVERY_S or any(name.startswith("validation/") for name in row)
+                if row["step"] > after and due:
                     after, logged = row["step"], row["time"]
                     yield row
             if last:
