@@ -38,7 +38,7 @@ WALL_TIME = {
     "checkpoint_s": "checkpoints",
     "validation_s": "validation",
     "lost_s": "steps done again",
-    "away_s": "no trainer",
+    "away_s": "between starts",
 }
 
 
