@@ -313,7 +313,9 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
 
 
 def build_band(parts: RunParts) -> SpikeBand:
-    """Build the band of loss and gradient norm from the run's history."""
+    """Build the band of loss and gradient norm from the run's history; of other data only the steps on them count."""
     config = parts.job.config
+    first = load(parts.job.resume, Checkpoint).step if config.train.restart_data and parts.job.resume else 0
+    rows = [row for row in parts.history.rows if row["step"] > first]
     updates_only = config.optim.name == "muon" and config.train.zero_stage > 0  # the norm of Muon's updates hardly changes
-    return SpikeBand(config.optim, parts.history.rows, with_norm=not updates_only)
+    return SpikeBand(config.optim, rows, with_norm=not updates_only)

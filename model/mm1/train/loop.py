@@ -48,6 +48,8 @@ class Loop:
         self.skip = set(skip)
         self.ready = ready
         self.reseed = reseed
+        self.batch = progress.batch
+        """Number of the global batch of the last step; the one to skip if the run diverges."""
 
     def run(self) -> None:
         """Run the remaining steps; an exception in a callback ends the run."""
@@ -71,6 +73,7 @@ class Loop:
             if self.progress.batch in self.skip:
                 self.progress.skipped.append(self.progress.batch)
                 continue
+            self.batch = self.progress.batch
             factor = self.rate_factor(self.progress)
             if self.reseed is not None:
                 self.reseed(self.progress.step)

@@ -13,15 +13,20 @@ from mm1.errors import DivergedError
 from mm1.train.run_parts import RunParts
 
 
-def skip_diverged(parts: RunParts, error: DivergedError) -> DivergedError:
+def skip_diverged(parts: RunParts, error: DivergedError, batch: int) -> DivergedError:
     """Write the batch at which a run diverged to the list of batches to skip, unless it had diverged before.
 
     Every rank calls this, and returns when the list is written.
 
+    Args:
+        parts: parts of the run.
+        error: the divergence; a callback may have found it after the step.
+        batch: number of the global batch of the last step.
+
     Returns:
         The error to end with.
     """
-    batch, key, store = parts.progress.batch, parts.job.key, parts.store
+    key, store = parts.job.key, parts.store
     parts.checkpoints.wait()
     diverged_before = bool(skipped_batches(store, key))
     parts.ranks.meet("reading the list of skipped batches")  # all have read it before rank 0 writes it

@@ -61,7 +61,7 @@ class Run:
         try:
             self.loop.run()
         except DivergedError as error:
-            raise skip_diverged(self.parts, error) from None
+            raise skip_diverged(self.parts, error, self.loop.batch) from None
         manifest = self.checkpoints.finish(self.progress)
         speed, batch_plan = self.parts.speed, self.engine.batch_plan
         return TrainResult(

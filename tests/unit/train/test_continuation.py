@@ -156,6 +156,29 @@ def test_other_data_start_at_their_beginning_on_request(train, mixture, tmp_path
     assert processor.image_processor.size == {"height": 32, "width": 32}
 
 
+def test_steps_on_other_data_are_not_judged_by_those_before(alone, train, mixture, tmp_path):
+    """A new phase may begin with higher losses; a run on the same data goes on with its band."""
+    store, data, _ = mixture
+    window = (*CONSTANT, "optim.name=adamw", "optim.spike_window=3")
+    first = train("first", small_run("mm1_tiny", "train.steps=4", *window))
+
+    def resumed(key, *overrides, cut_at=0):
+        config = continued(small_run("mm1_tiny", "train.steps=8", *window, *overrides), load(first, Checkpoint))
+        job = job_of(config, store, data, tmp_path / key, key=f"{tmp_path.name}-{key}")
+        job = job.model_copy(update={"resume": first})
+        if cut_at:
+            run = build_run(job, 0, 1)
+            run.loop.callbacks[-1].signal = signal.SIGTERM
+            with pytest.raises(Preempted):
+                run.go()
+        return build_run(job, 0, 1).loop.step.band
+
+    assert not resumed("same").admits(1e6, 1.0)
+    assert resumed("other", "train.restart_data=true").admits(1e6, 1.0)
+    later = resumed("other", "train.restart_data=true", cut_at=1)
+    assert [later.admits(loss, 1.0) for loss in (1e6, 1e6, 1e9)] == [True, True, False], "with its own step before a restart"
+
+
 @pytest.fixture(scope="module")
 def kept() -> Checkpoint:
     """A checkpoint with a state, as a manifest only."""

@@ -68,6 +68,21 @@ def test_a_mixture_that_a_recipe_does_not_want_is_refused(mixture):
             check_sequence(wanted, sequence_of(mix))
 
 
+@pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])
+@pytest.mark.parametrize("decoder", ["init=unit", "init=normal", "tie_embeddings=true"])
+def test_a_seed_gives_the_same_model_in_every_dtype(mixture, tmp_path, recipe, decoder):
+    """The weights of a bfloat16 run are float32 at ZeRO stage 0, and bfloat16 above."""
+    store, _, mix = mixture
+    overrides = (f"model.decoder.{decoder}", "train.dtype=bfloat16", "optim.name=adamw")
+    whole, rounded = (
+        build_model(small_run(recipe, *overrides, f"train.zero_stage={stage}"), mix, store, tmp_path / str(stage))[0]
+        for stage in (0, 1)
+    )
+    for name, weight in whole.named_parameters():
+        assert weight.dtype == torch.float32
+        assert torch.equal(rounded.get_parameter(name), weight.bfloat16()), name
+
+
 def test_a_vocabulary_may_be_rounded_up_but_never_cuts_the_tokenizer(mixture, tmp_path):
     store, _, mix = mixture
     model, processor = build_model(small_run("mm1_tiny", "model.decoder.vocab_size=512"), mix, store, tmp_path)

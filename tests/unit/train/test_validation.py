@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mm1.checkpoint.read import load_model
+from mm1.checkpoint.resume import skipped_batches
 from mm1.data.load.validation import open_holdout
 from mm1.errors import DivergedError, Preempted
 from mm1.manifests import Checkpoint, load
@@ -139,3 +140,28 @@ def test_a_loss_that_is_not_finite_is_a_divergence(alone, held_out, tmp_path):
         run.parts.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match="validation loss of captions is nan"):
         run.parts.validation.losses()
+
+
+@pytest.mark.parametrize(("steps", "every", "step"), [(8, 3, 3), (4, 4, 4)])
+def test_a_validation_that_diverges_leaves_out_the_batch_before_it(alone, held_out, tmp_path, steps, every, step):
+    """The weights are those of the step that is done, also of the last one."""
+    key = f"{tmp_path.name}-broken"
+    config = small_run("mm1_tiny", f"train.steps={steps}", f"train.validate_every={every}", "train.checkpoint_every=2")
+    run = build(config, held_out, tmp_path / "first", key)
+    advance = run.progress.advance
+
+    def breaking(result):
+        advance(result)
+        if run.progress.step == step:
+            with torch.no_grad():
+                run.parts.model.lm_head.weight.fill_(float("nan"))
+
+    run.progress.advance = breaking
+    with pytest.raises(DivergedError, match=f"validation loss .* skip global batch {step - 1}"):
+        run.go()
+    del run.progress.advance
+    assert skipped_batches(held_out[0], key) == [step - 1]
+    result = build(config, held_out, tmp_path / "second", key).go()
+    checkpoint, rows = history_of(held_out[0], result.manifest)
+    assert checkpoint.skipped == (step - 1,)
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
