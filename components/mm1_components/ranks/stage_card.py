@@ -41,7 +41,7 @@ def write_card(
     """
     measured = result.facts
     call = StepCall.of(context.task, step, _inputs(inputs, checkpoint.world_size), result.manifest)
-    made_by = _producers(context, call.needs)
+    made_by = producers(context, call.needs)
     folders = [name for name in source_fields(type(inputs)) if getattr(inputs, name)]
     reasons = _reasons(result, checkpoint, call, made_by, folders)
     commit = describe_commit()
@@ -93,27 +93,34 @@ def _inputs(inputs: BaseModel, processes: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != defaults.get(name)} | {"processes": processes}
 
 
-def _producers(context: Context, needed: list[str]) -> list[StepCall]:
-    """Return the steps of this run that made manifests, and those that made what they read; earliest first."""
+def producers(context: Context, needed: list[str]) -> list[StepCall]:
+    """Return the steps of this run that made manifests, and those that made what they read; earliest first.
+
+    Args:
+        context: of the training step.
+        needed: digests of the manifests that it reads.
+    """
     try:
         records = {digest_of_address(record.manifest): record for record in read_run(context.store, context.run).tasks.values()}
     except Mm1Error as error:
         log.warning("card.yaml does not name the steps that made the data: %s", error)
         return []
-    calls: dict[str, StepCall] = {}
+    calls: list[StepCall] = []
 
     def add(digest: str) -> None:
-        record = records.get(digest)
-        if record is None or digest in calls:
+        record = records.pop(digest, None)
+        if record is None:
             return
         call = _call(record)
+        if digest in call.needs:  # given, not made: ingest passes `data` on
+            return
         for parent in call.needs:
             add(parent)
-        calls[digest] = call
+        calls.append(call)
 
     for digest in needed:
         add(digest)
-    return list(calls.values())
+    return calls
 
 
 def _call(record: TaskRecord) -> StepCall:

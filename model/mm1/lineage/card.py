@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from mm1.config.resolve import explain
 from mm1.errors import ConfigurationError
@@ -97,8 +97,8 @@ class Results(Part):
 
     manifest: Digest
     """Of the finished Checkpoint."""
-    steps: int
-    tokens: int
+    steps: PositiveInt
+    tokens: NonNegativeInt
     losses: dict[str, FiniteFloat]
     """Mean loss of the last steps: `all`, and each source."""
     validation_losses: dict[str, FiniteFloat] = {}
@@ -150,10 +150,16 @@ class Card(Part):
     versions: dict[str, str]
     results: Results
     speed: Speed
-    tolerance: FiniteFloat = 0.05
+    tolerance: Annotated[FiniteFloat, Field(ge=0)] = 0.05
     """Largest relative difference of a loss on other hardware, versions or code."""
     resume: ResumeProof | None = None
     """Made by `mm1 verify`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.command != self.run.command():
+            raise ValueError("command: expected the command of `run`, which is what mm1 verify runs")
+        return self
 
     def to_yaml(self) -> str:
         """Return the text of card.yaml."""
@@ -162,9 +168,9 @@ class Card(Part):
 
     def with_proof(self, proof: ResumeProof) -> Card:
         """Return the card with a resume proof, complete if nothing else is missing."""
-        reasons = [reason for reason in self.reasons if reason != NO_PROOF]
+        reasons = [reason for reason in self.reasons if reason != NO_PROOF and FAILED_PROOF not in reason]
         if not proof.equal:
-            reasons.append(f"resumed after step {proof.stopped_after}, it ended with another manifest")
+            reasons.append(f"resumed after step {proof.stopped_after}, {FAILED_PROOF}")
         status: Literal["complete", "partial"] = "partial" if reasons else "complete"
         return self.model_copy(update={"resume": proof, "reasons": tuple(reasons), "status": status})
 
@@ -175,6 +181,7 @@ class Card(Part):
 
 
 NO_PROOF = "resume not proved yet: mm1 verify CARD --write"
+FAILED_PROOF = "it ended with another manifest"
 
 
 def read_card(path: Path) -> Card:

@@ -39,6 +39,8 @@ def compare_cards(card: Card, now: Card, tolerance: float) -> list[Finding]:
     results, again = card.results, now.results
     findings = [
         *circumstances,
+        _equal("recipe", card.recipe, now.recipe, "another recipe"),
+        _equal("stage", card.stage, now.stage, "another stage"),
         _configuration(card, now),
         _equal("steps", results.steps, again.steps, "another number of steps"),
         _equal("tokens", results.tokens, again.tokens, "other batches"),

@@ -225,6 +225,8 @@ class ScheduleConfig(Config):
         unused = "decay_steps" if self.unit == "tokens" else "decay_tokens"
         if getattr(self, unused):
             raise ValueError(f"schedule.{unused} has no effect with schedule.unit={self.unit}: set schedule.decay_{self.unit}")
+        if self.unit == "steps" and (ignored := [name for name in ("warmup_tokens", "total_tokens") if getattr(self, name)]):
+            raise ValueError(f"schedule.{ignored[0]} has no effect with schedule.unit=steps: set schedule.unit=tokens")
         if self.shape != "wsd":
             if length := self.decay_steps or self.decay_tokens:
                 raise ValueError(f"schedule.decay_{self.unit}={length} needs schedule.shape=wsd")

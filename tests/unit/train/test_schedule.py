@@ -124,6 +124,8 @@ def test_a_longer_run_starts_like_a_shorter_one(warmup, first, more):
         (("schedule.shape=wsd", "train.steps=20"), r"warmup_steps=30 and a decay of 2 steps exceed train\.steps=20"),
         (("schedule.shape=wsd", "schedule.decay_steps=480"), r"schedule\.warmup_steps=30 and a decay of 480 steps exceed"),
         (("schedule.shape=wsd", "schedule.decay_tokens=8"), r"decay_tokens has no effect with schedule\.unit=steps"),
+        (("schedule.total_tokens=900",), r"total_tokens has no effect with schedule\.unit=steps: set schedule\.unit=tokens"),
+        (("schedule.warmup_tokens=9",), r"warmup_tokens has no effect with schedule\.unit=steps"),
         (("schedule.decay_steps=8",), r"schedule\.decay_steps=8 needs schedule\.shape=wsd"),
         (
             ("schedule.unit=tokens", "schedule.total_tokens=5", "schedule.warmup_tokens=5"),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mm1.errors import ConfigurationError
 from mm1.lineage.card import NO_PROOF, Card, Code, Hardware, Results, ResumeProof, Speed, StepCall, read_card
@@ -104,6 +105,8 @@ def test_a_proof_completes_a_card_if_it_is_the_last_thing_missing() -> None:
     failed = card().with_proof(ResumeProof(stopped_after=3, equal=False))
     assert failed.status == "partial" and "another manifest" in failed.reasons[0]
     assert not check_proof(card(), ResumeProof(stopped_after=3, equal=False)).fine
+    assert failed.with_proof(proof).status == "complete", "a later proof replaces one that failed"
+    assert len(failed.with_proof(ResumeProof(stopped_after=5, equal=False)).reasons) == 1
 
 
 def test_steps_that_make_the_data_are_listed_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +121,48 @@ def test_steps_that_make_the_data_are_listed_in_order(tmp_path: Path, capsys: py
     assert [call.task for call in CardRuns(card(), store, tmp_path).missing()] == ["mix"]
     with pytest.raises(ConfigurationError, match="does not name the step"):
         CardRuns(card(made_by=()), store, tmp_path).missing()
+
+
+def changed(part: str, **changes: object) -> dict[str, object]:
+    return {part: {**card().model_dump()[part], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (changed("results", steps=0), "results.steps"),
+        (changed("results", tokens=-1), "results.tokens"),
+        ({"tolerance": -0.1}, "tolerance"),
+        (changed("run", inputs={"data": f"@{B}", "recipe": "mm1_tiny_moe"}), "command"),
+    ],
+)
+def test_an_edited_card_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump({**card().model_dump(mode="json"), **changes}))
+    with pytest.raises(ConfigurationError, match=message):
+        read_card(tmp_path / "card.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": "../../x"}, "no step '../../x'"),
+        ({"step": "gate"}, "step gate has no input"),
+        ({"step": "ingest", "inputs": {}}, "expected a step that trains"),
+        ({"inputs": {"data": f"@{B}", "store": "/elsewhere"}}, "no input 'store'"),
+        ({"inputs": {"recipe": "mm1_tiny"}}, "data is required"),
+    ],
+)
+def test_a_card_calls_only_steps_with_their_inputs(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    run = card().run.model_copy(update=changes)
+    with pytest.raises(ConfigurationError, match=message):
+        CardRuns(card(run=run), open_store(str(tmp_path)), tmp_path)
+
+
+def test_steps_that_read_what_later_ones_make_are_no_endless_loop(tmp_path: Path) -> None:
+    first, second = card().made_by
+    loop = (first.model_copy(update={"step": "data_mix", "inputs": {"data": f"@{B}"}}), second)
+    with pytest.raises(ConfigurationError, match="does not name the step"):
+        CardRuns(card(made_by=loop), open_store(str(tmp_path)), tmp_path).missing()
 
 
 @pytest.mark.parametrize("options", [["--stop-after", "9"], ["--tolerance", "-1"], ["--tolerance", "nan"]])

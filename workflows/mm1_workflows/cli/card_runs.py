@@ -18,14 +18,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from mm1.config.resolve import suggest
 from mm1.errors import BY_OUTCOME, ConfigurationError, Mm1Error, Outcome
 from mm1.lineage.card import Card, ResumeProof, StepCall, read_card
 from mm1.manifests import manifest_key
 from mm1.store.base import Store
+from mm1_components.wrapper.declaration import Step
+from mm1_workflows.authoring.declarations import declaration
 
 POLL_S = 0.02
 LOG_LINES = 15
+CARD = "card.yaml"
 
 
 class CardRuns:
@@ -35,10 +40,17 @@ class CardRuns:
         card: the card.
         store: store of the data and the initial checkpoint.
         folder: scratch folder.
+
+    Raises:
+        ConfigurationError: it calls a step or names an input that there is not, or its last step does not train.
     """
 
     def __init__(self, card: Card, store: Store, folder: Path) -> None:
         self.card, self.store, self.folder = card, store, folder
+        for call in card.made_by:
+            _check(call)
+        if CARD not in _check(card.run).artifacts:
+            raise ConfigurationError(f"run.step: expected a step that trains, got {card.run.step!r}")
 
     def missing(self) -> list[StepCall]:
         """Return the steps whose manifests the training needs and the store lacks, earliest first.
@@ -46,24 +58,18 @@ class CardRuns:
         Raises:
             ConfigurationError: the store lacks one that no step of the card makes.
         """
-        made_by = {call.manifest: call for call in self.card.made_by}
-        result: dict[str, StepCall] = {}
-
-        def add(digest: str) -> None:
-            if digest in result or self.store.exists(manifest_key(digest)):
-                return
-            if digest not in made_by:
+        needed, result = set(self.card.run.needs), list[StepCall]()
+        for call in reversed(self.card.made_by):  # each reads only what those before it made
+            if call.manifest in needed and not self.store.exists(manifest_key(call.manifest)):
+                result.insert(0, call)
+                needed = needed - {call.manifest} | set(call.needs)
+        for digest in sorted(needed):
+            if not self.store.exists(manifest_key(digest)):
                 raise ConfigurationError(
                     f"store {self.store.uri} lacks {manifest_key(digest)}, and the card does not name the step that makes it: "
                     "copy it into the store, or set --store"
                 )
-            for parent in made_by[digest].needs:
-                add(parent)
-            result[digest] = made_by[digest]
-
-        for digest in self.card.run.needs:
-            add(digest)
-        return list(result.values())
+        return result
 
     def make(self, call: StepCall) -> None:
         """Run a step that makes what the training needs, in the user's store.
@@ -72,8 +78,8 @@ class CardRuns:
             ConfigurationError: it makes another manifest than the card names.
             Mm1Error: it failed.
         """
-        folder = self._folder(call.task)
-        self._finish(self._start(call, self.store.uri, folder), folder)
+        folder = self._folder(f"made-{len(list(self.folder.iterdir()))}")  # not its task: a card may come from anywhere
+        self._finish(self._start(call, self.store.uri, folder), folder, call.task)
         made = (folder / "manifest").read_text().rsplit("/", 1)[-1].removesuffix(".json")
         if made != call.manifest:
             raise ConfigurationError(
@@ -106,7 +112,7 @@ class CardRuns:
                 f"the training ended before it could be stopped after step {after}: set a smaller --stop-after, or --no-resume"
             )
         if process.returncode != Outcome.PREEMPTED:
-            self._fail(process.returncode, folder)
+            self._fail(process.returncode, folder, "stopped training")
         stopped_after = _saved_step(folder / "log.txt")
         card = self._train(folder)
         return ResumeProof(
@@ -114,8 +120,8 @@ class CardRuns:
         )
 
     def _train(self, folder: Path) -> Card:
-        self._finish(self._start(self.card.run, str(folder / "store"), folder), folder)
-        return read_card(folder / "card.yaml")
+        self._finish(self._start(self.card.run, str(folder / "store"), folder), folder, f"{folder.name} training")
+        return read_card(folder / CARD)
 
     def _folder(self, name: str) -> Path:
         folder = self.folder / name
@@ -126,22 +132,36 @@ class CardRuns:
         options = ["--store", store, "--run", "verify", "--task", call.task, "--work", str(folder)]
         options += ["--out.manifest", str(folder / "manifest"), "--progress", str(folder / "progress")]
         if call is self.card.run:
-            options += ["--artifact.card.yaml", str(folder / "card.yaml")]
+            options += [f"--artifact.{CARD}", str(folder / CARD)]
         command = [sys.executable, "-m", f"mm1_components.{call.step}", *call.arguments(self.store.uri), *options]
         with (folder / "log.txt").open("ab") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
-    def _finish(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def _finish(self, process: subprocess.Popen[bytes], folder: Path, title: str) -> None:
         with _killed_with_this(process):
             code = process.wait()
         if code != Outcome.DONE:
-            self._fail(code, folder)
+            self._fail(code, folder, title)
 
-    def _fail(self, code: int, folder: Path) -> None:
+    def _fail(self, code: int, folder: Path, title: str) -> None:
         lines = (folder / "log.txt").read_text(errors="replace").splitlines()[-LOG_LINES:]
         sys.stderr.write("\n".join([*lines, ""]))
         outcome = Outcome.from_exit_code(code)
-        raise BY_OUTCOME.get(outcome, Mm1Error)(f"{folder.name}: the step failed ({outcome.label}), see above")
+        raise BY_OUTCOME.get(outcome, Mm1Error)(f"{title}: the step failed ({outcome.label}), see above")
+
+
+def _check(call: StepCall) -> Step[Any, Any]:
+    """Return the declaration of a call's step, after a comparison of the names of its inputs."""
+    step = declaration(call.step)
+    fields = step.inputs.model_fields
+    if unknown := sorted(set(call.inputs) - set(fields)):
+        hint = suggest(unknown[0], list(fields))
+        raise ConfigurationError(
+            f"the card is not of this version of MM1: step {call.step} has no input {unknown[0]!r}; {hint}"
+        )
+    if missing := [name for name, field in fields.items() if field.is_required() and name not in call.inputs]:
+        raise ConfigurationError(f"inputs of {call.task}: {missing[0]} is required by the step {call.step}")
+    return step
 
 
 @contextlib.contextmanager

@@ -62,9 +62,10 @@ class Command:
             if not self.no_resume:
                 say(output, f"training again, with a stop after step {stop_after}")
                 proof = runs.stopped(stop_after, now)
+                same = all(finding.fine for finding in findings)  # otherwise it is not the card's run that was resumed
                 findings.append(check_proof(card, proof))
-                card = card.with_proof(proof)
-                if self.write:
+                card = card.with_proof(proof) if same else card
+                if self.write and same:
                     card.write(self.card)
         return self._show(card, findings)
 
