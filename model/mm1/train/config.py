@@ -169,9 +169,9 @@ class OptimConfig(Config):
     """Maximum norm of the whole gradient; 0 = no clipping."""
     spike_window: int = Field(default=128, ge=0, le=2**20)
     """Steps that the band of loss and gradient norm is computed from. A step above the band does not update the weights. Steps
-    are checked once that many have been applied; 0 = no check."""
+    are checked once there are that many; 0 = no check."""
     spike_sigmas: float = Field(default=6.0, gt=0, le=1e6)
-    """Upper end of the band: mean plus this many standard deviations of the last spike_window applied steps."""
+    """Upper end of the band: mean plus this many standard deviations of the last spike_window steps."""
     spike_limit: int = Field(default=8, ge=0, le=2**20)
     """Maximum number of steps above the band within spike_window steps; more end the run as diverged."""
 

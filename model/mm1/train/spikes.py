@@ -1,8 +1,12 @@
 """Finite spikes: a step whose loss or gradient norm is far above the recent steps does not update the weights. Torch-free.
 
-The band of a figure ends at mean + k standard deviations of its last N *applied* steps (AXLearn's and OLMo-core's rule, 128 and
-6 by default); only its upper end counts. A skipped step has no effect on weights, optimizer state and band. It counts as a step
-of the schedule, and its batch is not repeated. All ranks decide equally, because they see the same reduced figures.
+The band of a figure ends at mean + k standard deviations of its last N steps (OLMo-core's and AXLearn's rule, 128 and 6 by
+default); only its upper end counts. Skipped steps count for the band as well, each at most twice as far above the mean as its
+end. So a lasting change, such as harder data, or a batch that is often an outlier, widens the band within a few steps, while
+one huge value hardly does. Only values that keep growing stay above it.
+
+A skipped step has no effect on weights and optimizer state. It counts as a step of the schedule, and its batch is not repeated.
+All ranks decide equally, because they see the same reduced figures.
 
 The band follows from the run's history, which every checkpoint has, so a resumed run decides as the whole one does.
 
@@ -22,8 +26,8 @@ from mm1.train.config import OptimConfig
 
 log = logging.getLogger(__name__)
 
-SMALLEST_WIDTH = 0.01
-"""The band ends at least this share of the mean above it, so that equal values do not make the next rounding error a spike."""
+SMALLEST_WIDTH = 0.05
+"""The band ends at least this share of the mean above it: steps that hardly differ do not make a small change a spike."""
 
 
 class SpikeBand:
@@ -37,8 +41,8 @@ class SpikeBand:
 
     def __init__(self, config: OptimConfig, rows: Iterable[Mapping[str, Any]] = (), *, with_norm: bool = True) -> None:
         self.config, self.with_norm = config, with_norm
-        self._applied: deque[tuple[float, float]] = deque(maxlen=config.spike_window)
-        self._recent: deque[bool] = deque(maxlen=config.spike_window)
+        self._recent: deque[tuple[float, float, bool]] = deque(maxlen=config.spike_window)
+        """Loss, norm, and whether the weights were updated."""
         for row in rows:
             self._add(row["loss"], row["grad_norm"], applied=bool(row["applied"]))
 
@@ -59,7 +63,7 @@ class SpikeBand:
         self._add(loss, norm, applied=not trouble)
         if trouble:
             log.info("the step does not update the weights: %s", trouble)
-        skipped, config = self._recent.count(False), self.config
+        skipped, config = sum(not applied for _, _, applied in self._recent), self.config
         if skipped > config.spike_limit:
             raise DivergedError(
                 f"{skipped} of the last {len(self._recent)} steps are spikes (at the last one, {trouble}), more than "
@@ -69,16 +73,20 @@ class SpikeBand:
         return not trouble
 
     def _add(self, loss: float, norm: float, *, applied: bool) -> None:
-        if applied:
-            self._applied.append((loss, norm))
-        self._recent.append(applied)
+        if not applied:
+            loss, norm = (min(value, self._end(column, 2)) for column, value in enumerate((loss, norm)))
+        self._recent.append((loss, norm, applied))
 
     def _trouble(self, name: str, value: float, column: int) -> str:
         """Describe a value above the band; empty for a value in it."""
-        if not self.config.spike_window or len(self._applied) < self.config.spike_window:
-            return ""
-        values = [row[column] for row in self._applied]
+        end = self._end(column, 1)
+        return f"the {name} is {value:.4g}, above {end:.4g}" if value > end else ""
+
+    def _end(self, column: int, widths: int) -> float:
+        """Return the value that is some widths of the band above its mean; infinity before the window is full."""
+        if not self.config.spike_window or len(self._recent) < self.config.spike_window:
+            return math.inf
+        values = [row[column] for row in self._recent]
         mean = math.fsum(values) / len(values)
         deviation = math.sqrt(math.fsum((other - mean) ** 2 for other in values) / len(values))
-        end = mean + max(self.config.spike_sigmas * deviation, SMALLEST_WIDTH * abs(mean))
-        return f"the {name} is {value:.4g}, above {end:.4g}" if value > end else ""
+        return mean + widths * max(self.config.spike_sigmas * deviation, SMALLEST_WIDTH * abs(mean))
