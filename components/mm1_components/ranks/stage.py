@@ -121,8 +121,8 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
     if resumed:
         check_resume_store(inputs.resume, context.store.uri)
-        check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
         config = continued(config, resumed, split_overrides(inputs.overrides))
+        check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
         check_mixture(config, resumed, split_uri(inputs.data)[1])
     else:
         config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)

@@ -158,7 +158,7 @@ class Card(Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.command != self.run.command():
-            raise ValueError("command: expected the command of `run`, which is what mm1 verify runs")
+            raise ValueError("command: it is not that of `run`, so the card was edited: use the card.yaml that the step wrote")
         return self
 
     def to_yaml(self) -> str:

@@ -105,19 +105,19 @@ class S3Store(Store):
         except CredentialsError as error:
             kind = NetworkError if error.is_transient else ConfigurationError
             raise kind(f"store {self.uri}: no credentials: {error}") from None
-        except (MinioException, ElementTree.ParseError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+                raise from_os_error(error) from None  # of the local file
+            raise NetworkError(
+                f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"
+            ) from None
+        except (MinioException, ElementTree.ParseError, ValueError) as error:  # ValueError: XML that is no listing
             status = getattr(error, "_code", None)  # of an answer that is not in S3's format
             if status == HTTPStatus.NOT_FOUND:
                 raise DataError(f"{self.uri}/{key} does not exist (404)") from None
             answer = f"status {status}" if status else type(error).__name__
             raise NetworkError(
                 f"store {self.uri} failed on {key}: its answer is not S3's ({answer}); check S3_ENDPOINT and any proxy"
-            ) from None
-        except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
-                raise from_os_error(error) from None  # of the local file
-            raise NetworkError(
-                f"store {self.uri} is unreachable ({key}): {type(error).__name__}; check S3_ENDPOINT and the network"
             ) from None
 
     def write(self, key: str, data: bytes) -> None:
@@ -155,6 +155,7 @@ class S3Store(Store):
             try:
                 if byte_range and response.status != HTTPStatus.PARTIAL_CONTENT:  # the whole object, however large
                     raise InvalidResponseError(response.status, response.headers.get("Content-Type"), "no range")
+                self._check_etag(key, response.headers.get("ETag"))
                 return bytes(response.read())
             finally:
                 response.close()
@@ -258,6 +259,7 @@ class S3Store(Store):
         def action() -> None:
             response = self.client.get_object(self.bucket, self._name(key))
             try:
+                self._check_etag(key, response.headers.get("ETag"))
                 with path.open("wb") as file:
                     for data in response.stream(CHUNK_BYTES):
                         file.write(data)

@@ -125,7 +125,10 @@ def check_origin(init: str, checkpoint: Checkpoint) -> None:
         ConfigurationError: it would have no effect.
     """
     if init and init not in checkpoint.parents:
-        raise ConfigurationError("init: the run to resume did not start from this checkpoint: leave init empty")
+        raise ConfigurationError(
+            "init: the run to resume did not start from this checkpoint: leave init empty; in a workflow, set the parameters "
+            "of the text base to those of that run, with the same version of MM1, so that it comes from the cache"
+        )
 
 
 def begins(job: TrainJob, checkpoint: Checkpoint) -> bool:

@@ -95,6 +95,12 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Store]:
         ("cut listing", lambda store, path: list(store.list("a")), NetworkError, "not S3's"),
         ("not a listing", lambda store, path: store.objects(), NetworkError, "not S3's"),
         ("login page", lambda store, path: store.write("a", b"data"), NetworkError, "not S3's .no ETag.; check S3_ENDPOINT"),
+        ("login page", lambda store, path: store.read("a"), NetworkError, "not S3's .no ETag"),
+        ("login page", lambda store, path: store.read_json("a"), NetworkError, "not S3's .no ETag"),
+        ("login page", lambda store, path: store.download("a", path), NetworkError, "not S3's .no ETag"),
+        ("login page", lambda store, path: store.local_path(REF), NetworkError, "not S3's .no ETag"),
+        ("login page", lambda store, path: store.objects(), NetworkError, "not S3's .ValueError.; check S3_ENDPOINT"),
+        ("login page", lambda store, path: list(store.list("a")), NetworkError, "not S3's .ValueError"),
         ("login page", lambda store, path: store.exists("a"), NetworkError, "not S3's .no ETag"),
         ("cut body", lambda store, path: store.read("a"), NetworkError, "unreachable"),
         ("cut body", lambda store, path: store.download("a", path), NetworkError, "unreachable"),
@@ -158,7 +164,7 @@ def test_a_store_that_resets_connections_for_a_while_is_waited_for(monkeypatch: 
                     return
                 peer.recv(1 << 16)
                 if resets == 8:
-                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 2\r\n\r\nhi")
                     continue
                 resets += 1
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
