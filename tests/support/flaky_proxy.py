@@ -1,4 +1,4 @@
-"""A TCP proxy before a real server, so that a test can take the server away without touching it."""
+"""A TCP proxy before a real server, so that a test can slow the server down or take it away without touching it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from types import TracebackType
 
 
 class FlakyProxy:
-    """Forwards to an address; can drop what is open, and refuse what comes."""
+    """Forwards to an address; can drop what is open, and refuse what comes.
 
-    def __init__(self, host: str, port: int) -> None:
+    Args:
+        host: of the server.
+        port: of the server.
+        bytes_per_s: rate of each connection in each direction; 0 = no limit.
+    """
+
+    def __init__(self, host: str, port: int, bytes_per_s: int = 0) -> None:
         self.target = (host, port)
+        self.bytes_per_s = bytes_per_s
         self.away = threading.Event()
         self.open: set[socket.socket] = set()
         self.dropped = 0
@@ -65,6 +72,8 @@ class FlakyProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(16_384):
                 target.sendall(data)
+                if self.bytes_per_s:
+                    time.sleep(len(data) / self.bytes_per_s)
         _end(source)
         _end(target)
         self.open -= {source, target}
