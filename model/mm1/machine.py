@@ -18,6 +18,8 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 IMPORTED = time.time()
 PR_SET_PDEATHSIG = 1
+STARTER_VARIABLE = "MM1_STARTER_PID"
+"""Environment variable with the process ID of a launcher's parent, for :func:`die_with_launcher`; not configuration."""
 PARENT_CHECK_S = 1.0
 UNLIMITED_BYTES = 1 << 60
 """Values of a cgroup v1 memory limit from here on mean "no limit"."""

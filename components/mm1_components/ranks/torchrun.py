@@ -29,7 +29,6 @@ from mm1 import machine
 from mm1.errors import Ending, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted, cause
 from mm1.store.open import open_store
 from mm1.train import run_files
-from mm1.train.__main__ import STARTER_VARIABLE
 from mm1.train.config import TrainJob, TrainResult
 from mm1.train.run_files import FLIGHT_FOLDER
 from mm1_components.ranks.stuck import StuckWatch
@@ -172,7 +171,7 @@ def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous:
         "TORCH_FR_DUMP_TEMP_FILE": f"{records / NCCL_RECORD}",
     }
     environment = os.environ | PROCESS_SETTINGS | nccl | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    environment[STARTER_VARIABLE] = str(os.getpid())
+    environment[machine.STARTER_VARIABLE] = str(os.getpid())
     with (folder / "stderr.txt").open("w") as errors:
         return subprocess.Popen(
             [*command, "-m", MODULE.removesuffix(".__main__"), "--config", str(config)],
@@ -181,7 +180,7 @@ def _start(config: Path, processes: int, threads: int, folder: Path, rendezvous:
             text=True,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal only reaches this process, which passes it on
-            preexec_fn=partial(machine.die_with_parent, parent=os.getpid()),  # safe: this process has no other threads
+            preexec_fn=partial(machine.die_with_parent, parent=os.getpid()),  # takes no lock that another thread may hold
         )
 
 

@@ -67,6 +67,12 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
         return publish_decoder(job)
     processes = layout.world_size(launcher="")
     relaunched: list[str] = []
+
+    def again(why: str) -> None:
+        relaunched.append(why)
+        context.note(relaunched=relaunched)
+        log.warning("restarting from the last checkpoint: %s", why)
+
     while True:
         skipped = len(skipped_batches(context.store, job.key))
         try:
@@ -75,16 +81,12 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
             if (micro_batch := job.config.train.micro_batch) == 1:
                 raise
             job = job.with_micro_batch(micro_batch // 2)
-            relaunched.append(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2}: {error}")
-            context.note(relaunched=relaunched)
-            log.warning("restarting with the same global batch: %s", relaunched[-1])
+            again(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2} (the global batch stays): {error}")
             continue
         except DivergedError as error:
             if len(skipped_batches(context.store, job.key)) == skipped:  # the ranks know of no batch to skip
                 raise
-            relaunched.append(f"diverged: {error}")
-            context.note(relaunched=relaunched)
-            log.warning("restarting from the last checkpoint: %s", relaunched[-1])
+            again(f"diverged: {error}")
             continue
         assert result is not None, "rank 0 is on this machine"
         return result

@@ -298,9 +298,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
             use_cache: whether to fill a cache; by default not with labels or packed documents.
             logits_to_keep: number of last positions (0 for all), or indices, to compute logits for.
             image_features: (N, K, D) features of `get_image_features` instead of pixel_values.
-            unused_pixel_values: (N, 3, height, width) images to encode without using them. The output is the same, and
-                the weights of tower and connector get zero gradients. Only for training on several processes: all must
-                run the same layers, and one whose batch has no images passes a blank one here.
+            unused_pixel_values: (N, 3, height, width) images to encode without effect on output and gradients, for
+                training on several processes: all must run the same layers, also one whose batch has no images.
             num_items_in_batch: divisor of the summed loss; by default the number of predicted tokens in this batch.
             return_logits: whether to compute logits; by default only without labels.
             output_router_logits: whether to return the scores of the routers.
@@ -312,9 +311,9 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):
         return_dict = kwargs.pop("return_dict", None)
         if document_ids is None:
             document_ids = documents_from_positions(position_ids, attention_mask, past_key_values)
-        kwargs |= {"input_ids": input_ids, "pixel_values": pixel_values, "image_features": image_features}
-        kwargs |= {"unused_pixel_values": unused_pixel_values}
-        kwargs |= {"inputs_embeds": inputs_embeds, "position_ids": position_ids, "document_ids": document_ids}
+        kwargs |= {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "pixel_values": pixel_values}
+        kwargs |= {"image_features": image_features, "unused_pixel_values": unused_pixel_values}
+        kwargs |= {"position_ids": position_ids, "document_ids": document_ids}
         kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
         kwargs["use_cache"] = False if use_cache is None and labels is not None else use_cache
         if output_router_logits or (labels is not None and self.config.is_moe):

@@ -58,6 +58,7 @@ class _Float32(nn.Module):
     """Its own class."""
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run the module's own forward pass on hidden_states (tokens, width) and weights in float32."""
         # Attributes of the instance hide its parameters. Casting them here, not in each product, also suits ZeRO 3, which
         # gathers a parameter before this and replaces torch's linear function.
         cast = {name: _to_float32(weight) for name, weight in self._parameters.items()}

@@ -18,13 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mm1.errors import Ending, Outcome
-from mm1.machine import die_with_launcher, die_with_parent
+from mm1.machine import STARTER_VARIABLE, die_with_launcher, die_with_parent
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1.train")
-
-STARTER_VARIABLE = "MM1_STARTER_PID"
-"""Environment variable with the process ID of torchrun's parent, as torchrun's own variables; not configuration."""
 
 
 def main() -> None:

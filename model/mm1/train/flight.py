@@ -28,7 +28,7 @@ from mm1.train.run_files import FLIGHT_FOLDER
 
 MAX_ENTRIES = 200
 """Number of collectives that a file keeps."""
-TIMEOUT_SIGNS = re.compile(r"Timed out waiting|timed out|[Tt]imeout")
+TIMEOUT_SIGNS = re.compile(r"timed out|timeout", re.IGNORECASE)
 REPORT_S = 6.0
 """Seconds that a rank waits for the files and reports of the others; more than one sign of life apart."""
 WAITING_KEY = "mm1/waiting"

@@ -24,8 +24,6 @@ class WallTime:
     validation_s: float = 0.0
     lost_s: float = 0.0
     """Steps after the checkpoint from which the run went on."""
-    away_s: float = 0.0
-    """No trainer, or a trainer that was killed and left no rows."""
     starts: int = 0
 
     def add_row(self, row: dict[str, Any]) -> None:
@@ -42,7 +40,10 @@ class WallTime:
         self.starts += 1
 
     def until(self, total_s: float) -> dict[str, float]:
-        """Return all parts of a wall time, and the goodput; what is not explained was away."""
+        """Return all parts of a wall time, and the goodput.
+
+        What no row and no start explains is ``away_s``: no trainer, or one that was killed before it stored its rows.
+        """
         known = self.steps_s + self.startup_s + self.checkpoint_s + self.validation_s + self.lost_s
         total_s = max(total_s, known)
         parts = {name: round(value, 3) for name, value in (asdict(self) | {"away_s": total_s - known}).items()}

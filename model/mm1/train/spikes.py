@@ -1,7 +1,7 @@
 """Finite spikes: a step whose loss or gradient norm is far above the recent steps does not update the weights. Torch-free.
 
-The band of a figure ends at mean + k standard deviations of its last N steps (OLMo-core's and AXLearn's rule, 128 and 6 by
-default); only its upper end counts. Skipped steps count for the band as well, each at most twice as far above the mean as its
+The band of a figure ends at mean + k standard deviations of its last N steps (OLMo-core's rule and defaults: 128 and
+6); only its upper end counts. Skipped steps count for the band as well, each at most twice as far above the mean as its
 end. So a lasting change, such as harder data, or a batch that is often an outlier, widens the band within a few steps, while
 one huge value hardly does. Only values that keep growing stay above it.
 

@@ -74,7 +74,6 @@ class TrainStep:
         self.band = band
         self.sources = list(sources)
         self.objective = objective
-        self.inputs = objective.inputs
         self.experts_per_token = experts_per_token
 
     def __call__(self, micro_batches: Sequence[Batch], rate_factor: float) -> StepResult:
@@ -107,7 +106,7 @@ class TrainStep:
 
     def _learn(self, batch: Batch, totals: Totals) -> Figures:
         """Add the gradient of a micro-batch."""
-        inputs, source_ids_B = self.inputs(batch)
+        inputs, source_ids_B = self.objective.inputs(batch)
         output = self.objective(inputs, totals)
         self.engine.backward(output.loss)
         return Figures.of(inputs, source_ids_B, output, len(self.sources), self.experts_per_token)

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 
@@ -18,3 +20,12 @@ def alone():
     one_process()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)

@@ -19,15 +19,6 @@ from tests.support.tiny_runs import job_of, small_run
 CONSTANT = ("schedule.shape=constant", "schedule.warmup_steps=3", "train.keep_state=true")
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def train(alone, mixture, tmp_path):
     """Train a configuration, from the beginning or from a checkpoint; returns the finished checkpoint's address."""

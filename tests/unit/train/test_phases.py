@@ -17,9 +17,7 @@ from mm1.train.goodput import wall_time
 from mm1.train.phases import Phases, timed
 from mm1.train.progress import Progress
 from tests.support.tiny_runs import job_of, small_run
-from tests.unit.train.test_run_metrics import RESULT, signals
-
-__all__ = ["signals"]  # a fixture: handlers as they were
+from tests.unit.train.test_run_metrics import RESULT
 
 
 @pytest.fixture

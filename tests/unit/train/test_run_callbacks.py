@@ -14,15 +14,6 @@ from mm1.train.run_callbacks import FACTORIES, record_history
 from tests.support.tiny_runs import job_of, small_run
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
 class Diary(Callback):
     """Notes what it is told."""
 

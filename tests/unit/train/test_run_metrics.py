@@ -35,15 +35,6 @@ RESULT = StepResult(
 )
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def devices():
     return Devices(number=2, peak=1e9, flops=count_flops(tiny_config()))

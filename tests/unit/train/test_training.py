@@ -25,15 +25,6 @@ from mm1.train.model_origin import settle_parts
 from tests.support.tiny_runs import job_of, small_run
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
 def build(config, mixture, tmp_path, key="work"):
     store, data, _ = mixture
     return build_run(job_of(config, store, data, tmp_path / key, key=f"{tmp_path.name}-{key}"), 0, 1)

@@ -19,15 +19,6 @@ from tests.support.tiny_runs import holding_out, job_of, small_run
 VALIDATED = ("train.validate_every=3", "train.validation_sequences=3")
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """Handlers as they were: a run takes over SIGTERM and SIGINT."""
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in former.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture(scope="session")
 def held_out(mixture):
     """The small mixture with a third of its samples held out."""

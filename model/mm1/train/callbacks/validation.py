@@ -11,6 +11,7 @@ wait, no process is started, and no random number is drawn: training continues a
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ class Validation(Callback):
             totals = zip(self.batches, self.engine.all_sum(sums_K2).tolist(), strict=True)
         losses = {name: loss / tokens for name, (loss, tokens) in totals if tokens}
         for name, loss in losses.items():
-            if loss - loss != 0:  # infinite or not a number
+            if not math.isfinite(loss):
                 raise DivergedError(f"the validation loss of {name} is {loss}: a smaller optim.lr or optim.clip may help")
         return losses
 
