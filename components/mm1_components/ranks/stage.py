@@ -110,22 +110,21 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     Raises:
         Mm1Error: invalid inputs, or an error of :func:`mm1_components.ranks.train.train`.
     """
-    vision, decoder = getattr(inputs, "vision", ""), getattr(inputs, "decoder", "")
-    config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
+    vision, decoder = _folders(inputs)
     mix = context.load(inputs.data, DataMix)
     checkpoint = context.load(inputs.init, Checkpoint) if inputs.init else None
     resumed = context.load(inputs.resume, Checkpoint) if inputs.resume else None
-    check_sequence(config.sequence, sequence_of(mix))
-    if config.stage == "text" and mix.has_images and not decoder:
+    recipe = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
+    check_sequence(recipe.sequence, sequence_of(mix))
+    if recipe.stage == "text" and mix.has_images and not decoder:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
     if resumed:
         check_resume_store(inputs.resume, context.store.uri)
-        config = continued(config, resumed, split_overrides(inputs.overrides))
+    config = _with_parts(recipe, inputs, checkpoint, resumed)
+    if resumed:
         check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
         check_mixture(config, resumed, split_uri(inputs.data)[1])
-    else:
-        config = settle(config, checkpoint.stage if checkpoint else "", vision, decoder, inputs.overrides)
     whole = resumed or (checkpoint if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision else None)
     if whole:
         model = model_json(open_store(split_uri(inputs.resume or inputs.init)[0]), whole)
@@ -156,18 +155,26 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     return StageOutputs(manifest=result.manifest)
 
 
+def _folders(inputs: StageInputs) -> tuple[str, str]:
+    """Return the folders of a vision tower and a decoder; empty in a step that reads none."""
+    return getattr(inputs, "vision", ""), getattr(inputs, "decoder", "")
+
+
+def _with_parts(recipe: RunConfig, inputs: StageInputs, init: Checkpoint | None, resumed: Checkpoint | None) -> RunConfig:
+    """Give a recipe the model parts that come from checkpoints and folders."""
+    if resumed:
+        return continued(recipe, resumed, split_overrides(inputs.overrides))
+    return settle(recipe, init.stage if init else "", *_folders(inputs), inputs.overrides)
+
+
 def _difference(inputs: StageInputs, checkpoint: Checkpoint) -> str:
     """Describe how a remembered checkpoint differs from the result of these inputs; empty if it does not."""
-    vision, decoder = getattr(inputs, "vision", ""), getattr(inputs, "decoder", "")
     parents = [split_uri(uri)[1] for uri in (inputs.data, inputs.init, inputs.resume) if uri]
-    config = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
-    if config.stage == "text" and decoder and checkpoint.stage == "imported":
+    recipe = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
+    if recipe.stage == "text" and _folders(inputs)[1] and checkpoint.stage == "imported":
         return "" if [*checkpoint.parents] == parents else "parents: of another import"
-    if inputs.resume:
-        config = continued(config, load(inputs.resume, Checkpoint), split_overrides(inputs.overrides))
-        return difference(checkpoint, config, parents)
-    stage = load(inputs.init, Checkpoint).stage if inputs.init else ""
-    return difference(checkpoint, settle(config, stage, vision, decoder, inputs.overrides), parents)
+    init, resumed = (load(uri, Checkpoint) if uri else None for uri in (inputs.init, inputs.resume))
+    return difference(checkpoint, _with_parts(recipe, inputs, init, resumed), parents)
 
 
 def work_key(config: RunConfig, data: str, init: str, vision: str, decoder: str, resume: str = "") -> str:

@@ -67,10 +67,11 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.checkpoint.resume import address
     from mm1.manifests import Checkpoint
     from mm1.store.open import open_store
-    from mm1.train.build import build_loader, build_run
+    from mm1.train.build import build_run
     from mm1.train.engine import rank_of_environment, start_processes, stop_processes
     from mm1.train.environment import environment
     from mm1.train.flight import FlightRecorder
+    from mm1.train.run_loader import build_loader
 
     timeout_s = job.config.train.collective_timeout_s
     loader = build_loader(job, *rank_of_environment())  # forks: before the process group

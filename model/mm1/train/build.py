@@ -21,9 +21,7 @@ from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
 from mm1.data.load.collate import PixelNorm
 from mm1.data.load.loader import MixtureLoader
-from mm1.data.load.statistics import check_epochs
-from mm1.errors import ConfigurationError
-from mm1.manifests import Checkpoint, DataMix, RawData, load, load_digest, split_uri
+from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
@@ -36,7 +34,7 @@ from mm1.train.callbacks.timing import Timing
 from mm1.train.callbacks.validation import Validation, held_bytes, held_out_batches
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
-from mm1.train.continuation import begins, num_sequences
+from mm1.train.continuation import begins
 from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
 from mm1.train.inputs import ModelInputs, blank_image
@@ -49,6 +47,7 @@ from mm1.train.randomness import seed_step
 from mm1.train.ranks import Ranks
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
+from mm1.train.run_loader import build_loader
 from mm1.train.run_parts import RunParts
 from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
@@ -241,36 +240,6 @@ def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
     if state.run.get("code", "") != start.job.code:
         log.warning("the code has changed since the checkpoint was saved")
     return history, progress
-
-
-def build_loader(job: TrainJob, rank: int, world_size: int) -> MixtureLoader:
-    """Build the loader at the start of the data, and fork its worker processes.
-
-    Call this before the process group is created: forking with its threads and registered memory can hang RDMA.
-
-    Raises:
-        Mm1Error: the configuration or the data do not fit.
-    """
-    train, mix = job.config.train, load(job.data, DataMix)
-    resumed = load(job.resume, Checkpoint) if job.resume else None
-    if trouble := check_epochs(mix, num_sequences(job, resumed.step if resumed else 0)):
-        raise ConfigurationError(f"train.steps: {trouble}")
-    store, batch_plan = open_store(split_uri(job.data)[0]), plan_layout(train, world_size)
-    raw = load_digest(store, mix.raw)
-    if not isinstance(raw, RawData):
-        raise ConfigurationError(f"data: expected RawData as its parent {mix.raw[:12]}")
-    loader = MixtureLoader(
-        store,
-        mix,
-        raw,
-        micro_batch=batch_plan.micro_batch,
-        global_batch=batch_plan.global_batch,
-        rank=rank,
-        world_size=world_size,
-        num_workers=train.loader_workers,
-    )
-    loader.start_workers()
-    return loader
 
 
 def _num_bytes(start: Start) -> int:

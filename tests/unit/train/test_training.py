@@ -16,6 +16,7 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.errors import CheckpointError, ConfigurationError, DivergedError, Outcome, Preempted
 from mm1.manifests import Checkpoint, load, load_digest
 from mm1.train import build as build_module
+from mm1.train import run_loader
 from mm1.train.batch_plan import check_experts
 from mm1.train.build import build_run
 from mm1.train.callback import Callback
@@ -160,7 +161,7 @@ def test_a_spike_is_skipped_shown_and_remembered(alone, mixture, tmp_path, monke
                     batch["labels"] = batch["labels"].where(batch["labels"] == -100, 7)
                 yield batch
 
-    monkeypatch.setattr(build_module, "MixtureLoader", Monotonous)
+    monkeypatch.setattr(run_loader, "MixtureLoader", Monotonous)
     band = ("optim.spike_window=4", "optim.spike_sigmas=2", "optim.lr=1e-4", "optim.name=adamw")
     config = small_run("mm1_tiny", "train.steps=7", "train.checkpoint_every=6", *band)
     rows = {}
@@ -341,7 +342,7 @@ def poison(monkeypatch, *numbers):
                     batch["pixel_values"] = batch["pixel_values"].permute(0, 3, 1, 2) * float("nan")
                 yield batch
 
-    monkeypatch.setattr(build_module, "MixtureLoader", Poisoned)
+    monkeypatch.setattr(run_loader, "MixtureLoader", Poisoned)
 
 
 def test_a_run_that_diverges_goes_back_and_leaves_the_batch_out(alone, mixture, tmp_path, monkeypatch):
