@@ -16,8 +16,8 @@ from mm1.errors import ConfigurationError
 from mm1.evals.config import Style, Templates
 from mm1.evals.items import Item
 from mm1.evals.tasks.base import Form, Task
-from mm1.generation.chat import Message, chat_prompt
-from mm1.generation.prompt import Prompt, Request
+from mm1.generation.chat import chat_prompt
+from mm1.generation.prompt import Message, Prompt, Request
 
 
 def choose_items(items: Sequence[Item], count: int, seed: int, task: str) -> list[Item]:

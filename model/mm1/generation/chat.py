@@ -7,20 +7,9 @@ images. User text cannot forge a turn or an image: special tokens in it are brok
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mm1.generation.prompt import Prompt, Segment
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    """user, assistant or system."""
-    content: Prompt
-    """Texts and images in order."""
+from mm1.generation.prompt import Message, Prompt, Segment
 
 
 def chat_prompt(processor: Any, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,7 +163,7 @@ def _bytes(image: Image) -> bytes:
 
 
 def _key(image: Image) -> str:
-    return str(image) if isinstance(image, Path) else hashlib.sha256(image).hexdigest()
+    return hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else str(image)
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -1,17 +1,25 @@
 """Requests and completions. Torch-free.
 
-A prompt is a tuple of segments: text as `str`, an image as the `Path` of a file or as encoded `bytes`. Each text segment is
-tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
+A prompt is a tuple of segments: text as `str`, an image as the `Path` of a file, as encoded `bytes`, or as a `StoredImage`.
+Each text segment is tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
-Image = Path | bytes
-Segment = str | Path | bytes
+
+class StoredImage(Protocol):
+    """An encoded image that is read when it is needed, such as a cell of a table. Hashable; `str` names it uniquely."""
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded image."""
+
+
+Image = Path | bytes | StoredImage
+Segment = str | Image
 Prompt = tuple[Segment, ...]
 
 
@@ -23,6 +31,26 @@ class Request:
     """Part that is specific to this request, for example the query image and its question. Not empty."""
     prefix: Prompt = ()
     """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """user, assistant or system."""
+    content: Prompt
+    """Texts and images in order."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation to answer, in two parts; the model's chat template renders it."""
+
+    messages: tuple[Message, ...]
+    """Turns that are specific to this request; the last one is the user's."""
+    prefix: tuple[Message, ...] = ()
+    """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
 
 
 @dataclass(frozen=True)

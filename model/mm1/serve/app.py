@@ -22,9 +22,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from mm1.errors import Mm1Error
-from mm1.generation.chat import Message
 from mm1.generation.config import Sampling
-from mm1.generation.prompt import Segment
+from mm1.generation.prompt import Message, Segment
 from mm1.serve.chat import Chat, PartialAnswer
 from mm1.serve.config import ServeSettings
 from mm1.serve.images import BadRequest, image_from_uri

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-from mm1.generation.chat import Message, chat_prompt
+from mm1.generation.chat import chat_prompt
 from mm1.generation.config import Sampling
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Request
+from mm1.generation.prompt import Message, Request
 from mm1.generation.transcript import Transcript
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mm1.errors import ConfigurationError, DataError
-from mm1.generation.chat import Message, chat_prompt, without_specials
+from mm1.generation.chat import chat_prompt, without_specials
 from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.encode import read_image
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Prompt, Request
+from mm1.generation.prompt import Message, Prompt, Request
 from mm1.modeling.export import export
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import grow_vocabulary

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from mm1.errors import ConfigurationError
-from mm1.generation.chat import Message, chat_prompt
+from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Request
+from mm1.generation.prompt import Message, Request
 from mm1.serve.app import create_app
 from mm1.serve.chat import Chat
 from mm1.serve.config import ServeSettings
