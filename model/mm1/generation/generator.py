@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
+from mm1.errors import ConfigurationError
 from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.decode import DecodingState, extend
 from mm1.generation.device import choose_device, move_to
 from mm1.generation.encode import Encoded, PromptEncoder
-from mm1.generation.prompt import Completion, Prompt, Request
+from mm1.generation.prompt import Completion, Likelihood, Prompt, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
 from mm1.modeling.processing import num_token_ids
@@ -113,7 +114,7 @@ class Generator:
 
     def score(
         self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
-    ) -> list[list[float]]:
+    ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of continuations, for multiple choice.
 
         Args:
@@ -122,11 +123,16 @@ class Generator:
             on_batch: progress callback.
 
         Returns:
-            For each request and continuation, the sum of the log-probabilities of its tokens (natural logarithm).
+            For each request, the likelihood of each continuation.
+
+        Raises:
+            ConfigurationError: a continuation is empty, or a prompt does not fit the model's context.
         """
         tokens = [[self.encoder.tokenize(text) for text in texts] for texts in continuations]
+        if not all(ids for texts in tokens for ids in texts):
+            raise ConfigurationError("a continuation to score is empty: expected at least one token")
         longest = max((len(ids) for texts in tokens for ids in texts), default=0)
-        results: dict[int, list[float]] = {}
+        results: dict[int, list[Likelihood]] = {}
         for jobs in self._batches(requests, longest):
             choices = [tokens[job.index] for job in jobs]
             for job, scores in zip(jobs, self._score_batch(self._prefill(jobs), choices), strict=True):
@@ -197,18 +203,23 @@ class Generator:
                 tokens = [tokens[row] for row in unfinished]
             state = self._extend_state([[token] for token in tokens], state=state)
 
-    def _score_batch(self, state: DecodingState, choices: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+    def _score_batch(self, state: DecodingState, choices: Sequence[Sequence[Sequence[int]]]) -> list[list[Likelihood]]:
         first_BV = state.next_logits.log_softmax(dim=-1)
-        scores = [[float(first_BV[row, ids[0]]) if ids else 0.0 for ids in texts] for row, texts in enumerate(choices)]
+        results = [[_likelihood(first_BV[row : row + 1], ids[:1]) for ids in texts] for row, texts in enumerate(choices)]
         longer = [(row, n, ids) for row, texts in enumerate(choices) for n, ids in enumerate(texts) if len(ids) > 1]
         if longer:
             state.select([row for row, _, _ in longer])
             state = self._extend_state([ids[:-1] for _, _, ids in longer], state=state, all_logits=True)
             for (row, n, ids), logits_SV in zip(longer, state.logits, strict=True):
-                logprobs_SV = logits_SV[1 - len(ids) :].log_softmax(dim=-1)
-                targets = torch.tensor(ids[1:], device=logprobs_SV.device)
-                scores[row][n] += float(logprobs_SV.gather(1, targets[:, None]).sum())
-        return scores
+                first, rest = results[row][n], _likelihood(logits_SV[1 - len(ids) :].log_softmax(dim=-1), ids[1:])
+                results[row][n] = Likelihood(first.logprob + rest.logprob, len(ids), first.is_greedy and rest.is_greedy)
+        return results
+
+
+def _likelihood(logprobs_SV: torch.Tensor, ids: Sequence[int]) -> Likelihood:
+    targets_S = torch.tensor(ids, device=logprobs_SV.device)
+    logprob = float(logprobs_SV.gather(1, targets_S[:, None]).sum())
+    return Likelihood(logprob, len(ids), bool((logprobs_SV.argmax(dim=-1) == targets_S).all()))
 
 
 def _stop_ids(model: Any, processor: Any) -> frozenset[int]:

@@ -65,3 +65,15 @@ class Completion:
     """stop: at a stop token or stop string; length: at the limit of new tokens."""
     num_prompt_tokens: int
     """Tokens of prefix and prompt, including image tokens."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-likelihood of a continuation of a prompt."""
+
+    logprob: float
+    """Sum of the log-probabilities of its tokens (natural logarithm)."""
+    num_tokens: int
+    """Number of its tokens."""
+    is_greedy: bool
+    """Whether each of its tokens is the most likely one."""
