@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.evals.cider import cider_d
 from mm1.evals.items import Item
 from mm1.evals.metrics import accuracy, chance_level, content_f1, first_words_accuracy
+from mm1.evals.metrics.cider_d import cider_d
+from mm1.evals.metrics.vqa import normalise, vqa_accuracy
 from mm1.evals.statistics import mean_and_stderr
-from mm1.evals.vqa_answers import normalise, vqa_accuracy
 
 VOCABULARY = "a red blue ring cross on the big"
 WORDS = st.lists(st.sampled_from(VOCABULARY.split()), min_size=1, max_size=9).map(" ".join)

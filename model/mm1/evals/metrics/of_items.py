@@ -1,27 +1,32 @@
-"""Metrics of tasks: predictions and items in, one value per item out. Also means with standard errors, and chance levels."""
+"""Metrics of items: the functions of this package on predictions and items, as tasks take them."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from mm1.evals.cider import caption_words, cider_d
 from mm1.evals.items import Item
-from mm1.evals.vqa_answers import normalise, vqa_accuracy
+from mm1.evals.metrics.bleu import bleu
+from mm1.evals.metrics.cider_d import cider_d
+from mm1.evals.metrics.content_words import caption_f1
+from mm1.evals.metrics.rouge_l import rouge_l
+from mm1.evals.metrics.vqa import normalise, vqa_accuracy
 
-_FUNCTION_WORDS = (
-    "a an the and or but nor of in on at to from by for with without into onto over under as is are was were be been being "
-    "am it its this that these those there here he she they them his her their we our you your i my me who which what some "
-    "any has have had do does did so very just also than then"
-)
-STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Function words, which do not describe an image."""
+ItemMetric = Callable[[Sequence[str], Sequence[Item]], list[float]]
 
 
-def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute the VQA accuracy against all references."""
-    return [vqa_accuracy(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
+def per_item(metric: Callable[[str, Sequence[str]], float]) -> ItemMetric:
+    """Turn a metric of a prediction and its references into a metric of items."""
+
+    def of_items(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+        return [metric(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
+
+    return of_items
+
+
+accuracy = per_item(vqa_accuracy)
+content_f1 = per_item(caption_f1)
 
 
 def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
@@ -33,26 +38,19 @@ def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> l
     return values
 
 
-def content_f1(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute F1 of the bags of content words, the best over the references."""
-    return [
-        max(_bag_f1(_content(prediction), _content(reference)) for reference in item.references)
-        for prediction, item in zip(predictions, items, strict=True)
-    ]
-
-
 def cider(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
     """Compute CIDEr-D of each caption."""
     return cider_d(predictions, [item.references for item in items])
 
 
-def _content(text: str) -> Counter[str]:
-    return Counter(word for word in caption_words(text) if word not in STOP_WORDS)
+def rouge(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """Compute ROUGE-L of each caption."""
+    return rouge_l(predictions, [item.references for item in items])
 
 
-def _bag_f1(prediction: Counter[str], reference: Counter[str]) -> float:
-    total = prediction.total() + reference.total()
-    return 2 * (prediction & reference).total() / total if total else 1.0
+def bleu_of_order(n: int) -> Callable[[Sequence[str], Sequence[Item]], float]:
+    """Return corpus BLEU with n-grams up to an order of 1 to 4."""
+    return lambda predictions, items: bleu(predictions, [item.references for item in items])[n - 1]
 
 
 def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float | None:
