@@ -17,16 +17,19 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from mm1.errors import CheckpointError, Outcome
+from mm1.lineage.signing import Signatures
 from mm1.manifests import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, load, publish, split_uri
 from mm1.modeling.export import export
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.serve import contract, contract_probe
 from mm1.serve.__main__ import main
+from mm1.serve.load import load as load_served
 from mm1.store.open import open_store
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
 from tests.support.serving import server
+from tests.support.signing_keys import key_pair
 from tests.support.tiny_mm1 import picture, tiny_mm1, write_benchmarks
 
 pytestmark = pytest.mark.integration
@@ -163,14 +166,20 @@ def test_from_checkpoint_to_scores_decision_and_deployment(quick_probe, place, c
     code, failed = run_step(place, "gate", reports=outputs["manifest"], rules="novel/4/accuracy>1")
     assert code == 0 and failed["decision"] == "fail"
 
-    code, deployed = run_step(
-        place, "deploy", checkpoint=checkpoint, decision="pass", benchmarks=benchmarks, question_task="vqa", max_tokens=8
-    )
+    private, public = key_pair(place)
+    inputs = {"benchmarks": benchmarks, "question_task": "vqa", "max_tokens": 8, "sign_key": private}
+    code, deployed = run_step(place, "deploy", checkpoint=checkpoint, decision="pass", **inputs)
     assert code == 0 and deployed["deployed"] == "true"
     deployment = load(deployed["manifest"], Deployment)
     exported = load(f"{store.uri}/manifests/{deployment.exported}.json", ExportedModel)
     assert exported.contract["max_abs_logit_difference"] <= 1e-5 and exported.contract["num_tokens_equal"] > 200
     assert any(name.endswith(".safetensors") for name in exported.files)
+    assert exported.signature and "Signed." in deployed["summary.md"]
+    card = store.get_bytes(exported.files["README.md"]).decode()
+    assert "| novel | test | accuracy | 4 | none |" in card
+    load_served(deployed["manifest"], signatures=Signatures.of(public, required=True))
+    with pytest.raises(CheckpointError, match="another key"):
+        load_served(deployed["manifest"], signatures=Signatures.of(key_pair(place, "other")[1]))
     assert deployment.sample["question"] == "what colour is the ring ?" and isinstance(deployment.sample["answer"], str)
     assert [ref.sha256 for ref in deployment.images.values()] == [deployment.sample["image"]]
 
@@ -221,6 +230,7 @@ def test_the_server_refuses_what_it_cannot_serve(tmp_path, caplog, options, says
         ("evaluate", {"tasks": "vqa", "shots": "4 x"}, Outcome.CONFIGURATION, "shots"),
         ("evaluate", {"tasks": "vqa", "question_template": "{question}"}, Outcome.CONFIGURATION, "{answer}"),
         ("deploy", {"question_task": "vague"}, Outcome.CONFIGURATION, "vague_questions.json"),
+        ("deploy", {"sign_key": "/nowhere"}, Outcome.CONFIGURATION, "sign_key: no such file"),
     ],
 )
 def test_a_wrong_input_ends_with_its_class(place, checkpoint, benchmarks, caplog, step, inputs, outcome, says):
