@@ -20,6 +20,21 @@ class BatchSettings(Config):
     """Size of the cache of image features, for images that occur again (demonstrations, controls)."""
 
 
+class EngineSettings(Config):
+    """Limits of the engine that answers many askers at once."""
+
+    max_running: int = Field(default=32, ge=1)
+    """Maximum number of answers generated at once."""
+    max_waiting: int = Field(default=256, ge=0)
+    """Maximum number of asks that wait; further ones are refused."""
+    batch_tokens: int = Field(default=65_536, ge=1)
+    """Maximum number of tokens of all running answers with their prompts, padding included (a longer one runs alone)."""
+    prefill_tokens: int = Field(default=512, ge=1)
+    """Number of prompt tokens processed between two tokens of the running answers."""
+    prefix_cache_bytes: int = Field(default=256 << 20, ge=0)
+    """Size of the cache of processed prompts, for prompts that begin with the same tokens and images."""
+
+
 class Sampling(Config):
     """Sampling of the next token. The default is greedy, as in all evaluations (MM1 5.1)."""
 

@@ -22,8 +22,9 @@ from PIL import Image as PillowImage
 
 from mm1.data.images import Pixels, decode_image, decode_into
 from mm1.errors import ConfigurationError, DataError
+from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
-from mm1.generation.prompt import Image, Prompt
+from mm1.generation.prompt import Conversation, Image, Message, Prompt, Request
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ class PromptEncoder:
         self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._cached_bytes = 0
         self.tokenize = lru_cache(maxsize=65_536)(self._tokenize)
+        self._encode_prefix = lru_cache(maxsize=256)(self.encode)
+        self._encode_turns = lru_cache(maxsize=256)(self._encode_turns_anew)
 
     def _tokenize(self, text: str) -> tuple[int, ...]:
         if self.processor.image_token in text:
             raise ConfigurationError(f"a text contains {self.processor.image_token!r}: pass the image itself instead")
         return tuple(self.processor.encode(text))
+
+    def _encode_turns_anew(self, turns: tuple[Message, ...]) -> Encoded:
+        return self.encode(chat_prompt(self.processor, turns, add_generation_prompt=False))
 
     def encode(self, prompt: Prompt) -> Encoded:
         """Tokenise a prompt; its images are listed, not encoded."""
@@ -71,6 +77,23 @@ class PromptEncoder:
                 tokens.extend([self.image_token_id] * self.image_tokens)
                 images.append(segment)
         return Encoded(tuple(tokens), tuple(images))
+
+    def encode_request(self, request: Request | Conversation) -> tuple[Encoded, Encoded]:
+        """Tokenise the prefix and the prompt of a request.
+
+        A conversation is rendered as a whole. Its prefix is what its prefix turns give alone, if the whole begins with that;
+        otherwise the prefix is empty.
+        """
+        if isinstance(request, Request):
+            return self._encode_prefix(request.prefix), self.encode(request.prompt)
+        whole = self.encode(chat_prompt(self.processor, request.prefix + request.messages))
+        if not request.prefix:
+            return Encoded((), ()), whole
+        prefix = self._encode_turns(request.prefix)
+        num_tokens, num_images = len(prefix.tokens), len(prefix.images)
+        if whole.tokens[:num_tokens] != prefix.tokens or whole.images[:num_images] != prefix.images:
+            return Encoded((), ()), whole
+        return prefix, Encoded(whole.tokens[num_tokens:], whole.images[num_images:])
 
     def features(self, images: Sequence[Image]) -> torch.Tensor | None:
         """Compute the features of images in the given order, (N, K, D); None if there are no images.

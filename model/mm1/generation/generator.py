@@ -22,7 +22,7 @@ from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.decode import DecodingState, extend
 from mm1.generation.device import choose_device, move_to
 from mm1.generation.encode import Encoded, PromptEncoder
-from mm1.generation.prompt import Completion, Prompt, Request
+from mm1.generation.prompt import Completion, Conversation, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
 from mm1.modeling.processing import num_token_ids
@@ -62,7 +62,7 @@ class Generator:
 
     def generate(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[Request | Conversation],
         *,
         max_new_tokens: int,
         stop: Sequence[str] = (),
@@ -97,7 +97,12 @@ class Generator:
         return [results[index] for index in range(len(requests))]
 
     def stream(
-        self, request: Request, *, max_new_tokens: int, stop: Sequence[str] = (), sampling: Sampling | None = None
+        self,
+        request: Request | Conversation,
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
     ) -> Iterator[Transcript]:
         """Continue one prompt; yields the same growing transcript after each token, until it is done."""
         chooser = TokenChooser(sampling or Sampling())
@@ -111,8 +116,21 @@ class Generator:
             if not transcript.done:
                 state = self._extend_state([[token]], state=state)
 
+    def count_tokens(self, request: Request | Conversation, max_new_tokens: int = 0) -> int:
+        """Count the tokens of a prompt, including those of its images.
+
+        Raises:
+            ConfigurationError: prompt and answer do not fit the model's context.
+        """
+        num_tokens = sum(len(part.tokens) for part in self.encoder.encode_request(request))
+        self.encoder.check_length(num_tokens, max_new_tokens)
+        return num_tokens
+
     def score(
-        self, requests: Sequence[Request], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+        self,
+        requests: Sequence[Request | Conversation],
+        continuations: Sequence[Sequence[str]],
+        on_batch: OnBatch | None = None,
     ) -> list[list[float]]:
         """Compute the log-likelihood of continuations, for multiple choice.
 
@@ -137,14 +155,12 @@ class Generator:
 
     # -- batches ----------------------------------------------------------------------------------------------------
 
-    def _batches(self, requests: Sequence[Request], max_new_tokens: int) -> list[list[_Job]]:
-        prefixes: dict[Prompt, tuple[int, Encoded]] = {}
+    def _batches(self, requests: Sequence[Request | Conversation], max_new_tokens: int) -> list[list[_Job]]:
+        prefixes: dict[Encoded, int] = {}
         jobs = []
         for index, request in enumerate(requests):
-            if request.prefix not in prefixes:
-                prefixes[request.prefix] = (len(prefixes), self.encoder.encode(request.prefix))
-            key, prefix = prefixes[request.prefix]
-            job = _Job(index, prefix, self.encoder.encode(request.prompt), key)
+            prefix, prompt = self.encoder.encode_request(request)
+            job = _Job(index, prefix, prompt, prefixes.setdefault(prefix, len(prefixes)))
             self.encoder.check_length(job.num_tokens, max_new_tokens)
             jobs.append(job)
         jobs.sort(key=lambda job: (len(job.prefix.tokens), job.prefix_key, len(job.prompt.tokens), job.index))
