@@ -150,14 +150,18 @@ def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> st
 
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
+    from mm1.generation.engine import Engine
     from mm1.serve.app import create_app
-    from mm1.serve.chat import Chat
     from mm1.serve.config import ServeSettings
     from mm1.serve.load import load
     from mm1.serve.server import running
 
-    with running(create_app(Chat(load(str(folder)).generator), ServeSettings())) as address:
-        yield address
+    engine = Engine(load(str(folder)).generator)
+    try:
+        with running(create_app(engine, ServeSettings())) as address:
+            yield address
+    finally:
+        engine.close()
 
 
 STEP = Step(

@@ -24,7 +24,7 @@ from mm1.data.images import Pixels, decode_image, decode_into
 from mm1.errors import ConfigurationError, DataError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
-from mm1.generation.prompt import Conversation, Image, Message, Prompt, Request
+from mm1.generation.prompt import Conversation, Image, Message, Prompt, Request, TokenIds
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class PromptEncoder:
         for segment in prompt:
             if isinstance(segment, str):
                 tokens.extend(self.tokenize(segment))
+            elif isinstance(segment, TokenIds):
+                tokens.extend(segment.ids)
             else:
                 tokens.extend([self.image_token_id] * self.image_tokens)
                 images.append(segment)

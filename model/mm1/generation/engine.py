@@ -83,6 +83,11 @@ class Engine:
         """Return the state and the counters."""
         return replace(self._stats, waiting=len(self._waiting))
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine can answer: it was not closed, and its thread runs."""
+        return not self._closed and self._thread.is_alive()
+
     def close(self) -> None:
         """Stop; asks that are not complete end with an exception."""
         with self._wake:

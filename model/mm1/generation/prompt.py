@@ -1,7 +1,8 @@
 """Requests and completions. Torch-free.
 
-A prompt is a tuple of segments: text as `str`, an image as the `Path` of a file, as encoded `bytes`, or as a `StoredImage`.
-Each text segment is tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
+A prompt is a tuple of segments: text as `str` or as :class:`TokenIds`, an image as the `Path` of a file, as encoded `bytes`, or
+as a `StoredImage`. Each text segment is tokenised separately, as in the training data; an image becomes `image_tokens` image
+tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +19,15 @@ class StoredImage(Protocol):
         """Read the encoded image."""
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """Text that is tokenised already."""
+
+    ids: tuple[int, ...]
+
+
 Image = Path | bytes | StoredImage
-Segment = str | Image
+Segment = str | TokenIds | Image
 Prompt = tuple[Segment, ...]
 
 
