@@ -9,21 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm1.generation.prompt import Message, Prompt, Segment
+from mm1.errors import ConfigurationError
+from mm1.generation.prompt import Message, Prompt, Segment, TokenIds
+
+_END_OF_CONTENT = "\ue0ffend of content\ue0ff"
+"""Marks where an unfinished turn goes on; private characters, of which only the last occurrence counts."""
 
 
-def chat_prompt(processor: Any, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool = False) -> Prompt:
     """Render a conversation.
 
     Args:
         processor: an `MM1Processor`.
         messages: the turns so far.
-        add_generation_prompt: whether to end with the header of the assistant's turn.
+        complete: whether to end with the last turn. By default the prompt ends where the assistant's answer goes on: within
+            the last turn if that is the assistant's, after the header of a new turn otherwise.
     """
+    continues = not complete and bool(messages) and messages[-1].role == "assistant"
     specials = [str(token) for token in processor.tokenizer.all_special_tokens]
-    turns = [{"role": message.role, "content": [_item(part, specials) for part in message.content]} for message in messages]
-    text = processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
-    images = iter([part for message in messages for part in message.content if not isinstance(part, str)])
+    turns: list[dict[str, Any]] = [{"role": message.role, "content": [_item(part, specials) for part in message.content]} for message in messages]
+    if continues:
+        turns[-1]["content"].append({"type": "text", "text": _END_OF_CONTENT})
+    text = processor.apply_chat_template(turns, add_generation_prompt=not complete and not continues, tokenize=False)
+    if continues:
+        text = text[: text.rindex(_END_OF_CONTENT)]
+    images = iter([part for message in messages for part in message.content if not isinstance(part, str | TokenIds)])
     prompt: list[Segment] = []
     for number, piece in enumerate(text.split(processor.image_token)):
         if number:
@@ -34,6 +44,8 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, add_generation_p
 
 
 def _item(part: Segment, specials: Sequence[str]) -> Mapping[str, str]:
+    if isinstance(part, TokenIds):
+        raise ConfigurationError("a conversation has token ids: pass its text")
     return {"type": "text", "text": without_specials(part, specials)} if isinstance(part, str) else {"type": "image"}
 
 

@@ -70,7 +70,9 @@ class Engine:
             ConfigurationError: the prompt does not fit the model's context.
             Overloaded: too many asks are waiting.
         """
-        num_tokens = self.generator.count_tokens(ask.request, ask.max_new_tokens)
+        encoder = self.generator.encoder
+        num_tokens = sum(len(part.tokens) for part in encoder.encode_request(ask.request))
+        encoder.check_length(num_tokens, ask.max_new_tokens)
         ticket = Ticket(ask, num_tokens, on_step)
         with self._wake:
             if len(self._waiting) >= self.settings.max_waiting:
@@ -116,7 +118,7 @@ class Engine:
                 self._count(cancelled=1)
                 return
             self._count(generated_tokens=1, finished=int(transcript.done))
-            ticket.on_step(Step(transcript.certain_text.strip(), len(transcript.tokens), transcript.finish_reason))
+            ticket.on_step(Step(transcript.text, len(transcript.tokens), transcript.finish_reason))
 
     def _count(self, **changes: int) -> None:
         self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in changes.items()})
