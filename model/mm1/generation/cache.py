@@ -72,7 +72,7 @@ class _Layer(DynamicLayer):
 
     def __init__(self, keys: _Buffer | None = None, values: _Buffer | None = None) -> None:
         super().__init__()
-        self.buffers = () if keys is None or values is None else (keys, values)
+        self.buffers: tuple[_Buffer, ...] = () if keys is None or values is None else (keys, values)
         if self.buffers:
             self.is_initialized = True
             self.expose()

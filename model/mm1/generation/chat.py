@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm1.errors import ConfigurationError
-from mm1.generation.prompt import Message, Prompt, Segment, TokenIds
+from mm1.generation.prompt import Message, Prompt, Segment
 
 _END_OF_CONTENT = "\ue0ffend of content\ue0ff"
 """Marks where an unfinished turn goes on; private characters, of which only the last occurrence counts."""
@@ -27,13 +26,14 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool =
     """
     continues = not complete and bool(messages) and messages[-1].role == "assistant"
     specials = [str(token) for token in processor.tokenizer.all_special_tokens]
-    turns: list[dict[str, Any]] = [{"role": message.role, "content": [_item(part, specials) for part in message.content]} for message in messages]
+    turns = [(message.role, [_item(part, specials) for part in message.content]) for message in messages]
     if continues:
-        turns[-1]["content"].append({"type": "text", "text": _END_OF_CONTENT})
-    text = processor.apply_chat_template(turns, add_generation_prompt=not complete and not continues, tokenize=False)
+        turns[-1][1].append({"type": "text", "text": _END_OF_CONTENT})
+    chat = [{"role": role, "content": content} for role, content in turns]
+    text = processor.apply_chat_template(chat, add_generation_prompt=not complete and not continues, tokenize=False)
     if continues:
         text = text[: text.rindex(_END_OF_CONTENT)]
-    images = iter([part for message in messages for part in message.content if not isinstance(part, str | TokenIds)])
+    images = iter([part for message in messages for part in message.content if not isinstance(part, str)])
     prompt: list[Segment] = []
     for number, piece in enumerate(text.split(processor.image_token)):
         if number:
@@ -44,8 +44,6 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool =
 
 
 def _item(part: Segment, specials: Sequence[str]) -> Mapping[str, str]:
-    if isinstance(part, TokenIds):
-        raise ConfigurationError("a conversation has token ids: pass its text")
     return {"type": "text", "text": without_specials(part, specials)} if isinstance(part, str) else {"type": "image"}
 
 

@@ -37,6 +37,12 @@ class DecodingState:
         self.last_BD = last_BD
         self.hidden_BSD = hidden_BSD
 
+    @classmethod
+    @torch.inference_mode()
+    def of_row(cls, states: RowStates, last_D: torch.Tensor) -> DecodingState:
+        """Create a state of one row."""
+        return cls(RowCache.of_rows([states]), [states[0].shape[1]], last_D[None].clone())
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -124,8 +130,8 @@ class Decoder:
             last_BD = hidden_BSD[:, -1]
         else:
             last_BD = hidden_BSD[torch.arange(len(tokens)), torch.tensor(counts) - 1]
-            if state is not None:  # a row without new tokens keeps its output
-                idle = [row for row, count in enumerate(counts) if not count]
+            idle = [row for row, count in enumerate(counts) if not count]
+            if idle and state is not None:  # a row without new tokens keeps its output
                 last_BD[idle] = state.last_BD[idle]
             cache = self._aligned(cache, columns, lengths, counts)
         lengths = [length + count for length, count in zip(lengths, counts, strict=True)]

@@ -84,13 +84,13 @@ class PromptEncoder:
             raise ConfigurationError(f"a text has half of a surrogate pair at character {error.start}: remove it") from None
         return tuple(self.processor.encode(text))
 
-    def _given(self, tokens: TokenIds) -> tuple[int, ...]:
+    def _given(self, tokens: TokenIds) -> Encoded:
         wrong = next((token for token in tokens.ids if not 0 <= token < self.num_token_ids), None)
         if wrong is not None:
             raise ConfigurationError(f"token id {wrong} does not exist: expected 0 to {self.num_token_ids - 1}")
         if self.image_token_id in tokens.ids:
             raise ConfigurationError(f"token ids contain the image token {self.image_token_id}: pass the image itself instead")
-        return tokens.ids
+        return Encoded(tokens.ids, ())
 
     def encode(self, prompt: Prompt) -> Encoded:
         """Tokenise a prompt; its images are listed, not encoded."""
@@ -99,14 +99,14 @@ class PromptEncoder:
         for segment in prompt:
             if isinstance(segment, str):
                 tokens.extend(self.tokenize(segment))
-            elif isinstance(segment, TokenIds):
-                tokens.extend(self._given(segment))
             else:
                 tokens.extend([self.image_token_id] * self.image_tokens)
                 images.append(segment)
         return Encoded(tuple(tokens), tuple(images))
 
-    def encode_request(self, request: Request | Conversation, known: dict[Any, Encoded] | None = None) -> tuple[Encoded, Encoded]:
+    def encode_request(
+        self, request: Request | Conversation | TokenIds, known: dict[Any, Encoded] | None = None
+    ) -> tuple[Encoded, Encoded]:
         """Tokenise the prefix and the prompt of a request.
 
         A conversation is rendered as a whole. Its prefix is what its prefix turns give alone, if the whole begins with that;
@@ -116,6 +116,8 @@ class PromptEncoder:
             request: the request.
             known: prefixes of earlier requests, which are not tokenised again; this call adds to it.
         """
+        if isinstance(request, TokenIds):
+            return Encoded((), ()), self._given(request)
         known = {} if known is None else known
         if request.prefix not in known:
             known[request.prefix] = self._prefix(request)
@@ -178,11 +180,14 @@ class PromptEncoder:
         """Refuse a prompt that does not fit the decoder's context.
 
         Raises:
-            ConfigurationError: prompt and answer together are longer than the decoder's context.
+            ConfigurationError: the prompt is empty, or prompt and answer together are longer than the decoder's context.
         """
-        if self.context is not None and num_tokens + max_new_tokens > self.context:
+        if not num_tokens:
+            raise ConfigurationError("a prompt is empty: expected at least one token")
+        limit = self.context
+        if limit is not None and num_tokens + max_new_tokens > limit:
             raise ConfigurationError(
-                f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {self.context}: "
+                f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {limit}: "
                 "use fewer demonstrations, shorter text or fewer images"
             )
 

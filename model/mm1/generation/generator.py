@@ -207,13 +207,12 @@ class Generator:
         active = list(answers)
         while True:
             tokens = advance(active, self.decoder.logits(state.last_BD), self.text_of)
-            for row in reversed([row for row, answer in enumerate(active) if answer.done]):
-                for rows in (active, tokens):  # as the state does: the last row takes the number of the one that leaves
-                    rows[row] = rows[-1]
-                    rows.pop()
-                state.remove(row)
-            if not active:
+            if all(answer.done for answer in active):
                 return
+            for row in reversed([row for row, answer in enumerate(active) if answer.done]):
+                active[row], tokens[row] = active[-1], tokens[-1]  # as in the state: the last row takes this row's number
+                active.pop(), tokens.pop()
+                state.remove(row)
             state = self.decoder.extend([[token] for token in tokens], state=state)
 
     def _score_batch(self, state: DecodingState, choices: Sequence[Sequence[Sequence[int]]]) -> list[list[Likelihood]]:

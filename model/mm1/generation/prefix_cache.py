@@ -1,7 +1,7 @@
 """Keys and values of the beginnings of prompts, kept for later prompts that begin with the same tokens and images.
 
-Prompts are cut into blocks of tokens. The name of a block is a digest of its tokens, of the images in it, and of the name of the
-block before it, so equal names mean equal beginnings (the method of vLLM's prefix cache). The blocks that were used least
+Prompts are cut into blocks of tokens. The name of a block is a digest of its tokens, of the images in it, and of the name of
+the block before it, so equal names mean equal beginnings (the method of vLLM's prefix cache). The blocks that were used least
 recently are dropped first, the ends of prompts before their beginnings.
 """
 
@@ -21,7 +21,7 @@ BLOCK_TOKENS = 16
 
 
 def block_names(encoded: Encoded, image_token_id: int, image_tokens: int) -> list[bytes]:
-    """Return the names of the complete blocks of a prompt, except one that its last token ends: that token must be processed."""
+    """Return the names of the complete blocks of a prompt without its last token, which must be processed."""
     image_keys = [key_of(image).encode() for image in encoded.images]
     names: list[bytes] = []
     name, seen = b"", 0

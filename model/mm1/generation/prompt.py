@@ -1,7 +1,7 @@
 """Requests and completions. Torch-free.
 
-A prompt is a tuple of segments: text as `str` or as `TokenIds`, an image as the `Path` of a file, as encoded `bytes`, or as a
-`StoredImage`. Each text segment is tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
+A prompt is a tuple of segments: text as `str`, an image as the `Path` of a file, as encoded `bytes`, or as a `StoredImage`.
+Each text segment is tokenised separately, as in the training data; an image becomes `image_tokens` image tokens.
 """
 
 from __future__ import annotations
@@ -18,15 +18,8 @@ class StoredImage(Protocol):
         """Read the encoded image."""
 
 
-@dataclass(frozen=True)
-class TokenIds:
-    """Text that is tokenised already."""
-
-    ids: tuple[int, ...]
-
-
 Image = Path | bytes | StoredImage
-Segment = str | TokenIds | Image
+Segment = str | Image
 Prompt = tuple[Segment, ...]
 
 
@@ -55,9 +48,16 @@ class Conversation:
     """A conversation to answer, in two parts; the model's chat template renders it."""
 
     messages: tuple[Message, ...]
-    """Turns that are specific to this request; an assistant's turn at the end is continued, after any other a new one begins."""
+    """Turns that are specific to this request. An assistant's turn at the end is continued."""
     prefix: tuple[Message, ...] = ()
     """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """A prompt that is tokenised already, without images."""
+
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
