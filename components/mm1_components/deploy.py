@@ -81,6 +81,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs:
     item = _item(inputs, context.work)  # before torch is imported, so that errors in the files show within a second
 
+    from mm1.data.images import extension_of
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
     from mm1.store.open import open_store
@@ -89,9 +90,11 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     exported, folder = export_checkpoint(open_store(source), checkpoint, context.store, context.work)
     address = context.publish(exported)
     question = inputs.question or item.question
-    answer = _ask(folder, question, item.image, inputs.max_tokens)
-    image = context.store.put_file(item.image) if item.image else None
-    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256 if image else None}
+    picture = item.images[0]
+    data = picture if isinstance(picture, bytes) else picture.read_bytes()
+    answer = _ask(folder, question, data, inputs.max_tokens)
+    image = context.store.put_bytes(data)
+    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256}
     if not inputs.question and item.answer:
         sample["expected"] = item.answer
     deployment = Deployment(
@@ -100,7 +103,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
         reason="passed the gate and the contract test, and answered",
         exported=split_uri(address)[1],
         sample=sample,
-        images={f"{image.sha256}{item.image.suffix.lower()}": image} if image and item.image else {},
+        images={f"{image.sha256}.{extension_of(data)}": image},
     )
     lines = [f"- {name}: {value:g}" for name, value in exported.contract.items()]
     context.artifact("summary.md").write_text(
@@ -111,32 +114,32 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
 
 def _item(inputs: Inputs, work: Path) -> Item:
     """Return the question and its image: a benchmark item, or the given image."""
-    from mm1.evals.items import BenchmarkFolder, Item
+    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.items import Item
     from mm1.evals.tasks.registry import find_task
 
     if inputs.image:
-        return Item(
-            id="given", image=raw_files(inputs.image, "image", work), question=inputs.question, answer="", references=()
-        )
+        image = raw_files(inputs.image, "image", work)
+        return Item(id="given", images=(image,), question=inputs.question)
     folder = BenchmarkFolder(raw_files(inputs.benchmarks, "benchmarks", work), inputs.split)
-    for item in find_task(inputs.question_task, folder).items(folder):
-        if item.image is not None:
+    task = find_task(inputs.question_task, folder)
+    for item in task.items(folder, task.split(folder, None)):
+        if item.images:
             return item
-    raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.folder}")
+    raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.root}")
 
 
-def _ask(folder: Path, question: str, image: Path | None, max_tokens: int) -> str:
+def _ask(folder: Path, question: str, image: bytes, max_tokens: int) -> str:
     """Start the real server on the exported folder and return its answer to one chat request over HTTP."""
     import httpx
 
+    from mm1.data.images import extension_of
     from mm1.errors import NetworkError
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
-    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
-    if image is not None:
-        uri = f"data:image/{image.suffix.lstrip('.').lower()};base64,{base64.b64encode(image.read_bytes()).decode()}"
-        content.insert(0, {"type": "image_url", "image_url": {"url": uri}})
+    uri = f"data:image/{extension_of(image)};base64,{base64.b64encode(image).decode()}"
+    content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
     with _server(folder) as address:
         try:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mm1.generation.config import Sampling
-from mm1.generation.prompt import Conversation, Request
+from mm1.generation.prompt import Conversation, Request, TokenIds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One answer to generate."""
 
-    request: Request | Conversation
+    request: Request | Conversation | TokenIds
     max_new_tokens: int
     """Maximum length of the answer in tokens; 0 only scores the prompt."""
     stop: tuple[str, ...] = ()
@@ -66,6 +66,13 @@ class Overloaded(RuntimeError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"too many requests are waiting; try again in {retry_after_s:.0f} s")
         self.retry_after_s = retry_after_s
+
+
+class Closed(RuntimeError):
+    """The engine was closed before the answer was complete."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import hashlib
+from typing import Any
 
-from mm1.config.base import Config
+from pydantic import Field, field_validator
+
+from mm1.config.base import INT64_MAX, Config
 
 
 class BatchSettings(Config):
@@ -43,4 +46,17 @@ class Sampling(Config):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Sample from the smallest set of tokens with at least this total probability."""
     seed: int | None = None
-    """Random seed; None = a new one each time."""
+    """Random seed of any size; None = a new one each time."""
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _fold(cls, seed: Any) -> Any:
+        """Fold larger integers, such as clients' unsigned 64-bit seeds, to the range that configurations have."""
+        return seed if not isinstance(seed, int) or abs(seed) <= INT64_MAX else seed % INT64_MAX
+
+    def of_answer(self, index: int) -> Sampling:
+        """Return the sampling of one of several answers to a prompt; that of answer 0 is this one."""
+        if self.seed is None or index == 0:
+            return self
+        digest = hashlib.blake2b(f"{self.seed} {index}".encode(), digest_size=8).digest()
+        return self.model_copy(update={"seed": int.from_bytes(digest) >> 1})

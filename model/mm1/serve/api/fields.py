@@ -19,10 +19,8 @@ BodyT = TypeVar("BodyT", bound="Body")
 
 MAX_STOPS = 64
 MAX_STOP_LENGTH = 1000
-GREEDY_BELOW = 1e-3
-"""Temperatures below this are greedy: the quotients would exceed the range of float32."""
-LEAST_TOP_P = 1e-6
-"""Smaller values of top_p, also 0, keep the likeliest token only, as this one does."""
+LEAST_TOP_P = 1e-9
+"""Stands for a top_p of 0: only the likeliest token."""
 
 
 class Body(Config):
@@ -77,9 +75,8 @@ class AnswerFields(Body):
 
     def sampling(self, number: int) -> Sampling:
         """Return the sampling of one of the `n` answers; each has a seed of its own."""
-        seed = None if self.seed is None else (self.seed + number + INT64_MAX) % (2 * INT64_MAX + 1) - INT64_MAX
-        temperature = self.temperature if self.temperature >= GREEDY_BELOW else 0.0
-        return Sampling(temperature=temperature, top_p=max(self.top_p, LEAST_TOP_P), seed=seed)
+        sampling = Sampling(temperature=self.temperature, top_p=self.top_p or LEAST_TOP_P, seed=self.seed)
+        return sampling.of_answer(number)
 
 
 def read_fields(cls: type[BodyT], body: dict[str, Any]) -> BodyT:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mm1.generation.chat import chat_prompt, without_specials
+from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Message, Request, Segment, TokenIds
 from mm1.modeling.processing import num_token_ids
@@ -80,11 +80,10 @@ class Prompts:
             ApiError: it is longer than the context.
         """
         self._check_characters([part for message in messages for part in message.content], len(messages), "messages")
-        if not continues:
-            return self._tokenized(chat_prompt(self._processor, messages, add_generation_prompt=starts_turn), "messages")
-        specials = [str(token) for token in self.tokenizer.all_special_tokens]
-        last = [without_specials(part, specials) if isinstance(part, str) else part for part in messages[-1].content]
-        return self._tokenized((*chat_prompt(self._processor, messages[:-1]), *last), "messages")
+        prompt = chat_prompt(self._processor, messages, complete=not (continues or starts_turn))
+        if starts_turn and not continues and messages[-1].role == "assistant":
+            prompt = (*chat_prompt(self._processor, messages, complete=True), *chat_prompt(self._processor, ()))
+        return self._tokenized(prompt, "messages")
 
     def text(self, prompt: str | tuple[int, ...], path: str) -> TokenizedPrompt:
         """Tokenise raw text, in which special tokens are special, or check token ids. Nothing = the start of a document.
@@ -141,7 +140,7 @@ class Prompts:
         if num_characters > self.context * self._longest_token or num_turns > self.context:
             raise self.too_long(f"the text has {num_characters} characters in {max(1, num_turns)} messages", param)
 
-    def _tokenized(self, prompt: Sequence[Segment], param: str) -> TokenizedPrompt:
+    def _tokenized(self, prompt: Sequence[Segment | TokenIds], param: str) -> TokenizedPrompt:
         # Not by the encoder, whose cache would keep the texts of all requests.
         parts = [TokenIds(tuple(self._processor.encode(part))) if isinstance(part, str) else part for part in prompt]
         image_tokens = int(self._processor.image_tokens)
