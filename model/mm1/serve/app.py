@@ -12,18 +12,18 @@ import base64
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from itertools import chain
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from mm1.errors import Mm1Error
 from mm1.generation.config import Sampling
 from mm1.generation.prompt import Message, Segment
+from mm1.serve import chat_page
 from mm1.serve.chat import Chat, PartialAnswer
 from mm1.serve.config import ServeSettings
 from mm1.serve.images import BadRequest, image_from_uri
@@ -45,7 +45,7 @@ def create_app(chat: Chat, settings: ServeSettings, examples: Sequence[Example] 
     app = FastAPI(title="MM1", docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     _add_error_replies(app)
-    page = files("mm1.serve").joinpath("page.html").read_text(encoding="utf-8")
+    app.include_router(chat_page.router())
 
     @app.post("/v1/chat/completions", response_model=None)
     def chat_completions(body: ChatRequest) -> JSONResponse | StreamingResponse:
@@ -63,11 +63,6 @@ def create_app(chat: Chat, settings: ServeSettings, examples: Sequence[Example] 
     @app.get("/examples")
     def list_examples() -> list[dict[str, str]]:
         return [{"question": example.question, "image": _data_uri(example.image)} for example in examples]
-
-    @app.get("/", response_class=HTMLResponse)
-    def chat_page() -> HTMLResponse:
-        policy = "default-src 'self'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     return app
 
