@@ -51,20 +51,21 @@ export class Composer {
   }
 
   addFiles(files) {
+    const refused = [];
     this.#numReading += files.length;
-    for (const file of files) this.#reading = this.#reading.then(() => this.#add(file));
+    for (const file of files) this.#reading = this.#reading.then(() => this.#add(file, refused));
+    this.#reading = this.#reading.then(() => { if (refused.length) this.report(refused.join(" ")); });
     this.show();
-    return this.#reading;
   }
 
-  async #add(file) {
+  async #add(file, refused) {
     try {
       const { max_images: most } = this.limits();
-      if (this.images.length >= most) throw new Error(`A message has at most ${most} images: ${file.name || "one"} was not added.`);
+      if (this.images.length >= most) throw new Error(`${file.name} was not added: a message has at most ${most} images.`);
       if (file.type && !file.type.startsWith("image/")) throw new Error(`${file.name} is not an image.`);
       this.images = [...this.images, { ...(await readImage(file, this.limits())), name: file.name }];
     } catch (error) {
-      this.report(error.message);
+      refused.push(error.message);
     } finally {
       this.#numReading -= 1;
       this.show();

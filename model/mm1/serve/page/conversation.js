@@ -38,9 +38,8 @@ export class Conversation {
   fit(system, limits) {
     const images = () => this.sent().reduce((sum, exchange) => sum + exchange.question.images.length, 0);
     while (images() > limits.max_images && this.dropOldest(`the server takes ${limits.max_images} images a request`));
-    const megabytes = (limits.max_request_bytes / 2 ** 20).toFixed(0);
     const bytes = () => encoder.encode(JSON.stringify(this.messages(system, true))).length + ENVELOPE_BYTES;
-    while (bytes() > limits.max_request_bytes && this.dropOldest(`the server takes ${megabytes} MB a request`));
+    while (bytes() > limits.max_request_bytes && this.dropOldest(`the server takes ${size(limits.max_request_bytes)} a request`));
   }
 
   sent() {
@@ -56,6 +55,10 @@ export class Conversation {
     }
     return messages;
   }
+}
+
+function size(bytes) {
+  return bytes < 2 ** 20 ? `${Math.floor(bytes / 1024)} KB` : `${Math.floor(bytes / 2 ** 20)} MB`;
 }
 
 function content({ text, images }) {

@@ -122,6 +122,7 @@ function paragraph(lines, start) {
 // -- text in a line: each reader looks at `at` and returns [node, index of the next character], or null ----------------------
 
 function inline(text, parent, depth) {
+  const unclosed = new Set(); // signs that close nothing in the rest of the text, so that no text takes quadratic time
   let plain = "";
   const flush = () => {
     plain.split("\n").forEach((line, number) => parent.append(...(number ? [element("br"), line] : [line])));
@@ -132,8 +133,8 @@ function inline(text, parent, depth) {
     const next = SPECIAL.exec(text)?.index ?? text.length;
     plain += text.slice(at, next);
     if (next === text.length) break;
-    const span = escaped(text, next) ?? code(text, next) ?? link(text, next) ?? address(text, next)
-      ?? (depth < MAX_DEPTH ? emphasis(text, next, depth) : null) ?? [text[next], next + 1];
+    const span = escaped(text, next) ?? code(text, next, unclosed) ?? link(text, next) ?? address(text, next)
+      ?? (depth < MAX_DEPTH ? emphasis(text, next, depth, unclosed) : null) ?? [text[next], next + 1];
     if (typeof span[0] === "string") plain += span[0];
     else { flush(); parent.append(span[0]); }
     at = span[1];
@@ -145,15 +146,16 @@ function escaped(text, at) {
   return text[at] === "\\" && /[!-/:-@[-`{-~]/.test(text[at + 1] ?? "") ? [text[at + 1], at + 2] : null;
 }
 
-function code(text, at) {
-  const ticks = run(text, at, "`");
+function code(text, at, unclosed) {
+  const ticks = run(text, at, "`"), start = at + ticks, sign = "`".repeat(ticks);
   if (!ticks) return null;
-  for (let end = text.indexOf("`", at + ticks); end >= 0; ) {
+  for (let end = unclosed.has(sign) ? -1 : text.indexOf("`", start); end >= 0; ) {
     const length = run(text, end, "`");
-    if (length === ticks) return [element("code", text.slice(at + ticks, end)), end + ticks];
+    if (length === ticks) return [element("code", text.slice(start, end)), end + ticks];
     end = text.indexOf("`", end + length);
   }
-  return ["`".repeat(ticks), at + ticks];
+  unclosed.add(sign);
+  return [sign, start];
 }
 
 function run(text, at, sign) {
@@ -184,23 +186,24 @@ function address(text, at) {
   return URL.canParse(href) ? [anchor(href, href), at + href.length] : [match[0], at + match[0].length];
 }
 
-function emphasis(text, at, depth) {
-  const sign = text[at];
-  if (sign !== "*" && sign !== "_") return null;
-  const width = Math.min(2, run(text, at, sign));
-  if (sign === "_" && WORD.test(text[at - 1] ?? "")) return ["_".repeat(width), at + width];
-  const start = at + width;
-  if (/\s/.test(text[start] ?? " ")) return [sign.repeat(width), start];
-  for (let end = text.indexOf(sign, start + 1); end >= 0; end = text.indexOf(sign, end + 1)) {
-    const length = run(text, end, sign);
-    const right = length === width || length >= 3;
-    if (right && !/[\s\\]/.test(text[end - 1]) && !(sign === "_" && WORD.test(text[end + length] ?? ""))) {
-      const close = end + length - width;
-      const node = element(width === 2 ? "strong" : "em");
-      inline(text.slice(start, close), node, depth + 1);
-      return [node, close + width];
-    }
-    end += length - 1;
+function emphasis(text, at, depth, unclosed) {
+  if (text[at] !== "*" && text[at] !== "_") return null;
+  const width = Math.min(2, run(text, at, text[at])), sign = text[at].repeat(width), start = at + width;
+  const opens = !/\s/.test(text[start] ?? " ") && !(text[at] === "_" && WORD.test(text[at - 1] ?? "")) && !unclosed.has(sign);
+  const end = opens ? emphasisEnd(text, start, sign) : -1;
+  if (opens && end < 0) unclosed.add(sign);
+  if (end < 0) return [sign, start];
+  const node = element(width === 2 ? "strong" : "em");
+  inline(text.slice(start, end), node, depth + 1);
+  return [node, end + width];
+}
+
+function emphasisEnd(text, start, sign) {
+  for (let end = text.indexOf(sign[0], start + 1); end >= 0; ) {
+    const length = run(text, end, sign[0]), after = end + length;
+    const inWord = sign[0] === "_" && WORD.test(text[after] ?? "");
+    if ((length === sign.length || length >= 3) && !/[\s\\]/.test(text[end - 1]) && !inWord) return after - sign.length;
+    end = text.indexOf(sign[0], after);
   }
-  return [sign.repeat(width), start];
+  return -1;
 }

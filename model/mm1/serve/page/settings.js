@@ -15,8 +15,8 @@ export function maxTokens(limits) {
   return Math.min(limits.max_tokens, settings.maxTokens ?? usualTokens(limits));
 }
 
-function usualTokens(limits) {
-  return Math.min(limits.max_tokens, Math.max(limits.default_max_tokens, Math.floor(limits.max_model_len / 4)));
+function usualTokens({ max_tokens, default_max_tokens, max_model_len }) {
+  return Math.min(max_tokens, max_model_len ? Math.max(64, Math.floor(max_model_len / 4)) : default_max_tokens);
 }
 
 // Show the dialog, with the reason if the server asked for a key. Resolves to whether the settings were saved.
@@ -30,7 +30,8 @@ export function editSettings(limits, reason = "") {
   dialog.returnValue = "";
   dialog.showModal();
   if (reason) fields.key.focus();
-  return new Promise(resolve => dialog.addEventListener("close", () => resolve(dialog.returnValue === "save" && save(fields)), { once: true }));
+  $("settings-form").onsubmit = event => { if (event.submitter?.value !== "cancel") save(fields); };
+  return new Promise(resolve => dialog.addEventListener("close", () => resolve(dialog.returnValue === "save"), { once: true }));
 }
 
 function save(fields) {
@@ -40,7 +41,6 @@ function save(fields) {
   settings.key = fields.key.value.trim();
   write("localStorage", "mm1-settings", JSON.stringify(Object.fromEntries(NAMES.map(name => [name, settings[name]]))));
   write("sessionStorage", "mm1-key", settings.key);
-  return true;
 }
 
 function stored() {

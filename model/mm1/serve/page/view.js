@@ -120,25 +120,31 @@ async function copy(text) {
 
 // -- the whole page -----------------------------------------------------------------------------------------------------------
 
+let follows = true; // the view stays at the end, until the reader scrolls up
+
 export function scrollToEnd() {
+  follows = true;
   $("talk").scrollTop = $("talk").scrollHeight;
 }
 
-// Do something that changes the height, and stay at the end if the reader is there.
+// Do something that changes the height, and stay at the end if the view was there.
 export function following(change) {
-  const talk = $("talk"), atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < NEAR_PX;
   change();
-  if (atEnd) scrollToEnd();
+  if (follows) scrollToEnd();
   showJump();
 }
 
 export function watchScrolling() {
-  $("talk").addEventListener("scroll", showJump, { passive: true });
+  const talk = $("talk");
+  let before = 0;
+  talk.addEventListener("scroll", () => {
+    follows = isAtEnd() || (follows && talk.scrollTop >= before);
+    before = talk.scrollTop;
+    showJump();
+  }, { passive: true });
+  talk.addEventListener("load", () => following(() => {}), { capture: true }); // an image has its height
+  new ResizeObserver(() => following(() => {})).observe(talk); // the composer grows, a keyboard opens
   $("jump").addEventListener("click", scrollToEnd);
-  let atEnd = true;
-  $("talk").addEventListener("scroll", () => { atEnd = isAtEnd(); }, { passive: true });
-  new ResizeObserver(() => { if (atEnd) scrollToEnd(); showJump(); }).observe($("talk")); // the composer grows, a keyboard opens
-  $("talk").addEventListener("load", () => { if (atEnd) scrollToEnd(); }, { capture: true }); // an image has its height
 }
 
 function isAtEnd() {
