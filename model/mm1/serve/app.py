@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import JSONResponse
 
 from mm1.data.prepare.locations.fetch import Fetcher
 from mm1.generation.engine import Engine
+from mm1.serve import chat_page
 from mm1.serve.api.errors import ApiError
 from mm1.serve.api.info import info_routes
 from mm1.serve.api.keys import ApiKeys
@@ -73,21 +73,9 @@ def create_app(
             expose_headers=exposed,
         )
     _add_error_replies(app)
-    for router in (answer_routes(service), info_routes(service, examples, keys.required), _page_routes()):
+    for router in (answer_routes(service), info_routes(service, examples, keys.required), chat_page.router()):
         app.include_router(router)
     return app
-
-
-def _page_routes() -> APIRouter:
-    router = APIRouter()
-    page = files("mm1.serve").joinpath("page.html").read_text(encoding="utf-8")
-
-    @router.get("/", response_class=HTMLResponse)
-    async def chat_page() -> HTMLResponse:
-        policy = "default-src 'self'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
-
-    return router
 
 
 def _add_error_replies(app: FastAPI) -> None:
