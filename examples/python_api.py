@@ -24,7 +24,7 @@ def describe(folder: str, picture: Path, choices: list[str]) -> list[str]:
     lines = [generator.generate([request], max_new_tokens=20)[0].text]
     if choices:
         scores = generator.score([request], [[f" {choice}" for choice in choices]])[0]
-        lines += [f"{score:8.2f}  {choice}" for score, choice in zip(scores, choices, strict=True)]  # log-likelihoods
+        lines += [f"{score.logprob:8.2f}  {choice}" for score, choice in zip(scores, choices, strict=True)]  # log-likelihoods
     return lines
 
 

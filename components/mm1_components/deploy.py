@@ -101,6 +101,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs:
     item = _item(inputs, context.work)  # before torch is imported, so that errors in the files show within a second
 
+    from mm1.data.images import extension_of
     from mm1.lineage.model_card import reports_of
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
@@ -118,9 +119,11 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     )
     address = context.publish(exported)
     question = inputs.question or item.question
-    answer = _ask(folder, question, item.image, inputs.max_tokens, key)
-    image = context.store.put_file(item.image) if item.image else None
-    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256 if image else None}
+    picture = item.images[0]
+    data = picture if isinstance(picture, bytes) else picture.read_bytes()
+    answer = _ask(folder, question, data, inputs.max_tokens, key)
+    image = context.store.put_bytes(data)
+    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256}
     if not inputs.question and item.answer:
         sample["expected"] = item.answer
     deployment = Deployment(
@@ -129,7 +132,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
         reason="passed the gate and the contract test, and answered",
         exported=split_uri(address)[1],
         sample=sample,
-        images={f"{image.sha256}{item.image.suffix.lower()}": image} if image and item.image else {},
+        images={f"{image.sha256}.{extension_of(data)}": image},
     )
     lines = [f"- {name}: {value:g}" for name, value in exported.contract.items()]
     lines += ["", "Signed." if exported.signature else "Not signed."]
@@ -141,32 +144,32 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
 
 def _item(inputs: Inputs, work: Path) -> Item:
     """Return the question and its image: a benchmark item, or the given image."""
-    from mm1.evals.items import BenchmarkFolder, Item
+    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.items import Item
     from mm1.evals.tasks.registry import find_task
 
     if inputs.image:
-        return Item(
-            id="given", image=raw_files(inputs.image, "image", work), question=inputs.question, answer="", references=()
-        )
+        image = raw_files(inputs.image, "image", work)
+        return Item(id="given", images=(image,), question=inputs.question)
     folder = BenchmarkFolder(raw_files(inputs.benchmarks, "benchmarks", work), inputs.split)
-    for item in find_task(inputs.question_task, folder).items(folder):
-        if item.image is not None:
+    task = find_task(inputs.question_task, folder)
+    for item in task.items(folder, task.split(folder, None)):
+        if item.images:
             return item
-    raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.folder}")
+    raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.root}")
 
 
-def _ask(folder: Path, question: str, image: Path | None, max_tokens: int, key: Path | None) -> str:
+def _ask(folder: Path, question: str, image: bytes, max_tokens: int, key: Path | None) -> str:
     """Start the real server on the exported folder and return its answer to one chat request over HTTP."""
     import httpx
 
+    from mm1.data.images import extension_of
     from mm1.errors import NetworkError
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
-    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
-    if image is not None:
-        uri = f"data:image/{image.suffix.lstrip('.').lower()};base64,{base64.b64encode(image.read_bytes()).decode()}"
-        content.insert(0, {"type": "image_url", "image_url": {"url": uri}})
+    uri = f"data:image/{extension_of(image)};base64,{base64.b64encode(image).decode()}"
+    content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
     with _server(folder, key) as address:
         try:
@@ -180,17 +183,21 @@ def _ask(folder: Path, question: str, image: Path | None, max_tokens: int, key: 
 
 @contextmanager
 def _server(folder: Path, key: Path | None) -> Iterator[str]:
+    from mm1.generation.engine import Engine
     from mm1.lineage.signing import Signatures, write_public_key
     from mm1.serve.app import create_app
-    from mm1.serve.chat import Chat
     from mm1.serve.config import ServeSettings
     from mm1.serve.load import load
     from mm1.serve.server import running
 
     # A signed model is served as in production, where its signature is verified first.
     signatures = Signatures(write_public_key(key, folder.parent / "signer.pub")) if key else Signatures()
-    with running(create_app(Chat(load(str(folder), signatures=signatures).generator), ServeSettings())) as address:
-        yield address
+    engine = Engine(load(str(folder), signatures=signatures).generator)
+    try:
+        with running(create_app(engine, ServeSettings())) as address:
+            yield address
+    finally:
+        engine.close()
 
 
 STEP = Step(

@@ -66,19 +66,28 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     config = eval_config(**{name: getattr(inputs, name) for name in signature(eval_config).parameters})
     checkpoint = context.load(inputs.checkpoint, Checkpoint)
     benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
-    _check_benchmarks(benchmarks, inputs.split, config)
+
+    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.plan import plan
+
+    # Before torch and the model are loaded, so that errors in the benchmark files show within seconds.
+    plan(BenchmarkFolder(benchmarks, inputs.split), config)
 
     from mm1.evals.harness import evaluate
+    from mm1.evals.models.own import OwnModel
     from mm1.evals.results import benchmarks_digest, metrics_json, store_examples, summary_markdown
+    from mm1.evals.samples import write_samples
 
     generator = _generator(inputs, checkpoint, context.work / "checkpoint")
     started = time.monotonic()
-    evaluation = evaluate(generator, benchmarks, inputs.split, config, context.progress)
+    digest = split_uri(inputs.checkpoint)[1]
+    evaluation = evaluate(OwnModel(generator, digest), benchmarks, inputs.split, config, context.progress)
     seconds = time.monotonic() - started
     num_answers = sum(len(result.answers) for result in evaluation.results)
     context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
     lines, images = store_examples(evaluation, context.store, config.examples, config.seed)
-    digest = split_uri(inputs.checkpoint)[1]
+    samples = context.work / "samples.parquet"
+    write_samples(evaluation, samples)
     report = EvalReport(
         parents=(digest,),
         checkpoint=digest,
@@ -87,6 +96,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         scores=evaluation.scores,
         examples=context.store.put_bytes(lines),
         images=images,
+        samples=context.store.put_file(samples),
     )
     context.artifact("metrics.json").write_text(metrics_json(evaluation))
     context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
@@ -110,7 +120,7 @@ def eval_config(
     """
     from mm1.config.resolve import validate
     from mm1.evals.config import EvalConfig
-    from mm1.evals.tasks.registry import parse_shots
+    from mm1.evals.tasks.names import parse_shots
 
     tree = {
         "tasks": tasks.split(),
@@ -126,7 +136,7 @@ def eval_config(
 
 def check_tasks(tasks: str) -> None:
     """Check that the task names can be parsed."""
-    from mm1.evals.tasks.registry import parse_name
+    from mm1.evals.tasks.names import parse_name
 
     for name in tasks.split():
         parse_name(name)
@@ -134,7 +144,8 @@ def check_tasks(tasks: str) -> None:
 
 def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     """Check that the toy world has the split, the tasks, and enough demonstrations of them."""
-    from mm1.evals.tasks.registry import known_task, parse_shots, shots_of
+    from mm1.evals.tasks.names import parse_shots
+    from mm1.evals.tasks.registry import known_task, shots_of
     from mm1.world.config import EVAL_SPLITS, WorldConfig
 
     if not benchmarks.startswith(WORLD_SCHEME):
@@ -151,26 +162,13 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
 
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
-    """Check that the benchmark folder has the split and the tasks."""
-    from mm1.evals.items import BenchmarkFolder
+    """Check that the benchmark folder has the tasks."""
+    from mm1.evals.files import BenchmarkFolder
     from mm1.evals.tasks.registry import find_task
 
     folder = BenchmarkFolder(benchmarks, split)
     for name in tasks.split():
         find_task(name, folder)
-
-
-def _check_benchmarks(benchmarks: Path, split: str, config: EvalConfig) -> None:
-    """Read the benchmark files before torch and the model are loaded, so that errors in them show within a second."""
-    from mm1.evals.items import BenchmarkFolder
-    from mm1.evals.tasks.registry import find_task
-
-    folder = BenchmarkFolder(benchmarks, split)
-    for name in config.tasks:
-        task = find_task(name, folder)
-        task.items(folder)
-        if any(config.shots if task.shots is None else task.shots):
-            task.demonstrations(folder)
 
 
 def _generator(inputs: Inputs, checkpoint: Checkpoint, folder: Path) -> Generator:

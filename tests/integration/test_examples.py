@@ -11,6 +11,7 @@ import pytest
 
 from mm1.evals.config import EvalConfig
 from mm1.evals.harness import evaluate
+from mm1.evals.models.own import OwnModel
 from mm1.generation.generator import Generator
 from mm1.lineage.records import read_run
 from mm1.manifests import DataMix, digest_of_manifest, load, manifest_key, publish
@@ -95,7 +96,7 @@ def test_an_evaluation_task_of_one_s_own(warm_python: WarmPython, tmp_path: Path
     ended = run(warm_python, "own_task", tmp_path / "pictures", tmp_path / "benchmarks")
     assert ended.returncode == 0, ended.stderr
     config = EvalConfig(tasks=("animals",), shots=(0, 4), controls=False)
-    outcome = evaluate(Generator(*tiny_mm1()), tmp_path / "benchmarks", "test", config, lambda done, total: None)
+    outcome = evaluate(OwnModel(Generator(*tiny_mm1())), tmp_path / "benchmarks", "test", config, lambda done, total: None)
     assert [(score.task, score.shots, score.num_items) for score in outcome.scores] == [("animals", 0, 6), ("animals", 4, 6)]
 
 

@@ -211,6 +211,8 @@ def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_
         (["--model", "FOLDER"], "not an exported MM1 model"),
         (["--model", "/nowhere", "--port", "TAKEN"], "--port"),
         (["--model", "/nowhere", "--max-tokens", "0"], "max_tokens"),
+        (["--model", "/nowhere", "--require-signature"], "needs --verify-key"),
+        (["--model", "/nowhere", "--verify-key", "/nowhere"], "public key cannot be read"),
     ],
 )
 def test_the_server_refuses_what_it_cannot_serve(tmp_path, caplog, options, says):

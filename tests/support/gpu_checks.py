@@ -19,14 +19,15 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
 
 from mm1.evals.config import EvalConfig
 from mm1.evals.harness import evaluate
+from mm1.evals.models.own import OwnModel
 from mm1.generation.device import move_to
 from mm1.generation.encode import read_image
+from mm1.generation.engine import Engine
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
 from mm1.modeling.attention import PackedLayout, packed_attention_forward
 from mm1.modeling.experts import SORTED_EXPERTS
 from mm1.serve.app import create_app
-from mm1.serve.chat import Chat
 from mm1.serve.config import ServeSettings
 from mm1.serve.server import running
 from mm1.train.config import RunConfig
@@ -172,7 +173,7 @@ def check_generation(device: str) -> None:
     assert completions == generator.generate(requests, max_new_tokens=8)
     assert any(completion.tokens for completion in completions)
     choices = [[" red", " big blue ring"]] * len(requests)
-    found = torch.tensor(generator.score(requests, choices))
+    found = torch.tensor([[each.logprob for each in row] for row in generator.score(requests, choices)])
     wanted = torch.tensor(_scores_alone(generator, reference, requests, choices))
     assert distance(found, wanted) < TOLERANCE[generator.model.dtype]
 
@@ -198,7 +199,7 @@ def check_evaluation(folder: Path) -> None:
     benchmarks = write_benchmarks(folder)
     generator, _ = make_generator()
     config = EvalConfig(tasks=("captions", "vqa", "novel@2", "text"), shots=(0, 2), items=8)
-    scores = evaluate(generator, benchmarks, "test", config, lambda done, total: None).scores
+    scores = evaluate(OwnModel(generator), benchmarks, "test", config, lambda done, total: None).scores
     assert {score.control for score in scores} == {"none", "shuffled"}
     assert all(score.value == score.value and score.num_items > 0 for score in scores)
 
@@ -208,7 +209,7 @@ def check_serving() -> None:
     image = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
     content = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": "what is this ?"}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8, "temperature": 0}
-    app = create_app(Chat(make_generator()[0]), ServeSettings(model_name="tiny"))
+    app = create_app(Engine(make_generator()[0]), ServeSettings(model_name="tiny"))
     with running(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         reply = client.post("/v1/chat/completions", json=body)
         assert reply.status_code == 200, reply.text

@@ -18,7 +18,9 @@ from PIL import Image
 
 from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.sample import ImagePart, Sample
-from mm1.evals.items import BenchmarkFolder
+from mm1.evals.files import BenchmarkFolder
+from mm1.evals.readers.coco import read_captions
+from mm1.evals.readers.vqav2 import read_vqa
 from tests.support import raw_files
 from tests.support.mixtures import encoded_image
 
@@ -106,8 +108,12 @@ def test_stamps_and_drawings_have_captions(tmp_path: Path) -> None:
 def test_the_benchmark_is_one_of_the_evaluation(tmp_path: Path) -> None:
     write_benchmark(pairs(5), tmp_path)
     folder = BenchmarkFolder(tmp_path, "test")
-    assert [item.references for item in folder.read_captions("captions", "captions")] == [("a 0",), ("a 2",), ("a 4",)]
-    assert len(folder.read_vqa("topic", "topic_demo")) == 2
+    assert [item.references for item in read_captions(folder.of_split("captions"), "captions")] == [
+        ("a 0",),
+        ("a 2",),
+        ("a 4",),
+    ]
+    assert len(read_vqa(folder.of_split("topic"), "topic_demo")) == 2
 
 
 def test_parts_that_are_done_are_not_made_again(tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ class EvalConfig(Config):
     """plain: the templates; chat: the processor's chat template. For tasks without a fixed style."""
     seed: int = 0
     """Seed of items, demonstrations and swaps."""
+    draws: int = Field(default=1, ge=1)
+    """Number of draws of the demonstrations; scores are means over items and draws."""
+    selection: Literal["random", "similar"] = "random"
+    """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
+    text_demonstrations: int = Field(default=0, ge=0)
+    """Also evaluate 0 shots with this number of demonstrations without their images, which others call 0-shot (Flamingo: 2)."""
     templates: Templates = Templates()
     """Prompt templates of the plain style."""
     examples: int = Field(default=24, ge=0)

@@ -11,37 +11,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
-from mm1.errors import DataError
+from mm1.errors import ConfigurationError
 from mm1.evals.config import EvalConfig
-from mm1.evals.items import BenchmarkFolder, Item
-from mm1.evals.metrics import chance_level, mean_and_stderr
-from mm1.evals.prompts import DemonstrationPool, PromptWriter, choose_items, shuffled_images
-from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.registry import find_task
-from mm1.generation.generator import Generator
-from mm1.generation.prompt import Request
+from mm1.evals.files import BenchmarkFolder
+from mm1.evals.models.base import EvalModel
+from mm1.evals.plan import Control, Round, Trial, plan
+from mm1.evals.statistics import bootstrap_stderr, mean_and_stderr
+from mm1.evals.tasks.base import Metric, Task
+from mm1.generation.prompt import Completion, Likelihood
 from mm1.manifests import Score
 
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of prompts answered so far and the total number."""
-Control = Literal["none", "shuffled"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """An item with the complete input of the model."""
-
-    item: Item
-    control: Control
-    demonstrations: tuple[Item, ...]
-    image: Path | None
-    """The query image in the prompt."""
-    request: Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +35,12 @@ class Answer:
     """The model's answer in a trial."""
 
     trial: Trial
+    completion: Completion | None
+    """What the model generated; None if it chose."""
+    likelihoods: tuple[Likelihood, ...]
+    """Of the item's choices."""
     prediction: str
+    """The answer in the generated text, or the likeliest choice."""
     values: dict[str, float]
     """Metric -> value."""
 
@@ -59,9 +50,11 @@ class TaskResult:
     """All answers of a task at one number of shots, with or without the control."""
 
     task: Task
+    split: str
     shots: int
     control: Control
     answers: tuple[Answer, ...]
+    """By draw, then by item."""
     scores: tuple[Score, ...]
 
 
@@ -79,24 +72,13 @@ class Evaluation:
         return tuple(score for result in self.results for score in result.scores)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Round:
-    """A task at one number of shots."""
-
-    task: Task
-    shots: int
-    trials: tuple[Trial, ...]
-    writer: PromptWriter
-    chance: float | None
-
-
-def evaluate(generator: Generator, benchmarks: Path, split: str, config: EvalConfig, on_progress: OnProgress) -> Evaluation:
+def evaluate(model: EvalModel, benchmarks: Path, split: str, config: EvalConfig, on_progress: OnProgress) -> Evaluation:
     """Evaluate a model.
 
     Args:
-        generator: the model.
-        benchmarks: folder with one subfolder per split.
-        split: the subfolder.
+        model: the model.
+        benchmarks: folder of benchmark files.
+        split: subfolder of tasks in this project's layout.
         config: tasks, shots, items, style.
         on_progress: called after each batch.
 
@@ -105,121 +87,154 @@ def evaluate(generator: Generator, benchmarks: Path, split: str, config: EvalCon
         DataError: a file or an image is damaged.
     """
     folder = BenchmarkFolder(benchmarks, split)
-    tasks = [find_task(name, folder) for name in config.tasks]
-    # All prompts are built before the first one runs, so that errors in the files surface at once.
-    rounds = [item for task in tasks for item in _plan(task, folder, config, generator)]
+    rounds = plan(folder, config)
     total, done = sum(len(item.trials) for item in rounds), 0
     results: list[TaskResult] = []
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done, total)
+
     for item in rounds:
-
-        def on_batch(count: int) -> None:
-            nonlocal done
-            done += count
-            on_progress(done, total)
-
-        outcome = _run(item, split, generator, on_batch)
+        outcome = judge(item, ask(item, model, on_batch))
         log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for result in outcome for score in result.scores))
         results += outcome
-    return Evaluation(results=tuple(results), files=_files(folder, rounds))
+    return Evaluation(results=tuple(results), files=files_of(folder, rounds))
 
 
 def _label(score: Score) -> str:
     return f"{score.task}/{score.shots}/{score.metric}" + ("" if score.control == "none" else f" ({score.control})")
 
 
-# -- planning -----------------------------------------------------------------------------------------------------------
+def files_of(folder: BenchmarkFolder, rounds: Sequence[Round]) -> tuple[Path, ...]:
+    """Return the benchmark files that an evaluation uses: annotations and images, sorted."""
+    trials = [trial for item in rounds for trial in item.trials]
+    images = [image for trial in trials for image in trial.images]
+    images += [image for trial in trials for example in trial.demonstrations for image in example.images]
+    return tuple(sorted(folder.used | {image for image in images if isinstance(image, Path)}))
 
 
-def _plan(task: Task, folder: BenchmarkFolder, config: EvalConfig, generator: Generator) -> list[_Round]:
-    shots = config.shots if task.shots is None else task.shots
-    every_item = task.items(folder)
-    if not every_item:
-        raise DataError(f"task {task.name}: its files in {folder.folder} contain no items")
-    items = choose_items(every_item, config.items, config.seed, task.name)
-    if len(items) < config.items:
-        log.info("task %s has only %d items", task.name, len(items))
-    demonstrations = task.demonstrations(folder) if any(shots) else []
-    pool = DemonstrationPool(task.name, demonstrations)
-    writer = PromptWriter.of(task, config.style, config.templates, generator.processor)
-    chance = chance_level(items, demonstrations) if task.form == "question" else _choice_chance(items)
-    has_images = all(item.image is not None for item in items)
-    rounds = []
-    for number in shots:
-        controlled = config.controls and has_images and (task.control_shots is None or number in task.control_shots)
-        images: dict[Control, list[Path | None]] = {"none": [item.image for item in items]}
-        if controlled:
-            images["shuffled"] = shuffled_images(items, config.seed, task.name)
-        drawn = [pool.draw(item, number, config.seed) for item in items]
-        trials = tuple(
-            Trial(
-                item=item,
-                control=control,
-                demonstrations=examples,
-                image=image,
-                request=writer.request(item, examples, image),
-            )
-            for control, query_images in images.items()
-            for item, examples, image in zip(items, drawn, query_images, strict=True)
+# -- asking -------------------------------------------------------------------------------------------------------------
+
+Reply = Completion | tuple[Likelihood, ...]
+"""What a model replies: generated text, or the likelihoods of the choices."""
+
+
+def ask(planned: Round, model: EvalModel, on_batch: Callable[[int], None]) -> list[Reply]:
+    """Let a model answer all trials of a round; the replies are in the order of the trials.
+
+    Raises:
+        ConfigurationError: the items have choices, and the model cannot score them.
+    """
+    free = [index for index, trial in enumerate(planned.trials) if not trial.item.choices]
+    chosen = [index for index, trial in enumerate(planned.trials) if trial.item.choices]
+    if chosen and not model.can_score:
+        raise ConfigurationError(
+            f"task {planned.task.name}: its items have choices, and {model.name} gives no log-probabilities to choose by"
         )
-        rounds.append(_Round(task=task, shots=number, trials=trials, writer=writer, chance=chance))
-    return rounds
-
-
-def _choice_chance(items: Sequence[Item]) -> float | None:
-    return chance_level(items, ()) if all(item.choices for item in items) else None
-
-
-def _files(folder: BenchmarkFolder, rounds: Sequence[_Round]) -> tuple[Path, ...]:
-    images = [trial.image for item in rounds for trial in item.trials]
-    images += [demonstration.image for item in rounds for trial in item.trials for demonstration in trial.demonstrations]
-    return tuple(sorted(folder.used | {image for image in images if image is not None}))
-
-
-# -- running ------------------------------------------------------------------------------------------------------------
-
-
-def _run(planned: _Round, split: str, generator: Generator, on_batch: Callable[[int], None]) -> list[TaskResult]:
-    free = [trial for trial in planned.trials if not trial.item.choices]
-    chosen = [trial for trial in planned.trials if trial.item.choices]
-    predictions: dict[int, str] = {}
-    stop = planned.writer.stop + (planned.task.stop if planned.writer.style == "plain" else ())
-    completions = generator.generate(
-        [trial.request for trial in free], max_new_tokens=planned.task.max_new_tokens, stop=stop, on_batch=on_batch
-    )
-    predictions |= {id(trial): completion.text for trial, completion in zip(free, completions, strict=True)}
-    likelihoods = generator.score(
-        [trial.request for trial in chosen],
-        [[planned.writer.continuation(trial.item, choice) for choice in trial.item.choices] for trial in chosen],
-        on_batch,
-    )
-    for trial, scores in zip(chosen, likelihoods, strict=True):
-        predictions[id(trial)] = trial.item.choices[scores.index(max(scores))]
-    controls: tuple[Control, ...] = ("none", "shuffled")
-    grouped = [[trial for trial in planned.trials if trial.control == control] for control in controls]
-    return [_judge(planned, split, trials, [predictions[id(trial)] for trial in trials]) for trials in grouped if trials]
-
-
-def _judge(planned: _Round, split: str, trials: Sequence[Trial], predictions: Sequence[str]) -> TaskResult:
-    items = [trial.item for trial in trials]
-    values = {name: metric(predictions, items) for name, metric in planned.task.metrics.items()}
-    scores = []
-    for metric, column in values.items():
-        value, stderr = mean_and_stderr(column)
-        scores.append(
-            Score(
-                task=planned.task.name,
-                split=split,
-                metric=metric,
-                shots=planned.shots,
-                control=trials[0].control,
-                value=value,
-                stderr=stderr,
-                num_items=len(items),
-                chance=planned.chance if metric == "accuracy" else None,
-            )
+    replies: dict[int, Reply] = {}
+    if free:
+        completions = model.generate(
+            [planned.trials[index].request for index in free],
+            max_new_tokens=planned.task.max_new_tokens,
+            stop=planned.writer.stop,
+            on_batch=on_batch,
         )
+        replies |= dict(zip(free, completions, strict=True))
+    if chosen:
+        trials = [planned.trials[index] for index in chosen]
+        choices = [[planned.writer.continuation(trial.item, choice) for choice in trial.item.choices] for trial in trials]
+        likelihoods = model.score([trial.request for trial in trials], choices, on_batch)
+        replies |= {index: tuple(row) for index, row in zip(chosen, likelihoods, strict=True)}
+    return [replies[index] for index in range(len(planned.trials))]
+
+
+# -- judging ------------------------------------------------------------------------------------------------------------
+
+
+def judge(planned: Round, replies: Sequence[Reply]) -> list[TaskResult]:
+    """Compute the metrics of a round's replies: one result per control."""
+    pairs = zip(planned.trials, replies, strict=True)
+    return [_result(planned, control, list(group)) for control, group in groupby(pairs, key=lambda pair: pair[0].control)]
+
+
+def _result(planned: Round, control: Control, pairs: Sequence[tuple[Trial, Reply]]) -> TaskResult:
+    task, trials = planned.task, [trial for trial, _ in pairs]
+    predictions = [_prediction(task, trial, reply) for trial, reply in pairs]
+    values = _values(task.metrics, predictions, trials)
+    if task.normalised_metrics:
+        normalised = [_prediction(task, trial, reply, normalised=True) for trial, reply in pairs]
+        values |= _values(task.normalised_metrics, normalised, trials)
     answers = tuple(
-        Answer(trial=trial, prediction=prediction, values={name: column[row] for name, column in values.items()})
-        for row, (trial, prediction) in enumerate(zip(trials, predictions, strict=True))
+        Answer(
+            trial=trial,
+            completion=reply if isinstance(reply, Completion) else None,
+            likelihoods=() if isinstance(reply, Completion) else reply,
+            prediction=prediction,
+            values={name: column[row] for name, column in values.items()},
+        )
+        for row, ((trial, reply), prediction) in enumerate(zip(pairs, predictions, strict=True))
     )
-    return TaskResult(task=planned.task, shots=planned.shots, control=trials[0].control, answers=answers, scores=tuple(scores))
+    scores = _scores(planned, control, trials, predictions, values) if all(trial.item.references for trial in trials) else ()
+    return TaskResult(
+        task=task, split=planned.split, shots=planned.shots, control=control, answers=answers, scores=tuple(scores)
+    )
+
+
+def _prediction(task: Task, trial: Trial, reply: Reply, *, normalised: bool = False) -> str:
+    """Return the answer: the one in the generated text, or the choice with the highest log-likelihood (per character)."""
+    if isinstance(reply, Completion):
+        return task.extract(reply.text, trial.item)
+    choices = trial.item.choices
+    scores = [each.logprob / (len(choice) if normalised else 1) for each, choice in zip(reply, choices, strict=True)]
+    return choices[scores.index(max(scores))]
+
+
+def _values(metrics: dict[str, Metric], predictions: Sequence[str], trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Compute metrics of items; draw by draw, since a metric such as CIDEr-D counts over all items of a draw.
+
+    Items without references have no values.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in metrics}
+    if not all(trial.item.references for trial in trials):
+        return {}
+    pairs = zip(trials, predictions, strict=True)
+    for _, group in groupby(pairs, key=lambda pair: pair[0].draw):
+        rows = list(group)
+        for name, metric in metrics.items():
+            columns[name] += metric([prediction for _, prediction in rows], [trial.item for trial, _ in rows])
+    return columns
+
+
+def _scores(
+    planned: Round,
+    control: Control,
+    trials: Sequence[Trial],
+    predictions: Sequence[str],
+    values: dict[str, list[float]],
+) -> list[Score]:
+    clusters = [trial.item.cluster for trial in trials]
+    num_draws = len({trial.draw for trial in trials})
+    numbers = {name: (*mean_and_stderr(column, clusters, num_draws), name == "accuracy") for name, column in values.items()}
+    items = [trial.item for trial in trials]
+    for name, metric in planned.task.corpus_metrics.items():
+
+        def of_rows(rows: Sequence[int], metric: Callable[..., float] = metric) -> float:
+            return metric([predictions[row] for row in rows], [items[row] for row in rows])
+
+        numbers[name] = (of_rows(range(len(items))), bootstrap_stderr(of_rows, clusters), False)
+    return [
+        Score(
+            task=planned.task.name,
+            split=planned.split,
+            metric=name,
+            shots=planned.shots,
+            control=control,
+            value=value,
+            stderr=stderr,
+            num_items=len(items) // num_draws,
+            chance=planned.chance if with_chance else None,
+        )
+        for name, (value, stderr, with_chance) in numbers.items()
+    ]

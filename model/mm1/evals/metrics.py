@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from statistics import fmean, stdev
+from collections.abc import Sequence
+from statistics import fmean
 
 from mm1.evals.cider import caption_words, cider_d
 from mm1.evals.items import Item
 from mm1.evals.vqa_answers import normalise, vqa_accuracy
-
-Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
 
 _FUNCTION_WORDS = (
     "a an the and or but nor of in on at to from by for with without into onto over under as is are was were be been being "
@@ -56,11 +53,6 @@ def _content(text: str) -> Counter[str]:
 def _bag_f1(prediction: Counter[str], reference: Counter[str]) -> float:
     total = prediction.total() + reference.total()
     return 2 * (prediction & reference).total() / total if total else 1.0
-
-
-def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
-    """Compute the mean over items and its standard error; for a single item the error is unknown, and 0 is returned."""
-    return fmean(values), (stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0)
 
 
 def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float | None:

@@ -11,9 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from mm1.config.resolve import canonical_json
+from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
+from mm1.generation.prompt import Image
 from mm1.manifests import Digest, Files, Score
-from mm1.store.base import Store, digest_of, digest_of_file
+from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
 MAX_KINDS = 16
 """Maximum number of question types for a breakdown."""
@@ -42,15 +44,23 @@ def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: in
             count = per_task // len(results) + (position < per_task % len(results))
             for answer in _pick(result, count, Random(f"{seed} examples {result.task.name} {result.shots}")):
                 line = _example(result, answer)
-                if answer.trial.image is not None:
-                    ref = store.put_file(answer.trial.image)
-                    images[f"{ref.sha256}{answer.trial.image.suffix.lower()}"] = ref
+                if answer.trial.images:
+                    name, ref = _store_image(store, answer.trial.images[0])
+                    images[name] = ref
                     line["image"] = ref.sha256
                 lines.append(canonical_json(line))
     return "".join(line + "\n" for line in lines).encode(), images
 
 
+def _store_image(store: Store, image: Image) -> tuple[str, BlobRef]:
+    data = image if isinstance(image, bytes) else image.read_bytes()
+    ref = store.put_bytes(data)
+    return f"{ref.sha256}.{extension_of(data)}", ref
+
+
 def _pick(result: TaskResult, count: int, rng: Random) -> list[Answer]:
+    if not result.scores:
+        return rng.sample(result.answers, min(count, len(result.answers)))
     right = [answer for answer in result.answers if _is_right(result, answer)]
     wrong = [answer for answer in result.answers if not _is_right(result, answer)]
     num_wrong = max(min(len(wrong), count // 2), min(len(wrong), count - len(right)))
@@ -74,8 +84,8 @@ def _example(result: TaskResult, answer: Answer) -> dict[str, Any]:
         "answer": item.answer,
         "choices": list(item.choices),
         "prediction": answer.prediction,
-        "correct": _is_right(result, answer),
-        "value": answer.values[result.task.headline],
+        "correct": bool(result.scores) and _is_right(result, answer),
+        "value": answer.values.get(result.task.headline),
         "metric": result.task.headline,
         "demonstrations": [{"question": example.question, "answer": example.answer} for example in answer.trial.demonstrations],
         "image": None,

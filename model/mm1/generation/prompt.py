@@ -18,6 +18,13 @@ class StoredImage(Protocol):
         """Read the encoded image."""
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """Text that is tokenised already: a segment of a request, or a whole prompt without images."""
+
+    ids: tuple[int, ...]
+
+
 Image = Path | bytes | StoredImage
 Segment = str | Image
 Prompt = tuple[Segment, ...]
@@ -27,7 +34,7 @@ Prompt = tuple[Segment, ...]
 class Request:
     """A prompt to continue, in two parts."""
 
-    prompt: Prompt
+    prompt: tuple[Segment | TokenIds, ...]
     """Part that is specific to this request, for example the query image and its question. Not empty."""
     prefix: Prompt = ()
     """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
@@ -48,7 +55,7 @@ class Conversation:
     """A conversation to answer, in two parts; the model's chat template renders it."""
 
     messages: tuple[Message, ...]
-    """Turns that are specific to this request; the last one is the user's."""
+    """Turns that are specific to this request. An assistant's turn at the end is continued."""
     prefix: tuple[Message, ...] = ()
     """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
 
@@ -65,3 +72,15 @@ class Completion:
     """stop: at a stop token or stop string; length: at the limit of new tokens."""
     num_prompt_tokens: int
     """Tokens of prefix and prompt, including image tokens."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-likelihood of a continuation of a prompt."""
+
+    logprob: float
+    """Sum of the log-probabilities of its tokens (natural logarithm)."""
+    num_tokens: int
+    """Number of its tokens."""
+    is_greedy: bool
+    """Whether each of its tokens is the most likely one."""

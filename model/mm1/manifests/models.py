@@ -53,11 +53,12 @@ class Score(Record):
     split: str
     metric: str
     shots: int
-    control: Literal["none", "shuffled"] = "none"
-    """shuffled: every query image is swapped with another item's."""
+    control: Literal["none", "shuffled", "text_demonstrations"] = "none"
+    """shuffled: every query image is swapped with another item's; text_demonstrations: 0 shots with demonstrations without
+    images."""
     value: float
     stderr: float
-    """Standard error over items (not over training seeds)."""
+    """Standard error over items and draws of demonstrations (not over training seeds); items of one image are a cluster."""
     num_items: int
     chance: float | None = None
     """Score of random guessing, if known."""
@@ -75,6 +76,8 @@ class EvalReport(Manifest):
     examples: BlobRef
     """JSON lines: task, shots, question, answer, prediction, correct, image (digest of an image in `images`)."""
     images: Files = {}
+    samples: BlobRef | None = Field(None, exclude_if=not_)
+    """Parquet of all answers (:mod:`mm1.evals.samples`), to which another model's can be compared item by item."""
 
 
 class GateRule(Record):

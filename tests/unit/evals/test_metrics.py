@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mm1.evals.cider import cider_d
 from mm1.evals.items import Item
-from mm1.evals.metrics import accuracy, chance_level, content_f1, first_words_accuracy, mean_and_stderr
+from mm1.evals.metrics import accuracy, chance_level, content_f1, first_words_accuracy
+from mm1.evals.statistics import mean_and_stderr
 from mm1.evals.vqa_answers import normalise, vqa_accuracy
 
 VOCABULARY = "a red blue ring cross on the big"

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from mm1.evals.config import Style
-from mm1.evals.items import BenchmarkFolder, Item, Reader
-from mm1.evals.metrics import Metric
+from mm1.errors import ConfigurationError
+from mm1.evals.config import Style, Templates
+from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.items import Item
 
 Form = Literal["caption", "question", "text"]
+Reader = Callable[[Files, str], list[Item]]
+"""Reads a part of a task's files: a split of a benchmark, or a file name without extension in this project's layout."""
+Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
+"""Predictions and items -> one value per item; the score is their mean."""
+CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
+"""Predictions and items -> one value of all of them, such as an F1."""
+
+
+def _question(item: Item) -> str:
+    return item.question
+
+
+def _answer(item: Item) -> str:
+    return item.answer
+
+
+def _whole(prediction: str, item: Item) -> str:
+    return prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,18 +37,40 @@ class Task:
     """A benchmark task."""
 
     name: str
-    """Name of its files: <name>_questions.json, <name>.json or <name>.jsonl; demonstrations are in <name>_demo…"""
+    """Name of the task, and of its files or its folder."""
     summary: str
     """One-line description."""
     form: Form
     """Template of its prompts."""
     read: Reader
     """Reads its files."""
+    splits: tuple[str, ...] = ()
+    """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
+    project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
+    demonstration_split: str = "train"
+    """Official split of the demonstrations (MM1 5.1: the training split). Without its files, the demonstrations are the other
+    items of the evaluated split."""
+    same_type: bool = True
+    """Whether demonstrations are sampled from items of the same question type."""
+    ask: Callable[[Item], str] = _question
+    """The question in a prompt, for example with lettered options."""
+    reply: Callable[[Item], str] = _answer
+    """The answer in a demonstration, for example with the steps that lead to it."""
+    extract: Callable[[str, Item], str] = _whole
+    """The answer within the generated text."""
     metrics: dict[str, Metric]
     """Metrics by their names in reports, the headline first. For an item with choices, the likeliest choice is the answer;
     `accuracy` is then the accuracy of the choice."""
+    normalised_metrics: dict[str, Metric] = field(default_factory=dict)
+    """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
+    corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
+    """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
+    templates: Templates | None = None
+    """Prompt templates of the plain style; None = the evaluation's."""
+    instruction: str = ""
+    """Text after the question in the chat style, such as the form of the answer."""
     stop: tuple[str, ...] = ("\n",)
     """Strings that end an answer in the plain style, besides the end of the template."""
     style: Style | None = None
@@ -37,18 +79,39 @@ class Task:
     """Fixed numbers of demonstrations; None = the evaluation's."""
     control_shots: tuple[int, ...] | None = None
     """Numbers of shots for the image-shuffled control; None = all."""
-    right_from: float = 0.5
-    """Minimum value of the headline metric for an answer that is displayed as correct."""
+    right_from: float = 1.0
+    """Minimum value of the headline metric for an answer that is displayed as correct; values between 0 and it are partly
+    correct."""
 
     @property
     def headline(self) -> str:
         """Name of the first metric in a table."""
         return next(iter(self.metrics))
 
-    def items(self, folder: BenchmarkFolder) -> list[Item]:
-        """Read the items to evaluate."""
-        return self.read(folder, self.name, self.name)
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of all metrics."""
+        return (*self.metrics, *self.normalised_metrics, *self.corpus_metrics)
 
-    def demonstrations(self, folder: BenchmarkFolder) -> list[Item]:
-        """Read the items to use as demonstrations."""
-        return self.read(folder, self.name, f"{self.name}_demo")
+    def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
+        """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""
+        return named or (self.splits[0] if self.splits else benchmarks.split)
+
+    def items(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
+        """Read the items to evaluate."""
+        if not self.splits:
+            return self.read(benchmarks.of_split(self.name), self.name)
+        if split not in self.splits:
+            raise ConfigurationError(f"task {self.name}: no split {split!r}; known: {', '.join(self.splits)}")
+        return self.read(benchmarks.of_benchmark(self.name), split)
+
+    def demonstrations(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
+        """Read the items to use as demonstrations, those with an answer."""
+        if not self.splits:
+            return self.read(benchmarks.of_split(self.name), f"{self.name}_demo")
+        files = benchmarks.of_benchmark(self.name)
+        try:
+            items = self.read(files, self.demonstration_split)
+        except MissingFile:
+            items = self.read(files, split)
+        return [item for item in items if item.references]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mm1.evals.items import BenchmarkFolder
 from mm1.evals.metrics import cider, content_f1
+from mm1.evals.readers.coco import read_captions
 from mm1.evals.tasks.base import Task
 
 captions = Task(
     name="captions",
     summary="describe an image in one sentence",
     form="caption",
-    read=BenchmarkFolder.read_captions,
+    read=read_captions,
     metrics={"content_f1": content_f1, "cider": cider},
     max_new_tokens=30,
     control_shots=(0,),
-    right_from=0.8,
 )
 
 captions_heldout = replace(

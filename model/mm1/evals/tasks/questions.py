@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mm1.evals.items import BenchmarkFolder
 from mm1.evals.metrics import accuracy
+from mm1.evals.readers.vqav2 import read_vqa
 from mm1.evals.tasks.base import Task
 
 vqa = Task(
     name="vqa",
     summary="answer a question about an image",
     form="question",
-    read=BenchmarkFolder.read_vqa,
+    read=read_vqa,
     metrics={"accuracy": accuracy},
     max_new_tokens=10,
     stop=("\n", ",", "Question", "question :"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mm1.config.resolve import suggest
-from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
-from mm1.evals.items import BenchmarkFolder
+from mm1.evals.files import BenchmarkFolder
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.captions import captions, captions_heldout
 from mm1.evals.tasks.instruct import instruct
+from mm1.evals.tasks.names import parse_name, parse_shots
 from mm1.evals.tasks.questions import novel, vague, vqa, vqa_heldout
 from mm1.evals.tasks.text import text
 
@@ -25,7 +25,7 @@ def find_task(name: str, folder: BenchmarkFolder) -> Task:
     Raises:
         ConfigurationError: the task is unknown and the folder has no files of that name, or the shots are not numbers.
     """
-    base, shots = parse_name(name)
+    base, _, shots = parse_name(name)
     task = TASKS.get(base) or _from_files(base, folder)
     return task if shots is None else replace(task, shots=shots)
 
@@ -36,41 +36,10 @@ def known_task(name: str) -> Task:
     Raises:
         ConfigurationError: the task is unknown, or the shots are not numbers.
     """
-    base, _ = parse_name(name)
+    base = parse_name(name).base
     if base not in TASKS:
         raise ConfigurationError(f"unknown task {base!r}; {suggest(base, list(TASKS))}")
     return TASKS[base]
-
-
-def parse_name(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """Split ``novel@4,8`` into name and shots; the shots are None if the name has none.
-
-    Raises:
-        ConfigurationError: the shots are not numbers.
-    """
-    base, separator, shots = name.partition("@")
-    if not separator:
-        return base, None
-    try:
-        return base, tuple(map(parse_integer, shots.split(",")))
-    except ValueError:
-        raise ConfigurationError(
-            f"task {quoted(name)}: expected numbers of demonstrations after @, for example vqa@0,4"
-        ) from None
-
-
-def parse_shots(text: str) -> tuple[int, ...]:
-    """Parse numbers of demonstrations, separated by spaces.
-
-    Raises:
-        ConfigurationError: the text is something else.
-    """
-    try:
-        return tuple(map(parse_integer, text.split()))
-    except ValueError:
-        raise ConfigurationError(
-            f"shots: expected numbers separated by spaces, for example '0 4 8', got {quoted(text)}"
-        ) from None
 
 
 def shots_of(name: str, shots: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
@@ -80,7 +49,7 @@ def shots_of(name: str, shots: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         name: such as ``vqa`` or ``vqa@0,4``.
         shots: the evaluation's shots, for tasks without fixed ones.
     """
-    base, own = parse_name(name)
+    base, _, own = parse_name(name)
     fixed = TASKS[base].shots if base in TASKS else None
     return base, next(numbers for numbers in (own, fixed, shots) if numbers is not None)
 
@@ -105,16 +74,19 @@ def planned_scores(tasks: str, shots: str, controls: bool) -> set[str]:
 
 def metrics_of(name: str) -> list[str]:
     """List the metrics of a task; for a task of a benchmark folder, those of all file formats."""
-    return [*TASKS[name].metrics] if name in TASKS else sorted({*vqa.metrics, *captions.metrics, *text.metrics})
+    if name in TASKS:
+        return list(TASKS[name].metric_names)
+    return sorted({*vqa.metric_names, *captions.metric_names, *text.metric_names})
 
 
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:
     if name in folder.tasks:
+        files = folder.of_split(name)
         for suffix, base in (("_questions.json", vqa), (".json", captions), (".jsonl", text)):
-            if folder.has(name + suffix):
+            if files.has(name + suffix):
                 return replace(base, name=name, summary=f"{name}, evaluated like {base.name}", control_shots=None)
     known = sorted({*TASKS, *folder.tasks})
     raise ConfigurationError(
-        f"task {name!r}: neither a known task nor files {name}_questions.json and {name}_annotations.json in {folder.folder}; "
-        f"{suggest(name, known)}"
+        f"task {name!r}: neither a known task nor files {name}_questions.json and {name}_annotations.json (questions), "
+        f"{name}.json (COCO captions) or {name}.jsonl (text) in {folder.folder}; {suggest(name, known)}"
     )

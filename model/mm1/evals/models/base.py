@@ -1,0 +1,43 @@
+"""What the harness needs of a model: of this project's, of one in Hugging Face format, and of one behind an address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request
+
+Ask = Request | Conversation
+OnBatch = Callable[[int], None]
+"""Called after each batch with its number of requests."""
+
+
+class EvalModel(Protocol):
+    """A model that continues and scores prompts."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model in reports: its digest, folder or address."""
+
+    @property
+    def can_score(self) -> bool:
+        """Whether `score` works; without it, tasks with choices are refused."""
+
+    def generate(
+        self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
+    ) -> list[Completion]:
+        """Continue each prompt greedily, up to a stop string, which is not part of the answer.
+
+        Returns:
+            One completion per request, in the same order.
+        """
+
+    def score(
+        self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+    ) -> list[list[Likelihood]]:
+        """Compute the log-likelihood of each continuation of each prompt."""
+
+    def embed_images(self, images: Sequence[Image]) -> np.ndarray | None:
+        """Compute features (N, D) float32 of images, for demonstrations similar to the query; None if the model has none."""

@@ -1,0 +1,120 @@
+"""The answers of an evaluation as a table: one row per prompt, with what the model saw, said and got for it. Torch-free.
+
+The gate and the comparison of models pair the rows of two tables by task, split, shots, control, draw and item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mm1.errors import DataError
+from mm1.evals.items import IMAGE_MARK
+from mm1.generation.prompt import Conversation, Image, Message, Request, TokenIds
+
+if TYPE_CHECKING:
+    from mm1.evals.harness import Answer, Evaluation, TaskResult
+
+SCHEMA = pa.schema(
+    {
+        "task": pa.string(),
+        "split": pa.string(),
+        "shots": pa.int32(),
+        "control": pa.string(),
+        "draw": pa.int32(),
+        "item": pa.string(),
+        "cluster": pa.string(),  # items of one image
+        "question_type": pa.string(),
+        "question": pa.string(),
+        "prompt": pa.string(),  # everything that the model saw; images as <image>
+        "images": pa.list_(pa.string()),  # sha256 of the encoded images of the prompt, in order
+        "references": pa.list_(pa.string()),
+        "choices": pa.list_(pa.string()),
+        "logprobs": pa.list_(pa.float64()),  # of the choices
+        "output": pa.string(),  # generated text
+        "prediction": pa.string(),  # the answer in it, or the likeliest choice
+        "values": pa.map_(pa.string(), pa.float64()),  # metric -> value
+        "num_prompt_tokens": pa.int32(),
+        "num_new_tokens": pa.int32(),
+        "finish_reason": pa.string(),
+    }
+)
+PAIRED_BY = ("task", "split", "shots", "control", "draw", "item")
+
+
+def write_samples(evaluation: Evaluation, path: Path) -> None:
+    """Write all answers to a Parquet file."""
+    digests = ImageDigests()
+    rows = [_row(result, answer, digests) for result in evaluation.results for answer in result.answers]
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+
+
+def read_samples(path: Path) -> pa.Table:
+    """Read a table of answers.
+
+    Raises:
+        DataError: it is damaged, or another kind of table.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as a Parquet file of answers: {error}") from None
+    if missing := [name for name in (*PAIRED_BY, "cluster", "values") if name not in table.column_names]:
+        raise DataError(f"{path}: not a table of answers: no column {', '.join(missing)}")
+    return table
+
+
+class ImageDigests:
+    """Digests of images, computed once per image."""
+
+    def __init__(self) -> None:
+        self._known: dict[Image, str] = {}
+
+    def __call__(self, image: Image) -> str:
+        """Return the SHA-256 of the encoded image."""
+        if image not in self._known:
+            self._known[image] = hashlib.sha256(image if isinstance(image, bytes) else image.read_bytes()).hexdigest()
+        return self._known[image]
+
+
+def segments(request: Request | Conversation) -> Iterator[str | Image]:
+    """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
+    if isinstance(request, Request):
+        yield from (part for part in (*request.prefix, *request.prompt) if not isinstance(part, TokenIds))
+        return
+    messages: tuple[Message, ...] = (*request.prefix, *request.messages)
+    for number, message in enumerate(messages):
+        yield f"{'' if number == 0 else chr(10)}{message.role}: "
+        yield from message.content
+
+
+def _row(result: TaskResult, answer: Answer, digests: ImageDigests) -> Mapping[str, Any]:
+    trial, completion = answer.trial, answer.completion
+    pieces = list(segments(trial.request))
+    return {
+        "task": result.task.name,
+        "split": result.split,
+        "shots": result.shots,
+        "control": result.control,
+        "draw": trial.draw,
+        "item": trial.item.id,
+        "cluster": trial.item.cluster,
+        "question_type": trial.item.question_type,
+        "question": trial.item.question,
+        "prompt": "".join(piece if isinstance(piece, str) else IMAGE_MARK for piece in pieces),
+        "images": [digests(piece) for piece in pieces if not isinstance(piece, str)],
+        "references": list(trial.item.references),
+        "choices": list(trial.item.choices),
+        "logprobs": [each.logprob for each in answer.likelihoods],
+        "output": completion.text if completion else "",
+        "prediction": answer.prediction,
+        "values": list(answer.values.items()),
+        "num_prompt_tokens": completion.num_prompt_tokens if completion else None,
+        "num_new_tokens": len(completion.tokens) if completion else None,
+        "finish_reason": completion.finish_reason if completion else None,
+    }
