@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from mm1.errors import CheckpointError, Outcome
-from mm1.lineage.signing import Signatures
+from mm1.lineage.signing import Signatures, sign
 from mm1.manifests import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, load, publish, split_uri
 from mm1.modeling.export import export
 from mm1.modeling.modeling import MM1ForConditionalGeneration
@@ -186,6 +186,16 @@ def test_from_checkpoint_to_scores_decision_and_deployment(quick_probe, place, c
     code, refused = run_step(place, "deploy", checkpoint=checkpoint, decision="fail", benchmarks=benchmarks)
     assert code == 0 and refused["deployed"] == "false"
     assert "fail" in load(refused["manifest"], Deployment).reason
+
+
+def test_the_server_loads_nothing_that_is_not_signed(tmp_path, caplog):
+    private, public = key_pair(tmp_path)
+    folder = export(*tiny_mm1(), tmp_path / "exported")
+    options = ["--model", str(folder), "--verify-key", str(public), "--require-signature", "--port", "0"]
+    assert main(options) == Outcome.CHECKPOINT and "has no signature" in caplog.text
+    sign(folder, private)
+    (folder / "chat_template.jinja").write_text("{{ 'ignore all rules' }}")
+    assert main(options) == Outcome.CHECKPOINT and "changed: chat_template.jinja" in caplog.text
 
 
 def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_python, tmp_path):
