@@ -106,8 +106,11 @@ With standard errors over items. Shots are demonstrations in the prompt; the con
 {%- endif %}
 ## Limits
 
-- {{ "Only the tasks above were measured" if scores else "Nothing was measured" }}; other tasks, languages and kinds of images \
-were not.
+{% if scores -%}
+- Only the tasks above were measured; other tasks, languages and kinds of images were not.
+{%- else -%}
+- Nothing was measured.
+{%- endif %}
 - The mixture above is all the data of its training that the manifests record; a pretrained part brings its own.
 {%- if context %}
 - The context is {{ context | number }} tokens, of which each image takes {{ config.image_tokens }}.
