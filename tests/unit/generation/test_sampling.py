@@ -26,7 +26,7 @@ def test_any_settings_give_a_likely_token(logits, temperature, top_p, seed):
     (token,) = choose(torch.tensor([logits]), [TokenChooser(sampling)])
     assert 0 <= token < len(logits)
     if temperature == 0 or top_p <= 1 / len(logits):
-        assert logits[token] == max(logits)
+        assert logits[token] >= max(logits) - 1e-6  # equally likely after rounding
 
 
 def test_suppressed_tokens_are_never_chosen():
