@@ -43,7 +43,7 @@ class Command:
         None
     )
     max_waiting: Annotated[
-        int | None, count_option("Maximum number of waiting answers; others get 429 [default: 256].", least=0)
+        int | None, count_option("Maximum number of waiting answers; others get 429 [default: 256].", least=1)
     ] = None
     drain: Annotated[
         int | None,
