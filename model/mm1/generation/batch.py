@@ -58,7 +58,7 @@ class Ticket:
         """The answer so far."""
         transcript = self.answer.transcript
         return Step(
-            transcript.text,
+            transcript.certain_text,
             len(transcript.tokens),
             transcript.finish_reason,
             tuple(self.answer.logprobs),

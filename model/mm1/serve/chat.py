@@ -63,7 +63,7 @@ class Chat:
         """
         transcripts = self._generator.stream(request, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
         while (transcript := self._next(transcripts)) is not None:
-            yield PartialAnswer(transcript.text, len(transcript.tokens), transcript.finish_reason)
+            yield PartialAnswer(transcript.certain_text, len(transcript.tokens), transcript.finish_reason)
 
     def _next(self, transcripts: Iterator[Transcript]) -> Transcript | None:
         with self._lock:

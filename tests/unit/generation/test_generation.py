@@ -105,8 +105,8 @@ def test_stream_gives_the_same_answer_and_never_takes_back_text(parts):
     (whole,) = generator.generate([request], max_new_tokens=10, stop=["ring"])
     shown = ""
     for transcript in generator.stream(request, max_new_tokens=10, stop=["ring"]):
-        assert transcript.text.startswith(shown)
-        shown = transcript.text
+        assert transcript.certain_text.startswith(shown)
+        shown = transcript.certain_text
     assert shown == whole.text and transcript.finish_reason == whole.finish_reason
 
 
