@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from mm1.errors import Mm1Error
 from mm1.generation.answers import TextOf, prompt_logprobs
 from mm1.generation.asks import TokenLogprob
 from mm1.generation.cache import RowCache, RowStates
@@ -101,7 +100,7 @@ class Prefill:
         for prompt in group:
             try:
                 features[id(prompt)] = self._features(prompt, min(prompt.remaining, max_tokens))
-            except Mm1Error as error:
+            except Exception as error:  # noqa: BLE001  passed on to the ask concerned
                 self.prompts.remove(prompt)
                 failed.append(Processed(prompt, error=error))
         group = [prompt for prompt in group if id(prompt) in features]
@@ -167,12 +166,18 @@ class Prefill:
             prompt.logprobs += logprobs[row]
             prompt.position += len(part)
             prompt.states = state.row(row)
-            self.cache.store(prompt.names[: prompt.position // BLOCK_TOKENS], prompt.num_cached // BLOCK_TOKENS, prompt.states)
+            self._store(prompt, prompt.states)
             if not prompt.remaining:
                 self.prompts.remove(prompt)
                 processed.append(Processed(prompt, prompt.states, state.last_BD[row]))
                 prompt.states = None
         return processed
+
+    def _store(self, prompt: Prompt, states: RowStates) -> None:
+        try:
+            self.cache.store(prompt.names[: prompt.position // BLOCK_TOKENS], prompt.num_cached // BLOCK_TOKENS, states)
+        except (RuntimeError, MemoryError):  # no memory for it
+            self.cache.clear()
 
     def _logprobs(self, prompt: Prompt, state: DecodingState, row: int, count: int) -> list[TokenLogprob]:
         """Compute the log-probabilities of the tokens after each of this part; of images and the first token there are none."""
