@@ -321,13 +321,13 @@ def test_out_of_memory_anywhere_fails_no_answer(generator, open_engine, monkeypa
 
     def sometimes(*args: Any) -> Any:
         calls.append(args)
-        if len(calls) % 5 == 4:
+        if len(calls) in (2, 4):
             raise torch.OutOfMemoryError("out of memory")
         return real(*args)
 
     monkeypatch.setattr(*place, sometimes)
     assert [said(step) for step in answers(engine, asks)] == expected
-    assert len(calls) > 5
+    assert len(calls) >= 4
 
 
 def test_memory_stays_flat(open_engine):
