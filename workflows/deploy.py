@@ -9,7 +9,7 @@ is an input of ``deploy``, which returns ``deployed=false`` if it is ``fail``::
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED
+from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED, SIGN_KEY
 
 with Workflow(
     generate_name="mm1-deploy-",
@@ -33,6 +33,7 @@ with Workflow(
             description="gate: task/shots/metric>=number, separated by spaces; all must hold",
         ),
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="deploy"):
@@ -40,7 +41,7 @@ with Workflow(
         gate = steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("rules"))
         steps.deploy(
             decision=gate.get_parameter("decision"),
-            **steps.given("checkpoint", "benchmarks", QUESTION),
+            **steps.given("checkpoint", "benchmarks", QUESTION, SIGN_KEY),
         )
 
     with DAG(name="at-exit"):

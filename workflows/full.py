@@ -21,6 +21,7 @@ from mm1_workflows.authoring.shared_parameters import (
     RANKS,
     READING,
     SEED,
+    SIGN_KEY,
     SOURCES,
     SYNTHETIC,
     TOKENIZER,
@@ -59,6 +60,7 @@ with Workflow(
             description="gate: task/shots/metric>=number, separated by spaces; all must hold",
         ),
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="full"):
@@ -100,7 +102,7 @@ with Workflow(
         steps.deploy(
             checkpoint=sft.get_parameter("manifest"),
             decision=gate.get_parameter("decision"),
-            **steps.given(QUESTION, "benchmarks"),
+            **steps.given(QUESTION, SIGN_KEY, "benchmarks"),
         )
 
     with DAG(name="at-exit"):

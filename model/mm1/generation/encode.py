@@ -24,8 +24,8 @@ from mm1.data.images import Pixels, decode_image, decode_into
 from mm1.errors import ConfigurationError, DataError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
-from mm1.generation.prompt import Conversation, Image, Prompt, Request, TokenIds
-from mm1.modeling.processing import num_token_ids
+from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
+from mm1.modeling.stopping import num_token_ids
 
 _SHORT_TEXT = 1024
 """Characters of a text whose tokens are kept for the next time; longer ones would fill the memory of a server."""
@@ -92,13 +92,15 @@ class PromptEncoder:
             raise ConfigurationError(f"token ids contain the image token {self.image_token_id}: pass the image itself instead")
         return Encoded(tokens.ids, ())
 
-    def encode(self, prompt: Prompt) -> Encoded:
+    def encode(self, prompt: Sequence[Segment | TokenIds]) -> Encoded:
         """Tokenise a prompt; its images are listed, not encoded."""
         tokens: list[int] = []
         images: list[Image] = []
         for segment in prompt:
             if isinstance(segment, str):
                 tokens.extend(self.tokenize(segment))
+            elif isinstance(segment, TokenIds):
+                tokens.extend(segment.ids)
             else:
                 tokens.extend([self.image_token_id] * self.image_tokens)
                 images.append(segment)

@@ -81,6 +81,11 @@ class Engine:
         running = len(self._started())
         return EngineStats(waiting=waiting, running=running, prefix_cache_bytes=self._cache.num_bytes, **self._counts)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine can answer: it was not closed, and its thread runs."""
+        return not self._closed and self._thread.is_alive()
+
     def close(self) -> None:
         """Stop; asks that are not complete end with `Closed`."""
         with self._wake:

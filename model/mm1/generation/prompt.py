@@ -18,6 +18,13 @@ class StoredImage(Protocol):
         """Read the encoded image."""
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """Text that is tokenised already: a segment of a request, or a whole prompt without images."""
+
+    ids: tuple[int, ...]
+
+
 Image = Path | bytes | StoredImage
 Segment = str | Image
 Prompt = tuple[Segment, ...]
@@ -27,7 +34,7 @@ Prompt = tuple[Segment, ...]
 class Request:
     """A prompt to continue, in two parts."""
 
-    prompt: Prompt
+    prompt: tuple[Segment | TokenIds, ...]
     """Part that is specific to this request, for example the query image and its question. Not empty."""
     prefix: Prompt = ()
     """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
@@ -51,13 +58,6 @@ class Conversation:
     """Turns that are specific to this request. An assistant's turn at the end is continued."""
     prefix: tuple[Message, ...] = ()
     """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
-
-
-@dataclass(frozen=True)
-class TokenIds:
-    """A prompt that is tokenised already, without images."""
-
-    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
