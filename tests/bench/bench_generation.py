@@ -172,12 +172,12 @@ def question(rng: random.Random) -> Any:
 
 
 def one_by_one(generator: Any, rng: random.Random, count: int) -> Callable[[], None]:
-    """Answers one after the other, token by token, as a server without an engine gives them."""
+    """Answers one after the other, as a server without an engine gives them."""
 
     def run() -> None:
         for _ in range(count):
-            *_, last = generator.stream(question(rng), max_new_tokens=ANSWER_TOKENS)
-            assert len(last.tokens) == ANSWER_TOKENS
+            (completion,) = generator.generate([question(rng)], max_new_tokens=ANSWER_TOKENS)
+            assert len(completion.tokens) == ANSWER_TOKENS
 
     return run
 
