@@ -138,7 +138,7 @@ class ApiClient:
             403: f"; check the rights of the key in {KEY_VARIABLE} or --api-key-file",
             404: "; check the address, which usually ends in /v1, and --model-name",
         }.get(status, "")
-        if "context" in reason and "length" in reason:
+        if status in (400, 413, 422) and "context" in reason:
             remedy = "; use fewer demonstrations"
         return Refused(f"{self.address}/{path}: status {status}: {reason}{remedy}", status, reason)
 
