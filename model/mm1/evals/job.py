@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from mm1.config.base import Config
@@ -42,54 +42,49 @@ class RunningJob:
 
     Args:
         job: the job.
+        rounds: its plan, if it was written already.
     """
 
-    def __init__(self, job: EvalJob) -> None:
+    def __init__(self, job: EvalJob, rounds: list[Round] | None = None) -> None:
         self.job = job
         self.folder = BenchmarkFolder(Path(job.benchmarks), job.split)
         self.kept = KeptReplies(Path(job.replies), job.model.identity)
         self.model = cache(self._load)
-        self.rounds: list[Round] = []
-        self.parts: list[Part] = []
+        self._rounds = rounds
 
     def _load(self) -> EvalModel:
         use_device_of_rank(os.environ)
         return load_model(self.job.model)
 
-    def check(self) -> None:
-        """Read the benchmark files and write the prompts without the model, so that errors in them surface at once.
+    @cached_property
+    def rounds(self) -> list[Round]:
+        """The plan; the model is needed for it if similar demonstrations are chosen by its features of images.
 
         Raises:
             ConfigurationError: a task is unknown, a file is missing, demonstrations are too few.
             DataError: a file is damaged, or has no items.
         """
-        self._take(plan(self.folder, self.job.config))
-
-    def _plan(self) -> None:
-        """Plan, with the model's features of images if demonstrations are chosen by them."""
         if self.job.config.selection == "similar" and self.job.model.kind == "mm1":
-            self._take(plan(self.folder, self.job.config, self.model().embed_images))
-        elif not self.rounds:
-            self.check()
+            return plan(self.folder, self.job.config, self.model().embed_images)
+        return self._rounds or plan(self.folder, self.job.config)
 
-    def _take(self, rounds: list[Round]) -> None:
-        self.rounds, self.parts = rounds, parts_of(rounds)
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The parts of the plan."""
+        return parts_of(self.rounds)
 
     def answer(self, share: Share, on_progress: OnProgress) -> int:
         """Answer a share of the parts, and keep the replies; returns the number of prompts."""
-        self._plan()
         parts = share.of(self.parts)
         answer(parts, self.model, on_progress, self.kept)
         return sum(len(part.positions) for part in parts)
 
     def finish(self, on_progress: OnProgress) -> Evaluation:
         """Answer what is missing, and compute the scores."""
-        self._plan()
         return judge_all(self.folder, self.rounds, self.parts, answer(self.parts, self.model, on_progress, self.kept))
 
     def missing(self) -> list[Part]:
         """Return the parts without kept replies."""
-        self._plan()
         return [part for part in self.parts if not self.kept.path(questions_of(part)).is_file()]
 
     @property
