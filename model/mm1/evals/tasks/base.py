@@ -18,6 +18,8 @@ Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
 """Predictions and items -> one value per item; the score is their mean."""
 CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
 """Predictions and items -> one value of all of them, such as an F1."""
+Submission = Callable[[Item, str], dict[str, object]]
+"""Item and prediction -> an entry of the list that a benchmark's server takes as JSON."""
 
 
 def _question(item: Item) -> str:
@@ -44,6 +46,10 @@ class Task:
     """Template of its prompts."""
     read: Reader
     """Reads its files."""
+    files: tuple[str, ...] = ()
+    """Official files that it reads, for `mm1 eval tasks`."""
+    folder: str = ""
+    """Folder of its official files in the benchmark folder, if it is not the name."""
     splits: tuple[str, ...] = ()
     """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
     project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
@@ -79,6 +85,8 @@ class Task:
     """Fixed numbers of demonstrations; None = the evaluation's."""
     control_shots: tuple[int, ...] | None = None
     """Numbers of shots for the image-shuffled control; None = all."""
+    submission: Submission | None = None
+    """Writes the result file that the benchmark's server takes for a test set without answers; None: there is none."""
     right_from: float = 1.0
     """Minimum value of the headline metric for an answer that is displayed as correct; values between 0 and it are partly
     correct."""
