@@ -9,17 +9,19 @@ This module does not depend on where the files come from. Torch-free.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.evals.items import Item
-from mm1.evals.json_stream import entries
+from mm1.evals.json_stream import entries, keys
 from mm1.evals.listing import Listing
 
+T = TypeVar("T")
 DataRow = tuple[object, Any]
 """Number or name of an entry of a file, and the entry."""
 
@@ -46,6 +48,10 @@ class Files:
     def has(self, name: str) -> bool:
         """Whether the folder has a file of this name."""
         return (self.folder / name).is_file()
+
+    def has_own(self, pattern: str) -> bool:
+        """Whether the folder is the benchmark's own and has a file that matches, at any depth."""
+        return self._shared is not None and bool(self._listing.match(pattern))
 
     def find(self, *patterns: str) -> Path:
         """Find a file at any depth; the first pattern with a file counts.
@@ -76,12 +82,15 @@ class Files:
         Raises:
             ConfigurationError: it is missing.
         """
+        with self.damaged(name):
+            return self._path(name).read_text(encoding="utf-8-sig")
+
+    def _path(self, name: str | Path) -> Path:
         path = self.folder / name
         if not path.is_file():
             raise MissingFile(f"task {self.task}: no file {path}")
         self.used.add(path)
-        with self.damaged(name):
-            return path.read_text(encoding="utf-8-sig")
+        return path
 
     def json(self, name: str | Path) -> Any:
         """Read a JSON file."""
@@ -96,6 +105,11 @@ class Files:
                     row = json.loads(line)
                 yield number, row
 
+    def keys(self, name: str | Path) -> list[str]:
+        """Return the keys of a JSON file's outermost object; empty if it is a list."""
+        with self.damaged(name):
+            return keys(self._path(name))
+
     def entries(self, name: str | Path, key: str | None = None) -> Iterator[tuple[str | int, Any]]:
         """Read the entries of a list or object in a JSON file one by one, so that a large file fits into memory.
 
@@ -106,11 +120,7 @@ class Files:
         Returns:
             Entries with their numbers from 1, or with their keys.
         """
-        path = self.folder / name
-        if not path.is_file():
-            raise MissingFile(f"task {self.task}: no file {path}")
-        self.used.add(path)
-        rows = entries(path, key)
+        rows = entries(self._path(name), key)
         while True:
             with self.damaged(name):
                 row = next(rows, None)
@@ -125,16 +135,28 @@ class Files:
             DataError: a row is damaged, or two items have one id.
         """
         items: dict[str, Item] = {}
+
+        def add(row: Any) -> None:
+            item = make(row)
+            if item is not None and items.setdefault(item.id, item) is not item:
+                raise ValueError(f"a second entry with the id {item.id}")
+
+        for _ in self.each(name, rows, add):
+            pass
+        return list(items.values())
+
+    def each(self, name: str | Path, rows: Iterable[DataRow], read: Callable[[Any], T]) -> Iterator[T]:
+        """Apply a function to each row.
+
+        Raises:
+            DataError: a row is damaged.
+        """
         for number, row in rows:
             try:
-                item = make(row)
+                value = read(row)
             except _DAMAGED as error:
                 raise self._error(name, number, error) from None
-            if item is not None:
-                if item.id in items:
-                    raise DataError(f"{self.folder / name}, row {number}: another entry has the id {item.id}, too")
-                items[item.id] = item
-        return list(items.values())
+            yield value
 
     @contextmanager
     def damaged(self, name: str | Path, row: object = None) -> Iterator[None]:
@@ -267,16 +289,24 @@ class BenchmarkFolder:
         """Names of all tasks of the split in this project's layout."""
         names = {path.name.removesuffix("_questions.json") for path in self.folder.glob("*_questions.json")}
         parts = {f"{name}_{part}.json" for name in names for part in ("questions", "annotations")}
-        names |= {path.stem for path in self.folder.glob("*.json") if path.name not in parts and _has_captions(path)}
-        names |= {path.stem for path in self.folder.glob("*.jsonl")}
+        files = [path for path in self.folder.glob("*.json") if path.name not in parts and _has_captions(path)]
+        names |= {path.stem for path in (*files, *self.folder.glob("*.jsonl"))}
         return tuple(sorted(name for name in names if not name.endswith("_demo")))
 
 
+_CAPTION_KEYS = re.compile(rb'"(captions?|caption_str|sentences|file_name)"\s*:')
+
+
 def _has_captions(path: Path) -> bool:
-    """Whether a JSON file looks like COCO captions, from its beginning and end, so that it is not parsed twice."""
+    """Whether a JSON file looks like captions, or images to caption, from its beginning and end."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        beginning = file.read(65_536)
-        file.seek(max(0, size - 65_536))
-        text = beginning + file.read()
-    return b'"caption"' in text or (b'"annotations"' in text and b'"images"' in text)
+        text = file.read(65_536)
+        file.seek(max(file.tell(), size - 65_536))
+        return bool(_CAPTION_KEYS.search(text + file.read()))
+
+
+def has_captions(path: Path) -> bool:
+    """Whether the first line of a JSONL file is an image with a caption."""
+    with path.open("rb") as file:
+        return bool(re.search(rb'"captions?"\s*:', file.readline(1 << 20)))

@@ -34,6 +34,26 @@ def entries(path: Path, key: str | None = None) -> Iterator[tuple[str | int, Any
             raise ValueError(f"{rest!r} after the end")
 
 
+def keys(path: Path) -> list[str]:
+    """Return the keys of the outermost object, in order; empty if it is a list.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: the file is damaged.
+    """
+    names = []
+    with path.open(encoding="utf-8-sig") as file:
+        text = _Text(file)
+        if text.peek() == "[":
+            return []
+        if text.peek() != "{":
+            raise TypeError("expected a list or an object")
+        for name in _members(text, "{}"):
+            names.append(str(name))
+            _skip(text)
+    return names
+
+
 def _under(text: _Text, key: str) -> Iterator[tuple[str | int, Any]]:
     if text.peek() != "{":
         raise TypeError(f"expected an object with {key!r}")

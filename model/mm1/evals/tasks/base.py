@@ -11,7 +11,6 @@ from mm1.errors import ConfigurationError
 from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
 from mm1.evals.items import Item
-from mm1.generation.prompt import Likelihood
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +21,6 @@ Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
 """Predictions and items -> one value per item; the score is their mean."""
 CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
 """Predictions and items -> one value of all of them, such as an F1."""
-LikelihoodMetric = Callable[[Sequence[Sequence[Likelihood]], Sequence[Item]], list[float]]
-"""Likelihoods of each item's choices, and items -> one value per item."""
 Submission = Callable[[Item, str], dict[str, object]]
 """Item and prediction -> an entry of the list that a benchmark's server takes as JSON."""
 
@@ -70,14 +67,11 @@ class Task:
     """The answer in a demonstration, for example with the steps that lead to it."""
     extract: Callable[[str, Item], str] = _whole
     """The answer within the generated text."""
-    metrics: dict[str, Metric] = field(default_factory=dict)
+    metrics: dict[str, Metric]
     """Metrics by their names in reports, the headline first. For an item with choices, the likeliest choice is the answer;
     `accuracy` is then the accuracy of the choice."""
     normalised_metrics: dict[str, Metric] = field(default_factory=dict)
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
-    likelihood_metrics: dict[str, LikelihoodMetric] = field(default_factory=dict)
-    """Metrics of the choices' likelihoods, such as whether greedy decoding would give one of them. A task with such metrics has
-    no chance level."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
     max_new_tokens: int
@@ -103,12 +97,12 @@ class Task:
     @property
     def headline(self) -> str:
         """Name of the first metric in a table."""
-        return self.metric_names[0]
+        return next(iter(self.metrics))
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of all metrics."""
-        return (*self.metrics, *self.normalised_metrics, *self.likelihood_metrics, *self.corpus_metrics)
+        return (*self.metrics, *self.normalised_metrics, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
         """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""
