@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from mm1.config.base import Config
 
 Style = Literal["plain", "chat"]
+Choose = Literal["likelihood", "generate"]
 
 PLACEHOLDERS = {"question": ("{question}", "{answer}"), "caption": ("{caption}",), "text": ("{prompt}", "{answer}")}
 
@@ -61,6 +62,9 @@ class EvalConfig(Config):
     """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
     text_demonstrations: int = Field(default=0, ge=0)
     """Also evaluate 0 shots with this number of demonstrations without their images, which others call 0-shot (Flamingo: 2)."""
+    choose: Choose = "likelihood"
+    """How an item with choices is answered. likelihood: by the likeliest choice; generate: by the choice that the generated
+    text names, for models that give no log-probabilities."""
     templates: Templates = Templates()
     """Prompt templates of the plain style."""
     examples: int = Field(default=24, ge=0)
@@ -72,6 +76,12 @@ class EvalConfig(Config):
         if len(set(values)) != len(values):
             raise ValueError(f"expected different values, got {' '.join(map(str, values))}")
         return values
+
+    @model_validator(mode="after")
+    def _one_draw_of_the_most_similar(self) -> Self:
+        if self.selection == "similar" and self.draws > 1:
+            raise ValueError("selection similar: each draw would have the same demonstrations; set draws to 1")
+        return self
 
     @field_validator("shots")
     @classmethod

@@ -11,6 +11,7 @@ from random import Random
 
 from mm1.errors import ConfigurationError
 from mm1.evals.items import Item
+from mm1.evals.similarity import Similarity
 from mm1.generation.prompt import Image
 
 
@@ -56,20 +57,25 @@ class DemonstrationPool:
         task: name of the task, for messages and seeds.
         demonstrations: the items to sample from.
         same_type: whether to sample from items of the query's question type only.
+        similarity: compares items to take the most similar ones instead of random ones.
     """
 
-    def __init__(self, task: str, demonstrations: Sequence[Item], same_type: bool = True) -> None:
+    def __init__(
+        self, task: str, demonstrations: Sequence[Item], same_type: bool = True, similarity: Similarity | None = None
+    ) -> None:
         self.task = task
         self.same_type = same_type
+        self.similarity = similarity
         self._by_type: dict[str, list[Item]] = defaultdict(list)
         for item in demonstrations:
             self._by_type[item.question_type if same_type else ""].append(item)
 
     def draw(self, item: Item, shots: int, seed: int, draw: int = 0) -> tuple[Item, ...]:
-        """Sample demonstrations, never the item itself nor one with an image of it.
+        """Choose demonstrations, never the item itself nor one with an image of it.
 
         If the item has choices and the pool's answers are among them, the demonstrations are balanced: each choice occurs
-        equally often (the first ones once more if the number does not divide), in random order.
+        equally often (the first ones once more if the number does not divide). Random demonstrations are in random order; of
+        similar ones, the most similar is the last, next to the query.
 
         Raises:
             ConfigurationError: there are not enough demonstrations.
@@ -80,15 +86,20 @@ class DemonstrationPool:
         pool = [other for other in self._by_type[item.question_type if self.same_type else ""] if _may_show(other, item)]
         if not item.choices or not {other.answer for other in pool} & set(item.choices):
             self._check(item, len(pool), shots)
-            return tuple(rng.sample(pool, shots))
+            return self._choose(item, pool, shots, rng)
         drawn: list[Item] = []
         for number, choice in enumerate(item.choices):
             count = shots // len(item.choices) + (number < shots % len(item.choices))
             of_choice = [other for other in pool if other.answer == choice]
             self._check(item, len(of_choice), count, f" with the answer {choice!r}")
-            drawn += rng.sample(of_choice, count)
+            drawn += self._choose(item, of_choice, count, rng)
+        if self.similarity:
+            return self.similarity.most_similar(item, drawn, shots)
         rng.shuffle(drawn)
         return tuple(drawn)
+
+    def _choose(self, item: Item, pool: Sequence[Item], count: int, rng: Random) -> tuple[Item, ...]:
+        return self.similarity.most_similar(item, pool, count) if self.similarity else tuple(rng.sample(pool, count))
 
     def _check(self, item: Item, available: int, needed: int, which: str = "") -> None:
         if available < needed:

@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mm1.errors import ConfigurationError
+from mm1.evals.asking import OnProgress, Part, answer, by_round, parts_of
+from mm1.evals.choosing import named_choice
 from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder
 from mm1.evals.models.base import EvalModel
 from mm1.evals.plan import Control, Round, Trial, plan
+from mm1.evals.replies import KeptReplies, Reply
 from mm1.evals.statistics import bootstrap_stderr, mean_and_stderr
 from mm1.evals.tasks.base import Metric, Task
 from mm1.generation.prompt import Completion, Likelihood
 from mm1.manifests import Score
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int], None]
-"""Called with the number of prompts answered so far and the total number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,14 @@ class Evaluation:
         return tuple(score for result in self.results for score in result.scores)
 
 
-def evaluate(model: EvalModel, benchmarks: Path, split: str, config: EvalConfig, on_progress: OnProgress) -> Evaluation:
+def evaluate(
+    model: EvalModel,
+    benchmarks: Path,
+    split: str,
+    config: EvalConfig,
+    on_progress: OnProgress,
+    kept: KeptReplies | None = None,
+) -> Evaluation:
     """Evaluate a model.
 
     Args:
@@ -81,23 +87,25 @@ def evaluate(model: EvalModel, benchmarks: Path, split: str, config: EvalConfig,
         split: subfolder of tasks in this project's layout.
         config: tasks, shots, items, style.
         on_progress: called after each batch.
+        kept: replies of earlier runs and of other processes, which are not asked for again.
 
     Raises:
         ConfigurationError: a task is unknown, a file is missing, demonstrations are too few, or a prompt exceeds the context.
         DataError: a file or an image is damaged.
     """
     folder = BenchmarkFolder(benchmarks, split)
-    rounds = plan(folder, config)
-    total, done = sum(len(item.trials) for item in rounds), 0
+    rounds = plan(folder, config, model.embed_images)
+    parts = parts_of(rounds)
+    return judge_all(folder, rounds, parts, answer(parts, lambda: model, on_progress, kept))
+
+
+def judge_all(
+    folder: BenchmarkFolder, rounds: Sequence[Round], parts: Sequence[Part], replies: Sequence[Sequence[Reply]]
+) -> Evaluation:
+    """Compute the metrics of the replies to all parts."""
     results: list[TaskResult] = []
-
-    def on_batch(count: int) -> None:
-        nonlocal done
-        done += count
-        on_progress(done, total)
-
-    for item in rounds:
-        outcome = judge(item, ask(item, model, on_batch))
+    for planned, some in zip(rounds, by_round(rounds, parts, replies), strict=True):
+        outcome = judge(planned, some)
         log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for result in outcome for score in result.scores))
         results += outcome
     return Evaluation(results=tuple(results), files=files_of(folder, rounds))
@@ -115,41 +123,6 @@ def files_of(folder: BenchmarkFolder, rounds: Sequence[Round]) -> tuple[Path, ..
     return tuple(sorted(folder.used | {image for image in images if isinstance(image, Path)}))
 
 
-# -- asking -------------------------------------------------------------------------------------------------------------
-
-Reply = Completion | tuple[Likelihood, ...]
-"""What a model replies: generated text, or the likelihoods of the choices."""
-
-
-def ask(planned: Round, model: EvalModel, on_batch: Callable[[int], None]) -> list[Reply]:
-    """Let a model answer all trials of a round; the replies are in the order of the trials.
-
-    Raises:
-        ConfigurationError: the items have choices, and the model cannot score them.
-    """
-    free = [index for index, trial in enumerate(planned.trials) if not trial.item.choices]
-    chosen = [index for index, trial in enumerate(planned.trials) if trial.item.choices]
-    if chosen and not model.can_score:
-        raise ConfigurationError(
-            f"task {planned.task.name}: its items have choices, and {model.name} gives no log-probabilities to choose by"
-        )
-    replies: dict[int, Reply] = {}
-    if free:
-        completions = model.generate(
-            [planned.trials[index].request for index in free],
-            max_new_tokens=planned.task.max_new_tokens,
-            stop=planned.writer.stop,
-            on_batch=on_batch,
-        )
-        replies |= dict(zip(free, completions, strict=True))
-    if chosen:
-        trials = [planned.trials[index] for index in chosen]
-        choices = [[planned.writer.continuation(trial.item, choice) for choice in trial.item.choices] for trial in trials]
-        likelihoods = model.score([trial.request for trial in trials], choices, on_batch)
-        replies |= {index: tuple(row) for index, row in zip(chosen, likelihoods, strict=True)}
-    return [replies[index] for index in range(len(planned.trials))]
-
-
 # -- judging ------------------------------------------------------------------------------------------------------------
 
 
@@ -161,10 +134,10 @@ def judge(planned: Round, replies: Sequence[Reply]) -> list[TaskResult]:
 
 def _result(planned: Round, control: Control, pairs: Sequence[tuple[Trial, Reply]]) -> TaskResult:
     task, trials = planned.task, [trial for trial, _ in pairs]
-    predictions = [_prediction(task, trial, reply) for trial, reply in pairs]
+    predictions = [_prediction(planned, trial, reply) for trial, reply in pairs]
     values = _values(task.metrics, predictions, trials)
     if task.normalised_metrics:
-        normalised = [_prediction(task, trial, reply, normalised=True) for trial, reply in pairs]
+        normalised = [_prediction(planned, trial, reply, normalised=True) for trial, reply in pairs]
         values |= _values(task.normalised_metrics, normalised, trials)
     answers = tuple(
         Answer(
@@ -182,11 +155,12 @@ def _result(planned: Round, control: Control, pairs: Sequence[tuple[Trial, Reply
     )
 
 
-def _prediction(task: Task, trial: Trial, reply: Reply, *, normalised: bool = False) -> str:
+def _prediction(planned: Round, trial: Trial, reply: Reply, *, normalised: bool = False) -> str:
     """Return the answer: the one in the generated text, or the choice with the highest log-likelihood (per character)."""
-    if isinstance(reply, Completion):
-        return task.extract(reply.text, trial.item)
     choices = trial.item.choices
+    if isinstance(reply, Completion):
+        extracted = planned.task.extract(reply.text, trial.item)
+        return named_choice(extracted, choices) if choices else extracted
     scores = [each.logprob / (len(choice) if normalised else 1) for each, choice in zip(reply, choices, strict=True)]
     return choices[scores.index(max(scores))]
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mm1.errors import DataError
-from mm1.evals.config import EvalConfig
+from mm1.evals.config import Choose, EvalConfig
 from mm1.evals.demonstrations import DemonstrationPool, choose_items, shuffled_images
 from mm1.evals.files import BenchmarkFolder
 from mm1.evals.items import Item
 from mm1.evals.metrics import chance_level
 from mm1.evals.prompts import PromptWriter
+from mm1.evals.similarity import Embed, Similarity
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.names import parse_name
 from mm1.evals.tasks.registry import find_task
@@ -49,19 +50,29 @@ class Round:
     """By control, then by draw, then by item."""
     writer: PromptWriter
     chance: float | None
+    choose: Choose = "likelihood"
+
+    def choices(self, trial: Trial) -> tuple[str, ...]:
+        """Return the choices to compare by likelihood; empty if the model generates its answer."""
+        return trial.item.choices if self.choose == "likelihood" else ()
 
 
-def plan(benchmarks: BenchmarkFolder, config: EvalConfig) -> list[Round]:
+def plan(benchmarks: BenchmarkFolder, config: EvalConfig, embed: Embed | None = None) -> list[Round]:
     """Read the benchmark files and write all prompts.
+
+    Args:
+        benchmarks: the files.
+        config: the evaluation.
+        embed: features of images for similar demonstrations; without it, thumbnails are compared.
 
     Raises:
         ConfigurationError: a task is unknown, a file is missing, or demonstrations are too few.
         DataError: a file is damaged, or has no items.
     """
-    return [item for name in config.tasks for item in _rounds(name, benchmarks, config)]
+    return [item for name in config.tasks for item in _rounds(name, benchmarks, config, embed)]
 
 
-def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig) -> list[Round]:
+def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig, embed: Embed | None) -> list[Round]:
     task = find_task(name, benchmarks)
     split = task.split(benchmarks, parse_name(name).split)
     shots = config.shots if task.shots is None else task.shots
@@ -73,7 +84,8 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig) -> list[
         log.info("task %s has only %d items", task.name, len(items))
     text_shots = config.text_demonstrations if 0 in shots and any(item.images for item in items) else 0
     demonstrations = task.demonstrations(benchmarks, split) if any(shots) or text_shots else []
-    pool = DemonstrationPool(task.name, demonstrations, task.same_type)
+    similarity = Similarity(embed) if config.selection == "similar" else None
+    pool = DemonstrationPool(task.name, demonstrations, task.same_type, similarity)
     writer = PromptWriter.of(task, config.style, config.templates)
     chance = _chance(task, items, demonstrations)
     rounds = []
@@ -81,7 +93,17 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig) -> list[
         trials = _trials(items, number, _image_sets(task, items, number, config), pool, writer, config)
         if number == 0 and text_shots:
             trials += _without_images(items, text_shots, pool, writer, config)
-        rounds.append(Round(task=task, split=split, shots=number, trials=tuple(trials), writer=writer, chance=chance))
+        rounds.append(
+            Round(
+                task=task,
+                split=split,
+                shots=number,
+                trials=tuple(trials),
+                writer=writer,
+                chance=chance,
+                choose=config.choose,
+            )
+        )
     return rounds
 
 

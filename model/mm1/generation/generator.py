@@ -26,7 +26,7 @@ from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prompt import Completion, Likelihood, Prompt, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
-from mm1.modeling.processing import num_token_ids
+from mm1.modeling.stopping import num_token_ids, stop_token_ids
 
 OnBatch = Callable[[int], None]
 """Called after each batch with its number of requests."""
@@ -224,9 +224,4 @@ def _likelihood(logprobs_SV: torch.Tensor, ids: Sequence[int]) -> Likelihood:
 
 def _stop_ids(model: Any, processor: Any) -> frozenset[int]:
     """Return the tokens that end an answer: end of document, end of turn, and the image token."""
-    tokenizer = processor.tokenizer
-    ids = {tokenizer.eos_token_id, int(model.config.image_token_id)}
-    ids |= {tokenizer.get_vocab().get("<|im_end|>")}
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids |= set(configured if isinstance(configured, list) else [configured])
-    return frozenset(token for token in ids if token is not None)
+    return frozenset([*stop_token_ids(processor.tokenizer, model.generation_config), int(model.config.image_token_id)])
