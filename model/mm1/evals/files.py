@@ -49,9 +49,13 @@ class Files:
         """Whether the folder has a file of this name."""
         return (self.folder / name).is_file()
 
+    def matches(self, *patterns: str) -> bool:
+        """Whether the folder has a file that matches one of the patterns, at any depth."""
+        return any(self._listing.match(pattern) for pattern in patterns)
+
     def has_own(self, pattern: str) -> bool:
-        """Whether the folder is the benchmark's own and has a file that matches, at any depth."""
-        return self._shared is not None and bool(self._listing.match(pattern))
+        """Whether the folder is the benchmark's own and has a file that matches: others may have files of the same name."""
+        return self._shared is not None and self.matches(pattern)
 
     def find(self, *patterns: str) -> Path:
         """Find a file at any depth; the first pattern with a file counts.
@@ -83,9 +87,14 @@ class Files:
             ConfigurationError: it is missing.
         """
         with self.damaged(name):
-            return self._path(name).read_text(encoding="utf-8-sig")
+            return self.path(name).read_text(encoding="utf-8-sig")
 
-    def _path(self, name: str | Path) -> Path:
+    def path(self, name: str | Path) -> Path:
+        """Return the path of a file that is read.
+
+        Raises:
+            MissingFile: it is missing.
+        """
         path = self.folder / name
         if not path.is_file():
             raise MissingFile(f"task {self.task}: no file {path}")
@@ -108,7 +117,7 @@ class Files:
     def keys(self, name: str | Path) -> list[str]:
         """Return the keys of a JSON file's outermost object; empty if it is a list."""
         with self.damaged(name):
-            return keys(self._path(name))
+            return keys(self.path(name))
 
     def entries(self, name: str | Path, key: str | None = None) -> Iterator[tuple[str | int, Any]]:
         """Read the entries of a list or object in a JSON file one by one, so that a large file fits into memory.
@@ -120,7 +129,7 @@ class Files:
         Returns:
             Entries with their numbers from 1, or with their keys.
         """
-        rows = entries(self._path(name), key)
+        rows = entries(self.path(name), key)
         while True:
             with self.damaged(name):
                 row = next(rows, None)
@@ -239,6 +248,11 @@ class BenchmarkFolder:
         self._listings: dict[Path, Listing] = {}
 
     @property
+    def has_split(self) -> bool:
+        """Whether the split exists."""
+        return (self.root / self.split).is_dir()
+
+    @property
     def folder(self) -> Path:
         """Folder of the split.
 
@@ -246,7 +260,7 @@ class BenchmarkFolder:
             ConfigurationError: the split does not exist.
         """
         folder = self.root / self.split
-        if not folder.is_dir():
+        if not self.has_split:
             known = sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
             raise ConfigurationError(
                 f"benchmarks {self.root} have no split {self.split!r}; known: {', '.join(known) or 'none'}"

@@ -1,9 +1,9 @@
 """Caption files: COCO's format and the others in which caption sets are published. One item per image, with all its captions.
 
-    COCO, NoCaps          {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
-    Karpathy's splits     {"images": [{"filename", "filepath", "split", "sentences": [{"raw"}]}]}
-    TextCaps              {"data": [{"image_id", "caption_str", "reference_strs"}]}, one entry per caption
-    pairs                 [{"image", "caption"}], a caption or a list of them; also as JSON lines
+COCO, NoCaps          {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+Karpathy's splits     {"images": [{"filename", "filepath", "split", "sentences": [{"raw"}]}]}
+TextCaps              {"data": [{"image_id", "caption_str", "reference_strs"}]}, one entry per caption
+pairs                 [{"image", "caption"}], a caption or a list of them; also as JSON lines
 """
 
 from __future__ import annotations

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from mm1.evals.files import Files
+from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
 
 Fields = dict[str, Any]
 
 
-def read_rows(files: Files, patterns: tuple[str, ...], fields: Callable[[Fields], Fields], image: str = "image") -> list[Item]:
-    """Read one item per row.
+def shard_rows(files: Files, *patterns: str) -> Iterator[DataRow]:
+    """Read the rows of Parquet files without images, with the file and their number in it.
+
+    Raises:
+        ConfigurationError: no file matches.
+        DataError: a file is damaged.
+    """
+    from mm1.evals.readers.parquet import parquet_rows  # pyarrow takes a moment to import
+
+    return ((f"{row.number} of {row.file}", row.fields) for row in parquet_rows(files, *patterns))
+
+
+def read_shards(files: Files, pattern: str, fields: Callable[[Fields], Fields], image: str = "image") -> list[Item]:
+    """Read one item with an image per row.
 
     Args:
         files: the task's files.
-        patterns: names of the files; the first one that matches counts.
+        pattern: name of the Parquet files.
         fields: fields of an item, but for its images, from the other columns of a row.
         image: column of the image.
 
@@ -24,18 +36,15 @@ def read_rows(files: Files, patterns: tuple[str, ...], fields: Callable[[Fields]
         ConfigurationError: no file matches.
         DataError: a file or a row is damaged.
     """
-    from mm1.evals.readers.parquet import parquet_rows  # pyarrow takes a moment to import
+    from mm1.evals.readers.parquet import ParquetRow, parquet_rows
 
-    items: list[Item] = []
-    ids: set[str] = set()
-    for row in parquet_rows(files, *patterns):
-        with files.damaged(row.file, row.number):
-            item = Item(images=row.images.get(image, ()), **fields(row.fields))
-            if item.id in ids:
-                raise ValueError(f"another row has the id {item.id}, too")
-            ids.add(item.id)
-            items.append(item)
-    return items
+    def make(row: ParquetRow) -> Item:
+        if not row.images.get(image):
+            raise ValueError(f"no image in the column {image!r}")
+        return Item(images=row.images[image], **fields(row.fields))
+
+    rows = ((f"{row.number} of {row.file}", row) for row in parquet_rows(files, pattern))
+    return files.items(pattern, rows, make)
 
 
 def question_fields(row: Fields) -> Fields:

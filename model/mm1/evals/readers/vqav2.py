@@ -1,6 +1,7 @@
 """VQAv2's format: a file of ``questions`` and a file of ``annotations`` with the answers.
 
-In this project's layout they are ``<name>_questions.json`` and ``<name>_annotations.json``, with optional ``choices`` in an annotation.
+In this project's layout they are ``<name>_questions.json`` and ``<name>_annotations.json``, with optional ``choices`` in an
+annotation.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def read_pair(
     Raises:
         DataError: a file is damaged, an image is missing, or a question has no annotation.
     """
+    files.path(questions)  # if both files are missing, the questions are named
     annotated = {} if annotations is None else _by_question(files, annotations, fields)
 
     def make(row: Row) -> Item:

@@ -57,10 +57,12 @@ class Task:
     """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
     project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
     demonstration_split: str = "train"
-    """Official split of the demonstrations (MM1 5.1: the training split). Without its files, the demonstrations are the other
-    items of the evaluated split."""
+    """Official split of the demonstrations (MM1 5.1: the training split). If it does not exist, or its files are missing, the
+    demonstrations are the other items of the evaluated split."""
     same_type: bool = True
     """Whether demonstrations are sampled from items of the same question type."""
+    balanced: bool = False
+    """Whether the demonstrations of an item with choices show each choice equally often."""
     ask: Callable[[Item], str] = _question
     """The question in a prompt, for example with lettered options."""
     reply: Callable[[Item], str] = _answer
@@ -127,7 +129,8 @@ class Task:
         Without files of demonstrations they are the evaluated items; a query is never among its own demonstrations.
         """
         if self.splits:
-            files, name, evaluated = self._official_files(benchmarks), self.demonstration_split, split
+            files, evaluated = self._official_files(benchmarks), split
+            name = self.demonstration_split if self.demonstration_split in self.splits else split
         else:
             files, name, evaluated = benchmarks.of_split(self.name), f"{self.name}_demo", self.name
         try:

@@ -1,8 +1,9 @@
 """COCO captions: CIDEr-D on the test split of Karpathy (MM1 5.1).
 
-Format: ``dataset_coco.json`` of Karpathy's splits (``images`` with ``cocoid``, ``filepath``, ``filename``, ``split``, ``sentences``) and the images
-of ``train2014/`` and ``val2014/``; also the files ``coco_karpathy_<split>.json`` of image and captions. The splits val2014 and train2014
-are those of ``annotations/captions_<split>.json``, and test2014 has no captions. Karpathy's training split includes his restval.
+Format: ``dataset_coco.json`` of Karpathy's splits (``images`` with ``cocoid``, ``filepath``, ``filename``, ``split``,
+``sentences``) and the images of ``train2014/`` and ``val2014/``; also the files ``coco_karpathy_<split>.json`` of image and
+captions. The splits val2014 and train2014 are those of ``annotations/captions_<split>.json``, and test2014 has no captions.
+Karpathy's training split includes his restval.
 """
 
 from __future__ import annotations

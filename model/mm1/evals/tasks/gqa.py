@@ -1,8 +1,9 @@
 """GQA: compositional questions made from scene graphs; exact match on test-dev (MM1 4: part of the ablations' mean).
 
-Format: ``<split>_balanced_questions.json``, an object of question id -> ``imageId``, ``question``, ``answer``, ``types``; images ``images/<imageId>.jpg``. The
-splits test and challenge have no answers. Scores are broken down by structural type: verify, query, choose, logical, compare. Case
-and punctuation do not matter, as in the harnesses that report GQA for multimodal models.
+Format: ``<split>_balanced_questions.json``, an object of question id -> ``imageId``, ``question``, ``answer``, ``types``;
+images ``images/<imageId>.jpg``. The splits test and challenge have no answers. Scores are broken down by structural type:
+verify, query, choose, logical, compare. Case and punctuation do not matter, as in the harnesses that report GQA for
+multimodal models.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
-from mm1.evals.metrics import exact_match
+from mm1.evals.metrics import exact_accuracy
 from mm1.evals.tasks.vqav2 import vqav2
 
 
@@ -50,6 +51,6 @@ gqa = replace(
     files=("{testdev,val,train,test,challenge}_balanced_questions.json", "images/ (GQA images)"),
     read=read,
     splits=("testdev", "val", "train", "test", "challenge"),
-    metrics={"accuracy": exact_match},
+    metrics={"accuracy": exact_accuracy},
     submission=_result,
 )

@@ -1,9 +1,9 @@
 """OK-VQA: questions about COCO images that need knowledge; VQA accuracy on the validation split (MM1 5.1).
 
-Format: ``OpenEnded_mscoco_{train,val}2014_questions.json`` and ``mscoco_{train,val}2014_annotations.json``, where an answer has its
-``raw_answer`` and, as ``answer``, its stem by the authors' rules ("riding horses" -> "ride horse"). Scores compare stems: an answer of
-the model gets the stem that the files give for it. Scores are broken down by the ten categories of ``question_types``. Also
-Hugging Face's Parquet files.
+Format: ``OpenEnded_mscoco_{train,val}2014_questions.json`` and ``mscoco_{train,val}2014_annotations.json``, where an answer
+has its ``raw_answer`` and, as ``answer``, its stem by the authors' rules ("riding horses" -> "ride horse"). Scores compare
+stems: an answer of the model gets the stem that the files give for it. Scores are broken down by the ten categories of
+``question_types``. Also Hugging Face's Parquet files.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from pathlib import Path
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
-from mm1.evals.readers.hugging_face import question_fields, read_rows
+from mm1.evals.metrics.vqa import normalise
+from mm1.evals.readers.hugging_face import question_fields, read_shards
 from mm1.evals.readers.vqav2 import Fields, Row, answers_of, read_pair
 from mm1.evals.tasks.protocol import most_frequent, short_answer
 from mm1.evals.tasks.vqav2 import coco_image, vqav2
-from mm1.evals.vqa_answers import normalise
 
 
 def read(files: Files, split: str) -> list[Item]:
     """Read a split."""
     part = f"{split}2014"
     if files.has_own(f"{part}-*.parquet"):
-        return read_rows(files, (f"{part}-*.parquet",), question_fields)
-    questions, annotations = files.find(f"OpenEnded_mscoco_{part}_questions.json"), files.find(f"mscoco_{part}_annotations.json")
+        return read_shards(files, f"{part}-*.parquet", question_fields)
+    questions, annotations = (
+        files.find(f"OpenEnded_mscoco_{part}_questions.json"),
+        files.find(f"mscoco_{part}_annotations.json"),
+    )
     names = _categories(files, annotations)
     spellings: dict[str, set[str]] = defaultdict(set)
 

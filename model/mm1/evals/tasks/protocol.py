@@ -1,8 +1,8 @@
 """What MM1's evaluations of images have in common (MM1 5.1): prompts, ends of answers, post-processing, instructions for chats.
 
-In the plain style the image comes first, then ``A photo of`` for a caption, ``Question: ... Short answer:`` for a question. An answer
-ends with the line; a short answer also at ".", "," and "Question". A line break ends each demonstration, so that a model learns to
-end its answer by one. Chat models get the instructions of LLaVA-1.5 on the form of the answer.
+In the plain style the image comes first, then ``A photo of`` for a caption, ``Question: ... Short answer:`` for a question.
+An answer ends with the line; a short answer also at ".", "," and "Question". A line break ends each demonstration, so that a
+model learns to end its answer by one. Chat models get the instructions of LLaVA-1.5 on the form of the answer.
 """
 
 from __future__ import annotations

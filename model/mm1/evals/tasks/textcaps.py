@@ -1,8 +1,8 @@
 """TextCaps: captions that need the text in an image; CIDEr-D on the validation split (MM1 5.1).
 
-Format: ``TextCaps_0.1_{train,val,test}.json`` with one entry of ``data`` per caption (``image_id``, ``caption_str``, ``reference_strs``), per image
-in the test split. Images of train and val are in ``train_images/``, those of test in ``test_images/``. Also Hugging Face's Parquet
-files.
+Format: ``TextCaps_0.1_{train,val,test}.json`` with one entry of ``data`` per caption (``image_id``, ``caption_str``,
+``reference_strs``), per image in the test split. Images of train and val are in ``train_images/``, those of test in
+``test_images/``. Also Hugging Face's Parquet files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mm1.evals.files import Files
 from mm1.evals.items import Item
 from mm1.evals.metrics import cider, content_f1
 from mm1.evals.readers.captions import read_textcaps
-from mm1.evals.readers.hugging_face import read_rows
+from mm1.evals.readers.hugging_face import read_shards
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.protocol import CAPTION_TOKENS, TEMPLATES
 
@@ -21,7 +21,7 @@ from mm1.evals.tasks.protocol import CAPTION_TOKENS, TEMPLATES
 def read(files: Files, split: str) -> list[Item]:
     """Read a split."""
     if files.has_own(f"{split}-*.parquet"):
-        return read_rows(files, (f"{split}-*.parquet",), _fields)
+        return read_shards(files, f"{split}-*.parquet", _fields)
     return read_textcaps(files, files.find(f"TextCaps_0.1_{split}.json"))
 
 

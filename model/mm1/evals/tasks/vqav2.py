@@ -1,16 +1,18 @@
 """VQAv2: questions about COCO images, each answered by ten people; VQA accuracy on test-dev, by the server (MM1 5.1).
 
-Format: ``v2_OpenEnded_mscoco_<part>_questions.json`` and, except for the test splits, ``v2_mscoco_<part>_annotations.json``, where part is
-train2014, val2014, test2015 or test-dev2015; images ``COCO_<part>_<id of 12 digits>.jpg``, those of test-dev in ``test2015/``. Scores are
-broken down by answer type: yes/no, number, other. Also Hugging Face's Parquet files.
+Format: ``v2_OpenEnded_mscoco_<part>_questions.json`` and, except for the test splits, ``v2_mscoco_<part>_annotations.json``,
+where part is train2014, val2014, test2015 or test-dev2015; images ``COCO_<part>_<id of 12 digits>.jpg``, those of test-dev in
+``test2015/``. Scores are broken down by answer type: yes/no, number, other. Also Hugging Face's Parquet files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mm1.evals.files import Files
 from mm1.evals.items import Item
 from mm1.evals.metrics import accuracy
-from mm1.evals.readers.hugging_face import question_fields, read_rows
+from mm1.evals.readers.hugging_face import question_fields, read_shards
 from mm1.evals.readers.vqav2 import Fields, Row, answers_of, read_pair
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.protocol import ANSWER_STOP, ANSWER_TOKENS, SHORT_ANSWER, TEMPLATES, numbered_answer, short_answer
@@ -22,7 +24,7 @@ SHARDS = {"testdev": "testdev-*.parquet", "test": "test-*.parquet", "val": "vali
 def read(files: Files, split: str) -> list[Item]:
     """Read a split."""
     if files.has_own(SHARDS[split]):
-        return read_rows(files, (SHARDS[split],), question_fields)
+        return read_shards(files, SHARDS[split], question_fields)
     part = PARTS[split]
     questions = files.find(f"v2_OpenEnded_mscoco_{part}_questions.json")
     annotations = None if "test" in part else files.find(f"v2_mscoco_{part}_annotations.json")
@@ -39,7 +41,7 @@ def annotated(annotation: Row) -> Fields:
     }
 
 
-def coco_image(part: str):
+def coco_image(part: str) -> Callable[[Row], tuple[object, ...]]:
     """Return the names under which an image of a part of COCO is looked for."""
     return lambda row: (f"{part}/COCO_{part}_{int(row['image_id']):012d}.jpg", row["image_id"])
 
