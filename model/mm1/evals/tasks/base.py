@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,8 @@ from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
 from mm1.evals.items import Item
 
+log = logging.getLogger(__name__)
+
 Form = Literal["caption", "question", "text"]
 Reader = Callable[[Files, str], list[Item]]
 """Reads a part of a task's files: a split of a benchmark, or a file name without extension in this project's layout."""
@@ -18,6 +21,8 @@ Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
 """Predictions and items -> one value per item; the score is their mean."""
 CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
 """Predictions and items -> one value of all of them, such as an F1."""
+Submission = Callable[[Item, str], dict[str, object]]
+"""Item and prediction -> an entry of the list that a benchmark's server takes as JSON."""
 
 
 def _question(item: Item) -> str:
@@ -44,6 +49,10 @@ class Task:
     """Template of its prompts."""
     read: Reader
     """Reads its files."""
+    files: tuple[str, ...] = ()
+    """Official files that it reads, for `mm1 eval tasks`."""
+    folder: str = ""
+    """Folder of its official files in the benchmark folder, if it is not the name."""
     splits: tuple[str, ...] = ()
     """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
     project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
@@ -79,6 +88,8 @@ class Task:
     """Fixed numbers of demonstrations; None = the evaluation's."""
     control_shots: tuple[int, ...] | None = None
     """Numbers of shots for the image-shuffled control; None = all."""
+    submission: Submission | None = None
+    """Writes the result file that the benchmark's server takes for a test set without answers; None: there is none."""
     right_from: float = 1.0
     """Minimum value of the headline metric for an answer that is displayed as correct; values between 0 and it are partly
     correct."""
@@ -98,20 +109,33 @@ class Task:
         return named or (self.splits[0] if self.splits else benchmarks.split)
 
     def items(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
-        """Read the items to evaluate."""
+        """Read the items to evaluate.
+
+        Raises:
+            ConfigurationError: the benchmark has no such split, or a file is missing.
+            DataError: a file is damaged.
+        """
         if not self.splits:
             return self.read(benchmarks.of_split(self.name), self.name)
         if split not in self.splits:
             raise ConfigurationError(f"task {self.name}: no split {split!r}; known: {', '.join(self.splits)}")
-        return self.read(benchmarks.of_benchmark(self.name), split)
+        return self.read(self._official_files(benchmarks), split)
 
     def demonstrations(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
-        """Read the items to use as demonstrations, those with an answer."""
-        if not self.splits:
-            return self.read(benchmarks.of_split(self.name), f"{self.name}_demo")
-        files = benchmarks.of_benchmark(self.name)
+        """Read the items to use as demonstrations, those with an answer.
+
+        Without files of demonstrations they are the evaluated items; a query is never among its own demonstrations.
+        """
+        if self.splits:
+            files, name, evaluated = self._official_files(benchmarks), self.demonstration_split, split
+        else:
+            files, name, evaluated = benchmarks.of_split(self.name), f"{self.name}_demo", self.name
         try:
-            items = self.read(files, self.demonstration_split)
-        except MissingFile:
-            items = self.read(files, split)
+            items = self.read(files, name)
+        except MissingFile as error:
+            log.info("%s; the demonstrations are the other evaluated items", error)
+            items = self.read(files, evaluated)
         return [item for item in items if item.references]
+
+    def _official_files(self, benchmarks: BenchmarkFolder) -> Files:
+        return benchmarks.of_benchmark(self.name, self.folder)
