@@ -158,7 +158,7 @@ def ask(questions: Sequence[Question], model: EvalModel, on_batch: OnBatch) -> l
     if chosen and not model.can_score:
         raise ConfigurationError(
             f"task {questions[0].task}: its items have choices, and {model.name} gives no log-probabilities to choose by; "
-            "let it generate its choice (choose: generate)"
+            "let it generate its choice (--choose generate)"
         )
     replies: dict[int, Reply] = {}
     if free:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request
+from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Prompt, Request
 
 Ask = Request | Conversation
 OnBatch = Callable[[int], None]
@@ -41,3 +41,15 @@ class EvalModel(Protocol):
 
     def embed_images(self, images: Sequence[Image]) -> np.ndarray | None:
         """Compute features (N, D) float32 of images, for demonstrations similar to the query; None if the model has none."""
+
+
+def joined(prompt: Prompt) -> list[str | Image]:
+    """Join texts that follow each other, for models that tokenise a prompt as a whole; a space separates them if needed."""
+    pieces: list[str | Image] = []
+    for piece in prompt:
+        if isinstance(piece, str) and pieces and isinstance(previous := pieces[-1], str):
+            space = "" if previous[-1:].isspace() or piece[:1].isspace() else " "
+            pieces[-1] = previous + space + piece
+        else:
+            pieces.append(piece)
+    return pieces
