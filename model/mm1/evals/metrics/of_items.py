@@ -9,7 +9,7 @@ from statistics import fmean
 from mm1.evals.items import Item
 from mm1.evals.metrics.anls import anls
 from mm1.evals.metrics.bleu import bleu
-from mm1.evals.metrics.cider_d import cider_d
+from mm1.evals.metrics.cider_d import DocumentFrequencies, cider_d
 from mm1.evals.metrics.content_words import caption_f1
 from mm1.evals.metrics.evalai import evalai_accuracy
 from mm1.evals.metrics.exact_match import exact_match, prefix_match, triviaqa_match
@@ -58,6 +58,11 @@ def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> l
 def cider(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
     """Compute CIDEr-D of each caption."""
     return cider_d(predictions, [item.references for item in items])
+
+
+def cider_with(frequencies: DocumentFrequencies) -> ItemMetric:
+    """Return CIDEr-D with the document frequencies of other captions, such as a whole split of which a few items are drawn."""
+    return lambda predictions, items: cider_d(predictions, [item.references for item in items], frequencies)
 
 
 def rouge(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:

@@ -41,8 +41,8 @@ def leading_letter(prediction: str) -> str:
 def mmbench_letter(prediction: str, options: Sequence[str]) -> str:
     """Return the letter of the option that an answer names, as MMBench reads it before it asks a judge; empty if it names none.
 
-    An answer names an option if exactly one letter stands alone in it, bare or in a form such as ``(B)`` or ``B.``; else if it has
-    the text of exactly one option.
+    An answer names an option if exactly one letter stands alone in it, bare or in a form such as ``(B)`` or ``B.``; else if it
+    has the text of exactly one option.
     """
     named = _lone_letter(prediction.split(), letters(len(options)))
     if named:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from mm1.evals.metrics.ptb_rules import ASSIMILATED, KEEP_PERIOD, RULES
 
@@ -16,7 +17,9 @@ PUNCTUATION = frozenset(
 )
 """Tokens that the metrics ignore. Brackets are lower case after tokenization, so that the published metrics keep them."""
 _SIMPLE = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*[ ]*\.?[ ]*")
-_PLAIN_WORD = re.compile(r"[A-Za-z]+(?= |, )")
+# No rule reads past the space after such a piece of text, so that its tokens can be kept.
+_PIECE = re.compile("[^ \t\r\n\u00a0\u2000-\u200b\u2028\u2029\u3000\\d.<(+]+(?=[ \n])")
+_LAST_WORD = re.compile(r"[A-Za-z]{2,}(?=\.[ \n])")
 _SPACES = re.compile("[ \t\r\n\u00a0\u2000-\u200b\u2028\u2029\u3000]+")
 
 
@@ -51,16 +54,28 @@ def _scan(caption: str, following: str) -> Iterator[str]:
     """Yield the tokens of a caption in their original case."""
     text, position, end = caption.replace("\n", " ") + "\n" + following[:20], 0, len(caption)
     while position < end:
-        if spaces := _SPACES.match(text, position):
-            position = spaces.end()
-            continue
-        if (plain := _PLAIN_WORD.match(text, position)) and plain[0].lower() not in ASSIMILATED:
-            yield plain[0]
-            position = plain.end()
-            continue
+        if match := _SPACES.match(text, position):
+            position = match.end()
+        elif match := _PIECE.match(text, position):
+            yield from _tokens_of_piece(match[0])
+            position = match.end()
+        elif (match := _LAST_WORD.match(text, position)) and match[0].lower() not in KEEP_PERIOD:
+            yield match[0]
+            position = match.end() + 1
+        else:
+            token, position = _longest(text, position)
+            if token:
+                yield token
+
+
+@lru_cache(maxsize=20_000)
+def _tokens_of_piece(piece: str) -> tuple[str, ...]:
+    text, tokens, position = piece + " ", [], 0
+    while position < len(piece):
         token, position = _longest(text, position)
         if token:
-            yield token
+            tokens.append(token)
+    return tuple(tokens)
 
 
 def _longest(text: str, position: int) -> tuple[str, int]:

@@ -89,7 +89,8 @@ def test_the_same_answer_has_the_highest_value(metric, text, number):
     ("prediction", "answer", "expected"),
     [
         ("10.5", "10", 1), ("10.51", "10", 0), ("5%", "0.05", 1),
-        ("5 %", "5%", 1), ("5", "5%", 0), ("0", "0", 1), ("0.0", "0", 0), ("-9.6", "-10", 1), ("Red", "red", 1), ("red.", "red", 0), ("1,000", "1000", 0), ("nan", "3", 0), ("inf", "3", 0),
+        ("5 %", "5%", 1), ("5", "5%", 0), ("0", "0", 1), ("0.0", "0", 0), ("-9.6", "-10", 1),
+        ("Red", "red", 1), ("red.", "red", 0), ("1,000", "1000", 0), ("nan", "3", 0), ("inf", "3", 0),
     ],
 )  # fmt: skip
 def test_relaxed_accuracy(prediction, answer, expected):
