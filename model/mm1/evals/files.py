@@ -278,12 +278,18 @@ class BenchmarkFolder:
             task: name of the task.
             folder: name of the subfolder, if it is not the task's name.
         """
-        name = folder or task
+        named = self._subfolder(folder or task)
+        return self._open(named or self.root, task, self._list(self.root) if named else None)
+
+    def has(self, task: str, folder: str = "") -> bool:
+        """Whether there is a subfolder of a benchmark."""
+        return self._subfolder(folder or task) is not None
+
+    def _subfolder(self, name: str) -> Path | None:
         if not self.root.is_dir():
             raise ConfigurationError(f"benchmarks: no folder {self.root}")
         spellings = [path for path in sorted(self.root.iterdir()) if path.name.lower() == name.lower() and path.is_dir()]
-        named = next((path for path in spellings if path.name == name), spellings[0] if spellings else self.root)
-        return self._open(named, task, self._list(self.root) if named != self.root else None)
+        return next((path for path in spellings if path.name == name), spellings[0] if spellings else None)
 
     def _open(self, folder: Path, task: str, shared: Listing | None = None) -> Files:
         if (folder, task) not in self._files:

@@ -10,6 +10,7 @@ from typing import IO, Any
 CHUNK = 1 << 22
 """Characters to read at once."""
 _SPACE = " \t\r\n"
+_AFTER_VALUE = frozenset(_SPACE + ",:]}")
 
 
 def entries(path: Path, key: str | None = None) -> Iterator[tuple[str | int, Any]]:
@@ -136,8 +137,8 @@ class _Text:
                 if not self._more():
                     raise
                 continue
-            # A number at the end of what has been read may go on.
-            if end < len(self._text) or not self._more():
+            # A number at the end of what has been read may go on: 1 of 1.5.
+            if self._text[end : end + 1] in _AFTER_VALUE or not self._more():
                 self._at = end
                 return value
 

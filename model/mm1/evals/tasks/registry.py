@@ -84,12 +84,22 @@ def tasks_of_file(path: Path) -> dict[str, Task]:
 def find_task(name: str, folder: BenchmarkFolder) -> Task:
     """Find a task by name, with the shots in the name if there are any (``novel@4,8``).
 
+    A file in this project's layout counts before the official files of a benchmark of that name if these have no folder.
+
     Raises:
         ConfigurationError: the task is unknown and the folder has no files of that name, or the shots are not numbers.
     """
-    base, _, shots = parse_name(name)
-    task = TASKS.get(base) or (_from_program(base) if base.endswith(".py") else _from_files(base, folder))
+    base, split, shots = parse_name(name)
+    task = TASKS.get(base)
+    if base.endswith(".py"):
+        task = _from_program(base)
+    elif task is None or (task.splits and split is None and base in _local(folder) and not folder.has(task.name, task.folder)):
+        task = _from_files(base, folder)
     return task if shots is None else replace(task, shots=shots)
+
+
+def _local(folder: BenchmarkFolder) -> tuple[str, ...]:
+    return folder.tasks if folder.has_split else ()
 
 
 def known_task(name: str) -> Task:
@@ -158,7 +168,7 @@ def _from_program(path: str) -> Task:
 
 
 def _from_files(name: str, folder: BenchmarkFolder) -> Task:
-    local = folder.tasks if folder.has_split else ()
+    local = _local(folder)
     if name in local:
         files = folder.of_split(name)
         lines = captions if files.has(f"{name}.jsonl") and has_captions(files.folder / f"{name}.jsonl") else text

@@ -43,7 +43,7 @@ def annotated(annotation: Row) -> Fields:
 
 def coco_image(part: str) -> Callable[[Row], tuple[object, ...]]:
     """Return the names under which an image of a part of COCO is looked for."""
-    return lambda row: (f"{part}/COCO_{part}_{int(row['image_id']):012d}.jpg", row["image_id"])
+    return lambda row: (f"{part}/COCO_{part}_{row['image_id']:012d}.jpg", f"{row['image_id']:012d}.jpg")
 
 
 vqav2 = Task(
