@@ -47,7 +47,7 @@ def answers_of(annotation: Row) -> tuple[str, ...]:
     Raises:
         ValueError: it has none.
     """
-    answers = tuple(sys.intern(str(entry["answer"])) for entry in annotation.get("answers") or ())
+    answers = tuple([sys.intern(str(entry["answer"])) for entry in annotation.get("answers") or ()])
     if not answers:
         raise ValueError(f"the annotation of question {annotation['question_id']} has no answers")
     return answers

@@ -7,6 +7,7 @@ where part is train2014, val2014, test2015 or test-dev2015; images ``COCO_<part>
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from mm1.evals.files import Files
@@ -36,8 +37,8 @@ def annotated(annotation: Row) -> Fields:
     return {
         "references": (references := answers_of(annotation)),
         "answer": str(annotation.get("multiple_choice_answer") or references[0]),
-        "question_type": str(annotation.get("answer_type", "")),
-        "extra": (("question_type", str(annotation.get("question_type", ""))),),
+        "question_type": sys.intern(str(annotation.get("answer_type", ""))),
+        "extra": (("question_type", sys.intern(str(annotation.get("question_type", "")))),),
     }
 
 

@@ -254,7 +254,7 @@ def test_two_files_of_one_name_are_refused_and_a_single_benchmark_can_be_the_fol
     coco(tmp_path)
     assert len(TASKS["coco"].items(local(tmp_path), "test")) == 2
     write(tmp_path / "copy/dataset_coco.json", {"images": []})
-    with pytest.raises(ConfigurationError, match=r"several files dataset_coco\.json: copy/dataset_coco.json, dataset_coco.json"):
+    with pytest.raises(ConfigurationError, match=r"several files dataset_coco\.json: copy/"):
         TASKS["coco"].items(local(tmp_path), "test")
 
 
