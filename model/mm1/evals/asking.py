@@ -94,7 +94,7 @@ def answer(
     Args:
         parts: the parts.
         load: returns the model; not called if all replies are kept.
-        on_progress: called after each batch.
+        on_progress: called with the prompts that are kept, then after each batch.
         kept: replies of earlier runs and of other processes.
 
     Returns:
@@ -105,8 +105,7 @@ def answer(
     """
     replies = {number: known for number, part in enumerate(parts) if kept and (known := kept.read(questions_of(part)))}
     done, total = sum(map(len, replies.values())), sum(len(part.positions) for part in parts)
-    if replies:
-        on_progress(done, total)
+    on_progress(done, total)
     model: EvalModel | None = None
 
     def on_batch(count: int) -> None:

@@ -48,8 +48,8 @@ class EvalConfig(Config):
     """Names of tasks; ``name@0,4`` sets the shots of one task."""
     shots: tuple[int, ...] = (0, 4, 8)
     """Numbers of demonstrations (MM1 4: 0, 4, 8), for tasks without fixed ones."""
-    items: int = Field(default=256, ge=1)
-    """Items per task, sampled without replacement; all if there are fewer."""
+    items: int | None = Field(default=256, ge=1)
+    """Items per task, sampled without replacement; all if there are fewer, or for None."""
     controls: bool = True
     """Also evaluate with each query image replaced by another item's."""
     style: Style = "plain"

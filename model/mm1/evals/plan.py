@@ -80,8 +80,8 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig, embed: E
     every_item = task.items(benchmarks, split)
     if not every_item:
         raise DataError(f"task {task.name}: its files in {benchmarks.root} contain no items")
-    items = choose_items(every_item, config.items, config.seed, task.name)
-    if len(items) < config.items:
+    items = choose_items(every_item, config.items or len(every_item), config.seed, task.name)
+    if len(items) < (config.items or 0):
         log.info("task %s has only %d items", task.name, len(items))
     text_shots = config.text_demonstrations if 0 in shots and any(item.images for item in items) else 0
     demonstrations = task.demonstrations(benchmarks, split) if any(shots) or text_shots else []

@@ -14,9 +14,10 @@ from mm1.config.resolve import canonical_json
 from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
 from mm1.generation.prompt import Image
-from mm1.manifests import Digest, Files, Score
+from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
+CONTROLS = {"none": "", "shuffled": ", images shuffled", "text_demonstrations": ", demonstrations of text"}
 MAX_KINDS = 16
 """Maximum number of question types for a breakdown."""
 
@@ -114,18 +115,54 @@ def metrics_json(evaluation: Evaluation) -> str:
     return json.dumps(metrics_tree(evaluation), indent=1, ensure_ascii=False) + "\n"
 
 
-def summary_markdown(scores: Sequence[Score]) -> str:
-    """Format a table of all scores: one row per task and metric, one column per number of shots."""
+def score_table(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
+    """Arrange all scores: one row per task and metric, one column per number of shots.
+
+    Returns:
+        The heads of the columns, and the rows.
+    """
     shots = sorted({score.shots for score in scores})
     by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
     for score in scores:
         by_row[score.task, score.metric, score.control][score.shots] = score
-    heads = ["task", "metric", *(f"{number} shots" for number in shots), "chance", "items"]
-    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
+    rows = []
     for (task, metric, control), row in by_row.items():
         cells = [f"{row[n].value:.3f} ± {row[n].stderr:.3f}" if n in row else "" for n in shots]
         first = next(iter(row.values()))
         chance = "" if first.chance is None else f"{first.chance:.2f}"
-        name = task if control == "none" else f"{task}, images shuffled"
-        lines.append(f"| {' | '.join([name, metric, *cells, chance, str(first.num_items)])} |")
+        rows.append([task + CONTROLS[control], metric, *cells, chance, str(first.num_items)])
+    return ["task", "metric", *(f"{number} shots" for number in shots), "chance", "items"], rows
+
+
+def summary_markdown(scores: Sequence[Score]) -> str:
+    """Format a table of all scores."""
+    heads, rows = score_table(scores)
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(["# Evaluation", "", *lines, "", "± standard error over items.", ""])
+
+
+def report_manifest(
+    evaluation: Evaluation, store: Store, samples: Path, *, model: str, checkpoint: str, root: Path, config: dict[str, Any]
+) -> EvalReport:
+    """Store the parts of an EvalReport, and return it.
+
+    Args:
+        evaluation: the result.
+        store: store of the report.
+        samples: Parquet file of all answers.
+        model: digest of the manifest of the model; empty for a folder or an address.
+        checkpoint: digest of the checkpoint; for a model that is not MM1's, that of its files.
+        root: folder of the benchmark files.
+        config: configuration of the evaluation, with its split.
+    """
+    lines, images = store_examples(evaluation, store, int(config["examples"]), int(config["seed"]))
+    return EvalReport(
+        parents=(model,) if model else (),
+        checkpoint=checkpoint,
+        benchmarks=benchmarks_digest(evaluation.files, root),
+        config=config,
+        scores=evaluation.scores,
+        examples=store.put_bytes(lines),
+        images=images,
+        samples=store.put_file(samples),
+    )

@@ -24,7 +24,7 @@ from mm1_workflows.cli.pipes import ReaderLeft, outliving_readers
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``mm1``."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = root.completed(sys.argv[1:] if argv is None else argv)
     return _invoke(root.mm1, arguments, "mm1", "{}")
 
 

@@ -21,9 +21,17 @@ from mm1_workflows.cli import commands
 NAMES = (
     *("run", "submit", "watch", "logs", "stop", "retry", "open"),
     *("compile", "lint", "runs", "compare", "verify", "lineage", "data", "export", "pin", "gc"),
-    *("serve", "doctor", "recipes", "plan"),
+    *("eval", "serve", "doctor", "recipes", "plan"),
 )
 """All commands, in the order of the help."""
+EVAL_SUBCOMMANDS = ("run", "compare", "tasks")
+
+
+def completed(argv: Sequence[str]) -> list[str]:
+    """Add the subcommand that may be left out: ``mm1 eval MODEL`` is ``mm1 eval run MODEL``."""
+    first = argv[1] if len(argv) > 1 and argv[0] == "eval" else "run"
+    is_request = first in ("-h", "--help") or first.startswith("--completion")
+    return [*argv] if first in EVAL_SUBCOMMANDS or is_request else ["eval", "run", *argv[1:]]
 
 
 def mm1(argv: Sequence[str]) -> type[Any]:

@@ -49,6 +49,8 @@ class ModelChoice(Config):
     """Digest of the manifest, of the files of a folder, or of address and name of a model behind an API."""
     store: str = ""
     """Address of the store of a manifest."""
+    checkpoint: str = ""
+    """Digest of the checkpoint that the model is, or was exported from; empty for a folder or an address."""
     model_type: str = ""
     """model_type in the folder's config.json."""
     settings: ModelSettings = ModelSettings()

@@ -87,8 +87,16 @@ def _in_store(name: str, settings: ModelSettings, store: str) -> ModelChoice:
             f"model: expected a folder, an http(s) address or the address of a manifest, got {name!r}: no such folder{hint}"
         )
     opened = find_store(store)
-    model_of(opened, load_digest(opened, digest), name)  # refuses other kinds
-    return ModelChoice(name=name, kind="mm1", digest=digest, store=opened.uri, model_type=OWN_TYPE, settings=settings)
+    model = model_of(opened, load_digest(opened, digest), name)  # refuses other kinds
+    return ModelChoice(
+        name=name,
+        kind="mm1",
+        digest=digest,
+        store=opened.uri,
+        checkpoint=model.checkpoint,
+        model_type=OWN_TYPE,
+        settings=settings,
+    )
 
 
 def digest_of_folder(folder: Path) -> str:

@@ -1,0 +1,85 @@
+"""The output folder of an evaluation. Torch-free.
+
+metrics.json      all scores          samples.parquet   every prompt with its answer
+summary.md        a table             submission/       result files for test sets without answers
+report.json       model, settings, versions, digest of the benchmark files, scores, speed
+images/           the images of the prompts by digest (--log-samples)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mm1.data.images import extension_of
+from mm1.evals.harness import Evaluation
+from mm1.evals.job import EvalJob
+from mm1.evals.models.config import versions
+from mm1.evals.results import benchmarks_digest, metrics_json, metrics_tree, summary_markdown
+from mm1.evals.samples import ImageDigests, segments, write_samples
+from mm1.evals.submissions import write_submissions
+from mm1.store.local import atomic_path
+
+REPORT, SAMPLES = "report.json", "samples.parquet"
+
+
+def write_outputs(
+    folder: Path, job: EvalJob, evaluation: Evaluation, facts: dict[str, Any], *, with_images: bool = False
+) -> list[Path]:
+    """Write the results of an evaluation.
+
+    Args:
+        folder: the output folder.
+        job: the job.
+        evaluation: its result.
+        facts: speed and duration of this run.
+        with_images: whether to copy the images of the prompts.
+
+    Returns:
+        The result files for test sets without answers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "metrics.json", metrics_json(evaluation))
+    _write(folder / "summary.md", summary_markdown(evaluation.scores))
+    with atomic_path(folder / SAMPLES) as temporary:
+        write_samples(evaluation, temporary)
+    if with_images:
+        _write_images(evaluation, folder / "images")
+    submissions = write_submissions(evaluation, folder / "submission")
+    _write(folder / REPORT, json.dumps(report_of(job, evaluation, facts), indent=1, ensure_ascii=False) + "\n")
+    return submissions
+
+
+def report_of(job: EvalJob, evaluation: Evaluation, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of report.json."""
+    return {
+        "model": {"given": job.model.name, **job.model.facts},
+        "benchmarks": benchmarks_digest(evaluation.files, Path(job.benchmarks)),
+        "config": content_of(job),
+        "versions": versions(),
+        **metrics_tree(evaluation),
+        "run": facts,
+    }
+
+
+def content_of(job: EvalJob) -> dict[str, Any]:
+    """Return the configuration as a manifest holds it."""
+    return job.config.model_dump(mode="json") | {"split": job.split}
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_images(evaluation: Evaluation, folder: Path) -> None:
+    digests, written = ImageDigests(), set()
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in evaluation.results:
+        for answer in result.answers:
+            for piece in segments(answer.trial.request):
+                if not isinstance(piece, str) and digests(piece) not in written:
+                    data = piece if isinstance(piece, bytes) else piece.read_bytes()
+                    (folder / f"{digests(piece)}.{extension_of(data)}").write_bytes(data)
+                    written.add(digests(piece))
