@@ -77,7 +77,7 @@ def tasks_of_file(path: Path) -> dict[str, Task]:
     spec.loader.exec_module(module)
     own = {name: task for name, task in collect([module]).items() if TASKS.get(name) is not task}
     if not own:
-        raise ConfigurationError(f"task {path}: it defines no mm1.evals.tasks.base.Task")
+        raise ConfigurationError(f"task {path}: it defines no task (mm1.evals.tasks.base.Task)")
     return own
 
 
