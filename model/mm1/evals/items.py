@@ -29,6 +29,8 @@ class Item:
     """All correct answers, in VQAv2 one per annotator; empty in a test set without answers."""
     choices: tuple[str, ...] = ()
     """The possible answers, of which the likeliest is the model's answer; empty: the model generates its answer."""
+    options: tuple[str, ...] = ()
+    """Options that the prompt lists by letter, of which the model names one."""
     group: str = ""
     """Items that are not independent, such as the questions about one image; empty: the items with the same images."""
     extra: tuple[tuple[str, str], ...] = ()
