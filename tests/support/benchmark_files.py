@@ -45,7 +45,12 @@ def write_mme(folder: Path) -> None:
 def write_pope(folder: Path) -> None:
     for setting in ("random", "popular", "adversarial"):
         rows = [
-            {"question_id": n, "image": f"COCO_val2014_00000000000{n}.jpg", "text": f"Is there a {setting} ring?", "label": label}
+            {
+                "question_id": n,
+                "image": f"COCO_val2014_00000000000{n}.jpg",
+                "text": f"Is there a {setting} ring?",
+                "label": label,
+            }
             for n, label in ((1, "yes"), (2, "no"))
         ]
         write_lines(folder / f"coco_pope_{setting}.json", rows)
@@ -259,8 +264,12 @@ def write_muirbench(folder: Path) -> None:
 def write_llava_w(folder: Path) -> None:
     rows = [{"question_id": n, "image": f"00{n + 1}.jpg", "text": f"What is in {n}?", "category": "conv"} for n in range(3)]
     write_lines(folder / "questions.jsonl", rows)
-    write_lines(folder / "context.jsonl", [{"id": f"00{n + 1}", "image": f"00{n + 1}.jpg", "caption": "A ring."} for n in range(3)])
-    write_lines(folder / "answers_gpt4.jsonl", [{"question_id": n, "text": "It is a ring.", "answer_id": "x"} for n in range(3)])
+    write_lines(
+        folder / "context.jsonl", [{"id": f"00{n + 1}", "image": f"00{n + 1}.jpg", "caption": "A ring."} for n in range(3)]
+    )
+    write_lines(
+        folder / "answers_gpt4.jsonl", [{"question_id": n, "text": "It is a ring.", "answer_id": "x"} for n in range(3)]
+    )
     for n in range(3):
         write_picture(folder / "images" / f"00{n + 1}.jpg", n + 1)
 

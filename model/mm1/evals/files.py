@@ -161,13 +161,23 @@ class BenchmarkFolder:
             )
         return folder
 
+    @property
+    def has_split(self) -> bool:
+        """Whether there is a folder of the split."""
+        return (self.root / self.split).is_dir()
+
     def of_split(self, task: str) -> Files:
         """Return the files of a task in this project's layout."""
         return self._open(self.folder, task)
 
-    def of_benchmark(self, task: str) -> Files:
-        """Return the official files of a benchmark: the subfolder of its name, or the whole folder if there is none."""
-        named = self.root / task
+    def of_benchmark(self, task: str, folder: str = "") -> Files:
+        """Return the official files of a benchmark: those in its subfolder, or in the whole folder if there is none.
+
+        Args:
+            task: the task.
+            folder: name of the subfolder if it is another than the task's.
+        """
+        named = self.root / (folder or task)
         return self._open(named if named.is_dir() else self.root, task)
 
     def _open(self, folder: Path, task: str) -> Files:

@@ -1,7 +1,7 @@
 """Free answers graded by a language model, the judge: its prompt, and the grades in its reply.
 
-Any model that `mm1 eval` accepts can be the judge; published numbers of these benchmarks used GPT-4, and numbers of different judges
-do not compare.
+Any model that `mm1 eval` accepts can be the judge; published numbers of these benchmarks used GPT-4, and numbers of
+different judges do not compare.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig) -> list[
     text_shots = config.text_demonstrations if 0 in shots and any(item.images for item in items) else 0
     demonstrations = task.demonstrations(benchmarks, split) if any(shots) or text_shots else []
     pool = DemonstrationPool(task.name, demonstrations, task.same_type)
-    writer = PromptWriter.of(task, config.style, config.templates)
+    writer = PromptWriter.of(task, config)
     chance = _chance(task, items, demonstrations)
     rounds = []
     for number in shots:

@@ -1,8 +1,8 @@
 """An image as an overview and four crops of high resolution, which the model sees as five images (MM1 6.3).
 
-The image is resized to twice the side of the model's images and cut into four; the overview comes first, then the crops from the
-top left to the bottom right. In few-shot prompts, only the query and the last demonstrations are divided, so that the prompt fits the
-context (mixed resolution, MM1 6.4).
+The image is resized to twice the side of the model's images and cut into four; the overview comes first, then the crops
+from the top left to the bottom right. In few-shot prompts, only the query and the last demonstrations are divided, so that
+the prompt fits the context (mixed resolution, MM1 6.4).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def items_of(folder, name, split=None):
 
 
 def prompt_of(task, item, style="chat"):
-    request = PromptWriter.of(task, style, EvalConfig(tasks=("x",)).templates).request(item, (), item.images)
+    request = PromptWriter.of(task, EvalConfig(tasks=("x",), style=style)).request(item, (), item.images)
     return request.messages[0].content if style == "chat" else request.prompt
 
 
@@ -151,6 +151,23 @@ def items_of_options(*options):
     return Item(id="1", options=options)
 
 
+def test_only_the_query_and_the_last_demonstrations_are_divided(folder):
+    """Mixed resolution: an overview, then four crops from the top left to the bottom right."""
+    config = EvalConfig(
+        tasks=("scienceqa_cot",), shots=(2,), controls=False, style="chat", items=1, sub_images_px=16, sub_image_shots=1
+    )
+    (trial,) = plan(folder, config)[0].trials
+    turns = [*trial.request.prefix[::2], *trial.request.messages]
+    counts = [sum(not isinstance(part, str) for part in turn.content) for turn in turns]
+    assert counts == [1, 5, 5]
+    overview, *crops = (decode_image(part.read_bytes()) for part in turns[-1].content[:5])
+    whole = decode_image(trial.item.images[0].read_bytes())
+    assert overview.tobytes() == whole.resize((16, 16)).tobytes()
+    large = whole.resize((32, 32))
+    corners = [(0, 0), (16, 0), (0, 16), (16, 16)]
+    assert [crop.tobytes() for crop in crops] == [large.crop((x, y, x + 16, y + 16)).tobytes() for x, y in corners]
+
+
 # -- damage -------------------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +182,12 @@ def test_a_benchmark_without_files_says_which_it_needs(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "path", "content", "message"),
     [
-        ("pope", "coco_pope_popular.json", '{"question_id": 1, "image": "a.jpg", "text": "?"}', "row 1: an entry lacks 'label'"),
+        (
+            "pope",
+            "coco_pope_popular.json",
+            '{"question_id": 1, "image": "a.jpg", "text": "?"}',
+            "row 1: an entry lacks 'label'",
+        ),
         ("pope", "coco_pope_popular.json", '{"label": "maybe"}', "got 'maybe'"),
         ("mme", "MME_Benchmark_release_version/count/1.txt", "no tab", "count.1.txt"),
         ("seed", "SEED-Bench.json", "[]", "not in the format"),
@@ -190,13 +212,13 @@ def test_a_damaged_row_of_a_table_is_named(tmp_path):
     with pytest.raises(DataError, match=r"row 2.*expected 10 fields, got 2"):
         items_of(BenchmarkFolder(tmp_path, ""), "mmbench")
     write_mmbench(tmp_path / "mmbench", [(7, "Which?", "", "a", "b", "", "", "D", "x", "aGk=")])
-    with pytest.raises(DataError, match="'D' is not the letter of an option"):
+    with pytest.raises(DataError, match="'D' is not the letter of one of 2 options"):
         items_of(BenchmarkFolder(tmp_path, ""), "mmbench")
 
 
 def test_a_parquet_file_that_is_none_is_named(tmp_path):
     write_text(tmp_path / "mmmu" / "Art" / "validation-0.parquet", "x")
-    with pytest.raises(DataError, match="validation-0.parquet: cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"validation-0\.parquet: cannot be read as Parquet"):
         items_of(BenchmarkFolder(tmp_path, ""), "mmmu")
 
 

@@ -89,7 +89,9 @@ def _rows(files: Files, path: Path, table: pq.ParquetFile) -> Iterator[ParquetRo
     schema = table.schema_arrow
     image_columns = [field.name for field in schema if _is_image(field.type)]
     # The paths of images say whether a cell has one, without reading its bytes.
-    paths = [f"{name}.list.element.path" if pa.types.is_list(schema.field(name).type) else f"{name}.path" for name in image_columns]
+    paths = [
+        f"{name}.list.element.path" if pa.types.is_list(schema.field(name).type) else f"{name}.path" for name in image_columns
+    ]
     plain = [field.name for field in schema if field.name not in image_columns]
     number = 0
     for group in range(table.num_row_groups):

@@ -1,7 +1,7 @@
 """AI2D: questions with four options about diagrams of school books.
 
-Format: the folder of the download, ``questions/<image>.json``, ``images/`` and, for questions about labels that are replaced by letters,
-``abc_images/``; the test images are listed in ``ai2d_test_ids.csv``.
+Format: the folder of the download, ``questions/<image>.json``, ``images/`` and, for questions about labels that are
+replaced by letters, ``abc_images/``; the test images are listed in ``ai2d_test_ids.csv``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 from mm1.errors import DataError
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
+from mm1.evals.metrics.options import leading_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, chosen_letter, letter_accuracy, letter_of, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, letter_accuracy, letter_of, lettered
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -43,7 +44,8 @@ def _questions(files: Files, name: Path, content: Mapping[str, Any]) -> Iterator
         image = root / folder / str(content["imageName"])
         if not image.is_file():
             raise DataError(f"task {files.task}: no file {image}")
-        answer = letter_of(int(row["correctAnswer"]))
+        options = tuple(map(str, row["answerTexts"]))
+        answer = letter_of(int(row["correctAnswer"]), options)
         yield Item(
             id=str(row["questionId"]),
             images=(image,),
@@ -51,7 +53,7 @@ def _questions(files: Files, name: Path, content: Mapping[str, Any]) -> Iterator
             question_type="labels by letter" if row.get("abcLabel") else "diagram",
             answer=answer,
             references=(answer,),
-            options=tuple(map(str, row["answerTexts"])),
+            options=options,
             group=image.name,
         )
 
@@ -65,7 +67,7 @@ ai2d = Task(
     splits=("test", "train"),
     same_type=False,
     ask=lettered,
-    extract=chosen_letter,
+    extract=lambda prediction, item: leading_letter(prediction),
     metrics={"accuracy": letter_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,

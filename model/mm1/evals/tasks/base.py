@@ -9,6 +9,7 @@ from typing import Literal
 from mm1.errors import ConfigurationError
 from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.grading import Grading
 from mm1.evals.items import Item
 
 Form = Literal["caption", "question", "text"]
@@ -40,6 +41,10 @@ class Task:
     """Name of the task, and of its files or its folder."""
     summary: str
     """One-line description."""
+    files: tuple[str, ...] = ()
+    """Names of its official files, for people."""
+    folder: str = ""
+    """Name of the folder of its official files if it is another than the task's."""
     form: Form
     """Template of its prompts."""
     read: Reader
@@ -65,6 +70,8 @@ class Task:
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
+    grading: Grading | None = None
+    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None
@@ -86,12 +93,13 @@ class Task:
     @property
     def headline(self) -> str:
         """Name of the first metric in a table."""
-        return next(iter(self.metrics))
+        return next(iter(self.metric_names))
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of all metrics."""
-        return (*self.metrics, *self.normalised_metrics, *self.corpus_metrics)
+        grades = self.grading.names if self.grading else ()
+        return (*self.metrics, *self.normalised_metrics, *grades, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
         """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""
@@ -103,13 +111,13 @@ class Task:
             return self.read(benchmarks.of_split(self.name), self.name)
         if split not in self.splits:
             raise ConfigurationError(f"task {self.name}: no split {split!r}; known: {', '.join(self.splits)}")
-        return self.read(benchmarks.of_benchmark(self.name), split)
+        return self.read(benchmarks.of_benchmark(self.name, self.folder), split)
 
     def demonstrations(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
         """Read the items to use as demonstrations, those with an answer."""
         if not self.splits:
             return self.read(benchmarks.of_split(self.name), f"{self.name}_demo")
-        files = benchmarks.of_benchmark(self.name)
+        files = benchmarks.of_benchmark(self.name, self.folder)
         try:
             items = self.read(files, self.demonstration_split)
         except MissingFile:

@@ -1,17 +1,16 @@
 """ChartQA: questions about charts, written by people and generated; relaxed accuracy (numbers within 5 %).
 
-Format: the folder of the download, ``<split>/<split>_human.json`` and ``<split>_augmented.json`` of ``imgname``, ``query`` and ``label``, with
-``<split>/png/``. The usual score is the mean over both kinds, which have equally many test questions.
+Format: the folder of the download, ``<split>/<split>_human.json`` and ``<split>_augmented.json`` of ``imgname``, ``query``
+and ``label``, with ``<split>/png/``. The usual score is the mean over both kinds, which have equally many test questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.relaxed import relaxed_accuracy
+from mm1.evals.metrics.of_items import per_item
+from mm1.evals.metrics.relaxed_accuracy import relaxed_accuracy
 from mm1.evals.tasks.base import Task
 
 KINDS = ("human", "augmented")
@@ -42,11 +41,6 @@ def read(files: Files, split: str) -> list[Item]:
     return items
 
 
-def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute the relaxed accuracy against the label."""
-    return [relaxed_accuracy(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
-
-
 chartqa = Task(
     name="chartqa",
     summary="answer a question about a chart",
@@ -54,7 +48,7 @@ chartqa = Task(
     form="question",
     read=read,
     splits=("test", "val", "train"),
-    metrics={"relaxed_accuracy": accuracy},
+    metrics={"relaxed_accuracy": per_item(relaxed_accuracy)},
     instruction="Answer the question using a single word or phrase.",
     max_new_tokens=32,
 )

@@ -1,7 +1,7 @@
 """DocVQA and InfoVQA: questions about scanned documents and infographics; ANLS.
 
-Format: the JSON files of the challenge, with ``data`` of ``questionId``, ``question``, ``image`` (``documents/<name>.png``) or
-``image_local_name``, and ``answers`` except in the test split; question types are in the files ``..._withQT.json``.
+Format: the JSON files of the challenge, with ``data`` of ``questionId``, ``question``, ``image`` (``documents/<name>.png``)
+or ``image_local_name``, and ``answers`` except in the test split; question types are in the files ``..._withQT.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from mm1.evals.files import Files
 from mm1.evals.items import Item
 from mm1.evals.metrics.anls import anls
+from mm1.evals.metrics.of_items import per_item
 from mm1.evals.tasks.base import Reader, Task
 
 
@@ -46,11 +47,6 @@ def _item(files: Files, row: Mapping[str, Any]) -> Item:
     )
 
 
-def similarity(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute ANLS, the best over the answers."""
-    return [anls(prediction, item.references) for prediction, item in zip(predictions, items, strict=True)]
-
-
 docvqa = Task(
     name="docvqa",
     summary="answer a question about a scanned document",
@@ -59,7 +55,7 @@ docvqa = Task(
     read=_reader(lambda split: (f"{split}_v1.0_withQT.json", f"{split}_v1.0.json")),
     splits=("val", "test", "train"),
     same_type=False,
-    metrics={"anls": similarity},
+    metrics={"anls": per_item(anls)},
     instruction="Answer the question using a single word or phrase.",
     max_new_tokens=64,
 )

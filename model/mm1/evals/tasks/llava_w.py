@@ -1,7 +1,8 @@
 """LLaVA-Bench (in the wild): 60 open questions about 24 images, graded by a judge against reference answers.
 
-Format: ``questions.jsonl``, ``context.jsonl`` (descriptions of the images, for a judge that sees none), ``answers_gpt4.jsonl`` (references) and
-``images/``. The score is the mean grade in percent of the references' mean grade (MM1 5.4).
+Format: ``questions.jsonl``, ``context.jsonl`` (descriptions of the images, for a judge that sees none),
+``answers_gpt4.jsonl`` (references) and ``images/``. The score is the mean grade in percent of the references' mean grade
+(MM1 5.4).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """MathVista: mathematical questions about images, multiple-choice or free-form.
 
-Format: ``testmini-*.parquet`` as Hugging Face distributes it (``decoded_image``), or ``testmini.json`` with ``images/``. The ``query`` of an
-entry holds the hint about the form of the answer. The official score extracts answers by a language model; without a judge, an
-answer is extracted by rule, which is stricter. `mathvista_cot` writes the steps first (MM1 6.4); the benchmark has no solutions, so
-its demonstrations are the entries of ``demonstrations.jsonl`` (``pid``, ``steps``) that you write.
+Format: ``testmini-*.parquet`` as Hugging Face distributes it (``decoded_image``), or ``testmini.json`` with ``images/``.
+The ``query`` of an entry holds the hint about the form of the answer. The official score extracts answers by a language
+model; without a judge, an answer is extracted by rule, which is stricter. `mathvista_cot` writes the steps first (MM1 6.4);
+the benchmark has no solutions, so its demonstrations are the entries of ``demonstrations.jsonl`` (``pid``, ``steps``) that
+you write.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
-from mm1.evals.metrics.mathvista import mathvista_answer, mathvista_right
+from mm1.evals.metrics.mathvista import extract, normalise
 from mm1.evals.readers.parquet import parquet_rows
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
 from mm1.generation.prompt import Image
 
-COPIED = ("question_type", "answer_type", "precision", "unit")
+COPIED = ("answer_type", "precision")
 """Fields of an entry that its extraction needs."""
 
 
@@ -73,21 +74,24 @@ def read_with_steps(files: Files, split: str) -> list[Item]:
     for number, row in files.rows("demonstrations.jsonl"):
         with files.damaged("demonstrations.jsonl", number):
             steps[str(row["pid"])] = str(row["steps"])
-    shown = split == "demonstrations"
-    items = read(files, "testmini" if shown else split)
-    if shown:
+    demonstrated = split == "demonstrations"
+    items = read(files, "testmini" if demonstrated else split)
+    if demonstrated:
         return [replace(item, extra=(*item.extra, ("steps", steps[item.id]))) for item in items if item.id in steps]
     return [item for item in items if item.id not in steps]
 
 
 def answer(prediction: str, item: Item) -> str:
-    """Extract the answer by rule: an option, or a number of the type and the precision that the entry states."""
-    return mathvista_answer(prediction, item.options, item.field("answer_type"), item.field("precision"))
+    """Extract the answer by rule, in the form of the right ones: an option, or a number of the entry's type and precision."""
+    precision = float(item.field("precision") or 1)
+    kind: Any = item.field("answer_type") or "text"
+    text = extract(prediction, choices=item.options, answer_type=kind)
+    return normalise(text, choices=item.options, answer_type=kind, precision=int(precision)) or ""
 
 
 def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
     """Score 1 for the right answer."""
-    return [float(mathvista_right(p, item.answer)) for p, item in zip(predictions, items, strict=True)]
+    return [float(prediction == item.answer) for prediction, item in zip(predictions, items, strict=True)]
 
 
 mathvista = Task(

@@ -1,8 +1,8 @@
 """MMBench: questions with up to four options, asked once per rotation of the options (circular evaluation).
 
-Format: a TSV with ``index``, ``question``, ``hint``, ``A`` to ``D``, ``answer``, ``category``, ``image`` (base64, or the index of the row
-that has it). A file with rotations has them at index + 1,000,000 k; of other files the rotations are made in the reader. A
-question counts if all its rotations are right. The test split has no answers.
+Format: a TSV with ``index``, ``question``, ``hint``, ``A`` to ``D``, ``answer``, ``category``, ``image`` (base64, or the
+index of the row that has it). A file with rotations has them at index + 1,000,000 k; of other files the rotations are made
+in the reader. A question counts if all its rotations are right. The test split has no answers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics.options import letters, mmbench_letter
 from mm1.evals.readers.tsv import Base64Image, tsv_rows
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, LETTERS, chosen_letter, group_accuracy, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, group_accuracy, letter_accuracy, lettered
 
 ROTATION = 1_000_000
 """Distance of the indices of a question's rotations."""
@@ -24,7 +25,10 @@ MAX_INDEX_CHARACTERS = 16
 def read(files: Files, split: str) -> list[Item]:
     """Read all rotations of all questions."""
     name = files.find(
-        f"MMBench_{split.upper()}_EN*.tsv", f"mmbench_{split}_en*.tsv", f"mmbench_{split}_2*.tsv", f"MMBench_{split.upper()}.tsv"
+        f"MMBench_{split.upper()}_EN*.tsv",
+        f"mmbench_{split}_en*.tsv",
+        f"mmbench_{split}_2*.tsv",
+        f"MMBench_{split.upper()}.tsv",
     ).relative_to(files.folder)
     items: list[Item] = []
     images: dict[int, Base64Image] = {}
@@ -41,10 +45,10 @@ def read(files: Files, split: str) -> list[Item]:
 
 
 def _item(index: int, row: Mapping[str, str], image: Base64Image) -> Item:
-    options = tuple(row[letter] for letter in LETTERS[:4] if row.get(letter, "").strip() not in ("", "nan"))
+    options = tuple(row[letter] for letter in "ABCD" if row.get(letter, "").strip() not in ("", "nan"))
     answer = row.get("answer", "").strip()
-    if answer and answer not in LETTERS[: len(options)]:
-        raise ValueError(f"answer {answer!r} is not the letter of an option")
+    if answer:
+        check_letter(answer, options)
     hint = row.get("hint", "")
     return Item(
         id=str(index),
@@ -61,10 +65,10 @@ def _item(index: int, row: Mapping[str, str], image: Base64Image) -> Item:
 
 def _rotations(item: Item) -> Iterator[Item]:
     """Return the item with its options rotated by every distance."""
-    count = len(item.options)
+    known, count = letters(len(item.options)), len(item.options)
     for shift in range(max(count, 1)):
         options = item.options[shift:] + item.options[:shift]
-        answer = LETTERS[(LETTERS.index(item.answer) - shift) % count] if item.answer else ""
+        answer = known[(known.index(item.answer) - shift) % count] if item.answer else ""
         yield replace(
             item,
             id=str(int(item.id) + ROTATION * shift),
@@ -84,7 +88,7 @@ mmbench = Task(
     demonstration_split="dev",
     same_type=False,
     ask=lettered,
-    extract=chosen_letter,
+    extract=lambda prediction, item: mmbench_letter(prediction, item.options),
     metrics={"accuracy": letter_accuracy},
     corpus_metrics={"circular_accuracy": group_accuracy},
     instruction=LETTER_ONLY,

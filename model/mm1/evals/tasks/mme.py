@@ -1,8 +1,9 @@
 """MME: two yes/no questions per image, in 10 perception and 4 cognition subtasks.
 
-Format: the folder of the download, ``MME_Benchmark_release_version/<subtask>/``, with ``<image>.txt`` of lines "question<TAB>Yes|No"
-beside the image, or in ``questions_answers_YN/`` with the images in ``images/``. A subtask's score is 100 (accuracy + accuracy of
-images with both answers right); the benchmark's scores are sums over subtasks (MM1 5.4 reports both).
+Format: the folder of the download, ``MME_Benchmark_release_version/<subtask>/``, with ``<image>.txt`` of lines
+"question<TAB>Yes|No" beside the image, or in ``questions_answers_YN/`` with the images in ``images/``. A subtask's score is
+100 (accuracy + accuracy of images with both answers right); the benchmark's scores are sums over subtasks (MM1 5.4 reports
+both).
 """
 
 from __future__ import annotations
@@ -13,11 +14,8 @@ from pathlib import Path
 from mm1.errors import DataError
 from mm1.evals.files import IMAGE_SUFFIXES, Files, MissingFile
 from mm1.evals.items import Item
-from mm1.evals.metrics.yes_no import yes_or_no
+from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer, mme_scores, mme_total
 from mm1.evals.tasks.base import CorpusMetric, Task
-
-PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
-COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -70,17 +68,13 @@ def right(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
 
 def _score(subtasks: Sequence[str]) -> CorpusMetric:
     def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
-        values = right(predictions, items)
-        total = 0.0
-        for subtask in subtasks:
-            rows = [row for row, item in enumerate(items) if item.question_type == subtask]
-            if rows:
-                pairs: dict[str, list[float]] = {}
-                for row in rows:
-                    pairs.setdefault(items[row].group, []).append(values[row])
-                accuracy = sum(values[row] for row in rows) / len(rows)
-                total += 100 * (accuracy + sum(min(pair) for pair in pairs.values()) / len(pairs))
-        return total
+        scores = mme_scores(
+            predictions,
+            [item.answer for item in items],
+            [item.group for item in items],
+            [item.question_type for item in items],
+        )
+        return mme_total(scores, subtasks)
 
     return metric
 
@@ -92,7 +86,7 @@ mme = Task(
     form="question",
     read=read,
     splits=("test",),
-    extract=lambda prediction, item: yes_or_no(prediction),
+    extract=lambda prediction, item: mme_answer(prediction) or "",
     metrics={"accuracy": right},
     corpus_metrics={"mme_perception": _score(PERCEPTION), "mme_cognition": _score(COGNITION)},
     max_new_tokens=16,

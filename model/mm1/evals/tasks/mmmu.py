@@ -1,7 +1,7 @@
 """MMMU: university questions of 30 subjects, with up to seven images, multiple-choice or open.
 
-Format: one folder per subject with ``<split>-*.parquet``, as Hugging Face distributes it. ``<image 1>`` in a question or an option
-places an image. The test split has no answers; ``dev`` holds the five few-shot examples of each subject.
+Format: one folder per subject with ``<split>-*.parquet``, as Hugging Face distributes it. ``<image 1>`` in a question or an
+option places an image. The test split has no answers; ``dev`` holds the five few-shot examples of each subject.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
-from mm1.evals.metrics.mmmu import open_answer_is_right
+from mm1.evals.metrics.mmmu import open_accuracy, parse_choice
 from mm1.evals.readers.parquet import ParquetImage, ParquetRow, parquet_rows
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, chosen_letter, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, lettered
 
 _MARK = re.compile(r"<image (\d)>")
 SHORT_ANSWER = "Answer the question using a single word or phrase."
@@ -79,13 +79,13 @@ def ask(item: Item) -> str:
 
 def answer(prediction: str, item: Item) -> str:
     """Return the letter of a multiple-choice answer; an open answer is kept whole."""
-    return chosen_letter(prediction, item) if item.options else prediction
+    return parse_choice(prediction, item.options) if item.options else prediction
 
 
 def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
     """Score 1 for the right letter, or for an open answer that holds a right one."""
     return [
-        float(prediction in item.references if item.options else open_answer_is_right(prediction, item.references))
+        float(prediction in item.references if item.options else open_accuracy(prediction, item.references))
         for prediction, item in zip(predictions, items, strict=True)
     ]
 
@@ -103,4 +103,3 @@ mmmu = Task(
     metrics={"accuracy": accuracy},
     max_new_tokens=32,
 )
-

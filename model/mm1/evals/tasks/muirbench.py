@@ -1,15 +1,17 @@
 """MuirBench: questions about several images, with options that can be images (multi-image).
 
-Format: ``test-*.parquet`` as Hugging Face distributes it: ``idx``, ``task``, ``question`` and ``options`` with ``<image>`` marks, ``answer``, ``image_list``.
+Format: ``test-*.parquet`` as Hugging Face distributes it: ``idx``, ``task``, ``question`` and ``options`` with ``<image>``
+marks, ``answer``, ``image_list``.
 """
 
 from __future__ import annotations
 
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
+from mm1.evals.metrics.options import mmbench_letter
 from mm1.evals.readers.parquet import ParquetRow, parquet_rows
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, LETTERS, chosen_letter, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, letter_accuracy, lettered
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -27,9 +29,7 @@ def _item(row: ParquetRow) -> Item:
     marks = "\n".join([question, *options]).count(IMAGE_MARK)
     if marks != len(images):
         raise ValueError(f"{marks} marks {IMAGE_MARK} in question and options, but {len(images)} images")
-    answer = str(fields["answer"])
-    if answer not in LETTERS[: len(options)]:
-        raise ValueError(f"answer {answer!r} is not the letter of an option")
+    answer = check_letter(str(fields["answer"]), options)
     return Item(
         id=str(fields["idx"]),
         images=images,
@@ -49,7 +49,7 @@ muirbench = Task(
     read=read,
     splits=("test",),
     ask=lettered,
-    extract=chosen_letter,
+    extract=lambda prediction, item: mmbench_letter(prediction, item.options),
     metrics={"accuracy": letter_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,

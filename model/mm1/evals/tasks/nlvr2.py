@@ -1,13 +1,14 @@
-"""NLVR2: is a sentence about two photographs true? (Multi-image; MM1.5 reports it.)
+"""NLVR2: a sentence about two photographs is true or false (multi-image; MM1.5 reports it).
 
-Format: ``<split>.json`` of JSON lines with ``identifier`` (``dev-850-0-0``), ``sentence`` and ``label``; images ``dev-850-0-img0.png`` and ``-img1``.
+Format: ``<split>.json`` of JSON lines with ``identifier`` (``dev-850-0-0``), ``sentence`` and ``label``; images
+``dev-850-0-img0.png`` and ``-img1``.
 """
 
 from __future__ import annotations
 
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
-from mm1.evals.metrics.yes_no import yes_or_no
+from mm1.evals.metrics.yes_no import mme_answer
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.mme import right
 
@@ -48,7 +49,7 @@ nlvr2 = Task(
     read=read,
     splits=("dev", "test1", "test2", "train"),
     ask=ask,
-    extract=lambda prediction, item: yes_or_no(prediction),
+    extract=lambda prediction, item: mme_answer(prediction) or "",
     metrics={"accuracy": right},
     instruction="Answer yes or no.",
     max_new_tokens=8,

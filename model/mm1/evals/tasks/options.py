@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
 from mm1.evals.items import Item
-from mm1.evals.metrics.options import option_letter
+from mm1.evals.metrics.options import letters
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LETTER_ONLY = "Answer with the option's letter from the given choices directly."
 """Instruction of the chat style."""
 
@@ -15,13 +15,30 @@ LETTER_ONLY = "Answer with the option's letter from the given choices directly."
 def lettered(item: Item) -> str:
     """Write the question, after its context if it has one, with one line per option."""
     lines = [item.field("context"), item.question]
-    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, item.options, strict=False)]
+    lines += [f"{letter}. {option}" for letter, option in zip(letters(len(item.options)), item.options, strict=True)]
     return "\n".join(line for line in lines if line)
 
 
-def chosen_letter(prediction: str, item: Item) -> str:
-    """Return the letter of the option that an answer names; empty if it names none."""
-    return option_letter(prediction, item.options)
+def letter_of(index: int, options: Sequence[str]) -> str:
+    """Return the letter of an option.
+
+    Raises:
+        ValueError: there is no such option.
+    """
+    if not 0 <= index < len(options):
+        raise ValueError(f"answer {index} is not the index of one of {len(options)} options")
+    return letters(len(options))[index]
+
+
+def check_letter(answer: str, options: Sequence[str]) -> str:
+    """Return the letter of the right option.
+
+    Raises:
+        ValueError: no option has it.
+    """
+    if answer not in letters(len(options)) or len(answer) != 1:
+        raise ValueError(f"answer {answer!r} is not the letter of one of {len(options)} options")
+    return answer
 
 
 def letter_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
@@ -30,30 +47,13 @@ def letter_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[f
 
 
 def group_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> float:
-    """Compute the share of groups of items whose answers are all right, such as all rotations of a question's options."""
-    right: dict[str, bool] = {}
-    for value, item in zip(letter_accuracy(predictions, items), items, strict=True):
-        right[item.cluster] = right.get(item.cluster, True) and value == 1.0
-    return sum(right.values()) / len(right)
+    """Compute the share of groups of items whose answers are all right, such as all rotations of a question's options.
 
-
-def accuracy_of(keep: Callable[[Item], bool]) -> Callable[[Sequence[str], Sequence[Item]], float]:
-    """Return the accuracy over the items that a condition keeps; NaN if it keeps none."""
-
-    def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
-        kept = [(p, item) for p, item in zip(predictions, items, strict=True) if keep(item)]
-        values = letter_accuracy([p for p, _ in kept], [item for _, item in kept])
-        return sum(values) / len(values) if values else float("nan")
-
-    return metric
-
-
-def letter_of(index: int) -> str:
-    """Return the letter of an option.
-
-    Raises:
-        ValueError: there are more options than letters, or the index is negative.
+    A group that occurs several times, as in a bootstrap sample, counts as often.
     """
-    if not 0 <= index < len(LETTERS):
-        raise ValueError(f"option {index} has no letter: expected 0 to {len(LETTERS) - 1}")
-    return LETTERS[index]
+    rows: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for value, item in zip(letter_accuracy(predictions, items), items, strict=True):
+        rows[item.cluster].append((item.id, value))
+    weights = {group: len(answers) / len({item for item, _ in answers}) for group, answers in rows.items()}
+    right = sum(weights[group] for group, answers in rows.items() if all(value for _, value in answers))
+    return right / sum(weights.values())

@@ -1,7 +1,8 @@
 """POPE: is an object in the image? With random, popular and adversarial negative objects.
 
-Format: ``coco_pope_{random,popular,adversarial}.json`` of JSON lines with ``question_id``, ``image``, ``text``, ``label``; images of
-COCO val2014. The usual score is the mean F1 of "yes" over the three settings; MM1 5.4's column is its accuracy or F1 (not stated).
+Format: ``coco_pope_{random,popular,adversarial}.json`` of JSON lines with ``question_id``, ``image``, ``text``, ``label``;
+images of COCO val2014. The usual score is the mean F1 of "yes" over the three settings; MM1 5.4's column is its accuracy or
+F1 (not stated).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from statistics import fmean
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
-from mm1.evals.metrics.yes_no import YesCounts, count_yes, yes_or_no
+from mm1.evals.metrics.yes_no import BinaryScores, pope_answer, pope_scores
 from mm1.evals.tasks.base import CorpusMetric, Task
 from mm1.evals.tasks.mme import right
 
@@ -53,17 +54,14 @@ def _setting(files: Files, name: Path, setting: str) -> list[Item]:
     return items
 
 
-def _mean_over_settings(measure: Callable[[YesCounts], float]) -> CorpusMetric:
+def _mean_over_settings(measure: Callable[[BinaryScores], float]) -> CorpusMetric:
     def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
         values = []
         for setting in SETTINGS:
-            pairs = [
-                (prediction, item.answer)
-                for prediction, item in zip(predictions, items, strict=True)
-                if item.question_type == setting
-            ]
-            if pairs:
-                values.append(measure(count_yes(pairs)))
+            rows = [row for row, item in enumerate(items) if item.question_type == setting]
+            if rows:
+                scores = pope_scores([predictions[row] for row in rows], [items[row].answer for row in rows])
+                values.append(measure(scores))
         return fmean(values)
 
     return metric
@@ -76,13 +74,13 @@ pope = Task(
     form="question",
     read=read,
     splits=("test",),
-    extract=lambda prediction, item: yes_or_no(prediction),
+    extract=lambda prediction, item: pope_answer(prediction),
     metrics={"accuracy": right},
     corpus_metrics={
-        "f1": _mean_over_settings(lambda counts: counts.f1),
-        "precision": _mean_over_settings(lambda counts: counts.precision),
-        "recall": _mean_over_settings(lambda counts: counts.recall),
-        "yes_share": _mean_over_settings(lambda counts: counts.yes_share),
+        "f1": _mean_over_settings(lambda scores: scores.f1),
+        "precision": _mean_over_settings(lambda scores: scores.precision),
+        "recall": _mean_over_settings(lambda scores: scores.recall),
+        "yes_share": _mean_over_settings(lambda scores: scores.yes_share),
     },
     instruction="Answer the question using a single word or phrase.",
     max_new_tokens=16,

@@ -16,10 +16,11 @@ def with_steps(item: Item) -> str:
 
 def answer_after_steps(prediction: str) -> str:
     """Return the text after the last "The answer is"; the last line if the model did not write it."""
-    before, found, after = prediction.rpartition(FINAL)
-    if not found:
-        before, found, after = prediction.rpartition(FINAL.lower())
-    if not found:
+    for beginning in (FINAL, FINAL.lower()):
+        if beginning in prediction:
+            after = prediction.rpartition(beginning)[2]
+            break
+    else:
         lines = [line for line in prediction.splitlines() if line.strip()]
         after = lines[-1] if lines else ""
     return after.strip().lstrip(":").strip().removesuffix(".")

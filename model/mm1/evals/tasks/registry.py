@@ -7,15 +7,51 @@ from dataclasses import replace
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.evals.files import BenchmarkFolder
+from mm1.evals.tasks.ai2d import ai2d
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.captions import captions, captions_heldout
+from mm1.evals.tasks.chartqa import chartqa
+from mm1.evals.tasks.documents import docvqa, infovqa
 from mm1.evals.tasks.instruct import instruct
+from mm1.evals.tasks.llava_w import llava_w
+from mm1.evals.tasks.mathvista import mathvista, mathvista_cot
+from mm1.evals.tasks.mmbench import mmbench
+from mm1.evals.tasks.mme import mme
+from mm1.evals.tasks.mmmu import mmmu
+from mm1.evals.tasks.mmvet import mmvet
+from mm1.evals.tasks.muirbench import muirbench
 from mm1.evals.tasks.names import parse_name, parse_shots
+from mm1.evals.tasks.nlvr2 import nlvr2
+from mm1.evals.tasks.pope import pope
 from mm1.evals.tasks.questions import novel, vague, vqa, vqa_heldout
+from mm1.evals.tasks.scienceqa import scienceqa, scienceqa_cot
+from mm1.evals.tasks.seed import seed
 from mm1.evals.tasks.text import text
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (captions, captions_heldout, vqa, vqa_heldout, vague, novel, text, instruct)
+    task.name: task
+    for task in (
+        *(captions, captions_heldout, vqa, vqa_heldout, vague, novel, text, instruct),
+        *(
+            ai2d,
+            chartqa,
+            docvqa,
+            infovqa,
+            llava_w,
+            mathvista,
+            mathvista_cot,
+            mmbench,
+            mme,
+            mmmu,
+            mmvet,
+            muirbench,
+            nlvr2,
+            pope,
+            scienceqa,
+            scienceqa_cot,
+            seed,
+        ),
+    )
 }
 
 
@@ -26,7 +62,9 @@ def find_task(name: str, folder: BenchmarkFolder) -> Task:
         ConfigurationError: the task is unknown and the folder has no files of that name, or the shots are not numbers.
     """
     base, _, shots = parse_name(name)
-    task = TASKS.get(base) or _from_files(base, folder)
+    task = TASKS.get(base)
+    if task is None or (task.splits and folder.has_split and base in folder.tasks):
+        task = _from_files(base, folder)  # files in this project's layout, whatever their name
     return task if shots is None else replace(task, shots=shots)
 
 

@@ -1,7 +1,7 @@
 """ScienceQA: school questions with options; the questions with an image are MM1 5.4's column.
 
-Format: ``problems.json``, ``pid_splits.json`` and ``<split>/<id>/image.png``. The task `scienceqa_cot` has demonstrations with the
-lecture and the solution before the answer (MM1 6.4: few-shot chain of thought).
+Format: ``problems.json``, ``pid_splits.json`` and ``<split>/<id>/image.png``. The task `scienceqa_cot` has demonstrations
+with the lecture and the solution before the answer (MM1 6.4: few-shot chain of thought).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics.options import leading_letter, mmbench_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, chosen_letter, letter_accuracy, letter_of, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, letter_accuracy, letter_of, lettered
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
 
 
@@ -36,9 +37,7 @@ def read(files: Files, split: str) -> list[Item]:
 
 def _item(files: Files, number: str, problem: Mapping[str, Any]) -> Item:
     options = tuple(map(str, problem["choices"]))
-    answer = letter_of(int(problem["answer"]))
-    if int(problem["answer"]) >= len(options):
-        raise ValueError(f"answer {problem['answer']} is not one of {len(options)} choices")
+    answer = letter_of(int(problem["answer"]), options)
     steps = " ".join(part for part in (str(problem.get("lecture", "")), str(problem.get("solution", ""))) if part)
     return Item(
         id=number,
@@ -68,11 +67,17 @@ scienceqa = Task(
     read=read,
     splits=("test", "val", "minitest", "minival", "train"),
     ask=lettered,
-    extract=chosen_letter,
+    extract=lambda prediction, item: leading_letter(prediction),
     metrics={"accuracy": letter_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
 )
+
+
+def _letter_after_steps(prediction: str, item: Item) -> str:
+    final = answer_after_steps(prediction)
+    return mmbench_letter(final, item.options) or mmbench_letter(final.upper(), [option.upper() for option in item.options])
+
 
 scienceqa_cot = replace(
     scienceqa,
@@ -80,7 +85,7 @@ scienceqa_cot = replace(
     summary="choose an option of a school question with an image, after writing the steps that lead to it",
     folder="scienceqa",
     reply=with_steps,
-    extract=lambda prediction, item: chosen_letter(answer_after_steps(prediction), item),
+    extract=_letter_after_steps,
     instruction=f"Write the steps that lead to the answer, and end with: {FINAL} and the option's letter.",
     stop=("\n\n", "Question:"),
     max_new_tokens=400,

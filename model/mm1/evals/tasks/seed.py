@@ -1,7 +1,8 @@
 """SEED-Bench: questions with four options about images (MM1 5.4's "image" column).
 
-Format: ``SEED-Bench.json`` with ``questions`` (``choice_a`` to ``choice_d``, ``data_id``, ``data_type``) and ``question_type``; images in
-``SEED-Bench-image/`` under their ``data_id``. Questions about videos are left out, since they need frames of several video sets.
+Format: ``SEED-Bench.json`` with ``questions`` (``choice_a`` to ``choice_d``, ``data_id``, ``data_type``) and
+``question_type``; images in ``SEED-Bench-image/`` under their ``data_id``. Questions about videos are left out, since they
+need frames of several video sets.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics.options import first_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, chosen_letter, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, letter_accuracy, lettered
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +30,17 @@ def read(files: Files, split: str) -> list[Item]:
     for number, row in enumerate(rows, 1):
         with files.damaged(name, number):
             if row["data_type"] == "image":
+                options = tuple(str(row[f"choice_{letter}"]) for letter in "abcd")
+                answer = check_letter(str(row["answer"]), options)
                 items.append(
                     Item(
                         id=str(row["question_id"]),
                         images=(files.image(Path(str(row["data_id"])).name),),
                         question=str(row["question"]),
                         question_type=kinds.get(int(row["question_type_id"]), ""),
-                        answer=str(row["answer"]),
-                        references=(str(row["answer"]),),
-                        options=tuple(str(row[f"choice_{letter}"]) for letter in "abcd"),
+                        answer=answer,
+                        references=(answer,),
+                        options=options,
                     )
                 )
     if len(items) < len(rows):
@@ -52,7 +56,7 @@ seed = Task(
     read=read,
     splits=("test",),
     ask=lettered,
-    extract=chosen_letter,
+    extract=lambda prediction, item: first_letter(prediction),
     metrics={"accuracy": letter_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
