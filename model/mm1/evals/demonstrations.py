@@ -26,7 +26,7 @@ def choose_items(items: Sequence[Item], count: int, seed: int, task: str) -> lis
 
 
 def _key(item: Item) -> tuple[object, ...]:
-    return (item.images, item.question, item.question_type, item.choices, item.extra)
+    return (item.images, item.question, item.question_type, item.choices, item.options, item.ending, item.extra)
 
 
 def shuffled_images(items: Sequence[Item], seed: int, task: str) -> list[tuple[Image, ...]]:

@@ -87,7 +87,7 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig, embed: E
     demonstrations = task.demonstrations(benchmarks, split) if any(shots) or text_shots else []
     similarity = Similarity(embed) if config.selection == "similar" else None
     pool = DemonstrationPool(task.name, demonstrations, task.same_type, task.balanced, similarity)
-    writer = PromptWriter.of(task, config.style, config.templates)
+    writer = PromptWriter.of(task, config)
     chance = _chance(task, items, demonstrations)
     rounds = []
     for number in shots:

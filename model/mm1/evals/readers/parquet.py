@@ -5,16 +5,17 @@ An image is a struct of ``bytes`` and ``path``; a column has one, or a list of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from mm1.errors import DataError
-from mm1.evals.files import Files, MissingFile
+from mm1.evals.files import Files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class ParquetImage:
         Raises:
             DataError: the file has changed, or the cell has no image bytes.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             with pq.ParquetFile(self.file) as table:
                 value = table.read_row_group(self.row_group, columns=[self.column]).column(0)[self.row].as_py()
@@ -69,7 +73,10 @@ def parquet_rows(files: Files, *patterns: str) -> Iterator[ParquetRow]:
         ConfigurationError: no file matches.
         DataError: a file is damaged.
     """
-    for path in _matches(files, patterns):
+    import pyarrow as pa  # takes a moment to import
+    import pyarrow.parquet as pq
+
+    for path in files.find_all(*patterns):
         files.used.add(path)
         try:
             with pq.ParquetFile(path) as table:
@@ -78,20 +85,12 @@ def parquet_rows(files: Files, *patterns: str) -> Iterator[ParquetRow]:
             raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
 
 
-def _matches(files: Files, patterns: Sequence[str]) -> list[Path]:
-    for pattern in patterns:
-        if matches := sorted(path for path in files.folder.rglob(pattern) if path.is_file()):
-            return matches
-    raise MissingFile(f"task {files.task}: no file {' or '.join(patterns)} in {files.folder}")
-
-
 def _rows(files: Files, path: Path, table: pq.ParquetFile) -> Iterator[ParquetRow]:
     schema = table.schema_arrow
     image_columns = [field.name for field in schema if _is_image(field.type)]
     # The paths of images say whether a cell has one, without reading its bytes.
-    paths = [
-        f"{name}.list.element.path" if pa.types.is_list(schema.field(name).type) else f"{name}.path" for name in image_columns
-    ]
+    leaves = [table.metadata.schema.column(index).path for index in range(table.metadata.num_columns)]
+    paths = [leaf for leaf in leaves if leaf.partition(".")[0] in image_columns and leaf.endswith(".path")]
     plain = [field.name for field in schema if field.name not in image_columns]
     number = 0
     for group in range(table.num_row_groups):
@@ -106,5 +105,7 @@ def _rows(files: Files, path: Path, table: pq.ParquetFile) -> Iterator[ParquetRo
 
 
 def _is_image(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
     inner = kind.value_type if pa.types.is_list(kind) else kind
     return pa.types.is_struct(inner) and {inner.field(i).name for i in range(inner.num_fields)} >= {"bytes", "path"}

@@ -10,6 +10,7 @@ from typing import Literal
 from mm1.errors import ConfigurationError
 from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.grading import Grading
 from mm1.evals.items import Item
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class Task:
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
+    grading: Grading | None = None
+    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None
@@ -99,12 +102,13 @@ class Task:
     @property
     def headline(self) -> str:
         """Name of the first metric in a table."""
-        return next(iter(self.metrics))
+        return next(iter(self.metric_names))
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of all metrics."""
-        return (*self.metrics, *self.normalised_metrics, *self.corpus_metrics)
+        grades = self.grading.names if self.grading else ()
+        return (*self.metrics, *self.normalised_metrics, *grades, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
         """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""

@@ -41,6 +41,20 @@ MODULES = (
     "sciq",
     "triviaqa",
     "webqs",
+    "ai2d",
+    "chartqa",
+    "documents",
+    "llava_w",
+    "mathvista",
+    "mmbench",
+    "mme",
+    "mmmu",
+    "mmvet",
+    "muirbench",
+    "nlvr2",
+    "pope",
+    "scienceqa",
+    "seed",
 )
 """Modules of this package; each `Task` in them is a task, in this order."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,8 +17,10 @@ from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
 from mm1.evals.items import Item
 from mm1.evals.plan import plan
+from mm1.evals.readers.parquet import parquet_rows
 from mm1.evals.tasks.registry import TASKS, find_task
-from tests.support.official_files import WRITERS, coco, write, write_images
+from tests.support.official_files import IMAGE, WRITERS, coco, write, write_images
+from tests.support.tiny_mm1 import picture
 
 COCO = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "a ring"}]}
 CAPTION_FILES = {
@@ -129,6 +133,17 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "coco/val2014").symlink_to(tmp_path / "pool")
     (tmp_path / "pool/again").symlink_to(tmp_path / "pool")
     assert Files(tmp_path / "coco", "coco").image(1) == tmp_path / "coco/val2014/1.jpg"
+
+
+@pytest.mark.parametrize("compliant", [True, False])
+def test_lists_of_images_are_read_whatever_their_element_is_called(tmp_path, compliant):
+    cells = [[{"bytes": picture(n), "path": None} for n in range(count)] for count in (2, 1)] + [None]
+    table = pa.table({"id": [1, 2, 3], "images": pa.array(cells, pa.list_(IMAGE))})
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data/test-00000.parquet", use_compliant_nested_type=compliant)
+    rows = list(parquet_rows(Files(tmp_path, "t"), "test-*.parquet"))
+    assert [len(row.images["images"]) for row in rows] == [2, 1, 0]
+    assert [image.read_bytes() for image in rows[0].images["images"]] == [picture(0), picture(1)]
 
 
 # -- damaged and missing files ------------------------------------------------------------------------------------------
