@@ -21,8 +21,7 @@ from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
-    from mm1.generation.generator import Generator
-    from mm1.manifests import Checkpoint
+    from mm1.evals.job import RunningJob
 
 
 class Inputs(BaseModel):
@@ -43,7 +42,9 @@ class Inputs(BaseModel):
     style: Literal["plain", "chat"] = Field("plain", description="plain: prompt templates; chat: the model's chat template")
     question_template: str = Field("{question} {answer} .", description="plain style, after an image: question and answer")
     caption_template: str = Field("a photo of {caption} .", description="plain style, after an image: its caption")
+    draws: int = Field(1, ge=1, description="draws of the demonstrations; scores are means over them")
     batch_size: int = Field(64, ge=1, description="prompts per batch")
+    processes: int = Field(0, ge=0, description="processes that answer, with the same results; 0 = one per GPU")
     seed: int = Field(0, description="seed of items, demonstrations and swaps")
 
 
@@ -61,42 +62,52 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         DataError: a damaged benchmark file.
         CheckpointError: the checkpoint does not match its digests.
     """
-    from mm1.manifests import Checkpoint, EvalReport, split_uri
+    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.job import EvalJob, RunningJob
+    from mm1.evals.models.config import ModelSettings
+    from mm1.evals.models.find import find_model
+    from mm1.evals.plan import plan
+    from mm1.manifests import Checkpoint
 
     config = eval_config(**{name: getattr(inputs, name) for name in signature(eval_config).parameters})
-    checkpoint = context.load(inputs.checkpoint, Checkpoint)
+    context.load(inputs.checkpoint, Checkpoint)
     benchmarks = raw_files(inputs.benchmarks, "benchmarks", context.work)
-
-    from mm1.evals.files import BenchmarkFolder
-    from mm1.evals.plan import plan
-
     # Before torch and the model are loaded, so that errors in the benchmark files show within seconds.
-    plan(BenchmarkFolder(benchmarks, inputs.split), config)
+    rounds = plan(BenchmarkFolder(benchmarks, inputs.split), config)
+    job = EvalJob(
+        model=find_model(inputs.checkpoint, ModelSettings(batch_size=inputs.batch_size)),
+        benchmarks=str(benchmarks),
+        split=inputs.split,
+        config=config,
+        replies=str(context.work / "replies"),
+    )
+    return _evaluate(RunningJob(job, rounds), inputs.processes, context)
 
-    from mm1.evals.harness import evaluate
-    from mm1.evals.models.own import OwnModel
-    from mm1.evals.results import benchmarks_digest, metrics_json, store_examples, summary_markdown
+
+def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
+    from mm1.evals.outputs import content_of
+    from mm1.evals.results import metrics_json, report_manifest, summary_markdown
     from mm1.evals.samples import write_samples
+    from mm1.evals.shards import answer_in_processes, processes_for
 
-    generator = _generator(inputs, checkpoint, context.work / "checkpoint")
     started = time.monotonic()
-    digest = split_uri(inputs.checkpoint)[1]
-    evaluation = evaluate(OwnModel(generator, digest), benchmarks, inputs.split, config, context.progress)
+    if (processes := processes_for(processes)) > 1:
+        answer_in_processes(running, processes, context.work / "processes", context.progress)
+    evaluation = running.finish(context.progress)
     seconds = time.monotonic() - started
     num_answers = sum(len(result.answers) for result in evaluation.results)
     context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
-    lines, images = store_examples(evaluation, context.store, config.examples, config.seed)
     samples = context.work / "samples.parquet"
     write_samples(evaluation, samples)
-    report = EvalReport(
-        parents=(digest,),
-        checkpoint=digest,
-        benchmarks=benchmarks_digest(evaluation.files, benchmarks),
-        config=config.model_dump(mode="json") | {"split": inputs.split},
-        scores=evaluation.scores,
-        examples=context.store.put_bytes(lines),
-        images=images,
-        samples=context.store.put_file(samples),
+    job = running.job
+    report = report_manifest(
+        evaluation,
+        context.store,
+        samples,
+        model=job.model.digest,
+        checkpoint=job.model.digest,
+        root=Path(job.benchmarks),
+        config=content_of(job),
     )
     context.artifact("metrics.json").write_text(metrics_json(evaluation))
     context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
@@ -111,6 +122,7 @@ def eval_config(
     style: str,
     question_template: str,
     caption_template: str,
+    draws: int,
     seed: int,
 ) -> EvalConfig:
     """Return the configuration of an evaluation from the step's inputs; also a check that they can be parsed.
@@ -128,6 +140,7 @@ def eval_config(
         "items": items,
         "controls": controls,
         "style": style,
+        "draws": draws,
         "seed": seed,
         "templates": {"question": question_template, "caption": caption_template},
     }
@@ -144,6 +157,7 @@ def check_tasks(tasks: str) -> None:
 
 def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     """Check that the toy world has the split, the tasks, and enough demonstrations of them."""
+    from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.names import parse_shots
     from mm1.evals.tasks.registry import known_task, shots_of
     from mm1.world.config import EVAL_SPLITS, WorldConfig
@@ -152,7 +166,7 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
         return
     if split not in EVAL_SPLITS:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
-    for name in tasks.split():
+    for name in expand(tasks.split()):
         known_task(name)
         base, numbers = shots_of(name, parse_shots(shots))
         if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
@@ -164,23 +178,12 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
     """Check that the benchmark folder has the tasks."""
     from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.registry import find_task
 
     folder = BenchmarkFolder(benchmarks, split)
-    for name in tasks.split():
+    for name in expand(tasks.split()):
         find_task(name, folder)
-
-
-def _generator(inputs: Inputs, checkpoint: Checkpoint, folder: Path) -> Generator:
-    from mm1.checkpoint.read import load_model
-    from mm1.generation.config import BatchSettings
-    from mm1.generation.device import choose_device
-    from mm1.generation.generator import Generator
-    from mm1.manifests import split_uri
-    from mm1.store.open import open_store
-
-    model, processor = load_model(open_store(split_uri(inputs.checkpoint)[0]), checkpoint, folder, choose_device()[1])
-    return Generator(model, processor, BatchSettings(batch_size=inputs.batch_size))
 
 
 STEP = Step(

@@ -8,7 +8,7 @@ interruption.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -88,8 +88,8 @@ def _parts_of_round(planned: Round, number: int, items: int) -> list[Part]:
 
 def answer(
     parts: Sequence[Part], load: LoadModel, on_progress: OnProgress, kept: KeptReplies | None = None
-) -> list[list[Reply]]:
-    """Let a model answer parts; those that are kept are not asked again.
+) -> Iterator[list[Reply]]:
+    """Let a model answer parts, one after the other; those that are kept are not asked again.
 
     Args:
         parts: the parts.
@@ -97,37 +97,29 @@ def answer(
         on_progress: called with the prompts that are kept, then after each batch.
         kept: replies of earlier runs and of other processes.
 
-    Returns:
+    Yields:
         The replies of each part.
 
     Raises:
         ConfigurationError: a prompt exceeds the context, or the model cannot choose among choices.
     """
-    replies = {number: known for number, part in enumerate(parts) if kept and (known := kept.read(questions_of(part)))}
-    done, total = sum(map(len, replies.values())), sum(len(part.positions) for part in parts)
+    known = [kept.read(questions_of(part)) if kept else None for part in parts]
+    done, total = sum(map(len, filter(None, known))), sum(len(part.positions) for part in parts)
     on_progress(done, total)
-    model: EvalModel | None = None
 
     def on_batch(count: int) -> None:
         nonlocal done
         done += count
         on_progress(done, total)
 
-    for number, part in enumerate(parts):
-        if number not in replies:
-            model = model or load()
-            replies[number] = ask(questions_of(part), model, on_batch)
+    model: EvalModel | None = None
+    for part, replies in zip(parts, known, strict=True):
+        if replies is None:
+            model, questions = model or load(), questions_of(part)
+            replies = ask(questions, model, on_batch)
             if kept:
-                kept.write(questions_of(part), replies[number])
-    return [replies[number] for number in range(len(parts))]
-
-
-def by_round(rounds: Sequence[Round], parts: Sequence[Part], replies: Sequence[Sequence[Reply]]) -> list[list[Reply]]:
-    """Put the replies of all parts together: those of each round, in the order of its trials."""
-    by_position: list[dict[int, Reply]] = [{} for _ in rounds]
-    for part, some in zip(parts, replies, strict=True):
-        by_position[part.round] |= dict(zip(part.positions, some, strict=True))
-    return [[of_round[position] for position in range(len(of_round))] for of_round in by_position]
+                kept.write(questions, replies)
+        yield replies
 
 
 def questions_of(part: Part) -> list[Question]:

@@ -9,12 +9,12 @@ demonstrations, which are processed once for both. Protocol: MM1 5.1 (greedy, ra
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mm1.evals.asking import OnProgress, Part, answer, by_round, parts_of
+from mm1.evals.asking import OnProgress, Part, answer, parts_of
 from mm1.evals.choosing import named_choice
 from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder
@@ -102,12 +102,13 @@ def evaluate(
 
 
 def judge_all(
-    folder: BenchmarkFolder, rounds: Sequence[Round], parts: Sequence[Part], replies: Sequence[Sequence[Reply]]
+    folder: BenchmarkFolder, rounds: Sequence[Round], parts: Sequence[Part], replies: Iterable[Sequence[Reply]]
 ) -> Evaluation:
-    """Compute the metrics of the replies to all parts."""
+    """Compute the metrics of each round when its parts are answered."""
     results: list[TaskResult] = []
-    for planned, some in zip(rounds, by_round(rounds, parts, replies), strict=True):
-        outcome = judge(planned, some)
+    for number, group in groupby(zip(parts, replies, strict=True), key=lambda pair: pair[0].round):
+        by_position = {position: reply for part, some in group for position, reply in zip(part.positions, some, strict=True)}
+        outcome = judge(rounds[number], [by_position[position] for position in range(len(by_position))])
         log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for result in outcome for score in result.scores))
         results += outcome
     return Evaluation(results=tuple(results), files=files_of(folder, rounds))

@@ -76,7 +76,8 @@ class RunningJob:
     def answer(self, share: Share, on_progress: OnProgress) -> int:
         """Answer a share of the parts, and keep the replies; returns the number of prompts."""
         parts = share.of(self.parts)
-        answer(parts, self.model, on_progress, self.kept)
+        for _ in answer(parts, self.model, on_progress, self.kept):
+            pass
         return sum(len(part.positions) for part in parts)
 
     def finish(self, on_progress: OnProgress) -> Evaluation:

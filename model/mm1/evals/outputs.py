@@ -17,7 +17,8 @@ from mm1.evals.harness import Evaluation
 from mm1.evals.job import EvalJob
 from mm1.evals.models.config import versions
 from mm1.evals.results import benchmarks_digest, metrics_json, metrics_tree, summary_markdown
-from mm1.evals.samples import ImageDigests, segments, write_samples
+from mm1.evals.samples import write_samples
+from mm1.evals.segments import ImageDigests, segments
 from mm1.evals.submissions import write_submissions
 from mm1.store.local import atomic_path
 

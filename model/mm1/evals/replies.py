@@ -16,7 +16,7 @@ from typing import Any
 from mm1.config.resolve import canonical_json
 from mm1.errors import ConfigurationError
 from mm1.evals.models.base import Ask
-from mm1.evals.samples import ImageDigests, segments
+from mm1.evals.segments import ImageDigests, segments
 from mm1.generation.prompt import Completion, Conversation, Likelihood, Request
 from mm1.store.base import digest_of
 from mm1.store.local import atomic_path

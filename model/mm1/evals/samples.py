@@ -5,8 +5,7 @@ The gate and the comparison of models pair the rows of two tables by task, split
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mm1.errors import DataError
 from mm1.evals.items import IMAGE_MARK
-from mm1.generation.prompt import Conversation, Image, Message, Request
+from mm1.evals.segments import ImageDigests, segments
 
 if TYPE_CHECKING:
     from mm1.evals.harness import Answer, Evaluation, TaskResult
@@ -67,30 +66,6 @@ def read_samples(path: Path) -> pa.Table:
     if missing := [name for name in (*PAIRED_BY, "cluster", "values") if name not in table.column_names]:
         raise DataError(f"{path}: not a table of answers: no column {', '.join(missing)}")
     return table
-
-
-class ImageDigests:
-    """Digests of images, computed once per image."""
-
-    def __init__(self) -> None:
-        self._known: dict[Image, str] = {}
-
-    def __call__(self, image: Image) -> str:
-        """Return the SHA-256 of the encoded image."""
-        if image not in self._known:
-            self._known[image] = hashlib.sha256(image if isinstance(image, bytes) else image.read_bytes()).hexdigest()
-        return self._known[image]
-
-
-def segments(request: Request | Conversation) -> Iterator[str | Image]:
-    """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
-    if isinstance(request, Request):
-        yield from (*request.prefix, *request.prompt)
-        return
-    messages: tuple[Message, ...] = (*request.prefix, *request.messages)
-    for number, message in enumerate(messages):
-        yield f"{'' if number == 0 else chr(10)}{message.role}: "
-        yield from message.content
 
 
 def _row(result: TaskResult, answer: Answer, digests: ImageDigests) -> Mapping[str, Any]:

@@ -97,9 +97,7 @@ class EvalRun:
 
         share = Share.parse(self.shard) if self.shard else share_of_environment(os.environ)
         if share and self.no_resume:
-            raise ConfigurationError(
-                "--no-resume would discard the replies of other shards: remove the output folder instead"
-            )
+            raise ConfigurationError("--no-resume would discard the replies of other shards: remove the output folder instead")
         with tempfile.TemporaryDirectory(prefix="mm1-eval-") as work:
             running, folder = self._prepare(Path(work))
             if share:
@@ -226,7 +224,7 @@ class EvalRun:
             model=choice.digest if choice.store else "",
             checkpoint=choice.checkpoint or choice.digest,
             root=Path(running.job.benchmarks),
-            config=content_of(running.job) | {"model": choice.facts},
+            config=content_of(running.job) | ({} if choice.store else {"model": choice.facts}),
         )
         return publish(store, report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cappa import Arg, command
@@ -15,7 +15,7 @@ from mm1_workflows.cli.output import console, plain, say, table
 class EvalTasks:
     """``mm1 eval tasks``."""
 
-    names: Annotated[list[str], Arg(value_name="task", help="Tasks to list [default: all].", num_args=-1)]
+    names: Annotated[list[str], Arg(value_name="task", help="Tasks to list [default: all].")] = field(default_factory=list)
 
     def __call__(self) -> int:
         """Print the tasks."""

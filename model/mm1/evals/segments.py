@@ -1,0 +1,32 @@
+"""The texts and images of a prompt, and the digests of images. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from mm1.generation.prompt import Conversation, Image, Message, Request
+
+
+class ImageDigests:
+    """Digests of images, computed once per image."""
+
+    def __init__(self) -> None:
+        self._known: dict[Image, str] = {}
+
+    def __call__(self, image: Image) -> str:
+        """Return the SHA-256 of the encoded image."""
+        if image not in self._known:
+            self._known[image] = hashlib.sha256(image if isinstance(image, bytes) else image.read_bytes()).hexdigest()
+        return self._known[image]
+
+
+def segments(request: Request | Conversation) -> Iterator[str | Image]:
+    """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
+    if isinstance(request, Request):
+        yield from (*request.prefix, *request.prompt)
+        return
+    messages: tuple[Message, ...] = (*request.prefix, *request.messages)
+    for number, message in enumerate(messages):
+        yield f"{'' if number == 0 else chr(10)}{message.role}: "
+        yield from message.content
