@@ -89,13 +89,17 @@ class Files:
         with self.damaged(name):
             return self.path(name).read_text(encoding="utf-8-sig")
 
+    def locate(self, name: str | Path) -> Path:
+        """Return the path of a name in the folder, or of a path that `find` returned."""
+        return Path(name) if Path(name).is_relative_to(self.folder) else self.folder / name
+
     def path(self, name: str | Path) -> Path:
         """Return the path of a file that is read.
 
         Raises:
             MissingFile: it is missing.
         """
-        path = self.folder / name
+        path = self.locate(name)
         if not path.is_file():
             raise MissingFile(f"task {self.task}: no file {path}")
         self.used.add(path)
@@ -180,7 +184,7 @@ class Files:
             raise self._error(name, row, error) from None
 
     def _error(self, name: str | Path, row: object, error: Exception) -> DataError:
-        where = f"{self.folder / name}" + ("" if row is None else f", row {row}")
+        where = f"{self.locate(name)}" + ("" if row is None else f", row {row}")
         if isinstance(error, KeyError):
             return DataError(f"{where}: an entry lacks {error}")
         return DataError(f"{where} is not in the format that its name implies: {error}")

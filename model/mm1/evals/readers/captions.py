@@ -63,7 +63,7 @@ def read_coco(files: Files, file: Path, kind: Callable[[Row], str] = lambda imag
     has_captions = bool(captions)
     items = files.items(file, files.entries(file, "images"), make)
     if captions:
-        raise DataError(f"{files.folder / file}: a caption is of image {next(iter(captions))}, which is not among its images")
+        raise DataError(f"{files.locate(file)}: a caption is of image {next(iter(captions))}, which is not among its images")
     return items
 
 

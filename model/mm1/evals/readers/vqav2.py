@@ -83,7 +83,7 @@ def read_pair(
     def make(row: Row) -> Item:
         question_id = row["question_id"]
         if annotations is not None and question_id not in annotated:
-            raise DataError(f"{files.folder / annotations} has no annotation of question {question_id}")
+            raise DataError(f"{files.locate(annotations)} has no annotation of question {question_id}")
         return Item(
             id=str(question_id),
             images=(files.image(*image(row)),),

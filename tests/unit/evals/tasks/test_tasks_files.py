@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -247,6 +248,17 @@ def test_a_damaged_entry_is_named_with_file_and_row(tmp_path, name, file, change
     with pytest.raises(DataError, match=message) as caught:
         TASKS[base].items(local(tmp_path), split or TASKS[base].splits[0])
     assert str(tmp_path / base / file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["coco", "nocaps", "textcaps", "vqav2:val", "textvqa", "vizwiz", "okvqa", "gqa", "piqa", "sciq"]
+)
+def test_a_relative_folder_is_read_and_named(official, monkeypatch, name):
+    monkeypatch.chdir(official.parent)
+    task, _, split = name.partition(":")
+    relative = BenchmarkFolder(Path(official.name), "test")
+    assert len(TASKS[task].items(relative, split or TASKS[task].splits[0])) > 1
+    assert all(path.is_relative_to(official.name) for path in relative.used)
 
 
 def test_a_cut_off_download_is_named(tmp_path):
