@@ -38,7 +38,6 @@ def text_task(name: str, summary: str, files: tuple[str, ...], read: Callable[[F
         "shots": (0,),
         "control_shots": (),
     }
-    files = (*files, "or Hugging Face's Parquet files")
     return Task(name=name, summary=summary, form="text", files=files, read=read, **defaults | fields)
 
 

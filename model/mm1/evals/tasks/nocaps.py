@@ -38,7 +38,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 nocaps = Task(
     name="nocaps",
     summary="describe an image whose objects are new to COCO's captions",
-    files=("nocaps_val_4500_captions.json, or nocaps_test_image_info.json", "images, named <Open Images id>.jpg"),
+    files=("nocaps_val_4500_captions.json, or nocaps_test_image_info.json", "<Open Images id>.jpg (images)"),
     form="caption",
     read=read,
     splits=("val", "test"),
