@@ -83,6 +83,7 @@ def serving(api: FakeApi) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # header and content in one packet: otherwise each answer waits for a delayed acknowledgement
 
         def _respond(self) -> None:
             length = int(self.headers.get("content-length") or 0)

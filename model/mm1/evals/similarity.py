@@ -59,8 +59,8 @@ class Similarity:
 
     def _words(self, text: str) -> frozenset[object]:
         if text not in self._ngrams:
-            words = _WORD.findall(text.lower())
-            self._ngrams[text] = frozenset([*words, *pairwise(words)])
+            unigrams = _WORD.findall(text.lower())
+            self._ngrams[text] = frozenset([*unigrams, *pairwise(unigrams)])
         return self._ngrams[text]
 
 

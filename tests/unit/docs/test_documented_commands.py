@@ -70,7 +70,7 @@ def check_hera(command: Command, workflows: dict[str, Graph]) -> None:
 
 def parsed(commands: type, command: Command) -> object:
     try:
-        return cappa.parse(commands, argv=[*command.words]).subcommand
+        return cappa.parse(commands, argv=root.completed(command.words)).subcommand
     except SystemExit as end:
         assert not end.code, f"{command}\n{end}"
         return None

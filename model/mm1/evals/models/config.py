@@ -72,8 +72,8 @@ class ModelChoice(Config):
     @property
     def facts(self) -> dict[str, Any]:
         """Content for the manifest of a report: no address and no path."""
-        shown = {"kind": self.kind, "digest": self.digest, "model_type": self.model_type, "name": self.settings.model_name}
-        return {name: value for name, value in shown.items() if value}
+        facts = {"kind": self.kind, "digest": self.digest, "model_type": self.model_type, "name": self.settings.model_name}
+        return {name: value for name, value in facts.items() if value}
 
 
 def versions() -> dict[str, str]:
