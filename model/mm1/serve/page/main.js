@@ -211,6 +211,7 @@ function newChat() {
 async function openSettings(reason = "") {
   if ($("settings").open) return false;
   const saved = await editSettings(limits, reason);
+  if (saved && reason) loadExamples(); // they needed the key too
   composer.field.focus();
   return saved;
 }
@@ -221,14 +222,15 @@ async function connect() {
   try {
     limits = await getLimits();
     $("model").textContent = limits.model === "mm1" ? "" : limits.model;
-    showExamples(await getExamples(settings.key).catch(() => []));
+    loadExamples();
   } catch (error) {
     $("model").textContent = "not connected";
     showNotice(error.message, [{ label: "Retry", action: () => { hideNotice(); connect(); } }]);
   }
 }
 
-function showExamples(examples) {
+async function loadExamples() {
+  const examples = await getExamples(settings.key).catch(() => []);
   $("examples").replaceChildren(...examples.map(({ question, image }) => {
     const example = button("", () => { composer.giveBack({ text: question, images: [{ url: image, name: "example" }] }); send(); }, "example");
     example.append(picture({ url: image }, ""), make("span", "", question));
