@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import multiprocessing
 import re
 import statistics
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -68,8 +70,11 @@ def probe(address: str, seconds: float) -> list[float]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         started = time.perf_counter()
-        httpx.get(f"{address}/healthz", timeout=60, trust_env=False).raise_for_status()
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == HTTPStatus.OK
         times.append(1e3 * (time.perf_counter() - started))
+        connection.close()
         time.sleep(PROBE_S)
     return times
 
@@ -77,7 +82,9 @@ def probe(address: str, seconds: float) -> list[float]:
 def show(name: str, times: list[float]) -> None:
     """Print quantiles."""
     cuts = statistics.quantiles(times, n=100)
-    print(f"{name}: p50 {cuts[49]:.1f} ms, p90 {cuts[89]:.1f} ms, p99 {cuts[98]:.1f} ms, max {max(times):.1f} ms of {len(times)}")
+    print(
+        f"{name}: p50 {cuts[49]:.1f} ms, p90 {cuts[89]:.1f} ms, p99 {cuts[98]:.1f} ms, max {max(times):.1f} ms of {len(times)}"
+    )
 
 
 def main() -> None:

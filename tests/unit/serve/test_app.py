@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
 from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
-from mm1.generation.engine import Engine
-from mm1.generation.generator import Generator
 from mm1.generation.prompt import Message, Request
-from mm1.serve.app import create_app
-from mm1.serve.config import ServeSettings
-from mm1.serve.load import Example
-from mm1.serve.server import address_of, bind, running
-from tests.support.tiny_mm1 import picture, tiny_mm1
-
-SETTINGS = ServeSettings(
-    model_name="tiny", max_request_bytes=200_000, max_tokens=40, default_max_tokens=12, max_images=3, max_image_pixels=70 * 70
-)
-
-
-@pytest.fixture(scope="module")
-def generator():
-    return Generator(*tiny_mm1())
-
-
-@pytest.fixture(scope="module")
-def engine(generator):
-    engine = Engine(generator)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def client(engine):
-    app = create_app(engine, SETTINGS, [Example("what is this ?", picture(1))])
-    with running(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
-        yield client
-
-
-def uri(image: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
-
-
-def user(*parts: str | bytes) -> dict:
-    content = [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": {"url": uri(part)}}
-        for part in parts
-    ]
-    return {"role": "user", "content": content}
-
-
-def ask(client, *messages, **fields):
-    return client.post("/v1/chat/completions", json={"messages": list(messages), **fields})
-
-
-def refusal(response, status: int = 400) -> dict:
-    assert response.status_code == status, response.text
-    assert set(response.json()) == {"error"} and set(response.json()["error"]) == {"message", "type", "param", "code"}
-    return response.json()["error"]
+from mm1.serve.server import address_of, bind
+from tests.support.chat_requests import ask, refusal, stream, uri, user
+from tests.support.tiny_mm1 import picture
 
 
 def test_an_answer_about_images_is_the_models(client, generator):
@@ -110,18 +59,9 @@ def test_a_seed_makes_drawn_answers_repeatable(client):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def stream(client, *messages, **fields) -> list[dict]:
-    body = {"messages": list(messages), "stream": True, **fields}
-    with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        lines = [line for line in response.iter_lines() if line]
-    assert all(line.startswith("data: ") for line in lines) and lines[-1] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
 def test_a_stream_adds_up_to_the_whole_answer(client):
     whole = ask(client, user(picture(2), "red")).json()
-    events = stream(client, user(picture(2), "red"), stream_options={"include_usage": True})
+    events = stream(client, messages=[user(picture(2), "red")], stream_options={"include_usage": True})
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     text = "".join(event["choices"][0]["delta"].get("content", "") for event in events[:-1])
     assert text == whole["choices"][0]["message"]["content"]

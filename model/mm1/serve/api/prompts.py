@@ -47,6 +47,9 @@ class Prompts:
         self._longest_token = max(map(len, self.tokenizer.get_vocab()))
         self.max_tokens = min(settings.max_tokens or self.context, self.context)
         """Maximum number of new tokens of an answer."""
+        turn = (Message("user", ("",)),)
+        complete = sum(len(str(part)) for part in chat_prompt(self._processor, turn, complete=True))
+        self._turn_header = tuple(str(part)[complete:] for part in chat_prompt(self._processor, turn))
 
     @property
     def tokenizer(self) -> Any:
@@ -82,7 +85,7 @@ class Prompts:
         self._check_characters([part for message in messages for part in message.content], len(messages), "messages")
         prompt = chat_prompt(self._processor, messages, complete=not (continues or starts_turn))
         if starts_turn and not continues and messages[-1].role == "assistant":
-            prompt = (*chat_prompt(self._processor, messages, complete=True), *chat_prompt(self._processor, ()))
+            prompt = (*chat_prompt(self._processor, messages, complete=True), *self._turn_header)
         return self._tokenized(prompt, "messages")
 
     def text(self, prompt: str | tuple[int, ...], path: str) -> TokenizedPrompt:
