@@ -1,8 +1,8 @@
 """Soak test of the server: random clients, good and bad, for a long time; memory must stay flat, and nothing may fail.
 
 ``python tests/bench/soak_serving.py [--minutes 30] [--clients 24] [--seed 0] [--model FOLDER]``. Without a folder, the model
-is a tiny random one. The server is a process of its own, as ``mm1 serve`` starts it. Clients ask, stream, leave in the middle of
-requests and answers, send damaged and huge images, broken JSON, long prompts and bodies that never end; the process is stopped
+is a tiny random one. The server is a process of its own, as ``mm1 serve`` starts it. Clients ask, stream, leave in the middle
+of requests and answers, send damaged and huge images, broken JSON, long prompts and bodies that never end; the process is stopped
 and continued, and at the end terminated while it answers. Exit code 1 and a list if
 
 - a reply has a status that its kind of request does not expect (a busy server may always reply 429 with Retry-After),
@@ -19,6 +19,7 @@ import base64
 import collections
 import io
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -29,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -219,37 +221,43 @@ class Clients:
 
 
 class Observer:
-    """Memory, threads, files and health of the server's process."""
+    """Memory, threads, files and health of the server's process, seen from a process of its own.
 
-    def __init__(self, process: subprocess.Popen[bytes], address: str) -> None:
-        self.process, self.address = process, address
+    Args:
+        server: process ID.
+        address: of the server.
+    """
+
+    def __init__(self, server: int, address: str) -> None:
+        self.server, self.address = server, address
         self.health_ms: list[float] = []
         self.samples: list[tuple[float, int, int, int]] = []
 
     def sample(self) -> None:
         """Note the time, resident bytes, threads and open files."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.server}/status").read_text()
         numbers = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
-        files = len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208
+        files = len(os.listdir(f"/proc/{self.server}/fd"))  # noqa: PTH208
         self.samples.append((time.monotonic(), int(numbers["VmRSS"]) * 1024, int(numbers["Threads"]), files))
 
-    async def run(self, end: float) -> None:
-        """Probe the health all the time; stop and continue the process now and then."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=30, trust_env=False) as http:
+    def run(self, end: float) -> Observer:
+        """Probe the health until the end; stop and continue the process now and then."""
+        with httpx.Client(base_url=self.address, timeout=30, trust_env=False) as http:
             for number in range(1 << 30):
                 started = time.monotonic()
                 if started > end:
-                    return
-                reply = await http.get("/healthz")
+                    break
+                reply = http.get("/healthz")
                 assert reply.status_code == 200, reply.text
                 self.health_ms.append((time.monotonic() - started) * 1e3)
                 if number % 50 == 0:
                     self.sample()
                 if number % 600 == 599:
-                    self.process.send_signal(signal.SIGSTOP)
-                    await asyncio.sleep(0.3)
-                    self.process.send_signal(signal.SIGCONT)
-                await asyncio.sleep(PROBE_S)
+                    os.kill(self.server, signal.SIGSTOP)
+                    time.sleep(0.3)
+                    os.kill(self.server, signal.SIGCONT)
+                time.sleep(PROBE_S)
+        return self
 
     def growth(self, column: int) -> tuple[float, float]:
         """Mean of the last quarter of the time, and of the quarter before the middle."""
@@ -272,12 +280,14 @@ def start(model: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 async def soak(process: subprocess.Popen[bytes], address: str, arguments: argparse.Namespace) -> list[str]:
     """Run all clients; returns what is wrong, and prints what was seen."""
-    clients, observer = Clients(address, arguments.seed), Observer(process, address)
+    clients = Clients(address, arguments.seed)
     end = time.monotonic() + arguments.minutes * 60
-    await asyncio.gather(observer.run(end), *(clients.run(end) for _ in range(arguments.clients)))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        observed = asyncio.get_running_loop().run_in_executor(pool, Observer(process.pid, address).run, end)
+        await asyncio.gather(*(clients.run(end) for _ in range(arguments.clients)))
+        observer = await observed
     faults = clients.faults
     faults += [f"answers are still running: {line}" for line in await leftovers(clients.http)]
-    observer.sample()
     print_counts(clients.counts)
     for name, column, unit in (("resident memory", 1, 2**20), ("threads", 2, 1), ("open files", 3, 1)):
         late, early = observer.growth(column)

@@ -140,6 +140,24 @@ def test_new_chat_forgets_the_conversation(chat):
     assert len(chat.requests[-1]["messages"]) == 1
 
 
+def test_new_chat_ends_an_answer_that_is_being_written(open_page, serve):
+    with serve(max_tokens=3000) as address:
+        chat = open_page(address)
+        settings(chat, maxTokens="3000")
+        chat.send("red")
+        expect(chat.page.locator(".assistant .text")).not_to_be_empty()
+        chat.click("New chat")
+        chat.wait()
+        assert not chat.text and chat.page.locator(".exchange").count() == 0
+    held = []
+    chat.page.route("**/v1/chat/completions", lambda route: held.append(route))
+    chat.send("blue")
+    expect(chat.page.locator(".waiting")).to_be_visible()
+    chat.click("New chat")
+    chat.wait()
+    assert not chat.text and chat.page.locator(".exchange").count() == 0 and chat.page.locator("#notice").is_hidden()
+
+
 def settings(chat, **values: str) -> None:
     chat.click("Settings")
     for name, value in values.items():
@@ -196,6 +214,31 @@ def test_an_answer_that_breaks_off_is_kept_and_said(chat):
     chat.click("Continue")
     chat.wait()
     assert chat.answer.startswith("half an answer") and chat.requests[-1]["messages"][-1]["content"] == "half an answer"
+
+
+def test_retry_of_a_broken_answer_leaves_the_draft(chat):
+    chat.reply("half", finish="")
+    chat.send("red")
+    assert "lost" in chat.notice
+    chat.write("a draft")
+    chat.reply_no_more()
+    chat.page.locator("#notice").get_by_role("button", name="Retry").click()
+    expect(chat.page.locator(".assistant:not(.waiting) .text")).not_to_have_text("half")
+    assert chat.text == "a draft" and chat.page.locator(".exchange").count() == 1
+
+
+def test_a_failed_edit_leaves_the_conversation_and_the_edited_text(chat):
+    answer = chat.ask("red ring")
+    chat.write("a draft")
+    chat.click("Edit")
+    chat.reply("no", status=500)
+    chat.send("blue ring")
+    assert "no" in chat.notice and chat.text == "blue ring" and chat.answer == answer
+    chat.reply_no_more()
+    chat.page.locator("#notice").get_by_role("button", name="Retry").click()
+    expect(chat.page.locator(".user .text")).to_have_text(["blue ring"])
+    chat.wait()
+    assert chat.text == "a draft" and len(chat.requests[-1]["messages"]) == 1
 
 
 def test_a_failed_retry_leaves_the_answer(chat):
