@@ -1,8 +1,8 @@
 """How long ``/healthz`` takes while many clients chat: its quantiles, and those of the same requests to an idle server.
 
-``python tests/bench/bench_serve_health.py [--clients 120] [--seconds 20] [--model FOLDER]``. The server is a process of its own,
-so are the clients, each of which asks again as soon as it has its answer, half of them as streams. Without a folder, the model
-is a tiny random one.
+``python tests/bench/bench_serve_health.py [--clients 120] [--seconds 20] [--model FOLDER]``. The server is one process,
+the clients are another; each asks again as soon as it has its answer, half of them as streams. Without a folder, the model is
+a tiny random one.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from mm1.errors import ConfigurationError, DataError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
 from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
-from mm1.modeling.processing import num_token_ids
+from mm1.modeling.stopping import num_token_ids
 
 _SHORT_TEXT = 1024
 """Characters of a text whose tokens are kept for the next time; longer ones would fill the memory of a server."""

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from threading import Condition, Thread
 from time import monotonic
 
 from mm1.errors import OutOfMemory, typed
-from mm1.generation.answers import Answer, advance
+from mm1.generation.answers import Answer
 from mm1.generation.asks import Ask, Closed, EngineStats, Overloaded, Step, TokenLogprob
+from mm1.generation.batch import Batch, OnStep, Outcome, Ticket
 from mm1.generation.config import EngineSettings
-from mm1.generation.decode import DecodingState
 from mm1.generation.encode import Encoded
 from mm1.generation.generator import Generator
-from mm1.generation.prefill import Prefill, Processed, Prompt
+from mm1.generation.prefill import Prefill, Processed
 from mm1.generation.prefix_cache import PrefixCache
 from mm1.generation.sampling import TokenChooser
 
@@ -33,44 +31,6 @@ __all__ = ["Ask", "Closed", "Engine", "EngineStats", "OnStep", "Overloaded", "St
 _COUNTED = ("finished", "cancelled", "failed", "generated_tokens", "prompt_tokens", "prefix_hit_tokens")
 
 log = logging.getLogger(__name__)
-
-OnStep = Callable[[Step | Exception], None]
-"""Called after each token with the answer so far; an exception ends the answer."""
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A submitted ask."""
-
-    ask: Ask
-    encoded: Encoded
-    """The prompt."""
-    answer: Answer
-    on_step: OnStep
-    started: float = 0.0
-    """Clock time at which it left the queue."""
-    prompt_logprobs: tuple[TokenLogprob, ...] = ()
-    prompt: Prompt = field(init=False)
-    _cancelled: Event = field(default_factory=Event)
-
-    def cancel(self) -> None:
-        """Give up the answer before its next token; nothing happens if it is complete."""
-        self._cancelled.set()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the answer was given up."""
-        return self._cancelled.is_set()
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        """Tokens of the prompt, including those of images."""
-        return len(self.encoded.tokens)
-
-    @property
-    def num_tokens(self) -> int:
-        """Most tokens that prompt and answer can have."""
-        return self.num_prompt_tokens + self.ask.max_new_tokens
 
 
 class Engine:
@@ -91,9 +51,7 @@ class Engine:
         self._seconds_per_answer = 1.0
         self._cache = PrefixCache(self.settings.prefix_cache_bytes)
         self._prefill = Prefill(generator.decoder, generator.encoder, self._cache, generator.text_of)
-        self._running: list[Ticket] = []
-        self._state: DecodingState | None = None
-        """State of the running answers, row by row."""
+        self._batch = Batch(generator, self._cache)
         self._limit = self.settings.max_running
         self._thread = Thread(target=self._run, name="mm1-engine", daemon=True)
         self._thread.start()
@@ -120,7 +78,7 @@ class Engine:
         """Return the state and the counters."""
         with self._wake:
             waiting = sum(not ticket.cancelled for ticket in self._waiting)
-        running = len(self._running) + len(self._prefill.prompts)
+        running = len(self._started())
         return EngineStats(waiting=waiting, running=running, prefix_cache_bytes=self._cache.num_bytes, **self._counts)
 
     @property
@@ -166,32 +124,35 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._running or self._prefill.prompts or self._closed)
+                self._wake.wait_for(lambda: self._waiting or self._started() or self._closed)
                 if self._closed:
                     break
             try:
                 self._round()
             except Exception as error:  # noqa: BLE001  the engine goes on with other asks
-                started = self._started()
+                for ticket in self._started():
+                    self._fail(ticket, error)
                 self._prefill.prompts.clear()
-                self._fail_all(started, error)
+                self._batch.clear()
         for ticket in [*self._started(), *self._waiting]:
             self._tell(ticket, Closed())
 
     def _round(self) -> None:
+        """Do the work between two tokens, and one token."""
         self._drop_cancelled()
         self._admit()
         for processed in self._prefill.step(self.settings.prefill_tokens):
             self._join(processed)
-        if self._running:
-            self._step()
+        self._settle(self._batch.advance())
+        self._settle(self._batch.extend())
 
     def _started(self) -> list[Ticket]:
-        return [*self._running, *(prompt.owner for prompt in self._prefill.prompts)]
+        return [*self._batch.tickets, *(prompt.owner for prompt in self._prefill.prompts)]
 
     def _drop_cancelled(self) -> None:
-        for row in reversed([row for row, ticket in enumerate(self._running) if ticket.cancelled]):
-            self._leave(row, "cancelled")
+        for ticket in [ticket for ticket in self._batch.tickets if ticket.cancelled]:
+            self._batch.leave(ticket)
+            self._counts["cancelled"] += 1
         for prompt in [prompt for prompt in self._prefill.prompts if prompt.owner.cancelled]:
             self._prefill.prompts.remove(prompt)
             self._counts["cancelled"] += 1
@@ -224,119 +185,56 @@ class Engine:
         ticket.prompt_logprobs = ticket.prompt_logprobs or tuple(prompt.logprobs)
         if ticket.answer.done:  # no token was requested
             self._finish(ticket)
-            self._tell(ticket)
-            return
-        assert processed.last is not None
-        if self._state is None:
-            self._state = DecodingState.of_row(processed.states, processed.last)
+            self._tell(ticket, ticket.step)
         else:
-            self._state.add(processed.states, processed.last)
-        self._running.append(ticket)
+            self._batch.join(ticket, processed)
 
-    def _step(self) -> None:
-        """Add a token to each running answer."""
-        assert self._state is not None
-        logits_BV = self.generator.decoder.logits(self._state.last_BD)
-        try:
-            advance([ticket.answer for ticket in self._running], logits_BV, self.generator.text_of)
-        except ArithmeticError as error:  # before any token was added
-            for row in reversed(logits_BV.isnan().any(dim=-1).nonzero()[:, 0].tolist()):
-                ticket = self._running[row]
-                self._leave(row, "failed")
-                self._tell(ticket, error)
-            return
-        self._counts["generated_tokens"] += len(self._running)
-        tickets = list(self._running)
-        for row in reversed([row for row, ticket in enumerate(tickets) if ticket.answer.done]):
-            self._finish(tickets[row])
-            self._leave(row)
-        for ticket in tickets:
-            self._tell(ticket)
-        self._extend()
-
-    def _extend(self) -> None:
-        """Process the new tokens; if the memory is not enough, with fewer answers at once."""
-        while self._running:
-            tokens = [ticket.answer.transcript.tokens[-1:] for ticket in self._running]
-            try:
-                self._state = self.generator.decoder.extend(tokens, state=self._state)
-                return
-            except Exception as error:  # noqa: BLE001  passed on to the asks concerned
-                self._make_room(error)
-
-    def _make_room(self, error: Exception) -> None:
-        """Free memory after a pass that failed, so that it can be tried again; give up if that is not possible."""
-        if not isinstance(typed(error), OutOfMemory):
-            self._fail_all(self._running, error)
-        elif self._cache.clear():
-            return
-        elif len(self._running) > 1:
-            self._pause(len(self._running) // 2)
-        else:
-            self._fail_all(self._running, error)
-
-    def _pause(self, count: int) -> None:
-        """Put the last answers back to the head of the queue; they go on from their last token when there is room."""
-        last = sorted(self._running, key=lambda ticket: ticket.started)[-count:]
-        for ticket in reversed(last):
-            self._leave(self._running.index(ticket))
+    def _settle(self, outcome: Outcome) -> None:
+        self._counts["generated_tokens"] += len(outcome.advanced)
+        for ticket in outcome.advanced:
+            if ticket.answer.done:
+                self._finish(ticket)
+        for ticket in outcome.advanced:
+            self._tell(ticket, ticket.step)
+        for ticket, error in outcome.failed:
+            self._fail(ticket, error)
+        for ticket in reversed(outcome.paused):
             self._requeue(ticket)
-        self._limit = max(1, len(self._running))
-        log.warning("out of memory: going on with %d answers at once", self._limit)
-
-    def _requeue(self, ticket: Ticket) -> None:
-        tokens = ticket.encoded.tokens + tuple(ticket.answer.transcript.tokens)
-        scored = ticket.prompt.top_logprobs is not None and not ticket.answer.transcript.tokens
-        ticket.prompt = self._prefill.prepare(
-            ticket, Encoded(tokens, ticket.encoded.images), ticket.prompt.top_logprobs if scored else None
-        )
-        with self._wake:
-            self._waiting.appendleft(ticket)
 
     def _fail_or_retry(self, ticket: Ticket, error: Exception) -> None:
         """Handle a prompt that failed alone: if it ran out of memory, it is tried again with less in memory."""
-        others = bool(self._running or self._prefill.prompts)
-        if isinstance(typed(error), OutOfMemory) and (self._cache.clear() or others):
-            self._limit = max(1, len(self._running))
+        if isinstance(typed(error), OutOfMemory) and (self._cache.clear() or self._started()):
             self._requeue(ticket)
         else:
-            self._counts["failed"] += 1
-            self._tell(ticket, error)
+            self._fail(ticket, error)
 
-    def _fail_all(self, tickets: list[Ticket], error: Exception) -> None:
-        if not isinstance(typed(error), OutOfMemory):
-            log.error("%d answers failed", len(tickets), exc_info=error)
-        self._counts["failed"] += len(tickets)
-        failed, self._running, self._state = tickets, [], None
-        for ticket in failed:
-            self._tell(ticket, error)
+    def _requeue(self, ticket: Ticket) -> None:
+        """Put an ask back to the head of the queue after memory ran out, with the tokens that its answer has."""
+        self._limit = max(1, len(self._batch.tickets))
+        log.warning("out of memory: going on with %d answers at once", self._limit)
+        tokens = ticket.encoded.tokens + tuple(ticket.answer.transcript.tokens)
+        ticket.prompt = self._prefill.prepare(
+            ticket, Encoded(tokens, ticket.encoded.images), None if ticket.prompt_logprobs else ticket.prompt.top_logprobs
+        )
+        with self._wake:
+            self._waiting.appendleft(ticket)
 
     def _finish(self, ticket: Ticket) -> None:
         self._counts["finished"] += 1
         self._limit = min(self.settings.max_running, self._limit + 1)
         self._seconds_per_answer += (monotonic() - ticket.started - self._seconds_per_answer) / 8
 
-    def _leave(self, row: int, reason: str = "") -> None:
-        """Remove a running answer; the last one takes its row."""
-        assert self._state is not None
-        self._running[row] = self._running[-1]
-        self._running.pop()
-        if self._running:
-            self._state.remove(row)
-        else:
-            self._state = None
-        if reason:
-            self._counts[reason] += 1
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        if typed(error) is None:
+            log.error("an answer failed", exc_info=error)
+        self._counts["failed"] += 1
+        self._tell(ticket, error)
 
-    def _tell(self, ticket: Ticket, error: Exception | None = None) -> None:
+    def _tell(self, ticket: Ticket, step: Step | Exception) -> None:
         if ticket.cancelled:
             return
-        answer, transcript = ticket.answer, ticket.answer.transcript
-        step = Step(
-            transcript.text, len(transcript.tokens), transcript.finish_reason, tuple(answer.logprobs), ticket.prompt_logprobs
-        )
         try:
-            ticket.on_step(step if error is None else error)
+            ticket.on_step(step)
         except Exception:
             log.exception("the receiver of an answer failed")
             ticket.cancel()

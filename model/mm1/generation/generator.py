@@ -27,6 +27,7 @@ from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prompt import Completion, Conversation, Likelihood, Request
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
+from mm1.modeling.stopping import stop_token_ids
 
 OnBatch = Callable[[int], None]
 """Called after each batch with its number of requests."""
@@ -240,9 +241,4 @@ def _likelihood(logits_SV: torch.Tensor, ids: Sequence[int]) -> Likelihood:
 
 def _stop_ids(model: Any, processor: Any) -> frozenset[int]:
     """Return the tokens that end an answer: end of document, end of turn, and the image token."""
-    tokenizer = processor.tokenizer
-    ids = {tokenizer.eos_token_id, int(model.config.image_token_id)}
-    ids |= {tokenizer.get_vocab().get("<|im_end|>")}
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids |= set(configured if isinstance(configured, list) else [configured])
-    return frozenset(token for token in ids if token is not None)
+    return frozenset([*stop_token_ids(processor.tokenizer, model.generation_config), int(model.config.image_token_id)])

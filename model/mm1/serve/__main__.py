@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", "name of the model in requests [default: mm1]", default="mm1")
     add("--device", "auto, cpu, cuda or cuda:N [default: auto]", default="auto")
     add("--dtype", "auto, float32, bfloat16 or float16 [default: auto]", default="auto")
+    add(
+        "--verify-key",
+        "public key (PEM); a model that it does not verify is refused [default: none]",
+        default="",
+        metavar="FILE",
+    )
+    add("--require-signature", "refuse to start without --verify-key", action="store_true")
     add("--max-tokens", "maximum number of new tokens per answer [default: the context]", type=int, metavar="N")
     add("--max-images", "maximum number of images per request [default: 16]", type=int, metavar="N")
     add("--max-running", "maximum number of answers generated at once [default: 32]", type=int, metavar="N")
@@ -69,7 +76,6 @@ def _settings(arguments: argparse.Namespace) -> tuple[Any, Any]:
 
     serve = {
         "model_name": arguments.name,
-        "model_root": arguments.model,
         "max_tokens": arguments.max_tokens,
         "max_images": arguments.max_images,
         "drain_s": arguments.drain,
@@ -89,11 +95,13 @@ def _listed(text: str) -> list[str]:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from mm1.lineage.signing import Signatures
     from mm1.serve.api.keys import read_api_keys
     from mm1.serve.server import Server, address_of, bind
 
     settings, engine_settings = _settings(arguments)
     keys = read_api_keys(arguments.api_key_file)
+    signatures = Signatures.of(arguments.verify_key, required=arguments.require_signature)
     listener = bind(arguments.host, arguments.port)  # before the model is loaded, so that a port in use fails at once
     from mm1.generation.device import set_inference_device
     from mm1.generation.engine import Engine
@@ -101,7 +109,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from mm1.serve.load import load
 
     set_inference_device(arguments.device, arguments.dtype)
-    loaded = load(arguments.model, arguments.store)
+    loaded = load(arguments.model, arguments.store, signatures)
+    settings = settings.model_copy(update={"model_root": loaded.digest or arguments.model})
     engine = Engine(loaded.generator, engine_settings)
     server = Server(create_app(engine, settings, loaded.examples, api_keys=keys))
     # The server drains at the first signal; Python's own handlers would raise KeyboardInterrupt before and after.

@@ -13,7 +13,7 @@ class ServeSettings(Config):
     model_name: str = Field(default="mm1", min_length=1)
     """Name of the model in the list of models and in requests."""
     model_root: str = ""
-    """Address or folder of the model in the list of models; empty = the name."""
+    """Digest or folder of the model in the list of models, for ``mm1 lineage``; empty = the name."""
     max_request_bytes: int = Field(default=20 << 20, ge=1024)
     """Maximum size of a request body in bytes."""
     max_open_bytes: int = Field(default=512 << 20, ge=1024)

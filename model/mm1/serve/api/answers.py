@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-from mm1.generation.engine import Ask, Engine, Overloaded, Step, Ticket
+from mm1.generation.engine import Ask, Closed, Engine, Overloaded, Step, Ticket
 from mm1.serve.api.errors import RETRY_AFTER_S, ApiError, as_api_error
 
 log = logging.getLogger(__name__)
@@ -163,6 +163,9 @@ class Answers:
         except Overloaded as error:
             pending.close()
             raise ApiError(str(error), status=429, retry_after_s=error.retry_after_s) from None
+        except Closed as error:
+            pending.close()
+            raise as_api_error(error) from None
         except BaseException:
             pending.close()
             raise

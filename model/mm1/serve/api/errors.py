@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from mm1.errors import ConfigurationError, DataError, Mm1Error
+from mm1.errors import ConfigurationError, DataError, Mm1Error, OutOfMemory, typed
+from mm1.generation.asks import Closed
 
 KINDS = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 """Status -> type of the error; all others are errors of the request."""
@@ -62,10 +63,12 @@ def as_api_error(error: Exception) -> ApiError:
     """Convert what ended an answer; an unexpected error is the server's, and its text stays in the log."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, Closed):
+        return ApiError(f"{error}: try again", status=503, retry_after_s=RETRY_AFTER_S)
     if isinstance(error, DataError):
         return ApiError(str(error), "messages", "invalid_image")
     if isinstance(error, ConfigurationError):
         return ApiError(str(error))
-    if isinstance(error, Mm1Error):
+    if isinstance(error, Mm1Error) or isinstance(typed(error), OutOfMemory):
         return ApiError(f"the answer failed: {error}", status=503, retry_after_s=RETRY_AFTER_S)
     return ApiError("internal server error; see the server's log", status=500)

@@ -30,9 +30,13 @@ class ApiKeys:
         return bool(self._digests)
 
     def accept(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header has one of the keys: ``Bearer KEY``."""
+        """Whether the value of an Authorization header has one of the keys: ``Bearer KEY``.
+
+        Args:
+            authorization: decoded as latin-1, as HTTP headers are.
+        """
         scheme, _, key = authorization.partition(" ")
-        digest = sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        digest = sha256(key.strip().encode("latin-1")).digest()
         matches = [hmac.compare_digest(digest, other) for other in self._digests]  # all are compared
         return not self.required or (scheme.lower() == "bearer" and any(matches))
 

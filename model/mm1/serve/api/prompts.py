@@ -12,7 +12,7 @@ from typing import Any
 from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Message, Request, Segment, TokenIds
-from mm1.modeling.processing import num_token_ids
+from mm1.modeling.stopping import num_token_ids
 from mm1.serve.api.errors import ApiError, wrong
 from mm1.serve.config import ServeSettings
 

@@ -33,6 +33,8 @@ class Command:
     name: Annotated[str, Arg(long=True, value_name="NAME", help="Name of the model in requests.")] = "mm1"
     device: Annotated[str, Arg(long=True, value_name="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto"
     dtype: Annotated[str, Arg(long=True, value_name="DTYPE", help="auto, float32, bfloat16 or float16.")] = "auto"
+    verify_key: Annotated[str, _text("FILE", "Public key (PEM); refuse a model that it does not verify [default: none].")] = ""
+    require_signature: Annotated[bool, Arg(long=True, help="Refuse to start without --verify-key.")] = False
     max_tokens: Annotated[
         int | None, count_option("Maximum number of new tokens per answer [default: the context].", least=1)
     ] = None
@@ -66,7 +68,8 @@ class Command:
 
     def _options(self) -> list[str]:
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("model", "store")}
-        return [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value not in (None, "")]
+        options = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value not in (None, "")}
+        return [name if value is True else f"{name}={value}" for name, value in options.items() if value is not False]
 
 
 def newest_deployment(store: Store) -> str:
