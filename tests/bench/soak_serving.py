@@ -2,11 +2,12 @@
 
 ``python tests/bench/soak_serving.py [--minutes 30] [--clients 24] [--seed 0] [--model FOLDER]``. Without a folder, the model
 is a tiny random one. The server is a process of its own, as ``mm1 serve`` starts it. Clients ask, stream, leave in the middle
-of requests and answers, send damaged and huge images, broken JSON, long prompts and bodies that never end; the process is stopped
-and continued, and at the end terminated while it answers. Exit code 1 and a list if
+of requests and answers, send damaged and huge images, broken JSON, long prompts and bodies that never end; the process is
+stopped and continued, and at the end terminated while it answers. Exit code 1 and a list if
 
 - a reply has a status that its kind of request does not expect (a busy server may always reply 429 with Retry-After),
-- the resident memory, the threads or the open files grow in the second half of the time,
+- the resident memory (without the prefix cache, which has a limit of its own), the threads or the open files grow in the second
+  half of the time (the first minutes fill caches and arenas: at least 10 minutes are needed to judge the memory),
 - the 99th percentile of ``/healthz`` is above 100 ms, or
 - answers are still running when all clients are gone, or SIGTERM does not end the process with exit code 0.
 """
@@ -231,14 +232,17 @@ class Observer:
     def __init__(self, server: int, address: str) -> None:
         self.server, self.address = server, address
         self.health_ms: list[float] = []
-        self.samples: list[tuple[float, int, int, int]] = []
+        self.samples: list[tuple[int, int, int, int]] = []
 
-    def sample(self) -> None:
-        """Note the time, resident bytes, threads and open files."""
+    def sample(self, http: httpx.Client) -> None:
+        """Note the resident bytes without the prefix cache, those of the cache, threads and open files."""
+        cache = re.search(r"^mm1_prefix_cache_bytes (\S+)", http.get("/metrics").text, re.MULTILINE)
+        assert cache
         status = Path(f"/proc/{self.server}/status").read_text()
         numbers = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
         files = len(os.listdir(f"/proc/{self.server}/fd"))  # noqa: PTH208
-        self.samples.append((time.monotonic(), int(numbers["VmRSS"]) * 1024, int(numbers["Threads"]), files))
+        cached = int(float(cache[1]))
+        self.samples.append((int(numbers["VmRSS"]) * 1024 - cached, cached, int(numbers["Threads"]), files))
 
     def run(self, end: float) -> Observer:
         """Probe the health until the end; stop and continue the process now and then."""
@@ -251,7 +255,7 @@ class Observer:
                 assert reply.status_code == 200, reply.text
                 self.health_ms.append((time.monotonic() - started) * 1e3)
                 if number % 50 == 0:
-                    self.sample()
+                    self.sample(http)
                 if number % 600 == 599:
                     os.kill(self.server, signal.SIGSTOP)
                     time.sleep(0.3)
@@ -289,7 +293,10 @@ async def soak(process: subprocess.Popen[bytes], address: str, arguments: argpar
     faults = clients.faults
     faults += [f"answers are still running: {line}" for line in await leftovers(clients.http)]
     print_counts(clients.counts)
-    for name, column, unit in (("resident memory", 1, 2**20), ("threads", 2, 1), ("open files", 3, 1)):
+    resident = [f"{sample[0] / 2**20:.0f}" for sample in observer.samples[:: max(1, len(observer.samples) // 12)]]
+    print(f"resident memory without the prefix cache, over time: {' '.join(resident)} MiB")
+    print(f"prefix cache: {observer.samples[-1][1] / 2**20:.1f} MiB at the end")
+    for name, column, unit in (("other resident memory", 0, 2**20), ("threads", 2, 1), ("open files", 3, 1)):
         late, early = observer.growth(column)
         print(f"{name}: {early / unit:.1f} before the middle, {late / unit:.1f} at the end{' MiB' if unit > 1 else ''}")
         if late > early * (1 + MAX_GROWTH) + (8 << 20 if unit > 1 else 8):
