@@ -18,7 +18,7 @@ from mm1.evals.harness import judge
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.plan import Round, Trial, plan
 from mm1.evals.replies import Reply
-from mm1.generation.prompt import Completion, Image, Likelihood, Prompt, Request
+from mm1.generation.prompt import Completion, Image, Likelihood, Request
 
 FIELDS = ("benchmarks", "name", "split", "shots", "items", "seed", "templates")
 """Fields of a task's configuration in a harness, besides the harness's own."""
@@ -127,21 +127,16 @@ def request_of(trial: Trial) -> Request:
     return trial.request
 
 
-def segments_of(request: Request) -> Prompt:
-    """Return the whole prompt."""
-    return (*request.prefix, *request.prompt)
-
-
 def text_of(request: Request) -> str:
     """Return a prompt as text with a mark for each image."""
-    return "".join(segment if isinstance(segment, str) else IMAGE_MARK for segment in segments_of(request))
+    return "".join(segment if isinstance(segment, str) else IMAGE_MARK for segment in request.segments)
 
 
 def images_of(request: Request) -> list[Any]:
     """Read the images of a prompt as RGB pictures of Pillow."""
     from PIL import Image as Pictures
 
-    images = [segment for segment in segments_of(request) if not isinstance(segment, str)]
+    images = [segment for segment in request.segments if not isinstance(segment, str)]
     encoded = [image if isinstance(image, bytes) else image.read_bytes() for image in images]
     return [Pictures.open(BytesIO(content)).convert("RGB") for content in encoded]
 
