@@ -16,6 +16,7 @@ from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.checks import Producer, Producers
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.judged import same_checkpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,7 @@ def check_first_deployment(rules: str, serving: str) -> None:
 
 def check_measured(rules: str, reports: Producers, checkpoint: str) -> None:
     """Check that the evaluations of a known checkpoint, or of that of the last report, measure the scores of the rules."""
-    _check_measured(rules, reports, checkpoint or (reports[-1].inputs.get("checkpoint") if reports else None))
+    _check_measured(rules, reports, checkpoint or reports[-1].inputs.get("checkpoint"))
 
 
 def check_measured_of_task(rules: str, reports: Producers, checkpoint: Producer) -> None:
@@ -100,7 +101,7 @@ def _check_measured(rules: str, reports: Producers, checkpoint: object) -> None:
     inputs = ("tasks", "shots", "controls", "split")
     if not checkpoint or any(each.step != "evaluate" or "checkpoint" not in each.inputs for each in reports):
         return
-    own = [each for each in reports if _same(each.inputs["checkpoint"], checkpoint)]
+    own = [each for each in reports if same_checkpoint(each.inputs["checkpoint"], checkpoint)]
     if not own:
         raise ConfigurationError("reports: none is of the checkpoint to deploy; evaluate this checkpoint and pass its report")
     if not all(each.known(*inputs) for each in own):
@@ -115,13 +116,6 @@ def _check_measured(rules: str, reports: Producers, checkpoint: object) -> None:
             if rule.task not in TASKS:
                 advice += f", if the benchmarks have it; {suggest(rule.task, sorted(TASKS))}"
             raise ConfigurationError(f"rules: {rule.score_name} is not evaluated for the checkpoint to deploy; {advice}")
-
-
-def _same(first: object, second: object) -> bool:
-    """Whether two checkpoints are the same: outputs of the same task, or addresses of the same manifest in any store."""
-    if isinstance(first, str) and isinstance(second, str):
-        return first.rpartition("/")[2] == second.rpartition("/")[2]
-    return first == second
 
 
 # -- run ----------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from mm1.manifests import (
 )
 from mm1.store.base import BlobRef, Store
 from mm1.store.open import open_store
+from mm1_components import deploy
 from mm1_components.gate import STEP
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.checks import Producer, Producers, check_errors
@@ -234,3 +235,21 @@ def test_what_is_unknown_before_a_run_is_judged_in_it():
         inputs = {name: value for name, value in evaluation().inputs.items() if name != unknown}
         assert complaints("captions/0/cider>=1", Producer("evaluate", inputs, "evaluate")) == []
     assert complaints("captions/0/cider>=1", Producer("other", {}, "other")) == []
+
+
+def test_a_decision_about_another_checkpoint_does_not_deploy():
+    def complain(checkpoint: object, /, **inputs: object) -> list[str]:
+        producers = {"decision": Producers([Producer("gate", inputs, "gate")])}
+        if isinstance(checkpoint, Producer):
+            producers["checkpoint"] = Producers([checkpoint])
+        values = {} if isinstance(checkpoint, Producer) else {"checkpoint": checkpoint}
+        return [str(error) for error in check_errors(deploy.STEP, values, producers)]
+
+    address = f"s3://a/manifests/{TUNED}.json"
+    for same in ({"checkpoint": TRAINED}, {"reports": evaluation()}, {"checkpoint": "", "reports": evaluation()}, {}):
+        assert complain(TRAINED, **same) == []
+    for other in ({"checkpoint": EARLIER}, {"reports": evaluation(EARLIER)}, {"checkpoint": address}):
+        (said,) = complain(TRAINED, **other)
+        assert "decision is about another checkpoint" in said
+    assert complain(address, checkpoint=address) == []
+    assert complain(address, checkpoint=TRAINED)
