@@ -126,9 +126,10 @@ def _of_serving(rule: ScoreRule, scored: Scored, serving: Sequence[EvalReport]) 
 
 
 def _explain(scored: Scored, comparison: Comparison) -> str:
+    p_value = "p < 0.001" if comparison.p_value < 0.001 else f"p = {comparison.p_value:.3f}"
     return (
         f"{comparison.difference:+.3f} to the serving model's {comparison.value:.3f}, 90 % interval {comparison.low:+.3f} to "
-        f"{comparison.high:+.3f}, p = {comparison.p_value:.2g}; {scored}"
+        f"{comparison.high:+.3f}, {p_value}; {scored}"
     )
 
 
@@ -138,7 +139,7 @@ def _too_few(rule: ScoreRule, scored: Scored, comparison: Comparison) -> GateRul
     else:
         lack = (
             f"the smallest difference that {comparison.num_items} items can show is {comparison.smallest_effect:.3f}, which "
-            f"exceeds the margin of {rule.margin:g}; {comparison.items_missing} more items are missing"
+            f"exceeds the margin of {rule.margin:g}; {comparison.items_missing:,} more items are missing"
         )
     text = f"cannot judge: {lack}; {_explain(scored, comparison)}"
     return _result(rule, scored, passed=False, reason=text, unjudged="too few items", comparison=comparison)
