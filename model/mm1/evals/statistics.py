@@ -236,7 +236,7 @@ class Pairs:
     def lower_bound(self, confidence: float = CONFIDENCE) -> float:
         """Return the largest threshold at or below which the true mean is not, at this one-sided confidence."""
         low, high = -self.worst, max(self.mean, -self.worst)
-        for _ in range(40):
+        for _ in range(24):
             middle = (low + high) / 2
             low, high = (middle, high) if self.p_value(middle) <= 1 - confidence else (low, middle)
         return low
