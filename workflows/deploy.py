@@ -9,7 +9,7 @@ is an input of ``deploy``, which returns ``deployed=false`` if it is ``fail``::
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED, SERVING
+from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED, SERVING, SIGN_KEY
 
 with Workflow(
     generate_name="mm1-deploy-",
@@ -35,6 +35,7 @@ with Workflow(
         ),
         SERVING,
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="deploy"):
@@ -42,7 +43,7 @@ with Workflow(
         gate = steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("checkpoint", "rules", SERVING))
         steps.deploy(
             decision=gate.get_parameter("decision"),
-            **steps.given("checkpoint", "benchmarks", QUESTION),
+            **steps.given("checkpoint", "benchmarks", QUESTION, SIGN_KEY),
         )
 
     with DAG(name="at-exit"):

@@ -25,6 +25,7 @@ from mm1_workflows.authoring.shared_parameters import (
     SEED,
     SERVING,
     SFT_WEIGHTS,
+    SIGN_KEY,
     SOURCES,
     SYNTHETIC,
     TOKENIZER,
@@ -76,6 +77,7 @@ with Workflow(
         ),
         SERVING,
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="full"):
@@ -119,7 +121,7 @@ with Workflow(
         steps.deploy(
             checkpoint=sft.get_parameter("manifest"),
             decision=gate.get_parameter("decision"),
-            **steps.given(QUESTION, "benchmarks"),
+            **steps.given(QUESTION, SIGN_KEY, "benchmarks"),
         )
 
     with DAG(name="at-exit"):

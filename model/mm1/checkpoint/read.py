@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from mm1.checkpoint.folder import load_folder
 from mm1.checkpoint.layout import STATE_NAME, rank_names
 from mm1.checkpoint.pieces import StateReader
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, Mm1Error, NetworkError, OutOfMemory, typed
@@ -41,13 +42,17 @@ def load_model(
     Raises:
         CheckpointError: a file does not match its digest or is missing, or the files are not a model.
     """
+    message = f"cannot load the checkpoint of step {manifest.step}"
     try:
         store.get_folder(manifest.model, folder, verify=verify)
-        model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-        processor = MM1Processor.from_pretrained(folder, local_files_only=True)
     except FAILURES as error:
-        raise _typed(f"cannot load the checkpoint of step {manifest.step}", error) from None
-    return model.eval(), processor
+        raise _typed(message, error) from None
+    try:
+        return load_folder(folder, dtype)
+    except ConfigurationError as error:  # the files are those of the manifest, not a choice of the user's
+        raise CheckpointError(f"{message}: {error}") from None
+    except FAILURES as error:
+        raise _typed(message, error) from None
 
 
 def _typed(message: str, error: Exception) -> Mm1Error:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from mm1.errors import DataError
 from mm1.evals.items import IMAGE_MARK
-from mm1.generation.prompt import Conversation, Image, Message, Request
+from mm1.generation.prompt import Conversation, Image, Message, Request, TokenIds
 
 if TYPE_CHECKING:
     from mm1.evals.harness import Answer, Evaluation, TaskResult
@@ -85,7 +85,7 @@ class ImageDigests:
 def segments(request: Request | Conversation) -> Iterator[str | Image]:
     """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
     if isinstance(request, Request):
-        yield from (*request.prefix, *request.prompt)
+        yield from (part for part in (*request.prefix, *request.prompt) if not isinstance(part, TokenIds))
         return
     messages: tuple[Message, ...] = (*request.prefix, *request.messages)
     for number, message in enumerate(messages):

@@ -1,9 +1,7 @@
-"""Finding a model by run, task or manifest, and exporting its files to a folder."""
+"""Finding a model by run, task or manifest, and fetching its files."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +9,19 @@ from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1.lineage.graph import describe, resolve
 from mm1.lineage.records import read_run, run_names
-from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, ExportedModel, Files, Manifest, load_digest, split_uri
-from mm1.store.base import Store
+from mm1.lineage.signing import SIGNATURE_NAME
+from mm1.manifests import (
+    MANIFEST_NAME,
+    Checkpoint,
+    Deployment,
+    ExportedModel,
+    Files,
+    Manifest,
+    digest_of_manifest,
+    load_digest,
+    split_uri,
+)
+from mm1.store.base import BlobRef, Store
 from mm1.store.open import find_store
 
 
@@ -23,6 +32,11 @@ class Model(NamedTuple):
     files: Files
     """Hugging Face folder: configuration, safetensors, processor, tokenizer and code."""
     description: str
+    checkpoint: str = ""
+    """Digest of the Checkpoint that it is, or was exported from."""
+    signature: BlobRef | None = None
+    exported: bool = False
+    """Whether it has passed the contract test of an export."""
 
 
 def find_model(store: Store, name: str, task: str = "") -> Model:
@@ -47,21 +61,14 @@ def find_model(store: Store, name: str, task: str = "") -> Model:
     return _model_of_run(store, name, task)
 
 
-def export_model(model: Model, folder: Path) -> Path:
-    """Copy a model's files to a new folder and verify them; the copy is atomic.
+def fetch_model(model: Model, folder: Path) -> Path:
+    """Provide a model's files, and its signature if it has one, as a folder of links; every file is verified.
 
     Raises:
-        ConfigurationError: the folder is not empty.
         CheckpointError: a file does not match its digest.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} already exists: choose a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        links = model.store.get_folder(model.files, Path(name) / "links")
-        copy = shutil.copytree(links, Path(name) / "copy")  # follows the links
-        copy.replace(folder)
-    return folder
+    signature = {SIGNATURE_NAME: model.signature} if model.signature else {}
+    return model.store.get_folder({**model.files, **signature}, folder)
 
 
 def _model_of_run(store: Store, run: str, task: str) -> Model:
@@ -95,9 +102,10 @@ def model_of(store: Store, manifest: Manifest, name: str) -> Model:
         case Deployment():
             raise ConfigurationError(f"{name}: the deployment has no model: {manifest.reason}")
         case ExportedModel():
-            return Model(store, manifest.files, f"exported from checkpoint {manifest.checkpoint[:12]}")
+            description = f"exported from checkpoint {manifest.checkpoint[:12]}"
+            return Model(store, manifest.files, description, manifest.checkpoint, manifest.signature, exported=True)
         case Checkpoint():
-            return Model(store, manifest.model, describe(manifest))
+            return Model(store, manifest.model, describe(manifest), digest_of_manifest(manifest))
         case _:
             kind = type(manifest).__name__
             raise ConfigurationError(f"{name}: expected a Checkpoint, ExportedModel or Deployment, got {kind}")

@@ -142,6 +142,8 @@ class ExportedModel(Manifest):
     files: Files
     contract: dict[str, float]
     """Results of the contract test, such as the largest difference of logits from the trainer's model."""
+    signature: BlobRef | None = Field(None, exclude_if=not_)
+    """Signature of the files (:mod:`mm1.lineage.signing`), if there is one; it has a random part."""
 
 
 class Deployment(Manifest):

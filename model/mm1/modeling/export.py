@@ -6,12 +6,16 @@ The folder contains the code of this package, so that it loads with `trust_remot
 Its bytes depend only on the model and the processor.
 """
 
+import json
 from pathlib import Path
 
 import torch
 
-from .modeling import MM1ForConditionalGeneration
-from .processing import TURN_END_TOKEN, MM1Processor, num_token_ids
+from .modeling import MM1ForConditionalGeneration, MM1Model
+from .processing import MM1Processor
+from .stopping import generation_settings
+
+MAX_SHARD_SIZE = "5GB"
 
 
 def export(
@@ -19,36 +23,41 @@ def export(
     processor: MM1Processor,
     folder: Path | str,
     weights: dict[str, torch.Tensor] | None = None,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
 ) -> Path:
     """Write a folder that plain transformers can load with `trust_remote_code=True`.
 
     Args:
-        model: the model.
+        model: the model; its generation settings are replaced by those of the folder (stopping.py).
         processor: its processor.
         folder: target folder; created if it is missing.
         weights: state dict to write in place of the model's own; an empty one writes no weights.
+        max_shard_size: maximum size of a file of weights, in bytes or such as "5GB".
 
     Returns:
         The folder.
     """
     folder = Path(folder)
-    set_stop_tokens(model, processor)
-    model.save_pretrained(folder, state_dict=weights)
+    model.generation_config = generation_settings(model, processor.tokenizer)
+    model.config.auto_map = _other_classes()  # saving adds the configuration and AutoModelForImageTextToText
+    model.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
     processor.save_pretrained(folder)
+    _keep_tokenizer(folder)
     return folder
 
 
-def set_stop_tokens(model: MM1ForConditionalGeneration, processor: MM1Processor) -> None:
-    """Set the end-of-sequence and padding tokens of generation, unless they are already set, and suppress ids without a token.
+def _other_classes() -> dict[str, str]:
+    """Return the classes of the Auto classes that users of text, or of hidden states, load the folder with."""
+    module = MM1Model.__module__.rsplit(".", 1)[-1]
+    return {
+        "AutoModel": f"{module}.{MM1Model.__name__}",
+        "AutoModelForCausalLM": f"{module}.{MM1ForConditionalGeneration.__name__}",
+    }
 
-    The vocabulary of a model can be larger than that of its tokenizer, see parts.py.
-    """
-    tokenizer, generation = processor.tokenizer, model.generation_config
-    without_token = range(num_token_ids(tokenizer), model.config.text_config.vocab_size)
-    generation.suppress_tokens = [model.config.image_token_id, *without_token]
-    if generation.eos_token_id is None:
-        turn_end = tokenizer.convert_tokens_to_ids(TURN_END_TOKEN)
-        stops = {tokenizer.eos_token_id, turn_end} - {None, tokenizer.unk_token_id}
-        generation.eos_token_id = sorted(stops)
-    if generation.pad_token_id is None:
-        generation.pad_token_id = tokenizer.pad_token_id
+
+def _keep_tokenizer(folder: Path) -> None:
+    """Have transformers read tokenizer.json as it is: the classes of single models build another pre-tokenizer."""
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ end at image placeholders, at special tokens and after the header of a chat turn
 a space before each piece (`add_prefix_space=True`), a word has the same token at any position.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,8 +18,9 @@ from transformers import BatchFeature
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
+from .tokenization import encode_pieces, tokenize_as_in_training
+
 IMAGE_TOKEN = "<image>"
-TURN_END_TOKEN = "<|im_end|>"
 
 # ChatML; content is a string or a list of {"type": "text", "text": …} and {"type": "image"}.
 CHAT_TEMPLATE = (
@@ -35,8 +35,6 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
-
-_TURN_HEADER = re.compile(r"(<\|im_start\|>\w+\n)")
 
 ImageLike = Image.Image | np.ndarray
 
@@ -66,6 +64,7 @@ class MM1Processor(ProcessorMixin):
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        tokenize_as_in_training(tokenizer, self.chat_template)
         self.image_tokens = image_tokens
         self.image_token = image_token
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
@@ -121,9 +120,7 @@ class MM1Processor(ProcessorMixin):
         for index, span in enumerate(text.split(self.image_token)):
             if index:
                 ids += [self.image_token_id] * self.image_tokens
-            for piece in _TURN_HEADER.split(span):
-                if piece:
-                    ids += self.tokenizer.encode(piece, add_special_tokens=False)
+            ids += encode_pieces(self.tokenizer, span)
         return ids
 
     def pixel_values(self, images: Sequence[ImageLike]) -> torch.Tensor:
@@ -222,8 +219,3 @@ def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarr
 
 
 MM1Processor.register_for_auto_class()
-
-
-def num_token_ids(tokenizer: Any) -> int:
-    """Return the largest token id of a tokenizer plus one; a model's vocabulary may have more rows."""
-    return 1 + max(tokenizer.get_vocab().values())

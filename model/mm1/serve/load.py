@@ -1,22 +1,14 @@
-"""Loading of a model from a folder or from the address of a manifest."""
+"""Loading of a model for the server."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from mm1.checkpoint.read import load_model
-from mm1.errors import ConfigurationError
+from mm1.checkpoint.open import OpenedModel, open_model
 from mm1.generation.device import choose_device
 from mm1.generation.generator import Generator
-from mm1.lineage.models import model_of
-from mm1.manifests import MANIFEST_NAME, Checkpoint, Deployment, Manifest, load_digest, split_uri
-from mm1.modeling.modeling import MM1ForConditionalGeneration
-from mm1.modeling.processing import MM1Processor
-from mm1.store.base import Store
-from mm1.store.open import find_store
+from mm1.lineage.signing import Signatures
+from mm1.manifests import Deployment
 
 
 @dataclass(frozen=True)
@@ -33,55 +25,28 @@ class LoadedModel:
 
     generator: Generator
     examples: tuple[Example, ...] = ()
+    digest: str = ""
+    """Digest of its manifest, from which ``mm1 lineage`` walks back to the raw shards; empty for a folder."""
 
 
-def load(model: str, store: str = "") -> LoadedModel:
+def load(model: str, store: str = "", signatures: Signatures | None = None) -> LoadedModel:
     """Load a model.
 
     Args:
         model: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
         store: address of the store of the digest.
+        signatures: what is asked of its signature; nothing by default.
 
     Raises:
         ConfigurationError: it is none of these, or the deployment was refused.
-        CheckpointError: a file does not match its digest, or the files are not a model.
+        CheckpointError: a file does not match its digest or the signature, or the files are not a whole model.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return LoadedModel(Generator(*_from_folder(folder)))
-    if MANIFEST_NAME.match(model):
-        address, digest = split_uri(model)
-    elif store and len(model) == 64:
-        address, digest = store, model
-    else:
-        raise ConfigurationError(
-            f"model: expected a folder or the address of a manifest (<store>/manifests/<sha256>.json), got {model!r}"
-        )
-    opened = find_store(address)
-    return _from_manifest(opened, load_digest(opened, digest), model)
+    opened = open_model(model, store, signatures, choose_device()[1])
+    return LoadedModel(Generator(opened.model, opened.processor), _examples(opened), opened.digest)
 
 
-def _from_manifest(store: Store, manifest: Manifest, name: str) -> LoadedModel:
-    model = model_of(store, manifest, name)
-    examples: tuple[Example, ...] = ()
-    if isinstance(manifest, Deployment):
-        question = str(manifest.sample.get("question", ""))
-        examples = tuple(Example(question, store.get_bytes(ref)) for ref in manifest.images.values())
-    with tempfile.TemporaryDirectory(prefix="mm1-serve-") as folder:
-        if isinstance(manifest, Checkpoint):
-            parts = load_model(store, manifest, Path(folder), choose_device()[1])
-        else:
-            parts = _from_folder(store.get_folder(model.files, Path(folder)))
-    return LoadedModel(Generator(*parts), examples)
-
-
-def _from_folder(folder: Path) -> tuple[Any, Any]:
-    # Uses this project's code, not the copy in the folder: serving a folder must not run code from it.
-    try:
-        model = MM1ForConditionalGeneration.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=choose_device()[1]
-        )
-        processor = MM1Processor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"{folder} is not an exported MM1 model: {error}") from None
-    return model.eval(), processor
+def _examples(opened: OpenedModel) -> tuple[Example, ...]:
+    if opened.store is None or not isinstance(opened.manifest, Deployment):
+        return ()
+    question = str(opened.manifest.sample.get("question", ""))
+    return tuple(Example(question, opened.store.get_bytes(ref)) for ref in opened.manifest.images.values())

@@ -25,7 +25,8 @@ from mm1.modeling.configuration import ConnectorType, MM1Config
 from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import adopt_language, build_from_parts, grow_vocabulary
-from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor, num_token_ids
+from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
+from mm1.modeling.stopping import num_token_ids
 from mm1.store.base import Store
 from mm1.train.config import (
     ConnectorConfig,

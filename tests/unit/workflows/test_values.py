@@ -145,6 +145,20 @@ def test_rules_about_tasks_of_a_folder(tmp_path: Path) -> None:
     assert cli.main([*submit, *values]) == 0
 
 
+def test_only_the_deploy_step_mounts_the_signing_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = tmp_path / "site.yaml"
+    submit = ["submit", "mm1:full", "--profile", str(profile), "--dry-run=client", "-p", "sign_key=/etc/mm1/sign/mm1.key"]
+    profile.write_text("name: site\n")
+    assert cli.main(submit) == 80
+    assert "sign_key: pods have no access to '/etc/mm1/sign/mm1.key'" in said(capsys)
+    profile.write_text("signing_secret: mm1-sign\n")
+    assert cli.main(submit) == 0
+    templates = load(str(ROOT / "workflows/full.py"), str(profile)).document["spec"]["templates"]
+    volumes = {item["name"]: [volume for volume in item.get("volumes") or [] if "secret" in volume] for item in templates}
+    (step,) = (name for name, secrets in volumes.items() if secrets)
+    assert step == "step-deploy" and volumes[step][0]["secret"]["secretName"] == "mm1-sign"
+
+
 @pytest.mark.parametrize(("value", "words"), ONLY_ON_A_CLUSTER)
 def test_paths_of_this_machine_are_refused_for_pods(value: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.hera(["submit", PRETRAIN, "-p", value, "--dry-run=client"]) == 80

@@ -174,6 +174,9 @@ BENCHMARKS = (
 """Benchmarks for the evaluation of checkpoints."""
 
 SEED = Parameter(name="seed", value="0", description="seed of data order, initialization and evaluation items")
+SIGN_KEY = Parameter(
+    name="sign_key", value="", description="private key (PEM) that signs the exported model; empty = it is not signed"
+)
 QUESTION = Parameter(
     name="question", value="", description="chat question for the served model; empty = the first question of the benchmark"
 )

@@ -101,6 +101,7 @@ def deploy(
     question_task: _Text = "instruct",
     image: _Text = "",
     max_tokens: int | _Text = 64,
+    sign_key: _Text = "",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -117,6 +118,8 @@ def deploy(
         question_task: task whose first item provides image and question [default: instruct]
         image: image file of the question, instead of one from benchmarks [default: empty]
         max_tokens: maximum number of tokens in the answer [default: 64]
+        sign_key: private key (PEM, elliptic curve) that signs the exported folder, such as a mounted Secret; empty: none
+            [default: empty]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
