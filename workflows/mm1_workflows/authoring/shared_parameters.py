@@ -183,8 +183,8 @@ QUESTION = Parameter(
 SFT_WEIGHTS = Parameter(
     name="sft_weights",
     value="sft",
-    description="weight of each source in fine-tuning; sft = half instructions, half the data of pre-training if it is given, "
-    "which keeps what that taught; instructions=1 = instructions alone",
+    description="weight of each source in fine-tuning; sft = 70 % instructions, the rest the data of pre-training if it is "
+    "given, which keeps what that taught; instructions=1 = instructions alone",
 )
 SERVING = Parameter(
     name="serving",

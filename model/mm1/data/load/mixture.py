@@ -23,7 +23,7 @@ MAX_PERIOD = 10_000
 WEIGHT_PRESETS = {
     "mm1": {"captions": 0.45, "interleaved": 0.45, "text": 0.10},
     "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
-    "sft": {"instructions": 0.50, "captions": 0.20, "interleaved": 0.20, "text": 0.10},
+    "sft": {"instructions": 0.70, "captions": 0.10, "interleaved": 0.15, "text": 0.05},
 }
 """Presets of weights: MM1 2.2, MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text), and fine-tuning that keeps what
 pre-training taught (ours, docs/reference/recipes.md)."""
