@@ -18,8 +18,10 @@ from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.judged import check_judged
 from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, LocalFiles, raw_files
 
 if TYPE_CHECKING:
@@ -55,6 +57,16 @@ def check_question(image: str, question: str, question_task: str, benchmarks: st
         raise ConfigurationError("question: required with an image; set question to what to ask about it")
     if not image and benchmarks.startswith(WORLD_SCHEME):
         known_task(question_task)
+
+
+def check_decision(checkpoint: str, decision: Producer) -> None:
+    """Check that the decision is about the given checkpoint."""
+    check_judged(checkpoint, decision)
+
+
+def check_decision_on_task(checkpoint: Producer, decision: Producer) -> None:
+    """Check that the decision is about the checkpoint that another task produces."""
+    check_judged(checkpoint, decision)
 
 
 def check_sign_key(sign_key: Path) -> None:
@@ -209,7 +221,7 @@ STEP = Step(
     summary="Export a checkpoint, verify that the export is the same model, and let the server answer one question",
     pool="eval",
     artifacts=("summary.md",),
-    checks=(check_question, check_sign_key),
+    checks=(check_question, check_sign_key, check_decision, check_decision_on_task),
     state=evaluations,
     timeout_s=3_600,
 )

@@ -180,3 +180,15 @@ SIGN_KEY = Parameter(
 QUESTION = Parameter(
     name="question", value="", description="chat question for the served model; empty = the first question of the benchmark"
 )
+SFT_WEIGHTS = Parameter(
+    name="sft_weights",
+    value="sft",
+    description="weight of each source in fine-tuning; sft = 70 % instructions, the rest the data of pre-training if it is "
+    "given, which keeps what that taught; instructions=1 = instructions alone",
+)
+SERVING = Parameter(
+    name="serving",
+    value="",
+    description="model that is served, for rules with >=serving-margin: address of its EvalReport, GateDecision, Deployment, "
+    "ExportedModel or Checkpoint; empty: first deployment",
+)
