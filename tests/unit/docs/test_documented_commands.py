@@ -61,7 +61,7 @@ def test_commands_named_in_a_sentence_exist():
 
 def check_mm1(command: Command, workflows: dict[str, Graph]) -> None:
     if not completion.script([*command.words], "mm1"):
-        check_parameters(parsed(root.mm1(command.words), command), command, workflows)
+        check_parameters(parsed(root.mm1(root.completed(command.words)), command), command, workflows)
 
 
 def check_hera(command: Command, workflows: dict[str, Graph]) -> None:
@@ -70,7 +70,7 @@ def check_hera(command: Command, workflows: dict[str, Graph]) -> None:
 
 def parsed(commands: type, command: Command) -> object:
     try:
-        return cappa.parse(commands, argv=[*command.words]).subcommand
+        return cappa.parse(commands, argv=root.completed(command.words)).subcommand
     except SystemExit as end:
         assert not end.code, f"{command}\n{end}"
         return None
