@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from mm1.errors import ConfigurationError
@@ -173,6 +174,19 @@ def test_replies_are_of_the_same_model_prompts_and_images_only(benchmarks, gener
     for image in sorted((copy / "test" / "images").iterdir())[:12]:
         image.write_bytes((copy / "test" / "images" / "000000000048.png").read_bytes())
     assert asked(config, folder=copy) == 5
+
+
+def test_similar_demonstrations_are_chosen_by_the_features_of_the_model(benchmarks, generator, tmp_path):
+    config = EvalConfig(tasks=("captions",), shots=(2,), items=6, controls=False, selection="similar")
+    model = Counting(generator)
+    job = running(benchmarks, tmp_path / "replies", model, config)
+    for trial in job.rounds[0].trials:
+        pool = plan(BenchmarkFolder(benchmarks, "test"), config)[0].task.demonstrations(job.folder, "test")
+        features = model.embed_images([trial.item.images[0], *(each.images[0] for each in pool)])
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        best = np.argsort(features[1:] @ features[0])[-2:]
+        assert [each.id for each in trial.demonstrations] == [pool[index].id for index in best]
+    assert job.finish(lambda *_: None).scores == evaluate(model, benchmarks, "test", config, lambda *_: None).scores
 
 
 def test_shares_of_the_command_line_and_of_torchrun():
