@@ -78,7 +78,7 @@ def _row(result: TaskResult, answer: Answer, digests: ImageDigests) -> Mapping[s
         "control": result.control,
         "draw": trial.draw,
         "item": trial.item.id,
-        "cluster": trial.item.cluster,
+        "cluster": trial.item.group or " ".join(map(digests, trial.item.images)) or trial.item.id,  # no path of this machine
         "question_type": trial.item.question_type,
         "question": trial.item.question,
         "prompt": "".join(piece if isinstance(piece, str) else IMAGE_MARK for piece in pieces),

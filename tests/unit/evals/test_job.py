@@ -101,6 +101,11 @@ def test_parts_have_every_prompt_once_and_all_prompts_of_an_item(benchmarks):
         assert all(len(each) <= 5 for each in items) and sum(map(len, items)) == len(set().union(*items))
 
 
+def test_the_files_do_not_depend_on_where_the_benchmarks_are(generator, whole, tmp_path):
+    job = running(write_benchmarks(tmp_path / "elsewhere"), tmp_path / "replies", Counting(generator))
+    assert outputs(job, job.finish(lambda done, total: None), tmp_path) == whole[0]
+
+
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
 def test_shares_together_give_the_files_of_one_process(benchmarks, generator, whole, tmp_path, total):
     models = [Counting(generator) for _ in range(total)]
