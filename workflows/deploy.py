@@ -9,7 +9,7 @@ is an input of ``deploy``, which returns ``deployed=false`` if it is ``fail``::
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED
+from mm1_workflows.authoring.shared_parameters import BENCHMARKS, QUESTION, SEED, SERVING, SIGN_KEY
 
 with Workflow(
     generate_name="mm1-deploy-",
@@ -24,23 +24,26 @@ with Workflow(
             name="style",
             value="chat",
             enum=["plain", "chat"],
-            description="plain = prompt templates, chat = the model's chat template",
+            description="prompts of tasks without a style of their own: plain = prompt templates, chat = the model's chat "
+            "template",
         ),
         SEED,
         Parameter(
             name="rules",
             value="instruct/0/accuracy>=0.5",
-            description="gate: task/shots/metric>=number, separated by spaces; all must hold",
+            description="gate: task/shots/metric>=number, or >=serving-margin, separated by spaces; all must hold",
         ),
+        SERVING,
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="deploy"):
         evaluate = steps.evaluate(**steps.given("checkpoint", *BENCHMARKS, "tasks", "shots", "style", SEED))
-        gate = steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("rules"))
+        gate = steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("checkpoint", "rules", SERVING))
         steps.deploy(
             decision=gate.get_parameter("decision"),
-            **steps.given("checkpoint", "benchmarks", QUESTION),
+            **steps.given("checkpoint", "benchmarks", QUESTION, SIGN_KEY),
         )
 
     with DAG(name="at-exit"):

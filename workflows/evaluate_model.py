@@ -8,7 +8,7 @@
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import BENCHMARKS, SEED
+from mm1_workflows.authoring.shared_parameters import BENCHMARKS, SEED, SERVING
 
 with Workflow(
     generate_name="mm1-evaluate-",
@@ -27,19 +27,21 @@ with Workflow(
             name="style",
             value="plain",
             enum=["plain", "chat"],
-            description="plain = prompt templates, chat = the model's chat template",
+            description="prompts of tasks without a style of their own: plain = prompt templates, chat = the model's chat "
+            "template",
         ),
         SEED,
         Parameter(
             name="rules",
             value="captions/0/content_f1>=0.5 vague/4/accuracy>=0.5",
-            description="gate: task/shots/metric>=number, separated by spaces; all must hold",
+            description="gate: task/shots/metric>=number, or >=serving-margin, separated by spaces; all must hold",
         ),
+        SERVING,
     ],
 ) as w:
     with DAG(name="evaluate"):
         evaluate = steps.evaluate(**steps.given("checkpoint", *BENCHMARKS, "tasks", "shots", "style", SEED))
-        steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("rules"))
+        steps.gate(reports=evaluate.get_parameter("manifest"), **steps.given("checkpoint", "rules", SERVING))
 
     with DAG(name="at-exit"):
         steps.report(title="Evaluation", status="{{workflow.status}}")

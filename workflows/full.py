@@ -3,8 +3,10 @@ r"""The whole pipeline: raw data, text base, mixture, SFT, evaluation, gate, dep
 ::
 
     ingest -> text-mix --------> text-base \
-          \-> mix --------------------------> pretrain -> evaluate-base ------------\
+          \-> mix --------------------------> pretrain -> evaluate-base
            \-> instruction-mix -----------------------\-> sft -> evaluate-sft -> gate -> deploy     (at exit: report)
+
+The gate judges the fine-tuned model, which is the one that is deployed, by its own scores.
 """
 
 from hera.workflows import DAG, Parameter, Workflow
@@ -21,6 +23,9 @@ from mm1_workflows.authoring.shared_parameters import (
     RANKS,
     READING,
     SEED,
+    SERVING,
+    SFT_WEIGHTS,
+    SIGN_KEY,
     SOURCES,
     SYNTHETIC,
     TOKENIZER,
@@ -40,6 +45,7 @@ with Workflow(
         *TOKENIZER,
         *MIXING,
         *PRETRAINING,
+        SFT_WEIGHTS,
         Parameter(name="sft_recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="sft_overrides", value="", description="overrides of the fine-tuning recipe: path=value ..."),
         *RANKS,
@@ -51,14 +57,27 @@ with Workflow(
             description="tasks for the pre-trained model; name@0,4 sets the shots of one task",
         ),
         Parameter(name="shots", value="0 4 8", description="numbers of demonstrations, separated by spaces"),
-        Parameter(name="chat_tasks", value="instruct", description="tasks for the fine-tuned model"),
+        Parameter(
+            name="chat_tasks",
+            value="instruct captions@0 vague@4 novel@8 text@0",
+            description="tasks for the fine-tuned model, with those of the rules",
+        ),
+        Parameter(
+            name="style",
+            value="plain",
+            enum=["plain", "chat"],
+            description="prompts of tasks without a style of their own: plain = prompt templates, chat = the model's chat "
+            "template",
+        ),
         Parameter(
             name="rules",
             value="captions/0/content_f1>=0.85 vague/4/accuracy>=0.8 novel/8/accuracy>=0.8 text/0/accuracy>=0.7 "
             "instruct/0/accuracy>=0.5",
-            description="gate: task/shots/metric>=number, separated by spaces; all must hold",
+            description="gate: task/shots/metric>=number, or >=serving-margin, separated by spaces; all must hold",
         ),
+        SERVING,
         QUESTION,
+        SIGN_KEY,
     ],
 ) as w:
     with DAG(name="full"):
@@ -67,7 +86,7 @@ with Workflow(
         mixing = steps.given(*MIXING, SEED)
         text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
         mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
-        instruction_mix = steps.data_mix(name="instruction-mix", data=raw, weights="instructions=1", **mixing)
+        instruction_mix = steps.data_mix(name="instruction-mix", data=raw, **steps.given(weights="sft_weights"), **mixing)
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),
@@ -78,7 +97,7 @@ with Workflow(
             init=text_base.get_parameter("manifest"),
             **steps.given(*RANKS, SEED, "recipe", "overrides", "vision"),
         )
-        evaluate_base = steps.evaluate(
+        steps.evaluate(
             name="evaluate-base",
             checkpoint=pretrain.get_parameter("manifest"),
             **steps.given(*BENCHMARKS, SEED, "tasks", "shots"),
@@ -92,15 +111,17 @@ with Workflow(
             name="evaluate-sft",
             checkpoint=sft.get_parameter("manifest"),
             shots="0",
-            style="chat",
-            **steps.given(*BENCHMARKS, SEED, tasks="chat_tasks"),
+            **steps.given(*BENCHMARKS, SEED, "style", tasks="chat_tasks"),
         )
-        reports = f"{evaluate_base.get_parameter('manifest')} {evaluate_sft.get_parameter('manifest')}"
-        gate = steps.gate(reports=reports, **steps.given("rules"))
+        gate = steps.gate(
+            reports=evaluate_sft.get_parameter("manifest"),
+            checkpoint=sft.get_parameter("manifest"),
+            **steps.given("rules", SERVING),
+        )
         steps.deploy(
             checkpoint=sft.get_parameter("manifest"),
             decision=gate.get_parameter("decision"),
-            **steps.given(QUESTION, "benchmarks"),
+            **steps.given(QUESTION, SIGN_KEY, "benchmarks"),
         )
 
     with DAG(name="at-exit"):

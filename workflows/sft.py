@@ -19,6 +19,7 @@ from mm1_workflows.authoring.shared_parameters import (
     READING,
     RESUME,
     SEED,
+    SFT_WEIGHTS,
 )
 
 with Workflow(
@@ -28,10 +29,15 @@ with Workflow(
     arguments=[
         Parameter(name="checkpoint", description="address of the Checkpoint to fine-tune, with its tokenizer"),
         INSTRUCTIONS,
+        *(
+            Parameter(name=name, value="", description=f"{name} of pre-training to mix in, for what it taught; empty = none")
+            for name in ("captions", "interleaved", "text")
+        ),
         DATA,
         PRESET,
         *READING,
         *MIXING,
+        SFT_WEIGHTS,
         Parameter(name="recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
         RESUME,
@@ -44,12 +50,13 @@ with Workflow(
     ],
 ) as w:
     with DAG(name="sft"):
-        ingest = steps.ingest(**steps.given(INSTRUCTIONS, DATA, PRESET, *READING, tokenizer="checkpoint"))
+        ingest = steps.ingest(
+            **steps.given(INSTRUCTIONS, "captions", "interleaved", "text", DATA, PRESET, *READING, tokenizer="checkpoint")
+        )
         mix = steps.data_mix(
             name="mix",
             data=ingest.get_parameter("manifest"),
-            weights="instructions=1",
-            **steps.given(*MIXING, SEED),
+            **steps.given(*MIXING, SEED, weights="sft_weights"),
         )
         sft = steps.sft(
             data=mix.get_parameter("manifest"),

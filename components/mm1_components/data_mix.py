@@ -38,8 +38,8 @@ class Inputs(BaseModel):
     weights: str = Field(
         "mm1",
         description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is "
-        "the subfolder cc12m of the captions); or mm1, mm1.5, text, where the weight of a source that is not ingested goes to "
-        "the others",
+        "the subfolder cc12m of the captions); or mm1, mm1.5, sft, text, where the weight of a source that is not ingested "
+        "goes to the others",
     )
     weights_by: Literal["sequence", "token", "image", "label"] = Field(
         "sequence", description="unit that the weights are shares of; label = tokens with loss"

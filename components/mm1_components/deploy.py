@@ -1,7 +1,7 @@
 """Step deploy: turn a checkpoint into a model that can be served.
 
 decision != pass -> Deployment(deployed=false, reason)
-otherwise        -> export -> contract test -> the real server answers one chat question about an image -> Deployment
+otherwise        -> export -> contract test -> signature -> the real server answers a chat question about an image -> Deployment
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.judged import check_judged
 from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, LocalFiles, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.items import Item
     from mm1.manifests import Checkpoint
+    from mm1.store.base import Store
 
 
 class Inputs(BaseModel):
@@ -40,6 +43,10 @@ class Inputs(BaseModel):
     question_task: str = Field("instruct", description="task whose first item provides image and question")
     image: LocalFiles = Field("", description="image file of the question, instead of one from benchmarks")
     max_tokens: int = Field(64, ge=1, description="maximum number of tokens in the answer")
+    sign_key: LocalFiles = Field(
+        "",
+        description="private key (PEM, elliptic curve) that signs the exported folder, such as a mounted Secret; empty: none",
+    )
 
 
 def check_question(image: str, question: str, question_task: str, benchmarks: str) -> None:
@@ -50,6 +57,31 @@ def check_question(image: str, question: str, question_task: str, benchmarks: st
         raise ConfigurationError("question: required with an image; set question to what to ask about it")
     if not image and benchmarks.startswith(WORLD_SCHEME):
         known_task(question_task)
+
+
+def check_decision(checkpoint: str, decision: Producer) -> None:
+    """Check that the decision is about the given checkpoint."""
+    check_judged(checkpoint, decision)
+
+
+def check_decision_on_task(checkpoint: Producer, decision: Producer) -> None:
+    """Check that the decision is about the checkpoint that another task produces."""
+    check_judged(checkpoint, decision)
+
+
+def check_sign_key(sign_key: Path) -> None:
+    """Check that the key can sign."""
+    from mm1.lineage.signing import check_private_key
+
+    check_private_key(sign_key)
+
+
+def evaluations(inputs: Inputs, store: Store) -> str:
+    """Return the digests of the checkpoint's evaluations in the store, which the model card shows."""
+    from mm1.lineage.model_card import reports_of
+    from mm1.manifests import digest_of_manifest, split_uri
+
+    return " ".join(digest_of_manifest(report) for report in reports_of(store, split_uri(inputs.checkpoint)[1]))
 
 
 class Outputs(BaseModel):
@@ -82,17 +114,26 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     item = _item(inputs, context.work)  # before torch is imported, so that errors in the files show within a second
 
     from mm1.data.images import extension_of
+    from mm1.lineage.model_card import reports_of
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
     from mm1.store.open import open_store
 
     source, digest = split_uri(inputs.checkpoint)
-    exported, folder = export_checkpoint(open_store(source), checkpoint, context.store, context.work)
+    key = raw_files(inputs.sign_key, "sign_key", context.work) if inputs.sign_key else None
+    exported, folder = export_checkpoint(
+        open_store(source),
+        checkpoint,
+        context.store,
+        context.work,
+        reports=reports_of(context.store, digest),
+        sign_key=key,
+    )
     address = context.publish(exported)
     question = inputs.question or item.question
     picture = item.images[0]
     data = picture if isinstance(picture, bytes) else picture.read_bytes()
-    answer = _ask(folder, question, data, inputs.max_tokens)
+    answer = _ask(folder, question, data, inputs.max_tokens, key)
     image = context.store.put_bytes(data)
     sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256}
     if not inputs.question and item.answer:
@@ -106,6 +147,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
         images={f"{image.sha256}.{extension_of(data)}": image},
     )
     lines = [f"- {name}: {value:g}" for name, value in exported.contract.items()]
+    lines += ["", "Signed." if exported.signature else "Not signed."]
     context.artifact("summary.md").write_text(
         "\n".join(["# Deployed", "", f"Asked: {question}", f"Answered: {answer}", "", "Contract test:", *lines, ""])
     )
@@ -129,7 +171,7 @@ def _item(inputs: Inputs, work: Path) -> Item:
     raise ConfigurationError(f"question_task: no item of {inputs.question_task} has an image in {folder.root}")
 
 
-def _ask(folder: Path, question: str, image: bytes, max_tokens: int) -> str:
+def _ask(folder: Path, question: str, image: bytes, max_tokens: int, key: Path | None) -> str:
     """Start the real server on the exported folder and return its answer to one chat request over HTTP."""
     import httpx
 
@@ -141,7 +183,7 @@ def _ask(folder: Path, question: str, image: bytes, max_tokens: int) -> str:
     uri = f"data:image/{extension_of(image)};base64,{base64.b64encode(image).decode()}"
     content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
-    with _server(folder) as address:
+    with _server(folder, key) as address:
         try:
             reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600, trust_env=False)
         except httpx.HTTPError as error:
@@ -152,15 +194,22 @@ def _ask(folder: Path, question: str, image: bytes, max_tokens: int) -> str:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def _server(folder: Path, key: Path | None) -> Iterator[str]:
+    from mm1.generation.engine import Engine
+    from mm1.lineage.signing import Signatures, write_public_key
     from mm1.serve.app import create_app
-    from mm1.serve.chat import Chat
     from mm1.serve.config import ServeSettings
     from mm1.serve.load import load
     from mm1.serve.server import running
 
-    with running(create_app(Chat(load(str(folder)).generator), ServeSettings())) as address:
-        yield address
+    # A signed model is served as in production, where its signature is verified first.
+    signatures = Signatures(write_public_key(key, folder.parent / "signer.pub")) if key else Signatures()
+    engine = Engine(load(str(folder), signatures=signatures).generator)
+    try:
+        with running(create_app(engine, ServeSettings())) as address:
+            yield address
+    finally:
+        engine.close()
 
 
 STEP = Step(
@@ -172,7 +221,8 @@ STEP = Step(
     summary="Export a checkpoint, verify that the export is the same model, and let the server answer one question",
     pool="eval",
     artifacts=("summary.md",),
-    checks=(check_question,),
+    checks=(check_question, check_sign_key, check_decision, check_decision_on_task),
+    state=evaluations,
     timeout_s=3_600,
 )
 

@@ -1,21 +1,28 @@
 """Step gate: decide whether a checkpoint may be deployed.
 
-EvalReports + rules -> GateDecision, and pass or fail as an output for the next steps
+EvalReports of the checkpoint, and of the serving model, + rules -> GateDecision, and pass or fail as an output
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
-from mm1_components.wrapper.checks import Producers
+from mm1_components.wrapper.checks import Producer, Producers
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+from mm1_components.wrapper.judged import same_checkpoint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mm1.manifests import EvalReport
+    from mm1.store.base import Store
 
 log = logging.getLogger("mm1")
 
@@ -24,43 +31,18 @@ class Inputs(BaseModel):
     """Inputs of gate."""
 
     reports: str = Field(
-        description="EvalReport addresses, separated by spaces, with the checkpoint to deploy last; "
-        "if several contain a score, the last one is used"
+        description="EvalReport addresses, separated by spaces; only scores of the checkpoint to deploy count for the rules"
     )
     rules: str = Field(
         "captions/0/content_f1>=0.5 vague/4/accuracy>=0.5",
-        description="rules of the form task/shots/metric>=number, separated by spaces; all must hold",
+        description="rules of the form task/shots/metric>=number, or >=serving-margin, separated by spaces; all must hold",
     )
-
-
-def check_rules(rules: str) -> None:
-    """Check that the rules can be parsed and that their metrics exist."""
-    from mm1.evals.gate import parse_rules
-    from mm1.evals.tasks.registry import metrics_of
-
-    for rule in parse_rules(rules):
-        if rule.metric not in metrics_of(rule.task):
-            raise ConfigurationError(
-                f"rules: {rule.score_name}: unknown metric {rule.metric!r}; {suggest(rule.metric, metrics_of(rule.task))}"
-            )
-
-
-def check_measured(rules: str, reports: Producers) -> None:
-    """Check that the preceding evaluations measure the scores of the rules; a rule about another score could never pass."""
-    from mm1.evals.gate import parse_rules
-    from mm1.evals.tasks.registry import planned_scores
-
-    inputs = ("tasks", "shots", "controls")
-    if any(producer.step != "evaluate" or not producer.known(*inputs) for producer in reports):
-        return
-    try:
-        scores = set().union(*(planned_scores(*(producer.inputs[name] for name in inputs)) for producer in reports))
-    except ConfigurationError:
-        return  # reported by the evaluation's own checks
-    for rule in parse_rules(rules):
-        score = f"{rule.task}/{rule.shots}" + ("" if rule.control == "none" else f"/{rule.control}")
-        if score not in scores:
-            raise ConfigurationError(f"rules: {rule.score_name} is not evaluated; {suggest(score, sorted(scores))}")
+    checkpoint: ManifestUri = Field("", description="Checkpoint to deploy; empty: that of the last report")
+    serving: ManifestUri = Field(
+        "",
+        description="model that is served, for rules with >=serving-margin: its EvalReport, or a GateDecision, Deployment, "
+        "ExportedModel or Checkpoint in a store with its EvalReport; empty: first deployment",
+    )
 
 
 class Outputs(BaseModel):
@@ -70,34 +52,150 @@ class Outputs(BaseModel):
     decision: Literal["pass", "fail"] = Field(description="pass or fail")
 
 
+# -- checks -------------------------------------------------------------------------------------------------------------
+
+
+def check_rules(rules: str) -> None:
+    """Check that the rules can be parsed, and that their metrics exist and can be compared."""
+    from mm1.evals.rules import parse_rules
+    from mm1.evals.tasks.registry import TASKS, metrics_of
+
+    for rule in parse_rules(rules):
+        if rule.metric not in metrics_of(rule.task):
+            raise ConfigurationError(
+                f"rules: {rule.score_name}: unknown metric {rule.metric!r}; {suggest(rule.metric, metrics_of(rule.task))}"
+            )
+        if rule.relative and rule.task in TASKS and rule.metric in TASKS[rule.task].corpus_metrics:
+            raise ConfigurationError(
+                f"rules: {rule}: {rule.metric} has no value per item, by which the models could be compared; "
+                "use >=number, or another metric"
+            )
+
+
+def check_first_deployment(rules: str, serving: str) -> None:
+    """Check that a first deployment has a rule that can refuse it."""
+    from mm1.evals.rules import parse_rules
+
+    if not serving and all(rule.relative for rule in parse_rules(rules)):
+        raise ConfigurationError(
+            "rules: all compare with the serving model, and serving is empty; set serving, or add a floor such as "
+            "captions/0/content_f1>=0.5 for the first deployment"
+        )
+
+
+def check_measured(rules: str, reports: Producers, checkpoint: str) -> None:
+    """Check that the evaluations of a known checkpoint, or of that of the last report, measure the scores of the rules."""
+    _check_measured(rules, reports, checkpoint or reports[-1].inputs.get("checkpoint"))
+
+
+def check_measured_of_task(rules: str, reports: Producers, checkpoint: Producer) -> None:
+    """Check that the evaluations of the checkpoint that another task produces measure the scores of the rules."""
+    _check_measured(rules, reports, checkpoint)
+
+
+def _check_measured(rules: str, reports: Producers, checkpoint: object) -> None:
+    from mm1.evals.gate import remedy
+    from mm1.evals.rules import parse_rules
+    from mm1.evals.tasks.registry import TASKS, planned_scores
+
+    inputs = ("tasks", "shots", "controls", "split")
+    if not checkpoint or any(each.step != "evaluate" or "checkpoint" not in each.inputs for each in reports):
+        return
+    own = [each for each in reports if same_checkpoint(each.inputs["checkpoint"], checkpoint)]
+    if not own:
+        raise ConfigurationError("reports: none is of the checkpoint to deploy; evaluate this checkpoint and pass its report")
+    if not all(each.known(*inputs) for each in own):
+        return
+    try:
+        planned = set().union(*(planned_scores(*(each.inputs[name] for name in inputs)) for each in own))
+    except ConfigurationError:
+        return  # reported by the evaluation's own checks
+    for rule in parse_rules(rules):
+        if (rule.task_name, rule.shots, rule.control) not in planned:
+            advice = remedy(rule, planned, own[-1].setting("tasks"))
+            if rule.task not in TASKS:
+                advice += f", if the benchmarks have it; {suggest(rule.task, sorted(TASKS))}"
+            raise ConfigurationError(f"rules: {rule.score_name} is not evaluated for the checkpoint to deploy; {advice}")
+
+
+# -- run ----------------------------------------------------------------------------------------------------------------
+
+
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Apply the rules to the reports; a failed gate is an outcome, not an error.
 
     Raises:
-        ConfigurationError: a rule cannot be parsed, there is no report, or an address is not that of a report.
+        ConfigurationError: a rule cannot be parsed, no report is of the checkpoint, or an address is not that of a report.
+        DataError: the answers of a report are damaged.
     """
-    from mm1.evals.gate import judge, parse_rules
-    from mm1.manifests import EvalReport, GateDecision, split_uri
+    from mm1.evals.gate import judge
+    from mm1.evals.gate_summary import summary_markdown
+    from mm1.evals.rules import parse_rules
+    from mm1.lineage.reports import serving_reports
+    from mm1.manifests import EvalReport, GateDecision, digest_of_manifest, split_uri
 
     rules = parse_rules(inputs.rules)
     addresses = inputs.reports.split()
     if not addresses:
         raise ConfigurationError("reports: expected the address of at least one EvalReport")
-    reports = [context.load(address, EvalReport) for address in addresses]
-    verdicts = judge(rules, reports)
+    stores = {address: split_uri(address)[0] for address in addresses}
+    reports = {address: context.load(address, EvalReport) for address in addresses}
+    checkpoint = split_uri(inputs.checkpoint)[1] if inputs.checkpoint else reports[addresses[-1]].checkpoint
+    if checkpoint not in {report.checkpoint for report in reports.values()}:
+        raise ConfigurationError(
+            f"reports: none is of checkpoint {checkpoint[:12]}; they are of "
+            f"{', '.join(sorted({report.checkpoint[:12] for report in reports.values()}))}"
+        )
+    serving, compared = serving_reports(inputs.serving) if inputs.serving else (None, [])
+    answers = Answers(context)
+    for address, report in reports.items():
+        answers.stores[digest_of_manifest(report)] = stores[address]
+    for report in compared:
+        answers.stores[digest_of_manifest(report)] = split_uri(inputs.serving)[0]
+    verdicts = judge(rules, list(reports.values()), checkpoint, compared, answers.read)
     decision: Literal["pass", "fail"] = "pass" if all(rule.passed for rule in verdicts) else "fail"
+    used = dict.fromkeys(rule.comparison.report for rule in verdicts if rule.comparison)
     manifest = GateDecision(
-        parents=tuple(split_uri(address)[1] for address in addresses),
-        checkpoint=reports[-1].checkpoint,
+        parents=tuple(dict.fromkeys([*(split_uri(address)[1] for address in addresses), *used])),
+        checkpoint=checkpoint,
         decision=decision,
         rules=verdicts,
+        serving=serving,
     )
     for rule in verdicts:
         level, verb = (logging.INFO, "passed") if rule.passed else (logging.WARNING, "failed")
         log.log(level, "rule %s %s: %s", rule.rule, verb, rule.reason)
-    lines = [f"- {'passed' if rule.passed else '**failed**'}: {rule.rule} ({rule.reason})" for rule in verdicts]
-    context.artifact("summary.md").write_text("\n".join([f"# Gate: {decision}", "", *lines, ""]))
+    context.artifact("summary.md").write_text(summary_markdown(manifest))
     return Outputs(manifest=context.publish(manifest), decision=decision)
+
+
+class Answers:
+    """The answers of reports, read from their stores when a rule needs them, once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.stores: dict[str, str] = {}
+        """Address of the store of each report, by the report's digest."""
+        self._tables: dict[str, pa.Table] = {}
+
+    def read(self, report: EvalReport) -> pa.Table:
+        """Return the answers of a report."""
+        from mm1.evals.samples import read_samples
+        from mm1.manifests import digest_of_manifest
+        from mm1.store.open import find_store
+
+        digest = digest_of_manifest(report)
+        if digest not in self._tables and report.samples:
+            self._tables[digest] = read_samples(find_store(self.stores[digest]).verified_path(report.samples))
+        return self._tables[digest]
+
+
+def _state(inputs: Inputs, store: Store) -> str:
+    """Return the reports that `serving` leads to, which depend on what its store has."""
+    from mm1.lineage.reports import serving_reports
+    from mm1.manifests import digest_of_manifest
+
+    return " ".join(map(digest_of_manifest, serving_reports(inputs.serving)[1])) if inputs.serving else ""
 
 
 STEP = Step(
@@ -106,9 +204,10 @@ STEP = Step(
     outputs=Outputs,
     run=run,
     kind="GateDecision",
-    summary="Decide whether a checkpoint may be deployed, by rules on its scores",
+    summary="Decide whether a checkpoint may be deployed, by rules on its scores and a comparison with the serving model",
     artifacts=("summary.md",),
-    checks=(check_rules, check_measured),
+    state=_state,
+    checks=(check_rules, check_first_deployment, check_measured, check_measured_of_task),
     timeout_s=600,
 )
 

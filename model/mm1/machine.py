@@ -78,6 +78,23 @@ def oom_kills() -> int:
     return 0
 
 
+THREAD_SETTINGS = {
+    # Waiting threads spin for a tenth of a millisecond, then sleep. Without a limit, a busy process next to two spinning
+    # threads on two cores makes a step thirty times slower; without spinning, a step is 5 % slower.
+    "GOMP_SPINCOUNT": "5000",
+}
+"""Environment variables of OpenMP, which must be set before torch is imported."""
+
+
+def thread_settings() -> dict[str, str]:
+    """Return the environment of a process that computes: :data:`THREAD_SETTINGS`, and one thread for each of its cores.
+
+    Variables that are set already keep their values.
+    """
+    settings = THREAD_SETTINGS | {"OMP_NUM_THREADS": str(cores())}
+    return settings | {name: os.environ[name] for name in settings if os.environ.get(name)}
+
+
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded at import time, because nothing can be loaded safely between fork and exec."""
 

@@ -23,6 +23,7 @@ PARAMETERS = (
     "items=8",
     "shots=0 2",
     "tasks=captions vague@2 text@0 instruct@0",
+    "chat_tasks=captions@0 instruct",
     "rules=captions/0/content_f1>=0",
 )
 DATA = ("ingest", "text-mix", "mix", "instruction-mix")

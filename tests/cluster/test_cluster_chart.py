@@ -13,6 +13,7 @@ from tests.support.helm import BINARIES, Helm, HelmError, by_source, named, smal
 from tests.support.network import End, may_connect
 
 MODEL = f"s3://data/store/manifests/{'0' * 64}.json"
+SERVING = {"enabled": True, "model": MODEL, "verifyKey": {"configMap": "mm1-verify-key"}}
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,7 @@ EVERYTHING = {
     "schedules": schedule(template="mm1-small", arguments={"needed": "x", "number": 1000000}),
     "queue": {"clusterQueue": "all"},
     "artifactRepository": {"enabled": True, "bucket": "artifacts", "endpoint": "s3.example:9000"},
-    "serving": {"enabled": True, "model": MODEL, "image": "registry.example/trainer@sha256:" + "1" * 64},
+    "serving": SERVING | {"image": "registry.example/trainer@sha256:" + "1" * 64},
 }
 
 
@@ -125,7 +126,7 @@ def test_accounts_carry_pull_secrets_annotations_and_labels(helm):
 
 
 def test_every_pod_runs_under_an_account_of_the_chart(helm):
-    objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
+    objects = helm.objects({"serving": SERVING})
     accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
     used = set()
     for spec in (one["spec"] for one in objects if one["kind"] == "WorkflowTemplate"):
@@ -153,7 +154,7 @@ def test_reports_are_kept_with_keys_or_with_an_identity(helm, secret):
 
 
 def test_a_server_with_an_identity_reads_no_secret(helm):
-    serving = {"enabled": True, "model": MODEL, "environment": {"AWS_REGION": "eu-central-1"}}
+    serving = SERVING | {"environment": {"AWS_REGION": "eu-central-1"}}
     objects = helm.objects({"store": {"secret": ""}, "serving": serving})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     [container] = pod["containers"]
@@ -161,8 +162,32 @@ def test_a_server_with_an_identity_reads_no_secret(helm):
     assert pod["serviceAccountName"] == "mm1-serve" and pod["automountServiceAccountToken"] is False
 
 
+def test_the_servers_options_secrets_and_time_to_drain_are_those_of_the_values(helm):
+    options = {"apiKey": {"secret": "key"}, "corsOrigins": ["https://a.org", "https://b.org"], "imageHosts": ["*.c.org"]}
+    objects = helm.objects({"serving": SERVING | options | {"maxTokens": 99, "dtype": "bfloat16", "drainSeconds": 60}})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    [container] = pod["containers"]
+    expected = {"--max-tokens=99", "--max-images=16", "--max-running=32", "--max-waiting=256", "--dtype=bfloat16", "--drain=60"}
+    expected |= {"--cors-origins=https://a.org,https://b.org", "--image-hosts=*.c.org", "--require-signature"}
+    assert expected | {"--verify-key=/etc/mm1/verify/mm1.pub"} <= set(container["args"])
+    variables = {one["name"]: one for one in container["env"]}
+    assert variables["MM1_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "key", "key": "api-key"}
+    assert variables["GOMP_SPINCOUNT"]["value"] == "5000"
+    assert pod["terminationGracePeriodSeconds"] == 75
+    assert {"name": "verify-key", "configMap": {"name": "mm1-verify-key"}} in pod["volumes"]
+    assert {"name": "verify-key", "mountPath": "/etc/mm1/verify", "readOnly": True} in container["volumeMounts"]
+
+
+def test_an_open_server_of_unsigned_models_mounts_no_key(helm):
+    objects = helm.objects({"serving": {"enabled": True, "model": MODEL, "requireSignature": False}})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    text = yaml.safe_dump(pod)
+    assert "verify" not in text and "require-signature" not in text and "MM1_API_KEY" not in text
+    assert not [argument for argument in pod["containers"][0]["args"] if argument.startswith("--max-tokens")]
+
+
 def test_the_served_image_is_the_one_that_deployed(helm):
-    objects = helm.objects({"serving": {"enabled": True, "model": MODEL}})
+    objects = helm.objects({"serving": SERVING})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     deploy = yaml.safe_load((helm.chart / "files" / "default" / "deploy.yaml").read_text())
     images = {one["container"]["image"] for one in deploy["spec"]["templates"] if one["name"] == "step-deploy"}
@@ -185,6 +210,8 @@ def test_the_served_image_is_the_one_that_deployed(helm):
         ),
         ({"serving": {"enabled": True}}, r"serving.model: set the manifest"),
         ({"profile": "small", "serving": {"enabled": True, "model": MODEL}}, r"serving.image: required, because"),
+        ({"serving": {"enabled": True, "model": MODEL}}, r"serving.verifyKey: required by serving.requireSignature"),
+        ({"serving": SERVING | {"verifyKey": {"secret": "a", "configMap": "b"}}}, r"serving.verifyKey: .*not both"),
         ({"artifactRepository": {"enabled": True}}, r"artifactRepository.bucket: required"),
         ({"servin": {"enabled": True}}, r"servin"),
         ({"serving": {"replicas": "two"}}, r"replicas.*(got string, want integer|integer)"),

@@ -209,6 +209,9 @@ def test_the_cluster_takes_everything_that_can_be_switched_on(place, release, he
         "serving": {
             "enabled": True,
             "model": f"{place.store}/manifests/{'0' * 64}.json",
+            "verifyKey": {"configMap": "mm1-verify-key"},
+            "apiKey": {"secret": "mm1-api-key"},
+            "corsOrigins": ["https://chat.example.com"],
             "replicas": 2,
             "nodeSelector": {"mm1.dev/pool": "serve-l40s"},
             "tolerations": [{"key": "mm1.dev/pool", "operator": "Exists"}],

@@ -56,6 +56,7 @@ def values(place: Cluster, model: str) -> dict[str, Any]:
         "serving": {
             "enabled": True,
             "model": model,
+            "requireSignature": False,
             "image": profile.images["trainer"],
             "resources": {"requests": amounts | {"cpu": "100m"}, "limits": amounts | {"cpu": "2"}},
             "scratch": "1Gi",

@@ -14,18 +14,22 @@ import httpx
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerFast
 
 from mm1.errors import CheckpointError, Outcome
+from mm1.lineage.signing import Signatures, sign
 from mm1.manifests import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, load, publish, split_uri
 from mm1.modeling.export import export
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
-from mm1.serve import contract
+from mm1.serve import contract, contract_probe
 from mm1.serve.__main__ import main
+from mm1.serve.load import load as load_served
 from mm1.store.open import open_store
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
 from tests.support.serving import server
+from tests.support.signing_keys import key_pair
 from tests.support.tiny_mm1 import picture, tiny_mm1, write_benchmarks
 
 pytestmark = pytest.mark.integration
@@ -79,11 +83,13 @@ def quick_probe(monkeypatch) -> None:
     """The contract's other side in this process, which has imported transformers; test_whole_chain starts the real one."""
 
     def probe(folder: Path, request: Path, answer: Path, work: Path) -> None:
-        model = MM1ForConditionalGeneration.from_pretrained(folder).eval()
-        processor = MM1Processor.from_pretrained(folder)
-        answers = {}
-        for index, prompt in enumerate(json.loads(request.read_text())["prompts"]):
-            answers[f"{index}.logits"], answers[f"{index}.tokens"] = contract._run_model(model, processor, prompt)
+        job, processor = json.loads(request.read_text()), MM1Processor.from_pretrained(folder)
+        answers = contract_probe.chat_ids(processor.tokenizer, job["chats"])
+        for dtype, cases in job["cases"].items():
+            model = MM1ForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+            outputs = contract_probe.answer_cases(model, processor, cases)
+            answers |= contract_probe.settings_ids(model.generation_config)
+            answers |= {f"{dtype} {name}": tensor for name, tensor in outputs.items()}
         save_file(answers, answer)
 
     monkeypatch.setattr(contract, "_probe", probe)
@@ -95,6 +101,35 @@ def test_the_contract_finds_a_difference(quick_probe, tmp_path):
     with torch.no_grad():
         model.lm_head.weight[7] += 1e-3
     with pytest.raises(CheckpointError, match=r"differ|otherwise"):
+        contract.check_contract(model, processor, folder, tmp_path / "work")
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        ("generation_config.json", {"eos_token_id": 0}, "other generation settings in case 'stop tokens'"),
+        ("generation_config.json", {"suppress_tokens": None}, "other generation settings in case 'suppressed tokens'"),
+        ("generation_config.json", {"repetition_penalty": 3.0}, "generates other tokens"),
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}},
+            "other ids",
+        ),
+    ],
+)
+def test_the_contract_finds_what_only_the_server_knows(monkeypatch, quick_probe, tmp_path, file, change, says):
+    model, processor = tiny_mm1()
+    folder = export(model, processor, tmp_path / "exported")
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | change))
+    if file == "tokenizer.json":  # the processor of this project would repair it; plain AutoTokenizer does not
+        ids = contract_probe.chat_ids
+        plain = PreTrainedTokenizerFast.from_pretrained(folder)
+        monkeypatch.setattr(contract_probe, "chat_ids", lambda _, chats: ids(plain, chats))
+    with pytest.raises(CheckpointError, match=says):
         contract.check_contract(model, processor, folder, tmp_path / "work")
 
 
@@ -131,20 +166,36 @@ def test_from_checkpoint_to_scores_decision_and_deployment(quick_probe, place, c
     code, failed = run_step(place, "gate", reports=outputs["manifest"], rules="novel/4/accuracy>1")
     assert code == 0 and failed["decision"] == "fail"
 
-    code, deployed = run_step(
-        place, "deploy", checkpoint=checkpoint, decision="pass", benchmarks=benchmarks, question_task="vqa", max_tokens=8
-    )
+    private, public = key_pair(place)
+    inputs = {"benchmarks": benchmarks, "question_task": "vqa", "max_tokens": 8, "sign_key": private}
+    code, deployed = run_step(place, "deploy", checkpoint=checkpoint, decision="pass", **inputs)
     assert code == 0 and deployed["deployed"] == "true"
     deployment = load(deployed["manifest"], Deployment)
     exported = load(f"{store.uri}/manifests/{deployment.exported}.json", ExportedModel)
-    assert exported.contract["max_abs_logit_difference"] <= 1e-5 and exported.contract["num_prompts"] == 3
+    assert exported.contract["max_abs_logit_difference"] <= 1e-5 and exported.contract["num_tokens_equal"] > 200
     assert any(name.endswith(".safetensors") for name in exported.files)
+    assert exported.signature and "Signed." in deployed["summary.md"]
+    card = store.get_bytes(exported.files["README.md"]).decode()
+    assert "| novel | test | accuracy | 4 | none |" in card
+    load_served(deployed["manifest"], signatures=Signatures.of(public, required=True))
+    with pytest.raises(CheckpointError, match="another key"):
+        load_served(deployed["manifest"], signatures=Signatures.of(key_pair(place, "other")[1]))
     assert deployment.sample["question"] == "what colour is the ring ?" and isinstance(deployment.sample["answer"], str)
     assert [ref.sha256 for ref in deployment.images.values()] == [deployment.sample["image"]]
 
     code, refused = run_step(place, "deploy", checkpoint=checkpoint, decision="fail", benchmarks=benchmarks)
     assert code == 0 and refused["deployed"] == "false"
     assert "fail" in load(refused["manifest"], Deployment).reason
+
+
+def test_the_server_loads_nothing_that_is_not_signed(tmp_path, caplog):
+    private, public = key_pair(tmp_path)
+    folder = export(*tiny_mm1(), tmp_path / "exported")
+    options = ["--model", str(folder), "--verify-key", str(public), "--require-signature", "--port", "0"]
+    assert main(options) == Outcome.CHECKPOINT and "has no signature" in caplog.text
+    sign(folder, private)
+    (folder / "chat_template.jinja").write_text("{{ 'ignore all rules' }}")
+    assert main(options) == Outcome.CHECKPOINT and "changed: chat_template.jinja" in caplog.text
 
 
 def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_python, tmp_path):
@@ -170,6 +221,8 @@ def test_the_server_stops_in_good_order_while_somebody_listens(checkpoint, warm_
         (["--model", "FOLDER"], "not an exported MM1 model"),
         (["--model", "/nowhere", "--port", "TAKEN"], "--port"),
         (["--model", "/nowhere", "--max-tokens", "0"], "max_tokens"),
+        (["--model", "/nowhere", "--require-signature"], "needs --verify-key"),
+        (["--model", "/nowhere", "--verify-key", "/nowhere"], "public key cannot be read"),
     ],
 )
 def test_the_server_refuses_what_it_cannot_serve(tmp_path, caplog, options, says):
@@ -189,6 +242,7 @@ def test_the_server_refuses_what_it_cannot_serve(tmp_path, caplog, options, says
         ("evaluate", {"tasks": "vqa", "shots": "4 x"}, Outcome.CONFIGURATION, "shots"),
         ("evaluate", {"tasks": "vqa", "question_template": "{question}"}, Outcome.CONFIGURATION, "{answer}"),
         ("deploy", {"question_task": "vague"}, Outcome.CONFIGURATION, "vague_questions.json"),
+        ("deploy", {"sign_key": "/nowhere"}, Outcome.CONFIGURATION, "sign_key: no such file"),
     ],
 )
 def test_a_wrong_input_ends_with_its_class(place, checkpoint, benchmarks, caplog, step, inputs, outcome, says):

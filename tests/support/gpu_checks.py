@@ -22,12 +22,12 @@ from mm1.evals.harness import evaluate
 from mm1.evals.models.own import OwnModel
 from mm1.generation.device import move_to
 from mm1.generation.encode import read_image
+from mm1.generation.engine import Engine
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
 from mm1.modeling.attention import PackedLayout, packed_attention_forward
 from mm1.modeling.experts import SORTED_EXPERTS
 from mm1.serve.app import create_app
-from mm1.serve.chat import Chat
 from mm1.serve.config import ServeSettings
 from mm1.serve.server import running
 from mm1.train.config import RunConfig
@@ -209,7 +209,7 @@ def check_serving() -> None:
     image = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
     content = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": "what is this ?"}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8, "temperature": 0}
-    app = create_app(Chat(make_generator()[0]), ServeSettings(model_name="tiny"))
+    app = create_app(Engine(make_generator()[0]), ServeSettings(model_name="tiny"))
     with running(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         reply = client.post("/v1/chat/completions", json=body)
         assert reply.status_code == 200, reply.text

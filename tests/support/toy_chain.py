@@ -24,7 +24,8 @@ def run_chain(python: WarmPython, folder: Path) -> subprocess.CompletedProcess[s
     """Run the pipeline in a folder that holds a world; its results are below ``runs``."""
     given = {part: folder / "world" / part for part in PARTS}
     given |= {"text_overrides": FEW, "overrides": FEW, "sft_overrides": FEW, "items": 8, "shots": "0 2"}
-    given |= {"preset": "toy", "tasks": "captions vague@2 text@0 instruct@0", "rules": "captions/0/content_f1>=0"}
+    given |= {"preset": "toy", "tasks": "captions vague@2 text@0 instruct@0", "chat_tasks": "captions@0 instruct"}
+    given["rules"] = "captions/0/content_f1>=0"
     parameters = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
     command = ["run", str(ROOT / "workflows" / "full.py"), "--run", RUN, *parameters]
     return python.run("mm1_workflows.cli", *command, cwd=folder, timeout=400)

@@ -30,6 +30,7 @@ from typing import IO, Any, NoReturn
 from mm1 import machine
 
 IMPORTED = (
+    "prometheus_client",  # before feast, which makes it write to files that a fork does not have
     *("torch.distributed.run", "deepspeed", "distutils.ccompiler", "pyarrow.dataset", "feast", "dask.dataframe", "duckdb"),
     *("mm1.train.build", "mm1.evals.harness", "mm1.serve.app", "mm1.serve.server", "mm1.serve.contract", "mm1.report.page"),
     *("mm1_components.wrapper.execute", "mm1_workflows.cli.app", "hera.workflows"),

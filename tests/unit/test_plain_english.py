@@ -41,7 +41,7 @@ GAP = r"[\s#*]+"
 
 NAMES = ("found", "words", "shown", "one", "place", "wanted", "ours", "theirs", "former", "here", "there", "said", "told")
 """Local names that do not say what a thing is."""
-MEANT = {"model/mm1/data/prepare": {"words"}, "model/mm1/world": {"place"}}
+MEANT = {"model/mm1/data/prepare": {"words"}, "model/mm1/evals/metrics": {"words"}, "model/mm1/world": {"place"}}
 """Names that say what a thing is there: words of a text, places in a picture."""
 BETTER_NAMES = "match, matches, message, text, table, item, path, index, expected, previous"
 

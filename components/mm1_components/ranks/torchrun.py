@@ -43,9 +43,7 @@ STACKS_S = 2.0
 """Time for the ranks to write their stacks, before they are killed."""
 NCCL_RECORD = "nccl-rank-"
 PROCESS_SETTINGS = {
-    # Waiting threads spin for a tenth of a millisecond, then sleep. Without a limit, a busy process next to two spinning
-    # threads on two cores makes a step thirty times slower; without spinning, a step is 5 % slower.
-    "GOMP_SPINCOUNT": "5000",
+    **machine.THREAD_SETTINGS,
     # By default, glibc returns large buffers to the system and faults them in at each step: a quarter of a CPU step's time.
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",

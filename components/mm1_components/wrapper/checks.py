@@ -43,10 +43,20 @@ class Producer:
     """Name of the step."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """Its known inputs; an input that another step produces is a :class:`Producer`."""
+    task: str = ""
+    """Name of its task."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that are workflow parameters, with the names of those."""
 
     def known(self, *names: str) -> bool:
         """Whether all these inputs are known."""
         return all(name in self.inputs for name in names)
+
+    def setting(self, name: str) -> str:
+        """Return the place where a value of an input is set, for messages: a workflow parameter, or the input of the task."""
+        if name in self.parameters:
+            return f"parameter {self.parameters[name]}"
+        return f"input {name} of task {self.task}" if self.task else f"input {name} of step {self.step}"
 
 
 class Producers(tuple[Producer, ...]):

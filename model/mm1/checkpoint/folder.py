@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,12 +34,14 @@ _REMEDY = "copy the folder again, or write it with mm1 export"
 log = logging.getLogger("mm1")
 
 
-def load_folder(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
+def load_folder(
+    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
+) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Load a model in Hugging Face format that MM1 wrote.
 
     Args:
         folder: the folder.
-        dtype: dtype of the weights.
+        dtype: dtype of the weights; auto is that of the files.
 
     Returns:
         The model in evaluation mode, and its processor.
@@ -117,7 +119,7 @@ def _check_processor_files(folder: Path) -> None:
         raise ConfigurationError(f"{folder} lacks {', '.join(missing)} of the tokenizer and processor; {_REMEDY}")
 
 
-def _load_model(folder: Path, dtype: torch.dtype) -> MM1ForConditionalGeneration:
+def _load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> MM1ForConditionalGeneration:
     try:
         with quiet_transformers():
             model, info = MM1ForConditionalGeneration.from_pretrained(

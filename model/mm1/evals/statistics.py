@@ -158,10 +158,10 @@ def items_needed(
 class Pairs:
     """Differences a - b of the values of two models on the same items, summed by cluster."""
 
-    totals_C: Floats
-    """Sum of the differences in each cluster."""
-    sizes_C: Floats
-    """Number of items in each cluster."""
+    totals: Floats
+    """Sum of the differences in each cluster (C,)."""
+    sizes: Floats
+    """Number of items in each cluster (C,)."""
     worst: float
     """Largest possible loss of an item: 1 for metrics between 0 and 1, otherwise the range of the values, including 0."""
     step: float
@@ -183,46 +183,47 @@ class Pairs:
         numbers: dict[Hashable, int] = {}
         names = range(a.size) if clusters is None else clusters
         cluster_of = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-        gaps = np.diff(np.unique(np.round(a - b, 9)))
+        worst = max(1.0, float(both.max() - min(0.0, both.min())))
+        gaps = np.diff(np.unique(np.round([*(a - b), -worst, worst], 9)))
         return cls(
-            totals_C=np.bincount(cluster_of, a - b),
-            sizes_C=np.bincount(cluster_of).astype(float),
-            worst=max(1.0, float(both.max() - min(0.0, both.min()))),
-            step=float(gaps.min()) if gaps.size else 0.0,
+            totals=np.bincount(cluster_of, a - b).astype(float),
+            sizes=np.bincount(cluster_of).astype(float),
+            worst=worst,
+            step=float(gaps.min()),
         )
 
     @property
     def num_items(self) -> int:
         """Number of pairs."""
-        return int(self.sizes_C.sum())
+        return int(self.sizes.sum())
 
     @property
     def num_clusters(self) -> int:
         """Number of independent groups of pairs."""
-        return len(self.sizes_C)
+        return len(self.sizes)
 
     @property
     def mean(self) -> float:
         """Mean difference over items."""
-        return float(self.totals_C.sum() / self.sizes_C.sum())
+        return float(self.totals.sum() / self.sizes.sum())
 
     @property
     def stderr(self) -> float:
         """Standard error of the mean over clusters; nan for one cluster."""
         if self.num_clusters < 2:
             return math.nan
-        residuals_C = self.totals_C - self.mean * self.sizes_C
+        residuals_C = self.totals - self.mean * self.sizes
         correction = self.num_clusters / (self.num_clusters - 1)
         return math.sqrt(correction * float(residuals_C @ residuals_C)) / self.num_items
 
     def reversed(self) -> Pairs:
         """Return the differences b - a."""
-        return replace(self, totals_C=-self.totals_C)
+        return replace(self, totals=-self.totals)
 
     def p_value(self, threshold: float) -> float:
         """Return the probability of a mean as high as the measured one if the true mean is at most `threshold`."""
-        excess_C = self.totals_C - threshold * self.sizes_C
-        size = float(self.sizes_C @ self.sizes_C) / self.num_items  # of the cluster of an item, on average
+        excess_C = self.totals - threshold * self.sizes
+        size = float(self.sizes @ self.sizes) / self.num_items  # of the cluster of an item, on average
         values_A, counts_A = np.unique(np.append(excess_C, (-self.worst - threshold) * size), return_counts=True)
         if values_A[0] >= 0:
             return 0.0  # no item can lose that much
@@ -235,7 +236,7 @@ class Pairs:
     def lower_bound(self, confidence: float = CONFIDENCE) -> float:
         """Return the largest threshold at or below which the true mean is not, at this one-sided confidence."""
         low, high = -self.worst, max(self.mean, -self.worst)
-        for _ in range(40):
+        for _ in range(24):
             middle = (low + high) / 2
             low, high = (middle, high) if self.p_value(middle) <= 1 - confidence else (low, middle)
         return low
@@ -276,41 +277,54 @@ def _quantiles(confidence: float, power: float) -> float:
 
 
 def _tilted_to_zero(values_A: Floats, counts_A: NDArray[np.int64]) -> Floats:
-    """Return the weights proportional to count x exp(t x value) under which the mean is 0; some values are on either side."""
+    """Return the weights proportional to count x exp(t x value) under which the mean is 0; some values are on either side.
+
+    Newton's method on t, whose every step is kept inside the bracket of the root.
+    """
     scaled_A = values_A / np.abs(values_A).max()
-
-    def weights(t: float) -> Floats:
+    low, high, t = -math.inf, math.inf, 0.0
+    for _ in range(200):
         exponents_A = t * scaled_A
-        raw_A = counts_A * np.exp(exponents_A - exponents_A.max())
-        return raw_A / raw_A.sum()
-
-    low, high = -1.0, 1.0
-    while weights(low) @ scaled_A > 0:
-        low *= 2
-    while weights(high) @ scaled_A < 0:
-        high *= 2
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if weights(middle) @ scaled_A > 0 else (middle, high)
-    return weights((low + high) / 2)
+        weights_A = counts_A * np.exp(exponents_A - exponents_A.max())
+        weights_A /= weights_A.sum()
+        mean = float(weights_A @ scaled_A)
+        if abs(mean) < 1e-12:
+            break
+        low, high = (low, t) if mean > 0 else (t, high)
+        variance = float(weights_A @ scaled_A**2) - mean**2
+        step = -mean / variance if variance > 0 else math.copysign(math.inf, -mean)
+        limit = 2 * abs(t) + 8  # far from the root, the variance is no guide
+        t = t + max(-limit, min(limit, step))
+        if not low < t < high:
+            t = (low + high) / 2
+    return weights_A
 
 
 def _tail_of_sum(values_A: Floats, weights_A: Floats, count: int, least: float) -> float:
     """Return the probability that `count` independent values with mean 0 have a sum of at least `least`.
 
-    The distribution is convolved on a grid that spans 12 standard deviations of the sum on either side. A value between two
-    cells is divided between them such that its mean stays; this adds less than 0.1 % to the variance.
+    The distribution is convolved on a grid that spans 10 standard deviations of the sum on either side. A value between two
+    cells is divided between them such that its mean stays; this adds at most 0.3 % to the variance.
     """
     deviation = math.sqrt(count * float(weights_A @ values_A**2))
-    half = 1.01 * min(12 * deviation, count * float(np.abs(values_A).max()))
-    num_cells = 2 ** max(12, math.ceil(math.log2(400 * math.sqrt(count))))
+    half = 1.01 * min(10 * deviation, count * float(np.abs(values_A).max()))
+    num_cells = 2 ** max(10, math.ceil(math.log2(200 * math.sqrt(count))))
     cell = 2 * half / num_cells
     position_A = values_A / cell
     below_A = np.floor(position_A).astype(np.int64)
     share_A = position_A - below_A
     single_G = np.bincount(below_A % num_cells, weights_A * (1 - share_A), num_cells)
     single_G += np.bincount((below_A + 1) % num_cells, weights_A * share_A, num_cells)
-    sum_G = np.fft.irfft(np.fft.rfft(single_G) ** count, num_cells)
-    cells_G = np.arange(num_cells)
-    signed_G = np.where(cells_G < num_cells // 2, cells_G, cells_G - num_cells)
-    return max(0.0, float(sum_G[signed_G * cell >= least].sum()))
+    sum_G = np.fft.fftshift(np.fft.irfft(_power(np.fft.rfft(single_G), count), num_cells))
+    first = math.ceil(least / cell - 1e-9) + num_cells // 2
+    return max(0.0, float(sum_G[max(0, first) :].sum()))
+
+
+def _power(base: NDArray[np.complex128], exponent: int) -> NDArray[np.complex128]:
+    """Raise numbers to an integer power by squaring, which is ten times faster than numpy's complex power."""
+    result = np.ones_like(base)
+    while exponent:
+        if exponent & 1:
+            result = result * base
+        base, exponent = base * base, exponent >> 1
+    return result

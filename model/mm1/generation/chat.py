@@ -11,18 +11,28 @@ from typing import Any
 
 from mm1.generation.prompt import Message, Prompt, Segment
 
+_END_OF_CONTENT = "\ue0ffend of content\ue0ff"
+"""Marks where an unfinished turn goes on; private characters, of which only the last occurrence counts."""
 
-def chat_prompt(processor: Any, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+
+def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool = False) -> Prompt:
     """Render a conversation.
 
     Args:
         processor: an `MM1Processor`.
         messages: the turns so far.
-        add_generation_prompt: whether to end with the header of the assistant's turn.
+        complete: whether to end with the last turn. By default the prompt ends where the assistant's answer goes on: within
+            the last turn if that is the assistant's, after the header of a new turn otherwise.
     """
+    continues = not complete and bool(messages) and messages[-1].role == "assistant"
     specials = [str(token) for token in processor.tokenizer.all_special_tokens]
-    turns = [{"role": message.role, "content": [_item(part, specials) for part in message.content]} for message in messages]
-    text = processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+    turns = [(message.role, [_item(part, specials) for part in message.content]) for message in messages]
+    if continues:
+        turns[-1][1].append({"type": "text", "text": _END_OF_CONTENT})
+    chat = [{"role": role, "content": content} for role, content in turns]
+    text = processor.apply_chat_template(chat, add_generation_prompt=not complete and not continues, tokenize=False)
+    if continues:
+        text = text[: text.rindex(_END_OF_CONTENT)]
     images = iter([part for message in messages for part in message.content if not isinstance(part, str)])
     prompt: list[Segment] = []
     for number, piece in enumerate(text.split(processor.image_token)):

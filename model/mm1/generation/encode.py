@@ -22,8 +22,13 @@ from PIL import Image as PillowImage
 
 from mm1.data.images import Pixels, decode_image, decode_into
 from mm1.errors import ConfigurationError, DataError
+from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
-from mm1.generation.prompt import Image, Prompt
+from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
+from mm1.modeling.stopping import num_token_ids
+
+_SHORT_TEXT = 1024
+"""Characters of a text whose tokens are kept for the next time; longer ones would fill the memory of a server."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,87 @@ class PromptEncoder:
         self.processor = processor
         self.image_token_id = int(model.config.image_token_id)
         self.image_tokens = int(model.config.image_tokens)
+        self.num_token_ids = num_token_ids(processor.tokenizer)
+        self.context: int | None = getattr(model.config.text_config, "max_position_embeddings", None)
+        self.longest_token = max(map(len, processor.tokenizer.get_vocab()))
         self.settings = settings
         self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._cached_bytes = 0
-        self.tokenize = lru_cache(maxsize=65_536)(self._tokenize)
+        self._tokenize_short = lru_cache(maxsize=16_384)(self._tokenize)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Tokenise a text.
+
+        Raises:
+            ConfigurationError: it contains the image token or half of a surrogate pair, or is too long for any context.
+        """
+        return self._tokenize_short(text) if len(text) <= _SHORT_TEXT else self._tokenize(text)
 
     def _tokenize(self, text: str) -> tuple[int, ...]:
         if self.processor.image_token in text:
             raise ConfigurationError(f"a text contains {self.processor.image_token!r}: pass the image itself instead")
+        if self.context is not None and len(text) > self.context * self.longest_token:
+            raise ConfigurationError(
+                f"a text of {len(text)} characters exceeds the model's context of {self.context} tokens: use shorter text"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(f"a text has half of a surrogate pair at character {error.start}: remove it") from None
         return tuple(self.processor.encode(text))
 
-    def encode(self, prompt: Prompt) -> Encoded:
+    def _given(self, tokens: TokenIds) -> Encoded:
+        wrong = next((token for token in tokens.ids if not 0 <= token < self.num_token_ids), None)
+        if wrong is not None:
+            raise ConfigurationError(f"token id {wrong} does not exist: expected 0 to {self.num_token_ids - 1}")
+        if self.image_token_id in tokens.ids:
+            raise ConfigurationError(f"token ids contain the image token {self.image_token_id}: pass the image itself instead")
+        return Encoded(tokens.ids, ())
+
+    def encode(self, prompt: Sequence[Segment | TokenIds]) -> Encoded:
         """Tokenise a prompt; its images are listed, not encoded."""
         tokens: list[int] = []
         images: list[Image] = []
         for segment in prompt:
             if isinstance(segment, str):
                 tokens.extend(self.tokenize(segment))
+            elif isinstance(segment, TokenIds):
+                tokens.extend(segment.ids)
             else:
                 tokens.extend([self.image_token_id] * self.image_tokens)
                 images.append(segment)
         return Encoded(tuple(tokens), tuple(images))
+
+    def encode_request(
+        self, request: Request | Conversation | TokenIds, known: dict[Any, Encoded] | None = None
+    ) -> tuple[Encoded, Encoded]:
+        """Tokenise the prefix and the prompt of a request.
+
+        A conversation is rendered as a whole. Its prefix is what its prefix turns give alone, if the whole begins with that;
+        otherwise the prefix is empty.
+
+        Args:
+            request: the request.
+            known: prefixes of earlier requests, which are not tokenised again; this call adds to it.
+        """
+        if isinstance(request, TokenIds):
+            return Encoded((), ()), self._given(request)
+        known = {} if known is None else known
+        if request.prefix not in known:
+            known[request.prefix] = self._prefix(request)
+        prefix = known[request.prefix]
+        if isinstance(request, Request):
+            return prefix, self.encode(request.prompt)
+        whole = self.encode(chat_prompt(self.processor, request.prefix + request.messages))
+        num_tokens, num_images = len(prefix.tokens), len(prefix.images)
+        if whole.tokens[:num_tokens] != prefix.tokens or whole.images[:num_images] != prefix.images:
+            return Encoded((), ()), whole
+        return prefix, Encoded(whole.tokens[num_tokens:], whole.images[num_images:])
+
+    def _prefix(self, request: Request | Conversation) -> Encoded:
+        if isinstance(request, Conversation):
+            return self.encode(chat_prompt(self.processor, request.prefix, complete=True) if request.prefix else ())
+        return self.encode(request.prefix)
 
     def features(self, images: Sequence[Image]) -> torch.Tensor | None:
         """Compute the features of images in the given order, (N, K, D); None if there are no images.
@@ -80,7 +145,7 @@ class PromptEncoder:
         """
         if not images:
             return None
-        keys = [_key(image) for image in images]
+        keys = [key_of(image) for image in images]
         features = {key: self._features[key] for key in keys if key in self._features}
         missing = {key: image for key, image in zip(keys, images, strict=True) if key not in features}
         for chunk in _chunks(list(missing), self.settings.image_batch):
@@ -117,9 +182,11 @@ class PromptEncoder:
         """Refuse a prompt that does not fit the decoder's context.
 
         Raises:
-            ConfigurationError: prompt and answer together are longer than the decoder's context.
+            ConfigurationError: the prompt is empty, or prompt and answer together are longer than the decoder's context.
         """
-        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        if not num_tokens:
+            raise ConfigurationError("a prompt is empty: expected at least one token")
+        limit = self.context
         if limit is not None and num_tokens + max_new_tokens > limit:
             raise ConfigurationError(
                 f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {limit}: "
@@ -162,7 +229,8 @@ def _bytes(image: Image) -> bytes:
     return image if isinstance(image, bytes) else image.read_bytes()
 
 
-def _key(image: Image) -> str:
+def key_of(image: Image) -> str:
+    """Return a name of an image: equal names, equal images."""
     return hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else str(image)
 
 

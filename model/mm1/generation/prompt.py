@@ -18,6 +18,13 @@ class StoredImage(Protocol):
         """Read the encoded image."""
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """Text that is tokenised already: a segment of a request, or a whole prompt without images."""
+
+    ids: tuple[int, ...]
+
+
 Image = Path | bytes | StoredImage
 Segment = str | Image
 Prompt = tuple[Segment, ...]
@@ -27,7 +34,7 @@ Prompt = tuple[Segment, ...]
 class Request:
     """A prompt to continue, in two parts."""
 
-    prompt: Prompt
+    prompt: tuple[Segment | TokenIds, ...]
     """Part that is specific to this request, for example the query image and its question. Not empty."""
     prefix: Prompt = ()
     """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
@@ -48,7 +55,7 @@ class Conversation:
     """A conversation to answer, in two parts; the model's chat template renders it."""
 
     messages: tuple[Message, ...]
-    """Turns that are specific to this request; the last one is the user's."""
+    """Turns that are specific to this request. An assistant's turn at the end is continued."""
     prefix: tuple[Message, ...] = ()
     """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
 

@@ -1,7 +1,9 @@
 """The answer of one sequence so far, and whether it is done.
 
+    token -> TextStream -> final characters -> StopSearch -> text that may be shown
+
 A sequence ends at a stop token (end of document, end of turn, an image token), at a stop string, which may span several
-tokens, or at the limit of new tokens.
+tokens, or at the limit of new tokens. What is shown only grows, and in the end it is the whole answer.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from mm1.generation.detokenize import TextStream
 from mm1.generation.prompt import Completion
+from mm1.generation.stops import StopSearch
 
 
 class Transcript:
@@ -18,34 +22,47 @@ class Transcript:
     Args:
         tokenizer: decodes ids to text.
         stop_ids: tokens that end the answer.
-        stop: strings that end the answer.
+        stop: strings that end the answer; an empty one is ignored.
         max_new_tokens: maximum length of the answer in tokens.
+        strip: whether to drop white space at both ends.
     """
 
-    def __init__(self, tokenizer: Any, stop_ids: frozenset[int], stop: Sequence[str], max_new_tokens: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: Any, stop_ids: frozenset[int], stop: Sequence[str], max_new_tokens: int, *, strip: bool = True
+    ) -> None:
+        self._stream = TextStream(tokenizer)
+        self._search = StopSearch(stop)
         self._stop_ids = stop_ids
-        self._stop = tuple(text for text in stop if text)  # an empty string would end every answer
         self._max_new_tokens = max_new_tokens
-        # Text that may be the beginning of a stop string must not be streamed yet.
-        self._held_back = max((len(text) for text in self._stop), default=1) - 1
+        self._strip = strip
+        self._text = ""
         self.tokens: list[int] = []
-        self.text = ""
-        self.finish_reason: Literal["stop", "length"] | None = None
+        self.finish_reason: Literal["stop", "length"] | None = "length" if max_new_tokens == 0 else None
 
     def push(self, token: int) -> None:
         """Add the next token."""
         if token in self._stop_ids:
-            self.finish_reason = "stop"
+            self._finish("stop")
             return
         self.tokens.append(token)
-        self.text = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
-        cuts = [position for text in self._stop if (position := self.text.find(text)) >= 0]
-        if cuts:
-            self.text = self.text[: min(cuts)]
+        self._add(self._stream.push(token))
+        if not self.done and len(self.tokens) >= self._max_new_tokens:
+            self._finish("length")
+
+    def _finish(self, reason: Literal["stop", "length"]) -> None:
+        self.finish_reason = reason
+        self._add(self._stream.pending)
+
+    def _add(self, text: str) -> None:
+        if not text:
+            return
+        self._text += text
+        if self._strip and len(self._text) == len(text):
+            self._text = self._text.lstrip()
+        cut = self._search.feed(text)
+        if cut is not None:
+            self._text = self._text[:-cut]
             self.finish_reason = "stop"
-        elif len(self.tokens) >= self._max_new_tokens:
-            self.finish_reason = "length"
 
     @property
     def done(self) -> bool:
@@ -53,13 +70,11 @@ class Transcript:
         return self.finish_reason is not None
 
     @property
-    def certain_text(self) -> str:
-        """The part of the text that no later token can change, for streaming."""
-        if self.done:
-            return self.text
-        # A character with incomplete bytes is decoded to the replacement character.
-        return self.text[: len(self.text) - self._held_back].rstrip("\ufffd")
+    def text(self) -> str:
+        """The text that no later token can change; of a complete answer, all of it."""
+        text = self._text if self.done or not self._search.pending else self._text[: -self._search.pending]
+        return text.rstrip() if self._strip else text
 
     def completion(self, num_prompt_tokens: int) -> Completion:
         """Return the finished answer."""
-        return Completion(self.text.strip(), tuple(self.tokens), self.finish_reason or "length", num_prompt_tokens)
+        return Completion(self.text, tuple(self.tokens), self.finish_reason or "length", num_prompt_tokens)

@@ -40,9 +40,12 @@ def ancestors(store: Store, digest: str) -> Lineage:
 def resolve(store: Store, word: str) -> list[str]:
     """Resolve a digest, a prefix of one, or a run's name to digests.
 
+    A served model's name with its digest, ``mm1@1a2b3c4d5e6f``, counts as the digest.
+
     Raises:
         ConfigurationError: no match, or an ambiguous prefix.
     """
+    word = re.sub(r"^[^@]*@(?=[0-9a-f]{6,64}$)", "", word)
     if re.fullmatch(r"[0-9a-f]{6,64}", word):
         names = [key.removeprefix("manifests/").removesuffix(".json") for key in store.list(f"manifests/{word}")]
         if len(names) == 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,23 +69,6 @@ def fetch_model(model: Model, folder: Path) -> Path:
     """
     signature = {SIGNATURE_NAME: model.signature} if model.signature else {}
     return model.store.get_folder({**model.files, **signature}, folder)
-
-
-def export_model(model: Model, folder: Path) -> Path:
-    """Copy a model's files to a new folder and verify them; the copy is atomic.
-
-    Raises:
-        ConfigurationError: the folder is not empty.
-        CheckpointError: a file does not match its digest.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} already exists: choose a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        links = fetch_model(model, Path(name) / "links")
-        copy = shutil.copytree(links, Path(name) / "copy")  # follows the links
-        copy.replace(folder)
-    return folder
 
 
 def _model_of_run(store: Store, run: str, task: str) -> Model:

@@ -220,6 +220,17 @@ def read_public_key(path: Path) -> Any:
     return key
 
 
+def write_public_key(private_key: Path, path: Path) -> Path:
+    """Write the public key of a private one as PEM, and return its file."""
+    from cryptography.hazmat.primitives import serialization
+
+    check_private_key(private_key)
+    key = serialization.load_pem_private_key(private_key.read_bytes(), None).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    path.write_bytes(key.public_bytes(serialization.Encoding.PEM, form))
+    return path
+
+
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a public key, as signatures name it."""
     from hashlib import sha256

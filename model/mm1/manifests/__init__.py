@@ -26,7 +26,17 @@ from mm1.manifests.ingest import (
     ShardedPart,
     ShardedParts,
 )
-from mm1.manifests.models import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, GateRule, ReportPage, Score
+from mm1.manifests.models import (
+    Checkpoint,
+    Comparison,
+    Deployment,
+    EvalReport,
+    ExportedModel,
+    GateDecision,
+    GateRule,
+    ReportPage,
+    Score,
+)
 from mm1.manifests.storing import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
@@ -47,6 +57,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AnyManifest",
     "Checkpoint",
+    "Comparison",
     "DataMix",
     "Deployment",
     "Digest",

@@ -80,15 +80,47 @@ class EvalReport(Manifest):
     """Parquet of all answers (:mod:`mm1.evals.samples`), to which another model's can be compared item by item."""
 
 
+class Comparison(Record):
+    """A score minus the serving model's, on the same items."""
+
+    report: Digest
+    """EvalReport of the serving model."""
+    value: float
+    """The serving model's score."""
+    difference: float
+    """Mean over items."""
+    stderr: float | None
+    """Its standard error over clusters of items; None for one cluster."""
+    low: float
+    """Lower end of the 90 % interval: with 95 % confidence, the true difference is above it."""
+    high: float
+    """Upper end: with 95 % confidence, the true difference is below it."""
+    p_value: float
+    """Probability of such a difference if the model were just as bad as the rule allows."""
+    num_items: int
+    num_clusters: int
+    smallest_effect: float | None
+    """Smallest true difference that these items detect with a probability of 80 %; None for one cluster."""
+    items_missing: int = Field(0, exclude_if=not_)
+    """Further items that are needed to detect the rule's margin."""
+
+
 class GateRule(Record):
     """One gate rule and its result."""
 
     rule: str
-    """For example ``captions/0/content_f1 >= 0.85``."""
+    """For example ``captions/0/content_f1 >= 0.85`` or ``captions/0/content_f1 >= serving-0.02``."""
     value: float | None
     threshold: float
+    """The rule's number; in a rule about the serving model, the allowed difference."""
     passed: bool
     reason: str = ""
+    report: Digest | None = Field(None, exclude_if=not_)
+    """EvalReport of the checkpoint that has the score."""
+    unjudged: Literal["", "not scored", "not comparable", "too few items", "first deployment"] = Field("", exclude_if=not_)
+    """Why the rule could not be judged. Such a rule fails, except at a first deployment, where there is no serving model."""
+    comparison: Comparison | None = Field(None, exclude_if=not_)
+    """The comparison with the serving model, if the rule asks for one."""
 
 
 class GateDecision(Manifest):
@@ -98,6 +130,8 @@ class GateDecision(Manifest):
     checkpoint: Digest
     decision: Literal["pass", "fail"]
     rules: tuple[GateRule, ...]
+    serving: Digest | None = Field(None, exclude_if=not_)
+    """Checkpoint of the serving model; None: a first deployment."""
 
 
 class ExportedModel(Manifest):

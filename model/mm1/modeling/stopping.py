@@ -8,6 +8,8 @@ from typing import Any
 from transformers import GenerationConfig
 
 TURN_END_TOKEN = "<|im_end|>"
+MAX_NEW_TOKENS = 512
+"""Length of an answer that nobody limits, as in the server; without it `generate` stops after 20 tokens with the prompt."""
 
 
 def stop_token_ids(tokenizer: Any, generation: GenerationConfig | None = None) -> list[int]:
@@ -48,7 +50,7 @@ def generation_settings(model: Any, tokenizer: Any) -> GenerationConfig:
         tokenizer: its tokenizer.
 
     Returns:
-        Greedy decoding up to the end of the context (`max_length`, in tokens with the prompt), if the decoder states one.
+        Greedy decoding of at most MAX_NEW_TOKENS, and at most half of the context.
     """
     stops = stop_token_ids(tokenizer, model.generation_config)
     fields = {
@@ -58,6 +60,6 @@ def generation_settings(model: Any, tokenizer: Any) -> GenerationConfig:
         "suppress_tokens": suppressed_token_ids(tokenizer, model.config),
         "do_sample": False,
     }
-    if context := getattr(model.config.text_config, "max_position_embeddings", None):
-        fields["max_length"] = context
+    context = getattr(model.config.text_config, "max_position_embeddings", None) or 2 * MAX_NEW_TOKENS
+    fields["max_new_tokens"] = max(1, min(MAX_NEW_TOKENS, context // 2))
     return GenerationConfig(**fields)

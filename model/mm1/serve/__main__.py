@@ -1,15 +1,19 @@
 """Serve a model: ``python -m mm1.serve --model FOLDER`` or ``--model <store>/manifests/<sha256>.json``.
 
-Prints the address when it is ready. Open it for the chat page, or send chat completion requests to it. Ctrl-C stops it.
+Prints the address when it is ready. Open it for the chat page, or send requests of OpenAI's API to it. Ctrl-C stops it when the
+running answers are complete, a second one at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
+from typing import Any
 
+from mm1 import machine
 from mm1.errors import Mm1Error
 
 log = logging.getLogger("mm1")
@@ -19,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the server until it is stopped, and return the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     arguments = _parser().parse_args(argv)
+    os.environ.update(machine.thread_settings())  # GOMP_SPINCOUNT ..., before torch is imported
     try:
         return _serve(arguments)
     except Mm1Error as error:
@@ -30,46 +35,98 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mm1.serve", description="Serve a model over HTTP.", allow_abbrev=False)
-    parser.add_argument(
+
+    def add(name: str, help: str, **options: Any) -> None:
+        parser.add_argument(name, help=help, **options)
+
+    add(
         "--model",
+        "an exported folder, or the address of a Deployment, ExportedModel or Checkpoint (or its digest, with --store)",
         required=True,
-        help="an exported folder, or the address of a Deployment, ExportedModel or Checkpoint (or its digest, with --store)",
     )
-    parser.add_argument("--store", default="", metavar="URI", help="store of the digest in --model")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on [default: 127.0.0.1]")
-    parser.add_argument("--port", type=int, default=8000, help="port; 0 = any free one [default: 8000]")
-    parser.add_argument("--name", default="mm1", help="name of the model in requests [default: mm1]")
-    parser.add_argument("--max-tokens", type=int, default=512, help="maximum number of new tokens per answer [default: 512]")
+    add("--store", "store of the digest in --model", default="", metavar="URI")
+    add("--host", "address to listen on [default: 127.0.0.1]", default="127.0.0.1")
+    add("--port", "port; 0 = any free one [default: 8000]", type=int, default=8000)
+    add("--name", "name of the model in requests [default: mm1]", default="mm1")
+    add("--device", "auto, cpu, cuda or cuda:N [default: auto]", default="auto")
+    add("--dtype", "auto, float32, bfloat16 or float16 [default: auto]", default="auto")
+    add(
+        "--verify-key",
+        "public key (PEM); a model that it does not verify is refused [default: none]",
+        default="",
+        metavar="FILE",
+    )
+    add("--require-signature", "refuse to start without --verify-key", action="store_true")
+    add("--max-tokens", "maximum number of new tokens per answer [default: the context]", type=int, metavar="N")
+    add("--max-images", "maximum number of images per request [default: 16]", type=int, metavar="N")
+    add("--max-running", "maximum number of answers generated at once [default: 32]", type=int, metavar="N")
+    add("--max-waiting", "maximum number of waiting answers; others get 429 [default: 256]", type=int, metavar="N")
+    add("--drain", "time for running answers to end after a stop signal [default: 20]", type=float, metavar="SECONDS")
+    add("--api-key-file", "file with API keys, one per line [default: the variable MM1_API_KEY]", default="", metavar="FILE")
+    add("--cors-origins", "origins whose pages may send requests, comma-separated, or *", default="", metavar="ORIGINS")
+    add("--image-hosts", "hosts from which images are fetched, comma-separated: name, *.name or *", default="", metavar="HOSTS")
+    add(
+        "--verify-key",
+        "public key (PEM) of the signer; other models are refused",
+        default="",
+        metavar="FILE",
+    )
+    add("--require-signature", "refuse to start without --verify-key", action="store_true")
     return parser
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _settings(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """Build the settings of the server and of the engine; what is not set keeps its default."""
     from mm1.config.resolve import validate
+    from mm1.generation.config import EngineSettings
     from mm1.serve.config import ServeSettings
-    from mm1.serve.server import address_of, bind, make_server
 
-    settings = validate(
-        ServeSettings,
-        {
-            "model_name": arguments.name,
-            "max_tokens": arguments.max_tokens,
-            "default_max_tokens": min(64, arguments.max_tokens),
-        },
-        "serve",
-    )
+    serve = {
+        "model_name": arguments.name,
+        "max_tokens": arguments.max_tokens,
+        "max_images": arguments.max_images,
+        "drain_s": arguments.drain,
+        "cors_origins": _listed(arguments.cors_origins),
+        "image_hosts": _listed(arguments.image_hosts),
+    }
+    engine = {"max_running": arguments.max_running, "max_waiting": arguments.max_waiting}
+    return validate(ServeSettings, _given(serve), "serve"), validate(EngineSettings, _given(engine), "serve")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from mm1.lineage.signing import Signatures
+    from mm1.serve.api.keys import read_api_keys
+    from mm1.serve.server import Server, address_of, bind
+
+    settings, engine_settings = _settings(arguments)
+    keys = read_api_keys(arguments.api_key_file)
+    signatures = Signatures.of(arguments.verify_key, required=arguments.require_signature)
     listener = bind(arguments.host, arguments.port)  # before the model is loaded, so that a port in use fails at once
+    from mm1.generation.device import set_inference_device
+    from mm1.generation.engine import Engine
     from mm1.serve.app import create_app
-    from mm1.serve.chat import Chat
     from mm1.serve.load import load
 
-    loaded = load(arguments.model, arguments.store)
-    app = create_app(Chat(loaded.generator), settings, loaded.examples)
-    # The server stops gracefully on both signals and then raises them again for the previous handlers.
+    set_inference_device(arguments.device, arguments.dtype)
+    loaded = load(arguments.model, arguments.store, signatures)
+    settings = settings.model_copy(update={"model_root": loaded.digest or arguments.model})
+    engine = Engine(loaded.generator, engine_settings)
+    server = Server(create_app(engine, settings, loaded.examples, api_keys=keys))
+    # The server drains at the first signal; Python's own handlers would raise KeyboardInterrupt before and after.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: server.drain())
     sys.stdout.write(f"serving {settings.model_name} at {address_of(listener)} (stop with Ctrl-C)\n")
     sys.stdout.flush()
-    make_server(app).run(sockets=[listener])
+    server.run(sockets=[listener])
+    engine.close()
     log.info("stopped")
     return 0
 

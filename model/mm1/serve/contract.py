@@ -1,9 +1,10 @@
 """The contract test: the exported folder, loaded with plain transformers without this project, behaves like the model.
 
-    fixed prompts -> the model in this process                -> logits, greedy tokens -.
-                  -> the exported folder in a separate process -> logits, greedy tokens -> differences
+    fixed cases -> the model in this process                 -> logits, tokens -.
+                -> the exported folder in a separate process -> logits, tokens -> differences
 
-Three prompts: text only, one image, two images of another size. Names of dimensions: S tokens, V vocabulary.
+The model in this process generates with the stop tokens that the server uses, the exported one with the settings in its folder
+alone, so that a difference between the two is found as well (contract_cases.py has the cases).
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file
+from transformers import GenerationConfig
 
 from mm1.errors import CheckpointError
+from mm1.modeling.stopping import stop_token_ids, suppressed_token_ids
 from mm1.serve import contract_probe
+from mm1.serve.contract_cases import CHATS, make_cases
 
 MAX_LOGIT_DIFFERENCE = 1e-5
-MAX_NEW_TOKENS = 8
+"""In float32, in logits."""
+MAX_BFLOAT16_DIFFERENCE = 2**-7
+"""In bfloat16, relative to the largest logit: one unit of its last place, because it has 8 significant bits. Equal weights and
+code give equal logits; on another number of threads a sum may be rounded the other way once."""
 TIMEOUT_S = 1800
 
 
@@ -32,73 +39,109 @@ def check_contract(model: Any, processor: Any, folder: Path, work: Path) -> dict
     """Compare a model with its exported folder.
 
     Args:
-        model: the trainer's model.
+        model: the trainer's model, in float32.
         processor: its processor.
         folder: the exported folder.
         work: folder for temporary files.
 
     Returns:
-        Numbers of prompts, of compared logits and of compared generated tokens, and the largest absolute difference of logits.
+        Numbers of prompts, of compared logits, tokens and ids, and the largest differences of logits.
 
     Raises:
-        CheckpointError: plain transformers cannot load the folder, logits differ by more than 1e-5, or tokens differ.
+        CheckpointError: plain transformers cannot load the folder; or logits, generated tokens or ids of a chat differ.
     """
     work.mkdir(parents=True, exist_ok=True)
-    prompts = _prompts(processor, work)
-    dtype = str(model.dtype).removeprefix("torch.")
+    cases = make_cases(processor, model.config, work)
     request, answer = work / "request.json", work / "answer.safetensors"
-    request.write_text(json.dumps({"prompts": prompts, "max_new_tokens": MAX_NEW_TOKENS, "dtype": dtype}))
+    request.write_text(json.dumps({"cases": cases, "chats": CHATS}))
     _probe(folder, request, answer, work)
-    exported = load_file(answer)
-    largest, num_logits, num_tokens = 0.0, 0, 0
-    for index, prompt in enumerate(prompts):
-        logits_SV, tokens = _run_model(model, processor, prompt)
-        exported_logits_SV = exported[f"{index}.logits"]
-        if exported_logits_SV.shape != logits_SV.shape:
-            raise CheckpointError(f"the exported model tokenises {prompt['text']!r} differently from the trainer's model")
-        largest = max(largest, float((exported_logits_SV - logits_SV).abs().max()))
-        num_logits += logits_SV.numel()
-        if tokens.tolist() != exported[f"{index}.tokens"].tolist():
-            raise CheckpointError(f"the exported model continues {prompt['text']!r} differently from the trainer's model")
-        num_tokens += tokens.numel()
-    if not largest <= MAX_LOGIT_DIFFERENCE:  # also if it is NaN
-        raise CheckpointError(f"logits of the exported model differ by {largest:.2g}, more than {MAX_LOGIT_DIFFERENCE:g}")
-    return {
-        "max_abs_logit_difference": largest,
-        "num_logits": float(num_logits),
-        "num_prompts": float(len(prompts)),
-        "num_greedy_tokens_equal": float(num_tokens),
+    expected, actual = _expected(model, processor, cases), load_file(answer)
+    contract = {
+        "max_abs_logit_difference": _largest_difference(expected, actual, "float32"),
+        "max_rel_bfloat16_difference": _largest_difference(expected, actual, "bfloat16"),
+        "num_logits": float(sum(tensor.numel() for name, tensor in expected.items() if name.endswith(".logits"))),
+        "num_prompts": float(sum(len(case["texts"]) for group in cases.values() for case in group)),
     }
+    limits = {"max_abs_logit_difference": MAX_LOGIT_DIFFERENCE, "max_rel_bfloat16_difference": MAX_BFLOAT16_DIFFERENCE}
+    for name, limit in limits.items():
+        if not contract[name] <= limit:  # also if it is NaN
+            raise CheckpointError(f"the exported model's logits differ: {name} is {contract[name]:.2g}, more than {limit:.2g}")
+    _check_equal(expected, actual, ".settings")
+    contract["num_tokens_equal"] = float(_check_equal(expected, actual, ".tokens"))
+    contract["num_chat_ids_equal"] = float(_check_equal(expected, actual, ".ids"))
+    return contract
 
 
-def _prompts(processor: Any, work: Path) -> list[dict[str, Any]]:
-    """Create fixed prompts with images of fixed noise, so that the result is reproducible."""
-    random = np.random.default_rng(0)
-    paths = []
-    for index, side in enumerate((48, 64)):
-        path = work / f"{index}.png"
-        Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
-        paths.append(str(path))
-    image = processor.image_token
-    return [
-        {"text": "the small dog is", "images": []},
-        {"text": f"{image}what is this ?", "images": paths[:1]},
-        {"text": f"{image}a red ring . {image}what colour is it ?", "images": paths},
-    ]
+def _expected(model: Any, processor: Any, cases: dict[str, list[dict[str, Any]]]) -> dict[str, torch.Tensor]:
+    settings = {
+        "eos_token_id": stop_token_ids(processor.tokenizer, model.generation_config),
+        "suppress_tokens": suppressed_token_ids(processor.tokenizer, model.config),
+        "do_sample": False,
+    }
+    outputs = contract_probe.settings_ids(GenerationConfig(**settings))
+    with _one_thread():
+        for dtype, group in cases.items():
+            with _in_dtype(model, getattr(torch, dtype)):
+                answers = contract_probe.answer_cases(model, processor, group, **settings)
+            outputs |= {f"{dtype} {name}": tensor for name, tensor in answers.items()}
+    for number, chat in enumerate(CHATS):
+        text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        outputs[f"chat {number}.ids"] = torch.tensor(processor.encode(text))
+    return outputs
 
 
-def _run_model(model: Any, processor: Any, prompt: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    images = [Image.open(path) for path in prompt["images"]]
-    inputs = processor(text=prompt["text"], images=images or None, return_tensors="pt")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the probe: the order of sums depends on it
+def _largest_difference(expected: dict[str, torch.Tensor], actual: dict[str, torch.Tensor], dtype: str) -> float:
+    """Return the largest difference of logits: absolute in float32, else relative to the largest logit of the case."""
+    largest = 0.0
+    for name in (name for name in expected if name.startswith(dtype) and name.endswith(".logits")):
+        logits_TV, exported_TV = expected[name], actual[name]
+        if logits_TV.shape != exported_TV.shape:
+            raise CheckpointError(f"the exported model tokenises the prompts of case {name!r} differently")
+        scale = 1.0 if dtype == "float32" else max(1.0, float(logits_TV.abs().max()))
+        difference = float((exported_TV - logits_TV).abs().max()) / scale
+        largest = difference if not difference <= largest else largest  # NaN stays
+    return largest
+
+
+def _check_equal(expected: dict[str, torch.Tensor], actual: dict[str, torch.Tensor], kind: str) -> int:
+    """Return the number of equal tokens."""
+    names = [name for name in expected if name.endswith(kind)]
+    labels = {
+        ".tokens": "generates other tokens",
+        ".ids": "has a tokenizer that alone gives other ids",
+        ".settings": "has other generation settings",
+    }
+    for name in names:
+        if expected[name].tolist() != actual[name].tolist():
+            raise CheckpointError(
+                f"the exported model {labels[kind]} in case {name.removesuffix(kind)!r}: "
+                f"expected {expected[name].tolist()}, got {actual[name].tolist()}"[:500]
+            )
+    return sum(expected[name].numel() for name in names)
+
+
+@contextmanager
+def _in_dtype(model: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Cast the weights for a while; not ``model.to(dtype)``, which would also round the rotary frequencies."""
+    originals = [(parameter, parameter.data) for parameter in model.parameters()]
     try:
-        with torch.inference_mode():
-            logits_SV = model(**inputs).logits[0].float()
-            output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+        for parameter, data in originals:
+            parameter.data = data.to(dtype)
+        yield
+    finally:
+        for parameter, data in originals:
+            parameter.data = data
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread, as in the probe: the order of sums depends on it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return logits_SV, output[0, inputs["input_ids"].shape[1] :]
 
 
 def _probe(folder: Path, request: Path, answer: Path, work: Path) -> None:

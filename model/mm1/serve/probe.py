@@ -6,6 +6,8 @@ serves a checkpoint) gets a question about a grey square. Exits with 0 after an 
 
     GET /examples -> question, image -> POST /v1/chat/completions -> answer
 
+If the server needs an API key, the probe sends that of the variable MM1_API_KEY or of a key file.
+
 Standard library only: in a pod this runs repeatedly next to the model, and importing an HTTP client would cost too much.
 """
 
@@ -24,6 +26,7 @@ import zlib
 from typing import Any
 
 from mm1.errors import ConfigurationError, Mm1Error, NetworkError
+from mm1.serve.api.keys import read_api_keys
 
 GREY_SQUARE_PX = 32
 GREY_SQUARE_QUESTION = "what is in the image ?"
@@ -34,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     """Ask once, print the answer and return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        question, answer, seconds = ask(arguments.url, arguments.max_tokens, arguments.timeout)
+        keys = read_api_keys(arguments.api_key_file)
+        question, answer, seconds = ask(arguments.url, arguments.max_tokens, arguments.timeout, keys[0] if keys else "")
     except Mm1Error as error:
         sys.stderr.write(f"{error}\n")
         return int(error.outcome)
@@ -49,16 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the server [default: http://127.0.0.1:8000]")
     parser.add_argument("--max-tokens", type=int, default=64, help="maximum number of tokens of the answer [default: 64]")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="timeout of the probe [default: 60]")
+    parser.add_argument(
+        "--api-key-file", default="", metavar="FILE", help="file with the API key [default: the variable MM1_API_KEY]"
+    )
     return parser
 
 
-def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
+def ask(url: str, max_tokens: int, timeout_s: float, api_key: str = "") -> tuple[str, str, float]:
     """Ask the server a question.
 
     Args:
         url: address of the server.
         max_tokens: maximum number of tokens of the answer.
         timeout_s: timeout of the probe in seconds.
+        api_key: sent with each request; empty = none.
 
     Returns:
         The question, the answer, and the seconds that the answer took.
@@ -71,7 +79,7 @@ def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
         raise ConfigurationError(f"--url: expected an address such as http://127.0.0.1:8000, got {url!r}")
     url = url.rstrip("/")
     deadline = time.monotonic() + timeout_s
-    examples = _request(f"{url}/examples", None, deadline)
+    examples = _request(f"{url}/examples", None, deadline, api_key)
     first = examples[0] if isinstance(examples, list) and examples else {}
     question = str(first.get("question") or GREY_SQUARE_QUESTION)
     content = [
@@ -80,7 +88,7 @@ def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
     ]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
     started = time.monotonic()
-    reply = _request(f"{url}/v1/chat/completions", body, deadline)
+    reply = _request(f"{url}/v1/chat/completions", body, deadline, api_key)
     try:
         answer = reply["choices"][0]["message"]["content"]
         num_tokens = int(reply["usage"]["completion_tokens"])
@@ -92,12 +100,13 @@ def ask(url: str, max_tokens: int, timeout_s: float) -> tuple[str, str, float]:
     return question, str(answer), time.monotonic() - started
 
 
-def _request(url: str, body: dict[str, Any] | None, deadline: float) -> Any:
+def _request(url: str, body: dict[str, Any] | None, deadline: float, api_key: str) -> Any:
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise NetworkError(f"{url}: the timeout has expired; set a longer --timeout")
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+    request = urllib.request.Request(url, data, headers)
     # Never through a proxy: the server is on this machine or in the same cluster.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -1,19 +1,29 @@
-"""Running the application: in the foreground, or on a background thread for the deploy step."""
+"""Running the application: in the foreground, or on a background thread for the deploy step.
+
+At the first signal to stop, the server drains: running answers go on, new requests get 503. It exits when none is left, or when
+the time for draining is over, or at a second signal.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from mm1.errors import ConfigurationError, NetworkError
+from mm1.serve.api.service import Service
 
 START_TIMEOUT_S = 30.0
+CLOSE_S = 5
+"""Time for the last bytes of replies after draining, s."""
+BACKLOG = 1024
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -28,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}: choose another --port or --host") from None
 
@@ -40,9 +50,41 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{name}:{port}"
 
 
-def make_server(app: FastAPI) -> uvicorn.Server:
-    """Create a server for a bound socket; it logs only warnings."""
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10))
+class Server(uvicorn.Server):
+    """A server that drains before it exits; it logs only warnings.
+
+    Args:
+        app: the application of :func:`mm1.serve.app.create_app`.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=CLOSE_S, backlog=BACKLOG)
+        )
+        self._service: Service = app.state.service
+        self._deadline: float | None = None
+
+    def drain(self) -> None:
+        """Refuse new requests, and exit when the running answers are complete."""
+        self._deadline = time.monotonic() + self._service.settings.drain_s
+        self._service.answers.is_draining = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handle SIGINT or SIGTERM: drain first, exit at the second one."""
+        if self._deadline is None:
+            self.drain()
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to exit; called ten times per second."""
+        if self._deadline is not None:
+            is_late = time.monotonic() >= self._deadline
+            if is_late:
+                self._service.answers.fail_all()
+                await asyncio.sleep(0)  # the answers end, and their replies with them
+            self.should_exit = self.should_exit or is_late or not self._service.answers.num_open
+        return await super().on_tick(counter)
 
 
 @contextmanager
@@ -53,7 +95,7 @@ def running(app: FastAPI) -> Iterator[str]:
         NetworkError: the server did not start.
     """
     listener = bind("127.0.0.1", 0)
-    server = make_server(app)
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="mm1-serve", daemon=True)
     thread.start()
     try:

@@ -152,6 +152,14 @@ def test_rewritten_captions_take_the_place_of_missing_captions():
     assert notes[0] == "captions is not ingested: its weight 0.45 goes to synthetic"
 
 
+def test_fine_tuning_mixes_in_the_data_of_pre_training_that_is_given_and_needs_instructions():
+    everything, notes = weights_of("sft", ["captions", "interleaved", "text", "instructions"])
+    assert everything["instructions"] == 0.7 and sum(everything.values()) == pytest.approx(1) and not notes
+    assert weights_of("sft", ["instructions"])[0] == {"instructions": 0.7}
+    with pytest.raises(ConfigurationError, match="weights: 'instructions' has a weight but is not ingested"):
+        weights_of("sft", ["captions", "text"])
+
+
 def test_held_out_samples_are_frozen_shown_and_never_loaded(data):
     folder, uri = data
     outcome, found = run(

@@ -12,7 +12,7 @@ from mm1.generation.chat import chat_prompt, without_specials
 from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.encode import read_image
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Message, Prompt, Request
+from mm1.generation.prompt import Conversation, Message, Prompt, Request
 from mm1.modeling.export import export
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import grow_vocabulary
@@ -105,9 +105,9 @@ def test_stream_gives_the_same_answer_and_never_takes_back_text(parts):
     (whole,) = generator.generate([request], max_new_tokens=10, stop=["ring"])
     shown = ""
     for transcript in generator.stream(request, max_new_tokens=10, stop=["ring"]):
-        assert transcript.certain_text.startswith(shown)
-        shown = transcript.certain_text
-    assert shown.strip() == whole.text and transcript.finish_reason == whole.finish_reason
+        assert transcript.text.startswith(shown)
+        shown = transcript.text
+    assert shown == whole.text and transcript.finish_reason == whole.finish_reason
 
 
 def test_images_are_encoded_once(parts, monkeypatch):
@@ -188,3 +188,89 @@ def test_rows_without_a_token_are_never_an_answer_and_change_no_score(tmp_path):
     assert all(token < size for token in completion.tokens)
     exported = MM1ForConditionalGeneration.from_pretrained(export(model, processor, tmp_path))
     assert int(exported.generate(**inputs, max_new_tokens=4, do_sample=False).max()) < size
+
+
+# -- conversations ------------------------------------------------------------------------------------------------------
+
+
+def conversations() -> list[Conversation]:
+    """Four questions after the same two demonstrations, one without, one after others."""
+    shots = tuple(
+        turn
+        for n in range(2)
+        for turn in (
+            Message("user", (picture(n), "what colour is the ring ?")),
+            Message("assistant", (COLOURS[n],)),
+        )
+    )
+    asks = [Conversation((Message("user", (picture(9 + n), f"what is this {COLOURS[n]} ?")),), shots) for n in range(4)]
+    return [*asks, Conversation((Message("user", ("big ?",)),)), Conversation((Message("user", ("big ?",)),), shots[:2])]
+
+
+def test_conversations_answer_and_score_as_their_whole_rendering(parts):
+    asks = conversations()
+    whole = [Request(chat_prompt(parts[1], ask.prefix + ask.messages)) for ask in asks]
+    generator = Generator(*parts)
+    assert generator.generate(asks, max_new_tokens=8) == generator.generate(whole, max_new_tokens=8)
+    choices = [["red", "blue ring"]] * len(asks)
+    for scores, expected in zip(generator.score(asks, choices), generator.score(whole, choices), strict=True):
+        for score, other in zip(scores, expected, strict=True):
+            assert score.logprob == pytest.approx(other.logprob, abs=1e-4)
+            assert (score.num_tokens, score.is_greedy) == (other.num_tokens, other.is_greedy)
+
+
+def test_demonstrations_in_turns_are_processed_once_per_batch(parts, monkeypatch):
+    generator = Generator(*parts)
+    asks, processed = conversations()[:4], []
+    real = generator.decoder.extend
+    monkeypatch.setattr(
+        generator.decoder, "extend", lambda tokens, *rest: processed.append(sum(map(len, tokens))) or real(tokens, *rest)
+    )
+    generator.generate(asks, max_new_tokens=1)
+    prefix, prompt = generator.encoder.encode_request(asks[0])
+    assert len(prefix.tokens) > len(prompt.tokens)
+    assert sum(processed) == len(prefix.tokens) + sum(len(generator.encoder.encode_request(ask)[1].tokens) for ask in asks)
+
+
+def test_a_prefix_that_the_template_renders_otherwise_is_not_shared():
+    model, processor = tiny_mm1()
+    processor.chat_template = (  # marks the last message, so that the prefix alone is no beginning of the whole
+        "{% for m in messages %}{{ 'red ' if loop.last else 'blue ' }}{% for part in m.content %}"
+        "{{ part.text if part.type == 'text' else '<image>' }}{% endfor %} . {% endfor %}"
+    )
+    generator, asks = Generator(model, processor), conversations()
+    prefix, prompt = generator.encoder.encode_request(asks[0])
+    assert not prefix.tokens and len(prompt.images) == 3
+    whole = [Request(chat_prompt(processor, ask.prefix + ask.messages)) for ask in asks]
+    assert generator.generate(asks, max_new_tokens=6) == generator.generate(whole, max_new_tokens=6)
+
+
+def test_an_empty_continuation_is_refused(parts):
+    with pytest.raises(ConfigurationError, match="continuation of request 1 is empty"):
+        Generator(*parts).score([Request(("red",)), Request(("blue",))], [["red"], ["red", ""]])
+
+
+def test_what_greedy_generation_gives_is_marked(parts, monkeypatch):
+    generator, requests = Generator(*parts), requests_of_kinds()
+    answers = [completion.tokens[:3] for completion in generator.generate(requests, max_new_tokens=3)]
+    requests, answers = zip(*[pair for pair in zip(requests, answers, strict=True) if len(pair[1]) == 3], strict=True)
+    tokens = {f"{n} {kind}": ids for n, best in enumerate(answers) for kind, ids in kinds_of(best).items()}
+    real = generator.encoder.tokenize
+    monkeypatch.setattr(generator.encoder, "tokenize", lambda text: tokens.get(text) or real(text))
+    names = [[f"{n} {kind}" for kind in kinds_of(answers[0])] for n in range(len(requests))]
+    for scores in generator.score(requests, names):
+        assert [score.is_greedy for score in scores] == [True, True, False, False]
+        assert [score.num_tokens for score in scores] == [1, 3, 3, 1]
+
+
+def kinds_of(best: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    other = best[-1] - 1 if best[-1] > 10 else best[-1] + 1
+    return {"first": best[:1], "all": best, "wrong end": (*best[:-1], other), "wrong": (best[0] + 1,)}
+
+
+def test_sampled_answers_of_a_seed_do_not_depend_on_the_batch(parts):
+    requests, sampling = requests_of_kinds(), Sampling(temperature=0.9, top_p=0.9, seed=3)
+    expected = Generator(*parts, BatchSettings(batch_size=1)).generate(requests, max_new_tokens=8, sampling=sampling)
+    for batch_size in (4, 64):
+        generator = Generator(*parts, BatchSettings(batch_size=batch_size))
+        assert generator.generate(requests, max_new_tokens=8, sampling=sampling) == expected

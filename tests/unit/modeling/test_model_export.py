@@ -115,7 +115,7 @@ def test_the_folder_has_all_that_the_server_knows(tmp_path):
     assert settings == {
         "do_sample": False,
         "eos_token_id": [0, 3],
-        "max_length": 512,
+        "max_new_tokens": 256,
         "pad_token_id": 0,
         "suppress_tokens": [1, *range(323, 512)],
     }

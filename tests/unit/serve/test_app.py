@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 
-import httpx
 import pytest
 
 from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
-from mm1.generation.generator import Generator
 from mm1.generation.prompt import Message, Request
-from mm1.serve.app import create_app
-from mm1.serve.chat import Chat
-from mm1.serve.config import ServeSettings
-from mm1.serve.load import Example
-from mm1.serve.server import address_of, bind, running
-from tests.support.tiny_mm1 import picture, tiny_mm1
-
-SETTINGS = ServeSettings(
-    model_name="tiny", max_request_bytes=200_000, max_tokens=40, default_max_tokens=12, max_images=3, max_image_pixels=70 * 70
-)
-
-
-@pytest.fixture(scope="module")
-def generator():
-    return Generator(*tiny_mm1())
-
-
-@pytest.fixture(scope="module")
-def client(generator):
-    app = create_app(Chat(generator), SETTINGS, [Example("what is this ?", picture(1))])
-    with running(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
-        yield client
-
-
-def uri(image: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
-
-
-def user(*parts: str | bytes) -> dict:
-    content = [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": {"url": uri(part)}}
-        for part in parts
-    ]
-    return {"role": "user", "content": content}
-
-
-def ask(client, *messages, **fields):
-    return client.post("/v1/chat/completions", json={"messages": list(messages), **fields})
-
-
-def refusal(response, status: int = 400) -> dict:
-    assert response.status_code == status, response.text
-    assert set(response.json()) == {"error"} and set(response.json()["error"]) == {"message", "type", "param", "code"}
-    return response.json()["error"]
+from mm1.serve.server import address_of, bind
+from tests.support.chat_requests import ask, refusal, stream, uri, user
+from tests.support.tiny_mm1 import picture
 
 
 def test_an_answer_about_images_is_the_models(client, generator):
@@ -105,18 +59,9 @@ def test_a_seed_makes_drawn_answers_repeatable(client):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def stream(client, *messages, **fields) -> list[dict]:
-    body = {"messages": list(messages), "stream": True, **fields}
-    with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        lines = [line for line in response.iter_lines() if line]
-    assert all(line.startswith("data: ") for line in lines) and lines[-1] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
 def test_a_stream_adds_up_to_the_whole_answer(client):
     whole = ask(client, user(picture(2), "red")).json()
-    events = stream(client, user(picture(2), "red"), stream_options={"include_usage": True})
+    events = stream(client, messages=[user(picture(2), "red")], stream_options={"include_usage": True})
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     text = "".join(event["choices"][0]["delta"].get("content", "") for event in events[:-1])
     assert text == whole["choices"][0]["message"]["content"]
@@ -141,20 +86,10 @@ def test_a_reader_who_leaves_blocks_nobody(client):
     assert ask(client, user("red")).status_code == 200
 
 
-def test_models_health_examples_and_page(client):
+def test_models_health_and_examples(client):
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["tiny"]
     assert client.get("/healthz").json() == {"status": "ok", "model": "tiny"}
     assert client.get("/examples").json() == [{"question": "what is this ?", "image": uri(picture(1))}]
-    page = client.get("/")
-    assert (
-        page.headers["content-type"].startswith("text/html") and "default-src 'self'" in page.headers["content-security-policy"]
-    )
-    assert "v1/chat/completions" in page.text
-
-
-def test_the_page_asks_no_other_host():
-    page = files("mm1.serve").joinpath("page.html").read_text()
-    assert not re.findall(r"""(?:src|href|url|fetch)\s*[=(]\s*["']?(?:https?:)?//""", page)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +98,12 @@ def test_the_page_asks_no_other_host():
         ("http://example.com/x.png", "remote_image", "not fetched"),
         ("https://example.com/x.png", "remote_image", "not fetched"),
         ("file:///etc/passwd", "invalid_image_url", "data: URL"),
-        ("data:image/png,abc", "invalid_image_url", "base64"),
-        ("data:image/png;base64,@@@", "invalid_image", "damaged"),
+        ("data:image/png,abc", "invalid_image", "not an image"),
+        ("data:image/png;base64,@@@", "invalid_image_url", "damaged"),
         ("data:image/png;base64,aGVsbG8=", "invalid_image", "not an image"),
-        ("data:image/svg+xml;base64,PHN2Zy8+", "invalid_image", "not an image"),
+        ("data:image/svg+xml;base64,PHN2Zy8+", "invalid_image", "SVG images are not supported"),
         (uri(picture(1, side=80)), "image_too_large", "80 x 80"),
-        (uri(picture(1, side=64)[:-300]), None, "cannot be read"),
+        (uri(picture(1, side=64)[:-300]), "invalid_image", "cannot be read"),
     ],
 )
 def test_images_that_are_refused(client, url, code, says):
@@ -181,13 +116,13 @@ def test_images_that_are_refused(client, url, code, says):
 @pytest.mark.parametrize(
     ("fields", "param", "says"),
     [
-        ({"messages": []}, "messages", "at least 1"),
-        ({"messages": [{"role": "user"}]}, "messages.0.content", "required"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role", "user"),
+        ({"messages": []}, "messages", "at least one"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "null"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "user"),
         ({"max_tokens": 41}, "max_tokens", "at most 40"),
-        ({"max_tokens": 0}, "max_tokens", "greater"),
-        ({"temperature": 3}, "temperature", "less"),
-        ({"n": 2}, "n", "1"),
+        ({"max_tokens": 0}, "max_tokens", "at least 1"),
+        ({"temperature": 3}, "temperature", "at most 2"),
+        ({"n": 65}, "n", "at most 64"),
     ],
 )
 def test_requests_that_make_no_sense(client, fields, param, says):
@@ -204,7 +139,7 @@ def test_what_is_not_json_or_not_there(client):
 
 def test_too_many_images_too_long_a_prompt_too_large_a_body(client):
     assert refusal(ask(client, user(*[picture(n) for n in range(4)])))["code"] == "too_many_images"
-    assert "context of 512" in refusal(ask(client, user("red ring " * 400)))["message"]
+    assert refusal(ask(client, user("red ring " * 400)))["code"] == "context_length_exceeded"
     large = json.dumps({"messages": [user("x" * 210_000)]}).encode()
     assert refusal(client.post("/v1/chat/completions", content=large), 413)["code"] == "request_too_large"
     chunks = (large[start : start + 10_000] for start in range(0, len(large), 10_000))  # no length is declared

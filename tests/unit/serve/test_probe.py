@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from mm1.errors import ConfigurationError, NetworkError, Outcome
+from mm1.generation.engine import Engine
 from mm1.generation.generator import Generator
 from mm1.serve.app import create_app
-from mm1.serve.chat import Chat
 from mm1.serve.config import ServeSettings
 from mm1.serve.load import Example
 from mm1.serve.probe import GREY_SQUARE_QUESTION, ask, main
@@ -21,26 +21,28 @@ from tests.support.tiny_mm1 import picture, tiny_mm1
 
 
 @pytest.fixture(scope="module")
-def chat():
-    return Chat(Generator(*tiny_mm1()))
+def engine():
+    engine = Engine(Generator(*tiny_mm1()))
+    yield engine
+    engine.close()
 
 
-def test_the_deployments_own_question_is_asked(chat, capsys):
-    with running(create_app(chat, ServeSettings(), [Example("what is this ?", picture(1))])) as address:
+def test_the_deployments_own_question_is_asked(engine, capsys):
+    with running(create_app(engine, ServeSettings(), [Example("what is this ?", picture(1))])) as address:
         assert main([f"--url={address}/", "--max-tokens=3"]) == 0
     said = capsys.readouterr().out
     assert "asked: what is this ?" in said and "answered in" in said
 
 
-def test_a_server_without_a_sample_is_asked_about_a_picture_of_ours(chat):
-    with running(create_app(chat, ServeSettings())) as address:
+def test_a_server_without_a_sample_is_asked_about_a_picture_of_ours(engine):
+    with running(create_app(engine, ServeSettings())) as address:
         question, _, seconds = ask(address, max_tokens=1, timeout_s=60)
     assert question == GREY_SQUARE_QUESTION and seconds > 0
 
 
-def test_a_server_that_refuses_the_question_is_not_ready(chat, capsys):
+def test_a_server_that_refuses_the_question_is_not_ready(engine, capsys):
     settings = ServeSettings(max_images=0)
-    with running(create_app(chat, settings, [Example("what is this ?", picture(1))])) as address:
+    with running(create_app(engine, settings, [Example("what is this ?", picture(1))])) as address:
         assert main([f"--url={address}"]) == Outcome.CONFIGURATION
     assert "at most 0 images" in capsys.readouterr().err
 

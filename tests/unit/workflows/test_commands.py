@@ -275,7 +275,7 @@ def test_the_tasks_of_a_run_end_with_the_rules_of_the_gate_that_failed(
     if missing:
         assert last.startswith("gate: decision=fail; its rules cannot be read:") and "does not exist" in last
         return
-    assert last.startswith("gate: rule captions/0/cider >= 1 failed: not measured")
+    assert last.startswith("gate: rule captions/0/cider >= 1 failed: not scored")
 
 
 def test_gc_keeps_named_runs_and_waits_for_running_ones(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,13 +79,16 @@ WRONG = [
     ("weights={{workflow.name}}", "expected a value without '{{'"),
 ]
 WRONG_IN_THE_WHOLE_CHAIN = [
-    ("rules=foo/0/accuracy>=0.5", "rules: foo/0/accuracy is not evaluated; known: "),
-    ("rules=captions/3/content_f1>=0.5", "rules: captions/3/content_f1 is not evaluated; did you mean 'captions/"),
+    ("rules=foo/0/accuracy>=0.5", "rules: foo/0/accuracy is not evaluated for the checkpoint to deploy"),
+    (
+        "rules=captions/3/content_f1>=0.5",
+        'captions/3/content_f1 is not evaluated for the checkpoint to deploy; set "captions@0,3" in parameter chat_tasks',
+    ),
     ("rules=captions/0/content_f2>=0.5", "unknown metric 'content_f2'; did you mean 'content_f1'"),
     ("rules=text/0/accuracy/shuffled<=0.5", "text/0/accuracy/shuffled is not evaluated"),
     ("rules=vqa/8/accuracy/shuffled<=0.5", "vqa/8/accuracy/shuffled is not evaluated"),
-    ("tasks=captions vqa", "rules: vague/4/accuracy is not evaluated"),
-    ("shots=0", "rules: vague/4/accuracy is not evaluated"),
+    ("chat_tasks=captions vqa", "rules: vague/4/accuracy is not evaluated"),
+    ("chat_tasks=captions vague@0 novel text instruct", "rules: vague/4/accuracy is not evaluated"),
     ("tasks=vqa@1000", "shots: expected at most 512 (the toy world's demonstrations of vqa), got 1000"),
     ("tasks=novel@12", "expected at most 8 (the toy world's demonstrations of novel)"),
     ("tasks=text@4", "expected at most 0 (the toy world's demonstrations of text)"),
@@ -125,7 +128,7 @@ def test_rules_and_shots_that_cannot_hold(value: str, words: str, capsys: pytest
 @pytest.mark.parametrize(
     "value",
     [
-        "rules=captions/00/cider>=0.1 vqa/4/accuracy/shuffled<=0.4 novel/8/accuracy/shuffled<=0.9",
+        "rules=captions/00/cider>=0.1 vague/4/accuracy/shuffled<=0.4 novel/8/accuracy/shuffled<=0.9",
         "rules=instruct/0/accuracy>=0.5",
         "shots=0 4 512",
     ],
@@ -137,9 +140,23 @@ def test_rules_and_shots_that_can_hold(value: str) -> None:
 def test_rules_about_tasks_of_a_folder(tmp_path: Path) -> None:
     profile = tmp_path / "site.yaml"
     profile.write_text("volumes: [{claim: data, mount_path: /data}]\n")
-    values = ["-p", "benchmarks=/data/x", "-p", "tasks=okvqa@2000 vqa", "-p", "rules=okvqa/2000/accuracy/shuffled<=0.5"]
+    values = ["-p", "benchmarks=/data/x", "-p", "chat_tasks=okvqa@2000 vqa", "-p", "rules=okvqa/2000/accuracy/shuffled<=0.5"]
     submit = ["submit", "mm1:full", "--profile", str(profile), "--dry-run=client"]
     assert cli.main([*submit, *values]) == 0
+
+
+def test_only_the_deploy_step_mounts_the_signing_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = tmp_path / "site.yaml"
+    submit = ["submit", "mm1:full", "--profile", str(profile), "--dry-run=client", "-p", "sign_key=/etc/mm1/sign/mm1.key"]
+    profile.write_text("name: site\n")
+    assert cli.main(submit) == 80
+    assert "sign_key: pods have no access to '/etc/mm1/sign/mm1.key'" in said(capsys)
+    profile.write_text("signing_secret: mm1-sign\n")
+    assert cli.main(submit) == 0
+    templates = load(str(ROOT / "workflows/full.py"), str(profile)).document["spec"]["templates"]
+    volumes = {item["name"]: [volume for volume in item.get("volumes") or [] if "secret" in volume] for item in templates}
+    (step,) = (name for name, secrets in volumes.items() if secrets)
+    assert step == "step-deploy" and volumes[step][0]["secret"]["secretName"] == "mm1-sign"
 
 
 @pytest.mark.parametrize(("value", "words"), ONLY_ON_A_CLUSTER)
@@ -355,6 +372,25 @@ def test_what_follows_from_a_complaint_is_not_said(capsys: pytest.CaptureFixture
     assert cli.main(["submit", "mm1:full", "-p", "tasks=captionz", "--dry-run=client"]) == 80
     text = said(capsys)
     assert "task evaluate-base: unknown task 'captionz'" in text and "gate" not in text
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("full", {"chat_tasks": "instruct"}, 'captions/0/content_f1 .*; add "captions@0" to parameter chat_tasks'),
+        ("full", {"rules": "vqa/8/accuracy>=0"}, 'vqa/8/accuracy .*; add "vqa@8" to parameter chat_tasks'),
+        ("full", {"rules": "captions/8/cider>=0"}, 'captions/8/cider .*; set "captions@0,8" in parameter chat_tasks'),
+        ("deploy", {"rules": "captions/0/cider>=serving-1 instruct/0/accuracy>=0"}, 'add "captions@0" to parameter tasks'),
+        ("deploy", {"rules": "instruct/0/accuracy>=serving-0.1"}, "set serving, or add a floor"),
+        ("evaluate_model", {"tasks": "text", "shots": "0"}, 'captions/0/content_f1 .*; add "captions@0" to parameter tasks'),
+    ],
+)
+def test_rules_about_what_the_deployed_checkpoint_is_not_scored_on_are_refused_before_a_run(file, values, said) -> None:
+    workflow = read_workflow(load(str(ROOT / f"workflows/{file}.py")).document)
+    known = defaults_of(workflow) | ({} if file == "full" else {"checkpoint": MANIFEST})
+    check_values(workflow, known, on_cluster=True)
+    with pytest.raises(ConfigurationError, match=said):
+        check_values(workflow, known | values, on_cluster=True)
 
 
 def test_what_is_wrong_in_one_stage_is_not_said_of_the_next() -> None:

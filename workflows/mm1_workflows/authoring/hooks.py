@@ -20,6 +20,7 @@ from hera.workflows import (
     Env,
     ExistingVolume,
     RetryStrategy,
+    SecretVolume,
     Task,
     Workflow,
     WorkflowTemplate,
@@ -39,7 +40,7 @@ from hera.workflows.models import (
 )
 
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
-from mm1_workflows.argo.document import LAUNCHES_ANNOTATION
+from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, STEP_LABEL
 from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
 from mm1_workflows.authoring import hera_private, profiles
 from mm1_workflows.authoring.profiles import Profile
@@ -74,6 +75,10 @@ def fill_container(template: Container) -> Container:
     return template
 
 
+SIGNING_STEP = "deploy"
+"""The only step whose pods have the signing key."""
+
+
 def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
     if template.resources is None:
         template.resources = ResourceRequirements.model_validate(pool.resources)
@@ -90,11 +95,20 @@ def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
                 ExistingVolume(name=claim.name, claim_name=claim.claim, mount_path=claim.mount_path, read_only=True)
                 for claim in profile.volumes
             ),
+            *_signing_key(template, profile),
         ]
     if template.env is None and profile.environment:
         template.env = [Env(name=name, value=value) for name, value in profile.environment.items()]
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
+
+
+def _signing_key(template: Container, profile: Profile) -> list[SecretVolume]:
+    """Return the volume with the signing key, for the step that signs."""
+    signs = (template.labels or {}).get(STEP_LABEL) == SIGNING_STEP
+    if not signs or not profile.signing_secret:
+        return []
+    return [SecretVolume(name="signing", secret_name=profile.signing_secret, mount_path=profiles.SIGNING_PATH, read_only=True)]
 
 
 def retries(limit: int) -> RetryStrategy:

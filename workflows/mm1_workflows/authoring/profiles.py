@@ -39,7 +39,9 @@ POOLS = FOLDER / "pools.yaml"
 
 PLACEMENT = {"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"}
 """Kind of step -> its default pool."""
-RESERVED_PATHS = ("/", "/dev", "/dev/shm", "/proc", "/sys", "/tmp")
+SIGNING_PATH = "/etc/mm1/sign"
+"""Folder of the signing key in the pods that mount it."""
+RESERVED_PATHS = ("/", "/dev", "/dev/shm", "/proc", "/sys", "/tmp", SIGNING_PATH)
 """Paths in a container at which claims cannot be mounted."""
 
 
@@ -88,6 +90,8 @@ class Profile(Config):
     """Environment variables of every pod; must not contain secrets."""
     volumes: tuple[ClaimMount, ...] = ()
     """Claims that every pod mounts read-only."""
+    signing_secret: OptionalName = ""
+    """Secret with the private key that signs models; pods of the step `deploy` mount it at /etc/mm1/sign; empty = none."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()

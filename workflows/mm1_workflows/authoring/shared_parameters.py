@@ -174,6 +174,21 @@ BENCHMARKS = (
 """Benchmarks for the evaluation of checkpoints."""
 
 SEED = Parameter(name="seed", value="0", description="seed of data order, initialization and evaluation items")
+SIGN_KEY = Parameter(
+    name="sign_key", value="", description="private key (PEM) that signs the exported model; empty = it is not signed"
+)
 QUESTION = Parameter(
     name="question", value="", description="chat question for the served model; empty = the first question of the benchmark"
+)
+SFT_WEIGHTS = Parameter(
+    name="sft_weights",
+    value="sft",
+    description="weight of each source in fine-tuning; sft = 70 % instructions, the rest the data of pre-training if it is "
+    "given, which keeps what that taught; instructions=1 = instructions alone",
+)
+SERVING = Parameter(
+    name="serving",
+    value="",
+    description="model that is served, for rules with >=serving-margin: address of its EvalReport, GateDecision, Deployment, "
+    "ExportedModel or Checkpoint; empty: first deployment",
 )

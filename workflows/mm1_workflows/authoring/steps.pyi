@@ -66,8 +66,8 @@ def data_mix(
     Args:
         data: RawData to mix [required]
         weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is
-            the subfolder cc12m of the captions); or mm1, mm1.5, text, where the weight of a source that is not ingested
-            goes to the others [default: mm1]
+            the subfolder cc12m of the captions); or mm1, mm1.5, sft, text, where the weight of a source that is not
+            ingested goes to the others [default: mm1]
         weights_by: unit that the weights are shares of; label = tokens with loss [default: sequence]
         synthetic_share: share of the captions that come from the source synthetic, if the data has it [default: 0.07]
         sequence_length: length of a packed sequence, in tokens [default: 128]
@@ -101,6 +101,7 @@ def deploy(
     question_task: _Text = "instruct",
     image: _Text = "",
     max_tokens: int | _Text = 64,
+    sign_key: _Text = "",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
@@ -117,6 +118,8 @@ def deploy(
         question_task: task whose first item provides image and question [default: instruct]
         image: image file of the question, instead of one from benchmarks [default: empty]
         max_tokens: maximum number of tokens in the answer [default: 64]
+        sign_key: private key (PEM, elliptic curve) that signs the exported folder, such as a mounted Secret; empty: none
+            [default: empty]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
@@ -175,18 +178,23 @@ def gate(
     *,
     reports: _Text,
     rules: _Text = "captions/0/content_f1>=0.5 vague/4/accuracy>=0.5",
+    checkpoint: _Text = "",
+    serving: _Text = "",
     name: str | None = None,
     when: str | None = None,
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Decide whether a checkpoint may be deployed, by rules on its scores.
+    """Decide whether a checkpoint may be deployed, by rules on its scores and a comparison with the serving model.
 
     Args:
-        reports: EvalReport addresses, separated by spaces, with the checkpoint to deploy last; if several contain a score,
-            the last one is used [required]
-        rules: rules of the form task/shots/metric>=number, separated by spaces; all must hold [default:
-            captions/0/content_f1>=0.5 vague/4/accuracy>=0.5]
+        reports: EvalReport addresses, separated by spaces; only scores of the checkpoint to deploy count for the rules
+            [required]
+        rules: rules of the form task/shots/metric>=number, or >=serving-margin, separated by spaces; all must hold
+            [default: captions/0/content_f1>=0.5 vague/4/accuracy>=0.5]
+        checkpoint: Checkpoint to deploy; empty: that of the last report [default: empty]
+        serving: model that is served, for rules with >=serving-margin: its EvalReport, or a GateDecision, Deployment,
+            ExportedModel or Checkpoint in a store with its EvalReport; empty: first deployment [default: empty]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
         with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs

@@ -196,7 +196,8 @@ def _producers(task: _Task, tasks: Mapping[str, _Task]) -> Iterator[tuple[str, P
 def _producer(task: _Task, tasks: Mapping[str, _Task]) -> Producer:
     """Return a task as a producer; inputs that other tasks produce are producers in turn."""
     produced = {name: items[0] for name, items in _producers(task, tasks) if len(items) == 1}
-    return Producer(task.step.name, {**task.values, **produced})
+    parameters = {name: parameter for name, argument in task.node.arguments.items() if (parameter := _parameter(argument))}
+    return Producer(task.step.name, {**task.values, **produced}, task.node.name, parameters)
 
 
 # -- where it runs ----------------------------------------------------------------------------------------------------

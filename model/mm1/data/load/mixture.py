@@ -23,12 +23,14 @@ MAX_PERIOD = 10_000
 WEIGHT_PRESETS = {
     "mm1": {"captions": 0.45, "interleaved": 0.45, "text": 0.10},
     "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
+    "sft": {"instructions": 0.70, "captions": 0.10, "interleaved": 0.15, "text": 0.05},
 }
-"""Presets of weights: MM1 2.2, and MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text)."""
+"""Presets of weights: MM1 2.2, MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text), and fine-tuning that keeps what
+pre-training taught (ours, docs/reference/recipes.md)."""
 TEXT_BASE = "text"
 """Named weights of the mixture for the text base: the source text. Without it, the first given source takes its place, since a
 decoder from a folder needs no text, but does need a mixture's sizes."""
-SYNTHETIC, CAPTIONS = "synthetic", "captions"
+SYNTHETIC, CAPTIONS, INSTRUCTIONS = "synthetic", "captions", "instructions"
 MAX_DENOMINATOR = 1_000
 TOLERANCE = Fraction(1, 10**7)
 
@@ -98,7 +100,8 @@ def parse_weights(text: str) -> dict[str, float]:
 def weights_of(text: str, given: Collection[str]) -> tuple[dict[str, float], list[str]]:
     """Return the positive weights of the sources that exist.
 
-    The weights of a preset go to the sources that are given; other weights must name given sources.
+    The weights of a preset go to the sources that are given, but fine-tuning needs its instructions; other weights must name
+    given sources.
 
     Args:
         text: see :func:`parse_weights`.
@@ -114,11 +117,13 @@ def weights_of(text: str, given: Collection[str]) -> tuple[dict[str, float], lis
     missing = [name for name in weights if parent_of(name) not in given]
     if not missing:
         return weights, []
-    preset, first = text.strip(), missing[0]
+    preset = text.strip()
     if preset == TEXT_BASE and given:
         instead = next(iter(given))
         return {instead: 1.0}, [f"text is not ingested: {instead} takes its place, and a text base cannot be trained on it"]
-    if preset not in WEIGHT_PRESETS:
+    required = [name for name in missing if preset not in WEIGHT_PRESETS or name == INSTRUCTIONS]
+    if required:
+        first = required[0]
         raise ConfigurationError(
             f"weights: {first!r} has a weight but is not ingested: give {parent_of(first)}=, or weights without it; "
             f"ingested sources: {', '.join(given) or 'none'}"

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mm1.evals.models.base import Ask, OnBatch
-from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request
+from mm1.generation.prompt import Completion, Image, Likelihood
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,15 @@ class OwnModel:
         self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily."""
-        requests = [self._request(ask) for ask in asks]
-        return self.generator.generate(requests, max_new_tokens=max_new_tokens, stop=stop, on_batch=on_batch)
+        return self.generator.generate(asks, max_new_tokens=max_new_tokens, stop=stop, on_batch=on_batch)
 
     def score(
         self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of each continuation of each prompt."""
-        return self.generator.score([self._request(ask) for ask in asks], continuations, on_batch)
+        return self.generator.score(asks, continuations, on_batch)
 
     def embed_images(self, images: Sequence[Image]) -> np.ndarray | None:
         """Compute the mean of each image's features."""
         features_NKD = self.generator.encoder.features(images)
         return None if features_NKD is None else features_NKD.mean(dim=1).float().cpu().numpy()
-
-    def _request(self, ask: Ask) -> Request:
-        if not isinstance(ask, Conversation):
-            return ask
-        return Request(chat_prompt(self.generator.processor, [*ask.prefix, *ask.messages]))

@@ -54,21 +54,27 @@ def shots_of(name: str, shots: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     return base, next(numbers for numbers in (own, fixed, shots) if numbers is not None)
 
 
-def planned_scores(tasks: str, shots: str, controls: bool) -> set[str]:
-    """List the scores of an evaluation: ``task/shots``, and ``task/shots/shuffled`` for an image-shuffled control.
+def planned_scores(tasks: str, shots: str, controls: bool, split: str) -> set[tuple[str, int, str]]:
+    """List the scores of an evaluation: task, shots and control (none, or shuffled for an image-shuffled control).
+
+    Each score is listed twice: by the name of the task, and by the name with its split (``vqav2:testdev``).
 
     Args:
         tasks: names of tasks, separated by spaces.
         shots: numbers of demonstrations, separated by spaces.
         controls: whether the evaluation includes controls.
+        split: the evaluation's split, for tasks without official ones.
     """
     scores = set()
     for name in tasks.split():
         base, numbers = shots_of(name, parse_shots(shots))
-        controlled = TASKS[base].control_shots if base in TASKS else None
-        scores |= {f"{base}/{number}" for number in numbers}
-        if controls:
-            scores |= {f"{base}/{number}/shuffled" for number in numbers if controlled is None or number in controlled}
+        task = TASKS.get(base)
+        named = parse_name(name).split or (task.splits[0] if task and task.splits else split)
+        controlled = task.control_shots if task else None
+        for label in (base, f"{base}:{named}"):
+            scores |= {(label, number, "none") for number in numbers}
+            if controls:
+                scores |= {(label, number, "shuffled") for number in numbers if controlled is None or number in controlled}
     return scores
 
 

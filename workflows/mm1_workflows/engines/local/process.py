@@ -83,7 +83,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
             preexec_fn=partial(machine.die_with_parent, signal.SIGTERM, os.getpid()),  # SIGTERM, to let it save
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "GOMP_SPINCOUNT": "5000", **instance.task.template.env},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **machine.THREAD_SETTINGS, **instance.task.template.env},
         )
 
 

@@ -52,8 +52,13 @@ Resolve = Callable[[str, int], list[str]]
 """Host and port -> IP addresses."""
 
 
-class _Failure(Exception):
-    """An image that is not fetched."""
+class FetchError(Exception):
+    """An image that is not fetched.
+
+    Args:
+        reason: for people: ``timeout``, ``status 404``, ``not a public address``, ``host not allowed`` ...
+        is_transient: whether another attempt may succeed.
+    """
 
     def __init__(self, reason: str, *, is_transient: bool = False) -> None:
         super().__init__(reason)
@@ -77,6 +82,7 @@ class Fetcher:
         workers: images that :meth:`fetch_many` fetches at the same time.
         per_host: images that it fetches from the same host at the same time.
         resolve: resolver of host names.
+        allows: whether images may be fetched from a host, also after a redirect; by default from all.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Fetcher:
         workers: int = WORKERS,
         per_host: int = PER_HOST,
         resolve: Resolve = resolve,
+        allows: Callable[[str], bool] | None = None,
     ) -> None:
         self.private = private
         self.max_bytes = max_bytes
@@ -98,6 +105,7 @@ class Fetcher:
         self.failures: Counter[str] = Counter()
         """Reason -> number of images that were not fetched."""
         self._resolve = resolve
+        self._allows = allows
         self._lock = threading.Lock()
 
     @property
@@ -111,11 +119,19 @@ class Fetcher:
         failed = f" ({', '.join(f'{reason} {count}' for reason, count in reasons)})" if reasons else ""
         return f"fetched {self.num_fetched}, failed {self.num_failed}{failed}"
 
+    def get(self, address: str) -> bytes:
+        """Fetch an image.
+
+        Raises:
+            FetchError: it was not fetched.
+        """
+        return self._fetch(address, time.monotonic() + self.timeout_s)
+
     def __call__(self, address: str) -> bytes:
         """Fetch an image; empty bytes on failure (logged, counted by reason, and dropped by the filters)."""
         try:
-            data = self._fetch(address, time.monotonic() + self.timeout_s)
-        except _Failure as failure:
+            data = self.get(address)
+        except FetchError as failure:
             with self._lock:
                 self.failures[failure.reason] += 1
                 level = logging.INFO if self.failures[failure.reason] <= MAX_LOGGED else logging.DEBUG
@@ -164,7 +180,7 @@ class Fetcher:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 return self._follow(address, deadline)
-            except _Failure as failure:
+            except FetchError as failure:
                 pause = BACKOFF_S * 2**attempt
                 if not failure.is_transient or attempt == MAX_ATTEMPTS - 1 or time.monotonic() + pause >= deadline:
                     raise
@@ -174,12 +190,14 @@ class Fetcher:
     def _follow(self, address: str, deadline: float) -> bytes:
         for _ in range(1 + MAX_REDIRECTS):
             url = _parse(address)
+            if self._allows is not None and not self._allows(str(url.hostname).strip("[]")):
+                raise FetchError("host not allowed")
             with self._connected(url, deadline) as connection:
                 redirect, data = self._get(connection, url)
             if redirect is None:
                 return data
             address = _joined(address, redirect)
-        raise _Failure("too many redirects")
+        raise FetchError("too many redirects")
 
     @contextmanager
     def _connected(self, url: Url, deadline: float) -> Iterator[http.client.HTTPConnection]:
@@ -207,12 +225,12 @@ class Fetcher:
             if is_late.is_set():  # the end of the connection may read like the end of the answer
                 raise TimeoutError
         except ssl.SSLCertVerificationError as error:
-            raise _Failure("invalid certificate") from error
+            raise FetchError("invalid certificate") from error
         except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
             if is_late.is_set() or isinstance(error, TimeoutError):
-                raise _Failure("timeout", is_transient=True) from error
+                raise FetchError("timeout", is_transient=True) from error
             is_lost = isinstance(error, (OSError, http.client.IncompleteRead, urllib3.exceptions.ProtocolError))
-            raise _Failure("connection lost" if is_lost else "damaged answer", is_transient=is_lost) from error
+            raise FetchError("connection lost" if is_lost else "damaged answer", is_transient=is_lost) from error
         finally:
             timer.cancel()
             connection.close()
@@ -221,21 +239,21 @@ class Fetcher:
     def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
         addresses = self._addresses(host, port, deadline)
         if not addresses:
-            raise _Failure("unknown host")
+            raise FetchError("unknown host")
         if not self.private and not all(map(is_public, addresses)):
-            raise _Failure("not a public address")
+            raise FetchError("not a public address")
         is_slow = False
         for address in addresses:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise _Failure("timeout")
+                raise FetchError("timeout")
             try:
                 sock = socket.create_connection((address, port), min(CONNECT_S, remaining))
                 sock.settimeout(max(0.01, deadline - time.monotonic()))
                 return sock
             except OSError as error:
                 is_slow = isinstance(error, TimeoutError)
-        raise _Failure("timeout" if is_slow else "connection refused", is_transient=True)
+        raise FetchError("timeout" if is_slow else "connection refused", is_transient=True)
 
     def _addresses(self, host: str, port: int, deadline: float) -> list[str]:
         """Resolve a host in a thread, which ends by itself: the system's resolver has no time limit of ours."""
@@ -251,10 +269,10 @@ class Fetcher:
         try:
             return future.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:
-            raise _Failure("timeout") from error
+            raise FetchError("timeout") from error
         except (OSError, ValueError) as error:  # ValueError: a label that is empty, too long or not encodable
             is_transient = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-            raise _Failure("unknown host", is_transient=is_transient) from error
+            raise FetchError("unknown host", is_transient=is_transient) from error
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -275,14 +293,14 @@ class Fetcher:
             if answer.status in REDIRECTS:
                 return answer.headers.get("Location", ""), b""
             if answer.status != HTTPStatus.OK:
-                raise _Failure(f"status {answer.status}", is_transient=answer.status in TRANSIENT)
+                raise FetchError(f"status {answer.status}", is_transient=answer.status in TRANSIENT)
             if answer.length is not None and answer.length > self.max_bytes:
-                raise _Failure("too large")
+                raise FetchError("too large")
             # urllib3 decodes what some servers compress unasked, within the memory of what is read
             body = urllib3.HTTPResponse(answer, HTTPHeaderDict(answer.headers.items()), answer.status, preload_content=False)
             data = body.read(self.max_bytes + 1)
         if len(data) > self.max_bytes:
-            raise _Failure("too large")
+            raise FetchError("too large")
         return None, data
 
 
@@ -290,9 +308,9 @@ def _parse(address: str) -> Url:
     try:
         url = parse_url(address)
     except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
-        raise _Failure("not an http address") from error
+        raise FetchError("not an http address") from error
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise _Failure("not an http address")
+        raise FetchError("not an http address")
     return url._replace(auth=None, fragment=None)
 
 
@@ -300,11 +318,11 @@ def _joined(address: str, redirect: str) -> str:
     try:
         return urljoin(address, redirect)
     except ValueError as error:
-        raise _Failure("not an http address") from error
+        raise FetchError("not an http address") from error
 
 
 def _host_of(address: str) -> str:
     try:
         return _parse(address).netloc or ""
-    except _Failure:
+    except FetchError:
         return ""

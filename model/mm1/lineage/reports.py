@@ -1,0 +1,71 @@
+"""Evaluation reports of a model that is served, from the address of any manifest that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mm1.errors import ConfigurationError
+from mm1.manifests import (
+    Checkpoint,
+    Deployment,
+    Digest,
+    EvalReport,
+    ExportedModel,
+    GateDecision,
+    Manifest,
+    load_digest,
+    split_uri,
+)
+from mm1.store.base import Store
+from mm1.store.open import find_store
+
+LEADING = "EvalReport, GateDecision, Deployment, ExportedModel or Checkpoint"
+
+
+def serving_reports(address: str) -> tuple[Digest, list[EvalReport]]:
+    """Return the checkpoint of a serving model and its reports.
+
+    Args:
+        address: of an EvalReport; or of a GateDecision, Deployment, ExportedModel or Checkpoint, whose store is then searched
+            for reports of the checkpoint.
+
+    Raises:
+        ConfigurationError: another kind of manifest, a model that was not deployed, or one without any report.
+    """
+    uri, digest = split_uri(address)
+    store = find_store(uri)
+    manifest = load_digest(store, digest)
+    if isinstance(manifest, EvalReport):
+        return manifest.checkpoint, [manifest]
+    checkpoint = _checkpoint_of(store, digest, manifest)
+    reports = list(_reports_of(store, checkpoint))
+    if not reports:
+        raise ConfigurationError(
+            f"serving: {uri} has no EvalReport of checkpoint {checkpoint[:12]}; evaluate it first: "
+            f"mm1 run workflows/evaluate_model.py -p checkpoint={uri}/manifests/{checkpoint}.json"
+        )
+    return checkpoint, reports
+
+
+def _checkpoint_of(store: Store, digest: Digest, manifest: Manifest) -> Digest:
+    match manifest:
+        case Checkpoint():
+            return digest
+        case GateDecision(decision="pass") | ExportedModel():
+            return manifest.checkpoint
+        case Deployment(exported=str(exported)):
+            return _checkpoint_of(store, exported, load_digest(store, exported))
+        case GateDecision() | Deployment():
+            raise ConfigurationError(f"serving: the model of {type(manifest).__name__} {digest[:12]} was not let through")
+        case _:
+            raise ConfigurationError(f"serving: expected {LEADING}, got {type(manifest).__name__} {digest[:12]}")
+
+
+def _reports_of(store: Store, checkpoint: Digest) -> Iterator[EvalReport]:
+    """Search a store for reports of a checkpoint, in the order of their digests."""
+    for key in sorted(store.list("manifests/")):
+        data = store.read(key)
+        if b'"EvalReport"' in data and checkpoint.encode() in data:
+            manifest = load_digest(store, key.removeprefix("manifests/").removesuffix(".json"))
+            if isinstance(manifest, EvalReport) and manifest.checkpoint == checkpoint:
+                yield manifest

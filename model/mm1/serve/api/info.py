@@ -1,0 +1,108 @@
+"""Routes that describe the server: models, health, limits, metrics, examples. None waits for an answer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from mm1.data.images import extension_of
+from mm1.serve.api.service import Service
+from mm1.serve.load import Example
+
+MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+READ = ["GET", "HEAD"]
+
+
+def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) -> APIRouter:
+    """Create the routes.
+
+    Args:
+        service: answers requests.
+        examples: example questions of the chat page.
+        needs_key: whether requests for answers need an API key.
+    """
+    router = APIRouter()
+    settings = service.settings
+    listed = [{"question": example.question, "image": _data_url(example.image)} for example in examples]
+    release = {"version": version("mm1")}
+
+    @router.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(service)]}
+
+    @router.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        service.check_model(name)
+        return _model(service)
+
+    @router.api_route("/healthz", methods=READ, response_model=None)
+    async def healthz() -> Response:
+        return _health(service)
+
+    @router.api_route("/readyz", methods=READ, response_model=None)
+    async def readyz() -> Response:
+        service.answers.check_open()
+        return _health(service)
+
+    @router.api_route("/health", methods=READ, response_model=None)
+    @router.api_route("/ping", methods=READ, response_model=None)
+    async def health() -> Response:
+        return Response(status_code=_health(service).status_code)
+
+    @router.get("/version")
+    async def release_version() -> dict[str, str]:
+        return release
+
+    @router.get("/limits")
+    async def limits() -> dict[str, Any]:
+        max_tokens = service.prompts.max_tokens
+        return {
+            "model": settings.model_name,
+            "max_model_len": service.prompts.context,
+            "max_tokens": max_tokens,
+            "default_max_tokens": min(settings.default_max_tokens or max_tokens, max_tokens),
+            "max_images": settings.max_images,
+            "max_image_pixels": settings.max_image_pixels,
+            "max_request_bytes": settings.max_request_bytes,
+            "api_key": needs_key,
+        }
+
+    @router.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        text, kind = service.metrics.text()
+        return Response(text, headers={"Content-Type": kind})
+
+    @router.get("/examples")
+    async def list_examples() -> list[dict[str, str]]:
+        return listed
+
+    return router
+
+
+def _model(service: Service) -> dict[str, Any]:
+    name = service.settings.model_name
+    return {
+        "id": name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "mm1",
+        "root": service.settings.model_root or name,
+        "parent": None,
+        "max_model_len": service.prompts.context,
+    }
+
+
+def _health(service: Service) -> JSONResponse:
+    is_alive = service.answers.is_alive
+    status = "ok" if is_alive else "the engine has stopped; see the server's log"
+    return JSONResponse({"status": status, "model": service.settings.model_name}, 200 if is_alive else 503)
+
+
+def _data_url(image: bytes) -> str:
+    kind = MEDIA_TYPES.get(extension_of(image), "application/octet-stream")
+    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
