@@ -58,7 +58,7 @@ class Ticket:
         """The answer so far."""
         transcript = self.answer.transcript
         return Step(
-            transcript.text,
+            transcript.certain_text,
             len(transcript.tokens),
             transcript.finish_reason,
             tuple(self.answer.logprobs),
@@ -115,7 +115,10 @@ class Batch:
         tickets = list(self.tickets)
         if self._state is None:
             return Outcome()
-        logits_BV = self._decoder.logits(self._state.last_BD)
+        try:
+            logits_BV = self._decoder.logits(self._state.last_BD)
+        except Exception as error:  # noqa: BLE001  passed on to the asks concerned
+            return self._after(error)
         try:
             advance([ticket.answer for ticket in tickets], logits_BV, self._text_of)
         except ArithmeticError as error:  # before any token was added
@@ -137,11 +140,19 @@ class Batch:
                 self._state = self._decoder.extend(tokens, state=self._state)
                 break
             except Exception as error:  # noqa: BLE001  passed on to the asks concerned
-                if not isinstance(typed(error), OutOfMemory) or (len(self.tickets) == 1 and not self._cache.num_bytes):
-                    return Outcome(failed=[(ticket, error) for ticket in self.clear()], paused=paused)
-                if not self._cache.clear():
-                    paused = [*self._pause(len(self.tickets) // 2), *paused]
+                outcome = self._after(error)
+                paused = [*outcome.paused, *paused]
+                if outcome.failed:
+                    return Outcome(failed=outcome.failed, paused=paused)
         return Outcome(paused=paused)
+
+    def _after(self, error: Exception) -> Outcome:
+        """Free memory after a pass that ran out of it, so that it can be tried again; end all answers after other errors."""
+        if not isinstance(typed(error), OutOfMemory) or (len(self.tickets) == 1 and not self._cache.num_bytes):
+            return Outcome(failed=[(ticket, error) for ticket in self.clear()])
+        if self._cache.clear():
+            return Outcome()
+        return Outcome(paused=self._pause(len(self.tickets) // 2))
 
     def clear(self) -> list[Ticket]:
         """Remove and return all answers."""

@@ -43,12 +43,14 @@ class _Buffer:
         self.data[: self.rows, :, self.end : end] = new_BHKE
         self.end = end
 
-    def add(self, row_HNE: torch.Tensor) -> None:
-        length = row_HNE.shape[1]
+    def reserve_row(self, length: int) -> None:
         if self.rows == self.data.shape[0] or length > self.end:
             # Room for some longer rows to the left, too, or each slightly longer prompt would copy everything.
             left = 0 if length <= self.end - self.start else length - (self.end - self.start) + length // 8
             self._reserve(max(self.rows + 1, self.rows * 5 // 4), self.end - self.start, 1, left)
+
+    def add(self, row_HNE: torch.Tensor) -> None:
+        length = row_HNE.shape[1]
         self.start = min(self.start, self.end - length)
         self.data[self.rows, :, self.end - length : self.end] = row_HNE
         self.rows += 1
@@ -130,7 +132,9 @@ class RowCache(DynamicCache):
         return RowCache([_Layer(*buffers) for buffers in layers])
 
     def add(self, states: RowStates) -> None:
-        """Add a row at the end."""
+        """Add a row at the end; if the memory is not enough, nothing changes."""
+        for buffer in self._buffers():
+            buffer.reserve_row(states[0].shape[1])
         for buffer, row_HNE in zip(self._buffers(), states, strict=True):
             buffer.add(row_HNE)
         self._expose()

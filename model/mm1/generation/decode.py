@@ -60,10 +60,11 @@ class DecodingState:
 
     @torch.inference_mode()
     def add(self, states: RowStates, last_D: torch.Tensor) -> None:
-        """Add a row at the end."""
+        """Add a row at the end; if the memory is not enough, nothing changes."""
+        last_BD = torch.cat([self.last_BD, last_D[None]])
         self.cache.add(states)
         self.lengths.append(states[0].shape[1])
-        self.last_BD = torch.cat([self.last_BD, last_D[None]])
+        self.last_BD = last_BD
 
     @torch.inference_mode()
     def remove(self, row: int) -> None:

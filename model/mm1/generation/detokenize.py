@@ -24,7 +24,8 @@ class TextStream:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self._special = {token for token, properties in added.items() if properties.special}
         self._tokens: list[int] = []
         """The last tokens: those whose text is final, as context, then the others."""
         self._num_final = 0

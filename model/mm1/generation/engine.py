@@ -143,8 +143,10 @@ class Engine:
         self._admit()
         for processed in self._prefill.step(self.settings.prefill_tokens):
             self._join(processed)
-        self._settle(self._batch.advance())
-        self._settle(self._batch.extend())
+        outcome = self._batch.advance()
+        self._settle(outcome)
+        if outcome.advanced:
+            self._settle(self._batch.extend())
 
     def _started(self) -> list[Ticket]:
         return [*self._batch.tickets, *(prompt.owner for prompt in self._prefill.prompts)]
@@ -186,8 +188,11 @@ class Engine:
         if ticket.answer.done:  # no token was requested
             self._finish(ticket)
             self._tell(ticket, ticket.step)
-        else:
+            return
+        try:
             self._batch.join(ticket, processed)
+        except Exception as error:  # noqa: BLE001  passed on to the ask concerned
+            self._fail_or_retry(ticket, error)
 
     def _settle(self, outcome: Outcome) -> None:
         self._counts["generated_tokens"] += len(outcome.advanced)

@@ -10,7 +10,7 @@ prompt alone (tested). A server answers with `engine.Engine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -100,24 +100,6 @@ class Generator:
             if on_batch:
                 on_batch(len(jobs))
         return [results[index] for index in range(len(requests))]
-
-    def stream(
-        self,
-        request: Request | Conversation,
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling | None = None,
-    ) -> Iterator[Transcript]:
-        """Continue one prompt; yields the same growing transcript after each token, until it is done."""
-        answer = Answer(self.transcript(stop, max_new_tokens), TokenChooser(sampling or Sampling()))
-        ((job,),) = self._batches([request], max_new_tokens)
-        state = self._prefill([job])
-        while not answer.done:
-            tokens = advance([answer], self.decoder.logits(state.last_BD), self.text_of)
-            yield answer.transcript
-            if not answer.done:
-                state = self.decoder.extend([tokens], state=state)
 
     def score(
         self,

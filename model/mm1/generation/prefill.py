@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from mm1.errors import Mm1Error
 from mm1.generation.answers import TextOf, prompt_logprobs
 from mm1.generation.asks import TokenLogprob
 from mm1.generation.cache import RowCache, RowStates
 from mm1.generation.decode import Decoder, DecodingState
 from mm1.generation.encode import Encoded, PromptEncoder
 from mm1.generation.prefix_cache import BLOCK_TOKENS, PrefixCache, block_names
+from mm1.generation.prompt import Image
 
 
 @dataclass(eq=False)
@@ -96,14 +96,7 @@ class Prefill:
         group = self._choose(max_tokens)
         if not group:
             return []
-        features: dict[int, torch.Tensor | None] = {}
-        failed = []
-        for prompt in group:
-            try:
-                features[id(prompt)] = self._features(prompt, min(prompt.remaining, max_tokens))
-            except Mm1Error as error:
-                self.prompts.remove(prompt)
-                failed.append(Processed(prompt, error=error))
+        features, failed = self._features(group, max_tokens)
         group = [prompt for prompt in group if id(prompt) in features]
         try:
             done = self._process(group, [features[id(prompt)] for prompt in group], max_tokens) if group else []
@@ -140,15 +133,37 @@ class Prefill:
             prompt.states = self.cache.states(prompt.names[:count])
             prompt.position = prompt.num_cached = count * BLOCK_TOKENS
 
-    def _features(self, prompt: Prompt, count: int) -> torch.Tensor | None:
-        """Encode the images that have tokens in the next part of a prompt: features_TD of these tokens."""
+    def _features(self, group: Sequence[Prompt], max_tokens: int) -> tuple[dict[int, torch.Tensor | None], list[Processed]]:
+        """Encode the images of the next parts: features_TD of each prompt; together, or one by one to see which one fails."""
+        features: dict[int, torch.Tensor | None] = {}
+        failed: list[Processed] = []
+        spans = [self._image_span(prompt, min(prompt.remaining, max_tokens)) for prompt in group]
+        try:
+            features_NKD = self._encoder.features([image for images, _ in spans for image in images])
+        except Exception as error:  # noqa: BLE001  passed on to the asks concerned
+            if len(group) == 1:
+                self.prompts.remove(group[0])
+                return {}, [Processed(group[0], error=error)]
+            for prompt in group:
+                its_features, its_failure = self._features([prompt], max_tokens)
+                features |= its_features
+                failed += its_failure
+            return features, failed
+        start = 0
+        for prompt, (images, tokens) in zip(group, spans, strict=True):
+            rows_NKD = None if features_NKD is None or not images else features_NKD[start : start + len(images)]
+            features[id(prompt)] = None if rows_NKD is None else rows_NKD.flatten(0, 1)[tokens]
+            start += len(images)
+        return features, failed
+
+    def _image_span(self, prompt: Prompt, count: int) -> tuple[Sequence[Image], slice]:
+        """Return the images that have tokens in the next part of a prompt, and the part of their tokens that is in it."""
         image_token, per_image = self._encoder.image_token_id, self._encoder.image_tokens
         tokens, start = prompt.encoded.tokens, prompt.position
         before, within = tokens[:start].count(image_token), tokens[start : start + count].count(image_token)
         first, last = before // per_image, -(-(before + within) // per_image)
-        features_NKD = self._encoder.features(prompt.encoded.images[first:last]) if within else None
         skipped = before - first * per_image
-        return None if features_NKD is None else features_NKD.flatten(0, 1)[skipped : skipped + within]
+        return (prompt.encoded.images[first:last] if within else ()), slice(skipped, skipped + within)
 
     def _process(self, group: Sequence[Prompt], features: Sequence[torch.Tensor | None], max_tokens: int) -> list[Processed]:
         parts = [prompt.encoded.tokens[prompt.position :][:max_tokens] for prompt in group]
@@ -167,12 +182,18 @@ class Prefill:
             prompt.logprobs += logprobs[row]
             prompt.position += len(part)
             prompt.states = state.row(row)
-            self.cache.store(prompt.names[: prompt.position // BLOCK_TOKENS], prompt.num_cached // BLOCK_TOKENS, prompt.states)
+            self._store(prompt, prompt.states)
             if not prompt.remaining:
                 self.prompts.remove(prompt)
                 processed.append(Processed(prompt, prompt.states, state.last_BD[row]))
                 prompt.states = None
         return processed
+
+    def _store(self, prompt: Prompt, states: RowStates) -> None:
+        try:
+            self.cache.store(prompt.names[: prompt.position // BLOCK_TOKENS], prompt.num_cached // BLOCK_TOKENS, states)
+        except (RuntimeError, MemoryError):  # no memory for it
+            self.cache.clear()
 
     def _logprobs(self, prompt: Prompt, state: DecodingState, row: int, count: int) -> list[TokenLogprob]:
         """Compute the log-probabilities of the tokens after each of this part; of images and the first token there are none."""

@@ -70,9 +70,17 @@ class Transcript:
         return self.finish_reason is not None
 
     @property
+    def certain_text(self) -> str:
+        """The text that no later token can change, for streaming; of a complete answer, all of it."""
+        held_back = 0 if self.done else self._search.pending
+        return self._stripped(self._text[: len(self._text) - held_back] if held_back <= len(self._text) else "")
+
+    @property
     def text(self) -> str:
-        """The text that no later token can change; of a complete answer, all of it."""
-        text = self._text if self.done or not self._search.pending else self._text[: -self._search.pending]
+        """All text so far, including what later tokens may change or cut."""
+        return self._stripped(self._text if self.done else self._text + self._stream.pending)
+
+    def _stripped(self, text: str) -> str:
         return text.rstrip() if self._strip else text
 
     def completion(self, num_prompt_tokens: int) -> Completion:

@@ -290,21 +290,45 @@ def test_a_prompt_too_large_for_the_memory_fails_alone(open_engine, failing):
 
 
 def test_logits_that_are_not_numbers_end_their_answer(generator, open_engine, monkeypatch):
-    real = generator.decoder.logits
-    poison = generator.encoder.tokenize(" wug")[-1]
-    seen = []
+    real, passes = generator.decoder.logits, []
+    asks = [ask("red", n * "ring ", max_new_tokens=8) for n in range(1, 5)]
+    expected = [alone(generator, item) for item in asks]
 
     def logits(hidden_ND: torch.Tensor) -> torch.Tensor:
-        result = real(hidden_ND)
-        if not seen and len(result) > 1:
-            seen.append(poison)
-            result = result.clone()
+        result = real(hidden_ND).clone()
+        passes.append(len(result))
+        if passes.count(4) == 3 and len(result) == 4:
             result[1] = torch.nan
         return result
 
     monkeypatch.setattr(generator.decoder, "logits", logits)
-    steps = answers(open_engine(), [ask("red", n * "ring ") for n in range(1, 4)])
+    steps = answers(open_engine(), asks)
     assert [type(step) for step in steps].count(ArithmeticError) == 1
+    assert all(said(step) == want for step, want in zip(steps, expected, strict=True) if isinstance(step, Step))
+
+
+@pytest.mark.parametrize("part", ["logits", "join", "store", "images"])
+def test_out_of_memory_anywhere_fails_no_answer(generator, open_engine, monkeypatch, part):
+    asks, engine = random_asks(16), open_engine()
+    expected = [alone(generator, item) for item in asks]
+    place = {
+        "logits": (generator.decoder, "logits"),
+        "join": (engine._batch, "join"),
+        "store": (engine._cache, "store"),
+        "images": (generator.encoder, "features"),
+    }[part]
+    real, calls = getattr(*place), []
+
+    def sometimes(*args: Any) -> Any:
+        together = len(engine._started()) > 1  # what does not fit alone fails
+        calls.append(together)
+        if together and calls.count(True) in (1, 3):
+            raise torch.OutOfMemoryError("out of memory")
+        return real(*args)
+
+    monkeypatch.setattr(*place, sometimes)
+    assert [said(step) for step in answers(engine, asks)] == expected
+    assert calls.count(True) >= 3
 
 
 def test_memory_stays_flat(open_engine):

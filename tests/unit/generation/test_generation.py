@@ -99,17 +99,6 @@ def test_scores_are_the_models_log_likelihood(parts):
             assert score.logprob == pytest.approx(float(likely.gather(1, torch.tensor(ids)[:, None]).sum()), abs=1e-4)
 
 
-def test_stream_gives_the_same_answer_and_never_takes_back_text(parts):
-    generator = Generator(*parts)
-    request = requests_of_kinds()[3]
-    (whole,) = generator.generate([request], max_new_tokens=10, stop=["ring"])
-    shown = ""
-    for transcript in generator.stream(request, max_new_tokens=10, stop=["ring"]):
-        assert transcript.text.startswith(shown)
-        shown = transcript.text
-    assert shown == whole.text and transcript.finish_reason == whole.finish_reason
-
-
 def test_images_are_encoded_once(parts, monkeypatch):
     model, processor = parts
     counted = []

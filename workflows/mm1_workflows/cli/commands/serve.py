@@ -56,10 +56,6 @@ class Command:
     image_hosts: Annotated[
         str, _text("HOSTS", "Hosts from which images are fetched, comma-separated: name, *.name or * [default: none].")
     ] = ""
-    verify_key: Annotated[
-        str, _text("FILE", "Public key (PEM); a model that is not signed with its private key is refused [default: none].")
-    ] = ""
-    require_signature: Annotated[bool, Arg(long=True, help="Refuse to start without --verify-key.")] = False
 
     def __call__(self) -> int:
         """Replace this process with the server."""
