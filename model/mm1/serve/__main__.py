@@ -65,13 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--api-key-file", "file with API keys, one per line [default: the variable MM1_API_KEY]", default="", metavar="FILE")
     add("--cors-origins", "origins whose pages may send requests, comma-separated, or *", default="", metavar="ORIGINS")
     add("--image-hosts", "hosts from which images are fetched, comma-separated: name, *.name or *", default="", metavar="HOSTS")
-    add(
-        "--verify-key",
-        "public key (PEM) of the signer; other models are refused",
-        default="",
-        metavar="FILE",
-    )
-    add("--require-signature", "refuse to start without --verify-key", action="store_true")
     return parser
 
 
