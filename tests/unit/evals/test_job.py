@@ -38,9 +38,11 @@ def generator():
     return Generator(*tiny_mm1())
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(asking.parts_of, "__defaults__", (5,))
+@pytest.fixture(autouse=True, scope="module")
+def small_parts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking.parts_of, "__defaults__", (5,))
+        yield
 
 
 class Counting:
@@ -84,7 +86,6 @@ def outputs(job, evaluation, folder):
 @pytest.fixture(scope="module")
 def whole(benchmarks, generator, tmp_path_factory):
     """The files of one process, and its model."""
-    parts_of.__defaults__ = (5,)
     folder = tmp_path_factory.mktemp("whole")
     model = Counting(generator)
     job = running(benchmarks, folder / "replies", model)
