@@ -157,6 +157,7 @@ def check_tasks(tasks: str) -> None:
 
 def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     """Check that the toy world has the split, the tasks, and enough demonstrations of them."""
+    from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.names import parse_shots
     from mm1.evals.tasks.registry import known_task, shots_of
     from mm1.world.config import EVAL_SPLITS, WorldConfig
@@ -165,7 +166,7 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
         return
     if split not in EVAL_SPLITS:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
-    for name in tasks.split():
+    for name in expand(tasks.split()):
         known_task(name)
         base, numbers = shots_of(name, parse_shots(shots))
         if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
@@ -177,10 +178,11 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
     """Check that the benchmark folder has the tasks."""
     from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.registry import find_task
 
     folder = BenchmarkFolder(benchmarks, split)
-    for name in tasks.split():
+    for name in expand(tasks.split()):
         find_task(name, folder)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from mm1.generation.config import EngineSettings
 from mm1.serve.config import ServeSettings
 from tests.browser.chat_page import ChatPage
 
@@ -24,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium on the PATH"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator:
-    """One browser for all tests of the process."""
+    """One browser for all tests of this folder; it ends with them, because other tests start event loops in this thread."""
     playwright = pytest.importorskip("playwright.sync_api")
     playwright.expect.set_options(timeout=15_000)
     with playwright.sync_playwright() as started:
@@ -44,7 +45,6 @@ def generator():
 @pytest.fixture(scope="session")
 def serve(generator) -> Callable:
     """Serves the tiny model with other settings."""
-    from mm1.generation.config import EngineSettings
     from mm1.generation.engine import Engine
     from mm1.serve.app import create_app
     from mm1.serve.load import Example
@@ -52,9 +52,9 @@ def serve(generator) -> Callable:
     from tests.support.tiny_mm1 import picture
 
     @contextmanager
-    def serving(max_waiting: int = 64, api_keys: tuple[str, ...] = (), **settings) -> Iterator[str]:
+    def serving(limits: EngineSettings | None = None, api_keys: tuple[str, ...] = (), **settings) -> Iterator[str]:
         examples = [Example("what is this ?", picture(1)), Example("what colour ?", picture(2))]
-        engine = Engine(generator, EngineSettings(max_waiting=max_waiting))
+        engine = Engine(generator, limits)
         try:
             with running(create_app(engine, ServeSettings(**settings), examples, api_keys=api_keys)) as address:
                 yield address

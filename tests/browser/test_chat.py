@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
+from mm1.generation.config import EngineSettings
 from tests.browser.chat_page import jpeg
+from tests.support.waiting import wait_until
 
 RED = jpeg(64, 48)
 
@@ -137,6 +140,24 @@ def test_new_chat_forgets_the_conversation(chat):
     assert len(chat.requests[-1]["messages"]) == 1
 
 
+def test_new_chat_ends_an_answer_that_is_being_written(open_page, serve):
+    with serve(max_tokens=3000) as address:
+        chat = open_page(address)
+        settings(chat, maxTokens="3000")
+        chat.send("red")
+        expect(chat.page.locator(".assistant .text")).not_to_be_empty()
+        chat.click("New chat")
+        chat.wait()
+        assert not chat.text and chat.page.locator(".exchange").count() == 0
+    held = []
+    chat.page.route("**/v1/chat/completions", lambda route: held.append(route))
+    chat.send("blue")
+    expect(chat.page.locator(".waiting")).to_be_visible()
+    chat.click("New chat")
+    chat.wait()
+    assert not chat.text and chat.page.locator(".exchange").count() == 0 and chat.page.locator("#notice").is_hidden()
+
+
 def settings(chat, **values: str) -> None:
     chat.click("Settings")
     for name, value in values.items():
@@ -195,6 +216,31 @@ def test_an_answer_that_breaks_off_is_kept_and_said(chat):
     assert chat.answer.startswith("half an answer") and chat.requests[-1]["messages"][-1]["content"] == "half an answer"
 
 
+def test_retry_of_a_broken_answer_leaves_the_draft(chat):
+    chat.reply("half", finish="")
+    chat.send("red")
+    assert "lost" in chat.notice
+    chat.write("a draft")
+    chat.reply_no_more()
+    chat.page.locator("#notice").get_by_role("button", name="Retry").click()
+    expect(chat.page.locator(".assistant:not(.waiting) .text")).not_to_have_text("half")
+    assert chat.text == "a draft" and chat.page.locator(".exchange").count() == 1
+
+
+def test_a_failed_edit_leaves_the_conversation_and_the_edited_text(chat):
+    answer = chat.ask("red ring")
+    chat.write("a draft")
+    chat.click("Edit")
+    chat.reply("no", status=500)
+    chat.send("blue ring")
+    assert "no" in chat.notice and chat.text == "blue ring" and chat.answer == answer
+    chat.reply_no_more()
+    chat.page.locator("#notice").get_by_role("button", name="Retry").click()
+    expect(chat.page.locator(".user .text")).to_have_text(["blue ring"])
+    chat.wait()
+    assert chat.text == "a draft" and len(chat.requests[-1]["messages"]) == 1
+
+
 def test_a_failed_retry_leaves_the_answer(chat):
     answer = chat.ask("red ring")
     chat.reply("no", status=500)
@@ -202,14 +248,32 @@ def test_a_failed_retry_leaves_the_answer(chat):
     assert "no" in chat.notice and chat.answer == answer
 
 
-def test_a_busy_server_is_asked_again_after_its_time(chat):
+def test_a_busy_server_is_asked_again(open_page, serve):
+    with serve(EngineSettings(max_running=1, max_waiting=1), max_tokens=3000) as address:
+        first, second, third = (open_page(address) for _ in range(3))
+        for chat, tokens in ((first, "3000"), (second, "3000"), (third, "8")):
+            settings(chat, maxTokens=tokens)
+        first.send("red")
+        expect(first.page.locator(".assistant .text")).not_to_be_empty()
+        second.send("red")
+        wait_until(
+            lambda: "mm1_answers_waiting 1.0" in httpx.get(f"{address}/metrics", trust_env=False).text, "a full queue", 15
+        )
+        third.send("red")
+        assert "busy" in third.notice and "Trying again in" in third.notice
+        for chat in (second, first):
+            chat.page.keyboard.press("Escape")
+        expect(third.page.locator(".assistant:not(.waiting) .text")).not_to_be_empty()
+        assert len(third.requests) >= 2 and third.page.locator("#notice").is_hidden()
+
+
+def test_the_wait_for_a_busy_server_can_be_cut_short(chat):
     chat.reply("too many requests", status=429, headers={"Retry-After": "30"})
     chat.send("red")
     assert "busy" in chat.notice and " 30 s" in chat.notice
     chat.reply_no_more()
     chat.click("Try now")
     expect(chat.page.locator(".assistant:not(.waiting) .text")).not_to_be_empty()
-    assert len(chat.requests) == 2 and chat.page.locator("#notice").is_hidden()
 
 
 def test_stop_ends_the_wait_for_a_busy_server(chat):
@@ -221,14 +285,15 @@ def test_stop_ends_the_wait_for_a_busy_server(chat):
     assert chat.text == "red" and chat.page.locator("#notice").is_hidden()
 
 
-def test_a_server_that_asks_for_a_key_gets_it(chat):
-    chat.reply("a key is needed", status=401)
-    chat.send("red")
-    expect(chat.page.locator("#settings")).to_be_visible()
-    assert "asks for an API key" in chat.page.locator("#settings-reason").inner_text()
-    chat.reply_no_more()
-    chat.page.locator("#settings [name=key]").fill("secret")
-    with chat.page.expect_request("**/v1/chat/completions") as request:
-        chat.click("Save")
-    assert request.value.headers["authorization"] == "Bearer secret"
-    expect(chat.page.locator(".assistant:not(.waiting) .text")).not_to_be_empty()
+def test_a_server_that_asks_for_a_key_gets_it(open_page, serve):
+    with serve(api_keys=("secret",), max_tokens=8) as address:
+        chat = open_page(address)
+        chat.send("red")
+        for reason, key in (("asks for an API key", "wrong"), ("refused this API key", "secret")):
+            expect(chat.page.locator("#settings-reason")).to_contain_text(reason)
+            chat.page.locator("#settings [name=key]").fill(key)
+            chat.click("Save")
+        expect(chat.page.locator(".assistant:not(.waiting) .text")).not_to_be_empty()
+        assert chat.page.locator("#notice").is_hidden()
+        chat.click("New chat")
+        expect(chat.page.locator(".example").first).to_be_visible()  # they need the key too

@@ -104,3 +104,26 @@ def test_a_message_beyond_the_context_is_given_back(chat):
     text = "red ring blue " * 1500
     chat.send(text)
     assert "context" in chat.notice and chat.text == text.strip()
+
+
+def test_a_message_that_leaves_little_room_gets_a_short_answer(open_page, serve):
+    with serve() as address:
+        chat = open_page(address)
+        answer = chat.ask("red ring blue " * 1350)
+        assert answer and chat.page.locator("#notice").is_hidden() and "max_tokens" not in chat.requests[-1]
+
+
+def test_a_proxy_that_takes_less_than_the_server_gets_less(chat):
+    def proxy(route):
+        if len(route.request.post_data_buffer) > 4_000:
+            route.fulfill(status=413, body="<html>Request Entity Too Large</html>", content_type="text/html")
+        else:
+            route.continue_()
+
+    chat.page.route("**/v1/chat/completions", proxy)
+    for number in range(3):
+        assert chat.ask(f"{number} " + "red ring blue " * 110)
+    assert [len(body["messages"]) for body in chat.requests] == [1, 3, 5, 3]
+    assert "too large" in chat.page.locator(".trimmed").inner_text()
+    chat.send("y" * 5_000)
+    assert "413" in chat.notice and chat.text == "y" * 5_000

@@ -20,6 +20,7 @@ from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1_components.ranks.stage_checks import resolve_run
 from tests.support.mixtures import build_mix
+from tests.support.official_files import write, write_images
 from tests.support.tiny_mm1 import picture, tiny_mm1
 from tests.support.warm_python import WarmPython
 
@@ -50,7 +51,7 @@ def test_each_is_short_linked_and_says_how_to_run_it() -> None:
         text = (FOLDER / name).read_text()
         assert len(text.splitlines()) < 40 and f"examples/{name}" in readme + contributing, name
         assert name.removesuffix(".py") in text.split('"""')[1], name
-    assert len(FILES) == 5
+    assert len(FILES) == 6
 
 
 def test_a_step_of_one_s_own_runs_and_is_cached(warm_python: WarmPython, data: tuple[Store, str], tmp_path: Path) -> None:
@@ -98,6 +99,16 @@ def test_an_evaluation_task_of_one_s_own(warm_python: WarmPython, tmp_path: Path
     config = EvalConfig(tasks=("animals",), shots=(0, 4), controls=False)
     outcome = evaluate(OwnModel(Generator(*tiny_mm1())), tmp_path / "benchmarks", "test", config, lambda done, total: None)
     assert [(score.task, score.shots, score.num_items) for score in outcome.scores] == [("animals", 0, 6), ("animals", 4, 6)]
+
+
+def test_a_benchmark_of_one_s_own(tmp_path: Path) -> None:
+    rows = [{"id": n, "photo": f"{n}.png", "season": ("spring", "winter")[n % 2], "place": "town"} for n in range(8)]
+    for split, some in (("test", rows[:3]), ("train", rows[3:])):
+        write(tmp_path / "seasons" / f"{split}.json", some)
+    write_images(tmp_path / "seasons/photos", [row["photo"] for row in rows])
+    config = EvalConfig(tasks=(str(FOLDER / "own_benchmark.py"),), shots=(0, 4), controls=False)
+    outcome = evaluate(OwnModel(Generator(*tiny_mm1())), tmp_path, "test", config, lambda done, total: None)
+    assert [(score.task, score.shots, score.num_items) for score in outcome.scores] == [("seasons", 0, 3), ("seasons", 4, 3)]
 
 
 def test_the_python_api(warm_python: WarmPython, tmp_path: Path) -> None:

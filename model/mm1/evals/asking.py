@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from mm1.config.values import parse_integer, quoted
 from mm1.errors import ConfigurationError
 from mm1.evals.models.base import EvalModel, OnBatch
 from mm1.evals.plan import Round, Trial
 from mm1.evals.replies import KeptReplies, Question, Reply
+from mm1.generation.prompt import Likelihood
 
 PART_ITEMS = 64
 """Items of a part; their prompts with other images and other demonstrations are in the same part."""
@@ -130,6 +132,7 @@ def questions_of(part: Part) -> list[Question]:
             choices=tuple(planned.writer.continuation(trial.item, choice) for choice in planned.choices(trial)),
             max_new_tokens=planned.task.max_new_tokens,
             stop=planned.writer.stop,
+            ending=trial.item.ending,
         )
         for trial in part.trials
     ]
@@ -159,8 +162,19 @@ def ask(questions: Sequence[Question], model: EvalModel, on_batch: OnBatch) -> l
         )
         replies |= dict(zip(free, completions, strict=True))
     if chosen:
-        likelihoods = model.score(
-            [questions[index].ask for index in chosen], [questions[index].choices for index in chosen], on_batch
-        )
-        replies |= {index: tuple(row) for index, row in zip(chosen, likelihoods, strict=True)}
+        replies |= dict(zip(chosen, _score([questions[index] for index in chosen], model, on_batch), strict=True))
     return [replies[index] for index in range(len(questions))]
+
+
+def _score(questions: Sequence[Question], model: EvalModel, on_batch: OnBatch) -> list[tuple[Likelihood, ...]]:
+    """Compute the likelihoods of the choices of each question, some of which have several prompts."""
+    scored = [pair for question in questions for pair in question.scored]
+    asked = 0
+
+    def on_prompts(count: int) -> None:
+        nonlocal asked
+        before, asked = asked, asked + count
+        on_batch(asked * len(questions) // len(scored) - before * len(questions) // len(scored))
+
+    rows = iter(model.score([prompt for prompt, _ in scored], [texts for _, texts in scored], on_prompts))
+    return [tuple(chain.from_iterable(next(rows) for _ in question.scored)) for question in questions]

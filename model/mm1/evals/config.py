@@ -60,6 +60,11 @@ class EvalConfig(Config):
     """Number of draws of the demonstrations; scores are means over items and draws."""
     selection: Literal["random", "similar"] = "random"
     """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
+    sub_images_px: int = Field(default=0, ge=0)
+    """Side of the parts into which an image is divided, an overview and four crops, in pixels: that of the model's images
+    (MM1 6.3: 672); 0 = whole images."""
+    sub_image_shots: int = Field(default=0, ge=0)
+    """Number of last demonstrations whose images are divided, too; the query's always are (mixed resolution, MM1 6.4)."""
     text_demonstrations: int = Field(default=0, ge=0)
     """Also evaluate 0 shots with this number of demonstrations without their images, which others call 0-shot (Flamingo: 2)."""
     choose: Choose = "likelihood"

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.evals.items import Item
+from mm1.evals.json_stream import entries, keys
+from mm1.evals.listing import Listing
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+T = TypeVar("T")
+DataRow = tuple[object, Any]
+"""Number or name of an entry of a file, and the entry."""
 
 
 class Files:
@@ -28,17 +32,30 @@ class Files:
     Args:
         folder: the folder that has them.
         task: name of the task, for messages.
+        listing: the files of the folder; default: list them.
+        shared: images of other tasks, which the task may also use, such as COCO's.
     """
 
-    def __init__(self, folder: Path, task: str) -> None:
+    def __init__(self, folder: Path, task: str, listing: Listing | None = None, shared: Listing | None = None) -> None:
         self.folder = folder
         self.task = task
         self.used: set[Path] = set()
         """Annotation files read so far."""
+        self._listing = listing or Listing(folder)
+        self._shared = shared
+        self._images: dict[str, Path] = {}
 
     def has(self, name: str) -> bool:
         """Whether the folder has a file of this name."""
         return (self.folder / name).is_file()
+
+    def matches(self, *patterns: str) -> bool:
+        """Whether the folder has a file that matches one of the patterns, at any depth."""
+        return any(self._listing.match(pattern) for pattern in patterns)
+
+    def has_own(self, pattern: str) -> bool:
+        """Whether the folder is the benchmark's own and has a file that matches: others may have files of the same name."""
+        return self._shared is not None and self.matches(pattern)
 
     def find(self, *patterns: str) -> Path:
         """Find a file at any depth; the first pattern with a file counts.
@@ -46,13 +63,21 @@ class Files:
         Raises:
             ConfigurationError: no file matches, or several match one pattern.
         """
+        matches = self.find_all(*patterns)
+        if len(matches) > 1:
+            names = ", ".join(str(path.relative_to(self.folder)) for path in matches[:3])
+            raise ConfigurationError(f"task {self.task}: {self.folder} has several files {patterns[0]}: {names}; keep one")
+        return matches[0]
+
+    def find_all(self, *patterns: str) -> list[Path]:
+        """Find files at any depth, sorted: all that match the first pattern with any.
+
+        Raises:
+            MissingFile: no file matches.
+        """
         for pattern in patterns:
-            matches = sorted(path for path in self.folder.rglob(pattern) if path.is_file())
-            if len(matches) > 1:
-                names = ", ".join(str(path.relative_to(self.folder)) for path in matches[:3])
-                raise ConfigurationError(f"task {self.task}: {self.folder} has several files {pattern}: {names}; keep one")
-            if matches:
-                return matches[0]
+            if matches := self._listing.match(pattern):
+                return matches
         raise MissingFile(f"task {self.task}: no file {' or '.join(patterns)} in {self.folder}")
 
     def text(self, name: str | Path) -> str:
@@ -61,12 +86,24 @@ class Files:
         Raises:
             ConfigurationError: it is missing.
         """
-        path = self.folder / name
+        with self.damaged(name):
+            return self.path(name).read_text(encoding="utf-8-sig")
+
+    def locate(self, name: str | Path) -> Path:
+        """Return the path of a name in the folder, or of a path that `find` returned."""
+        return Path(name) if Path(name).is_relative_to(self.folder) else self.folder / name
+
+    def path(self, name: str | Path) -> Path:
+        """Return the path of a file that is read.
+
+        Raises:
+            MissingFile: it is missing.
+        """
+        path = self.locate(name)
         if not path.is_file():
             raise MissingFile(f"task {self.task}: no file {path}")
         self.used.add(path)
-        with self.damaged(name):
-            return path.read_text(encoding="utf-8-sig")
+        return path
 
     def json(self, name: str | Path) -> Any:
         """Read a JSON file."""
@@ -81,6 +118,59 @@ class Files:
                     row = json.loads(line)
                 yield number, row
 
+    def keys(self, name: str | Path) -> list[str]:
+        """Return the keys of a JSON file's outermost object; empty if it is a list."""
+        with self.damaged(name):
+            return keys(self.path(name))
+
+    def entries(self, name: str | Path, key: str | None = None) -> Iterator[tuple[str | int, Any]]:
+        """Read the entries of a list or object in a JSON file one by one, so that a large file fits into memory.
+
+        Args:
+            name: the file.
+            key: name of the list or object within the outermost object; None: the outermost one itself.
+
+        Returns:
+            Entries with their numbers from 1, or with their keys.
+        """
+        rows = entries(self.path(name), key)
+        while True:
+            with self.damaged(name):
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+
+    def items(self, name: str | Path, rows: Iterable[DataRow], make: Callable[[Any], Item | None]) -> list[Item]:
+        """Make an item of each row; a row of which None is made is left out.
+
+        Raises:
+            DataError: a row is damaged, or two items have one id.
+        """
+        items: dict[str, Item] = {}
+
+        def add(row: Any) -> None:
+            item = make(row)
+            if item is not None and items.setdefault(item.id, item) is not item:
+                raise ValueError(f"a second entry with the id {item.id}")
+
+        for _ in self.each(name, rows, add):
+            pass
+        return list(items.values())
+
+    def each(self, name: str | Path, rows: Iterable[DataRow], read: Callable[[Any], T]) -> Iterator[T]:
+        """Apply a function to each row.
+
+        Raises:
+            DataError: a row is damaged.
+        """
+        for number, row in rows:
+            try:
+                value = read(row)
+            except _DAMAGED as error:
+                raise self._error(name, number, error) from None
+            yield value
+
     @contextmanager
     def damaged(self, name: str | Path, row: object = None) -> Iterator[None]:
         """Convert errors of damaged content to one that names the file, and the row if it is known.
@@ -88,45 +178,59 @@ class Files:
         Raises:
             DataError: in place of the error of the body.
         """
-        where = f"{self.folder / name}" + ("" if row is None else f", row {row}")
         try:
             yield
-        except KeyError as error:
-            raise DataError(f"{where}: an entry lacks {error}") from None
-        except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise DataError(f"{where} is not in the format that its name implies: {error}") from None
+        except _DAMAGED as error:
+            raise self._error(name, row, error) from None
+
+    def _error(self, name: str | Path, row: object, error: Exception) -> DataError:
+        where = f"{self.locate(name)}" + ("" if row is None else f", row {row}")
+        if isinstance(error, KeyError):
+            return DataError(f"{where}: an entry lacks {error}")
+        return DataError(f"{where} is not in the format that its name implies: {error}")
 
     # -- images -----------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _images(self) -> dict[str, list[Path]]:
-        """Image files by name, by stem and, if the stem ends in digits, by their number."""
-        folder = self.folder / "images" if (self.folder / "images").is_dir() else self.folder
-        images: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
-            digits = re.search(r"\d+$", path.stem)
-            for key in {path.name, path.stem, *([str(int(digits[0]))] if digits else [])}:
-                images[key].append(path)
-        if not images:
-            raise ConfigurationError(f"no images in {folder}: put the images of {self.task} there, named by their image id")
-        return dict(images)
-
-    def image(self, image_id: object) -> Path:
+    def image(self, *keys: object) -> Path:
         """Find the file of an image by its file name, its stem, or the number at the end of its stem.
+
+        The task's folder counts before the other folders of the benchmarks.
+
+        Args:
+            keys: names of the image; the first one with a file counts.
 
         Raises:
             ConfigurationError: there are no images.
             DataError: no file, or several files have this name or number.
         """
-        key = str(image_id)
-        matches = self._images.get(key) or self._images.get(Path(key).name, [])
-        exact = [path for path in matches if key in (path.name, path.stem)] or matches
-        if not exact:
-            raise DataError(f"task {self.task}: no file for image {key} in {self.folder}")
-        if len(exact) > 1:
-            names = " and ".join(str(path.relative_to(self.folder)) for path in exact[:2])
-            raise DataError(f"task {self.task}: image {key} can be {names} in {self.folder}: rename or remove one")
-        return exact[0]
+        key = str(keys[0])
+        if key not in self._images:
+            self._images[key] = self._find_image([str(key) for key in keys])
+        return self._images[key]
+
+    def _find_image(self, keys: Sequence[str]) -> Path:
+        listings = [self._image_listing, *([self._shared] if self._shared else [])]
+        for listing in listings:
+            for key in keys:
+                paths = listing.image(key)
+                if len(paths) > 1:
+                    names = " and ".join(str(path.relative_to(listing.root)) for path in paths[:2])
+                    raise DataError(f"task {self.task}: image {key} can be {names} in {listing.root}: rename or remove one")
+                if paths:
+                    return paths[0]
+        folder = self._image_listing.root
+        if not any(listing.has_images for listing in listings):
+            raise ConfigurationError(f"no images in {folder}: put the images of {self.task} there, named by their image id")
+        raise DataError(f"task {self.task}: no file for image {keys[0]} in {folder}")
+
+    @cached_property
+    def _image_listing(self) -> Listing:
+        images = self.folder / "images"
+        return Listing(images) if images.is_dir() and not self._shared else self._listing
+
+
+_DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError)
+"""Errors of a reader that damaged content causes."""
 
 
 class MissingFile(ConfigurationError):
@@ -145,6 +249,12 @@ class BenchmarkFolder:
         self.root = root
         self.split = split
         self._files: dict[tuple[Path, str], Files] = {}
+        self._listings: dict[Path, Listing] = {}
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the split exists."""
+        return (self.root / self.split).is_dir()
 
     @property
     def folder(self) -> Path:
@@ -154,7 +264,7 @@ class BenchmarkFolder:
             ConfigurationError: the split does not exist.
         """
         folder = self.root / self.split
-        if not folder.is_dir():
+        if not self.has_split:
             known = sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
             raise ConfigurationError(
                 f"benchmarks {self.root} have no split {self.split!r}; known: {', '.join(known) or 'none'}"
@@ -165,13 +275,33 @@ class BenchmarkFolder:
         """Return the files of a task in this project's layout."""
         return self._open(self.folder, task)
 
-    def of_benchmark(self, task: str) -> Files:
-        """Return the official files of a benchmark: the subfolder of its name, or the whole folder if there is none."""
-        named = self.root / task
-        return self._open(named if named.is_dir() else self.root, task)
+    def of_benchmark(self, task: str, folder: str = "") -> Files:
+        """Return the official files of a benchmark: the subfolder of its name in any case, or the whole folder without one.
 
-    def _open(self, folder: Path, task: str) -> Files:
-        return self._files.setdefault((folder, task), Files(folder, task))
+        Args:
+            task: name of the task.
+            folder: name of the subfolder, if it is not the task's name.
+        """
+        named = self._subfolder(folder or task)
+        return self._open(named or self.root, task, self._list(self.root) if named else None)
+
+    def has(self, task: str, folder: str = "") -> bool:
+        """Whether there is a subfolder of a benchmark."""
+        return self._subfolder(folder or task) is not None
+
+    def _subfolder(self, name: str) -> Path | None:
+        if not self.root.is_dir():
+            raise ConfigurationError(f"benchmarks: no folder {self.root}")
+        spellings = [path for path in sorted(self.root.iterdir()) if path.name.lower() == name.lower() and path.is_dir()]
+        return next((path for path in spellings if path.name == name), spellings[0] if spellings else None)
+
+    def _open(self, folder: Path, task: str, shared: Listing | None = None) -> Files:
+        if (folder, task) not in self._files:
+            self._files[folder, task] = Files(folder, task, self._list(folder), shared)
+        return self._files[folder, task]
+
+    def _list(self, folder: Path) -> Listing:
+        return self._listings.setdefault(folder, Listing(folder))
 
     @property
     def used(self) -> set[Path]:
@@ -183,16 +313,24 @@ class BenchmarkFolder:
         """Names of all tasks of the split in this project's layout."""
         names = {path.name.removesuffix("_questions.json") for path in self.folder.glob("*_questions.json")}
         parts = {f"{name}_{part}.json" for name in names for part in ("questions", "annotations")}
-        names |= {path.stem for path in self.folder.glob("*.json") if path.name not in parts and _has_captions(path)}
-        names |= {path.stem for path in self.folder.glob("*.jsonl")}
+        files = [path for path in self.folder.glob("*.json") if path.name not in parts and _has_captions(path)]
+        names |= {path.stem for path in (*files, *self.folder.glob("*.jsonl"))}
         return tuple(sorted(name for name in names if not name.endswith("_demo")))
 
 
+_CAPTION_KEYS = re.compile(rb'"(captions?|caption_str|sentences|file_name)"\s*:')
+
+
 def _has_captions(path: Path) -> bool:
-    """Whether a JSON file looks like COCO captions, from its beginning and end, so that it is not parsed twice."""
+    """Whether a JSON file looks like captions, or images to caption, from its beginning and end."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        beginning = file.read(65_536)
-        file.seek(max(0, size - 65_536))
-        text = beginning + file.read()
-    return b'"caption"' in text or (b'"annotations"' in text and b'"images"' in text)
+        text = file.read(65_536)
+        file.seek(max(file.tell(), size - 65_536))
+        return bool(_CAPTION_KEYS.search(text + file.read()))
+
+
+def has_captions(path: Path) -> bool:
+    """Whether the first line of a JSONL file is an image with a caption."""
+    with path.open("rb") as file:
+        return bool(re.search(rb'"captions?"\s*:', file.readline(1 << 20)))

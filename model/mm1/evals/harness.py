@@ -23,6 +23,7 @@ from mm1.evals.plan import Control, Round, Trial, plan
 from mm1.evals.replies import KeptReplies, Reply
 from mm1.evals.statistics import bootstrap_stderr, mean_and_stderr
 from mm1.evals.tasks.base import Metric, Task
+from mm1.evals.tasks.groups import group_scores
 from mm1.generation.prompt import Completion, Likelihood
 from mm1.manifests import Score
 
@@ -67,8 +68,9 @@ class Evaluation:
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """All scores, in the order of tasks and shots."""
-        return tuple(score for result in self.results for score in result.scores)
+        """All scores, in the order of tasks and shots, then the means over groups of tasks."""
+        scores = [score for result in self.results for score in result.scores]
+        return (*scores, *group_scores(scores, {result.task.name: result.task.headline for result in self.results}))
 
 
 def evaluate(

@@ -12,9 +12,13 @@ IMAGE_MARK = "<image>"
 """Stands for one of an item's images in its question; images without a mark come before the question."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """An item to evaluate, or to use as a demonstration."""
+    """An item to evaluate, or to use as a demonstration.
+
+    Raises:
+        ValueError: a choice is empty; its likelihood would be 1.
+    """
 
     id: str
     images: tuple[Image, ...] = ()
@@ -29,10 +33,18 @@ class Item:
     """All correct answers, in VQAv2 one per annotator; empty in a test set without answers."""
     choices: tuple[str, ...] = ()
     """The possible answers, of which the likeliest is the model's answer; empty: the model generates its answer."""
+    options: tuple[str, ...] = ()
+    """Options that the prompt lists by letter, of which the model names one."""
+    ending: str = ""
+    """Text after the answer. A choice's likelihood is then that of the ending after it (WinoGrande's partial evaluation)."""
     group: str = ""
     """Items that are not independent, such as the questions about one image; empty: the items with the same images."""
     extra: tuple[tuple[str, str], ...] = ()
     """Further fields of the benchmark that its metrics or prompts need, such as ``("rationale", "...")``."""
+
+    def __post_init__(self) -> None:
+        if self.choices and not all(choice.strip() for choice in self.choices):
+            raise ValueError("a choice is empty")
 
     def field(self, name: str) -> str:
         """Return a further field; empty if the item lacks it."""

@@ -16,6 +16,7 @@ from mm1.evals.metrics import chance_level
 from mm1.evals.prompts import PromptWriter
 from mm1.evals.similarity import Embed, Similarity
 from mm1.evals.tasks.base import Task
+from mm1.evals.tasks.groups import expand
 from mm1.evals.tasks.names import parse_name
 from mm1.evals.tasks.registry import find_task
 from mm1.generation.prompt import Conversation, Image, Request
@@ -69,7 +70,7 @@ def plan(benchmarks: BenchmarkFolder, config: EvalConfig, embed: Embed | None = 
         ConfigurationError: a task is unknown, a file is missing, or demonstrations are too few.
         DataError: a file is damaged, or has no items.
     """
-    return [item for name in config.tasks for item in _rounds(name, benchmarks, config, embed)]
+    return [item for name in expand(config.tasks) for item in _rounds(name, benchmarks, config, embed)]
 
 
 def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig, embed: Embed | None) -> list[Round]:
@@ -85,8 +86,8 @@ def _rounds(name: str, benchmarks: BenchmarkFolder, config: EvalConfig, embed: E
     text_shots = config.text_demonstrations if 0 in shots and any(item.images for item in items) else 0
     demonstrations = task.demonstrations(benchmarks, split) if any(shots) or text_shots else []
     similarity = Similarity(embed) if config.selection == "similar" else None
-    pool = DemonstrationPool(task.name, demonstrations, task.same_type, similarity)
-    writer = PromptWriter.of(task, config.style, config.templates)
+    pool = DemonstrationPool(task.name, demonstrations, task.same_type, task.balanced, similarity)
+    writer = PromptWriter.of(task, config)
     chance = _chance(task, items, demonstrations)
     rounds = []
     for number in shots:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mm1.evals.config import Style, Templates
+from mm1.evals.config import EvalConfig, Style, Templates
 from mm1.evals.items import IMAGE_MARK, Item
+from mm1.evals.sub_images import divide
 from mm1.evals.tasks.base import Task
 from mm1.generation.prompt import Conversation, Image, Message, Prompt, Request
 
@@ -18,11 +19,16 @@ class PromptWriter:
     task: Task
     style: Style
     templates: Templates
+    sub_images_px: int = 0
+    """Side of the parts into which images are divided; 0 = whole images."""
+    sub_image_shots: int = 0
+    """Number of last demonstrations whose images are divided."""
 
     @classmethod
-    def of(cls, task: Task, style: Style, templates: Templates) -> PromptWriter:
-        """Create the writer of a task in an evaluation of a style."""
-        return cls(task, task.style or style, task.templates or templates)
+    def of(cls, task: Task, config: EvalConfig) -> PromptWriter:
+        """Create the writer of a task in an evaluation."""
+        style, templates = task.style or config.style, task.templates or config.templates
+        return cls(task, style, templates, config.sub_images_px, config.sub_image_shots)
 
     def request(self, item: Item, demonstrations: Sequence[Item], images: Sequence[Image]) -> Request | Conversation:
         """Format the prompt of an item.
@@ -32,13 +38,20 @@ class PromptWriter:
             demonstrations: items before it in the prompt, with their answers.
             images: the query's images; in the control, those of another item.
         """
+        whole = len(demonstrations) - self.sub_image_shots
+        examples = [(each, self._parts(each.images, divided=index >= whole)) for index, each in enumerate(demonstrations)]
+        query = self._parts(images, divided=True)
         if self.style == "chat":
-            turns = [turn for example in demonstrations for turn in (self._ask(example, example.images), self._reply(example))]
-            return Conversation((self._ask(item, images),), prefix=tuple(turns))
+            turns = [turn for example, parts in examples for turn in (self._ask(example, parts), self._reply(example))]
+            return Conversation((self._ask(item, query),), prefix=tuple(turns))
         prefix: list[str | Image] = []
-        for example in demonstrations:
-            prefix += _with_images(example.images, self._head(example) + self.task.reply(example) + self._tail)
-        return Request(_with_images(images, self._head(item).rstrip()), prefix=tuple(prefix))
+        for example, parts in examples:
+            prefix += _with_images(parts, self._head(example) + self.task.reply(example) + self._tail)
+        return Request(_with_images(query, self._head(item).rstrip()), prefix=tuple(prefix))
+
+    def _parts(self, images: Sequence[Image], *, divided: bool) -> list[Prompt]:
+        """Return the parts of each image that the model sees."""
+        return [divide(image, self.sub_images_px) if divided and self.sub_images_px else (image,) for image in images]
 
     def continuation(self, item: Item, answer: str) -> str:
         """Format an answer as the continuation of an item's prompt, with the space between them."""
@@ -71,7 +84,7 @@ class PromptWriter:
         head = self._template().partition(self._slot)[0]
         return head.replace("{prompt}" if self.task.form == "text" else "{question}", self.task.ask(item))
 
-    def _ask(self, item: Item, images: Sequence[Image]) -> Message:
+    def _ask(self, item: Item, images: Sequence[Prompt]) -> Message:
         text = self.templates.caption_request if self.task.form == "caption" else self.task.ask(item)
         if self.task.instruction:
             text = f"{text}\n{self.task.instruction}"
@@ -81,15 +94,15 @@ class PromptWriter:
         return Message("assistant", (self.task.reply(item),))
 
 
-def _with_images(images: Sequence[Image], text: str) -> Prompt:
-    """Place images at the marks in a text, or before the text if it has none."""
+def _with_images(images: Sequence[Prompt], text: str) -> Prompt:
+    """Place images, each as its parts, at the marks in a text, or before the text if it has none."""
     pieces = text.split(IMAGE_MARK)
     if len(pieces) == 1 or len(pieces) != len(images) + 1:
         pieces = ["", *[""] * (len(images) - 1), text] if images else [text]
     prompt: list[str | Image] = []
     for number, piece in enumerate(pieces):
         if number:
-            prompt.append(images[number - 1])
+            prompt += images[number - 1]
         if piece:
             prompt.append(piece)
     return tuple(prompt)

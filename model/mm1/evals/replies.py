@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mm1.config.resolve import canonical_json
+from mm1.errors import ConfigurationError
 from mm1.evals.models.base import Ask
 from mm1.evals.segments import ImageDigests, segments
-from mm1.generation.prompt import Completion, Likelihood
+from mm1.generation.prompt import Completion, Conversation, Likelihood, Request
 from mm1.store.base import digest_of
 from mm1.store.local import atomic_path
 
@@ -36,6 +37,25 @@ class Question:
     """Continuations to choose from; empty: the model generates."""
     max_new_tokens: int
     stop: tuple[str, ...]
+    ending: str = ""
+    """Text whose likelihood after each choice is compared, instead of the likelihood of the choice."""
+
+    @property
+    def scored(self) -> list[tuple[Ask, tuple[str, ...]]]:
+        """Prompts with the continuations whose likelihoods answer the question, in the order of the choices."""
+        if not self.ending:
+            return [(self.ask, self.choices)]
+        return [(_with_text(self.ask, choice), (self.ending,)) for choice in self.choices]
+
+
+def _with_text(ask: Ask, text: str) -> Request:
+    """Append text to a prompt."""
+    if isinstance(ask, Conversation):
+        raise ConfigurationError("the likelihood of an ending needs the plain style, got a conversation")
+    *before, last = ask.prompt or ("",)
+    if not isinstance(last, str):
+        return replace(ask, prompt=(*ask.prompt, text))
+    return replace(ask, prompt=(*before, last + text if last else text.lstrip()))
 
 
 class KeptReplies:
@@ -61,7 +81,7 @@ class KeptReplies:
 
     def _content(self, question: Question) -> list[Any]:
         pieces = [piece if isinstance(piece, str) else [self._digests(piece)] for piece in segments(question.ask)]
-        return [type(question.ask).__name__, pieces, question.choices, question.max_new_tokens, question.stop]
+        return [type(question.ask).__name__, pieces, question.choices, question.max_new_tokens, question.stop, question.ending]
 
     def read(self, questions: Sequence[Question]) -> list[Reply] | None:
         """Return the replies to these questions; None if they are missing, or damaged."""

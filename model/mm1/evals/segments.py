@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from mm1.generation.prompt import Conversation, Image, Message, Request, TokenIds
+from mm1.generation.prompt import Conversation, Image, Message, Request
 
 
 class ImageDigests:
@@ -24,7 +24,7 @@ class ImageDigests:
 def segments(request: Request | Conversation) -> Iterator[str | Image]:
     """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
     if isinstance(request, Request):
-        yield from (part for part in (*request.prefix, *request.prompt) if not isinstance(part, TokenIds))
+        yield from request.segments
         return
     messages: tuple[Message, ...] = (*request.prefix, *request.messages)
     for number, message in enumerate(messages):

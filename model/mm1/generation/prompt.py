@@ -39,6 +39,11 @@ class Request:
     prefix: Prompt = ()
     """Part before the prompt, for example the demonstrations. Requests with an equal prefix share its computation."""
 
+    @property
+    def segments(self) -> Prompt:
+        """Texts and images of both parts, without token ids."""
+        return (*self.prefix, *(segment for segment in self.prompt if not isinstance(segment, TokenIds)))
+
 
 @dataclass(frozen=True)
 class Message:

@@ -10,13 +10,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mm1.errors import Mm1Error
 from mm1.report.album import Album, Picture
 from mm1.report.collect import RunStory
 from mm1.report.config import ReportConfig
 from mm1.report.scores import Comparison, Scored
+
+Mark = Literal["right", "partly right", "wrong"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Example:
     question: str
     expected: str
     prediction: str
-    right: bool
+    mark: Mark
     credit: float | None
     """The task metric's value, if it is between wrong (0) and right (1)."""
     metric: str
@@ -70,9 +72,9 @@ def choose(scored: Scored, answers: list[Example], album: Album, config: ReportC
     chosen: dict[str, list[ExampleView]] = {}
     for task in dict.fromkeys(answer.task for answer in answers):
         mine = _by_shots_in_turn([answer for answer in answers if answer.task == task])
-        right = [answer for answer in mine if answer.right]
-        wrong = [answer for answer in mine if not answer.right]
-        picked = sorted(_alternate(right, wrong, config.examples_per_task), key=lambda answer: not answer.right)
+        right = [answer for answer in mine if answer.mark == "right"]
+        wrong = [answer for answer in mine if answer.mark != "right"]
+        picked = sorted(_alternate(right, wrong, config.examples_per_task), key=lambda answer: answer.mark != "right")
         chosen[task] = [ExampleView(answer=answer, picture=picture(scored, answer.image, album)) for answer in picked]
     return chosen
 
@@ -85,7 +87,7 @@ def pairs(comparison: Comparison, base: list[Example], tuned: list[Example], alb
         for answer in tuned
         if (before := base_answers.get((answer.task, answer.shots, answer.question, answer.image)))
     ]
-    matches.sort(key=lambda pair: (not pair[1].task.startswith("instruct"), pair[0].right == pair[1].right))
+    matches.sort(key=lambda pair: (not pair[1].task.startswith("instruct"), pair[0].mark == pair[1].mark))
     return [
         Pair(base=before, tuned=answer, picture=picture(comparison.tuned, answer.image, album))
         for before, answer in matches[: config.examples_per_task]
@@ -108,6 +110,7 @@ def picture(scored: Scored, digest: str, album: Album) -> Picture | None:
 def _answer(line: dict[str, Any]) -> Example:
     expected = line.get("answer", "")
     value = line.get("value", line.get("correct"))
+    credit = float(value) if isinstance(value, int | float) and 0 < value < 1 else None
     demonstrations = [str(item.get("answer", "")) for item in line.get("demonstrations") or [] if isinstance(item, dict)]
     return Example(
         task=str(line.get("task", "")),
@@ -115,12 +118,19 @@ def _answer(line: dict[str, Any]) -> Example:
         question=str(line.get("question") or ""),
         expected=" / ".join(map(str, dict.fromkeys(expected))) if isinstance(expected, list) else str(expected),
         prediction=str(line.get("prediction") or ""),
-        right=float(line.get("correct") or 0) >= 0.5,
-        credit=float(value) if isinstance(value, int | float) and 0 < value < 1 else None,
+        mark=_mark(bool(line.get("correct")), credit),
+        credit=credit,
         metric=str(line.get("metric") or "credit"),
         image=str(line.get("image") or ""),
         demonstrations=", ".join(demonstrations),
     )
+
+
+def _mark(correct: bool, credit: float | None) -> Mark:
+    """Judge an answer: one with partial credit is not right, however much of it the report's threshold asks for."""
+    if credit is not None:
+        return "partly right"
+    return "right" if correct else "wrong"
 
 
 def _by_shots_in_turn(answers: list[Example]) -> list[Example]:

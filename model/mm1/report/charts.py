@@ -179,9 +179,20 @@ def shots_figure(
     *,
     shuffled: Mapping[int, float],
     chance: float | None,
+    top: float = 1.0,
     name: str,
 ) -> Markup:
-    """Plot the score of one task against the number of demonstrations, with chance level and wrong-image control."""
+    """Plot the score of one task against the number of demonstrations, with chance level and wrong-image control.
+
+    Args:
+        shots: numbers of demonstrations.
+        values: score at each of them.
+        errors: standard error of each score.
+        shuffled: number of demonstrations -> score with another item's image.
+        chance: score of random guessing, if known.
+        top: highest value of the axis.
+        name: of the score, for people who do not see the plot.
+    """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name, "font.size": 9}):
         figure = Figure(figsize=(2.1, 1.6))
         figure.subplots_adjust(left=0.145, right=0.99, top=0.99, bottom=0.13)
@@ -204,7 +215,7 @@ def shots_figure(
             list(places.values()), values, yerr=errors, color=SERIES[0], marker="o", markersize=5, linewidth=1.8, elinewidth=1.4
         )
         for index, value in enumerate(values):
-            rising = index + 1 < len(values) and values[index + 1] > value + 0.1
+            rising = index + 1 < len(values) and values[index + 1] > value + 0.1 * top
             axes.annotate(
                 f"{value:.2f}",
                 (index, value),
@@ -213,8 +224,8 @@ def shots_figure(
                 ha="center",
                 fontsize=9,
             )
-        axes.set_ylim(-0.02, 1.19)
-        axes.set_yticks([0, 0.5, 1])
+        axes.set_ylim(-0.02 * top, 1.19 * top)
+        axes.set_yticks([0, top / 2, top], [f"{tick:.3g}" for tick in (0, top / 2, top)])
         axes.set_xlim(-0.35, len(shots) - 0.65)
         axes.set_xticks(list(places.values()), [str(shot) for shot in shots])
         return inline_svg(figure, f"score of {name} against the number of demonstrations")

@@ -18,6 +18,8 @@ class ReportConfig(Config):
     """Maximum characters shown per text part; the rest is counted."""
     examples_per_task: int = 8
     """Questions shown per evaluation task: right and wrong ones, as far as there are both."""
+    items_per_group: int = 12
+    """Answers shown per task and number of shots on the page of an evaluation."""
     image_px: int = 224
     """Longer side of an embedded image, in pixels; larger ones are scaled down."""
     image_budget_bytes: int = 1_600_000

@@ -11,7 +11,7 @@ from mm1.lineage.text import count, duration
 from mm1.manifests import GateDecision
 from mm1.report.collect import RunStory
 from mm1.report.curves import Stage
-from mm1.report.scores import Comparison, Gap, Row, Scored
+from mm1.report.scores import CLEAR, Change, Comparison, Gap, Row, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +147,23 @@ def _gap_card(gap: Gap) -> Card:
 
 
 def _tuning_card(versus: Comparison | None) -> list[Card]:
-    change = next((change for change in versus.changes if change.after.task.startswith("instruct")), None) if versus else None
-    if change is None:
+    if versus is None:
         return []
-    return [
-        Card(
-            value=f"{change.before.value:.2f} → {change.after.value:.2f}",
-            name="instructions",
-            note="base → tuned",
-        )
-    ]
+    instructions = [change for change in versus.changes if change.after.task.startswith("instruct")]
+    tuning = [_change_card(change, "instructions", "good") for change in instructions[:1]]
+    kept = len(versus.changes) - len(instructions)
+    if versus.losses:
+        lost = versus.losses[0]
+        tuning.append(_change_card(lost, f"{lost.after.task.replace('_', ' ')}, lost in tuning", "bad"))
+    elif kept:
+        tuning.append(Card(value=f"{kept} of {kept}", name="kept in tuning", note="scores not clearly worse", tone="good"))
+    return tuning
+
+
+def _change_card(change: Change, name: str, tone: str) -> Card:
+    note = f"base → tuned, {change.after.metric.replace('_', ' ')}, {change.after.shots} shots"
+    tone = tone if abs(change.errors) > CLEAR else ""
+    return Card(value=f"{change.before.value:.2f} → {change.after.value:.2f}", name=name, note=note, tone=tone)
 
 
 def _gain(row: Row) -> float:

@@ -30,6 +30,7 @@ from mm1.report.album import Album, Picture
 from mm1.report.charts import source_slot
 from mm1.report.collect import RunStory, collect
 from mm1.report.config import ReportConfig
+from mm1.report.widths import fit
 from mm1.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class ChatView:
     deployment: Deployment
     picture: Picture | None
     exported: ExportedModel | None
+    mark: str
+    """Whether the answer is the expected one; empty if none is known."""
 
 
 def render_run(
@@ -94,6 +97,7 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
         "trained": trained,
         "reports": reports,
         "versus": versus,
+        "clear": scores.CLEAR,
         "pairs": (
             answers.pairs(versus, examples[versus.base.digest], examples[versus.tuned.digest], album, config) if versus else []
         ),
@@ -121,6 +125,7 @@ def environment() -> Environment:
         "pretty": lambda value: json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str),
         "plain": plain,
         "where": where,
+        "fit": fit,
         "words": lambda text: str(text).replace("_", " "),
     }
     return jinja
@@ -165,4 +170,9 @@ def _chat(story: RunStory, digest: str, deployment: Deployment, album: Album) ->
             log.warning("image of the chat question omitted from the report: %s", error)
             picture = Picture(note="image not in the store")
     exported = story.get(deployment.exported, ExportedModel) if deployment.exported else None
-    return ChatView(digest=digest, deployment=deployment, picture=picture, exported=exported)
+    return ChatView(digest=digest, deployment=deployment, picture=picture, exported=exported, mark=_mark(deployment))
+
+
+def _mark(deployment: Deployment) -> str:
+    expected, answer = (" ".join(str(deployment.sample.get(name) or "").lower().split()) for name in ("expected", "answer"))
+    return "" if not expected else "right" if expected == answer else "wrong"

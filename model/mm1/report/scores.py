@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -10,8 +11,11 @@ from markupsafe import Markup
 from mm1.manifests import Checkpoint, EvalReport, Score
 from mm1.report.charts import shots_figure
 from mm1.report.collect import RunStory, StoredManifest
+from mm1.report.tables import BesidePaper, beside_paper
 
 HELD_OUT = "_heldout"
+CLEAR = 3.0
+"""Standard errors from which a difference is called a gain or a loss."""
 PREFERRED = ("accuracy", "content_f1", "f1", "exact_match")
 STAGES = {"text": "text base", "pretrain": "pre-trained model", "sft": "instruction-tuned model", "imported": "imported model"}
 
@@ -70,6 +74,17 @@ class Gap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """Scores as a table and as plots."""
+
+    shots: list[int]
+    rows: list[Row]
+    gaps: list[Gap]
+    panels: list[ScorePanel]
+    paper: list[BesidePaper]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """An evaluation report for the templates."""
 
@@ -79,10 +94,17 @@ class Scored:
     report: EvalReport
     stored: StoredManifest
     checkpoint: Checkpoint | None
-    shots: list[int]
-    rows: list[Row]
-    gaps: list[Gap]
-    panels: list[ScorePanel]
+    table: ScoreTable
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows of the table."""
+        return self.table.rows
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """Scores on attribute combinations seen and not seen in training."""
+        return self.table.gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +127,12 @@ class Comparison:
     base: Scored
     tuned: Scored
     changes: list[Change] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[Change]:
+        """Scores that tuning made worse by more than the items can explain, the largest loss first."""
+        lost = [change for change in self.changes if change.errors < -CLEAR]
+        return sorted(lost, key=lambda change: change.errors)
 
 
 def distance(score: Score, baseline: Score) -> float:
@@ -158,7 +186,6 @@ def _changes(base: EvalReport, tuned: EvalReport) -> list[Change]:
 
 def _scored(story: RunStory, stored: StoredManifest, report: EvalReport) -> Scored:
     checkpoint = story.get(report.checkpoint, Checkpoint)
-    rows = _rows(report)
     stage = STAGES.get(checkpoint.stage, checkpoint.stage) if checkpoint else f"checkpoint {report.checkpoint[:8]}"
     return Scored(
         title=stage[:1].upper() + stage[1:],
@@ -167,17 +194,31 @@ def _scored(story: RunStory, stored: StoredManifest, report: EvalReport) -> Scor
         report=report,
         stored=stored,
         checkpoint=checkpoint,
-        shots=sorted({score.shots for score in report.scores}),
-        rows=[row for row in rows if not row.task.endswith(HELD_OUT)],
-        gaps=_gaps(report, rows),
-        panels=_panels(rows, stored.digest),
+        table=score_table(report.scores, stored.digest),
     )
 
 
-def _rows(report: EvalReport) -> list[Row]:
-    shuffled = {_identity(score): score for score in report.scores if score.control == "shuffled"}
+def score_table(scores: Sequence[Score], name: str) -> ScoreTable:
+    """Arrange scores by task, metric and shots.
+
+    Args:
+        scores: all scores of an evaluation.
+        name: of the evaluation, for the plots.
+    """
+    rows = _rows(scores)
+    return ScoreTable(
+        shots=sorted({score.shots for score in scores}),
+        rows=[row for row in rows if not row.task.endswith(HELD_OUT)],
+        gaps=_gaps(rows),
+        panels=_panels(rows, name),
+        paper=beside_paper(scores),
+    )
+
+
+def _rows(scores: Sequence[Score]) -> list[Row]:
+    shuffled = {_identity(score): score for score in scores if score.control == "shuffled"}
     rows: dict[tuple[str, str, str], dict[int, Cell]] = {}
-    for score in report.scores:
+    for score in scores:
         if score.control == "none":
             cells = rows.setdefault((score.task, score.metric, score.split), {})
             cells[score.shots] = Cell(score=score, shuffled=shuffled.get(_identity(score)))
@@ -190,7 +231,7 @@ def _identity(score: Score) -> tuple[str, str, str, int]:
     return score.task, score.split, score.metric, score.shots
 
 
-def _gaps(report: EvalReport, rows: list[Row]) -> list[Gap]:
+def _gaps(rows: list[Row]) -> list[Gap]:
     gaps = []
     for row in rows:
         key = (row.task, row.metric, row.split)
@@ -208,7 +249,7 @@ def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
     for row in rows:
         rank = PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED)
         previous = best.get(row.task)
-        if row.bounded and len(row.cells) > 1 and (previous is None or rank < _rank(previous)):
+        if len(row.cells) > 1 and (previous is None or rank < _rank(previous)):
             best[row.task] = row
     return [ScorePanel(task=row.task, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
 
@@ -224,6 +265,7 @@ def _figure(row: Row, digest: str) -> Markup:
         [row.cells[shot].score.value for shot in shots],
         [row.cells[shot].score.stderr for shot in shots],
         shuffled={shot: control.value for shot in shots if (control := row.cells[shot].shuffled)},
+        top=1.0 if row.bounded else max(cell.score.value for cell in row.cells.values()) or 1.0,
         chance=row.chance,
         name=f"{row.task} {digest[:6]}",
     )

@@ -257,4 +257,4 @@ def test_every_task_of_the_package_is_known():
     for module in pkgutil.iter_modules(tasks.__path__, f"{tasks.__name__}."):
         own = [value for value in vars(importlib.import_module(module.name)).values() if isinstance(value, Task)]
         unknown = [task.name for task in own if TASKS.get(task.name) is not task]
-        assert not unknown, f"{module.name}: add {', '.join(unknown)} to TASKS in mm1/evals/tasks/registry.py"
+        assert not unknown, f"{', '.join(unknown)}: add the module {module.name} to MODULES in mm1/evals/tasks/registry.py"

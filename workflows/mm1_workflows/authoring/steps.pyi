@@ -142,7 +142,9 @@ def evaluate(
     style: Literal["plain", "chat"] | _Text = "plain",
     question_template: _Text = "{question} {answer} .",
     caption_template: _Text = "a photo of {caption} .",
+    draws: int | _Text = 1,
     batch_size: int | _Text = 64,
+    processes: int | _Text = 0,
     seed: int | _Text = 0,
     name: str | None = None,
     when: str | None = None,
@@ -163,7 +165,9 @@ def evaluate(
         style: plain: prompt templates; chat: the model's chat template [default: plain]
         question_template: plain style, after an image: question and answer [default: {question} {answer} .]
         caption_template: plain style, after an image: its caption [default: a photo of {caption} .]
+        draws: draws of the demonstrations; scores are means over them [default: 1]
         batch_size: prompts per batch [default: 64]
+        processes: processes that answer, with the same results; 0 = one per GPU [default: 0]
         seed: seed of items, demonstrations and swaps [default: 0]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal

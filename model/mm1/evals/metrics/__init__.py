@@ -3,6 +3,6 @@
 Torch-free. SPICE is not among them: its scene-graph parser exists in Java only.
 """
 
-from mm1.evals.metrics.of_items import accuracy, chance_level, cider, content_f1, first_words_accuracy, per_item
+from mm1.evals.metrics.of_items import accuracy, chance_level, cider, content_f1, exact_accuracy, first_words_accuracy, per_item
 
-__all__ = ["accuracy", "chance_level", "cider", "content_f1", "first_words_accuracy", "per_item"]
+__all__ = ["accuracy", "chance_level", "cider", "content_f1", "exact_accuracy", "first_words_accuracy", "per_item"]

@@ -169,14 +169,14 @@ def _plain_text(ask: Ask) -> str | None:
     """Return the text of a plain prompt; None for a conversation or a prompt with images."""
     if not isinstance(ask, Request):
         return None
-    pieces = joined((*ask.prefix, *ask.prompt))
+    pieces = joined(ask.segments)
     return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else None
 
 
 def _messages(ask: Ask) -> list[Message]:
     if isinstance(ask, Conversation):
         return [*ask.prefix, *ask.messages]
-    return [Message("user", tuple(joined((*ask.prefix, *ask.prompt))))]
+    return [Message("user", tuple(joined(ask.segments)))]
 
 
 def _message(message: Message) -> dict[str, Any]:

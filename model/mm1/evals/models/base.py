@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request, Segment, TokenIds
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Ask = Request | Conversation
 OnBatch = Callable[[int], None]

@@ -53,7 +53,7 @@ class Renderer:
         Raises:
             ConfigurationError: the model has no chat template, or takes no images.
         """
-        return self._conversation(ask) if isinstance(ask, Conversation) else self._plain(joined((*ask.prefix, *ask.prompt)))
+        return self._conversation(ask) if isinstance(ask, Conversation) else self._plain(joined(ask.segments))
 
     def _plain(self, pieces: Sequence[str | Image]) -> Rendered:
         texts = [without_specials(piece, self._specials) if isinstance(piece, str) else self.image_mark for piece in pieces]

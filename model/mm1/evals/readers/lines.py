@@ -16,17 +16,11 @@ def read_text(files: Files, name: str) -> list[Item]:
         ConfigurationError: the file is missing.
         DataError: the file is damaged.
     """
-    items = []
-    for number, row in files.rows(f"{name}.jsonl"):
-        with files.damaged(f"{name}.jsonl", number):
-            items.append(_item(row))
-    return items
+    return files.items(f"{name}.jsonl", files.rows(f"{name}.jsonl"), _item)
 
 
 def _item(row: Mapping[str, Any]) -> Item:
     choices = tuple(map(str, row.get("choices", ())))
-    if not all(choice.strip() for choice in choices):
-        raise ValueError("a choice is empty")
     answer = str(row["answer"])
     return Item(
         id=str(row["id"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +10,10 @@ from typing import Literal
 from mm1.errors import ConfigurationError
 from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.grading import Grading
 from mm1.evals.items import Item
+
+log = logging.getLogger(__name__)
 
 Form = Literal["caption", "question", "text"]
 Reader = Callable[[Files, str], list[Item]]
@@ -54,10 +58,12 @@ class Task:
     """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
     project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
     demonstration_split: str = "train"
-    """Official split of the demonstrations (MM1 5.1: the training split). Without its files, the demonstrations are the other
-    items of the evaluated split."""
+    """Official split of the demonstrations (MM1 5.1: the training split). If it does not exist, or its files are missing, the
+    demonstrations are the other items of the evaluated split."""
     same_type: bool = True
     """Whether demonstrations are sampled from items of the same question type."""
+    balanced: bool = False
+    """Whether the demonstrations of an item with choices show each choice equally often."""
     ask: Callable[[Item], str] = _question
     """The question in a prompt, for example with lettered options."""
     reply: Callable[[Item], str] = _answer
@@ -71,6 +77,8 @@ class Task:
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
+    grading: Grading | None = None
+    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None
@@ -94,32 +102,47 @@ class Task:
     @property
     def headline(self) -> str:
         """Name of the first metric in a table."""
-        return next(iter(self.metrics))
+        return next(iter(self.metric_names))
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of all metrics."""
-        return (*self.metrics, *self.normalised_metrics, *self.corpus_metrics)
+        grades = self.grading.names if self.grading else ()
+        return (*self.metrics, *self.normalised_metrics, *grades, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
         """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""
         return named or (self.splits[0] if self.splits else benchmarks.split)
 
     def items(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
-        """Read the items to evaluate."""
+        """Read the items to evaluate.
+
+        Raises:
+            ConfigurationError: the benchmark has no such split, or a file is missing.
+            DataError: a file is damaged.
+        """
         if not self.splits:
             return self.read(benchmarks.of_split(self.name), self.name)
         if split not in self.splits:
             raise ConfigurationError(f"task {self.name}: no split {split!r}; known: {', '.join(self.splits)}")
-        return self.read(benchmarks.of_benchmark(self.name), split)
+        return self.read(self._official_files(benchmarks), split)
 
     def demonstrations(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
-        """Read the items to use as demonstrations, those with an answer."""
-        if not self.splits:
-            return self.read(benchmarks.of_split(self.name), f"{self.name}_demo")
-        files = benchmarks.of_benchmark(self.name)
+        """Read the items to use as demonstrations, those with an answer.
+
+        Without files of demonstrations they are the evaluated items; a query is never among its own demonstrations.
+        """
+        if self.splits:
+            files, evaluated = self._official_files(benchmarks), split
+            name = self.demonstration_split if self.demonstration_split in self.splits else split
+        else:
+            files, name, evaluated = benchmarks.of_split(self.name), f"{self.name}_demo", self.name
         try:
-            items = self.read(files, self.demonstration_split)
-        except MissingFile:
-            items = self.read(files, split)
+            items = self.read(files, name)
+        except MissingFile as error:
+            log.info("%s; the demonstrations are the other evaluated items", error)
+            items = self.read(files, evaluated)
         return [item for item in items if item.references]
+
+    def _official_files(self, benchmarks: BenchmarkFolder) -> Files:
+        return benchmarks.of_benchmark(self.name, self.folder)

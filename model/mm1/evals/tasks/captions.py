@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mm1.evals.metrics import cider, content_f1
-from mm1.evals.readers.coco import read_captions
+from mm1.evals.readers.captions import read_captions
 from mm1.evals.tasks.base import Task
 
 captions = Task(

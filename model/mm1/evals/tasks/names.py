@@ -15,6 +15,10 @@ class TaskName(NamedTuple):
     split: str | None
     shots: tuple[int, ...] | None
 
+    def __str__(self) -> str:
+        shots = "" if self.shots is None else "@" + ",".join(map(str, self.shots))
+        return self.base + (f":{self.split}" if self.split else "") + shots
+
 
 def parse_name(name: str) -> TaskName:
     """Split ``vqav2:testdev@0,4`` into task, split and shots, which are None if the name has none.

@@ -13,6 +13,7 @@ vqa = Task(
     summary="answer a question about an image",
     form="question",
     read=read_vqa,
+    balanced=True,
     metrics={"accuracy": accuracy},
     max_new_tokens=10,
     stop=("\n", ",", "Question", "question :"),

@@ -31,10 +31,14 @@ export class Composer {
     return !this.field.value.trim() && !this.images.length && !this.#numReading;
   }
 
+  get message() {
+    return { text: this.field.value, images: this.images };
+  }
+
   // The message, which leaves the composer; waits for images that are still being read.
   async take() {
     await this.#reading;
-    const message = { text: this.field.value.trim(), images: this.images };
+    const message = { ...this.message, text: this.field.value.trim() };
     this.set({ text: "", images: [] });
     return message;
   }

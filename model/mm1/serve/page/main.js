@@ -21,87 +21,118 @@ const composer = new Composer({ limits: () => limits, report: showNotice, submit
 
 async function send() {
   if (running || composer.empty) return;
-  const controller = start();
-  const question = await composer.take();
-  if (controller.signal.aborted || !(question.text || question.images.length)) { composer.giveBack(question); finish(controller); return; }
+  const controller = start(), question = await composer.take();
+  if (controller.signal.aborted || !(question.text || question.images.length)) {
+    composer.giveBack(question);
+    finish(controller);
+    return;
+  }
   const replaced = editing && conversation.last;
   if (editing) { composer.set(editing.stash); removeLast(); }
   editing = null;
-  showExchange(conversation.add(question));
+  const exchange = conversation.add(question);
+  showExchange(exchange);
   scrollToEnd();
   announce("Sent");
-  const outcome = await write(conversation.last, controller, false);
-  if (outcome === "nothing") takeBack(question, replaced);
+  const { error, isNew } = await write(controller, false);
+  if (exchange !== conversation.last) return; // a new chat
+  if (!isNew) takeBack(question, replaced);
+  if (error) explain(error, isNew ? retry : send);
 }
 
-// Nothing of the answer has come: the message goes back into the composer, and an edited exchange is as it was.
+// Nothing of the answer has come: the message goes back into the composer; an edited one is still being edited.
 function takeBack(question, replaced) {
   removeLast();
-  if (replaced) { conversation.exchanges.push(replaced); showExchange(replaced); }
-  composer.giveBack(question);
+  if (!replaced) {
+    composer.giveBack(question);
+  } else {
+    conversation.exchanges.push(replaced);
+    showExchange(replaced);
+    editing = { stash: composer.message };
+    composer.set(question);
+  }
   showEmpty();
 }
 
-// Answer the last message again; what was there stays if nothing new comes.
-async function retry() {
-  const { answer } = conversation.last, before = { ...answer };
-  Object.assign(answer, { text: "", finish: null });
-  if (await write(conversation.last, start(), false) === "nothing") Object.assign(answer, before);
-  views.at(-1).update();
+// Answer the last message again.
+function retry() {
+  return rewrite(retry, false, { text: "", finish: null });
 }
 
-async function resume() {
-  const { answer } = conversation.last, before = { ...answer };
-  answer.finish = null;
-  if (await write(conversation.last, start(), true) === "nothing") Object.assign(answer, before);
-  views.at(-1).update();
+// Go on with the last answer.
+function resume() {
+  return rewrite(resume, true, { finish: null });
 }
 
-// Write the answer of the last exchange. Returns "nothing" if no text has come, "some" otherwise.
-async function write(exchange, controller, continued) {
-  const { answer } = exchange, view = views.at(-1), length = answer.text.length;
+// The answer stays as it was if nothing new comes.
+async function rewrite(again, continued, change) {
+  if (running) return;
+  const { answer } = conversation.last, before = { ...answer }, view = views.at(-1);
+  const controller = start();
+  Object.assign(answer, change);
+  const { error, isNew } = await write(controller, continued);
+  if (!isNew) Object.assign(answer, before);
+  following(() => view.update());
+  if (error && view === views.at(-1)) explain(error, again);
+}
+
+// Write the answer of the last exchange; returns whether new text has come, and the error that ended it.
+async function write(controller, continued) {
+  const { answer } = conversation.last, view = views.at(-1), { length } = answer.text;
+  const outcome = { error: null, isNew: true };
+  following(() => view.update());
   try {
-    view.update();
-    for await (const piece of attempts(controller, continued)) {
+    for await (const piece of attempts(controller.signal, continued)) {
       if (piece.text) answer.text += piece.text;
       else answer.finish = piece.finish;
       view.updateSoon();
     }
     announce(answer.text || "No answer");
-    return "some";
   } catch (error) {
     const stopped = error.name === "AbortError";
-    if (!stopped) explain(error, continued);
-    if (answer.text.length === length) return "nothing";
+    outcome.error = stopped ? null : error;
+    outcome.isNew = answer.text.length > length;
     answer.finish = stopped ? "stopped" : "lost";
-    return "some";
-  } finally {
-    if (controller === running) following(() => view.update());
-    finish(controller);
   }
+  following(() => view.update());
+  finish(controller);
+  return outcome;
 }
 
-// Ask, and ask again while the server is busy, or with less of the conversation while it does not fit.
-async function* attempts(controller, continued) {
-  for (let attempt = 1; ; ) {
+// Ask, and ask again while the server is busy, or with less while the request does not fit.
+async function* attempts(signal, continued) {
+  let attempt = 1, limited = true;
+  for (;;) {
     conversation.fit(settings.system, limits);
     showTrimmed(conversation, views);
     try {
-      yield* ask(requestBody(continued), settings.key, controller.signal);
+      yield* ask(requestBody(continued, limited), settings.key, signal);
       return;
     } catch (error) {
-      if (error.code === "context_length_exceeded" && conversation.dropOldest(`its context of ${limits.max_model_len || "a few thousand"} tokens was full`)) continue;
-      if (!error.retryAfter || attempt >= MAX_ATTEMPTS) throw error;
-      attempt += 1;
-      await countDown(error.retryAfter, controller.signal);
+      const reason = tooLarge(error);
+      if (reason && conversation.dropOldest(reason)) continue;
+      if (error.code === "context_length_exceeded" && limited) {
+        limited = false; // as long an answer as the model has room for
+      } else if (error.retryAfter && attempt < MAX_ATTEMPTS) {
+        attempt += 1;
+        await countDown(error.retryAfter, signal);
+      } else {
+        throw error;
+      }
     }
   }
 }
 
-function requestBody(continued) {
-  return {
-    messages: conversation.messages(settings.system, continued), temperature: settings.temperature, max_tokens: maxTokens(limits),
-  };
+// Why a request has to leave out old messages, or an empty text.
+function tooLarge({ code, status }) {
+  if (code === "context_length_exceeded") return "the context was full";
+  if (code === "too_many_images") return "there were too many images for a request";
+  return status === 413 ? "the request was too large" : "";
+}
+
+function requestBody(continued, limited) {
+  const body = { messages: conversation.messages(settings.system, continued), temperature: settings.temperature };
+  return limited ? { ...body, max_tokens: maxTokens(limits) } : body;
 }
 
 async function countDown(seconds, signal) {
@@ -125,16 +156,18 @@ function pause(milliseconds, signal) {
   });
 }
 
-async function explain(error, continued) {
-  const again = () => { hideNotice(); continued ? resume() : composer.empty ? conversation.last && retry() : send(); };
+// Say what went wrong; `again` repeats what failed.
+async function explain(error, again) {
+  const repeat = () => { hideNotice(); again(); };
   if (error.status === 401) {
-    const asked = settings.key ? "The server refused this API key." : "The server asks for an API key.";
-    showNotice(asked, [{ label: "Enter the key", action: () => openSettings(asked).then(saved => saved && again()) }]);
-    if (await openSettings(asked)) again();
+    const reason = settings.key ? "The server refused this API key." : "The server asks for an API key.";
+    const enter = async () => { if (await openSettings(reason)) repeat(); };
+    showNotice(reason, [{ label: "Enter the key", action: enter }]);
+    await enter();
     return;
   }
-  const left = error.code === "context_length_exceeded" ? [{ label: "New chat", action: newChat }] : [];
-  showNotice(error.message, [{ label: "Retry", action: again }, ...left, { label: "Dismiss", action: hideNotice }]);
+  const full = error.code === "context_length_exceeded" ? [{ label: "New chat", action: newChat }] : [];
+  showNotice(error.message, [{ label: "Retry", action: repeat }, ...full, { label: "Dismiss", action: hideNotice }]);
 }
 
 // -- state of the page --------------------------------------------------------------------------------------------------------
@@ -181,7 +214,7 @@ function showEmpty() {
 
 function edit() {
   if (running) return;
-  const stash = editing?.stash ?? { text: composer.field.value, images: composer.images };
+  const stash = editing?.stash ?? composer.message;
   editing = { stash };
   composer.set(conversation.last.question);
   composer.field.focus();
@@ -211,6 +244,7 @@ function newChat() {
 async function openSettings(reason = "") {
   if ($("settings").open) return false;
   const saved = await editSettings(limits, reason);
+  if (saved && reason) loadExamples(); // they needed the key too
   composer.field.focus();
   return saved;
 }
@@ -221,14 +255,15 @@ async function connect() {
   try {
     limits = await getLimits();
     $("model").textContent = limits.model === "mm1" ? "" : limits.model;
-    showExamples(await getExamples(settings.key).catch(() => []));
+    loadExamples();
   } catch (error) {
     $("model").textContent = "not connected";
     showNotice(error.message, [{ label: "Retry", action: () => { hideNotice(); connect(); } }]);
   }
 }
 
-function showExamples(examples) {
+async function loadExamples() {
+  const examples = await getExamples(settings.key).catch(() => []);
   $("examples").replaceChildren(...examples.map(({ question, image }) => {
     const example = button("", () => { composer.giveBack({ text: question, images: [{ url: image, name: "example" }] }); send(); }, "example");
     example.append(picture({ url: image }, ""), make("span", "", question));

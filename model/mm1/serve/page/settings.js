@@ -27,6 +27,7 @@ export function editSettings(limits, reason = "") {
   fields.maxTokens.max = limits.max_tokens;
   fields.maxTokens.placeholder = usualTokens(limits);
   for (const name of [...NAMES, "key"]) fields[name].value = settings[name] ?? "";
+  if (settings.maxTokens) fields.maxTokens.value = maxTokens(limits);
   dialog.returnValue = "";
   dialog.showModal();
   if (reason) fields.key.focus();

@@ -84,7 +84,7 @@ export class ExchangeView {
   // Show the answer as it is now.
   update() {
     const { text, finish } = this.exchange.answer;
-    this.text.replaceChildren(text ? render(text) : finish === "stop" ? "(no answer)" : "");
+    this.text.replaceChildren(text ? render(text) : finish ? "(no answer)" : "");
     this.turn.classList.toggle("waiting", finish === null);
     this.cut.textContent = CUT[finish] ?? "";
     this.cut.hidden = this.resume.hidden = !CUT[finish];

@@ -20,6 +20,7 @@ class EvalTasks:
     def __call__(self) -> int:
         """Print the tasks."""
         from mm1.evals.tasks.base import Task
+        from mm1.evals.tasks.groups import GROUPS
         from mm1.evals.tasks.registry import TASKS, known_task
 
         tasks: list[Task] = [known_task(name) for name in self.names] or list(TASKS.values())
@@ -31,6 +32,8 @@ class EvalTasks:
             listing.add_row(*map(plain, (task.name, task.summary, ", ".join(task.metric_names), files, splits)))
         output = console()
         output.print(listing)
+        for group, members in GROUPS.items():
+            say(output, f"{group}: the mean of {', '.join(members)}")
         say(output, "\nFiles are below the folder of --benchmarks; the first split is the default. Any other pair of")
         say(
             output,

@@ -1,0 +1,150 @@
+"""lmms-eval: our models as its model class ``mm1``, and our tasks as its tasks.
+
+    lmms-eval --model mm1 --model_args pretrained=FOLDER --tasks mme
+    lmms-eval --model llava_hf --model_args pretrained=... --include_path FOLDER --tasks mm1_vqa_0shot
+
+lmms-eval finds the class by the entry point of `manifest`; the YAML files of the second command are written by
+`mm1.evals.adapters.write_tasks`. Written for lmms-eval 0.7.3. It passes a prompt as text followed by its images, so that models
+other than ours see the images of demonstrations where their class puts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from lmms_eval.api.instance import GenerationResult, Instance
+from lmms_eval.api.model import lmms
+from lmms_eval.api.task import ConfigurableTask
+
+from mm1.errors import ConfigurationError
+from mm1.evals.adapters.asking import continuation_scores, greedy_texts
+from mm1.evals.adapters.opening import open_model
+from mm1.evals.adapters.rounds import FIELDS, HarnessRound, images_of, reply_row, request_from, request_of
+from mm1.evals.models.base import Ask, EvalModel
+
+SPLIT = "test"
+
+
+class HarnessTask(ConfigurableTask):
+    """One of our tasks at one number of shots. A row with choices is scored by likelihood, any other by generation.
+
+    Args:
+        config: the fields of `HarnessRound.of`, and `task`, its name in the harness.
+    """
+
+    def __init__(self, config: dict[str, Any] | None = None, model_name: str | None = None) -> None:
+        config = dict(config or {})
+        self.round = HarnessRound.of(config)
+        super().__init__(
+            config={
+                "task": str(config.get("task") or config["name"]),
+                "output_type": "generate_until",
+                "dataset_path": "mm1",
+                "test_split": SPLIT,
+                "doc_to_text": lambda doc: doc["prompt"],
+                "doc_to_target": lambda doc: doc["answer"],
+                "doc_to_visual": self._images,
+                "metric_list": [
+                    {"metric": name, "aggregation": partial(self.round.score, name), "higher_is_better": True}
+                    for name in self.round.metric_names
+                ],
+                "process_results": self._judged,
+                "generation_kwargs": self.round.generation_settings()
+                | {"max_new_tokens": self.round.planned.task.max_new_tokens},
+                "num_fewshot": 0,
+                "metadata": {"version": 1.0} | {name: config[name] for name in FIELDS if name in config},
+            },
+            model_name=model_name,
+        )
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None) -> None:
+        """Make the rows, which lmms-eval would fetch elsewhere; their images are read when they are needed."""
+        from datasets import Dataset, DatasetDict
+
+        self.dataset = DatasetDict({SPLIT: Dataset.from_list(self.round.rows())})
+        self.dataset_no_image = self.dataset
+
+    def construct_requests(self, doc_id: int, ctx: str, **kwargs: Any) -> list[Instance] | Instance:
+        """Make the requests of a row: one per choice, or one for a text."""
+        texts = self.dataset[SPLIT][doc_id]["continuations"]
+        rest = (self._images, doc_id, self.config.task, SPLIT)
+        metadata = kwargs.get("metadata")
+        if not texts:
+            arguments = (ctx, dict(self.config.generation_kwargs), *rest)
+            return Instance(request_type="generate_until", arguments=arguments, idx=0, metadata=metadata)
+        return [
+            Instance(request_type="loglikelihood", arguments=(ctx, text, *rest), idx=number, metadata=metadata)
+            for number, text in enumerate(texts)
+        ]
+
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any], full_docs: Any = None) -> dict[str, Any]:
+        """Return the row and its reply for each metric."""
+        return self._judged(doc, results)
+
+    def _images(self, doc: dict[str, Any]) -> list[Any]:
+        return images_of(request_of(self.round.trials[doc["index"]]))
+
+    def _judged(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        return dict.fromkeys(self.round.metric_names, reply_row(doc["index"], results))
+
+
+class HarnessModel(lmms):
+    """A model of this project, or any that `mm1 eval` loads, in the harness.
+
+    Args:
+        pretrained: what `mm1 eval` takes as MODEL: a folder, an address, a checkpoint.
+        model: a loaded model instead.
+    """
+
+    is_simple = True
+
+    def __init__(self, pretrained: str = "", model: EvalModel | None = None, **settings: Any) -> None:
+        super().__init__()
+        if model is None and not pretrained:
+            raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
+        self.model = model or open_model(pretrained, settings)
+
+    def loglikelihood(self, requests: list[Instance]) -> list[Any]:
+        """Score one continuation of each prompt."""
+        texts = [_continuation(each, self._row(each)) for each in requests]
+        scores = continuation_scores(self.model, [self._ask(each) for each in requests], texts)
+        # lmms-eval 0.7.3 turns other results than its own into text, also log-likelihoods.
+        return [GenerationResult(text=score) for score in scores]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Continue each prompt greedily."""
+        return greedy_texts(self.model, [self._ask(each) for each in requests], [each.args[1] for each in requests])
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Refuse tasks of several rounds.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("mm1 has no tasks of several rounds in lmms-eval; use its tasks of one round")
+
+    def _row(self, instance: Instance) -> Any:
+        _, _, _, doc_id, task, split = instance.args
+        return self.task_dict[task][split][doc_id]
+
+    def _ask(self, instance: Instance) -> Ask:
+        context, _, images, *_ = instance.args
+        row = self._row(instance)
+        task = getattr(images, "__self__", None)
+        if isinstance(task, HarnessTask) and context == row["prompt"]:
+            return request_of(task.round.trials[row["index"]])
+        return request_from(context or "\n", images(row) or [] if images else [])
+
+
+def _continuation(instance: Instance, row: Any) -> str:
+    text = instance.args[1]
+    return str(text(row)) if callable(text) else str(text)
+
+
+def manifest() -> Any:
+    """Return the entry of lmms-eval's model registry (entry point group ``lmms_eval.models``)."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return ModelManifest(model_id="mm1", simple_class_path=f"{__name__}.{HarnessModel.__name__}")

@@ -1,0 +1,74 @@
+"""AI2D: questions with four options about diagrams of school books.
+
+Format: the folder of the download, ``questions/<image>.json``, ``images/`` and, for questions about labels that are
+replaced by letters, ``abc_images/``; the test images are listed in ``ai2d_test_ids.csv``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mm1.errors import DataError
+from mm1.evals.files import Files, MissingFile
+from mm1.evals.items import Item
+from mm1.evals.metrics.options import leading_letter
+from mm1.evals.tasks.base import Task
+from mm1.evals.tasks.options import LETTER_ONLY, letter_accuracy, letter_of, lettered
+
+
+def read(files: Files, split: str) -> list[Item]:
+    """Read the questions about the images of a split."""
+    test = {line.strip().removesuffix(".png") for line in files.text(_ids(files)).splitlines() if line.strip()}
+    names = sorted(path.relative_to(files.folder) for path in files.folder.rglob("questions/*.json"))
+    if not names:
+        raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}")
+    items: list[Item] = []
+    for name in names:
+        if (name.name.removesuffix(".json").removesuffix(".png") in test) == (split == "test"):
+            content = files.json(name)
+            with files.damaged(name):
+                items += _questions(files, name, content)
+    return items
+
+
+def _ids(files: Files) -> Path:
+    return files.find("ai2d_test_ids.csv").relative_to(files.folder)
+
+
+def _questions(files: Files, name: Path, content: Mapping[str, Any]) -> Iterator[Item]:
+    root = files.folder / name.parent.parent
+    for question, row in content["questions"].items():
+        folder = "abc_images" if row.get("abcLabel") else "images"
+        image = root / folder / str(content["imageName"])
+        if not image.is_file():
+            raise DataError(f"task {files.task}: no file {image}")
+        options = tuple(map(str, row["answerTexts"]))
+        answer = letter_of(int(row["correctAnswer"]), options)
+        yield Item(
+            id=str(row["questionId"]),
+            images=(image,),
+            question=str(question),
+            question_type="labels by letter" if row.get("abcLabel") else "diagram",
+            answer=answer,
+            references=(answer,),
+            options=options,
+            group=image.name,
+        )
+
+
+ai2d = Task(
+    name="ai2d",
+    summary="choose one of four options about a diagram",
+    files=("questions/<image>.json", "images/", "abc_images/", "ai2d_test_ids.csv"),
+    form="question",
+    read=read,
+    splits=("test", "train"),
+    same_type=False,
+    ask=lettered,
+    extract=lambda prediction, item: leading_letter(prediction),
+    metrics={"accuracy": letter_accuracy},
+    instruction=LETTER_ONLY,
+    max_new_tokens=16,
+)

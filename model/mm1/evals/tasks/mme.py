@@ -1,0 +1,94 @@
+"""MME: two yes/no questions per image, in 10 perception and 4 cognition subtasks.
+
+Format: the folder of the download, ``MME_Benchmark_release_version/<subtask>/``, with ``<image>.txt`` of lines
+"question<TAB>Yes|No" beside the image, or in ``questions_answers_YN/`` with the images in ``images/``. A subtask's score is
+100 (accuracy + accuracy of images with both answers right); the benchmark's scores are sums over subtasks (MM1 5.4 reports
+both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mm1.errors import DataError
+from mm1.evals.files import Files, MissingFile
+from mm1.evals.items import Item
+from mm1.evals.listing import IMAGE_SUFFIXES
+from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer, mme_scores, mme_total
+from mm1.evals.tasks.base import CorpusMetric, Task
+
+
+def read(files: Files, split: str) -> list[Item]:
+    """Read the questions of all subtasks that the folder has."""
+    items = [item for subtask in (*PERCEPTION, *COGNITION) for item in _subtask(files, subtask)]
+    if not items:
+        raise MissingFile(
+            f"task {files.task}: no subtask such as {PERCEPTION[0]}/ with <image>.txt in {files.folder}: expected the folder "
+            "MME_Benchmark_release_version of the download"
+        )
+    return items
+
+
+def _subtask(files: Files, subtask: str) -> Iterator[Item]:
+    folders = sorted(path for path in files.folder.rglob(subtask) if path.is_dir())
+    texts = sorted(text for folder in folders for text in folder.rglob("*.txt"))
+    for text in texts:
+        name = text.relative_to(files.folder)
+        image = _image_of(text)
+        for number, line in enumerate(files.text(name).splitlines(), 1):
+            if not line.strip():
+                continue
+            with files.damaged(name, number):
+                question, answer = line.rstrip().rsplit("\t", 1)
+                if answer.lower() not in ("yes", "no"):
+                    raise ValueError(f"expected Yes or No after a tab, got {answer!r}")
+            yield Item(
+                id=f"{subtask}/{text.stem}/{number}",
+                images=(image,),
+                question=question,
+                question_type=subtask,
+                answer=answer.lower(),
+                references=(answer.lower(),),
+                group=f"{subtask}/{text.stem}",
+            )
+
+
+def _image_of(text: Path) -> Path:
+    folder = text.parent.parent / "images" if text.parent.name == "questions_answers_YN" else text.parent
+    images = [path for path in sorted(folder.glob(f"{text.stem}.*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise DataError(f"{text} has no image {text.stem}.jpg or .png in {folder}")
+    return images[0]
+
+
+def right(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
+    """Score 1 for the right answer, yes or no."""
+    return [float(prediction in item.references) for prediction, item in zip(predictions, items, strict=True)]
+
+
+def _score(subtasks: Sequence[str]) -> CorpusMetric:
+    def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
+        scores = mme_scores(
+            predictions,
+            [item.answer for item in items],
+            [item.group for item in items],
+            [item.question_type for item in items],
+        )
+        return mme_total(scores, subtasks)
+
+    return metric
+
+
+mme = Task(
+    name="mme",
+    summary="answer two yes/no questions per image about perception and cognition",
+    files=("MME_Benchmark_release_version/<subtask>/*.txt and images",),
+    form="question",
+    read=read,
+    splits=("test",),
+    extract=lambda prediction, item: mme_answer(prediction) or "",
+    metrics={"accuracy": right},
+    corpus_metrics={"mme_perception": _score(PERCEPTION), "mme_cognition": _score(COGNITION)},
+    max_new_tokens=16,
+)

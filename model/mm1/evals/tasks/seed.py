@@ -1,0 +1,63 @@
+"""SEED-Bench: questions with four options about images (MM1 5.4's "image" column).
+
+Format: ``SEED-Bench.json`` with ``questions`` (``choice_a`` to ``choice_d``, ``data_id``, ``data_type``) and
+``question_type``; images in ``SEED-Bench-image/`` under their ``data_id``. Questions about videos are left out, since they
+need frames of several video sets.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mm1.evals.files import Files
+from mm1.evals.items import Item
+from mm1.evals.metrics.options import first_letter
+from mm1.evals.tasks.base import Task
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, letter_accuracy, lettered
+
+log = logging.getLogger(__name__)
+
+
+def read(files: Files, split: str) -> list[Item]:
+    """Read the questions about images."""
+    name = files.find("SEED-Bench.json", "SEED-Bench*.json").relative_to(files.folder)
+    content = files.json(name)
+    with files.damaged(name):
+        kinds = {int(number): str(kind) for kind, number in content["question_type"].items()}
+        rows = list(content["questions"])
+    items = []
+    for number, row in enumerate(rows, 1):
+        with files.damaged(name, number):
+            if row["data_type"] == "image":
+                options = tuple(str(row[f"choice_{letter}"]) for letter in "abcd")
+                answer = check_letter(str(row["answer"]), options)
+                items.append(
+                    Item(
+                        id=str(row["question_id"]),
+                        images=(files.image(Path(str(row["data_id"])).name),),
+                        question=str(row["question"]),
+                        question_type=kinds.get(int(row["question_type_id"]), ""),
+                        answer=answer,
+                        references=(answer,),
+                        options=options,
+                    )
+                )
+    if len(items) < len(rows):
+        log.info("%s: %d of %d questions are about videos and are left out", name, len(rows) - len(items), len(rows))
+    return items
+
+
+seed = Task(
+    name="seed",
+    summary="choose one of four options about an image",
+    files=("SEED-Bench.json", "SEED-Bench-image/"),
+    form="question",
+    read=read,
+    splits=("test",),
+    ask=lettered,
+    extract=lambda prediction, item: first_letter(prediction),
+    metrics={"accuracy": letter_accuracy},
+    instruction=LETTER_ONLY,
+    max_new_tokens=16,
+)
