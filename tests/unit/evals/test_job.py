@@ -18,7 +18,7 @@ from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.own import OwnModel
 from mm1.evals.outputs import write_outputs
 from mm1.evals.plan import plan
-from mm1.evals.samples import read_samples
+from mm1.evals.samples import Samples, read_samples
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Completion
 from tests.support.tiny_mm1 import tiny_mm1, write_benchmarks
@@ -79,7 +79,7 @@ def running(benchmarks, replies, model, config=CONFIG):
 
 
 def outputs(job, evaluation, folder):
-    write_outputs(folder, job.job, evaluation, {})
+    write_outputs(folder, job.job, evaluation, Samples(evaluation), {})
     return {name: (folder / name).read_bytes() for name in ("metrics.json", "samples.parquet", "summary.md")}
 
 
@@ -224,7 +224,9 @@ def test_outputs_have_every_answer_and_submissions_of_test_sets(benchmarks, gene
     (copy / "test" / "holidays.json").write_text(json.dumps({"images": captions["images"], "annotations": []}))
     config = EvalConfig(tasks=("holidays", "vqa"), shots=(0,), items=None, draws=2)
     job = running(copy, tmp_path / "replies", Counting(generator), config)
-    submissions = write_outputs(tmp_path / "out", job.job, job.finish(lambda *_: None), {"seconds": 1}, with_images=True)
+    evaluation = job.finish(lambda *_: None)
+    samples = Samples(evaluation)
+    submissions = write_outputs(tmp_path / "out", job.job, evaluation, samples, {"seconds": 1}, with_images=True)
     (path,) = submissions
     assert path.name == "holidays-test-0-shots.json"
     entries = json.loads(path.read_text())
