@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mm1.errors import DataError
@@ -42,6 +44,13 @@ def benchmarks(tmp_path_factory):
     write_llava_w(root / "llava_w")
     write_mmvet(root / "mmvet")
     return root
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch):
+    """The context of the tiny model is shorter than the answers of the benchmarks."""
+    for name in ("llava_w", "mmvet"):
+        monkeypatch.setitem(TASKS, name, replace(TASKS[name], max_new_tokens=8))
 
 
 def run(model, benchmarks, task, judge=None):
