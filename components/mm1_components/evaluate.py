@@ -87,8 +87,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
     from mm1.evals.outputs import content_of
     from mm1.evals.results import metrics_json, report_manifest, summary_markdown
-    from mm1.evals.samples import write_samples
+    from mm1.evals.samples import Samples
     from mm1.evals.shards import answer_in_processes, processes_for
+    from mm1.report.evaluation_page import render_evaluation
 
     started = time.monotonic()
     if (processes := processes_for(processes)) > 1:
@@ -97,13 +98,13 @@ def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
     seconds = time.monotonic() - started
     num_answers = sum(len(result.answers) for result in evaluation.results)
     context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
-    samples = context.work / "samples.parquet"
-    write_samples(evaluation, samples)
+    samples, table = Samples(evaluation), context.work / "samples.parquet"
+    samples.write(table)
     job = running.job
     report = report_manifest(
         evaluation,
         context.store,
-        samples,
+        table,
         model=job.model.digest,
         checkpoint=job.model.digest,
         root=Path(job.benchmarks),
@@ -111,6 +112,9 @@ def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
     )
     context.artifact("metrics.json").write_text(metrics_json(evaluation))
     context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
+    title = f"Evaluation of {job.model.short_name[:12]}"
+    page = render_evaluation(title, evaluation.scores, samples.rows, samples.image, content_of(job))
+    context.artifact("answers.html").write_text(page)
     return Outputs(manifest=context.publish(report))
 
 
@@ -194,7 +198,7 @@ STEP = Step(
     kind="EvalReport",
     summary="Score a checkpoint on benchmark files, few-shot",
     pool="eval",
-    artifacts=("metrics.json", "summary.md"),
+    artifacts=("metrics.json", "summary.md", "answers.html"),
     checks=(eval_config, check_tasks, check_world, check_folder),
     timeout_s=14_400,
 )

@@ -18,6 +18,7 @@ from mm1.evals.asking import OnProgress, Part, answer, parts_of
 from mm1.evals.choosing import named_choice
 from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder
+from mm1.evals.grading import Grading, Judge, relative_grade
 from mm1.evals.models.base import EvalModel
 from mm1.evals.plan import Control, Round, Trial, plan
 from mm1.evals.replies import KeptReplies, Reply
@@ -80,6 +81,7 @@ def evaluate(
     config: EvalConfig,
     on_progress: OnProgress,
     kept: KeptReplies | None = None,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -90,6 +92,7 @@ def evaluate(
         config: tasks, shots, items, style.
         on_progress: called after each batch.
         kept: replies of earlier runs and of other processes, which are not asked for again.
+        judge: grades free answers; without it, tasks whose answers it grades have no scores.
 
     Raises:
         ConfigurationError: a task is unknown, a file is missing, demonstrations are too few, or a prompt exceeds the context.
@@ -98,17 +101,21 @@ def evaluate(
     folder = BenchmarkFolder(benchmarks, split)
     rounds = plan(folder, config, model.embed_images)
     parts = parts_of(rounds)
-    return judge_all(folder, rounds, parts, answer(parts, lambda: model, on_progress, kept))
+    return judge_all(folder, rounds, parts, answer(parts, lambda: model, on_progress, kept), judge)
 
 
 def judge_all(
-    folder: BenchmarkFolder, rounds: Sequence[Round], parts: Sequence[Part], replies: Iterable[Sequence[Reply]]
+    folder: BenchmarkFolder,
+    rounds: Sequence[Round],
+    parts: Sequence[Part],
+    replies: Iterable[Sequence[Reply]],
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Compute the metrics of each round when its parts are answered."""
     results: list[TaskResult] = []
     for number, group in groupby(zip(parts, replies, strict=True), key=lambda pair: pair[0].round):
         by_position = {position: reply for part, some in group for position, reply in zip(part.positions, some, strict=True)}
-        outcome = judge(rounds[number], [by_position[position] for position in range(len(by_position))])
+        outcome = results_of(rounds[number], [by_position[position] for position in range(len(by_position))], judge)
         log.info("%s", ", ".join(f"{_label(score)} {score.value:.3f}" for result in outcome for score in result.scores))
         results += outcome
     return Evaluation(results=tuple(results), files=files_of(folder, rounds))
@@ -129,19 +136,24 @@ def files_of(folder: BenchmarkFolder, rounds: Sequence[Round]) -> tuple[Path, ..
 # -- judging ------------------------------------------------------------------------------------------------------------
 
 
-def judge(planned: Round, replies: Sequence[Reply]) -> list[TaskResult]:
+def results_of(planned: Round, replies: Sequence[Reply], judge: Judge | None = None) -> list[TaskResult]:
     """Compute the metrics of a round's replies: one result per control."""
+    if planned.task.grading and judge is None:
+        log.warning("task %s: its answers are kept without a score; name a judge (--judge)", planned.task.name)
     pairs = zip(planned.trials, replies, strict=True)
-    return [_result(planned, control, list(group)) for control, group in groupby(pairs, key=lambda pair: pair[0].control)]
+    by_control = groupby(pairs, key=lambda pair: pair[0].control)
+    return [_result(planned, control, list(group), judge) for control, group in by_control]
 
 
-def _result(planned: Round, control: Control, pairs: Sequence[tuple[Trial, Reply]]) -> TaskResult:
+def _result(planned: Round, control: Control, pairs: Sequence[tuple[Trial, Reply]], judge: Judge | None) -> TaskResult:
     task, trials = planned.task, [trial for trial, _ in pairs]
     predictions = [_prediction(planned, trial, reply) for trial, reply in pairs]
     values = _values(task.metrics, predictions, trials)
     if task.normalised_metrics:
         normalised = [_prediction(planned, trial, reply, normalised=True) for trial, reply in pairs]
         values |= _values(task.normalised_metrics, normalised, trials)
+    if task.grading and judge:
+        values |= _grades(task.grading, judge, predictions, trials)
     answers = tuple(
         Answer(
             trial=trial,
@@ -184,6 +196,12 @@ def _values(metrics: dict[str, Metric], predictions: Sequence[str], trials: Sequ
     return columns
 
 
+def _grades(grading: Grading, judge: Judge, predictions: Sequence[str], trials: Sequence[Trial]) -> dict[str, list[float]]:
+    grades = judge.grade(grading, predictions, [trial.item for trial in trials])
+    names = [name for name in grading.metric_names if name in grading.names]
+    return {name: [each[name] for each in grades] for name in names}
+
+
 def _scores(
     planned: Round,
     control: Control,
@@ -201,6 +219,13 @@ def _scores(
             return metric([predictions[row] for row in rows], [items[row] for row in rows])
 
         numbers[name] = (of_rows(range(len(items))), bootstrap_stderr(of_rows, clusters), False)
+    if (grading := planned.task.grading) and grading.relative and values:
+        own, reference = (values[name] for name in grading.relative)
+
+        def of_grades(rows: Sequence[int]) -> float:
+            return relative_grade([own[row] for row in rows], [reference[row] for row in rows])
+
+        numbers["relative_grade"] = (of_grades(range(len(items))), bootstrap_stderr(of_grades, clusters), False)
     return [
         Score(
             task=planned.task.name,

@@ -16,6 +16,7 @@ from mm1.config.base import Config
 from mm1.evals.asking import OnProgress, Part, Share, answer, parts_of, questions_of
 from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder
+from mm1.evals.grading import Judge
 from mm1.evals.harness import Evaluation, judge_all
 from mm1.evals.models.base import EvalModel
 from mm1.evals.models.config import ModelChoice
@@ -35,6 +36,8 @@ class EvalJob(Config):
     config: EvalConfig
     replies: str
     """Folder of the replies."""
+    judge: ModelChoice | None = None
+    """The model that grades free answers; None: they have no grades."""
 
 
 class RunningJob:
@@ -82,7 +85,14 @@ class RunningJob:
 
     def finish(self, on_progress: OnProgress) -> Evaluation:
         """Answer what is missing, and compute the scores."""
-        return judge_all(self.folder, self.rounds, self.parts, answer(self.parts, self.model, on_progress, self.kept))
+        replies = answer(self.parts, self.model, on_progress, self.kept)
+        return judge_all(self.folder, self.rounds, self.parts, replies, self._judge())
+
+    def _judge(self) -> Judge | None:
+        choice = self.job.judge
+        if choice is None:
+            return None
+        return Judge(choice.name, cache(lambda: load_model(choice)), KeptReplies(Path(self.job.replies), choice.identity))
 
     def missing(self) -> list[Part]:
         """Return the parts without kept replies."""

@@ -17,8 +17,7 @@ from mm1.evals.harness import Evaluation
 from mm1.evals.job import EvalJob
 from mm1.evals.models.config import versions
 from mm1.evals.results import benchmarks_digest, metrics_json, metrics_tree, summary_markdown
-from mm1.evals.samples import write_samples
-from mm1.evals.segments import ImageDigests, segments
+from mm1.evals.samples import Samples
 from mm1.evals.submissions import write_submissions
 from mm1.store.local import atomic_path
 
@@ -26,7 +25,7 @@ REPORT, SAMPLES = "report.json", "samples.parquet"
 
 
 def write_outputs(
-    folder: Path, job: EvalJob, evaluation: Evaluation, facts: dict[str, Any], *, with_images: bool = False
+    folder: Path, job: EvalJob, evaluation: Evaluation, samples: Samples, facts: dict[str, Any], *, with_images: bool = False
 ) -> list[Path]:
     """Write the results of an evaluation.
 
@@ -34,6 +33,7 @@ def write_outputs(
         folder: the output folder.
         job: the job.
         evaluation: its result.
+        samples: its answers.
         facts: speed and duration of this run.
         with_images: whether to copy the images of the prompts.
 
@@ -44,9 +44,9 @@ def write_outputs(
     _write(folder / "metrics.json", metrics_json(evaluation))
     _write(folder / "summary.md", summary_markdown(evaluation.scores))
     with atomic_path(folder / SAMPLES) as temporary:
-        write_samples(evaluation, temporary)
+        samples.write(temporary)
     if with_images:
-        _write_images(evaluation, folder / "images")
+        _write_images(samples, folder / "images")
     submissions = write_submissions(evaluation, folder / "submission")
     _write(folder / REPORT, json.dumps(report_of(job, evaluation, facts), indent=1, ensure_ascii=False) + "\n")
     return submissions
@@ -74,13 +74,8 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_images(evaluation: Evaluation, folder: Path) -> None:
-    digests, written = ImageDigests(), set()
+def _write_images(samples: Samples, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for result in evaluation.results:
-        for answer in result.answers:
-            for piece in segments(answer.trial.request):
-                if not isinstance(piece, str) and digests(piece) not in written:
-                    data = piece if isinstance(piece, bytes) else piece.read_bytes()
-                    (folder / f"{digests(piece)}.{extension_of(data)}").write_bytes(data)
-                    written.add(digests(piece))
+    for digest in samples.images:
+        data = samples.image(digest) or b""
+        (folder / f"{digest}.{extension_of(data)}").write_bytes(data)

@@ -46,11 +46,27 @@ SCHEMA = pa.schema(
 PAIRED_BY = ("task", "split", "shots", "control", "draw", "item")
 
 
-def write_samples(evaluation: Evaluation, path: Path) -> None:
-    """Write all answers to a Parquet file."""
-    digests = ImageDigests()
-    rows = [_row(result, answer, digests) for result in evaluation.results for answer in result.answers]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+class Samples:
+    """The table of the answers of an evaluation, and the images of its prompts.
+
+    Args:
+        evaluation: the evaluation.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        digests = ImageDigests()
+        self.rows = [_row(result, answer, digests) for result in evaluation.results for answer in result.answers]
+        self.images = digests.images
+        """Image by its digest."""
+
+    def write(self, path: Path) -> None:
+        """Write the table to a Parquet file."""
+        pq.write_table(pa.Table.from_pylist(self.rows, SCHEMA), path, compression="zstd")
+
+    def image(self, digest: str) -> bytes | None:
+        """Read an image by its digest; None if it is not one of the prompts'."""
+        image = self.images.get(digest)
+        return image if image is None or isinstance(image, bytes) else image.read_bytes()
 
 
 def read_samples(path: Path) -> pa.Table:
@@ -78,7 +94,7 @@ def _row(result: TaskResult, answer: Answer, digests: ImageDigests) -> Mapping[s
         "control": result.control,
         "draw": trial.draw,
         "item": trial.item.id,
-        "cluster": trial.item.cluster,
+        "cluster": trial.item.group or " ".join(map(digests, trial.item.images)) or trial.item.id,  # no path of this machine
         "question_type": trial.item.question_type,
         "question": trial.item.question,
         "prompt": "".join(piece if isinstance(piece, str) else IMAGE_MARK for piece in pieces),

@@ -20,6 +20,11 @@ class ImageDigests:
             self._known[image] = hashlib.sha256(image if isinstance(image, bytes) else image.read_bytes()).hexdigest()
         return self._known[image]
 
+    @property
+    def images(self) -> dict[str, Image]:
+        """The images by their digests."""
+        return {digest: image for image, digest in self._known.items()}
+
 
 def segments(request: Request | Conversation) -> Iterator[str | Image]:
     """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""

@@ -61,7 +61,7 @@ def test_commands_named_in_a_sentence_exist():
 
 def check_mm1(command: Command, workflows: dict[str, Graph]) -> None:
     if not completion.script([*command.words], "mm1"):
-        check_parameters(parsed(root.mm1(command.words), command), command, workflows)
+        check_parameters(parsed(root.mm1(root.completed(command.words)), command), command, workflows)
 
 
 def check_hera(command: Command, workflows: dict[str, Graph]) -> None:

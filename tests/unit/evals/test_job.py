@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from mm1.errors import ConfigurationError
@@ -17,7 +18,7 @@ from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.own import OwnModel
 from mm1.evals.outputs import write_outputs
 from mm1.evals.plan import plan
-from mm1.evals.samples import read_samples
+from mm1.evals.samples import Samples, read_samples
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Completion
 from tests.support.tiny_mm1 import tiny_mm1, write_benchmarks
@@ -37,9 +38,11 @@ def generator():
     return Generator(*tiny_mm1())
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(asking.parts_of, "__defaults__", (5,))
+@pytest.fixture(autouse=True, scope="module")
+def small_parts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking.parts_of, "__defaults__", (5,))
+        yield
 
 
 class Counting:
@@ -76,14 +79,13 @@ def running(benchmarks, replies, model, config=CONFIG):
 
 
 def outputs(job, evaluation, folder):
-    write_outputs(folder, job.job, evaluation, {})
+    write_outputs(folder, job.job, evaluation, Samples(evaluation), {})
     return {name: (folder / name).read_bytes() for name in ("metrics.json", "samples.parquet", "summary.md")}
 
 
 @pytest.fixture(scope="module")
 def whole(benchmarks, generator, tmp_path_factory):
     """The files of one process, and its model."""
-    parts_of.__defaults__ = (5,)
     folder = tmp_path_factory.mktemp("whole")
     model = Counting(generator)
     job = running(benchmarks, folder / "replies", model)
@@ -98,6 +100,11 @@ def test_parts_have_every_prompt_once_and_all_prompts_of_an_item(benchmarks):
         assert sorted(position for part in own for position in part.positions) == list(range(len(planned.trials)))
         items = [{trial.item.id for trial in part.trials} for part in own]
         assert all(len(each) <= 5 for each in items) and sum(map(len, items)) == len(set().union(*items))
+
+
+def test_the_files_do_not_depend_on_where_the_benchmarks_are(generator, whole, tmp_path):
+    job = running(write_benchmarks(tmp_path / "elsewhere"), tmp_path / "replies", Counting(generator))
+    assert outputs(job, job.finish(lambda done, total: None), tmp_path) == whole[0]
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
@@ -175,6 +182,19 @@ def test_replies_are_of_the_same_model_prompts_and_images_only(benchmarks, gener
     assert asked(config, folder=copy) == 5
 
 
+def test_similar_demonstrations_are_chosen_by_the_features_of_the_model(benchmarks, generator, tmp_path):
+    config = EvalConfig(tasks=("captions",), shots=(2,), items=6, controls=False, selection="similar")
+    model = Counting(generator)
+    job = running(benchmarks, tmp_path / "replies", model, config)
+    for trial in job.rounds[0].trials:
+        pool = plan(BenchmarkFolder(benchmarks, "test"), config)[0].task.demonstrations(job.folder, "test")
+        features = model.embed_images([trial.item.images[0], *(each.images[0] for each in pool)])
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        best = np.argsort(features[1:] @ features[0])[-2:]
+        assert [each.id for each in trial.demonstrations] == [pool[index].id for index in best]
+    assert job.finish(lambda *_: None).scores == evaluate(model, benchmarks, "test", config, lambda *_: None).scores
+
+
 def test_shares_of_the_command_line_and_of_torchrun():
     assert Share.parse("1/3") == Share(1, 3) == share_of_environment({"RANK": "1", "WORLD_SIZE": "3"})
     assert share_of_environment({}) is None and share_of_environment({"RANK": "0", "WORLD_SIZE": "1"}) is None
@@ -204,7 +224,9 @@ def test_outputs_have_every_answer_and_submissions_of_test_sets(benchmarks, gene
     (copy / "test" / "holidays.json").write_text(json.dumps({"images": captions["images"], "annotations": []}))
     config = EvalConfig(tasks=("holidays", "vqa"), shots=(0,), items=None, draws=2)
     job = running(copy, tmp_path / "replies", Counting(generator), config)
-    submissions = write_outputs(tmp_path / "out", job.job, job.finish(lambda *_: None), {"seconds": 1}, with_images=True)
+    evaluation = job.finish(lambda *_: None)
+    samples = Samples(evaluation)
+    submissions = write_outputs(tmp_path / "out", job.job, evaluation, samples, {"seconds": 1}, with_images=True)
     (path,) = submissions
     assert path.name == "holidays-test-0-shots.json"
     entries = json.loads(path.read_text())

@@ -14,7 +14,7 @@ from typing import Any
 from mm1.errors import ConfigurationError
 from mm1.evals.config import EvalConfig, Templates
 from mm1.evals.files import BenchmarkFolder
-from mm1.evals.harness import judge
+from mm1.evals.harness import results_of
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.plan import Round, Trial, plan
 from mm1.evals.replies import Reply
@@ -95,7 +95,7 @@ class HarnessRound:
             replies: index of each row and its reply, as `reply_row` gives them.
         """
         trials = tuple(self.trials[int(index)] for index, _ in replies)
-        (result,) = judge(replace(self.planned, trials=trials), [_reply(reply) for _, reply in replies])
+        (result,) = results_of(replace(self.planned, trials=trials), [_reply(reply) for _, reply in replies])
         return next(score.value for score in result.scores if score.metric == metric)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Prompt, Request
+from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request, Segment, TokenIds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +44,12 @@ class EvalModel(Protocol):
         """Compute features (N, D) float32 of images, for demonstrations similar to the query; None if the model has none."""
 
 
-def joined(prompt: Prompt) -> list[str | Image]:
+def joined(prompt: Sequence[Segment | TokenIds]) -> list[str | Image]:
     """Join texts that follow each other, for models that tokenise a prompt as a whole; a space separates them if needed."""
     pieces: list[str | Image] = []
     for piece in prompt:
+        if isinstance(piece, TokenIds):
+            raise TypeError("a prompt of token ids has no text for another model")
         if isinstance(piece, str) and pieces and isinstance(previous := pieces[-1], str):
             space = "" if previous[-1:].isspace() or piece[:1].isspace() else " "
             pieces[-1] = previous + space + piece

@@ -20,6 +20,9 @@ def load_model(choice: ModelChoice) -> EvalModel:
         from mm1.evals.models.api import ApiModel
 
         return ApiModel.connect(choice)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # the command shows its own
     if choice.kind == "transformers":
         from mm1.evals.models.transformers_model import TransformersModel
 

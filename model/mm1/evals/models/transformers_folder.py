@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from mm1.checkpoint.folder import quiet_transformers
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
@@ -26,7 +25,6 @@ def load_folder(folder: Path, settings: ModelSettings) -> tuple[Any, Any]:
     device, dtype = choose_device()
     if settings.dtype != "auto":
         dtype = getattr(torch, settings.dtype)
-    transformers_logging.disable_progress_bar()  # the caller shows its own
     shared = {"local_files_only": True, "trust_remote_code": settings.trust_remote_code}
     placement = {"device_map": settings.device_map} if settings.device_map else {}
     try:

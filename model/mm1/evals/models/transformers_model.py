@@ -124,7 +124,7 @@ class TransformersModel:
             batch = [index for index in batch if len(prompts[index].images) == len(prompts[batch[0]].images)]
             try:
                 outputs = work([prompts[index] for index in batch])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._halve(len(batch), error)
                 continue
             results |= dict(zip(batch, outputs, strict=True))
@@ -133,7 +133,7 @@ class TransformersModel:
                 on_batch(len(batch))
         return [results[index] for index in range(len(prompts))]
 
-    def _halve(self, size: int, error: RuntimeError) -> None:
+    def _halve(self, size: int, error: RuntimeError | MemoryError) -> None:
         if not isinstance(typed(error), OutOfMemory) or size == 1:
             raise error
         self.batch_size = size // 2

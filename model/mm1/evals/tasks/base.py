@@ -107,7 +107,7 @@ class Task:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of all metrics."""
-        grades = self.grading.names if self.grading else ()
+        grades = self.grading.metric_names if self.grading else ()
         return (*self.metrics, *self.normalised_metrics, *grades, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:

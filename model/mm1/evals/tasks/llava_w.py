@@ -66,7 +66,7 @@ llava_w = Task(
     splits=("test",),
     same_type=False,
     metrics={},
-    grading=Grading(ask=grading_prompt, names=("reference_grade", "grade"), scale=10),
+    grading=Grading(ask=grading_prompt, names=("reference_grade", "grade"), scale=10, relative=("grade", "reference_grade")),
     style="chat",
     shots=(0,),
     max_new_tokens=512,

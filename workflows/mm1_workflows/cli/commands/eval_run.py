@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
     from mm1.evals.harness import Evaluation
     from mm1.evals.job import RunningJob
-    from mm1.evals.models.config import ModelSettings
+    from mm1.evals.models.config import ModelChoice, ModelSettings
 
 OUTPUTS = Path("runs/eval")
 """Default parent of output folders."""
@@ -59,6 +59,14 @@ class EvalRun:
     text_demonstrations: Annotated[
         int, count_option("Also evaluate 0 shots with this number of demonstrations without images.", least=0)
     ] = 0
+    sub_images: Annotated[
+        int, count_option("Divide images into an overview and 4 crops of this side; that of the model's images.", least=0)
+    ] = 0
+    sub_image_shots: Annotated[int, count_option("Last demonstrations whose images are divided, too.", least=0)] = 0
+    judge: Annotated[
+        str, Arg(long=True, value_name="MODEL", help="Model that grades free answers (LLaVA-W, MM-Vet), given like the model.")
+    ] = ""
+    judge_name: Annotated[str, Arg(long=True, value_name="NAME", help="Name of the judge at an address.")] = ""
     no_controls: Annotated[bool, Arg(long=True, help="Do not evaluate with another item's image.")] = False
     seed: Annotated[int, count_option("Seed of items, demonstrations and swaps.", least=0)] = 0
     question_template: Annotated[str, Arg(long=True, value_name="TEXT", help="Plain style: question and answer.")] = ""
@@ -137,7 +145,12 @@ class EvalRun:
         if self.no_resume:
             shutil.rmtree(folder / "replies", ignore_errors=True)
         job = EvalJob(
-            model=choice, benchmarks=str(benchmarks), split=self.split, config=config, replies=str(folder / "replies")
+            model=choice,
+            benchmarks=str(benchmarks),
+            split=self.split,
+            config=config,
+            replies=str(folder / "replies"),
+            judge=self._judge(),
         )
         say(console(), f"{sum(len(each.trials) for each in rounds):,} prompts of {len(config.tasks)} task(s); output: {folder}")
         return RunningJob(job, rounds), folder
@@ -155,8 +168,15 @@ class EvalRun:
             "controls": not self.no_controls,
             "templates": {name: text for name, text in given.items() if text},
         }
-        same = ("style", "choose", "draws", "selection", "text_demonstrations", "seed")
+        tree["sub_images_px"] = self.sub_images
+        same = ("style", "choose", "draws", "selection", "sub_image_shots", "text_demonstrations", "seed")
         return validate(EvalConfig, tree | {name: getattr(self, name) for name in same}, "eval")
+
+    def _judge(self) -> ModelChoice | None:
+        from mm1.evals.models.find import find_model
+
+        settings = self._settings().model_copy(update={"model_name": self.judge_name})
+        return find_model(self.judge, settings, self.store) if self.judge else None
 
     def _settings(self) -> ModelSettings:
         from mm1.config.resolve import validate
@@ -190,12 +210,21 @@ class EvalRun:
     # -- results ----------------------------------------------------------------------------------------------------
 
     def _write(self, running: RunningJob, evaluation: Evaluation, folder: Path, meter: Meter) -> None:
-        from mm1.evals.outputs import write_outputs
+        from mm1.evals.outputs import content_of, write_outputs
         from mm1.evals.results import score_table
+        from mm1.evals.samples import Samples
+        from mm1.report.evaluation_page import render_evaluation
+        from mm1.report.tables import scores_csv, scores_latex
 
         seconds = time.monotonic() - self._started
         facts = {"prompts": running.num_prompts, "seconds": round(seconds, 1), "answers_per_second": round(meter.rate, 2)}
-        submissions = write_outputs(folder, running.job, evaluation, facts, with_images=self.log_samples)
+        samples = Samples(evaluation)
+        submissions = write_outputs(folder, running.job, evaluation, samples, facts, with_images=self.log_samples)
+        (folder / "scores.csv").write_text(scores_csv(evaluation.scores), encoding="utf-8")
+        (folder / "scores.tex").write_text(scores_latex(evaluation.scores, running.job.model.name), encoding="utf-8")
+        settings = content_of(running.job) | facts
+        page = render_evaluation(running.job.model.name, evaluation.scores, samples.rows, samples.image, settings)
+        (folder / "report.html").write_text(page, encoding="utf-8")
         output = console()
         heads, rows = score_table(evaluation.scores)
         if rows:
@@ -208,7 +237,7 @@ class EvalRun:
             say(output, f"no answers to compare with; to submit: {path}")
         if self.store:
             say(output, f"published: {self._publish(running, evaluation, folder)}")
-        say(output, f"written: {folder}")
+        say(output, f"written: {folder} (look at {folder / 'report.html'})")
 
     def _publish(self, running: RunningJob, evaluation: Evaluation, folder: Path) -> str:
         from mm1.evals.outputs import SAMPLES, content_of
