@@ -24,7 +24,8 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.modeling.stopping import num_token_ids
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PROCESSOR_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 MAX_NAMES = 3
@@ -63,6 +64,8 @@ def load_folder(
 def _check_kind(folder: Path) -> None:
     """Refuse a config.json that is not that of an MM1."""
     fields = _read_json(folder / CONFIG, folder)
+    if (folder / GENERATION).is_file():  # transformers would go on without the ends of an answer that only this file has
+        _read_json(folder / GENERATION, folder)
     kind, name = fields.get("model_type"), MM1ForConditionalGeneration.__name__
     if kind != MM1Config.model_type:
         raise ConfigurationError(

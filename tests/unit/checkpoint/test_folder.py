@@ -79,6 +79,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[Mm1Error], str]] = {
     "another class": (fields(architectures=["Other"]), ConfigurationError, r"architectures in config.json is \['Other'\]"),
     "no configuration": (lambda f: (f / "config.json").unlink(), ConfigurationError, "it has no config.json"),
     "a broken configuration": (lambda f: (f / "config.json").write_text("{"), CheckpointError, "config.json cannot be read"),
+    "broken generation settings": (
+        lambda f: (f / "generation_config.json").write_text('{"eos_token_id": [0,'),
+        CheckpointError,
+        "generation_config.json cannot be read",
+    ),
     "a list as configuration": (lambda f: (f / "config.json").write_text("[]"), CheckpointError, "not a JSON object"),
     "a missing tensor": (
         tensors(lambda content: content.pop("model.connector.projection.bias")),
