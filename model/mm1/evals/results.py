@@ -13,6 +13,7 @@ from typing import Any
 from mm1.config.resolve import canonical_json
 from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
+from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Image
 from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
@@ -54,7 +55,7 @@ def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: in
 
 
 def _store_image(store: Store, image: Image) -> tuple[str, BlobRef]:
-    data = image if isinstance(image, bytes) else image.read_bytes()
+    data = bytes_of(image)
     ref = store.put_bytes(data)
     return f"{ref.sha256}.{extension_of(data)}", ref
 

@@ -18,6 +18,7 @@ from mm1.evals.harness import results_of
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.plan import Round, Trial, plan
 from mm1.evals.replies import Reply
+from mm1.generation.images import read_image
 from mm1.generation.prompt import Completion, Image, Likelihood, Request
 
 FIELDS = ("benchmarks", "name", "split", "shots", "items", "seed", "templates")
@@ -133,12 +134,8 @@ def text_of(request: Request) -> str:
 
 
 def images_of(request: Request) -> list[Any]:
-    """Read the images of a prompt as RGB pictures of Pillow."""
-    from PIL import Image as Pictures
-
-    images = [segment for segment in request.segments if not isinstance(segment, str)]
-    encoded = [image if isinstance(image, bytes) else image.read_bytes() for image in images]
-    return [Pictures.open(BytesIO(content)).convert("RGB") for content in encoded]
+    """Read the images of a prompt as RGB pictures of Pillow, upright."""
+    return [read_image(segment) for segment in request.segments if not isinstance(segment, str)]
 
 
 def request_from(text: str, pictures: Sequence[Any]) -> Request:

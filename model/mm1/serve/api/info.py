@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from mm1.data.images import extension_of
+from mm1.data.images import data_url
 from mm1.serve.api.service import Service
 from mm1.serve.load import Example
 
-MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
 READ = ["GET", "HEAD"]
 
 
@@ -28,7 +26,7 @@ def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) 
     """
     router = APIRouter()
     settings = service.settings
-    listed = [{"question": example.question, "image": _data_url(example.image)} for example in examples]
+    listed = [{"question": example.question, "image": data_url(example.image)} for example in examples]
     release = {"version": version("mm1")}
 
     @router.get("/v1/models")
@@ -101,8 +99,3 @@ def _health(service: Service) -> JSONResponse:
     is_alive = service.answers.is_alive
     status = "ok" if is_alive else "the engine has stopped; see the server's log"
     return JSONResponse({"status": status, "model": service.settings.model_name}, 200 if is_alive else 503)
-
-
-def _data_url(image: bytes) -> str:
-    kind = MEDIA_TYPES.get(extension_of(image), "application/octet-stream")
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}"
