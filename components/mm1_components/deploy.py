@@ -77,7 +77,7 @@ def check_sign_key(sign_key: Path) -> None:
 
 def evaluations(inputs: Inputs, store: Store) -> str:
     """Return the digests of the checkpoint's evaluations in the store, which the model card shows."""
-    from mm1.lineage.model_card import reports_of
+    from mm1.lineage.reports import reports_of
     from mm1.manifests import digest_of_manifest, split_uri
 
     return " ".join(digest_of_manifest(report) for report in reports_of(store, split_uri(inputs.checkpoint)[1]))
@@ -114,7 +114,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
 
     from mm1.data.images import extension_of
     from mm1.generation.images import bytes_of
-    from mm1.lineage.model_card import reports_of
+    from mm1.lineage.reports import reports_of
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
     from mm1.store.open import open_store

@@ -94,7 +94,7 @@ class Command:
         import torch
 
         from mm1.checkpoint.folder import load_folder
-        from mm1.lineage.model_card import reports_of
+        from mm1.lineage.reports import reports_of
         from mm1.manifests import Checkpoint, load_digest, manifest_key
         from mm1.modeling.export import MAX_SHARD_SIZE
         from mm1.serve.export import write_export
