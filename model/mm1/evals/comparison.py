@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mm1.evals.paired import CONFIDENCE, Pairs
+from mm1.evals.pairing import Row, pair_rows
 from mm1.evals.rules import ScoreRule
-from mm1.evals.statistics import CONFIDENCE, Pairs
 from mm1.lineage.text import count
 from mm1.manifests import Comparison, EvalReport
 
@@ -20,10 +21,6 @@ ReadTable = Callable[[EvalReport], "pa.Table"]
 
 SELECTING = ("tasks", "shots", "controls", "text_demonstrations", "examples")
 """Fields of an evaluation's configuration that select its scores and do not change them."""
-SEEN = ("prompt", "images", "references", "choices")
-"""Columns of the answers that are the same for every model."""
-
-Row = Mapping[str, Any]
 
 
 class NotComparable(Exception):
@@ -111,28 +108,21 @@ def shown(comparison: Comparison) -> bool:
 
 
 def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
-    by_item = {(row["draw"], row["item"]): row for row in rows}
-    of_serving = {(row["draw"], row["item"]): row for row in serving_rows}
-    if differing := sorted({name for _, name in by_item.keys() ^ of_serving.keys()}):
-        number = count(len(differing), "item")
-        raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {differing[0]!r}")
-    values, values_of_serving, clusters = [], [], []
-    for key, row in by_item.items():
-        other = of_serving[key]
-        if differs := [name for name in SEEN if row.get(name) != other.get(name)]:
-            raise NotComparable(
-                f"the inputs for item {key[1]!r} of {rule.measurement} differ between the reports: {', '.join(differs)}"
-            )
-        try:
-            values.append(dict(row["values"])[rule.metric])
-            values_of_serving.append(dict(other["values"])[rule.metric])
-        except KeyError:
-            raise NotComparable(
-                f"{rule.metric} is a metric of all items together; a comparison needs one with a value per item"
-            ) from None
-        clusters.append(row["cluster"])
+    pairing = pair_rows(rows, serving_rows)
+    if unpaired := sorted({*pairing.only_first, *pairing.only_second}):
+        number = count(len(unpaired), "item")
+        raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {unpaired[0]!r}")
+    if pairing.differing:
+        name, items = next(iter(pairing.differing.items()))
+        raise NotComparable(f"the inputs for item {items[0]!r} of {rule.measurement} differ between the reports: {name}")
     try:
-        return Pairs.of(values, values_of_serving, clusters)
+        values, values_of_serving = ([dict(pair[side]["values"])[rule.metric] for pair in pairing.pairs] for side in (0, 1))
+    except KeyError:
+        raise NotComparable(
+            f"{rule.metric} is a metric of all items together; a comparison needs one with a value per item"
+        ) from None
+    try:
+        return Pairs.of(values, values_of_serving, [row["cluster"] for row, _ in pairing.pairs])
     except ValueError as error:
         raise NotComparable(f"the values of {rule.metric} cannot be compared: {error}") from None
 

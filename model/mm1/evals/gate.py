@@ -1,7 +1,7 @@
 """The gate: decides whether a checkpoint may be deployed, from its evaluation reports and rules. Torch-free.
 
 A rule counts only for scores of the checkpoint itself, whatever the scores of others are. A rule about the serving model
-compares both models on the same items (:mod:`mm1.evals.statistics`). All rules must hold. A model that is worse than any one
+compares both models on the same items (:mod:`mm1.evals.paired`). All rules must hold. A model that is worse than any one
 margin allows therefore passes with a probability of at most 5 %, however many rules there are: the test that it must fail is
 one of them (intersection-union test), and no correction for several rules is needed.
 """

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from mm1.evals.gate import judge, parse_rules
+from mm1.evals.paired import Pairs
 from mm1.evals.samples import SCHEMA
-from mm1.evals.statistics import Pairs
 from mm1.manifests import EvalReport, GateRule, Score
 from mm1.store.base import BlobRef
 

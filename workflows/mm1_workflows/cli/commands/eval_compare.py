@@ -94,7 +94,7 @@ def _task_table(comparison: Comparison, task: str) -> Any:
                 f"{difference.mean:+.3f}",
                 plain(f"{difference.low:+.3f} to {difference.high:+.3f}"),
                 f"{difference.p_value:.3f}",
-                f"{result.smallest_effect:.3f}",
+                f"{difference.smallest_effect:.3f}",
                 str(difference.num_items),
             )
     return listing
