@@ -11,7 +11,6 @@ other than ours see the images of demonstrations where their class puts them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from lmms_eval.api.instance import GenerationResult, Instance
@@ -21,10 +20,8 @@ from lmms_eval.api.task import ConfigurableTask
 from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
 from mm1.evals.adapters.opening import open_model
-from mm1.evals.adapters.rounds import FIELDS, HarnessRound, images_of, reply_row, request_from, request_of
+from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
 from mm1.evals.models.base import Ask, EvalModel
-
-SPLIT = "test"
 
 
 class HarnessTask(ConfigurableTask):
@@ -38,23 +35,12 @@ class HarnessTask(ConfigurableTask):
         config = dict(config or {})
         self.round = HarnessRound.of(config)
         super().__init__(
-            config={
-                "task": str(config.get("task") or config["name"]),
-                "output_type": "generate_until",
+            config=self.round.task_config(config)
+            | {
                 "dataset_path": "mm1",
-                "test_split": SPLIT,
-                "doc_to_text": lambda doc: doc["prompt"],
-                "doc_to_target": lambda doc: doc["answer"],
-                "doc_to_visual": self._images,
-                "metric_list": [
-                    {"metric": name, "aggregation": partial(self.round.score, name), "higher_is_better": True}
-                    for name in self.round.metric_names
-                ],
-                "process_results": self._judged,
+                "doc_to_visual": self.round.images,
                 "generation_kwargs": self.round.generation_settings()
                 | {"max_new_tokens": self.round.planned.task.max_new_tokens},
-                "num_fewshot": 0,
-                "metadata": {"version": 1.0} | {name: config[name] for name in FIELDS if name in config},
             },
             model_name=model_name,
         )
@@ -69,7 +55,7 @@ class HarnessTask(ConfigurableTask):
     def construct_requests(self, doc_id: int, ctx: str, **kwargs: Any) -> list[Instance] | Instance:
         """Make the requests of a row: one per choice, or one for a text."""
         texts = self.dataset[SPLIT][doc_id]["continuations"]
-        rest = (self._images, doc_id, self.config.task, SPLIT)
+        rest = (self.round.images, doc_id, self.config.task, SPLIT)
         metadata = kwargs.get("metadata")
         if not texts:
             arguments = (ctx, dict(self.config.generation_kwargs), *rest)
@@ -81,13 +67,7 @@ class HarnessTask(ConfigurableTask):
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any], full_docs: Any = None) -> dict[str, Any]:
         """Return the row and its reply for each metric."""
-        return self._judged(doc, results)
-
-    def _images(self, doc: dict[str, Any]) -> list[Any]:
-        return images_of(request_of(self.round.trials[doc["index"]]))
-
-    def _judged(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        return dict.fromkeys(self.round.metric_names, reply_row(doc["index"], results))
+        return self.round.judged(doc, results)
 
 
 class HarnessModel(lmms):
@@ -132,9 +112,9 @@ class HarnessModel(lmms):
     def _ask(self, instance: Instance) -> Ask:
         context, _, images, *_ = instance.args
         row = self._row(instance)
-        task = getattr(images, "__self__", None)
-        if isinstance(task, HarnessTask) and context == row["prompt"]:
-            return request_of(task.round.trials[row["index"]])
+        owner = getattr(images, "__self__", None)
+        if isinstance(owner, HarnessRound) and context == row["prompt"]:
+            return request_of(owner.trials[row["index"]])
         return request_from(context or "\n", images(row) or [] if images else [])
 
 
