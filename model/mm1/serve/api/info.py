@@ -25,7 +25,6 @@ def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) 
         needs_key: whether requests for answers need an API key.
     """
     router = APIRouter()
-    settings = service.settings
     listed = [{"question": example.question, "image": data_url(example.image)} for example in examples]
     release = {"version": version("mm1")}
 
@@ -58,17 +57,7 @@ def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) 
 
     @router.get("/limits")
     async def limits() -> dict[str, Any]:
-        max_tokens = service.prompts.max_tokens
-        return {
-            "model": settings.model_name,
-            "max_model_len": service.prompts.context,
-            "max_tokens": max_tokens,
-            "default_max_tokens": min(settings.default_max_tokens or max_tokens, max_tokens),
-            "max_images": settings.max_images,
-            "max_image_pixels": settings.max_image_pixels,
-            "max_request_bytes": settings.max_request_bytes,
-            "api_key": needs_key,
-        }
+        return _limits(service) | {"api_key": needs_key}
 
     @router.get("/metrics", response_model=None)
     async def metrics() -> Response:
@@ -92,6 +81,19 @@ def _model(service: Service) -> dict[str, Any]:
         "root": service.settings.model_root or name,
         "parent": None,
         "max_model_len": service.prompts.context,
+    }
+
+
+def _limits(service: Service) -> dict[str, Any]:
+    settings, max_tokens = service.settings, service.prompts.max_tokens
+    return {
+        "model": settings.model_name,
+        "max_model_len": service.prompts.context,
+        "max_tokens": max_tokens,
+        "default_max_tokens": min(settings.default_max_tokens or max_tokens, max_tokens),
+        "max_images": settings.max_images,
+        "max_image_pixels": settings.max_image_pixels,
+        "max_request_bytes": settings.max_request_bytes,
     }
 
 
