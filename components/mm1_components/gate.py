@@ -67,7 +67,7 @@ def check_rules(rules: str) -> None:
             )
         if rule.relative and rule.task in TASKS and rule.metric in TASKS[rule.task].corpus_metrics:
             raise ConfigurationError(
-                f"rules: {rule}: {rule.metric} has no value per item, by which the models could be compared; "
+                f"rules: {rule}: {rule.metric} has no values per item, so the models cannot be compared; "
                 "use >=number, or another metric"
             )
 
@@ -78,7 +78,7 @@ def check_first_deployment(rules: str, serving: str) -> None:
 
     if not serving and all(rule.relative for rule in parse_rules(rules)):
         raise ConfigurationError(
-            "rules: all compare with the serving model, and serving is empty; set serving, or add a floor such as "
+            "rules: all of them compare with the serving model, and serving is empty; set serving, or add a floor such as "
             "captions/0/content_f1>=0.5 for the first deployment"
         )
 

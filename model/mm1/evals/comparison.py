@@ -34,7 +34,7 @@ class TooFewItems(Exception):
     comparison: Comparison
 
 
-def check_alike(report: EvalReport, serving: EvalReport) -> None:
+def check_same_inputs(report: EvalReport, serving: EvalReport) -> None:
     """Check that two reports are about the same benchmark files, with the same settings.
 
     Raises:
@@ -65,7 +65,7 @@ def compare(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], values: t
         report: digest of the serving model's report.
 
     Raises:
-        NotComparable: the items differ, or an item has no value of its own.
+        NotComparable: the items differ, or the metric has no value per item.
         TooFewItems: the smallest effect that the items can show exceeds the margin.
     """
     pairs = _pairs(rule, rows, serving_rows)
@@ -102,7 +102,7 @@ def _missing(pairs: Pairs, margin: float, num_draws: int) -> int:
     return max(1, math.ceil((pairs.items_needed(margin) - pairs.num_items) / num_draws))
 
 
-def shown(comparison: Comparison) -> bool:
+def is_significant(comparison: Comparison) -> bool:
     """Whether the difference is inside the margin, or above it, with 95 % confidence."""
     return comparison.p_value <= 1 - CONFIDENCE
 
@@ -119,7 +119,7 @@ def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
         values, values_of_serving = ([dict(pair[side]["values"])[rule.metric] for pair in pairing.pairs] for side in (0, 1))
     except KeyError:
         raise NotComparable(
-            f"{rule.metric} is a metric of all items together; a comparison needs one with a value per item"
+            f"{rule.metric} is a metric of the whole corpus; a comparison needs a metric with one value per item"
         ) from None
     try:
         return Pairs.of(values, values_of_serving, [row["cluster"] for row, _ in pairing.pairs])

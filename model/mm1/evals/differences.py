@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mm1.errors import ConfigurationError
 from mm1.evals.paired import Difference, paired_difference
 from mm1.evals.pairing import Row, pair_rows
+from mm1.lineage.text import count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,12 +97,12 @@ def _pairs(key: Key, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> tuple[tupl
     for items, which in ((pairing.only_first, "first"), (pairing.only_second, "second")):
         if items:
             raise ConfigurationError(
-                f"{_label(key)}: {len(items)} item(s) are only in the {which} evaluation: {_listed(items)}; "
+                f"{_label(key)}: {count(len(items), 'item')} only in the {which} evaluation: {_listed(items)}; "
                 "evaluate both with the same --limit, --seed and --draws"
             )
     for name, items in pairing.differing.items():
         raise ConfigurationError(
-            f"{_label(key)}: the models got different input for {len(items)} item(s), {name} of {_listed(items)}; "
+            f"{_label(key)}: the models saw different inputs for {count(len(items), 'item')}, {name} of {_listed(items)}; "
             "evaluate both with the same files, templates, style and demonstrations"
         )
     return pairing.pairs

@@ -1,10 +1,8 @@
-"""Items of a benchmark: what is asked, and what is right. Torch-free."""
+"""Items of a benchmark: questions with their reference answers. Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mm1.generation.prompt import Image
 
@@ -54,26 +52,3 @@ class Item:
     def cluster(self) -> str:
         """Name of the group of items that are not independent, for standard errors."""
         return self.group or (" ".join(map(str, self.images)) if self.images else self.id)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An image in a file of its own format: read when it is needed, so that a benchmark need not fit into memory."""
-
-    file: Path
-    name: str
-    """Names the image within the file, for example ``row 17, column image``."""
-    read: Callable[[], bytes]
-
-    def read_bytes(self) -> bytes:
-        """Read the encoded image."""
-        return self.read()
-
-    def __str__(self) -> str:
-        return f"{self.file} {self.name}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cell) and (self.file, self.name) == (other.file, other.name)
-
-    def __hash__(self) -> int:
-        return hash((self.file, self.name))

@@ -45,7 +45,7 @@ class Difference:
     p_value: float
     """Two-sided p-value of no difference."""
     smallest_effect: float
-    """The smallest true difference that as many items detect, with 80 % power (see `Pairs.smallest_effect`)."""
+    """The smallest true difference that this number of items detects, with 80 % power (see `Pairs.smallest_effect`)."""
     num_items: int
     num_clusters: int
 
@@ -161,7 +161,7 @@ class Pairs:
         return min(1.0, _tail_of_sum(values_A, weights_A, self.num_clusters, measured - self.step / 2))
 
     def lower_bound(self, confidence: float = CONFIDENCE) -> float:
-        """Return the largest threshold at or below which the true mean is not, at this one-sided confidence."""
+        """Return the lower bound of the true mean at this one-sided confidence."""
         low, high = -self.worst, max(self.mean, -self.worst)
         for _ in range(24):
             middle = (low + high) / 2
@@ -169,7 +169,7 @@ class Pairs:
         return low
 
     def smallest_effect(self, confidence: float = CONFIDENCE, power: float = POWER) -> float:
-        """Return the smallest true difference that as many items detect.
+        """Return the smallest true difference that this number of items detects.
 
         It is detected with the probability `power` if the differences vary as the measured ones do. It is at least the loss
         that all these clusters can miss: of a model that fails a share s of them, n clusters show nothing with the probability

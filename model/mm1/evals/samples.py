@@ -1,4 +1,4 @@
-"""The answers of an evaluation as a table: one row per prompt, with what the model saw, said and got for it. Torch-free.
+"""The answers of an evaluation as a table: one row per prompt, with its input, its output and its values. Torch-free.
 
 The gate and the comparison of models pair the rows of two tables by task, split, shots, control, draw and item.
 """

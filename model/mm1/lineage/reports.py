@@ -55,7 +55,9 @@ def _checkpoint_of(store: Store, digest: Digest, manifest: Manifest) -> Digest:
         case Deployment(exported=str(exported)):
             return _checkpoint_of(store, exported, load_digest(store, exported))
         case GateDecision() | Deployment():
-            raise ConfigurationError(f"serving: the model of {type(manifest).__name__} {digest[:12]} was not let through")
+            raise ConfigurationError(
+                f"serving: the model of {type(manifest).__name__} {digest[:12]} was refused; give one that was deployed"
+            )
         case _:
             raise ConfigurationError(f"serving: expected {LEADING}, got {type(manifest).__name__} {digest[:12]}")
 

@@ -31,7 +31,7 @@ log = logging.getLogger("mm1")
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is asked of the signature of a model before it is loaded."""
+    """Requirements for the signature of a model, checked before it is loaded."""
 
     verify_key: Path | None = None
     """Public key (PEM); what is not signed with its private key is refused. None: signatures are not checked."""
@@ -55,7 +55,7 @@ class Signatures:
 
         Args:
             folder: the folder of the model.
-            name: what the user calls it, for messages; the folder by default.
+            name: name for messages; the folder by default.
             signature: the signature, if it is not in the folder.
 
         Raises:
@@ -114,7 +114,7 @@ def verify(folder: Path, public_key: Path, signature: Path, name: str) -> None:
         folder: the folder.
         public_key: key (PEM) of the signer.
         signature: the signature, a bundle of Sigstore.
-        name: what the user calls the folder, for messages.
+        name: name of the folder for messages.
 
     Raises:
         ConfigurationError: the key is not a public elliptic-curve key.
@@ -134,7 +134,7 @@ def verify(folder: Path, public_key: Path, signature: Path, name: str) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged bundle fails in protobuf, pydantic, base64 or cryptography
         raise CheckpointError(
-            f"{name}: its signature does not hold: {_reason(error, folder, signature)}; do not use it, fetch it again"
+            f"{name}: signature verification failed: {_reason(error, folder, signature)}; do not use it, fetch it again"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Every answer of an evaluation for people: what the model saw, said and got for it, from the table of answers.
+"""Answers of an evaluation for readers: prompt, output and values of each item, from the table of answers.
 
 The table is that of :mod:`mm1.evals.samples`; images come from wherever the caller keeps them.
 """

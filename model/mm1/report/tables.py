@@ -35,7 +35,7 @@ class BesidePaper:
 
 
 def beside_paper(scores: Sequence[Score]) -> list[BesidePaper]:
-    """Put scores beside the paper's tables; tables that share no task with them are omitted."""
+    """Arrange scores next to the paper's tables; tables that share no task with them are omitted."""
     by_key = {(score.task, score.metric, score.shots): score for score in scores if score.control == "none"}
     beside = []
     for table in TABLES:

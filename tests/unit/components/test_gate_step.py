@@ -149,8 +149,8 @@ def test_among_several_reports_of_the_serving_model_the_comparable_one_counts(st
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        (Deployment(deployed=False, reason="no"), "was not let through"),
-        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was not let through"),
+        (Deployment(deployed=False, reason="no"), "was refused"),
+        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was refused"),
         (
             GateDecision(checkpoint=SERVED, decision="pass", rules=()),
             "has no EvalReport of checkpoint cccccccccccc; evaluate it",

@@ -116,9 +116,7 @@ class HarnessModel(LM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Compute the log-likelihood of whole texts, in windows of the model's context, after the end-of-text token."""
         if not isinstance(self.model, OwnModel):
-            raise ConfigurationError(
-                f"{self.model.name} gives no log-likelihood of whole texts; expected a model of this project"
-            )
+            raise ConfigurationError(f"{self.model.name} does not support whole-text log-likelihoods; expected an MM1 model")
         return [_text_likelihood(self.model.generator, each.args[0]) for each in requests]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -128,7 +126,7 @@ class HarnessModel(LM):
             ConfigurationError: the last message is to be continued, which likelihood tasks need.
         """
         if not add_generation_prompt:
-            raise ConfigurationError("mm1 does not continue an assistant message; leave --apply_chat_template away")
+            raise ConfigurationError("mm1 does not continue an assistant message; omit --apply_chat_template")
         return _CHAT + json.dumps(chat_history)
 
 

@@ -98,12 +98,12 @@ class HarnessModel(lmms):
         return greedy_texts(self.model, [self._ask(each) for each in requests], [each.args[1] for each in requests])
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Refuse tasks of several rounds.
+        """Refuse multi-round tasks.
 
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError("mm1 has no tasks of several rounds in lmms-eval; use its tasks of one round")
+        raise NotImplementedError("mm1 does not support multi-round tasks in lmms-eval")
 
     def _row(self, instance: Instance) -> Any:
         _, _, _, doc_id, task, split = instance.args

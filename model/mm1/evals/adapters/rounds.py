@@ -49,7 +49,7 @@ class HarnessRound:
             DataError: a file is damaged.
         """
         if missing := [name for name in ("benchmarks", "name") if not config.get(name)]:
-            raise ConfigurationError(f"a task of a harness needs {' and '.join(missing)}; set them in its YAML file")
+            raise ConfigurationError(f"task: missing {' and '.join(missing)}; set them in its YAML file")
         shots = int(config.get("shots", 0))
         settings = EvalConfig(
             tasks=(str(config["name"]),),
@@ -89,7 +89,7 @@ class HarnessRound:
         ]
 
     def generation_settings(self) -> dict[str, Any]:
-        """Return the settings of greedy generation in the words of both harnesses."""
+        """Return the settings of greedy generation, by the names that both harnesses use."""
         stop = list(dict.fromkeys(self.planned.writer.stop))
         return {"until": stop, "max_gen_toks": self.planned.task.max_new_tokens, "do_sample": False, "temperature": 0.0}
 
@@ -181,7 +181,7 @@ def request_from(text: str, pictures: Sequence[Any]) -> Request:
         if piece:
             segments.append(piece)
     if not segments:
-        raise ConfigurationError("a prompt of a harness is empty: expected text or an image")
+        raise ConfigurationError("the prompt is empty: expected text or an image")
     return Request(tuple(segments))
 
 

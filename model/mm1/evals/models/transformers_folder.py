@@ -1,4 +1,4 @@
-"""Loading of a folder in Hugging Face format with plain transformers, and everything that is refused there."""
+"""Loading and validation of a folder in Hugging Face format with plain transformers."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Task:
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
     grading: Grading | None = None
-    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
+    """Grading of the answers by a judge, in addition to the metrics; without a judge there are no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None
