@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
-from mm1.lineage.text import count
+from mm1.lineage.text import count, listed
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
@@ -99,7 +99,7 @@ def _weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{folder / INDEX} has no weight_map of tensors and files; {_REMEDY}")
         files = [folder / name for name in sorted(set(shards.values()))]
         if missing := [file.name for file in files if not file.is_file()]:
-            raise ConfigurationError(f"{folder}: missing {count(len(missing), 'weight file')} ({named(missing)}); {_REMEDY}")
+            raise ConfigurationError(f"{folder}: missing {count(len(missing), 'weight file')} ({listed(missing)}); {_REMEDY}")
         return files
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     hint = f", only {', '.join(pickles[:MAX_NAMES])}: pickles can run code and are not opened" if pickles else ""
@@ -137,7 +137,7 @@ def _load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> MM1ForCon
         raise CheckpointError(f"{folder} cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
     labels = {"missing_keys": "missing", "unexpected_keys": "unexpected", "mismatched_keys": "of another shape"}
     names = {word: _names(info[key]) for key, word in labels.items() if info.get(key)}
-    problems = [f"{len(listed)} {word} ({named(listed)})" for word, listed in names.items()]
+    problems = [f"{len(tensors)} {word} ({listed(tensors)})" for word, tensors in names.items()]
     if problems:
         raise CheckpointError(f"{folder}: tensors do not match {CONFIG}: {', '.join(problems)}; {_REMEDY}")
     return model
@@ -149,12 +149,6 @@ def _names(keys: Collection[Any]) -> list[str]:
         key if isinstance(key, str) else f"{key[0]} {list(key[1])} instead of {list(key[2])}" if len(key) > 2 else str(key[0])
         for key in keys
     )
-
-
-def named(names: Collection[str]) -> str:
-    """List the first names and count the rest: ``a, b, c and 4 more``."""
-    listed = ", ".join(list(names)[:MAX_NAMES])
-    return f"{listed} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else listed
 
 
 def _load_processor(folder: Path) -> MM1Processor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mm1.errors import ConfigurationError
 from mm1.evals.paired import Difference, paired_difference
 from mm1.evals.pairing import Row, pair_rows
-from mm1.lineage.text import count
+from mm1.lineage.text import count, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,9 +109,7 @@ def _pairs(key: Key, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> tuple[tupl
 
 
 def _listed(items: Sequence[str]) -> str:
-    names = list(dict.fromkeys(items))
-    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + rest
+    return listed(dict.fromkeys(items), MAX_NAMES)
 
 
 def _label(key: Key) -> str:

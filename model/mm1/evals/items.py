@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mm1.generation.prompt import IMAGE_MARK as IMAGE_MARK
 from mm1.generation.prompt import Image
-
-IMAGE_MARK = "<image>"
-"""Stands for one of an item's images in its question; images without a mark come before the question."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +20,7 @@ class Item:
     images: tuple[Image, ...] = ()
     """Its images, in order."""
     question: str = ""
-    """Question, or the prompt of a text item; empty for captions."""
+    """Question, or the prompt of a text item; empty for captions. Images go to its marks (`IMAGE_MARK`), or else before it."""
     question_type: str = ""
     """Type for the breakdown of scores; demonstrations are sampled from items of the same type if the task says so."""
     answer: str = ""

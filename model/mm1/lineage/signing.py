@@ -101,7 +101,7 @@ def sign(folder: Path, private_key: Path) -> Path:
 
     signature = folder / SIGNATURE_NAME
     signature.unlink(missing_ok=True)
-    with _not_elsewhere(signature):
+    with _removed_on_failure(signature):
         config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing(signature))
         config.sign(folder, signature)
     return signature
@@ -147,7 +147,7 @@ def _hashing(signature: Path) -> Any:
 
 
 @contextmanager
-def _not_elsewhere(signature: Path) -> Iterator[None]:
+def _removed_on_failure(signature: Path) -> Iterator[None]:
     """Remove a half-written signature."""
     try:
         yield
@@ -187,6 +187,7 @@ def check_private_key(path: Path) -> None:
     Raises:
         ConfigurationError: missing, unreadable, of another kind, or protected by a password.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read_key(path, "private")
@@ -196,7 +197,7 @@ def check_private_key(path: Path) -> None:
         raise ConfigurationError(
             f"{path} is protected by a password: pass an unprotected copy from a Secret, `openssl ec -in {path} -out mm1.key`"
         ) from None
-    except Exception:  # noqa: BLE001 - cryptography has many kinds for what is not a key
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"{path} is not a private key in PEM: {_MAKE}") from None
     _check_curve(key, path, "private", _MAKE)
 
@@ -207,6 +208,7 @@ def read_public_key(path: Path) -> Any:
     Raises:
         ConfigurationError: missing, unreadable or of another kind.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read_key(path, "public")
@@ -214,7 +216,7 @@ def read_public_key(path: Path) -> Any:
         raise ConfigurationError(f"{path} is a private key; a signature is verified with the public one: {_PUBLIC}")
     try:
         key = serialization.load_pem_public_key(data)
-    except Exception:  # noqa: BLE001 - cryptography has many kinds for what is not a key
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"{path} is not a public key in PEM: {_PUBLIC}") from None
     _check_curve(key, path, "public", _PUBLIC)
     return key

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from mm1.generation.prompt import IMAGE_MARK
 from mm1.report.album import Album, Picture
 from mm1.report.answers import Mark
 from mm1.report.config import ReportConfig
 
-IMAGE_MARK = "<image>"
-"""Stands for an image in a prompt."""
 ImageOf = Callable[[str], bytes | None]
 """SHA-256 of an encoded image -> the image, None if it is not kept."""
 Row = Mapping[str, Any]

@@ -21,7 +21,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
-from mm1.evals.adapters.opening import open_model
+from mm1.evals.adapters.opening import load_by_name
 from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
 from mm1.evals.models.base import Ask, EvalModel
 from mm1.evals.models.own import OwnModel
@@ -98,7 +98,7 @@ class HarnessModel(LM):
         super().__init__()
         if model is None and not pretrained:
             raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
-        self.model = model or open_model(pretrained, settings)
+        self.model = model or load_by_name(pretrained, settings)
 
     @property
     def tokenizer_name(self) -> str:

@@ -12,7 +12,7 @@ _OF_HARNESSES = frozenset({"max_batch_size", "device"})
 """Settings that both harnesses add themselves. They also add batch_size, 1 if the user sets none, which then does not count."""
 
 
-def open_model(name: str, settings: Mapping[str, Any]) -> EvalModel:
+def load_by_name(name: str, settings: Mapping[str, Any]) -> EvalModel:
     """Load a model by the name that `mm1 eval` takes.
 
     Args:
