@@ -29,9 +29,7 @@ with Workflow(
     arguments=[
         Parameter(name="checkpoint", description="address of the Checkpoint to fine-tune, with its tokenizer"),
         INSTRUCTIONS,
-        Parameter(
-            name="captions", value="", description="captions of pre-training to mix in, for what they taught; empty = none"
-        ),
+        Parameter(name="captions", value="", description="captions of pre-training to mix in; empty = none"),
         Parameter(name="interleaved", value="", description="interleaved documents of pre-training to mix in; empty = none"),
         Parameter(name="text", value="", description="text of pre-training to mix in; empty = none"),
         DATA,

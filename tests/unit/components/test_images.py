@@ -29,7 +29,7 @@ FOLDER = ROOT / "components" / "images"
 DIGEST = "sha256:" + "ab" * 32
 STEPS = ("ingest", "data_mix", "pretrain", "sft", "evaluate", "gate", "deploy", "report")
 NOT_IN_IMAGES = {"torch", "transformers", "deepspeed", "triton"}
-HARNESSES = {"lm_eval", "lmms_eval", "datasets"}
+HOSTS = {"lm_eval", "lmms_eval", "datasets", "vllm"}
 """Extras: they import this project, in an environment of their own."""
 
 
@@ -85,12 +85,9 @@ def imported(path: Path) -> set[str]:
 
 def missing(files: list[Path], lock: Path) -> set[str]:
     distributions, have = importlib.metadata.packages_distributions(), locked(lock)
-    wanted = set().union(*map(imported, files))
-    return {
-        name
-        for name in wanted - HARNESSES
-        if not {re.sub(r"[-_.]+", "-", one).lower() for one in distributions.get(name, ())} & have.keys()
-    }
+    wanted = set().union(*map(imported, files)) - HOSTS
+    owners = {name: {re.sub(r"[-_.]+", "-", one).lower() for one in distributions.get(name, ())} for name in wanted}
+    return {name for name, of_name in owners.items() if not of_name & have.keys()}
 
 
 def files_of(module: str) -> list[Path]:
