@@ -19,8 +19,8 @@ from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
 CONTROLS = {"none": "", "shuffled": ", images shuffled", "text_demonstrations": ", demonstrations of text"}
-MAX_KINDS = 16
-"""Maximum number of question types for a breakdown."""
+MAX_TYPES = 40
+"""Number of question types up to which scores are broken down, as on the page; MMMU has 30 subjects."""
 
 
 def benchmarks_digest(files: Sequence[Path], root: Path) -> Digest:
@@ -103,7 +103,7 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
             kinds: dict[str, list[float]] = defaultdict(list)
             for answer in result.answers:
                 kinds[answer.trial.item.question_type].append(answer.values[score.metric])
-            if 1 < len(kinds) <= MAX_KINDS:
+            if 1 < len(kinds) <= MAX_TYPES:
                 row["by_type"] = {
                     kind: {"value": fmean(values), "num_items": len(values)} for kind, values in sorted(kinds.items())
                 }
