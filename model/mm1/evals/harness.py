@@ -141,7 +141,7 @@ def files_of(folder: BenchmarkFolder, rounds: Sequence[Round]) -> tuple[Path, ..
 def results_of(planned: Round, replies: Sequence[Reply], judge: Judge | None = None) -> list[TaskResult]:
     """Compute the metrics of a round's replies: one result per control."""
     if planned.task.grading and judge is None:
-        log.warning("task %s: its answers get no score without a judge; set --judge", planned.task.name)
+        log.warning("task %s: its answers get no score; name a judge (--judge)", planned.task.name)
     pairs = zip(planned.trials, replies, strict=True)
     by_control = groupby(pairs, key=lambda pair: pair[0].control)
     return [_result(planned, control, list(group), judge) for control, group in by_control]
