@@ -96,8 +96,6 @@ class HarnessModel(LM):
 
     def __init__(self, pretrained: str = "", model: EvalModel | None = None, **settings: Any) -> None:
         super().__init__()
-        if model is None and not pretrained:
-            raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
         self.model = model or load_by_name(pretrained, settings)
 
     @property

@@ -17,7 +17,6 @@ from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from lmms_eval.api.task import ConfigurableTask
 
-from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
 from mm1.evals.adapters.opening import load_by_name
 from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
@@ -82,8 +81,6 @@ class HarnessModel(lmms):
 
     def __init__(self, pretrained: str = "", model: EvalModel | None = None, **settings: Any) -> None:
         super().__init__()
-        if model is None and not pretrained:
-            raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
         self.model = model or load_by_name(pretrained, settings)
 
     def loglikelihood(self, requests: list[Instance]) -> list[Any]:

@@ -20,8 +20,10 @@ def load_by_name(name: str, settings: Mapping[str, Any]) -> EvalModel:
         settings: settings of the model, as the options of `mm1 eval`; `store` is the address of a checkpoint's store.
 
     Raises:
-        ConfigurationError: it is none of these, or a setting is unknown.
+        ConfigurationError: the name is empty or none of these, or a setting is unknown.
     """
+    if not name:
+        raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
     from mm1.evals.models.config import ModelSettings
     from mm1.evals.models.find import find_model
     from mm1.evals.models.load import load_model
