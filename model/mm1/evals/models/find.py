@@ -50,9 +50,9 @@ def find_model(name: str, settings: ModelSettings, store: str = "") -> ModelChoi
 
 
 def _behind_address(address: str, settings: ModelSettings) -> ModelChoice:
-    from mm1.evals.models.client import ApiClient
+    from mm1.evals.models.client import ApiClient, checked_address
 
-    address = address.rstrip("/")
+    address = checked_address(address)
     if not settings.model_name:
         with ApiClient(address, settings) as client:
             settings = settings.model_copy(update={"model_name": client.only_model()})
