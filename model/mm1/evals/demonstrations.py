@@ -17,12 +17,16 @@ from mm1.generation.prompt import Image
 
 
 def choose_items(items: Sequence[Item], count: int, seed: int, task: str) -> list[Item]:
-    """Choose ``count`` distinct items (all if there are fewer), in the order of the file."""
-    distinct = list({_key(item): item for item in reversed(items)}.values())[::-1]
-    if count >= len(distinct):
-        return distinct
-    kept = sorted(Random(f"{seed} items {task}").sample(range(len(distinct)), count))
-    return [distinct[index] for index in kept]
+    """Choose ``count`` items (all if there are fewer), in the order of the file."""
+    if count >= len(items):
+        return list(items)
+    kept = sorted(Random(f"{seed} items {task}").sample(range(len(items)), count))
+    return [items[index] for index in kept]
+
+
+def distinct(items: Sequence[Item]) -> list[Item]:
+    """Return the items without those whose image and question are another's."""
+    return list({_key(item): item for item in reversed(items)}.values())[::-1]
 
 
 def _key(item: Item) -> tuple[object, ...]:
