@@ -172,7 +172,7 @@ def _text_likelihood(generator: Any, text: str) -> float:
 
     tokenizer, model = generator.processor.tokenizer, generator.model
     length = model.config.text_config.max_position_embeddings
-    tokens = list(generator.encoder.tokenize(text))
+    tokens = generator.processor.encode(text)
     total = 0.0
     for read, predicted in get_rolling_token_windows(tokens, tokenizer.eos_token_id, length, 1):
         ids = torch.tensor([read], device=model.device)

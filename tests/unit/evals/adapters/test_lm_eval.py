@@ -146,7 +146,7 @@ def test_whole_texts_are_scored_in_windows(model, harness_model, words):
 
     text = " ".join(["red ring big dax"] * words)
     (value,) = harness_model.loglikelihood_rolling([instance("loglikelihood_rolling", text)])
-    tokens = [model.generator.processor.tokenizer.eos_token_id, *model.generator.encoder.tokenize(text)]
+    tokens = [model.generator.processor.tokenizer.eos_token_id, *model.generator.processor.encode(text)]
     expected, length = 0.0, 512
     for start in range(0, len(tokens) - 1, length):
         # The last window is as long as the others, and scores the remaining tokens only.
