@@ -49,7 +49,7 @@ def shuffled_images(items: Sequence[Item], seed: int, task: str) -> list[tuple[I
         if swapped is None:
             raise ConfigurationError(
                 f"task {task}: the image-shuffled control of item {items[index].id} needs another item with {len(own)} "
-                "other image(s): evaluate more items, or set controls to false"
+                "other image(s): evaluate more items, or leave out the controls (--no-controls)"
             )
         images[index] = swapped
     return images
@@ -119,7 +119,7 @@ class DemonstrationPool:
         excluded = part.excluded(item)
         available = len(part.items) - len(excluded)
         if available < count:
-            of_type = f" of question type {item.question_type!r}" if self.same_type else ""
+            of_type = f" of question type {item.question_type!r}" if self.same_type and item.question_type else ""
             raise ConfigurationError(
                 f"task {self.task}: {count} demonstrations{of_type}{which} are needed, but its "
                 f"demonstration file has {available}: lower shots or add demonstrations"
