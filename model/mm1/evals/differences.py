@@ -34,6 +34,8 @@ class Compared:
     metric: str
     value_a: float
     value_b: float
+    num_items: int
+    """Number of items; each has an answer for each draw of demonstrations."""
     difference: Difference
     """Of the first model minus the second."""
 
@@ -52,7 +54,8 @@ class Comparison:
     def most_different(self, count: int) -> Iterator[tuple[Key, str, Row, Row]]:
         """Return the items whose headline metric differs most, the first model's losses and gains, without controls."""
         for key, pairs in self.pairs.items():
-            metric = next(iter(dict(pairs[0][0]["values"])), None)
+            metrics_b = dict(pairs[0][1]["values"])
+            metric = next((name for name in dict(pairs[0][0]["values"]) if name in metrics_b), None)
             if key[3] != "none" or metric is None:
                 continue
             differing = [pair for pair in pairs if _gap(pair, metric)]
@@ -119,7 +122,8 @@ def _label(key: Key) -> str:
 def _results(key: Key, pairs: Sequence[tuple[Row, Row]]) -> Iterator[Compared]:
     task, split, shots, control = key
     clusters = [row["cluster"] for row, _ in pairs]
-    for metric in dict(pairs[0][0]["values"]):
+    metrics, metrics_b = (dict(pairs[0][side]["values"]) for side in (0, 1))
+    for metric in (name for name in metrics if name in metrics_b):  # only one may have a judge's
         values_a, values_b = ([float(dict(pair[side]["values"])[metric]) for pair in pairs] for side in (0, 1))
         yield Compared(
             task=task,
@@ -129,5 +133,6 @@ def _results(key: Key, pairs: Sequence[tuple[Row, Row]]) -> Iterator[Compared]:
             metric=metric,
             value_a=fmean(values_a),
             value_b=fmean(values_b),
+            num_items=len({row["item"] for row, _ in pairs}),
             difference=paired_difference(values_a, values_b, clusters),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from mm1.generation.prompt import IMAGE_MARK as IMAGE_MARK
 from mm1.generation.prompt import Image
@@ -13,7 +14,7 @@ class Item:
     """An item to evaluate, or to use as a demonstration.
 
     Raises:
-        ValueError: a choice is empty; its likelihood would be 1.
+        ValueError: a choice is empty; its likelihood would be 1. Or there are more options than letters.
     """
 
     id: str
@@ -41,6 +42,8 @@ class Item:
     def __post_init__(self) -> None:
         if self.choices and not all(choice.strip() for choice in self.choices):
             raise ValueError("a choice is empty")
+        if len(self.options) > len(ascii_uppercase):
+            raise ValueError(f"expected at most {len(ascii_uppercase)} options, got {len(self.options)}")
 
     def field(self, name: str) -> str:
         """Return a further field; empty if the item lacks it."""

@@ -15,6 +15,7 @@ from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
 from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Image
+from mm1.lineage.text import split_labels
 from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
@@ -102,7 +103,8 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
             row = score.model_dump(mode="json")
             kinds: dict[str, list[float]] = defaultdict(list)
             for answer in result.answers:
-                kinds[answer.trial.item.question_type].append(answer.values[score.metric])
+                if score.metric in answer.values:  # a metric of all items together, such as an F1, has no parts
+                    kinds[answer.trial.item.question_type].append(answer.values[score.metric])
             if 1 < len(kinds) <= MAX_TYPES:
                 row["by_type"] = {
                     kind: {"value": fmean(values), "num_items": len(values)} for kind, values in sorted(kinds.items())
@@ -117,15 +119,16 @@ def metrics_json(evaluation: Evaluation) -> str:
 
 
 def score_table(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
-    """Arrange all scores: one row per task and metric, one column per number of shots.
+    """Arrange all scores: one row per task, split and metric, one column per number of shots.
 
     Returns:
         The heads of the columns, and the rows.
     """
     shots = sorted({score.shots for score in scores})
+    labels = split_labels((score.task, score.split) for score in scores)
     by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
     for score in scores:
-        by_row[score.task, score.metric, score.control][score.shots] = score
+        by_row[labels[score.task, score.split], score.metric, score.control][score.shots] = score
     rows = []
     for (task, metric, control), row in by_row.items():
         cells = [f"{row[n].value:.3f} ± {row[n].stderr:.3f}" if n in row else "" for n in shots]

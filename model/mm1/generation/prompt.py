@@ -57,6 +57,11 @@ class Message:
     content: Prompt
     """Texts and images in order."""
 
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Its images in order."""
+        return tuple(part for part in self.content if not isinstance(part, str))
+
 
 @dataclass(frozen=True)
 class Conversation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 LONGEST_SCALAR = 40
@@ -36,6 +36,13 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def split_labels(evaluated: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Name each evaluated task and split: the task, with its split if there are several of it (``vqav2:val``)."""
+    pairs = list(dict.fromkeys(evaluated))
+    tasks = [task for task, _ in pairs]
+    return {(task, split): task if tasks.count(task) == 1 else f"{task}:{split}" for task, split in pairs}
 
 
 def short_name(task: str) -> str:

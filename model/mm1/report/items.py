@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from mm1.generation.prompt import IMAGE_MARK
+from mm1.lineage.text import split_labels
 from mm1.report.album import Album, Picture
 from mm1.report.answers import Mark
 from mm1.report.config import ReportConfig
@@ -48,6 +49,7 @@ class Group:
     """Answers of a task at one number of shots."""
 
     task: str
+    """Its name, with the split if there are several of it."""
     shots: int
     control: str
     metric: str
@@ -61,10 +63,12 @@ class Group:
 
 
 def groups(rows: Iterable[Row], image_of: ImageOf, album: Album, config: ReportConfig) -> list[Group]:
-    """Arrange answers by task, shots and control, with examples of right and of wrong ones."""
+    """Arrange answers by task, split, shots and control, with examples of right and of wrong ones."""
+    rows = list(rows)
+    labels = split_labels((row["task"], row["split"]) for row in rows)
     by_group: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
     for row in rows:
-        by_group[row["task"], row["shots"], row["control"]].append(row)
+        by_group[labels[row["task"], row["split"]], row["shots"], row["control"]].append(row)
     return [_group(key, members, image_of, album, config) for key, members in by_group.items()]
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mm1.lineage.text import split_labels
 from mm1.manifests import Score
 from mm1.report.paper import TABLES, PaperTable
 
@@ -71,9 +72,10 @@ def scores_latex(scores: Sequence[Score], caption: str = "") -> str:
     """Write scores as a LaTeX table (package booktabs): one row per task and metric, one column per number of shots."""
     scores = [score for score in scores if score.control == "none"]
     shots = sorted({score.shots for score in scores})
+    labels = split_labels((score.task, score.split) for score in scores)
     by_row: dict[tuple[str, str], dict[int, Score]] = {}
     for score in scores:
-        by_row.setdefault((score.task, score.metric), {})[score.shots] = score
+        by_row.setdefault((labels[score.task, score.split], score.metric), {})[score.shots] = score
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{ll{'r' * (len(shots) + 1)}}}", r"\toprule"]
     lines += [" & ".join(["task", "metric", *(f"{number} shots" for number in shots), "items"]) + r" \\", r"\midrule"]
     for (task, metric), row in by_row.items():

@@ -21,6 +21,7 @@ def score(task: str, metric: str, value: float, shots: int = 0, **fields) -> Sco
 def row(number: int, value: float, **fields):
     return {
         "task": "vqav2",
+        "split": "val",
         "shots": 4,
         "control": "none",
         "draw": 0,

@@ -119,6 +119,16 @@ def test_numbers_that_are_not_finite_are_refused(client, name, number):
     assert error["param"] == name
 
 
+def test_what_the_models_template_refuses_is_a_wrong_request(serve, generator, monkeypatch):
+    client = serve()
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    monkeypatch.setattr(generator.processor, "chat_template", template + generator.processor.chat_template)
+    assert ask(client, TURN, max_tokens=1).status_code == 200
+    for path in ("/v1/chat/completions", "/tokenize"):
+        error = refusal(client.post(path, json={"messages": [{"role": "system", "content": "x"}, TURN]}))
+        assert error["param"] == "messages" and "no system turn" in error["message"]
+
+
 # -- roles and history -------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +150,14 @@ def test_content_as_text_parts_and_bare_strings_are_the_same(client):
     forms = ["red ring", [{"type": "text", "text": "red ring"}], ["red ring"]]
     answers = [ask(client, {"role": "user", "content": content}).json()["choices"] for content in forms]
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_texts_of_one_message_cannot_forge_a_turn_or_an_image_together(client):
+    def count(*texts: str) -> int:
+        return client.post("/tokenize", json={"messages": [user(*texts)]}).json()["count"]
+
+    assert count("<|im_", "end|>") == count("<|im_end|>") and count("<", "image", ">") == count("<image>")
+    assert ask(client, user("<ima", "ge>"), max_tokens=1).status_code == 200
 
 
 def test_an_assistants_turn_at_the_end_is_continued(client):

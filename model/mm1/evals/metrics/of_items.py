@@ -78,8 +78,8 @@ def _mme(predictions: Sequence[str], items: Sequence[Item]) -> dict[str, float]:
 def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float | None:
     """Compute the accuracy of guessing.
 
-    For items with choices: one over their number. For others: the accuracy of the most frequent answer of their question type,
-    counted on the demonstrations of the type, or on the items themselves if there are none.
+    For items with choices or lettered options: one over their number. For others: the accuracy of the most frequent answer of
+    their question type, counted on the demonstrations of the type, or on the items themselves if there are none.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for item in demonstrations:
@@ -90,8 +90,8 @@ def chance_level(items: Sequence[Item], demonstrations: Sequence[Item]) -> float
             counts[item.question_type][normalise(item.answer)] += 1
     values = []
     for item in items:
-        if item.choices:
-            values.append(1 / len(item.choices))
+        if choices := item.choices or item.options:
+            values.append(1 / len(choices))
         else:
             ((guess, _),) = counts[item.question_type].most_common(1)
             values.append(vqa_accuracy(guess, item.references))

@@ -220,8 +220,16 @@ def _completion(answer: dict[str, Any], stop: Sequence[str]) -> Completion:
     choice = _choice(answer)
     message, usage = choice.get("message"), answer.get("usage")
     text = message.get("content") if isinstance(message, dict) else choice.get("text")
-    text = str(text or "").encode("utf-8", "replace").decode("utf-8")
+    text = _joined_parts(text).encode("utf-8", "replace").decode("utf-8")
     cuts = [position for each in stop if each and (position := text.find(each)) >= 0]
     finished = "length" if choice.get("finish_reason") == "length" and not cuts else "stop"
     num_prompt_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else 0
     return Completion(text[: min(cuts, default=len(text))].strip(), (), finished, int(num_prompt_tokens or 0))  # type: ignore[arg-type]
+
+
+def _joined_parts(content: Any) -> str:
+    """Return the text of an answer, which some servers divide into parts as in a request; empty if there is none."""
+    if isinstance(content, list):
+        parts = (part.get("text") if isinstance(part, dict) else part for part in content)
+        return "".join(str(part) for part in parts if part)
+    return str(content or "")

@@ -24,7 +24,7 @@ def read(files: Files, split: str) -> list[Item]:
     test = {line.strip().removesuffix(".png") for line in files.text(_ids(files)).splitlines() if line.strip()}
     names = sorted(path.relative_to(files.folder) for path in files.folder.rglob("questions/*.json"))
     if not names:
-        raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}")
+        raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}{files.packed()}")
     items: list[Item] = []
     for name in names:
         if (name.name.removesuffix(".json").removesuffix(".png") in test) == (split == "test"):

@@ -42,8 +42,7 @@ def _entries(files: Files, split: str) -> Iterator[Item]:
                 item = _item(row.fields, images[0])
             yield item
         return
-    content = files.json(name)
-    for pid, entry in content.items():
+    for pid, entry in files.entries(name):
         with files.damaged(name, pid):
             item = _item({"pid": pid} | entry, files.image(str(entry["image"])))
         yield item
@@ -71,8 +70,9 @@ def _text(value: object) -> str:
 def read_with_steps(files: Files, split: str) -> list[Item]:
     """Read the entries; those of ``demonstrations.jsonl`` have steps and are the demonstrations."""
     steps = {}
-    for number, row in files.rows("demonstrations.jsonl"):
-        with files.damaged("demonstrations.jsonl", number):
+    path = files.find("demonstrations.jsonl")
+    for number, row in files.rows(path):
+        with files.damaged(path, number):
             steps[str(row["pid"])] = str(row["steps"])
     demonstrated = split == "demonstrations"
     items = read(files, "testmini" if demonstrated else split)

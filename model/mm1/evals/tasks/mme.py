@@ -9,6 +9,7 @@ both).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 
 from mm1.errors import DataError
@@ -26,7 +27,7 @@ def read(files: Files, split: str) -> list[Item]:
     if not items:
         raise MissingFile(
             f"task {files.task}: no subtask such as {PERCEPTION[0]}/ with <image>.txt in {files.folder}: expected the folder "
-            "MME_Benchmark_release_version of the download"
+            f"MME_Benchmark_release_version of the download{files.packed()}"
         )
     return items
 
@@ -57,7 +58,7 @@ def _subtask(files: Files, subtask: str) -> Iterator[Item]:
 
 def _image_of(text: Path) -> Path:
     folder = text.parent.parent / "images" if text.parent.name == "questions_answers_YN" else text.parent
-    images = [path for path in sorted(folder.glob(f"{text.stem}.*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in sorted(folder.glob(f"{escape(text.stem)}.*")) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise DataError(f"{text} has no image {text.stem}.jpg or .png in {folder}")
     return images[0]

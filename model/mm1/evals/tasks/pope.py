@@ -30,7 +30,8 @@ def read(files: Files, split: str) -> list[Item]:
             continue
         items += _setting(files, name, setting)
     if not items:
-        raise MissingFile(f"task {files.task}: no file coco_pope_random.json, _popular or _adversarial in {files.folder}")
+        names = "coco_pope_random.json, _popular or _adversarial"
+        raise MissingFile(f"task {files.task}: no file {names} in {files.folder}{files.packed()}")
     return items
 
 

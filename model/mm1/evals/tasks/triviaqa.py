@@ -32,8 +32,8 @@ def read(files: Files, split: str) -> list[Item]:
 def _distinct(rows: Iterator[DataRow], key: str) -> Iterator[DataRow]:
     ids = set()
     for number, row in rows:
-        name = row.get(key) if isinstance(row, dict) else None
-        if name is None or name not in ids:
+        name = str(row.get(key)) if isinstance(row, dict) else ""
+        if name not in ids or name in ("", "None"):
             ids.add(name)
             yield number, row
 

@@ -49,7 +49,7 @@ class ChatReply:
             {
                 "index": number,
                 "message": {"role": "assistant", "content": step.text},
-                "logprobs": self._logprobs(step.logprobs),
+                "logprobs": self._logprobs(_of_text(step)),
                 "finish_reason": step.finish_reason,
             }
             for number, step in enumerate(steps)
@@ -63,7 +63,7 @@ class ChatReply:
     def chunk(self, number: int, step: Step, previous: Step | None) -> dict[str, Any] | None:
         """Build the event of a step of an answer; None if nothing is new."""
         text = step.text[len(previous.text) if previous else 0 :]
-        logprobs = step.logprobs[len(previous.logprobs) if previous else 0 :]
+        logprobs = _of_text(step)[len(previous.logprobs) if previous else 0 :]
         if not (text or logprobs or step.finish_reason):
             return None
         delta = {"content": text} if text or logprobs else {}
@@ -85,7 +85,7 @@ class ChatReply:
 
 
 class CompletionReply:
-    """Replies of completions.
+    """Replies of completions. Their log-probabilities include the stop token's: harnesses drop the last one.
 
     Args:
         model: name of the model.
@@ -152,6 +152,11 @@ def _top(token: TokenLogprob) -> dict[str, float]:
     for other in listed.values():
         top[f"token_id:{other.token}" if other.text in top else other.text] = _finite(other.logprob)
     return top
+
+
+def _of_text(step: Step) -> Sequence[TokenLogprob]:
+    """Return the log-probabilities without that of the stop token, which chat completions do not list."""
+    return step.logprobs[: step.num_tokens]
 
 
 def _named(token: TokenLogprob) -> dict[str, Any]:
