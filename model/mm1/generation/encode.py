@@ -39,6 +39,22 @@ class Encoded:
     """Images of the prompt, in order."""
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image that was decoded before its turn; it shares the features of its encoded bytes."""
+
+    data: bytes
+    pixels: Pixels
+    """uint8 (height, width, 3), at the size that the vision tower takes."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image."""
+        return self.data
+
+    def __str__(self) -> str:
+        return key_of(self.data)
+
+
 class PromptEncoder:
     """Tokenises prompts and encodes their images, each image once while it is in the cache.
 
@@ -157,13 +173,32 @@ class PromptEncoder:
         with torch.inference_mode():
             return self.model.get_image_features(pixel_values.to(self.model.device))
 
+    def decode_ahead(self, image: bytes) -> Image:
+        """Decode an image before its turn, in any thread: large ones take longer than a token of the running answers.
+
+        An image stays as it is if its features are in the cache, or if the vision tower takes images of any size.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        size = self._fixed_size()
+        if size is None or key_of(image) in self._features:
+            return image
+        return DecodedImage(image, read_pixels(image, *size))
+
     def _decoded(self, image: Image) -> PillowImage.Image | Pixels:
         """Decode an image, to the pixels that the loader gave the model in training if the tower takes one size."""
+        if isinstance(image, DecodedImage):
+            return image.pixels
+        size = self._fixed_size()
+        return read_image(image) if size is None else read_pixels(image, *size)
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of all images; None if the tower takes others."""
         settings = self.processor.image_processor
         height, width = settings.size.get("height"), settings.size.get("width")
-        if not (settings.do_resize and height and width) or settings.do_center_crop:
-            return read_image(image)
-        return read_pixels(image, height, width)
+        is_fixed = settings.do_resize and height and width and not settings.do_center_crop
+        return (height, width) if is_fixed else None
 
     def _keep(self, features: dict[str, torch.Tensor]) -> None:
         for key, feature_KD in features.items():

@@ -7,13 +7,13 @@ prompt whose tokens are only counted may be longer than the context: clients cou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Message, Request, Segment, TokenIds
+from mm1.generation.prompt import Image, Message, Request, Segment, TokenIds
 from mm1.modeling.stopping import num_token_ids
 from mm1.serve.api.errors import ApiError, wrong
 from mm1.serve.config import ServeSettings
@@ -47,7 +47,7 @@ class Prompts:
     """
 
     def __init__(self, generator: Generator, settings: ServeSettings) -> None:
-        self._processor = generator.processor
+        self._processor, self._encoder = generator.processor, generator.encoder
         self._settings = settings
         limit = getattr(generator.model.config.text_config, "max_position_embeddings", None)
         self.context = int(limit or UNLIMITED_CONTEXT)
@@ -104,6 +104,26 @@ class Prompts:
         except ConfigurationError as error:
             raise ApiError(f"messages: {error}", "messages") from None
         return self._tokenized((*prompt, *self._turn_header) if starts_after_assistant else prompt, "messages")
+
+    def decoded(self, prompt: TokenizedPrompt, paths: Sequence[str]) -> TokenizedPrompt:
+        """Decode the images of a prompt here, and not between two tokens of the running answers.
+
+        Args:
+            prompt: the prompt.
+            paths: field of each image, for error messages.
+
+        Raises:
+            ApiError: an image is damaged.
+        """
+        path = iter(paths)
+        parts = [self._decoded(part, next(path)) if isinstance(part, bytes) else part for part in prompt.request.prompt]
+        return replace(prompt, request=Request(tuple(parts)))
+
+    def _decoded(self, image: bytes, path: str) -> Image:
+        try:
+            return self._encoder.decode_ahead(image)
+        except DataError as error:
+            raise ApiError(f"{path}: {error}", path, "invalid_image") from None
 
     def text(self, prompt: str | tuple[int, ...], path: str, *, counts: bool = False) -> TokenizedPrompt:
         """Tokenise raw text, in which special tokens are special, or check token ids. Nothing = the start of a document.

@@ -77,9 +77,19 @@ def _chat_job(service: Service, fields: ChatFields, messages: list[Message]) -> 
     continues = fields.continues(messages[-1].role)
     prompt = service.prompts.chat(messages, continues=continues, starts_turn=fields.add_generation_prompt is not False)
     max_new_tokens = service.prompts.new_tokens(fields.max_new_tokens, prompt)
+    prompt = service.prompts.decoded(prompt, _image_paths(messages))
     asks = _asks(fields, prompt, max_new_tokens, top_logprobs=fields.listed_logprobs, strip=not continues)
     reply = ChatReply(service.settings.model_name, fields.logprobs)
     return Job(asks, prompt.num_tokens, reply, fields.stream, fields.stream_options.include_usage)
+
+
+def _image_paths(messages: list[Message]) -> list[str]:
+    return [
+        f"messages[{row}].content[{column}]"
+        for row, message in enumerate(messages)
+        for column, part in enumerate(message.content)
+        if not isinstance(part, str)
+    ]
 
 
 def _asks(fields: AnswerFields, prompt: TokenizedPrompt, max_new_tokens: int, **others: Any) -> list[Ask]:
