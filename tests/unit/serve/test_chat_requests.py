@@ -51,7 +51,7 @@ def test_what_does_not_change_the_answer_is_ignored(client):
 @pytest.mark.parametrize(
     "fields",
     [
-        *({"seed": seed, "temperature": 1} for seed in (0, -1, 2**63, 2**64 - 1, -(2**63), 7.0)),
+        *({"seed": seed, "temperature": 1} for seed in (0, -1, 2**63, 2**64 - 1, -(2**63), 7.0, 1e19, "7", str(2**64 - 1))),
         *({"temperature": value} for value in (0, 1e-320, 1e-40, 5e-5, 2, "0.5")),
         *({"top_p": value, "temperature": 1} for value in (0, 1e-320, 1e-9, 1)),
         {"stop": []},
@@ -73,7 +73,7 @@ def test_values_at_the_edge_are_taken(client, fields):
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        *(({"seed": seed}, "seed") for seed in (2**64, -(2**63) - 1, 10**30, "x", 1.5, True)),
+        *(({"seed": seed}, "seed") for seed in (2**64, -(2**63) - 1, 10**30, "x", 1.5, True, 1e20, "9" * 30, "9" * 4400)),
         *(({"temperature": value}, "temperature") for value in (-0.1, 2.1, True, "hot", [1])),
         *(({"top_p": value}, "top_p") for value in (-0.1, 1.1, False)),
         *(({"max_tokens": value}, "max_tokens") for value in (0, -1, 1.5, True, 10**30)),

@@ -83,6 +83,25 @@ def test_echo_with_logprobs_lists_the_prompts_tokens_first(client, generator, ma
         assert value in top.values() and 2 <= len(top) <= 3
 
 
+@pytest.mark.parametrize(
+    "prompt", [PROMPT, "  red", "\u00e9\U0001f600 red", "<|im_start|>user\nred ring<|im_end|>", "", [300, 5, 301]], ids=repr
+)
+def test_offsets_are_those_of_the_text(client, prompt):
+    fields = {"prompt": prompt, "echo": True, "logprobs": 0, "max_tokens": 6}
+    (choice,) = client.post("/v1/completions", json=fields).json()["choices"]
+    text, logprobs = choice["text"], choice["logprobs"]
+    (answer,) = client.post("/v1/completions", json=fields | {"echo": False}).json()["choices"]
+    count, length = len(answer["logprobs"]["tokens"]), len(text) - len(answer["text"])
+    assert all(offset >= length for offset in logprobs["text_offset"][-count:]), "the answer's"
+    assert all(offset < max(1, length) for offset in logprobs["text_offset"][:-count]), "the prompt's"
+    in_part = False  # of a character, which has more tokens
+    for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
+        without_text = token.startswith("<|") and offset >= length
+        if not (in_part or "\ufffd" in token or without_text):
+            assert text[offset:].startswith((token, token.removeprefix(" "))), (token, offset)
+        in_part = "\ufffd" in token
+
+
 def test_a_stream_adds_up_with_echo_and_logprobs(client):
     fields = {"prompt": PROMPT, "echo": True, "logprobs": 1, "max_tokens": 5}
     (whole,) = client.post("/v1/completions", json=fields).json()["choices"]

@@ -134,7 +134,8 @@ def _completions_job(service: Service, body: dict[str, Any]) -> Job:
         limit = service.prompts.new_tokens(("max_tokens", fields.max_tokens), tokenized, COMPLETION_MAX_TOKENS)
         asks += _asks(fields, tokenized, limit, strip=False, **options)
         echoed += [_echo(service, fields, prompt)] * fields.n
-    reply = CompletionReply(service.settings.model_name, echoed, fields.logprobs is not None)
+    tokenizer = service.prompts.tokenizer
+    reply = CompletionReply(service.settings.model_name, echoed, fields.logprobs is not None, tokenizer)
     return Job(asks, num_prompt_tokens, reply, fields.stream, fields.stream_options.include_usage)
 
 
