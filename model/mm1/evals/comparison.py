@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mm1.evals.rules import ScoreRule
@@ -22,6 +23,9 @@ SELECTING = ("tasks", "shots", "controls", "text_demonstrations", "examples")
 """Fields of an evaluation's configuration that select its scores and do not change them."""
 SEEN = ("prompt", "images", "references", "choices")
 """Columns of the answers that are the same for every model."""
+
+ROUNDING = 1e-6
+"""Relative difference of a score and the mean of its answers that is due to rounding."""
 
 Row = Mapping[str, Any]
 
@@ -71,7 +75,9 @@ def compare(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], values: t
         NotComparable: the items differ, or an item has no value of its own.
         TooFewItems: the smallest effect that the items can show exceeds the margin.
     """
-    pairs = _pairs(rule, rows, serving_rows)
+    if not rows or not serving_rows:
+        raise NotComparable(f"a report has no answers to {rule.measurement} item by item, such as the mean of a group of tasks")
+    pairs = _pairs(rule, rows, serving_rows, values)
     if rule.margin >= pairs.worst:
         raise NotComparable(
             f"a margin of {rule.margin:g} allows any score: {rule.metric} has a range of {pairs.worst:g}; set a smaller one"
@@ -110,9 +116,11 @@ def shown(comparison: Comparison) -> bool:
     return comparison.p_value <= 1 - CONFIDENCE
 
 
-def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
+def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], scores: tuple[float, float]) -> Pairs:
     by_item = {(row["draw"], row["item"]): row for row in rows}
     of_serving = {(row["draw"], row["item"]): row for row in serving_rows}
+    if len(by_item) < len(rows) or len(of_serving) < len(serving_rows):
+        raise NotComparable(f"a report has two answers to one item of {rule.measurement}: evaluate again")
     if differing := sorted({name for _, name in by_item.keys() ^ of_serving.keys()}):
         number = count(len(differing), "item")
         raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {differing[0]!r}")
@@ -131,6 +139,12 @@ def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
                 f"{rule.metric} is a metric of all items together; a comparison needs one with a value per item"
             ) from None
         clusters.append(row["cluster"])
+    for some, score, whose in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
+        if abs(fmean(some) - score) > ROUNDING * max(1.0, abs(score)):
+            raise NotComparable(
+                f"the answers of the {whose} have a mean of {fmean(some):.4f} for {rule.score_name}, but its score is "
+                f"{score:.4f}: answers are missing or changed; evaluate again"
+            )
     try:
         return Pairs.of(values, values_of_serving, clusters)
     except ValueError as error:
