@@ -59,6 +59,7 @@ class Outputs(BaseModel):
 def check_rules(rules: str) -> None:
     """Check that the rules can be parsed, and that their metrics exist and can be compared."""
     from mm1.evals.rules import parse_rules
+    from mm1.evals.tasks.groups import GROUPS
     from mm1.evals.tasks.registry import TASKS, metrics_of
 
     for rule in parse_rules(rules):
@@ -66,7 +67,8 @@ def check_rules(rules: str) -> None:
             raise ConfigurationError(
                 f"rules: {rule.score_name}: unknown metric {rule.metric!r}; {suggest(rule.metric, metrics_of(rule.task))}"
             )
-        if rule.relative and rule.task in TASKS and rule.metric in TASKS[rule.task].corpus_metrics:
+        corpus_metrics = TASKS[rule.task].corpus_metrics if rule.task in TASKS else {}
+        if rule.relative and (rule.metric in corpus_metrics or rule.task in GROUPS):
             raise ConfigurationError(
                 f"rules: {rule}: {rule.metric} has no values per item, so the models cannot be compared; "
                 "use >=number, or another metric"

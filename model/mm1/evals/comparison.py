@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mm1.evals.paired import CONFIDENCE, Pairs
@@ -21,6 +22,9 @@ ReadTable = Callable[[EvalReport], "pa.Table"]
 
 SELECTING = ("tasks", "shots", "controls", "text_demonstrations", "examples")
 """Fields of an evaluation's configuration that select its scores and do not change them."""
+
+ROUNDING = 1e-6
+"""Relative difference of a score and the mean of its answers that is due to rounding."""
 
 
 class NotComparable(Exception):
@@ -68,7 +72,9 @@ def compare(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], values: t
         NotComparable: the items differ, or the metric has no value per item.
         TooFewItems: the smallest effect that the items can show exceeds the margin.
     """
-    pairs = _pairs(rule, rows, serving_rows)
+    if not rows or not serving_rows:
+        raise NotComparable(f"a report has no answers to {rule.measurement} item by item, such as the mean of a group of tasks")
+    pairs = _pairs(rule, rows, serving_rows, values)
     if rule.margin >= pairs.worst:
         raise NotComparable(
             f"a margin of {rule.margin:g} allows any score: {rule.metric} has a range of {pairs.worst:g}; set a smaller one"
@@ -107,8 +113,11 @@ def is_significant(comparison: Comparison) -> bool:
     return comparison.p_value <= 1 - CONFIDENCE
 
 
-def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
+def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], scores: tuple[float, float]) -> Pairs:
     pairing = pair_rows(rows, serving_rows)
+    paired = len(pairing.pairs)
+    if paired + len(pairing.only_first) < len(rows) or paired + len(pairing.only_second) < len(serving_rows):
+        raise NotComparable(f"a report has two answers to one item of {rule.measurement}: evaluate again")
     if unpaired := sorted({*pairing.only_first, *pairing.only_second}):
         number = count(len(unpaired), "item")
         raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {unpaired[0]!r}")
@@ -121,6 +130,12 @@ def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row]) -> Pairs:
         raise NotComparable(
             f"{rule.metric} is a metric of the whole corpus; a comparison needs a metric with one value per item"
         ) from None
+    for some, score, whose in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
+        if abs(fmean(some) - score) > ROUNDING * max(1.0, abs(score)):
+            raise NotComparable(
+                f"the answers of the {whose} have a mean of {fmean(some):.4f} for {rule.score_name}, but its score is "
+                f"{score:.4f}: answers are missing or changed; evaluate again"
+            )
     try:
         return Pairs.of(values, values_of_serving, [row["cluster"] for row, _ in pairing.pairs])
     except ValueError as error:

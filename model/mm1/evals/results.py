@@ -101,16 +101,19 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
     for result in evaluation.results:
         for score in result.scores:
             row = score.model_dump(mode="json")
-            kinds: dict[str, list[float]] = defaultdict(list)
+            kinds: dict[str, list[Answer]] = defaultdict(list)
             for answer in result.answers:
                 if score.metric in answer.values:  # a metric of all items together, such as an F1, has no parts
-                    kinds[answer.trial.item.question_type].append(answer.values[score.metric])
+                    kinds[answer.trial.item.question_type].append(answer)
             if 1 < len(kinds) <= MAX_TYPES:
-                row["by_type"] = {
-                    kind: {"value": fmean(values), "num_items": len(values)} for kind, values in sorted(kinds.items())
-                }
+                row["by_type"] = {kind: _of_type(some, score.metric) for kind, some in sorted(kinds.items())}
             rows.append(row)
     return {"scores": rows}
+
+
+def _of_type(answers: Sequence[Answer], metric: str) -> dict[str, float]:
+    items = {answer.trial.item.id for answer in answers}  # several draws have the same items
+    return {"value": fmean(answer.values[metric] for answer in answers), "num_items": len(items)}
 
 
 def metrics_json(evaluation: Evaluation) -> str:

@@ -39,7 +39,8 @@ class ItemView:
     choices: list[tuple[str, float]]
     """Choices with their log-probabilities, the likeliest first."""
     values: dict[str, float]
-    mark: Mark
+    mark: Mark | None
+    """None: the answer has no value."""
     cut: bool
     """Whether the answer ended at the limit of new tokens."""
 
@@ -54,7 +55,8 @@ class Group:
     control: str
     metric: str
     """Headline metric, by which answers are right or wrong."""
-    num_items: int
+    num_answers: int
+    """One per item and draw of demonstrations."""
     num_cut: int
     """Answers that ended at the limit of new tokens."""
     by_type: list[tuple[str, float, int]]
@@ -75,17 +77,20 @@ def groups(rows: Iterable[Row], image_of: ImageOf, album: Album, config: ReportC
 def _group(key: tuple[str, int, str], rows: Sequence[Row], image_of: ImageOf, album: Album, config: ReportConfig) -> Group:
     task, shots, control = key
     metric = next((name for name, _ in rows[0]["values"]), "")
-    kinds: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        kinds[row["question_type"]].append(dict(row["values"]).get(metric, 0.0))
-    by_type = [(kind, fmean(values), len(values)) for kind, values in sorted(kinds.items())]
+        kinds[row["question_type"]].append(row)
+    by_type = [
+        (kind, fmean(dict(row["values"]).get(metric, 0.0) for row in some), len({row["item"] for row in some}))
+        for kind, some in sorted(kinds.items())
+    ]
     chosen = _chosen(rows, metric, config.items_per_group) if control == "none" else []
     return Group(
         task=task,
         shots=shots,
         control=control,
         metric=metric,
-        num_items=len(rows),
+        num_answers=len(rows),
         num_cut=sum(row["finish_reason"] == "length" for row in rows),
         by_type=by_type if 1 < len(by_type) <= MAX_TYPES and metric else [],
         items=[_item(row, metric, image_of, album) for row in chosen],
@@ -118,8 +123,10 @@ def _item(row: Row, metric: str, image_of: ImageOf, album: Album) -> ItemView:
     )
 
 
-def _mark(row: Row, metric: str) -> Mark:
-    value = dict(row["values"]).get(metric, 0.0)
+def _mark(row: Row, metric: str) -> Mark | None:
+    value = dict(row["values"]).get(metric)
+    if value is None:
+        return None
     return "right" if value >= 1 else "partly right" if value > 0 else "wrong"
 
 

@@ -36,8 +36,11 @@ class BesidePaper:
 
 
 def beside_paper(scores: Sequence[Score]) -> list[BesidePaper]:
-    """Arrange scores next to the paper's tables; tables that share no task with them are omitted."""
-    by_key = {(score.task, score.metric, score.shots): score for score in scores if score.control == "none"}
+    """Arrange scores next to the paper's tables, of several splits the first; tables that share no task are omitted."""
+    by_key: dict[tuple[str, str, int], Score] = {}
+    for score in scores:
+        if score.control == "none":
+            by_key.setdefault((score.task, score.metric, score.shots), score)
     beside = []
     for table in TABLES:
         shots = sorted({score.shots for score in by_key.values() if score.task in {column.task for column in table.columns}})

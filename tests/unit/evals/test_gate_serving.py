@@ -186,6 +186,40 @@ def test_other_items_files_or_settings_are_refused_by_name(change, named):
     assert verdict.reason.startswith("cannot judge: ") and named in verdict.reason
 
 
+def without_rows(count: int):
+    def change(model: Model) -> None:
+        del model.rows[:count]
+
+    return change
+
+
+def twice(model: Model) -> None:
+    model.rows.append(model.rows[3])
+
+
+def other_score(model: Model) -> None:
+    (score,) = model.report.scores
+    model.report = model.report.model_copy(update={"scores": (score.model_copy(update={"value": 0.9}),)})
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (without_rows(400), "no answers to vqa/0 item by item"),
+        (without_rows(100), "of the checkpoint have a mean of 1.0000 for vqa/0/accuracy, but its score is 0.7500"),
+        (twice, "two answers to one item"),
+        (other_score, "but its score is 0.9000"),
+    ],
+)
+def test_answers_that_are_not_those_of_the_score_are_refused(change, named):
+    """Both tables are damaged in the same way, so that their rows still pair."""
+    candidate, serving = pair(lost(400, 100), lost(400, 100))
+    for model in (candidate, serving):
+        change(model)
+    verdict = gate("vqa/0/accuracy>=serving-0.05", candidate, serving)
+    assert not verdict.passed and verdict.unjudged == "not comparable" and named in verdict.reason
+
+
 def test_settings_that_only_select_scores_may_differ():
     candidate, serving = pair(lost(400, 0), lost(400, 0))
     other_settings(tasks=["vqa", "text"], shots=[0, 4], controls=True)(serving)
