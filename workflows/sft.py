@@ -29,10 +29,9 @@ with Workflow(
     arguments=[
         Parameter(name="checkpoint", description="address of the Checkpoint to fine-tune, with its tokenizer"),
         INSTRUCTIONS,
-        *(
-            Parameter(name=name, value="", description=f"{name} of pre-training to mix in, for what it taught; empty = none")
-            for name in ("captions", "interleaved", "text")
-        ),
+        Parameter(name="captions", value="", description="captions of pre-training to mix in; empty = none"),
+        Parameter(name="interleaved", value="", description="interleaved documents of pre-training to mix in; empty = none"),
+        Parameter(name="text", value="", description="text of pre-training to mix in; empty = none"),
         DATA,
         PRESET,
         *READING,

@@ -234,7 +234,11 @@ def test_the_served_image_is_the_one_that_deployed(helm):
             r'no parameter "numbr", only: number, needed',
         ),
         ({"serving": {"enabled": True}}, r"serving.model: set the manifest"),
-        ({"profile": "small", "serving": {"enabled": True, "model": MODEL}}, r"serving.image: required, because"),
+        (
+            {"profile": "small", "serving": {"enabled": True, "model": MODEL, "requireSignature": False}},
+            r"serving.image: required, because",
+        ),
+        ({"serving": {"enabled": True, "model": MODEL}}, r"serving.verifyKey: required by serving.requireSignature"),
         ({"serving": {"enabled": True, "model": MODEL}}, r"serving.verifyKey: required by serving.requireSignature"),
         ({"serving": SERVING | {"verifyKey": {"secret": "a", "configMap": "b"}}}, r"serving.verifyKey: .*not both"),
         ({"artifactRepository": {"enabled": True}}, r"artifactRepository.bucket: required"),

@@ -22,7 +22,7 @@ RUNNABLE = [page for page in PAGES if any(block.language in ("bash", "python") a
 
 
 @pytest.fixture(scope="module")
-def reader(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's checkout after `make run`."""
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(toy_run / "runs", folder / "runs")
@@ -33,6 +33,12 @@ def reader(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (ROOT / "workflows").glob("*.py"):
         shutil.copy(path, folder / "workflows")
     return folder
+
+
+@pytest.fixture
+def reader(checkout: Path, tmp_path: Path) -> Path:
+    """A checkout of its own for each page, which writes files."""
+    return Path(shutil.copytree(checkout, tmp_path / "reader"))
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))

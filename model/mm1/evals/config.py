@@ -60,7 +60,7 @@ class EvalConfig(Config):
     """Number of draws of the demonstrations; scores are means over items and draws."""
     selection: Literal["random", "similar"] = "random"
     """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
-    sub_images_px: int = Field(default=0, ge=0)
+    sub_images_px: int = Field(default=0, ge=0, le=4096)
     """Side of the parts into which an image is divided, an overview and four crops, in pixels: that of the model's images
     (MM1 6.3: 672); 0 = whole images."""
     sub_image_shots: int = Field(default=0, ge=0)
@@ -86,6 +86,12 @@ class EvalConfig(Config):
     def _one_draw_of_the_most_similar(self) -> Self:
         if self.selection == "similar" and self.draws > 1:
             raise ValueError("selection similar: each draw would have the same demonstrations; set draws to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_demonstrations(self) -> Self:
+        if self.sub_image_shots and not self.sub_images_px:
+            raise ValueError("sub_image_shots: expected a side of the parts, too; set sub_images_px (--sub-images)")
         return self
 
     @field_validator("shots")

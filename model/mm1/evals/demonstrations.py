@@ -17,12 +17,16 @@ from mm1.generation.prompt import Image
 
 
 def choose_items(items: Sequence[Item], count: int, seed: int, task: str) -> list[Item]:
-    """Choose ``count`` distinct items (all if there are fewer), in the order of the file."""
-    distinct = list({_key(item): item for item in reversed(items)}.values())[::-1]
-    if count >= len(distinct):
-        return distinct
-    kept = sorted(Random(f"{seed} items {task}").sample(range(len(distinct)), count))
-    return [distinct[index] for index in kept]
+    """Choose ``count`` items (all if there are fewer), in the order of the file."""
+    if count >= len(items):
+        return list(items)
+    kept = sorted(Random(f"{seed} items {task}").sample(range(len(items)), count))
+    return [items[index] for index in kept]
+
+
+def distinct(items: Sequence[Item]) -> list[Item]:
+    """Return the items without those whose image and question are another's."""
+    return list({_key(item): item for item in reversed(items)}.values())[::-1]
 
 
 def _key(item: Item) -> tuple[object, ...]:
@@ -45,7 +49,7 @@ def shuffled_images(items: Sequence[Item], seed: int, task: str) -> list[tuple[I
         if swapped is None:
             raise ConfigurationError(
                 f"task {task}: the image-shuffled control of item {items[index].id} needs another item with {len(own)} "
-                "other image(s): evaluate more items, or set controls to false"
+                "other image(s): evaluate more items, or leave out the controls (--no-controls)"
             )
         images[index] = swapped
     return images
@@ -115,7 +119,7 @@ class DemonstrationPool:
         excluded = part.excluded(item)
         available = len(part.items) - len(excluded)
         if available < count:
-            of_type = f" of question type {item.question_type!r}" if self.same_type else ""
+            of_type = f" of question type {item.question_type!r}" if self.same_type and item.question_type else ""
             raise ConfigurationError(
                 f"task {self.task}: {count} demonstrations{of_type}{which} are needed, but its "
                 f"demonstration file has {available}: lower shots or add demonstrations"

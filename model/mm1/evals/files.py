@@ -8,6 +8,8 @@ This module does not depend on where the files come from. Torch-free.
 
 from __future__ import annotations
 
+import csv
+import filecmp
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +24,8 @@ from mm1.evals.json_stream import entries, keys
 from mm1.evals.listing import Listing
 
 T = TypeVar("T")
+PACKED = (".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z", ".rar")
+"""Suffixes of archives and compressed files, which are not read."""
 DataRow = tuple[object, Any]
 """Number or name of an entry of a file, and the entry."""
 
@@ -78,7 +82,7 @@ class Files:
         for pattern in patterns:
             if matches := self._listing.match(pattern):
                 return matches
-        raise MissingFile(f"task {self.task}: no file {' or '.join(patterns)} in {self.folder}")
+        raise MissingFile(f"task {self.task}: no file {' or '.join(patterns)} in {self.folder}{self.packed(*patterns)}")
 
     def text(self, name: str | Path) -> str:
         """Read a UTF-8 file.
@@ -101,9 +105,15 @@ class Files:
         """
         path = self.locate(name)
         if not path.is_file():
-            raise MissingFile(f"task {self.task}: no file {path}")
+            raise MissingFile(f"task {self.task}: no file {path}{self.packed(path.name)}")
         self.used.add(path)
         return path
+
+    def packed(self, *patterns: str) -> str:
+        """Return the advice to unpack archives in the folder, first those of a missing file; empty if there are none."""
+        own = [f"{pattern}{suffix}" for pattern in patterns for suffix in PACKED]
+        names = [path.name for pattern in (*own, *(f"*{suffix}" for suffix in PACKED)) for path in self._listing.match(pattern)]
+        return f"; unpack {', '.join(list(dict.fromkeys(names))[:3])} there first" if names else ""
 
     def json(self, name: str | Path) -> Any:
         """Read a JSON file."""
@@ -112,7 +122,7 @@ class Files:
 
     def rows(self, name: str | Path) -> Iterator[tuple[int, Any]]:
         """Read the rows of a JSONL file with their numbers, for `damaged`."""
-        for number, line in enumerate(self.text(name).splitlines(), 1):
+        for number, line in enumerate(self.text(name).split("\n"), 1):  # splitlines would divide texts at U+2028, too
             if line.strip():
                 with self.damaged(name, number):
                     row = json.loads(line)
@@ -213,15 +223,17 @@ class Files:
         for listing in listings:
             for key in keys:
                 paths = listing.image(key)
-                if len(paths) > 1:
+                if len(paths) > 1 and not all(filecmp.cmp(paths[0], path, shallow=False) for path in paths[1:]):
                     names = " and ".join(str(path.relative_to(listing.root)) for path in paths[:2])
                     raise DataError(f"task {self.task}: image {key} can be {names} in {listing.root}: rename or remove one")
                 if paths:
                     return paths[0]
         folder = self._image_listing.root
         if not any(listing.has_images for listing in listings):
-            raise ConfigurationError(f"no images in {folder}: put the images of {self.task} there, named by their image id")
-        raise DataError(f"task {self.task}: no file for image {keys[0]} in {folder}")
+            raise ConfigurationError(
+                f"no images in {folder}: put the images of {self.task} there, named by their image id{self.packed()}"
+            )
+        raise DataError(f"task {self.task}: no file for image {keys[0]} in {folder}{self.packed()}")
 
     @cached_property
     def _image_listing(self) -> Listing:
@@ -229,7 +241,7 @@ class Files:
         return Listing(images) if images.is_dir() and not self._shared else self._listing
 
 
-_DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError)
+_DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError, RecursionError, csv.Error)
 """Errors of a reader that damaged content causes."""
 
 

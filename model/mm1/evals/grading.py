@@ -14,7 +14,7 @@ from statistics import fmean
 from mm1.errors import DataError
 from mm1.evals.items import Item
 from mm1.evals.models.base import EvalModel
-from mm1.evals.replies import KeptReplies, Question
+from mm1.evals.replies import KeptReplies, Question, Reply
 from mm1.generation.prompt import Completion, Conversation, Message
 
 Grades = Mapping[str, float]
@@ -68,11 +68,15 @@ class Judge:
         questions = [_question(grading, prediction, item) for prediction, item in zip(predictions, items, strict=True)]
         replies = self.kept.read(questions) if self.kept else None
         if replies is None:
-            replies = list(
-                self.load().generate([question.ask for question in questions], max_new_tokens=grading.max_new_tokens)
-            )
-            if self.kept:
+            asks = [question.ask for question in questions]
+            replies = list(self.load().generate(asks, max_new_tokens=grading.max_new_tokens))
+            grades = self._read(replies, grading)
+            if self.kept:  # after the check, so that a judge that was refused is asked again
                 self.kept.write(questions, replies)
+            return grades
+        return self._read(replies, grading)
+
+    def _read(self, replies: Sequence[Reply], grading: Grading) -> list[Grades]:
         texts = [reply.text for reply in replies if isinstance(reply, Completion)]
         grades = [grades_in(text, grading) for text in texts]
         bad = [text for text, each in zip(texts, grades, strict=True) if each is None]
@@ -81,6 +85,8 @@ class Judge:
                 f"judge {self.name}: {len(bad)} of {len(texts)} replies have no {len(grading.names)} number(s) from 0 to "
                 f"{grading.scale:g}, such as {bad[0][:80]!r}: use a stronger model as the judge"
             )
+        if grading.relative and not any(each[grading.relative[1]] for each in grades if each):
+            raise DataError(f"judge {self.name}: all reference answers have the grade 0: use a stronger model as the judge")
         return [each or dict.fromkeys(grading.names, 0.0) for each in grades]
 
 
@@ -90,18 +96,28 @@ def _question(grading: Grading, prediction: str, item: Item) -> Question:
 
 
 def grades_in(reply: str, grading: Grading) -> Grades | None:
-    """Read the grades in a judge's reply: those of a line with nothing else, or the first line with enough numbers.
+    """Read the grades in a judge's reply: in the first line with nothing else, or else in the only line with as many numbers.
+
+    The ``/10`` of ``8/10`` is not a number of its own.
 
     Returns:
-        The grades, 0 to 1; None if no line has them.
+        The grades, 0 to 1; None if no line has them, or several have others.
     """
-    for line in sorted(reply.splitlines(), key=lambda line: not _ONLY_NUMBERS.fullmatch(line)):
-        numbers = [float(number) for number in _NUMBER.findall(line)][: len(grading.names)]
-        if len(numbers) == len(grading.names) and all(0 <= number <= grading.scale for number in numbers):
-            return {name: number / grading.scale for name, number in zip(grading.names, numbers, strict=True)}
-    return None
+    lines = [re.sub(rf"\s*/\s*{grading.scale:g}(?:\.0+)?(?![\w.])", " ", line) for line in reply.splitlines()]
+    bare = [grades for line in lines if _ONLY_NUMBERS.fullmatch(line) and (grades := _grades_of(line, grading))]
+    if bare:
+        return bare[0]
+    within = [grades for line in lines if (grades := _grades_of(line, grading))]
+    return within[0] if within and all(grades == within[0] for grades in within) else None
+
+
+def _grades_of(line: str, grading: Grading) -> Grades | None:
+    numbers = [float(number) for number in _NUMBER.findall(line)]
+    if len(numbers) != len(grading.names) or not all(0 <= number <= grading.scale for number in numbers):
+        return None
+    return {name: number / grading.scale for name, number in zip(grading.names, numbers, strict=True)}
 
 
 def relative_grade(own: Sequence[float], reference: Sequence[float]) -> float:
-    """Compute the mean grade in percent of the reference answers' mean grade; NaN if theirs is 0."""
-    return 100 * fmean(own) / fmean(reference) if any(reference) else float("nan")
+    """Compute the mean grade in percent of the reference answers' mean grade; 0 if theirs is 0, as in a few resamples."""
+    return 100 * fmean(own) / fmean(reference) if any(reference) else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
@@ -35,13 +36,18 @@ class Listing:
     def image(self, key: str) -> list[Path]:
         """Return the image files of a name, of a stem, or of a number at the end of their stems; the first with a match counts.
 
+        If none matches, case and the form of accents do not count: archives are packed on systems where they do not.
+
         Args:
             key: file name, stem or number; with folders in front, files in these folders are preferred.
         """
         name = PurePosixPath(key).name
         paths = self._images(name) or [path for suffix in self._image_suffixes for path in self._paths(name + suffix)]
         if not paths and re.fullmatch("[0-9]+", name):
-            paths = [path for numbered in self._by_number.get(int(name), ()) for path in self._paths(numbered)]
+            paths = [path for numbered in self._by_number.get(name.lstrip("0"), ()) for path in self._paths(numbered)]
+        paths = paths or [path for other in self._by_folded_name.get(_folded(name), ()) for path in self._paths(other)]
+        if not paths and "\\" in key:
+            return self.image(key.replace("\\", "/"))
         return [path for path in paths if path.as_posix().endswith(f"/{key}")] or paths
 
     @cached_property
@@ -65,12 +71,21 @@ class Listing:
         return tuple(sorted(suffix for suffix in suffixes if suffix.lower() in IMAGE_SUFFIXES))
 
     @cached_property
-    def _by_number(self) -> dict[int, list[str]]:
-        numbers: dict[int, list[str]] = defaultdict(list)
+    def _by_number(self) -> dict[str, list[str]]:
+        numbers: dict[str, list[str]] = defaultdict(list)
         for name in self._folders_by_name:
             if (digits := _NUMBERED.search(name)) and name.endswith(self._image_suffixes):
-                numbers[int(digits[1])].append(name)
+                numbers[digits[1].lstrip("0")].append(name)
         return numbers
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = defaultdict(list)
+        for name in self._folders_by_name:
+            if name.endswith(self._image_suffixes):
+                for folded in {_folded(name), _folded(name.rpartition(".")[0])}:
+                    names[folded].append(name)
+        return names
 
     def _matching_names(self, pattern: str) -> list[str]:
         matches = re.compile(fnmatch.translate(pattern)).match
@@ -81,6 +96,10 @@ class Listing:
 
     def _paths(self, name: str) -> list[Path]:
         return [Path(folder, name) for folder in self._folders_by_name.get(name, ())]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:

@@ -13,13 +13,15 @@ from typing import Any
 from mm1.config.resolve import canonical_json
 from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
+from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Image
+from mm1.lineage.text import split_labels
 from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
 CONTROLS = {"none": "", "shuffled": ", images shuffled", "text_demonstrations": ", demonstrations of text"}
-MAX_KINDS = 16
-"""Maximum number of question types for a breakdown."""
+MAX_TYPES = 40
+"""Number of question types up to which scores are broken down, as on the page; MMMU has 30 subjects."""
 
 
 def benchmarks_digest(files: Sequence[Path], root: Path) -> Digest:
@@ -54,7 +56,7 @@ def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: in
 
 
 def _store_image(store: Store, image: Image) -> tuple[str, BlobRef]:
-    data = image if isinstance(image, bytes) else image.read_bytes()
+    data = bytes_of(image)
     ref = store.put_bytes(data)
     return f"{ref.sha256}.{extension_of(data)}", ref
 
@@ -99,15 +101,19 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
     for result in evaluation.results:
         for score in result.scores:
             row = score.model_dump(mode="json")
-            kinds: dict[str, list[float]] = defaultdict(list)
+            kinds: dict[str, list[Answer]] = defaultdict(list)
             for answer in result.answers:
-                kinds[answer.trial.item.question_type].append(answer.values[score.metric])
-            if 1 < len(kinds) <= MAX_KINDS:
-                row["by_type"] = {
-                    kind: {"value": fmean(values), "num_items": len(values)} for kind, values in sorted(kinds.items())
-                }
+                if score.metric in answer.values:  # a metric of all items together, such as an F1, has no parts
+                    kinds[answer.trial.item.question_type].append(answer)
+            if 1 < len(kinds) <= MAX_TYPES:
+                row["by_type"] = {kind: _of_type(some, score.metric) for kind, some in sorted(kinds.items())}
             rows.append(row)
     return {"scores": rows}
+
+
+def _of_type(answers: Sequence[Answer], metric: str) -> dict[str, float]:
+    items = {answer.trial.item.id for answer in answers}  # several draws have the same items
+    return {"value": fmean(answer.values[metric] for answer in answers), "num_items": len(items)}
 
 
 def metrics_json(evaluation: Evaluation) -> str:
@@ -116,15 +122,16 @@ def metrics_json(evaluation: Evaluation) -> str:
 
 
 def score_table(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
-    """Arrange all scores: one row per task and metric, one column per number of shots.
+    """Arrange all scores: one row per task, split and metric, one column per number of shots.
 
     Returns:
         The heads of the columns, and the rows.
     """
     shots = sorted({score.shots for score in scores})
+    labels = split_labels((score.task, score.split) for score in scores)
     by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
     for score in scores:
-        by_row[score.task, score.metric, score.control][score.shots] = score
+        by_row[labels[score.task, score.split], score.metric, score.control][score.shots] = score
     rows = []
     for (task, metric, control), row in by_row.items():
         cells = [f"{row[n].value:.3f} ± {row[n].stderr:.3f}" if n in row else "" for n in shots]

@@ -16,14 +16,14 @@ KEYS = {"caption": ("image_id", "caption"), "question": ("question_id", "answer"
 
 
 def write_submissions(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write a JSON list for each result without scores: the answers of the first draw, with their own images.
+    """Write a JSON list for each test set without answers: the model's of the first draw, with their own images.
 
     Returns:
         The files, ``<task>-<split>-<shots>-shots.json``.
     """
     written = []
     for result in evaluation.results:
-        if result.scores or result.control != "none":
+        if result.control != "none" or all(answer.trial.item.references for answer in result.answers):
             continue
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{result.task.name}-{result.split}-{result.shots}-shots.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 REPLACEMENT = "\ufffd"
-"""What incomplete or invalid bytes decode to."""
+"""Decoded form of incomplete or invalid bytes."""
 _LONGEST_CHARACTER = 4
 """Bytes, and so at most as many tokens."""
 

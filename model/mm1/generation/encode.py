@@ -8,22 +8,20 @@ Names of dimensions: N images, K tokens of an image, D width of the decoder; H, 
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from mm1.data.images import Pixels, decode_image, decode_into
-from mm1.errors import ConfigurationError, DataError
+from mm1.data.images import Pixels
+from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
+from mm1.generation.images import key_of, read_image, read_pixels
 from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
 from mm1.modeling.stopping import num_token_ids
 
@@ -227,46 +225,6 @@ class PromptEncoder:
                 f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {limit}: "
                 "use fewer demonstrations, shorter text or fewer images"
             )
-
-
-def read_image(image: Image) -> PillowImage.Image:
-    """Decode an image in full size to RGB, as people see it: upright, and on white.
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    with _named(image):
-        return decode_image(_bytes(image))
-
-
-def read_pixels(image: Image, height: int, width: int) -> Pixels:
-    """Decode an image as the loader does, to uint8 (height, width, 3).
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    pixels_HW3 = np.empty((height, width, 3), np.uint8)
-    with _named(image):
-        decode_into(_bytes(image), pixels_HW3)
-    return pixels_HW3
-
-
-@contextmanager
-def _named(image: Image) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, DataError) as error:
-        name = f"of {len(image)} bytes" if isinstance(image, bytes) else str(image)
-        raise DataError(f"image {name} cannot be read: {error}") from None
-
-
-def _bytes(image: Image) -> bytes:
-    return image if isinstance(image, bytes) else image.read_bytes()
-
-
-def key_of(image: Image) -> str:
-    """Return a name of an image: equal names, equal images."""
-    return hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else str(image)
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

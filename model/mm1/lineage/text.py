@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 LONGEST_SCALAR = 40
@@ -18,6 +18,12 @@ def count(number: int, noun: str, of: int | None = None) -> str:
     return f"{number}{'' if of is None else f' of {of}'} {noun}{'s' * (total != 1)}"
 
 
+def listed(names: Collection[str], most: int = 3) -> str:
+    """List the first names and count the rest: ``a, b, c and 4 more``."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(list(names)[:most]) + rest
+
+
 def duration(seconds: float | None) -> str:
     """Format a duration: 0.4 s, 12 s, 6 min 40 s, 3 h 05 min; a dash for None."""
     if seconds is None:
@@ -30,6 +36,13 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def split_labels(evaluated: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Name each evaluated task and split: the task, with its split if there are several of it (``vqav2:val``)."""
+    pairs = list(dict.fromkeys(evaluated))
+    tasks = [task for task, _ in pairs]
+    return {(task, split): task if tasks.count(task) == 1 else f"{task}:{split}" for task, split in pairs}
 
 
 def short_name(task: str) -> str:

@@ -8,13 +8,17 @@ end at image placeholders, at special tokens and after the header of a chat turn
 a space before each piece (`add_prefix_space=True`), a word has the same token at any position.
 """
 
+import base64
 from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import BatchFeature
+from transformers.image_utils import load_image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
@@ -37,6 +41,7 @@ CHAT_TEMPLATE = (
 )
 
 ImageLike = Image.Image | np.ndarray
+ImageInput = ImageLike | str | Path
 
 
 class MM1Processor(ProcessorMixin):
@@ -73,7 +78,7 @@ class MM1Processor(ProcessorMixin):
 
     def __call__(
         self,
-        images: ImageLike | Sequence[Any] | None = None,
+        images: ImageInput | Sequence[Any] | None = None,
         text: str | Sequence[str] | None = None,
         padding: bool = True,
         padding_side: str = "left",
@@ -83,7 +88,8 @@ class MM1Processor(ProcessorMixin):
         """Prepare model inputs.
 
         Args:
-            images: images in order of appearance; a single image, a list, or a list for each text.
+            images: images in order of appearance; a single image, a list, or a list for each text. An image may be a path, a
+                data: URL or an http(s) URL.
             text: one text or several; each image token stands for one image.
             padding: whether to pad texts to the longest.
             padding_side: side of the padding; by default left, which generation needs.
@@ -194,12 +200,24 @@ def _flatten(images: Any) -> Iterator[ImageLike]:
     if isinstance(images, (list, tuple)):
         for image in images:
             yield from _flatten(image)
+    elif isinstance(images, (str, Path)):
+        yield _opened(str(images))
     else:
         yield images
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB; transparent pixels are white."""
+def _opened(image: str) -> Image.Image:
+    """Open an image given as a path, as a data: URL or as an http(s) URL, as transformers' own processors do."""
+    if image.startswith(("http://", "https://")):
+        return load_image(image)
+    if image.startswith("data:"):
+        return Image.open(BytesIO(base64.b64decode(image.partition(",")[2])))
+    return Image.open(image)
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB as people see it: upright, and transparent pixels on white."""
+    image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" or not image.has_transparency_data:
         return image.convert("RGB")
     page = Image.new("RGB", image.size, "white")
@@ -212,7 +230,7 @@ def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarr
         return image
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    image = _on_white(image)
+    image = _as_seen(image)
     if image.size != size[::-1]:
         image = image.resize(size[::-1], resample=resample)
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""Every answer of an evaluation for people: what the model saw, said and got for it, from the table of answers.
+"""Answers of an evaluation for readers: prompt, output and values of each item, from the table of answers.
 
 The table is that of :mod:`mm1.evals.samples`; images come from wherever the caller keeps them.
 """
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from mm1.generation.prompt import IMAGE_MARK
+from mm1.lineage.text import split_labels
 from mm1.report.album import Album, Picture
 from mm1.report.answers import Mark
 from mm1.report.config import ReportConfig
 
-IMAGE_MARK = "<image>"
-"""Stands for an image in a prompt."""
+MAX_TYPES = 40
+"""Number of question types up to which they are broken down; MMMU has 30 subjects."""
 ImageOf = Callable[[str], bytes | None]
 """SHA-256 of an encoded image -> the image, None if it is not kept."""
 Row = Mapping[str, Any]
@@ -37,7 +39,8 @@ class ItemView:
     choices: list[tuple[str, float]]
     """Choices with their log-probabilities, the likeliest first."""
     values: dict[str, float]
-    mark: Mark
+    mark: Mark | None
+    """None: the answer has no value."""
     cut: bool
     """Whether the answer ended at the limit of new tokens."""
 
@@ -47,42 +50,49 @@ class Group:
     """Answers of a task at one number of shots."""
 
     task: str
+    """Its name, with the split if there are several of it."""
     shots: int
     control: str
     metric: str
     """Headline metric, by which answers are right or wrong."""
-    num_items: int
+    num_answers: int
+    """One per item and draw of demonstrations."""
     num_cut: int
     """Answers that ended at the limit of new tokens."""
     by_type: list[tuple[str, float, int]]
-    """Question type, mean of the headline metric, and number of items; empty if there is a single type."""
+    """Question type, mean of the headline metric, and number of items; empty if there is one type, or more than can be read."""
     items: list[ItemView]
 
 
 def groups(rows: Iterable[Row], image_of: ImageOf, album: Album, config: ReportConfig) -> list[Group]:
-    """Arrange answers by task, shots and control, with examples of right and of wrong ones."""
+    """Arrange answers by task, split, shots and control, with examples of right and of wrong ones."""
+    rows = list(rows)
+    labels = split_labels((row["task"], row["split"]) for row in rows)
     by_group: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
     for row in rows:
-        by_group[row["task"], row["shots"], row["control"]].append(row)
+        by_group[labels[row["task"], row["split"]], row["shots"], row["control"]].append(row)
     return [_group(key, members, image_of, album, config) for key, members in by_group.items()]
 
 
 def _group(key: tuple[str, int, str], rows: Sequence[Row], image_of: ImageOf, album: Album, config: ReportConfig) -> Group:
     task, shots, control = key
     metric = next((name for name, _ in rows[0]["values"]), "")
-    kinds: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        kinds[row["question_type"]].append(dict(row["values"]).get(metric, 0.0))
-    by_type = [(kind, fmean(values), len(values)) for kind, values in sorted(kinds.items())]
+        kinds[row["question_type"]].append(row)
+    by_type = [
+        (kind, fmean(dict(row["values"]).get(metric, 0.0) for row in some), len({row["item"] for row in some}))
+        for kind, some in sorted(kinds.items())
+    ]
     chosen = _chosen(rows, metric, config.items_per_group) if control == "none" else []
     return Group(
         task=task,
         shots=shots,
         control=control,
         metric=metric,
-        num_items=len(rows),
+        num_answers=len(rows),
         num_cut=sum(row["finish_reason"] == "length" for row in rows),
-        by_type=by_type if len(by_type) > 1 and metric else [],
+        by_type=by_type if 1 < len(by_type) <= MAX_TYPES and metric else [],
         items=[_item(row, metric, image_of, album) for row in chosen],
     )
 
@@ -113,8 +123,10 @@ def _item(row: Row, metric: str, image_of: ImageOf, album: Album) -> ItemView:
     )
 
 
-def _mark(row: Row, metric: str) -> Mark:
-    value = dict(row["values"]).get(metric, 0.0)
+def _mark(row: Row, metric: str) -> Mark | None:
+    value = dict(row["values"]).get(metric)
+    if value is None:
+        return None
     return "right" if value >= 1 else "partly right" if value > 0 else "wrong"
 
 

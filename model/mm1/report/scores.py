@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from mm1.lineage.text import split_labels
 from mm1.manifests import Checkpoint, EvalReport, Score
 from mm1.report.charts import shots_figure
 from mm1.report.collect import RunStory, StoredManifest
@@ -33,6 +34,8 @@ class Row:
     """One task and metric over all numbers of demonstrations."""
 
     task: str
+    label: str
+    """The task, with its split if there are several of it."""
     metric: str
     split: str
     cells: dict[int, Cell]
@@ -223,7 +226,11 @@ def _rows(scores: Sequence[Score]) -> list[Row]:
             cells = rows.setdefault((score.task, score.metric, score.split), {})
             cells[score.shots] = Cell(score=score, shuffled=shuffled.get(_identity(score)))
     tasks = list(dict.fromkeys(task for task, _, _ in rows))
-    table = [Row(task=task, metric=metric, split=split, cells=cells) for (task, metric, split), cells in rows.items()]
+    labels = split_labels((task, split) for task, _, split in rows)
+    table = [
+        Row(task=task, label=labels[task, split], metric=metric, split=split, cells=cells)
+        for (task, metric, split), cells in rows.items()
+    ]
     return sorted(table, key=lambda row: tasks.index(row.task))
 
 
@@ -244,14 +251,14 @@ def _gaps(rows: list[Row]) -> list[Gap]:
 
 
 def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
-    """Draw one plot per task evaluated with several numbers of demonstrations, in its main metric."""
+    """Draw one plot per task and split evaluated with several numbers of demonstrations, in its main metric."""
     best: dict[str, Row] = {}
     for row in rows:
         rank = PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED)
-        previous = best.get(row.task)
+        previous = best.get(row.label)
         if len(row.cells) > 1 and (previous is None or rank < _rank(previous)):
-            best[row.task] = row
-    return [ScorePanel(task=row.task, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
+            best[row.label] = row
+    return [ScorePanel(task=row.label, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
 
 
 def _rank(row: Row) -> int:
@@ -267,5 +274,5 @@ def _figure(row: Row, digest: str) -> Markup:
         shuffled={shot: control.value for shot in shots if (control := row.cells[shot].shuffled)},
         top=1.0 if row.bounded else max(cell.score.value for cell in row.cells.values()) or 1.0,
         chance=row.chance,
-        name=f"{row.task} {digest[:6]}",
+        name=f"{row.label} {digest[:6]}",
     )

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mm1.lineage.text import split_labels
 from mm1.manifests import Score
 from mm1.report.paper import TABLES, PaperTable
 
@@ -35,8 +36,11 @@ class BesidePaper:
 
 
 def beside_paper(scores: Sequence[Score]) -> list[BesidePaper]:
-    """Put scores beside the paper's tables; tables that share no task with them are omitted."""
-    by_key = {(score.task, score.metric, score.shots): score for score in scores if score.control == "none"}
+    """Arrange scores next to the paper's tables, of several splits the first; tables that share no task are omitted."""
+    by_key: dict[tuple[str, str, int], Score] = {}
+    for score in scores:
+        if score.control == "none":
+            by_key.setdefault((score.task, score.metric, score.shots), score)
     beside = []
     for table in TABLES:
         shots = sorted({score.shots for score in by_key.values() if score.task in {column.task for column in table.columns}})
@@ -71,9 +75,10 @@ def scores_latex(scores: Sequence[Score], caption: str = "") -> str:
     """Write scores as a LaTeX table (package booktabs): one row per task and metric, one column per number of shots."""
     scores = [score for score in scores if score.control == "none"]
     shots = sorted({score.shots for score in scores})
+    labels = split_labels((score.task, score.split) for score in scores)
     by_row: dict[tuple[str, str], dict[int, Score]] = {}
     for score in scores:
-        by_row.setdefault((score.task, score.metric), {})[score.shots] = score
+        by_row.setdefault((labels[score.task, score.split], score.metric), {})[score.shots] = score
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{ll{'r' * (len(shots) + 1)}}}", r"\toprule"]
     lines += [" & ".join(["task", "metric", *(f"{number} shots" for number in shots), "items"]) + r" \\", r"\midrule"]
     for (task, metric), row in by_row.items():

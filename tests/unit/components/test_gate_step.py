@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mm1.errors import ConfigurationError
 from mm1.evals.samples import SCHEMA
 from mm1.manifests import (
     Checkpoint,
@@ -23,7 +24,7 @@ from mm1.manifests import (
 from mm1.store.base import BlobRef, Store
 from mm1.store.open import open_store
 from mm1_components import deploy
-from mm1_components.gate import STEP
+from mm1_components.gate import STEP, check_rules
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.checks import Producer, Producers, check_errors
 from mm1_components.wrapper.execute import execute
@@ -149,8 +150,8 @@ def test_among_several_reports_of_the_serving_model_the_comparable_one_counts(st
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        (Deployment(deployed=False, reason="no"), "was not let through"),
-        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was not let through"),
+        (Deployment(deployed=False, reason="no"), "was refused"),
+        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was refused"),
         (
             GateDecision(checkpoint=SERVED, decision="pass", rules=()),
             "has no EvalReport of checkpoint cccccccccccc; evaluate it",
@@ -253,3 +254,10 @@ def test_a_decision_about_another_checkpoint_does_not_deploy():
         assert "decision is about another checkpoint" in said
     assert complain(address, checkpoint=address) == []
     assert complain(address, checkpoint=TRAINED)
+
+
+@pytest.mark.parametrize("rule", ["textcore/0/mean>=serving-0.1", "pope/0/f1>serving", "mme/0/mme_perception>=serving-10"])
+def test_scores_without_a_value_per_item_are_not_compared(rule):
+    with pytest.raises(ConfigurationError, match="no values per item"):
+        check_rules(rule)
+    check_rules(rule.partition(">")[0] + ">=0.1")

@@ -58,11 +58,11 @@ def test_rounds_of_one_evaluation_alone_are_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[:-2], r"2 item\(s\) are only in the first evaluation: 8, 9; .*--limit"),
-        (lambda rows: [*rows, row(99, 1.0)], r"1 item\(s\) are only in the second evaluation: 99"),
+        (lambda rows: rows[:-2], r"2 items only in the first evaluation: 8, 9; .*--limit"),
+        (lambda rows: [*rows, row(99, 1.0)], r"1 item only in the second evaluation: 99"),
         (lambda rows: [row(3, 1.0, draw=1), *rows], r"only in the second evaluation: 3"),
         (lambda rows: [each | {"prompt": "other"} for each in rows], r"prompt of 0, 1, 2, 3, 4 and 5 more; .*templates"),
-        (lambda rows: [*rows[:-1], rows[-1] | {"images": ["b"]}], r"different input for 1 item\(s\), images of 9"),
+        (lambda rows: [*rows[:-1], rows[-1] | {"images": ["b"]}], r"different inputs for 1 item, images of 9"),
         (lambda rows: [*rows[:-1], rows[-1] | {"references": ["green"]}], r"references of 9"),
     ],
 )
@@ -76,3 +76,18 @@ def test_results_without_references_have_nothing_to_compare():
     rows = [row(number, 1.0) | {"values": []} for number in range(10)]
     comparison = compare_tables(table(rows), table(rows))
     assert comparison.results == () and not list(comparison.most_different(5))
+
+
+def test_metrics_that_only_one_has_are_left_out():
+    graded = [row(number, 0.5, values=[("grade", 0.5), ("accuracy", 1.0)]) for number in range(4)]
+    plain = [row(number, 0.25) for number in range(4)]
+    for first, second in ((graded, plain), (plain, graded)):
+        comparison = compare_tables(table(first), table(second))
+        assert [result.metric for result in comparison.results] == ["accuracy"]
+        assert {metric for _, metric, _, _ in comparison.most_different(5)} == {"accuracy"}
+
+
+def test_draws_are_not_counted_as_items():
+    rows = [row(number, 0.5, draw=draw) for draw in range(3) for number in range(8)]
+    (result,) = compare_tables(table(rows), table(rows)).results
+    assert result.num_items == 8 and result.difference.num_items == 24

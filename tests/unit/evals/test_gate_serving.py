@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from mm1.evals.gate import judge, parse_rules
+from mm1.evals.paired import Pairs
 from mm1.evals.samples import SCHEMA
-from mm1.evals.statistics import Pairs
 from mm1.manifests import EvalReport, GateRule, Score
 from mm1.store.base import BlobRef
 
@@ -170,9 +170,9 @@ def other_files(model: Model) -> None:
         (changed(references=["no"]), "item '7' of vqa/0 differ between the reports: references"),
         (changed(images=["0f"]), "item '7' of vqa/0 differ between the reports: images"),
         (changed(prompt="<image>another"), "item '7' of vqa/0 differ between the reports: prompt"),
-        (changed(values=[]), "accuracy is a metric of all items together"),
+        (changed(values=[]), "accuracy is a metric of the whole corpus"),
         (changed(values=[("accuracy", float("nan"))]), "finite"),
-        (without_answers, "has no answers item by item"),
+        (without_answers, "has no per-item answers"),
         (other_settings(seed=1), "different settings: seed 0, and 1 for the serving model"),
         (other_settings(style="chat"), "style 'plain', and 'chat' for the serving model"),
         (other_files, "different benchmark files or tasks (digests 000000000000 and ffffffffffff for the serving model)"),
@@ -184,6 +184,40 @@ def test_other_items_files_or_settings_are_refused_by_name(change, named):
     verdict = gate("vqa/0/accuracy>=serving-0.05", candidate, serving)
     assert not verdict.passed and verdict.unjudged == "not comparable"
     assert verdict.reason.startswith("cannot judge: ") and named in verdict.reason
+
+
+def without_rows(count: int):
+    def change(model: Model) -> None:
+        del model.rows[:count]
+
+    return change
+
+
+def twice(model: Model) -> None:
+    model.rows.append(model.rows[3])
+
+
+def other_score(model: Model) -> None:
+    (score,) = model.report.scores
+    model.report = model.report.model_copy(update={"scores": (score.model_copy(update={"value": 0.9}),)})
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (without_rows(400), "no answers to vqa/0 item by item"),
+        (without_rows(100), "of the checkpoint have a mean of 1.0000 for vqa/0/accuracy, but its score is 0.7500"),
+        (twice, "two answers to one item"),
+        (other_score, "but its score is 0.9000"),
+    ],
+)
+def test_answers_that_are_not_those_of_the_score_are_refused(change, named):
+    """Both tables are damaged in the same way, so that their rows still pair."""
+    candidate, serving = pair(lost(400, 100), lost(400, 100))
+    for model in (candidate, serving):
+        change(model)
+    verdict = gate("vqa/0/accuracy>=serving-0.05", candidate, serving)
+    assert not verdict.passed and verdict.unjudged == "not comparable" and named in verdict.reason
 
 
 def test_settings_that_only_select_scores_may_differ():

@@ -84,6 +84,29 @@ def test_a_judge_that_gives_no_grades_is_refused(model, benchmarks):
         run(model, benchmarks, "llava_w", Judge("rule", lambda: RuleJudge("nice")))
 
 
+def test_a_prompt_that_a_judge_repeats_is_no_grade(model, benchmarks):
+    class Echo(RuleJudge):
+        def generate(self, asks, *, max_new_tokens, stop=(), on_batch=None):
+            return [Completion(ask.messages[0].content[0], (1,), "stop", 9) for ask in asks]
+
+    for task in ("llava_w", "mmvet"):
+        with pytest.raises(DataError, match="stronger model"):
+            run(model, benchmarks, task, Judge("echo", Echo))
+
+
+def test_references_without_any_grade_are_refused(model, benchmarks):
+    with pytest.raises(DataError, match="all reference answers have the grade 0"):
+        run(model, benchmarks, "llava_w", Judge("rule", lambda: RuleJudge("0 0")))
+
+
+def test_a_judge_that_was_refused_is_asked_again(model, benchmarks, tmp_path):
+    kept = KeptReplies(tmp_path, "rule")
+    with pytest.raises(DataError):
+        run(model, benchmarks, "mmvet", Judge("rule", lambda: RuleJudge("nice"), kept))
+    evaluation = run(model, benchmarks, "mmvet", Judge("rule", lambda: RuleJudge("0.{}"), kept))
+    assert evaluation.scores[0].value == pytest.approx(0.8)
+
+
 def test_the_judge_is_not_asked_twice(model, benchmarks, tmp_path):
     kept = KeptReplies(tmp_path, "rule")
     first = run(model, benchmarks, "mmvet", Judge("rule", lambda: RuleJudge("0.{}"), kept))
@@ -101,6 +124,12 @@ def test_the_judge_is_not_asked_twice(model, benchmarks, tmp_path):
         ("11 5", None),
         ("good", None),
         ("7", None),
+        ("8/10 9/10", (0.8, 0.9)),
+        ("8.5 / 10.0, 9 / 10", (0.85, 0.9)),
+        ("Answer 1: 8, answer 2: 9", None),
+        ("Assistant 8\n9", None),
+        ("reference 8, model 9\nso 8 and 9", (0.8, 0.9)),
+        ("reference 8, model 9\nno: 7 and 9", None),
     ],
 )
 def test_grades_are_read_from_the_reply(reply, wanted):

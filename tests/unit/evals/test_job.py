@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,15 @@ from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.own import OwnModel
 from mm1.evals.outputs import write_outputs
 from mm1.evals.plan import plan
+from mm1.evals.results import score_table
 from mm1.evals.samples import Samples, read_samples
+from mm1.evals.tasks.registry import TASKS
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Completion
+from mm1.report.evaluation_page import render_evaluation
+from mm1.report.tables import scores_latex
+from tests.support import official_files
+from tests.support.benchmark_files import WRITERS
 from tests.support.tiny_mm1 import tiny_mm1, write_benchmarks
 
 CONFIG = EvalConfig(
@@ -238,3 +245,37 @@ def test_outputs_have_every_answer_and_submissions_of_test_sets(benchmarks, gene
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["config"]["split"] == "test" and report["run"] == {"seconds": 1} and len(report["benchmarks"]) == 64
     assert {score["task"] for score in report["scores"]} == {"vqa"}
+
+
+def test_metrics_of_all_items_together_are_in_the_outputs(generator, tmp_path):
+    for name in ("pope", "mme", "mmbench"):
+        WRITERS[name](tmp_path / name)
+    config = EvalConfig(tasks=("pope", "mme", "mmbench"), shots=(0,), controls=False)
+    job = running(tmp_path, tmp_path / "replies", Counting(generator), config)
+    files = outputs(job, job.finish(lambda *_: None), tmp_path / "out")
+    scores = {(row["task"], row["metric"]): row for row in json.loads(files["metrics.json"])["scores"]}
+    assert {("pope", "f1"), ("mme", "mme_perception"), ("mmbench", "circular_accuracy")} <= scores.keys()
+    assert "by_type" in scores["pope", "accuracy"] and "by_type" not in scores["pope", "f1"]
+
+
+def test_two_splits_of_a_task_are_two_rows(generator, tmp_path):
+    official_files.vqav2(tmp_path / "vqav2")
+    config = EvalConfig(tasks=("vqav2:val", "vqav2:train"), shots=(0,), controls=False)
+    job = running(tmp_path, tmp_path / "replies", Counting(generator), config)
+    evaluation = job.finish(lambda *_: None)
+    _, rows = score_table(evaluation.scores)
+    assert [(row[0], row[-1]) for row in rows] == [("vqav2:val", "6"), ("vqav2:train", "12")]
+    latex = scores_latex(evaluation.scores)
+    assert "vqav2:val & accuracy" in latex and "vqav2:train & accuracy" in latex
+    page = render_evaluation("m", evaluation.scores, Samples(evaluation).rows, lambda digest: None, {})
+    assert "vqav2:val" in page and "vqav2:train" in page
+
+
+def test_answers_that_lack_a_judge_are_no_submission(generator, tmp_path):
+    WRITERS["mmvet"](tmp_path / "mmvet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "mmvet", replace(TASKS["mmvet"], max_new_tokens=4))
+        config = EvalConfig(tasks=("mmvet",), controls=False)
+        job = running(tmp_path, tmp_path / "replies", Counting(generator), config)
+        evaluation = job.finish(lambda *_: None)
+    assert write_outputs(tmp_path / "out", job.job, evaluation, Samples(evaluation), {}) == []

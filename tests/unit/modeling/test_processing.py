@@ -1,5 +1,7 @@
 """Text and images become model inputs, and the same ones as in training."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +122,18 @@ def test_a_tokenizer_without_the_image_token_is_refused():
     backend = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, pad_token="<|endoftext|>")
     with pytest.raises(ValueError, match="<picture>"):
         MM1Processor(CLIPImageProcessorPil(), backend, image_token="<picture>")
+
+
+def test_an_image_may_be_a_path_or_a_data_url(processor, tmp_path):
+    """As plain transformers and its server pass them; upright, and on white."""
+    page = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
+    page.paste((255, 0, 0, 255), (0, 0, 10, 20))
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    page.save(tmp_path / "page.png", exif=sideways)
+    url = "data:image/png;base64," + base64.b64encode((tmp_path / "page.png").read_bytes()).decode()
+    upright = Image.new("RGB", (20, 40), "white")
+    upright.paste((255, 0, 0), (0, 0, 20, 10))
+    wanted = processor(images=upright)["pixel_values"]
+    for image in (tmp_path / "page.png", str(tmp_path / "page.png"), url, Image.open(tmp_path / "page.png")):
+        torch.testing.assert_close(processor(images=[image])["pixel_values"], wanted)

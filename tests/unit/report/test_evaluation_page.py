@@ -21,6 +21,7 @@ def score(task: str, metric: str, value: float, shots: int = 0, **fields) -> Sco
 def row(number: int, value: float, **fields):
     return {
         "task": "vqav2",
+        "split": "val",
         "shots": 4,
         "control": "none",
         "draw": 0,
@@ -63,6 +64,8 @@ def test_wrong_and_right_answers_are_shown_in_equal_numbers():
 def test_types_of_questions_are_broken_down():
     html = page([row(1, 0.0), row(2, 1.0), row(4, 0.5)])
     assert "By type of question" in html and "0.750" in html and "0.000" in html
+    rows = [row(number, 1.0, draw=draw) for draw in range(3) for number in (1, 2, 4)]
+    assert '<td>other</td><td class="num">1.000</td><td class="num">2</td>' in page(rows), "draws are not items"
 
 
 def test_choices_are_shown_by_likelihood():
@@ -72,7 +75,7 @@ def test_choices_are_shown_by_likelihood():
 
 def test_a_test_set_has_answers_and_no_scores():
     html = page([row(1, 0.0, values=[], references=[])])
-    assert "this is a test set" in html
+    assert "this is a test set" in html and "not scored" in html and "✗ wrong" not in html
 
 
 def test_scores_stand_beside_the_papers():

@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from mm1.evals.tasks.registry import TASKS
 from mm1.manifests import EvalReport, digest_of_manifest, load, publish
 from mm1.store.open import open_store
 from mm1_workflows import cli
 from mm1_workflows.cli.commands.eval_run import split_names
 from mm1_workflows.cli.root import completed
 from tests.support import foreign_models
+from tests.support.benchmark_files import write_llava_w
 from tests.support.fake_api import FakeApi, serving
 from tests.support.report_figures import make_checkpoint
 from tests.support.stored_runs import mix, raw
@@ -230,3 +233,37 @@ def test_the_subcommand_run_may_be_left_out():
 def test_names_of_tasks_are_separated_by_commas_or_spaces():
     assert split_names(["vqa@0,4,captions", "pope text@0"]) == ["vqa@0,4", "captions", "pope", "text@0"]
     assert split_names([" vqa , captions "]) == ["vqa", "captions"] and split_names([""]) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_loaded(own, benchmarks, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for output in (tmp_path / "file", tmp_path / "file/below", "/proc/below"):
+        assert run(own, benchmarks, output) == 80
+        assert "--output: " in (printed := capsys.readouterr().err) and "cannot be written" in printed
+
+
+def test_a_judge_has_settings_of_its_own(own, tmp_path, capsys):
+    """A local model with a judge behind an API, whose options do not apply to the model."""
+    write_llava_w(tmp_path / "benchmarks/llava_w")
+    (tmp_path / "key").write_text("sk-of-the-judge")
+    options = ["--judge-name", "fake", "--judge-api-key-file", str(tmp_path / "key"), "--concurrency", "2", "--no-controls"]
+    with pytest.MonkeyPatch.context() as patch, serving(api := FakeApi()) as address:
+        patch.setitem(TASKS, "llava_w", replace(TASKS["llava_w"], max_new_tokens=4))
+        patch.setattr(api, "_content", lambda path, body: {"choices": [{"message": {"content": "8 4"}, "text": ""}]})
+        arguments = (own, tmp_path / "benchmarks", tmp_path / "out")
+        assert run(*arguments, "--judge", address, *options, tasks="llava_w", shots="0") == 0
+        assert {headers["Authorization"] for _, _, headers in api.requests} == {"Bearer sk-of-the-judge"}
+    scores = json.loads((tmp_path / "out/metrics.json").read_text())["scores"]
+    assert {score["metric"]: score["value"] for score in scores}["relative_grade"] == 50
+    for wrong in (options, ["--concurrency", "2"], ["--judge", str(own), "--concurrency", "2"]):
+        assert run(*arguments, *wrong, tasks="llava_w", shots="0") == 80
+    assert "--concurrency does not apply" in capsys.readouterr().err
+
+
+def test_evaluations_without_values_are_not_compared(own, benchmarks, tmp_path, capsys):
+    write_llava_w(tmp_path / "benchmarks/llava_w")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "llava_w", replace(TASKS["llava_w"], max_new_tokens=4))
+        assert run(own, tmp_path / "benchmarks", tmp_path / "out", "--no-controls", tasks="llava_w", shots="0") == 0
+    assert cli.main(["eval", "compare", str(tmp_path / "out"), str(tmp_path / "out")]) == 80
+    assert "need a judge" in capsys.readouterr().err

@@ -140,7 +140,7 @@ def test_rules_and_shots_that_can_hold(value: str) -> None:
 def test_rules_about_tasks_of_a_folder(tmp_path: Path) -> None:
     profile = tmp_path / "site.yaml"
     profile.write_text("volumes: [{claim: data, mount_path: /data}]\n")
-    values = ["-p", "benchmarks=/data/x", "-p", "chat_tasks=okvqa@2000 vqa", "-p", "rules=okvqa/2000/accuracy/shuffled<=0.5"]
+    values = ["-p", "benchmarks=/data/x", "-p", "chat_tasks=signs@2000 vqa", "-p", "rules=signs/2000/accuracy/shuffled<=0.5"]
     submit = ["submit", "mm1:full", "--profile", str(profile), "--dry-run=client"]
     assert cli.main([*submit, *values]) == 0
 

@@ -2,6 +2,9 @@
 
 429, 5xx, timeouts, lost connections   repeated with growing waits, or after Retry-After, until the time is up
 401, 403, 404, other 4xx               an error at once, with the server's message
+a web page in place of JSON            an error at once, unless the server has answered before
+
+The key is never part of a message, even if the server repeats it.
 """
 
 from __future__ import annotations
@@ -53,12 +56,13 @@ class ApiClient:
     """
 
     def __init__(self, address: str, settings: ModelSettings, transport: httpx.BaseTransport | None = None) -> None:
-        self.address = address.rstrip("/")
+        self.address = checked_address(address)
         self.settings = settings
         self._closing = threading.Event()
-        key = read_key(settings.api_key_file)
+        self._key = read_key(settings.api_key_file)
+        self._has_answered = False
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(settings.request_timeout_s, connect=min(10.0, settings.request_timeout_s)),
             limits=httpx.Limits(max_connections=settings.concurrency),
             transport=transport,
@@ -120,19 +124,25 @@ class ApiClient:
         except httpx.TransportError as error:
             return f"the connection failed ({error})", None
         if response.status_code >= 500 or response.status_code in RETRIED:
-            return f"status {response.status_code}: {_reason(response)}", _retry_after(response)
+            return f"status {response.status_code}: {self._reason(response)}", _retry_after(response)
         if response.status_code >= 300:
             raise self._refused(path, response)
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
+            if not self._has_answered and "html" in response.headers.get("content-type", ""):
+                reason = "the answer is a web page, not JSON; check the address, which usually ends in /v1"
+                raise Refused(f"{self.address}/{path}: {reason}", 404, reason) from None
             return "the answer is not JSON", None
         if not isinstance(answer, dict):
             return "the answer is not a JSON object", None
+        if answer.get("error") and "choices" not in answer:  # routers answer with status 200 when a provider failed
+            return self._reason(response), None
+        self._has_answered = True
         return answer, None
 
     def _refused(self, path: str, response: httpx.Response) -> Refused:
-        reason, status = _reason(response), response.status_code
+        reason, status = self._reason(response), response.status_code
         remedy = {
             401: f"; set {KEY_VARIABLE} or give --api-key-file",
             403: f"; check the rights of the key in {KEY_VARIABLE} or --api-key-file",
@@ -142,21 +152,54 @@ class ApiClient:
             remedy = "; use fewer demonstrations"
         return Refused(f"{self.address}/{path}: status {status}: {reason}{remedy}", status, reason)
 
+    def _reason(self, response: httpx.Response) -> str:
+        """Return the message of an error answer, in OpenAI's form or as text, without the key."""
+        try:
+            content: Any = response.json()
+            error = content.get("error", content)
+            text = error.get("message", error) if isinstance(error, dict) else error
+        except (ValueError, AttributeError, RecursionError):
+            text = response.text
+        text = " ".join(str(text).split()) or response.reason_phrase
+        return (text.replace(self._key, "(the key)") if self._key else text)[:300]
+
+
+def checked_address(address: str) -> str:
+    """Return an address without a slash at its end.
+
+    Raises:
+        ConfigurationError: it is no http address, or has a password or a query, which would appear in messages and reports.
+    """
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"model: expected an address such as http://host:8000/v1: {error}") from None
+    if url.userinfo or url.query or url.fragment:
+        raise ConfigurationError(
+            f"model: expected an address without user, password and query, such as {url.scheme}://{url.host}/v1; "
+            f"give a key by {KEY_VARIABLE} or --api-key-file"
+        )
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(f"model: expected an address such as http://host:8000/v1, got {address!r}")
+    return address.rstrip("/")
+
 
 def read_key(file: str) -> str:
     """Return the API key of a file, or of the environment; empty if there is none.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is empty.
+        ConfigurationError: the file cannot be read or is empty, or the key has characters that no key has.
     """
     if not file:
-        return os.environ.get(KEY_VARIABLE, "").strip()
-    try:
-        key = Path(file).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"--api-key-file: {file} cannot be read") from None
-    if not key or not key.isascii() or any(letter.isspace() for letter in key):
-        raise ConfigurationError(f"--api-key-file: {file}: expected one line with the key")
+        key, source = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
+    else:
+        source = f"--api-key-file: {file}"
+        try:
+            key = Path(file).expanduser().read_text(encoding="utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError(f"{source} cannot be read") from None
+    if (file and not key) or any(not "!" <= letter <= "~" for letter in key):
+        raise ConfigurationError(f"{source}: expected one line with the key, in ASCII characters without spaces")
     return key
 
 
@@ -175,14 +218,3 @@ def _retry_after(response: httpx.Response) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, IndexError):
         return None
-
-
-def _reason(response: httpx.Response) -> str:
-    """Return the message of an error answer, in OpenAI's form or as text."""
-    try:
-        content: Any = response.json()
-        error = content.get("error", content)
-        text = error.get("message", error) if isinstance(error, dict) else error
-    except (ValueError, AttributeError):
-        text = response.text
-    return " ".join(str(text).split())[:300] or response.reason_phrase

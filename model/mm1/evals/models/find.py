@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from mm1.config.resolve import canonical_json
 from mm1.errors import ConfigurationError
-from mm1.evals.models.config import ModelChoice, ModelSettings
+from mm1.evals.models.config import Kind, ModelChoice, ModelSettings
 from mm1.lineage.graph import resolve
 from mm1.lineage.models import model_of
 from mm1.manifests import MANIFEST_NAME, load_digest, split_uri
@@ -26,13 +27,14 @@ CONFIG = "config.json"
 OWN_TYPE = "mm1"
 
 
-def find_model(name: str, settings: ModelSettings, store: str = "") -> ModelChoice:
+def find_model(name: str, settings: ModelSettings, store: str = "", other_kinds: Collection[Kind] = ()) -> ModelChoice:
     """Find a model.
 
     Args:
         name: a folder, the address or digest of a manifest, or an http address.
         settings: how to run it.
         store: address of the store of a digest.
+        other_kinds: kinds of models that the settings are for, too; settings for these alone are not used.
 
     Raises:
         ConfigurationError: it is none of these, or settings do not apply to it.
@@ -45,14 +47,13 @@ def find_model(name: str, settings: ModelSettings, store: str = "") -> ModelChoi
         choice = _in_folder(folder, settings)
     else:
         choice = _in_store(name, settings, store)
-    _check_settings(choice)
-    return choice
+    return choice.model_copy(update={"settings": _applicable(choice, other_kinds)})
 
 
 def _behind_address(address: str, settings: ModelSettings) -> ModelChoice:
-    from mm1.evals.models.client import ApiClient
+    from mm1.evals.models.client import ApiClient, checked_address
 
-    address = address.rstrip("/")
+    address = checked_address(address)
     if not settings.model_name:
         with ApiClient(address, settings) as client:
             settings = settings.model_copy(update={"model_name": client.only_model()})
@@ -107,17 +108,22 @@ def digest_of_folder(folder: Path) -> str:
     return digest_of(canonical_json(files).encode())
 
 
-def _check_settings(choice: ModelChoice) -> None:
-    """Refuse settings that would be ignored."""
+def _applicable(choice: ModelChoice, other_kinds: Collection[Kind]) -> ModelSettings:
+    """Return the settings that apply to a model, and refuse those that would be ignored."""
     settings, default = choice.settings, ModelSettings()
-    of_kind = {
+    of_kind: dict[Kind, tuple[str, ...]] = {
         "transformers": ("dtype", "device_map", "trust_remote_code"),
         "api": ("model_name", "api_key_file", "concurrency", "request_timeout_s", "retry_s"),
         "mm1": ("verify_key",),
     }
+    unused: dict[str, object] = {}
     for kind, names in of_kind.items():
         for name in names:
             if kind != choice.kind and getattr(settings, name) != getattr(default, name):
+                if kind in other_kinds and name != "model_name":
+                    unused[name] = getattr(default, name)
+                    continue
                 option = "--" + name.removesuffix("_s").replace("_", "-")
                 what = {"mm1": "an MM1 model", "api": "a model behind an address", "transformers": "a transformers model"}
                 raise ConfigurationError(f"{option} does not apply to {what[choice.kind]} ({choice.name})")
+    return settings.model_copy(update=unused)

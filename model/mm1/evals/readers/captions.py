@@ -49,13 +49,13 @@ def read_coco(files: Files, file: Path, kind: Callable[[Row], str] = lambda imag
         file: the file.
         kind: type of an image for the breakdown of scores.
     """
-    captions: dict[Any, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     if "annotations" in files.keys(file):
         for image, caption in files.each(file, files.entries(file, "annotations"), _annotation):
             captions.setdefault(image, []).append(caption)
 
     def make(image: Row) -> Item | None:
-        references = captions.pop(image["id"], [])
+        references = captions.pop(str(image["id"]), [])
         if not references and has_captions:
             return None
         return caption_item(str(image["id"]), files.image(image["file_name"]), references, kind(image))
@@ -67,8 +67,8 @@ def read_coco(files: Files, file: Path, kind: Callable[[Row], str] = lambda imag
     return items
 
 
-def _annotation(row: Row) -> tuple[Any, str]:
-    return row["image_id"], str(row["caption"])
+def _annotation(row: Row) -> tuple[str, str]:
+    return str(row["image_id"]), str(row["caption"])
 
 
 def read_karpathy(files: Files, file: Path, splits: tuple[str, ...] = ()) -> list[Item]:

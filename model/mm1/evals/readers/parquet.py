@@ -81,7 +81,7 @@ def parquet_rows(files: Files, *patterns: str) -> Iterator[ParquetRow]:
         try:
             with pq.ParquetFile(path) as table:
                 yield from _rows(files, path, table)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
 
 

@@ -30,19 +30,22 @@ def tsv_rows(files: Files, name: Path) -> Iterator[TsvRow]:
     """Read the rows of a table with a header.
 
     Raises:
-        DataError: a row has another number of fields than the header.
+        DataError: a row has another number of fields than the header, or is not UTF-8.
     """
     path = files.folder / name
     files.used.add(path)
     with path.open("rb") as file:
-        head = _fields(_record(file, "utf-8-sig"))
+        with files.damaged(name, 1):
+            head = _fields(_record(file, "utf-8-sig"))
         number = 2
         while True:
             offset = file.tell()
-            record = _record(file)
-            if not record:
-                return
             with files.damaged(name, number):
+                record = _record(file)
+                if not record:
+                    return
+                if not record.strip():
+                    continue
                 fields = _fields(record)
                 if len(fields) != len(head):
                     raise ValueError(f"expected {len(head)} fields, got {len(fields)}")
@@ -52,15 +55,15 @@ def tsv_rows(files: Files, name: Path) -> Iterator[TsvRow]:
 
 def _record(file: IO[bytes], encoding: str = "utf-8") -> str:
     """Read one record, which has several lines if a quoted field has line breaks; empty at the end of the file."""
-    text = file.readline().decode(encoding, errors="replace")
-    while text.count('"') % 2 and (more := file.readline()):
-        text += more.decode("utf-8", errors="replace")
-    return text
+    record = file.readline()
+    while record.count(b'"') % 2 and (more := file.readline()):
+        record += more
+    return record.decode(encoding)
 
 
 def _fields(record: str) -> list[str]:
     csv.field_size_limit(sys.maxsize)
-    return next(csv.reader([record], delimiter="\t"))
+    return next(csv.reader([record], delimiter="\t"), [])
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,11 @@ def read_pair(
     annotated = {} if annotations is None else _by_question(files, annotations, fields)
 
     def make(row: Row) -> Item:
-        question_id = row["question_id"]
+        question_id = str(row["question_id"])
         if annotations is not None and question_id not in annotated:
             raise DataError(f"{files.locate(annotations)} has no annotation of question {question_id}")
         return Item(
-            id=str(question_id),
+            id=question_id,
             images=(files.image(*image(row)),),
             question=str(row["question"]),
             **annotated.get(question_id, {}),
@@ -94,13 +94,14 @@ def read_pair(
     return files.items(questions, files.entries(questions, "questions"), make)
 
 
-def _by_question(files: Files, annotations: Path, fields: Callable[[Row], Fields]) -> dict[object, Fields]:
-    annotated: dict[object, Fields] = {}
+def _by_question(files: Files, annotations: Path, fields: Callable[[Row], Fields]) -> dict[str, Fields]:
+    annotated: dict[str, Fields] = {}
 
     def keep(row: Row) -> None:
-        if row["question_id"] in annotated:
-            raise ValueError(f"question {row['question_id']} has a second annotation")
-        annotated[row["question_id"]] = fields(row)
+        question_id = str(row["question_id"])
+        if question_id in annotated:
+            raise ValueError(f"question {question_id} has a second annotation")
+        annotated[question_id] = fields(row)
 
     for _ in files.each(annotations, files.entries(annotations, "annotations"), keep):
         pass

@@ -13,9 +13,10 @@ from typing import Any
 from mm1.errors import DataError
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import leading_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, letter_accuracy, letter_of, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, letter_of, lettered
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -23,7 +24,7 @@ def read(files: Files, split: str) -> list[Item]:
     test = {line.strip().removesuffix(".png") for line in files.text(_ids(files)).splitlines() if line.strip()}
     names = sorted(path.relative_to(files.folder) for path in files.folder.rglob("questions/*.json"))
     if not names:
-        raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}")
+        raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}{files.packed()}")
     items: list[Item] = []
     for name in names:
         if (name.name.removesuffix(".json").removesuffix(".png") in test) == (split == "test"):
@@ -68,7 +69,7 @@ ai2d = Task(
     same_type=False,
     ask=lettered,
     extract=lambda prediction, item: leading_letter(prediction),
-    metrics={"accuracy": letter_accuracy},
+    metrics={"accuracy": literal_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
 )

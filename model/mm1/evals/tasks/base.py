@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
 from mm1.evals.grading import Grading
 from mm1.evals.items import Item
+from mm1.evals.metrics import CorpusMetric, ItemMetric
 
 log = logging.getLogger(__name__)
 
+MAX_NAMES = 3
+"""Maximum number of files to name in a message."""
 Form = Literal["caption", "question", "text"]
 Reader = Callable[[Files, str], list[Item]]
 """Reads a part of a task's files: a split of a benchmark, or a file name without extension in this project's layout."""
-Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
-"""Predictions and items -> one value per item; the score is their mean."""
-CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
-"""Predictions and items -> one value of all of them, such as an F1."""
 Submission = Callable[[Item, str], dict[str, object]]
 """Item and prediction -> an entry of the list that a benchmark's server takes as JSON."""
 
@@ -70,15 +69,15 @@ class Task:
     """The answer in a demonstration, for example with the steps that lead to it."""
     extract: Callable[[str, Item], str] = _whole
     """The answer within the generated text."""
-    metrics: dict[str, Metric]
+    metrics: dict[str, ItemMetric]
     """Metrics by their names in reports, the headline first. For an item with choices, the likeliest choice is the answer;
     `accuracy` is then the accuracy of the choice."""
-    normalised_metrics: dict[str, Metric] = field(default_factory=dict)
+    normalised_metrics: dict[str, ItemMetric] = field(default_factory=dict)
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
     grading: Grading | None = None
-    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
+    """Grading of the answers by a judge, in addition to the metrics; without a judge there are no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None
@@ -111,7 +110,16 @@ class Task:
         return (*self.metrics, *self.normalised_metrics, *grades, *self.corpus_metrics)
 
     def split(self, benchmarks: BenchmarkFolder, named: str | None) -> str:
-        """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation."""
+        """Return the split to evaluate: the one named, the benchmark's own, or that of the evaluation.
+
+        Raises:
+            ConfigurationError: the task has no official splits, and another one than the evaluation's is named.
+        """
+        if named and not self.splits and named != benchmarks.split:
+            raise ConfigurationError(
+                f"task {self.name}: its split is the evaluation's, {benchmarks.split!r}, got {named!r}: set the split instead "
+                "(--split)"
+            )
         return named or (self.splits[0] if self.splits else benchmarks.split)
 
     def items(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
@@ -119,13 +127,19 @@ class Task:
 
         Raises:
             ConfigurationError: the benchmark has no such split, or a file is missing.
-            DataError: a file is damaged.
+            DataError: a file is damaged or has no items, or two items have one id.
         """
-        if not self.splits:
-            return self.read(benchmarks.of_split(self.name), self.name)
-        if split not in self.splits:
+        if self.splits and split not in self.splits:
             raise ConfigurationError(f"task {self.name}: no split {split!r}; known: {', '.join(self.splits)}")
-        return self.read(self._official_files(benchmarks), split)
+        files = self._official_files(benchmarks) if self.splits else benchmarks.of_split(self.name)
+        items: dict[str, Item] = {}
+        for item in self.read(files, split if self.splits else self.name):
+            if items.setdefault(item.id, item) != item:
+                raise DataError(f"task {self.name}: two items of {split} have the id {item.id!r} in {files.folder}")
+        if not items:
+            names = ", ".join(sorted(str(path.relative_to(files.folder)) for path in files.used)[:MAX_NAMES])
+            raise DataError(f"task {self.name}: no items of {split} in {files.folder}: {names}")
+        return list(items.values())
 
     def demonstrations(self, benchmarks: BenchmarkFolder, split: str) -> list[Item]:
         """Read the items to use as demonstrations, those with an answer.

@@ -7,9 +7,10 @@ Format: ``questions.jsonl``, ``context.jsonl`` (descriptions of the images, for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.grading import Grading
 from mm1.evals.items import Item
@@ -18,33 +19,36 @@ from mm1.evals.tasks.base import Task
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions with their reference answers and the descriptions of their images."""
-    references = _by_key(files, "answers_gpt4.jsonl", "question_id", "text")
-    contexts = _by_key(files, "context.jsonl", "image", "caption")
-    items = []
-    for number, row in files.rows("questions.jsonl"):
-        with files.damaged("questions.jsonl", number):
-            question_id, image = str(row["question_id"]), str(row["image"])
-            reference = references[question_id]
-            items.append(
-                Item(
-                    id=question_id,
-                    images=(files.image(image),),
-                    question=str(row["text"]),
-                    question_type=str(row.get("category", "")),
-                    answer=reference,
-                    references=(reference,),
-                    extra=(("context", contexts[image]),),
-                )
-            )
-    return items
+    reference_of = _by_key(files, "answers_gpt4.jsonl", "question_id", "text")
+    context_of = _by_key(files, "context.jsonl", "image", "caption")
+    path = files.find("questions.jsonl")
+
+    def make(row: Mapping[str, Any]) -> Item:
+        question_id, image = str(row["question_id"]), str(row["image"])
+        reference = reference_of(question_id)
+        return Item(
+            id=question_id,
+            images=(files.image(image),),
+            question=str(row["text"]),
+            question_type=str(row.get("category", "")),
+            answer=reference,
+            references=(reference,),
+            extra=(("context", context_of(image)),),
+        )
+
+    return files.items(path, files.rows(path), make)
 
 
-def _by_key(files: Files, name: str, key: str, value: str) -> Mapping[str, str]:
-    table: dict[str, Any] = {}
-    for number, row in files.rows(name):
-        with files.damaged(name, number):
-            table[str(row[key])] = str(row[value])
-    return table
+def _by_key(files: Files, name: str, key: str, value: str) -> Callable[[str], str]:
+    path = files.find(name)
+    table = dict(files.each(path, files.rows(path), lambda row: (str(row[key]), str(row[value]))))
+
+    def find(of: str) -> str:
+        if of not in table:
+            raise DataError(f"{path} has no {value} of {key} {of}")
+        return table[of]
+
+    return find
 
 
 def grading_prompt(prediction: str, item: Item) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
-from mm1.evals.metrics.mathvista import extract, normalise
+from mm1.evals.metrics.mathvista import parse_answer
 from mm1.evals.readers.parquet import parquet_rows
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
@@ -42,8 +42,7 @@ def _entries(files: Files, split: str) -> Iterator[Item]:
                 item = _item(row.fields, images[0])
             yield item
         return
-    content = files.json(name)
-    for pid, entry in content.items():
+    for pid, entry in files.entries(name):
         with files.damaged(name, pid):
             item = _item({"pid": pid} | entry, files.image(str(entry["image"])))
         yield item
@@ -71,8 +70,9 @@ def _text(value: object) -> str:
 def read_with_steps(files: Files, split: str) -> list[Item]:
     """Read the entries; those of ``demonstrations.jsonl`` have steps and are the demonstrations."""
     steps = {}
-    for number, row in files.rows("demonstrations.jsonl"):
-        with files.damaged("demonstrations.jsonl", number):
+    path = files.find("demonstrations.jsonl")
+    for number, row in files.rows(path):
+        with files.damaged(path, number):
             steps[str(row["pid"])] = str(row["steps"])
     demonstrated = split == "demonstrations"
     items = read(files, "testmini" if demonstrated else split)
@@ -85,8 +85,7 @@ def answer(prediction: str, item: Item) -> str:
     """Extract the answer by rule, in the form of the right ones: an option, or a number of the entry's type and precision."""
     precision = float(item.field("precision") or 1)
     kind: Any = item.field("answer_type") or "text"
-    text = extract(prediction, choices=item.options, answer_type=kind)
-    return normalise(text, choices=item.options, answer_type=kind, precision=int(precision)) or ""
+    return parse_answer(prediction, choices=item.options, answer_type=kind, precision=int(precision)) or ""
 
 
 def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:

@@ -8,15 +8,17 @@ both).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 
 from mm1.errors import DataError
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
 from mm1.evals.listing import IMAGE_SUFFIXES
-from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer, mme_scores, mme_total
-from mm1.evals.tasks.base import CorpusMetric, Task
+from mm1.evals.metrics import literal_accuracy, mme_cognition, mme_perception
+from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer
+from mm1.evals.tasks.base import Task
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -25,7 +27,7 @@ def read(files: Files, split: str) -> list[Item]:
     if not items:
         raise MissingFile(
             f"task {files.task}: no subtask such as {PERCEPTION[0]}/ with <image>.txt in {files.folder}: expected the folder "
-            "MME_Benchmark_release_version of the download"
+            f"MME_Benchmark_release_version of the download{files.packed()}"
         )
     return items
 
@@ -56,28 +58,10 @@ def _subtask(files: Files, subtask: str) -> Iterator[Item]:
 
 def _image_of(text: Path) -> Path:
     folder = text.parent.parent / "images" if text.parent.name == "questions_answers_YN" else text.parent
-    images = [path for path in sorted(folder.glob(f"{text.stem}.*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in sorted(folder.glob(f"{escape(text.stem)}.*")) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise DataError(f"{text} has no image {text.stem}.jpg or .png in {folder}")
     return images[0]
-
-
-def right(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Score 1 for the right answer, yes or no."""
-    return [float(prediction in item.references) for prediction, item in zip(predictions, items, strict=True)]
-
-
-def _score(subtasks: Sequence[str]) -> CorpusMetric:
-    def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
-        scores = mme_scores(
-            predictions,
-            [item.answer for item in items],
-            [item.group for item in items],
-            [item.question_type for item in items],
-        )
-        return mme_total(scores, subtasks)
-
-    return metric
 
 
 mme = Task(
@@ -88,7 +72,7 @@ mme = Task(
     read=read,
     splits=("test",),
     extract=lambda prediction, item: mme_answer(prediction) or "",
-    metrics={"accuracy": right},
-    corpus_metrics={"mme_perception": _score(PERCEPTION), "mme_cognition": _score(COGNITION)},
+    metrics={"accuracy": literal_accuracy},
+    corpus_metrics={"mme_perception": mme_perception, "mme_cognition": mme_cognition},
     max_new_tokens=16,
 )

@@ -6,6 +6,9 @@ Format: ``mm-vet.json`` (``imagename``, ``question``, ``answer`` with ``<AND>`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mm1.evals.files import Files
 from mm1.evals.grading import Grading
 from mm1.evals.items import Item
@@ -14,22 +17,21 @@ from mm1.evals.tasks.base import Task
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions."""
-    content = files.json("mm-vet.json")
-    items = []
-    for name, row in content.items():
-        with files.damaged("mm-vet.json", name):
-            answer = str(row["answer"])
-            items.append(
-                Item(
-                    id=str(name),
-                    images=(files.image(str(row["imagename"])),),
-                    question=str(row["question"]),
-                    question_type=", ".join(map(str, row.get("capability", ()))),
-                    answer=answer,
-                    references=(answer,),
-                )
-            )
-    return items
+    path = files.find("mm-vet.json")
+
+    def make(entry: tuple[str, Mapping[str, Any]]) -> Item:
+        name, row = entry
+        answer = str(row["answer"])
+        return Item(
+            id=name,
+            images=(files.image(str(row["imagename"])),),
+            question=str(row["question"]),
+            question_type=", ".join(map(str, row.get("capability", ()))),
+            answer=answer,
+            references=(answer,),
+        )
+
+    return files.items(path, ((name, (str(name), row)) for name, row in files.entries(path)), make)
 
 
 def grading_prompt(prediction: str, item: Item) -> str:

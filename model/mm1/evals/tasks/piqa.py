@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mm1.config.values import quoted
 from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.items import Item
@@ -26,6 +27,8 @@ def read(files: Files, split: str) -> list[Item]:
         if labels is not None and number > len(labels):
             raise ValueError(f"{name}-labels.lst has no line {number}")
         label = row.get("label") if labels is None else labels[number - 1]
+        if labels is not None and label not in ("0", "1"):
+            raise ValueError(f"{name}-labels.lst, line {number}: expected 0 or 1, got {quoted(str(label))}")
         return choose(number, question_prompt(str(row["goal"])), (str(row["sol1"]), str(row["sol2"])), label_of(label))
 
     items = read_items(files, shards, (f"{name}.jsonl",), make)

@@ -13,7 +13,7 @@ from typing import Any
 
 from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.of_items import exact_accuracy
+from mm1.evals.metrics import exact_accuracy
 from mm1.evals.readers.hugging_face import shard_rows
 from mm1.evals.tasks.multiple_choice import question_prompt, text_task
 
@@ -32,8 +32,8 @@ def read(files: Files, split: str) -> list[Item]:
 def _distinct(rows: Iterator[DataRow], key: str) -> Iterator[DataRow]:
     ids = set()
     for number, row in rows:
-        name = row.get(key) if isinstance(row, dict) else None
-        if name is None or name not in ids:
+        name = str(row.get(key)) if isinstance(row, dict) else ""
+        if name not in ids or name in ("", "None"):
             ids.add(name)
             yield number, row
 

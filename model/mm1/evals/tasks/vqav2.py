@@ -44,7 +44,12 @@ def annotated(annotation: Row) -> Fields:
 
 def coco_image(part: str) -> Callable[[Row], tuple[object, ...]]:
     """Return the names under which an image of a part of COCO is looked for."""
-    return lambda row: (f"{part}/COCO_{part}_{row['image_id']:012d}.jpg", f"{row['image_id']:012d}.jpg")
+
+    def names(row: Row) -> tuple[object, ...]:
+        number = str(row["image_id"]).zfill(12)
+        return f"{part}/COCO_{part}_{number}.jpg", f"{number}.jpg"
+
+    return names
 
 
 vqav2 = Task(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from mm1.errors import ConfigurationError, NetworkError
 from mm1.evals.models import client as client_module
-from mm1.evals.models.api import ApiModel, data_url
-from mm1.evals.models.client import ApiClient
+from mm1.evals.models.api import ApiModel, portable
+from mm1.evals.models.client import ApiClient, read_key
 from mm1.evals.models.config import ModelSettings
 from mm1.evals.models.find import find_model
 from mm1.evals.models.own import OwnModel
@@ -177,7 +177,8 @@ def test_the_key_is_sent_and_never_shown(tmp_path, monkeypatch, caplog):
         for settings, key in (({}, "sk-from-environment"), ({"api_key_file": str(tmp_path / "key")}, "sk-from-file")):
             model = connect(address, **settings)
             assert api.requests[-1][2]["Authorization"] == f"Bearer {key}"
-            api.failures = [(500, {}, {}), (401, {}, {"error": {"message": "wrong"}})]
+            repeated = {"error": {"message": f"Incorrect API key provided: {key}"}}
+            api.failures = [(500, {}, key.encode()), (200, {}, repeated), (401, {}, repeated)]
             with pytest.raises(ConfigurationError) as error:
                 model.generate(ASKS[:1], max_new_tokens=5)
             assert key not in f"{error.value!r} {caplog.text} {vars(model)!r} {model.client.settings!r}"
@@ -185,6 +186,54 @@ def test_the_key_is_sent_and_never_shown(tmp_path, monkeypatch, caplog):
     for name in ("empty", "missing"):
         with pytest.raises(ConfigurationError, match="--api-key-file"):
             connect(address, api_key_file=str(tmp_path / name))
+
+
+@pytest.mark.parametrize("key", ["sk-schlüssel", "sk-two\nlines", "sk-two words", "sk-bell\a"])
+def test_a_key_that_no_header_can_have_is_refused_without_showing_it(key, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    for settings, source in (({}, "OPENAI_API_KEY"), ({"api_key_file": str(tmp_path / "key")}, "--api-key-file")):
+        with pytest.raises(ConfigurationError, match=source) as error:
+            connect("http://localhost:9/v1", **settings)
+        assert "sk-" not in str(error.value)
+
+
+def test_a_key_file_may_have_a_mark_of_its_encoding(tmp_path):
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbfsk-from-file\r\n")
+    assert read_key(str(tmp_path / "key")) == "sk-from-file"
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "http://host/v1?api_key=secret", "http://host/v1#secret"])
+def test_an_address_with_a_secret_is_refused(address):
+    for find in (lambda: find_model(address, ModelSettings(model_name="m")), lambda: connect(address)):
+        with pytest.raises(ConfigurationError, match="--api-key-file") as error:
+            find()
+        assert "secret" not in str(error.value)
+
+
+def test_a_web_page_in_place_of_answers_is_an_error_at_once():
+    page = (200, {"content-type": "text/html; charset=utf-8"}, b"<html>welcome</html>")
+    with serving(api := FakeApi()) as address:
+        api.failures = [page] * 3
+        with pytest.raises(ConfigurationError, match="a web page, not JSON; check the address"):
+            find_model(address, ModelSettings())
+        api.failures = [page]  # a path that the server does not know
+        model = connect(address)
+        assert not model.completes
+        for failures in ([], [page]):  # the second page is a proxy's, after the server has answered
+            api.failures = failures
+            assert [answer.text for answer in model.generate(ASKS[2:], max_new_tokens=5)] == ["saw IMAGE what is it ?"]
+
+
+def test_an_error_with_status_200_is_repeated_and_parts_of_an_answer_are_joined(monkeypatch):
+    with serving(api := FakeApi(lacks=("completions",))) as address:
+        model = connect(address)
+        api.failures = [(200, {}, {"error": {"message": "overloaded", "code": 429}})]
+        parts = [{"type": "text", "text": "a red"}, {"type": "text", "text": " ring"}, {"type": "reference"}]
+        monkeypatch.setattr(api, "_content", lambda path, body: {"choices": [{"message": {"content": parts}}]})
+        assert [answer.text for answer in model.generate(ASKS[2:], max_new_tokens=5)] == ["a red ring"]
+        monkeypatch.setattr(api, "_content", lambda path, body: {"choices": [{"message": {"content": None}}]})
+        assert [answer.text for answer in model.generate(ASKS[2:], max_new_tokens=5)] == [""]
 
 
 def test_the_name_of_the_model_is_asked_for():
@@ -204,8 +253,7 @@ def test_images_are_sent_as_people_see_them():
     pixels.save(turned, "JPEG", exif=exif)
     pixels.save(bitmap, "BMP")
     for data, size in ((turned.getvalue(), (2, 4)), (bitmap.getvalue(), (4, 2))):
-        url = data_url(data)
-        sent = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
+        sent = Image.open(io.BytesIO(portable(data)))
         assert sent.size == size and sent.format == "PNG"
 
 

@@ -200,7 +200,7 @@ def test_demonstrations_are_not_balanced_by_accidental_choices(folder):
         ),
         ("piqa", "piqa/valid-labels.lst", "0\n1\n", "row 3 .*valid-labels.lst has no line 3"),
         ("piqa", "piqa/valid-labels.lst", "0\n1\n0\n1\n1\n", "5 labels for 4 questions"),
-        ("piqa", "piqa/valid-labels.lst", "0\n2\n0\n1\n", "row 2 .*the right choice is number 2, expected 0 to 1"),
+        ("piqa", "piqa/valid-labels.lst", "0\n2\n0\n1\n", "valid-labels.lst, line 2: expected 0 or 1"),
         ("piqa", "piqa/valid.jsonl", '{"goal": "x", "sol1": " ", "sol2": "b"}', "row 1 .*a choice is empty"),
         ("winogrande", "winogrande/dev.jsonl", '{"sentence": "x", "option1": "a", "option2": "b", "answer": "1"}', "no gap _"),
         ("hellaswag", "hellaswag/hellaswag_val.jsonl", "{", r"hellaswag_val.jsonl, row 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, exi
 from mm1_workflows.cli.output import console, plain, say, table
 
 if TYPE_CHECKING:
-    from mm1.evals.differences import Comparison
+    from mm1.evals.differences import Compared, Comparison
 
 MAX_TEXT = 48
 """Characters of a text in the list of items."""
@@ -34,12 +35,20 @@ class EvalCompare:
     def __call__(self) -> int:
         """Print a table per task, and the items that differ most."""
         from mm1.evals.differences import compare_tables
+        from mm1.lineage.text import split_labels
 
         comparison = compare_tables(self._table(self.first), self._table(self.second))
+        if not comparison.results:
+            raise ConfigurationError(
+                "nothing to compare: the answers have no metric in common; a test set has none, and some tasks need a judge "
+                "(--judge)"
+            )
         output = console()
         say(output, f"A = {self.first}\nB = {self.second}\n")
-        for task in dict.fromkeys(result.task for result in comparison.results):
-            output.print(_task_table(comparison, task))
+        labels = split_labels((result.task, result.split) for result in comparison.results)
+        for (task, split), label in labels.items():
+            results = [result for result in comparison.results if (result.task, result.split) == (task, split)]
+            output.print(_task_table(results, label))
         say(output, "\nA - B with a 95 % confidence interval over items, clustered by image; p: of no difference;")
         say(output, "detectable: the smallest true difference that these items detect (95 % confidence, 80 % power)")
         self._list_items(comparison)
@@ -83,20 +92,19 @@ class EvalCompare:
             console().print("\nitems that differ most", listing, sep="\n")
 
 
-def _task_table(comparison: Comparison, task: str) -> Any:
-    listing = table(task, "shots", "A", "B", "A - B", "95 %", "p", "detectable", "items")
-    for result in comparison.results:
-        if result.task == task:
-            difference = result.difference
-            control = "" if result.control == "none" else f", {result.control.replace('_', ' ')}"
-            listing.add_row(
-                *map(plain, (result.metric + control, result.shots, f"{result.value_a:.3f}", f"{result.value_b:.3f}")),
-                f"{difference.mean:+.3f}",
-                plain(f"{difference.low:+.3f} to {difference.high:+.3f}"),
-                f"{difference.p_value:.3f}",
-                f"{result.smallest_effect:.3f}",
-                str(difference.num_items),
-            )
+def _task_table(results: list[Compared], label: str) -> Any:
+    listing = table(label, "shots", "A", "B", "A - B", "95 %", "p", "detectable", "items")
+    for result in results:
+        difference = result.difference
+        control = "" if result.control == "none" else f", {result.control.replace('_', ' ')}"
+        listing.add_row(
+            *map(plain, (result.metric + control, result.shots, f"{result.value_a:.3f}", f"{result.value_b:.3f}")),
+            f"{difference.mean:+.3f}",
+            plain(f"{difference.low:+.3f} to {difference.high:+.3f}"),
+            f"{difference.p_value:.3f}",
+            f"{difference.smallest_effect:.3f}" if math.isfinite(difference.smallest_effect) else "–",
+            str(result.num_items),
+        )
     return listing
 
 

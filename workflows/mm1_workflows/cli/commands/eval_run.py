@@ -67,6 +67,9 @@ class EvalRun:
         str, Arg(long=True, value_name="MODEL", help="Model that grades free answers (LLaVA-W, MM-Vet), given like the model.")
     ] = ""
     judge_name: Annotated[str, Arg(long=True, value_name="NAME", help="Name of the judge at an address.")] = ""
+    judge_api_key_file: Annotated[
+        str, Arg(long=True, value_name="FILE", help="API key of the judge [default: that of the model].")
+    ] = ""
     no_controls: Annotated[bool, Arg(long=True, help="Do not evaluate with another item's image.")] = False
     seed: Annotated[int, count_option("Seed of items, demonstrations and swaps.", least=0)] = 0
     question_template: Annotated[str, Arg(long=True, value_name="TEXT", help="Plain style: question and answer.")] = ""
@@ -78,7 +81,8 @@ class EvalRun:
     log_samples: Annotated[bool, Arg(long=True, help="Also keep the images of the prompts, by digest.")] = False
     no_resume: Annotated[bool, Arg(long=True, help="Discard the replies of earlier runs in the output folder.")] = False
     shard: Annotated[
-        str, Arg(long=True, value_name="I/N", help="Answer one share of the prompts only; a run without it adds the results.")
+        str,
+        Arg(long=True, value_name="I/N", help="Answer one share of the prompts only; a run without it combines the results."),
     ] = ""
     processes: Annotated[int, count_option("Processes on this machine [default: one per GPU].", least=0)] = 0
     store: Annotated[
@@ -129,19 +133,20 @@ class EvalRun:
         from mm1.evals.job import EvalJob, RunningJob
         from mm1.evals.models.find import find_model
         from mm1.evals.plan import plan
+        from mm1.lineage.text import count
         from mm1.store.base import digest_of
         from mm1_components.wrapper.sources import raw_files
 
         config, settings = self._config(), self._settings()
         benchmarks = raw_files(self.benchmarks, "benchmarks", work)
         rounds = plan(BenchmarkFolder(benchmarks, self.split), config)
-        choice = find_model(self.model, settings, self.store)
+        judge = self._judge(settings)
+        choice = find_model(self.model, settings, self.store, [judge.kind] if judge else [])
         name = digest_of(
             canonical_json([choice.identity, config.model_dump(mode="json"), self.split, self.benchmarks]).encode()
         )
         folder = (self.output or OUTPUTS / f"{choice.short_name}-{name[:8]}").expanduser()
-        if folder.is_file():
-            raise ConfigurationError(f"--output: {folder} is a file")
+        _check_writable(folder)
         if self.no_resume:
             shutil.rmtree(folder / "replies", ignore_errors=True)
         job = EvalJob(
@@ -150,9 +155,12 @@ class EvalRun:
             split=self.split,
             config=config,
             replies=str(folder / "replies"),
-            judge=self._judge(),
+            judge=judge,
         )
-        say(console(), f"{sum(len(each.trials) for each in rounds):,} prompts of {len(config.tasks)} task(s); output: {folder}")
+        say(
+            console(),
+            f"{sum(len(each.trials) for each in rounds):,} prompts of {count(len(config.tasks), 'task')}; output: {folder}",
+        )
         return RunningJob(job, rounds), folder
 
     def _config(self) -> EvalConfig:
@@ -172,11 +180,15 @@ class EvalRun:
         same = ("style", "choose", "draws", "selection", "sub_image_shots", "text_demonstrations", "seed")
         return validate(EvalConfig, tree | {name: getattr(self, name) for name in same}, "eval")
 
-    def _judge(self) -> ModelChoice | None:
+    def _judge(self, settings: ModelSettings) -> ModelChoice | None:
         from mm1.evals.models.find import find_model
 
-        settings = self._settings().model_copy(update={"model_name": self.judge_name})
-        return find_model(self.judge, settings, self.store) if self.judge else None
+        if not self.judge:
+            if self.judge_name or self.judge_api_key_file:
+                raise ConfigurationError("--judge-name and --judge-api-key-file are for the model of --judge: expected it, too")
+            return None
+        own = {"model_name": self.judge_name, "api_key_file": self.judge_api_key_file or settings.api_key_file}
+        return find_model(self.judge, settings.model_copy(update=own), self.store, ["transformers", "api", "mm1"])
 
     def _settings(self) -> ModelSettings:
         from mm1.config.resolve import validate
@@ -197,7 +209,7 @@ class EvalRun:
     def _answer(self, running: RunningJob, share: Any, *, is_last: bool) -> None:
         with Meter(f"shard {share.index} of {share.total}") as meter:
             running.answer(share, meter)
-        while is_last and running.missing():  # rank 0 of torchrun adds the results of all
+        while is_last and running.missing():  # rank 0 of torchrun combines the results of all
             time.sleep(_WAIT_S)
 
     def _answer_in_processes(self, running: RunningJob, work: Path) -> None:
@@ -256,6 +268,20 @@ class EvalRun:
             config=content_of(running.job) | ({} if choice.store else {"model": choice.facts}),
         )
         return publish(store, report)
+
+
+def _check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, before hours of answers.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"--output: {folder} cannot be written: {error.strerror}") from None
 
 
 def split_names(texts: list[str]) -> list[str]:

@@ -135,7 +135,7 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
         cached = f" ({count(hits, 'step', len(result.instances))} cached)" if hits else ""
         lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result)]
     pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
-    lines += [f"\nreport: {page}" for page in pages]
+    lines += ["", *(f"{page.stem}: {page}" for page in pages)] if pages else []
     if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
         store = "" if command.store == Command(file="").store else f" --store {shlex.quote(command.store)}"
         lines.append(f"talk to the model: mm1 serve{store}")
