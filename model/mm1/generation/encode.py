@@ -75,7 +75,7 @@ class PromptEncoder:
         self.settings = settings
         self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._cached_bytes = 0
-        self._tokenize_short = lru_cache(maxsize=16_384)(self._tokenize)
+        self._tokenize_short = lru_cache(maxsize=2048)(self._tokenize)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Tokenise a text.
