@@ -6,7 +6,6 @@ otherwise        -> export -> contract test -> signature -> the real server answ
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -78,7 +77,7 @@ def check_sign_key(sign_key: Path) -> None:
 
 def evaluations(inputs: Inputs, store: Store) -> str:
     """Return the digests of the checkpoint's evaluations in the store, which the model card shows."""
-    from mm1.lineage.model_card import reports_of
+    from mm1.lineage.reports import reports_of
     from mm1.manifests import digest_of_manifest, split_uri
 
     return " ".join(digest_of_manifest(report) for report in reports_of(store, split_uri(inputs.checkpoint)[1]))
@@ -114,7 +113,8 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     item = _item(inputs, context.work)  # before torch is imported, so that errors in the files show within a second
 
     from mm1.data.images import extension_of
-    from mm1.lineage.model_card import reports_of
+    from mm1.generation.images import bytes_of
+    from mm1.lineage.reports import reports_of
     from mm1.manifests import Deployment, split_uri
     from mm1.serve.export import export_checkpoint
     from mm1.store.open import open_store
@@ -131,8 +131,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     )
     address = context.publish(exported)
     question = inputs.question or item.question
-    picture = item.images[0]
-    data = picture if isinstance(picture, bytes) else picture.read_bytes()
+    data = bytes_of(item.images[0])
     answer = _ask(folder, question, data, inputs.max_tokens, key)
     image = context.store.put_bytes(data)
     sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256}
@@ -175,13 +174,15 @@ def _ask(folder: Path, question: str, image: bytes, max_tokens: int, key: Path |
     """Start the real server on the exported folder and return its answer to one chat request over HTTP."""
     import httpx
 
-    from mm1.data.images import extension_of
+    from mm1.data.images import data_url
     from mm1.errors import NetworkError
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 
-    uri = f"data:image/{extension_of(image)};base64,{base64.b64encode(image).decode()}"
-    content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": question}]
+    content: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_url(image)}},
+        {"type": "text", "text": question},
+    ]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
     with _server(folder, key) as address:
         try:

@@ -85,7 +85,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
-    from mm1.evals.outputs import content_of
+    from mm1.evals.outputs import SAMPLES, content_of
     from mm1.evals.results import metrics_json, report_manifest, summary_markdown
     from mm1.evals.samples import Samples
     from mm1.evals.shards import answer_in_processes, processes_for
@@ -98,7 +98,7 @@ def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
     seconds = time.monotonic() - started
     num_answers = sum(len(result.answers) for result in evaluation.results)
     context.note(answers=num_answers, seconds_asking=round(seconds, 2), answers_per_second=round(num_answers / seconds, 1))
-    samples, table = Samples(evaluation), context.work / "samples.parquet"
+    samples, table = Samples(evaluation), context.work / SAMPLES
     samples.write(table)
     job = running.job
     report = report_manifest(

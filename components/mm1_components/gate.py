@@ -6,6 +6,7 @@ EvalReports of the checkpoint, and of the serving model, + rules -> GateDecision
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -21,7 +22,7 @@ from mm1_components.wrapper.judged import same_checkpoint
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mm1.manifests import EvalReport
+    from mm1.manifests import Digest, EvalReport
     from mm1.store.base import Store
 
 log = logging.getLogger("mm1")
@@ -69,7 +70,7 @@ def check_rules(rules: str) -> None:
         corpus_metrics = TASKS[rule.task].corpus_metrics if rule.task in TASKS else {}
         if rule.relative and (rule.metric in corpus_metrics or rule.task in GROUPS):
             raise ConfigurationError(
-                f"rules: {rule}: {rule.metric} has no value per item, by which the models could be compared; "
+                f"rules: {rule}: {rule.metric} has no values per item, so the models cannot be compared; "
                 "use >=number, or another metric"
             )
 
@@ -80,7 +81,7 @@ def check_first_deployment(rules: str, serving: str) -> None:
 
     if not serving and all(rule.relative for rule in parse_rules(rules)):
         raise ConfigurationError(
-            "rules: all compare with the serving model, and serving is empty; set serving, or add a floor such as "
+            "rules: all of them compare with the serving model, and serving is empty; set serving, or add a floor such as "
             "captions/0/content_f1>=0.5 for the first deployment"
         )
 
@@ -134,31 +135,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from mm1.evals.gate_summary import summary_markdown
     from mm1.evals.rules import parse_rules
     from mm1.lineage.reports import serving_reports
-    from mm1.manifests import EvalReport, GateDecision, digest_of_manifest, split_uri
+    from mm1.manifests import GateDecision, digest_of_manifest, split_uri
 
-    rules = parse_rules(inputs.rules)
-    addresses = inputs.reports.split()
-    if not addresses:
-        raise ConfigurationError("reports: expected the address of at least one EvalReport")
-    stores = {address: split_uri(address)[0] for address in addresses}
-    reports = {address: context.load(address, EvalReport) for address in addresses}
-    checkpoint = split_uri(inputs.checkpoint)[1] if inputs.checkpoint else reports[addresses[-1]].checkpoint
-    if checkpoint not in {report.checkpoint for report in reports.values()}:
-        raise ConfigurationError(
-            f"reports: none is of checkpoint {checkpoint[:12]}; they are of "
-            f"{', '.join(sorted({report.checkpoint[:12] for report in reports.values()}))}"
-        )
+    rules, reports = parse_rules(inputs.rules), _reports(inputs, context)
+    checkpoint = _checkpoint(inputs, reports)
     serving, compared = serving_reports(inputs.serving) if inputs.serving else (None, [])
-    answers = Answers(context)
-    for address, report in reports.items():
-        answers.stores[digest_of_manifest(report)] = stores[address]
-    for report in compared:
-        answers.stores[digest_of_manifest(report)] = split_uri(inputs.serving)[0]
-    verdicts = judge(rules, list(reports.values()), checkpoint, compared, answers.read)
+    stores = {digest_of_manifest(report): split_uri(address)[0] for address, report in reports.items()}
+    stores |= {digest_of_manifest(report): split_uri(inputs.serving)[0] for report in compared}
+    verdicts = judge(rules, list(reports.values()), checkpoint, compared, Answers(stores).read)
     decision: Literal["pass", "fail"] = "pass" if all(rule.passed for rule in verdicts) else "fail"
     used = dict.fromkeys(rule.comparison.report for rule in verdicts if rule.comparison)
     manifest = GateDecision(
-        parents=tuple(dict.fromkeys([*(split_uri(address)[1] for address in addresses), *used])),
+        parents=tuple(dict.fromkeys([*(split_uri(address)[1] for address in reports), *used])),
         checkpoint=checkpoint,
         decision=decision,
         rules=verdicts,
@@ -171,14 +159,38 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(manifest=context.publish(manifest), decision=decision)
 
 
-class Answers:
-    """The answers of reports, read from their stores when a rule needs them, once."""
+def _reports(inputs: Inputs, context: Context) -> dict[str, EvalReport]:
+    """Load the reports, by address."""
+    from mm1.manifests import EvalReport
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.stores: dict[str, str] = {}
-        """Address of the store of each report, by the report's digest."""
-        self._tables: dict[str, pa.Table] = {}
+    addresses = inputs.reports.split()
+    if not addresses:
+        raise ConfigurationError("reports: expected the address of at least one EvalReport")
+    return {address: context.load(address, EvalReport) for address in addresses}
+
+
+def _checkpoint(inputs: Inputs, reports: Mapping[str, EvalReport]) -> Digest:
+    """Return the digest of the checkpoint to deploy, of which there must be a report."""
+    from mm1.manifests import split_uri
+
+    checkpoint = split_uri(inputs.checkpoint)[1] if inputs.checkpoint else reports[inputs.reports.split()[-1]].checkpoint
+    known = {report.checkpoint for report in reports.values()}
+    if checkpoint not in known:
+        listed = ", ".join(sorted(digest[:12] for digest in known))
+        raise ConfigurationError(f"reports: none is of checkpoint {checkpoint[:12]}; they are of {listed}")
+    return checkpoint
+
+
+class Answers:
+    """The answers of reports, read from their stores once, when a rule needs them.
+
+    Args:
+        stores: digest of a report -> address of its store.
+    """
+
+    def __init__(self, stores: Mapping[Digest, str]) -> None:
+        self._stores = stores
+        self._tables: dict[Digest, pa.Table] = {}
 
     def read(self, report: EvalReport) -> pa.Table:
         """Return the answers of a report."""
@@ -188,7 +200,7 @@ class Answers:
 
         digest = digest_of_manifest(report)
         if digest not in self._tables and report.samples:
-            self._tables[digest] = read_samples(find_store(self.stores[digest]).verified_path(report.samples))
+            self._tables[digest] = read_samples(find_store(self._stores[digest]).verified_path(report.samples))
         return self._tables[digest]
 
 

@@ -1,9 +1,9 @@
 """Tokens a second of the server, with 1, 8 and 32 clients, beside `transformers serve` on the same exported folder.
 
 ``python tests/bench/bench_serving.py [--rounds 2] [--tokens 64] [--model FOLDER]``. Both servers are started once and
-measured in turn; every answer is greedy, has an image in its question and the same number of tokens at most. The peer looks
-a model's class up in transformers and refuses one that comes with its folder (5.22), so it is started with this class in
-its place. Without a folder, a random model is exported.
+measured in turn; every answer is greedy, to another question with another image, and has the same number of tokens. The
+peer looks a model's class up in transformers and refuses one that comes with its folder (5.22), so it is started with this
+class in its place. Without a folder, a random model is exported.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def body(model: str, number: int, tokens: int) -> dict[str, object]:
     return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": tokens, "temperature": 0}
 
 
-async def measure(address: str, model: str, clients: int, tokens: int) -> float:
-    """Let clients ask once each (at least 8 questions in all); returns new tokens a second."""
-    number = iter(range(max(8, clients)))
+async def measure(address: str, model: str, clients: int, tokens: int, first: int) -> float:
+    """Let clients ask once each (at least 8 questions in all, from the number first on); returns new tokens a second."""
+    number = iter(range(first, first + max(8, clients)))
     total = 0
     async with httpx.AsyncClient(base_url=address, timeout=1200, trust_env=False) as client:
 
@@ -112,11 +112,14 @@ def main() -> None:
         with server(ours, 8101) as first, server(peer, 8102) as second:
             sides = {"mm1 serve": (first, "mm1"), "transformers serve": (second, folder)}
             speeds: dict[tuple[str, int], list[float]] = {}
-            for _ in range(arguments.rounds):
+            asked = 0
+            for number in range(arguments.rounds + 1):
                 for clients in CLIENTS:
                     for name, (address, model) in sides.items():
-                        speed = asyncio.run(measure(address, model, clients, arguments.tokens))
-                        speeds.setdefault((name, clients), []).append(speed)
+                        speed = asyncio.run(measure(address, model, clients, arguments.tokens, asked))
+                        if number:  # the first round warms up
+                            speeds.setdefault((name, clients), []).append(speed)
+                    asked += max(8, clients)
         for clients in CLIENTS:
             own, other = (statistics.median(speeds[name, clients]) for name in sides)
             print(

@@ -178,6 +178,31 @@ def test_the_servers_options_secrets_and_time_to_drain_are_those_of_the_values(h
     assert {"name": "verify-key", "mountPath": "/etc/mm1/verify", "readOnly": True} in container["volumeMounts"]
 
 
+def test_values_of_the_server_stay_the_text_that_they_are(helm):
+    """YAML takes 'a: b' for a map, ' #' for a comment and 123 for a number; Helm takes 1000000 for a float."""
+    environment = {"LIMIT": 1000000, "FLAG": True, "TEXT": "x: y #z", "GOMP_SPINCOUNT": "0", "HOME": "/data"}
+    serving = {"modelName": 'a: b #"c"', "apiKey": {"secret": "123"}, "environment": environment, "priorityClassName": "yes"}
+    volumes = [{"claim": "456", "mountPath": "/x: y"}]
+    objects = helm.objects({"serving": SERVING | serving | {"volumes": volumes}})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    [container] = pod["containers"]
+    assert '--name=a: b #"c"' in container["args"] and pod["priorityClassName"] == "yes"
+    values = [(one["name"], one.get("value")) for one in container["env"] if one["name"] != "OMP_NUM_THREADS"]
+    expected = {
+        "LIMIT": "1000000",
+        "FLAG": "true",
+        "TEXT": "x: y #z",
+        "GOMP_SPINCOUNT": "0",
+        "HOME": "/data",
+        "MM1_API_KEY": None,
+    }
+    assert sorted(values) == sorted(expected.items()), "each variable once"
+    [key] = [one for one in container["env"] if one["name"] == "MM1_API_KEY"]
+    assert key["valueFrom"]["secretKeyRef"]["name"] == "123"
+    assert container["volumeMounts"][-1]["mountPath"] == "/x: y"
+    assert pod["volumes"][-1]["persistentVolumeClaim"]["claimName"] == "456"
+
+
 def test_an_open_server_of_unsigned_models_mounts_no_key(helm):
     objects = helm.objects({"serving": {"enabled": True, "model": MODEL, "requireSignature": False}})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]

@@ -1,35 +1,17 @@
-"""Small benchmark files in the official formats, with invented content."""
+"""Small files of the benchmarks of tuned models (MM1, table 5) in their official formats, with invented content."""
 
 from __future__ import annotations
 
 import base64
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.support.official_files import IMAGE, lines, write
 from tests.support.tiny_mm1 import picture
-
-
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content))
-
-
-def write_lines(path: Path, rows: list[Any]) -> None:
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_picture(path: Path, seed: int = 1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(seed))
 
 
 def write_mme(folder: Path) -> None:
@@ -38,8 +20,8 @@ def write_mme(folder: Path) -> None:
         for number in (1, 2):
             texts = root / subtask if beside else root / subtask / "questions_answers_YN"
             images = root / subtask if beside else root / subtask / "images"
-            write_picture(images / f"{number}.jpg", number)
-            write_text(texts / f"{number}.txt", "Is it red? Please answer yes or no.\tYes\nIs it a ring?\tNo\n")
+            write(images / f"{number}.jpg", picture(number))
+            write(texts / f"{number}.txt", "Is it red? Please answer yes or no.\tYes\nIs it a ring?\tNo\n")
 
 
 def write_pope(folder: Path) -> None:
@@ -53,9 +35,9 @@ def write_pope(folder: Path) -> None:
             }
             for n, label in ((1, "yes"), (2, "no"))
         ]
-        write_lines(folder / f"coco_pope_{setting}.json", rows)
+        write(folder / f"coco_pope_{setting}.json", lines(rows))
     for n in (1, 2):
-        write_picture(folder / "val2014" / f"COCO_val2014_00000000000{n}.jpg", n)
+        write(folder / "val2014" / f"COCO_val2014_00000000000{n}.jpg", picture(n))
 
 
 MMBENCH_HEAD = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image")
@@ -87,9 +69,9 @@ def write_seed(folder: Path) -> None:
         }
         for number, (data_id, kind) in enumerate((("145_25", "image"), ("77_1", "image"), ("v_1.mp4", "video")))
     ]
-    write_json(folder / "SEED-Bench.json", {"questions": questions, "question_type": {"Scene Understanding": 1}})
+    write(folder / "SEED-Bench.json", {"questions": questions, "question_type": {"Scene Understanding": 1}})
     for name in ("145_25", "77_1"):
-        write_picture(folder / "SEED-Bench-image" / f"{name}.jpg")
+        write(folder / "SEED-Bench-image" / f"{name}.jpg", picture(1))
 
 
 def write_scienceqa(folder: Path) -> None:
@@ -107,16 +89,16 @@ def write_scienceqa(folder: Path) -> None:
         }
         for n in range(1, 8)
     }
-    write_json(folder / "problems.json", problems)
+    write(folder / "problems.json", problems)
     splits = {"test": ["1", "2", "3"], "train": ["4", "5", "6", "7"], "val": [], "minitest": [], "minival": []}
-    write_json(folder / "pid_splits.json", splits)
+    write(folder / "pid_splits.json", splits)
     for n, problem in problems.items():
         if problem["image"]:
-            write_picture(folder / problem["split"] / n / "image.png", int(n))
+            write(folder / problem["split"] / n / "image.png", picture(int(n)))
 
 
 def write_ai2d(folder: Path) -> None:
-    write_text(folder / "ai2d_test_ids.csv", "0\n1\n")
+    write(folder / "ai2d_test_ids.csv", "0\n1\n")
     for n in range(5):
         questions = {
             f"What is {n}?": {
@@ -126,18 +108,18 @@ def write_ai2d(folder: Path) -> None:
                 "questionId": f"{n}.png-0",
             }
         }
-        write_json(folder / "questions" / f"{n}.png.json", {"imageName": f"{n}.png", "questions": questions})
+        write(folder / "questions" / f"{n}.png.json", {"imageName": f"{n}.png", "questions": questions})
         for images in ("images", "abc_images"):
-            write_picture(folder / images / f"{n}.png", n + 1)
+            write(folder / images / f"{n}.png", picture(n + 1))
 
 
 def write_chartqa(folder: Path) -> None:
     for split in ("test", "train"):
         for kind in ("human", "augmented"):
             rows = [{"imgname": f"{kind}{n}.png", "query": f"How many in {n}?", "label": str(10 * n)} for n in range(3)]
-            write_json(folder / "ChartQA Dataset" / split / f"{split}_{kind}.json", rows)
+            write(folder / "ChartQA Dataset" / split / f"{split}_{kind}.json", rows)
             for n in range(3):
-                write_picture(folder / "ChartQA Dataset" / split / "png" / f"{kind}{n}.png", n + 1)
+                write(folder / "ChartQA Dataset" / split / "png" / f"{kind}{n}.png", picture(n + 1))
 
 
 def write_docvqa(folder: Path) -> None:
@@ -152,9 +134,9 @@ def write_docvqa(folder: Path) -> None:
             }
             for n in range(3)
         ]
-        write_json(folder / name, {"dataset_name": "docvqa", "data": rows})
+        write(folder / name, {"dataset_name": "docvqa", "data": rows})
     for n in range(3):
-        write_picture(folder / "documents" / f"abc0{n}_{n}.png", n + 1)
+        write(folder / "documents" / f"abc0{n}_{n}.png", picture(n + 1))
 
 
 def write_infovqa(folder: Path) -> None:
@@ -169,12 +151,9 @@ def write_infovqa(folder: Path) -> None:
         for n in range(2)
     ]
     for split in ("val", "train"):
-        write_json(folder / f"infographicsVQA_{split}_v1.0_withQT.json", {"data": rows})
+        write(folder / f"infographicsVQA_{split}_v1.0_withQT.json", {"data": rows})
     for n in range(2):
-        write_picture(folder / "infographicsvqa_images" / f"3897{n}.jpeg", n + 1)
-
-
-IMAGE_CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        write(folder / "infographicsvqa_images" / f"3897{n}.jpeg", picture(n + 1))
 
 
 def cell(seed: int) -> dict[str, Any]:
@@ -184,7 +163,7 @@ def cell(seed: int) -> dict[str, Any]:
 def write_mmmu(folder: Path) -> None:
     schema = pa.schema(
         {name: pa.string() for name in ("id", "question", "options", "answer", "question_type", "subfield")}
-        | {f"image_{n}": IMAGE_CELL for n in range(1, 8)}
+        | {f"image_{n}": IMAGE for n in range(1, 8)}
     )
     for split, count in (("validation", 2), ("dev", 5)):
         rows = []
@@ -222,10 +201,10 @@ def mathvista_entry(n: int) -> dict[str, Any]:
 
 
 def write_mathvista(folder: Path) -> None:
-    write_json(folder / "testmini.json", {str(n): mathvista_entry(n) for n in range(1, 7)})
+    write(folder / "testmini.json", {str(n): mathvista_entry(n) for n in range(1, 7)})
     for n in range(1, 7):
-        write_picture(folder / "images" / f"{n}.jpg", n)
-    write_lines(folder / "demonstrations.jsonl", [{"pid": str(n), "steps": f"I count {n}."} for n in (3, 4, 5, 6)])
+        write(folder / "images" / f"{n}.jpg", picture(n))
+    write(folder / "demonstrations.jsonl", [{"pid": str(n), "steps": f"I count {n}."} for n in (3, 4, 5, 6)])
 
 
 def write_nlvr2(folder: Path) -> None:
@@ -235,16 +214,16 @@ def write_nlvr2(folder: Path) -> None:
             for n in range(3)
             for m in range(2)
         ]
-        write_lines(folder / f"{split}.json", rows)
+        write(folder / f"{split}.json", lines(rows))
         for n in range(3):
             for side in (0, 1):
-                write_picture(folder / split / f"{split}-{n}-0-img{side}.png", 2 * n + side + 1)
+                write(folder / split / f"{split}-{n}-0-img{side}.png", picture(2 * n + side + 1))
 
 
 def write_muirbench(folder: Path) -> None:
     schema = pa.schema(
         {name: pa.string() for name in ("idx", "task", "question", "answer")}
-        | {"options": pa.list_(pa.string()), "image_list": pa.list_(IMAGE_CELL)}
+        | {"options": pa.list_(pa.string()), "image_list": pa.list_(IMAGE)}
     )
     rows = [
         {
@@ -263,15 +242,11 @@ def write_muirbench(folder: Path) -> None:
 
 def write_llava_w(folder: Path) -> None:
     rows = [{"question_id": n, "image": f"00{n + 1}.jpg", "text": f"What is in {n}?", "category": "conv"} for n in range(3)]
-    write_lines(folder / "questions.jsonl", rows)
-    write_lines(
-        folder / "context.jsonl", [{"id": f"00{n + 1}", "image": f"00{n + 1}.jpg", "caption": "A ring."} for n in range(3)]
-    )
-    write_lines(
-        folder / "answers_gpt4.jsonl", [{"question_id": n, "text": "It is a ring.", "answer_id": "x"} for n in range(3)]
-    )
+    write(folder / "questions.jsonl", rows)
+    write(folder / "context.jsonl", [{"id": f"00{n + 1}", "image": f"00{n + 1}.jpg", "caption": "A ring."} for n in range(3)])
+    write(folder / "answers_gpt4.jsonl", [{"question_id": n, "text": "It is a ring.", "answer_id": "x"} for n in range(3)])
     for n in range(3):
-        write_picture(folder / "images" / f"00{n + 1}.jpg", n + 1)
+        write(folder / "images" / f"00{n + 1}.jpg", picture(n + 1))
 
 
 def write_mmvet(folder: Path) -> None:
@@ -284,21 +259,17 @@ def write_mmvet(folder: Path) -> None:
         }
         for n in range(3)
     }
-    write_json(folder / "mm-vet.json", rows)
+    write(folder / "mm-vet.json", rows)
     for n in range(3):
-        write_picture(folder / "images" / f"v1_{n}.png", n + 1)
+        write(folder / "images" / f"v1_{n}.png", picture(n + 1))
 
 
-WRITERS = {
-    name.removeprefix("write_"): value
-    for name, value in list(globals().items())
-    if name.startswith("write_") and name not in ("write_text", "write_json", "write_lines", "write_picture")
-}
+WRITERS = {name.removeprefix("write_"): value for name, value in list(globals().items()) if name.startswith("write_")}
 """Benchmark -> writer of its files."""
 
 
 def write_all(root: Path) -> Path:
     """Write every benchmark into a folder of its name."""
-    for name, write in WRITERS.items():
-        write(root / name)
+    for name, writer in WRITERS.items():
+        writer(root / name)
     return root

@@ -23,9 +23,14 @@ def write(path: Path, content: Any) -> None:
     elif isinstance(content, str):
         path.write_text(content, encoding="utf-8")
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+        path.write_text(lines(content), encoding="utf-8")
     else:
         path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def lines(rows: Sequence[Any]) -> str:
+    """JSON lines, for files with another suffix than .jsonl."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def write_images(folder: Path, names: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,12 +194,8 @@ def webqs_parquet(root: Path) -> None:
         write_parquet(root / f"data/{split}-00000-of-00001.parquet", rows)
 
 
-def _pairs() -> Iterator[tuple[str, Any, Any]]:
-    for name in ("arc", "piqa", "lambada", "winogrande", "hellaswag", "sciq", "triviaqa", "webqs"):
-        yield name, globals()[name], globals()[f"{name}_parquet"]
-
-
-WRITERS = {name: official for name, official, _ in _pairs()}
+NAMES = ("arc", "piqa", "lambada", "winogrande", "hellaswag", "sciq", "triviaqa", "webqs")
+WRITERS = {name: globals()[name] for name in NAMES}
 """Folder of the benchmark -> writer of its official files."""
-PARQUET_WRITERS = {name: parquet for name, _, parquet in _pairs()}
+PARQUET_WRITERS = {name: globals()[f"{name}_parquet"] for name in NAMES}
 """Folder of the benchmark -> writer of the files on Hugging Face."""

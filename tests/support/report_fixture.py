@@ -7,7 +7,7 @@ classes; only the figures (losses, scores, times) are made up, by formulas that 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def build_run(store: Store, run: str = "full-7", *, hostile: str = "", fail_at: 
     with tempfile.TemporaryDirectory() as folder:
         bench = Benchmarks(write_part("benchmarks", Path(folder) / "world", WorldConfig.small()) / "test")
         builder = Builder(store, run)
-        for name, work in _chain(builder, bench, Path(folder), hostile):
+        for name, work in _Chain(builder, bench, Path(folder), hostile).tasks():
             if name == fail_at:
                 message = f"optim.lr: loss is not finite at step 212 {hostile}".strip()
                 builder.record(name, name, {}, seconds=31.2, state="failed", outcome=82, message=message, attempts=2)
@@ -110,87 +110,105 @@ def build_run(store: Store, run: str = "full-7", *, hostile: str = "", fail_at: 
     return run
 
 
-def _chain(builder: Builder, bench: Benchmarks, folder: Path, hostile: str) -> list[tuple[str, Any]]:
-    made: dict[str, Any] = {}
+@dataclass
+class _Chain:
+    """The tasks of the run, in order."""
 
-    def put(task: str, step: str, manifest: Any, seconds: float, **more: Any) -> dict[str, Any]:
-        uri = publish(builder.store, manifest)
-        made[task] = (manifest, digest_of_manifest(manifest), uri)
+    builder: Builder
+    bench: Benchmarks
+    folder: Path
+    hostile: str
+    made: dict[str, Any] = field(default_factory=dict)
+    """Task -> manifest, digest, address."""
+
+    def put(self, task: str, step: str, manifest: Any, seconds: float, **more: Any) -> dict[str, Any]:
+        uri = publish(self.builder.store, manifest)
+        self.made[task] = (manifest, digest_of_manifest(manifest), uri)
         extra = {"decision": manifest.decision} if isinstance(manifest, GateDecision) else {}
-        builder.record(task, step, outputs := {"manifest": uri, **extra}, seconds=seconds, **more)
+        self.builder.record(task, step, outputs := {"manifest": uri, **extra}, seconds=seconds, **more)
         return outputs
 
-    def uri(task: str) -> str:
-        return made[task][2]
+    def uri(self, task: str) -> str:
+        return self.made[task][2]
 
-    def mix(task: str, names: tuple[str, ...]) -> Any:
-        raw, digest, _ = made["ingest"]
-        inputs = {"data": uri("ingest"), "sequence_length": 128}
-        return put(task, "data_mix", _mix(raw, digest, names), 3.4, inputs=inputs, after=21.0)
+    def mix(self, task: str, names: tuple[str, ...]) -> Any:
+        raw, digest, _ = self.made["ingest"]
+        inputs = {"data": self.uri("ingest"), "sequence_length": 128}
+        return self.put(task, "data_mix", _mix(raw, digest, names), 3.4, inputs=inputs, after=21.0)
 
-    def train(task: str, data: str, init: str, stage: str, recipe: str, steps: int, seconds: float) -> Any:
-        parents = [made[data][1]] + ([made[init][1]] if init else [])
-        made_model = make_checkpoint(builder.store, stage, recipe, steps, tuple(parents), made[data][0])
-        inputs = {"data": uri(data), "recipe": recipe, "init": uri(init) if init else "", "processes": 1, "seed": 0}
+    def train(self, task: str, data: str, init: str, stage: str, recipe: str, steps: int, seconds: float) -> Any:
+        parents = [self.made[data][1]] + ([self.made[init][1]] if init else [])
+        made_model = make_checkpoint(self.builder.store, stage, recipe, steps, tuple(parents), self.made[data][0])
+        inputs = {"data": self.uri(data), "recipe": recipe, "init": self.uri(init) if init else "", "processes": 1, "seed": 0}
         facts = {"tokens_per_second": 9120.4, "threads": 2, "padding_share": 0.031, "torch": "2.13.0"}
         facts |= {"phases_s": {"forward": 30.0, "backward": 50.0, "data": 15.0, "other": 5.0}, "goodput": 0.914}
         facts |= {"wall_time": {"wall_s": 110.0, "steps_s": 100.0, "startup_s": 8.5, "lost_s": 1.5, "away_s": 0.0, "starts": 2}}
         facts |= {"slowest_rank": 3, "slowest_rank_slower": 0.14} if stage == "pretrain" else {}
         step = "sft" if stage == "sft" else "pretrain"
-        rows = builder.store.put_bytes(make_metrics(steps, mfu=0.31 if stage == "pretrain" else 0.0))
+        rows = self.builder.store.put_bytes(make_metrics(steps, mfu=0.31 if stage == "pretrain" else 0.0))
         if stage == "pretrain":
-            facts["files"] = {"trace.json.gz": f"{builder.store.uri}/{blob_key(builder.store.put_bytes(b'trace'))}"}
+            facts["files"] = {"trace.json.gz": f"{self.builder.store.uri}/{blob_key(self.builder.store.put_bytes(b'trace'))}"}
         artifacts = {"metrics.jsonl": rows.model_dump()}
-        return put(task, step, made_model, seconds, inputs=inputs, facts=facts, artifacts=artifacts)
+        return self.put(task, step, made_model, seconds, inputs=inputs, facts=facts, artifacts=artifacts)
 
-    def evaluate(task: str, model: str, tuned: bool, seconds: float) -> Any:
-        scored = make_report(builder.store, bench, made[model][1], tuned, hostile)
-        inputs = {"checkpoint": uri(model), "benchmarks": "world:0", "shots": "0 4 8", "items": 256}
-        return put(task, "evaluate", scored, seconds, inputs=inputs, after=239.0 if not tuned else None)
+    def evaluate(self, task: str, model: str, tuned: bool, seconds: float) -> Any:
+        scored = make_report(self.builder.store, self.bench, self.made[model][1], tuned, self.hostile)
+        inputs = {"checkpoint": self.uri(model), "benchmarks": "world:0", "shots": "0 4 8", "items": 256}
+        return self.put(task, "evaluate", scored, seconds, inputs=inputs, after=239.0 if not tuned else None)
 
-    def gate() -> Any:
-        tuned, digest, _ = made["evaluate-sft"]
-        decision = make_decision(tuned, (digest, made["evaluate-base"][1]))
-        return put("gate", "gate", decision, 0.4, inputs={"reports": f"{uri('evaluate-base')} {uri('evaluate-sft')}"})
+    def gate(self) -> Any:
+        tuned, digest, _ = self.made["evaluate-sft"]
+        decision = make_decision(tuned, (digest, self.made["evaluate-base"][1]))
+        return self.put(
+            "gate", "gate", decision, 0.4, inputs={"reports": f"{self.uri('evaluate-base')} {self.uri('evaluate-sft')}"}
+        )
 
-    def deploy() -> Any:
+    def deploy(self) -> Any:
         export = ExportedModel(
-            parents=(made["sft"][1],),
-            checkpoint=made["sft"][1],
+            parents=(self.made["sft"][1],),
+            checkpoint=self.made["sft"][1],
             files={},
             contract={"max_logit_difference": 2.4e-6, "tokens_compared": 24.0},
         )
-        publish(builder.store, export)
-        item = bench.items("instruct")[6]
-        ref = builder.store.put_bytes(item["image"])
+        publish(self.builder.store, export)
+        item = self.bench.items("instruct")[6]
+        ref = self.builder.store.put_bytes(item["image"])
         deployment = Deployment(
-            parents=(digest_of_manifest(export), made["gate"][1]),
+            parents=(digest_of_manifest(export), self.made["gate"][1]),
             deployed=True,
             reason="",
             exported=digest_of_manifest(export),
-            sample={"question": item["question"] + hostile, "answer": item["answer"] + hostile, "image": ref.sha256}
-            | ({"expected": "a big ring" + hostile} if hostile else {}),
+            sample={"question": item["question"] + self.hostile, "answer": item["answer"] + self.hostile, "image": ref.sha256}
+            | ({"expected": "a big ring" + self.hostile} if self.hostile else {}),
             images={"question.jpg": ref},
         )
-        inputs = {"checkpoint": uri("sft"), "decision": "pass"}
-        return put("deploy", "deploy", deployment, 11.8, inputs=inputs)
+        inputs = {"checkpoint": self.uri("sft"), "decision": "pass"}
+        return self.put("deploy", "deploy", deployment, 11.8, inputs=inputs)
 
-    return [
-        (
-            "ingest",
-            lambda: put("ingest", "ingest", _raw(builder.store, bench, folder, hostile), 20.8, inputs={"preset": "toy"}),
-        ),
-        ("mix-text", lambda: mix("mix-text", ("text",))),
-        ("mix", lambda: mix("mix", ("captions", "interleaved", "text"))),
-        ("mix-instructions", lambda: mix("mix-instructions", ("instructions",))),
-        ("text-base", lambda: train("text-base", "mix-text", "", "text", "mm1_tiny_lm", 600, 84.0)),
-        ("pretrain", lambda: train("pretrain", "mix", "text-base", "pretrain", "mm1_tiny_moe", 700, 130.0)),
-        ("sft", lambda: train("sft", "mix-instructions", "pretrain", "sft", "mm1_tiny_sft", 150, 42.0)),
-        ("evaluate-base", lambda: evaluate("evaluate-base", "pretrain", False, 55.0)),
-        ("evaluate-sft", lambda: evaluate("evaluate-sft", "sft", True, 48.0)),
-        ("gate", gate),
-        ("deploy", deploy),
-    ]
+    def tasks(self) -> list[tuple[str, Any]]:
+        """Name of each task, and the function that makes it."""
+        return [
+            (
+                "ingest",
+                lambda: self.put(
+                    "ingest",
+                    "ingest",
+                    _raw(self.builder.store, self.bench, self.folder, self.hostile),
+                    20.8,
+                    inputs={"preset": "toy"},
+                ),
+            ),
+            ("mix-text", lambda: self.mix("mix-text", ("text",))),
+            ("mix", lambda: self.mix("mix", ("captions", "interleaved", "text"))),
+            ("mix-instructions", lambda: self.mix("mix-instructions", ("instructions",))),
+            ("text-base", lambda: self.train("text-base", "mix-text", "", "text", "mm1_tiny_lm", 600, 84.0)),
+            ("pretrain", lambda: self.train("pretrain", "mix", "text-base", "pretrain", "mm1_tiny_moe", 700, 130.0)),
+            ("sft", lambda: self.train("sft", "mix-instructions", "pretrain", "sft", "mm1_tiny_sft", 150, 42.0)),
+            ("evaluate-base", lambda: self.evaluate("evaluate-base", "pretrain", False, 55.0)),
+            ("evaluate-sft", lambda: self.evaluate("evaluate-sft", "sft", True, 48.0)),
+            ("gate", self.gate),
+            ("deploy", self.deploy),
+        ]
 
 
 def _raw(store: Store, bench: Benchmarks, folder: Path, hostile: str) -> RawData:

@@ -21,6 +21,13 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{/*
+Text of a value: whole numbers from a file are floats to Helm, which writes 1000000 as 1e+06. Argument: text, number or boolean.
+*/}}
+{{- define "mm1.text" -}}
+{{- ternary (int64 .) . (kindIs "float64" .) | toString -}}
+{{- end }}
+
+{{/*
 The profile's workflow templates as a JSON object: name -> parsed file. Fails if the chart does not contain the profile.
 */}}
 {{- define "mm1.workflowTemplates" -}}

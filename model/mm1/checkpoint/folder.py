@@ -1,4 +1,4 @@
-"""Loading of a model's folder, and everything that is refused there.
+"""Loading and validation of the folder of an exported model.
 
     folder -> config.json is that of an MM1 -> safetensors whole -> every tensor has its place -> processor fits the model
 
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
+from mm1.lineage.text import count, listed
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
@@ -37,7 +38,7 @@ log = logging.getLogger("mm1")
 def load_folder(
     folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Load a model in Hugging Face format that MM1 wrote.
+    """Load an exported MM1 model.
 
     Args:
         folder: the folder.
@@ -61,13 +62,13 @@ def load_folder(
 
 
 def _check_kind(folder: Path) -> None:
-    """Refuse a config.json that is not that of an MM1."""
+    """Refuse the config.json of another type of model."""
     fields = _read_json(folder / CONFIG, folder)
     kind, name = fields.get("model_type"), MM1ForConditionalGeneration.__name__
     if kind != MM1Config.model_type:
         raise ConfigurationError(
             f"{folder} is not an exported MM1 model: model_type in {CONFIG} is {kind!r}, expected {MM1Config.model_type!r}; "
-            "give the folder of an MM1"
+            "give the folder of an MM1 model"
         )
     architectures = fields.get("architectures") or [name]
     if name not in architectures:
@@ -98,7 +99,7 @@ def _weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{folder / INDEX} has no weight_map of tensors and files; {_REMEDY}")
         files = [folder / name for name in sorted(set(shards.values()))]
         if missing := [file.name for file in files if not file.is_file()]:
-            raise ConfigurationError(f"{folder} lacks {len(missing)} of the files of its weights ({named(missing)}); {_REMEDY}")
+            raise ConfigurationError(f"{folder}: missing {count(len(missing), 'weight file')} ({listed(missing)}); {_REMEDY}")
         return files
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     hint = f", only {', '.join(pickles[:MAX_NAMES])}: pickles can run code and are not opened" if pickles else ""
@@ -116,7 +117,7 @@ def _check_files(files: list[Path]) -> None:
 
 def _check_processor_files(folder: Path) -> None:
     if missing := [name for name in PROCESSOR_FILES if not (folder / name).is_file()]:
-        raise ConfigurationError(f"{folder} lacks {', '.join(missing)} of the tokenizer and processor; {_REMEDY}")
+        raise ConfigurationError(f"{folder}: missing {', '.join(missing)} of the tokenizer and processor; {_REMEDY}")
 
 
 def _load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> MM1ForConditionalGeneration:
@@ -136,7 +137,7 @@ def _load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> MM1ForCon
         raise CheckpointError(f"{folder} cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
     labels = {"missing_keys": "missing", "unexpected_keys": "unexpected", "mismatched_keys": "of another shape"}
     names = {word: _names(info[key]) for key, word in labels.items() if info.get(key)}
-    problems = [f"{len(listed)} {word} ({named(listed)})" for word, listed in names.items()]
+    problems = [f"{len(tensors)} {word} ({listed(tensors)})" for word, tensors in names.items()]
     if problems:
         raise CheckpointError(f"{folder}: tensors do not match {CONFIG}: {', '.join(problems)}; {_REMEDY}")
     return model
@@ -148,12 +149,6 @@ def _names(keys: Collection[Any]) -> list[str]:
         key if isinstance(key, str) else f"{key[0]} {list(key[1])} instead of {list(key[2])}" if len(key) > 2 else str(key[0])
         for key in keys
     )
-
-
-def named(names: Collection[str]) -> str:
-    """List the first names and count the rest: ``a, b, c and 4 more``."""
-    listed = ", ".join(list(names)[:MAX_NAMES])
-    return f"{listed} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else listed
 
 
 def _load_processor(folder: Path) -> MM1Processor:

@@ -45,7 +45,7 @@ def open_model(
     Args:
         name: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
         store: address of the store of the digest.
-        signatures: what is asked of its signature; nothing by default.
+        signatures: requirements for its signature; none by default.
         dtype: dtype of the weights.
 
     Raises:

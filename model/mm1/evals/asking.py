@@ -89,7 +89,7 @@ def _parts_of_round(planned: Round, number: int, items: int) -> list[Part]:
 def answer(
     parts: Sequence[Part], load: LoadModel, on_progress: OnProgress, kept: KeptReplies | None = None
 ) -> Iterator[list[Reply]]:
-    """Let a model answer parts, one after the other; those that are kept are not asked again.
+    """Answer parts with a model, in order; kept replies are reused.
 
     Args:
         parts: the parts.
@@ -123,7 +123,7 @@ def answer(
 
 
 def questions_of(part: Part) -> list[Question]:
-    """Return what the model is asked in a part."""
+    """Return the questions of a part."""
     planned = part.planned
     return [
         Question(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mm1.evals.paired import CONFIDENCE, Pairs
+from mm1.evals.pairing import Row, pair_rows
 from mm1.evals.rules import ScoreRule
-from mm1.evals.statistics import CONFIDENCE, Pairs
 from mm1.lineage.text import count
 from mm1.manifests import Comparison, EvalReport
 
@@ -21,13 +22,8 @@ ReadTable = Callable[[EvalReport], "pa.Table"]
 
 SELECTING = ("tasks", "shots", "controls", "text_demonstrations", "examples")
 """Fields of an evaluation's configuration that select its scores and do not change them."""
-SEEN = ("prompt", "images", "references", "choices")
-"""Columns of the answers that are the same for every model."""
-
 ROUNDING = 1e-6
 """Relative difference of a score and the mean of its answers that is due to rounding."""
-
-Row = Mapping[str, Any]
 
 
 class NotComparable(Exception):
@@ -41,7 +37,7 @@ class TooFewItems(Exception):
     comparison: Comparison
 
 
-def check_alike(report: EvalReport, serving: EvalReport) -> None:
+def check_same_inputs(report: EvalReport, serving: EvalReport) -> None:
     """Check that two reports are about the same benchmark files, with the same settings.
 
     Raises:
@@ -72,7 +68,7 @@ def compare(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], values: t
         report: digest of the serving model's report.
 
     Raises:
-        NotComparable: the items differ, or an item has no value of its own.
+        NotComparable: the items differ, or the metric has no value per item.
         TooFewItems: the smallest effect that the items can show exceeds the margin.
     """
     if not rows or not serving_rows:
@@ -111,42 +107,35 @@ def _missing(pairs: Pairs, margin: float, num_draws: int) -> int:
     return max(1, math.ceil((pairs.items_needed(margin) - pairs.num_items) / num_draws))
 
 
-def shown(comparison: Comparison) -> bool:
+def is_significant(comparison: Comparison) -> bool:
     """Whether the difference is inside the margin, or above it, with 95 % confidence."""
     return comparison.p_value <= 1 - CONFIDENCE
 
 
 def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], scores: tuple[float, float]) -> Pairs:
-    by_item = {(row["draw"], row["item"]): row for row in rows}
-    of_serving = {(row["draw"], row["item"]): row for row in serving_rows}
-    if len(by_item) < len(rows) or len(of_serving) < len(serving_rows):
-        raise NotComparable(f"a report has two answers to one item of {rule.measurement}: evaluate again")
-    if differing := sorted({name for _, name in by_item.keys() ^ of_serving.keys()}):
-        number = count(len(differing), "item")
-        raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {differing[0]!r}")
-    values, values_of_serving, clusters = [], [], []
-    for key, row in by_item.items():
-        other = of_serving[key]
-        if differs := [name for name in SEEN if row.get(name) != other.get(name)]:
+    pairing = pair_rows(rows, serving_rows)
+    if pairing.repeated:
+        raise NotComparable(f"a report has two answers to item {pairing.repeated[0]!r} of {rule.measurement}: evaluate again")
+    if unpaired := sorted({*pairing.only_first, *pairing.only_second}):
+        number = count(len(unpaired), "item")
+        raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {unpaired[0]!r}")
+    if pairing.differing:
+        name, items = next(iter(pairing.differing.items()))
+        raise NotComparable(f"the inputs for item {items[0]!r} of {rule.measurement} differ between the reports: {name}")
+    try:
+        values, values_of_serving = ([dict(pair[side]["values"])[rule.metric] for pair in pairing.pairs] for side in (0, 1))
+    except KeyError:
+        raise NotComparable(
+            f"{rule.metric} is a metric of the whole corpus; a comparison needs a metric with one value per item"
+        ) from None
+    for column, score, name in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
+        if abs(fmean(column) - score) > ROUNDING * max(1.0, abs(score)):
             raise NotComparable(
-                f"the inputs for item {key[1]!r} of {rule.measurement} differ between the reports: {', '.join(differs)}"
-            )
-        try:
-            values.append(dict(row["values"])[rule.metric])
-            values_of_serving.append(dict(other["values"])[rule.metric])
-        except KeyError:
-            raise NotComparable(
-                f"{rule.metric} is a metric of all items together; a comparison needs one with a value per item"
-            ) from None
-        clusters.append(row["cluster"])
-    for some, score, whose in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
-        if abs(fmean(some) - score) > ROUNDING * max(1.0, abs(score)):
-            raise NotComparable(
-                f"the answers of the {whose} have a mean of {fmean(some):.4f} for {rule.score_name}, but its score is "
+                f"the answers of the {name} have a mean of {fmean(column):.4f} for {rule.score_name}, but its score is "
                 f"{score:.4f}: answers are missing or changed; evaluate again"
             )
     try:
-        return Pairs.of(values, values_of_serving, clusters)
+        return Pairs.of(values, values_of_serving, [row["cluster"] for row, _ in pairing.pairs])
     except ValueError as error:
         raise NotComparable(f"the values of {rule.metric} cannot be compared: {error}") from None
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mm1.errors import ConfigurationError
-from mm1.evals.statistics import Difference, paired_difference, smallest_detectable_effect
+from mm1.evals.paired import Difference, paired_difference
+from mm1.evals.pairing import Row, pair_rows
+from mm1.lineage.text import count, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROUND = ("task", "split", "shots", "control")
 """Columns that name a round of an evaluation; draw and item name a row of it."""
-SEEN = ("prompt", "images", "references", "choices")
-"""Columns that are the same for every model."""
 MAX_NAMES = 5
 
-Row = Mapping[str, Any]
 Key = tuple[str, str, int, str]
 
 
@@ -39,8 +38,6 @@ class Compared:
     """Number of items; each has an answer for each draw of demonstrations."""
     difference: Difference
     """Of the first model minus the second."""
-    smallest_effect: float
-    """The smallest true difference that as many items detect, with 95 % confidence and 80 % power."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +48,7 @@ class Comparison:
     only_a: tuple[Key, ...]
     """Rounds that only the first one has."""
     only_b: tuple[Key, ...]
-    pairs: dict[Key, list[tuple[Row, Row]]]
+    pairs: dict[Key, tuple[tuple[Row, Row], ...]]
     """The rows of each round of both."""
 
     def most_different(self, count: int) -> Iterator[tuple[Key, str, Row, Row]]:
@@ -90,41 +87,41 @@ def compare_tables(table_a: pa.Table, table_b: pa.Table) -> Comparison:
     )
 
 
-def _rounds(table: pa.Table) -> dict[Key, dict[tuple[int, str], Row]]:
-    rounds: dict[Key, dict[tuple[int, str], Row]] = defaultdict(dict)
+def _rounds(table: pa.Table) -> dict[Key, list[Row]]:
+    rounds: dict[Key, list[Row]] = defaultdict(list)
     for row in table.to_pylist():
         task, split, shots, control = (row[name] for name in ROUND)
-        rounds[task, split, shots, control][row["draw"], row["item"]] = row
+        rounds[task, split, shots, control].append(row)
     return rounds
 
 
-def _pairs(key: Key, rows_a: Mapping[tuple[int, str], Row], rows_b: Mapping[tuple[int, str], Row]) -> list[tuple[Row, Row]]:
-    for rows, others, which in ((rows_a, rows_b, "first"), (rows_b, rows_a, "second")):
-        if missing := [item for item in rows if item not in others]:
+def _pairs(key: Key, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> tuple[tuple[Row, Row], ...]:
+    pairing = pair_rows(rows_a, rows_b)
+    if pairing.repeated:
+        raise ConfigurationError(f"{_label(key)}: several answers to {_listed(pairing.repeated)}: evaluate again")
+    for items, which in ((pairing.only_first, "first"), (pairing.only_second, "second")):
+        if items:
             raise ConfigurationError(
-                f"{_label(key)}: {len(missing)} item(s) are only in the {which} evaluation: {_listed(missing)}; "
+                f"{_label(key)}: {count(len(items), 'item')} only in the {which} evaluation: {_listed(items)}; "
                 "evaluate both with the same --limit, --seed and --draws"
             )
-    for name in SEEN:
-        if differing := [item for item, row in rows_a.items() if name in row and row[name] != rows_b[item].get(name)]:
-            raise ConfigurationError(
-                f"{_label(key)}: the models got different input for {len(differing)} item(s), {name} of {_listed(differing)}; "
-                "evaluate both with the same files, templates, style and demonstrations"
-            )
-    return [(row, rows_b[item]) for item, row in rows_a.items()]
+    for name, items in pairing.differing.items():
+        raise ConfigurationError(
+            f"{_label(key)}: the models saw different inputs for {count(len(items), 'item')}, {name} of {_listed(items)}; "
+            "evaluate both with the same files, templates, style and demonstrations"
+        )
+    return pairing.pairs
 
 
-def _listed(items: list[tuple[int, str]]) -> str:
-    names = list(dict.fromkeys(item for _, item in items))
-    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + rest
+def _listed(items: Sequence[str]) -> str:
+    return listed(dict.fromkeys(items), MAX_NAMES)
 
 
 def _label(key: Key) -> str:
     return f"{key[0]} of {key[1]}, {key[2]} shots" + ("" if key[3] == "none" else f", {key[3]}")
 
 
-def _results(key: Key, pairs: list[tuple[Row, Row]]) -> Iterator[Compared]:
+def _results(key: Key, pairs: Sequence[tuple[Row, Row]]) -> Iterator[Compared]:
     task, split, shots, control = key
     clusters = [row["cluster"] for row, _ in pairs]
     metrics, metrics_b = (dict(pairs[0][side]["values"]) for side in (0, 1))
@@ -140,5 +137,4 @@ def _results(key: Key, pairs: list[tuple[Row, Row]]) -> Iterator[Compared]:
             value_b=fmean(values_b),
             num_items=len({row["item"] for row, _ in pairs}),
             difference=paired_difference(values_a, values_b, clusters),
-            smallest_effect=smallest_detectable_effect(values_a, values_b, clusters),
         )

@@ -1,7 +1,7 @@
 """The gate: decides whether a checkpoint may be deployed, from its evaluation reports and rules. Torch-free.
 
 A rule counts only for scores of the checkpoint itself, whatever the scores of others are. A rule about the serving model
-compares both models on the same items (:mod:`mm1.evals.statistics`). All rules must hold. A model that is worse than any one
+compares both models on the same items (:mod:`mm1.evals.paired`). All rules must hold. A model that is worse than any one
 margin allows therefore passes with a probability of at most 5 %, however many rules there are: the test that it must fail is
 one of them (intersection-union test), and no correction for several rules is needed.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mm1.evals.comparison import NotComparable, ReadTable, TooFewItems, check_alike, compare, rows_of, shown
+from mm1.evals.comparison import NotComparable, ReadTable, TooFewItems, check_same_inputs, compare, is_significant, rows_of
 from mm1.evals.rules import ScoreRule, parse_rules
 from mm1.manifests import Comparison, Digest, EvalReport, GateRule, Score, digest_of_manifest
 
@@ -85,7 +85,7 @@ def _verdict(
         return _too_few(rule, scored, few.comparison)
     except NotComparable as error:
         return _refusal(rule, "not comparable", f"cannot judge: {error}", scored)
-    return _result(rule, scored, passed=shown(comparison), reason=_explain(scored, comparison), comparison=comparison)
+    return _result(rule, scored, passed=is_significant(comparison), reason=_explain(scored, comparison), comparison=comparison)
 
 
 def _scores(rule: ScoreRule, reports: Sequence[EvalReport]) -> list[Scored]:
@@ -99,7 +99,7 @@ def _compare(rule: ScoreRule, scored: Scored, serving: Sequence[EvalReport], rea
     other = _of_serving(rule, scored, serving)
     for each in (scored, other):
         if each.report.samples is None or read_table is None:
-            raise NotComparable(f"report {each.digest[:12]} has no answers item by item; evaluate the checkpoint again")
+            raise NotComparable(f"report {each.digest[:12]} has no per-item answers; evaluate the checkpoint again")
     rows, serving_rows = (
         rows_of(rule, each.score.split, read_table(each.report)) for each in (scored, other) if read_table is not None
     )
@@ -114,7 +114,7 @@ def _of_serving(rule: ScoreRule, scored: Scored, serving: Sequence[EvalReport]) 
         raise NotComparable(f"not scored for the serving checkpoint {checkpoint[:12]}: {_remedy_of(rule, serving)}")
     for each in reversed(matching):
         try:
-            check_alike(scored.report, each.report)
+            check_same_inputs(scored.report, each.report)
         except NotComparable as error:
             reason = error
         else:

@@ -19,11 +19,13 @@ from mm1.evals.choosing import named_choice
 from mm1.evals.config import EvalConfig
 from mm1.evals.files import BenchmarkFolder
 from mm1.evals.grading import Grading, Judge, relative_grade
+from mm1.evals.metrics import ItemMetric
+from mm1.evals.metrics.choices import best_choice
 from mm1.evals.models.base import EvalModel
 from mm1.evals.plan import Control, Round, Trial, plan
 from mm1.evals.replies import KeptReplies, Reply
 from mm1.evals.statistics import bootstrap_stderr, mean_and_stderr
-from mm1.evals.tasks.base import Metric, Task
+from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.groups import group_scores
 from mm1.generation.prompt import Completion, Likelihood
 from mm1.manifests import Score
@@ -37,7 +39,7 @@ class Answer:
 
     trial: Trial
     completion: Completion | None
-    """What the model generated; None if it chose."""
+    """The generated text; None if the model chose by likelihood."""
     likelihoods: tuple[Likelihood, ...]
     """Of the item's choices."""
     prediction: str
@@ -139,7 +141,7 @@ def files_of(folder: BenchmarkFolder, rounds: Sequence[Round]) -> tuple[Path, ..
 def results_of(planned: Round, replies: Sequence[Reply], judge: Judge | None = None) -> list[TaskResult]:
     """Compute the metrics of a round's replies: one result per control."""
     if planned.task.grading and judge is None:
-        log.warning("task %s: its answers are kept without a score; name a judge (--judge)", planned.task.name)
+        log.warning("task %s: its answers get no score; name a judge (--judge)", planned.task.name)
     pairs = zip(planned.trials, replies, strict=True)
     by_control = groupby(pairs, key=lambda pair: pair[0].control)
     return [_result(planned, control, list(group), judge) for control, group in by_control]
@@ -176,11 +178,10 @@ def _prediction(planned: Round, trial: Trial, reply: Reply, *, normalised: bool 
     if isinstance(reply, Completion):
         extracted = planned.task.extract(reply.text, trial.item)
         return named_choice(extracted, choices) if choices else extracted
-    scores = [each.logprob / (len(choice) if normalised else 1) for each, choice in zip(reply, choices, strict=True)]
-    return choices[scores.index(max(scores))]
+    return choices[best_choice([each.logprob for each in reply], choices, "characters" if normalised else "none")]
 
 
-def _values(metrics: dict[str, Metric], predictions: Sequence[str], trials: Sequence[Trial]) -> dict[str, list[float]]:
+def _values(metrics: dict[str, ItemMetric], predictions: Sequence[str], trials: Sequence[Trial]) -> dict[str, list[float]]:
     """Compute metrics of items; draw by draw, since a metric such as CIDEr-D counts over all items of a draw.
 
     Items without references have no values.

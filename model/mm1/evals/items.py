@@ -1,16 +1,12 @@
-"""Items of a benchmark: what is asked, and what is right. Torch-free."""
+"""Items of a benchmark: questions with their reference answers. Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_uppercase
 
+from mm1.generation.prompt import IMAGE_MARK as IMAGE_MARK
 from mm1.generation.prompt import Image
-
-IMAGE_MARK = "<image>"
-"""Stands for one of an item's images in its question; images without a mark come before the question."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +21,7 @@ class Item:
     images: tuple[Image, ...] = ()
     """Its images, in order."""
     question: str = ""
-    """Question, or the prompt of a text item; empty for captions."""
+    """Question, or the prompt of a text item; empty for captions. Images go to its marks (`IMAGE_MARK`), or else before it."""
     question_type: str = ""
     """Type for the breakdown of scores; demonstrations are sampled from items of the same type if the task says so."""
     answer: str = ""
@@ -57,26 +53,3 @@ class Item:
     def cluster(self) -> str:
         """Name of the group of items that are not independent, for standard errors."""
         return self.group or (" ".join(map(str, self.images)) if self.images else self.id)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An image in a file of its own format: read when it is needed, so that a benchmark need not fit into memory."""
-
-    file: Path
-    name: str
-    """Names the image within the file, for example ``row 17, column image``."""
-    read: Callable[[], bytes]
-
-    def read_bytes(self) -> bytes:
-        """Read the encoded image."""
-        return self.read()
-
-    def __str__(self) -> str:
-        return f"{self.file} {self.name}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cell) and (self.file, self.name) == (other.file, other.name)
-
-    def __hash__(self) -> int:
-        return hash((self.file, self.name))

@@ -1,6 +1,6 @@
-"""Replies of a model, kept in files: one per part, under the digest of the model and of everything that it was asked.
+"""Replies of a model, kept in files: one per part, under the digest of the model and of its questions.
 
-An interrupted evaluation continues after the last part, and processes that share a folder put their replies together. The name
+An interrupted evaluation continues after the last part, and processes that share a folder share their replies. The name
 of a file is its condition: another prompt, image, template or model has another name. Torch-free.
 """
 
@@ -24,7 +24,7 @@ from mm1.store.local import atomic_path
 log = logging.getLogger(__name__)
 
 Reply = Completion | tuple[Likelihood, ...]
-"""What a model replies: generated text, or the likelihoods of the choices."""
+"""A model's reply: generated text, or the likelihoods of the choices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class KeptReplies:
         return self.folder / f"{self.key(questions)}.json"
 
     def key(self, questions: Sequence[Question]) -> str:
-        """Compute the digest of the model and of everything that it is asked."""
+        """Compute the digest of the model and of its questions."""
         return digest_of(canonical_json([self.model, *map(self._content, questions)]).encode())
 
     def _content(self, question: Question) -> list[Any]:

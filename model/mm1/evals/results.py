@@ -13,14 +13,15 @@ from typing import Any
 from mm1.config.resolve import canonical_json
 from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
+from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Image
 from mm1.lineage.text import split_labels
 from mm1.manifests import Digest, EvalReport, Files, Score
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
 CONTROLS = {"none": "", "shuffled": ", images shuffled", "text_demonstrations": ", demonstrations of text"}
-MAX_KINDS = 16
-"""Maximum number of question types for a breakdown."""
+MAX_TYPES = 40
+"""Number of question types up to which scores are broken down, as on the page; MMMU has 30 subjects."""
 
 
 def benchmarks_digest(files: Sequence[Path], root: Path) -> Digest:
@@ -55,7 +56,7 @@ def store_examples(evaluation: Evaluation, store: Store, per_task: int, seed: in
 
 
 def _store_image(store: Store, image: Image) -> tuple[str, BlobRef]:
-    data = image if isinstance(image, bytes) else image.read_bytes()
+    data = bytes_of(image)
     ref = store.put_bytes(data)
     return f"{ref.sha256}.{extension_of(data)}", ref
 
@@ -104,7 +105,7 @@ def metrics_tree(evaluation: Evaluation) -> dict[str, Any]:
             for answer in result.answers:
                 if score.metric in answer.values:  # a metric of all items together, such as an F1, has no parts
                     kinds[answer.trial.item.question_type].append(answer)
-            if 1 < len(kinds) <= MAX_KINDS:
+            if 1 < len(kinds) <= MAX_TYPES:
                 row["by_type"] = {kind: _of_type(some, score.metric) for kind, some in sorted(kinds.items())}
             rows.append(row)
     return {"scores": rows}

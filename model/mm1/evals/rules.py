@@ -54,7 +54,7 @@ class ScoreRule:
 
     @property
     def measurement(self) -> str:
-        """What must be evaluated: ``task/shots``, or ``task/shots/shuffled``."""
+        """The evaluation that the rule needs: ``task/shots``, or ``task/shots/shuffled``."""
         return f"{self.task_name}/{self.shots}" + ("" if self.control == "none" else f"/{self.control}")
 
     @property
@@ -69,7 +69,7 @@ class ScoreRule:
 
     @property
     def margin(self) -> float:
-        """How much worse than the serving model the score may be; zero or less: it must be better."""
+        """Allowed loss against the serving model; at zero or less, the score must be better."""
         return -self.threshold if self.upwards else self.threshold
 
     def holds(self, value: float) -> bool:

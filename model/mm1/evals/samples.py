@@ -1,4 +1,4 @@
-"""The answers of an evaluation as a table: one row per prompt, with what the model saw, said and got for it. Torch-free.
+"""The answers of an evaluation as a table: one row per prompt, with its input, its output and its values. Torch-free.
 
 The gate and the comparison of models pair the rows of two tables by task, split, shots, control, draw and item.
 """
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mm1.errors import DataError
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.segments import ImageDigests, segments
+from mm1.generation.images import bytes_of
 
 if TYPE_CHECKING:
     from mm1.evals.harness import Answer, Evaluation, TaskResult
@@ -66,7 +67,7 @@ class Samples:
     def image(self, digest: str) -> bytes | None:
         """Read an image by its digest; None if it is not one of the prompts'."""
         image = self.images.get(digest)
-        return image if image is None or isinstance(image, bytes) else image.read_bytes()
+        return None if image is None else bytes_of(image)
 
 
 def read_samples(path: Path) -> pa.Table:

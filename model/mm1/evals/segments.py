@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Conversation, Image, Message, Request
 
 
@@ -17,7 +18,7 @@ class ImageDigests:
     def __call__(self, image: Image) -> str:
         """Return the SHA-256 of the encoded image."""
         if image not in self._known:
-            self._known[image] = hashlib.sha256(image if isinstance(image, bytes) else image.read_bytes()).hexdigest()
+            self._known[image] = hashlib.sha256(bytes_of(image)).hexdigest()
         return self._known[image]
 
     @property

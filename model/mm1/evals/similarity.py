@@ -14,8 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from mm1.errors import DataError
+from mm1.data.images import thumbnail
 from mm1.evals.items import Item
+from mm1.generation.images import read_image
 from mm1.generation.prompt import Image
 
 Embed = Callable[[Sequence[Image]], np.ndarray | None]
@@ -71,12 +72,5 @@ def _overlap(some: frozenset[object], others: frozenset[object]) -> float:
 
 def _thumbnail(image: Image) -> np.ndarray:
     """Compute the thumbnail of an image around its mean, so that the cosine does not measure brightness."""
-    from mm1.data.images import decode_image, thumbnail
-
-    try:
-        values_D = np.frombuffer(
-            thumbnail(decode_image(image if isinstance(image, bytes) else image.read_bytes())), dtype=np.uint8
-        ).astype(np.float64)
-    except DataError as error:
-        raise DataError(f"{'an image' if isinstance(image, bytes) else image}: {error}") from None
+    values_D = np.frombuffer(thumbnail(read_image(image)), dtype=np.uint8).astype(np.float64)
     return values_D - values_D.mean()

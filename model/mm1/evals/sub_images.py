@@ -7,11 +7,11 @@ the prompt fits the context (mixed resolution, MM1 6.4).
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 
 from mm1.data.images import decode_image
+from mm1.generation.images import bytes_of, key_of
 from mm1.generation.prompt import Image
 
 NUM_CROPS = 4
@@ -27,8 +27,7 @@ class SubImage:
 
     def read_bytes(self) -> bytes:
         """Decode the image and encode this part of it as PNG."""
-        data = self.image if isinstance(self.image, bytes) else self.image.read_bytes()
-        whole = decode_image(data)
+        whole = decode_image(bytes_of(self.image))
         side = self.side_px
         if self.number == 0:
             part = whole.resize((side, side))
@@ -41,8 +40,7 @@ class SubImage:
         return out.getvalue()
 
     def __str__(self) -> str:
-        name = hashlib.sha256(self.image).hexdigest() if isinstance(self.image, bytes) else str(self.image)
-        return f"{name}, part {self.number} at {self.side_px} px"
+        return f"{key_of(self.image)}, part {self.number} at {self.side_px} px"
 
 
 def divide(image: Image, side_px: int) -> tuple[SubImage, ...]:

@@ -33,6 +33,7 @@ class Answer:
         self.chooser = chooser
         self.top_logprobs = top_logprobs
         self.logprobs: list[TokenLogprob] = []
+        """Of its tokens, and of the stop token if one ended it."""
 
     @property
     def done(self) -> bool:
@@ -51,7 +52,7 @@ def advance(answers: Sequence[Answer], logits_BV: torch.Tensor, text_of: TextOf)
         if answer.done:
             continue
         answer.transcript.push(token)
-        if answer.top_logprobs is not None and len(answer.transcript.tokens) > len(answer.logprobs):
+        if answer.top_logprobs is not None:
             answer.logprobs += token_logprobs(logits_BV[row : row + 1], [token], answer.top_logprobs, text_of)
     return tokens
 

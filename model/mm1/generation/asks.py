@@ -51,7 +51,7 @@ class Step:
     finish_reason: Literal["stop", "length"] | None = None
     """None while the answer is unfinished."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """Of the tokens so far, if requested."""
+    """Of the tokens so far, if requested, and of the stop token that ended the answer, which is not among its tokens."""
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     """Of the prompt's tokens, if requested."""
 

@@ -68,7 +68,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pass did to the running answers; those that are listed, except under `advanced`, have left the batch."""
+    """Result of a pass for the running answers. Failed and paused ones have left the batch."""
 
     advanced: list[Ticket] = field(default_factory=list)
     """Answers with a new token; those that are complete have left the batch."""

@@ -29,7 +29,7 @@ class EngineSettings(Config):
     max_running: int = Field(default=32, ge=1)
     """Maximum number of answers generated at once."""
     max_waiting: int = Field(default=256, ge=0)
-    """Maximum number of asks that wait; further ones are refused."""
+    """Maximum number of asks that wait while all places in the batch are taken; further ones are refused."""
     batch_tokens: int = Field(default=65_536, ge=1)
     """Maximum number of tokens of all running answers with their prompts, padding included (a longer one runs alone)."""
     prefill_tokens: int = Field(default=512, ge=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 REPLACEMENT = "\ufffd"
-"""What incomplete or invalid bytes decode to."""
+"""Decoded form of incomplete or invalid bytes."""
 _LONGEST_CHARACTER = 4
 """Bytes, and so at most as many tokens."""
 
@@ -34,9 +34,13 @@ class TextStream:
         self.pending = ""
         """Text of the other tokens, which later ones may change."""
 
+    def is_special(self, token: int) -> bool:
+        """Whether a token has no text of its own."""
+        return token in self._special
+
     def push(self, token: int) -> str:
         """Add a token; return the text that became final."""
-        if token in self._special:
+        if self.is_special(token):
             return ""
         self._tokens.append(token)
         text = self._decode(self._tokens)[len(self._context) :]

@@ -8,22 +8,20 @@ Names of dimensions: N images, K tokens of an image, D width of the decoder; H, 
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from mm1.data.images import Pixels, decode_image, decode_into
-from mm1.errors import ConfigurationError, DataError
+from mm1.data.images import Pixels
+from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
+from mm1.generation.images import key_of, read_image, read_pixels
 from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
 from mm1.modeling.stopping import num_token_ids
 
@@ -39,6 +37,22 @@ class Encoded:
     """Token ids; an image is `image_tokens` times the image token."""
     images: tuple[Image, ...]
     """Images of the prompt, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image that was decoded before its turn; it shares the features of its encoded bytes."""
+
+    data: bytes
+    pixels: Pixels
+    """uint8 (height, width, 3), at the size that the vision tower takes."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image."""
+        return self.data
+
+    def __str__(self) -> str:
+        return key_of(self.data)
 
 
 class PromptEncoder:
@@ -159,13 +173,32 @@ class PromptEncoder:
         with torch.inference_mode():
             return self.model.get_image_features(pixel_values.to(self.model.device))
 
+    def decode_ahead(self, image: bytes) -> Image:
+        """Decode an image before its turn, in any thread: large ones take longer than a token of the running answers.
+
+        An image stays as it is if its features are in the cache, or if the vision tower takes images of any size.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        size = self._fixed_size()
+        if size is None or key_of(image) in self._features:
+            return image
+        return DecodedImage(image, read_pixels(image, *size))
+
     def _decoded(self, image: Image) -> PillowImage.Image | Pixels:
         """Decode an image, to the pixels that the loader gave the model in training if the tower takes one size."""
+        if isinstance(image, DecodedImage):
+            return image.pixels
+        size = self._fixed_size()
+        return read_image(image) if size is None else read_pixels(image, *size)
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of all images; None if the tower takes others."""
         settings = self.processor.image_processor
         height, width = settings.size.get("height"), settings.size.get("width")
-        if not (settings.do_resize and height and width) or settings.do_center_crop:
-            return read_image(image)
-        return read_pixels(image, height, width)
+        is_fixed = settings.do_resize and height and width and not settings.do_center_crop
+        return (height, width) if is_fixed else None
 
     def _keep(self, features: dict[str, torch.Tensor]) -> None:
         for key, feature_KD in features.items():
@@ -192,46 +225,6 @@ class PromptEncoder:
                 f"a prompt of {num_tokens} tokens and {max_new_tokens} new tokens exceed the model's context of {limit}: "
                 "use fewer demonstrations, shorter text or fewer images"
             )
-
-
-def read_image(image: Image) -> PillowImage.Image:
-    """Decode an image in full size to RGB, as people see it: upright, and on white.
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    with _named(image):
-        return decode_image(_bytes(image))
-
-
-def read_pixels(image: Image, height: int, width: int) -> Pixels:
-    """Decode an image as the loader does, to uint8 (height, width, 3).
-
-    Raises:
-        DataError: the image cannot be read.
-    """
-    pixels_HW3 = np.empty((height, width, 3), np.uint8)
-    with _named(image):
-        decode_into(_bytes(image), pixels_HW3)
-    return pixels_HW3
-
-
-@contextmanager
-def _named(image: Image) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, DataError) as error:
-        name = f"of {len(image)} bytes" if isinstance(image, bytes) else str(image)
-        raise DataError(f"image {name} cannot be read: {error}") from None
-
-
-def _bytes(image: Image) -> bytes:
-    return image if isinstance(image, bytes) else image.read_bytes()
-
-
-def key_of(image: Image) -> str:
-    """Return a name of an image: equal names, equal images."""
-    return hashlib.sha256(image).hexdigest() if isinstance(image, bytes) else str(image)
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -106,13 +106,18 @@ class Engine:
     def _refuse_if_full(self) -> None:
         if self._closed:
             raise Closed
-        if len(self._waiting) < self.settings.max_waiting:
+        if not self._is_full():
             return
         with self._wake:
             self._drop_cancelled_waiting()
-            if len(self._waiting) >= self.settings.max_waiting:
+            if self._is_full():
                 rounds = 1 + len(self._waiting) / self.settings.max_running
                 raise Overloaded(min(60.0, max(1.0, rounds * self._seconds_per_answer)))
+
+    def _is_full(self) -> bool:
+        """Whether no more asks may be queued; those that find a free place in the batch do not wait."""
+        free = max(0, self._limit - len(self._started()))
+        return len(self._waiting) >= self.settings.max_waiting + free
 
     def _drop_cancelled_waiting(self) -> None:
         for ticket in [ticket for ticket in self._waiting if ticket.cancelled]:

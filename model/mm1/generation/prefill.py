@@ -30,7 +30,7 @@ class Prompt:
     """A prompt to process."""
 
     owner: Any
-    """What the prompt is for; returned with the result."""
+    """Owner of the prompt; returned with the result."""
     encoded: Encoded
     top_logprobs: int | None = None
     """Number of likeliest tokens to list at each position; None = no log-probabilities."""

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 
 from mm1.generation.cache import RowStates
-from mm1.generation.encode import Encoded, key_of
+from mm1.generation.encode import Encoded
+from mm1.generation.images import key_of
 
 BLOCK_TOKENS = 16
 

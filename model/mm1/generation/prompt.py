@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+IMAGE_MARK = "<image>"
+"""Stands for an image in the text of a question or a prompt."""
+
 
 class StoredImage(Protocol):
     """An encoded image that is read when it is needed, such as a cell of a table. Hashable; `str` names it uniquely."""
@@ -53,6 +56,11 @@ class Message:
     """user, assistant or system."""
     content: Prompt
     """Texts and images in order."""
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Its images in order."""
+        return tuple(part for part in self.content if not isinstance(part, str))
 
 
 @dataclass(frozen=True)

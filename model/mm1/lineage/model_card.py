@@ -12,13 +12,10 @@ from typing import Any
 
 from mm1.errors import DataError
 from mm1.lineage.graph import Lineage
-from mm1.lineage.records import readable_runs
-from mm1.manifests import Checkpoint, DataMix, EvalReport, RawData, digest_of_manifest, load_digest, split_uri
+from mm1.manifests import Checkpoint, DataMix, EvalReport, RawData, digest_of_manifest, load_digest
 from mm1.store.base import Store
 
 CARD_NAME = "README.md"
-_EVALUATION = "evaluate"
-"""Name of the step that makes EvalReports."""
 
 TEMPLATE = """\
 ---
@@ -133,30 +130,6 @@ model_signing verify key . --signature model.sig --public_key mm1.pub
 """
 
 
-def reports_of(store: Store, checkpoint: str) -> list[EvalReport]:
-    """Find the evaluations of a checkpoint in the records of a store's runs, newest run first.
-
-    Args:
-        store: the store.
-        checkpoint: digest of the checkpoint.
-    """
-    addresses = {
-        record.manifest: None
-        for run in readable_runs(store)
-        for record in run.tasks.values()
-        if record.step == _EVALUATION and record.manifest and checkpoint in str(record.inputs.get("checkpoint", ""))
-    }
-    reports = []
-    for address in addresses:
-        try:
-            report = load_digest(store, split_uri(address)[1])
-        except DataError:  # a manifest that is gone
-            continue
-        if isinstance(report, EvalReport) and report.checkpoint == checkpoint:
-            reports.append(report)
-    return reports
-
-
 def known_ancestors(store: Store, manifest: Checkpoint) -> Lineage:
     """Load a checkpoint's ancestors, nearest first, without those that the store no longer has."""
     lineage: Lineage = {digest_of_manifest(manifest): manifest}
@@ -178,7 +151,7 @@ def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping
 
     Args:
         lineage: the checkpoint first, then its ancestors.
-        reports: evaluations of the checkpoint, newest first; of equal scores the newest counts.
+        reports: evaluations of the checkpoint, the newest last; of equal scores the newest counts.
         config: fields of the model's config.json.
 
     Returns:
@@ -208,7 +181,7 @@ def _newest_scores(reports: Sequence[EvalReport]) -> list[Any]:
     newest: dict[tuple[Any, ...], Any] = {}
     for report in reports:
         for score in report.scores:
-            newest.setdefault((score.task, score.split, score.metric, score.shots, score.control), score)
+            newest[score.task, score.split, score.metric, score.shots, score.control] = score
     return [newest[key] for key in sorted(newest)]
 
 

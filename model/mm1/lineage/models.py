@@ -91,7 +91,7 @@ def model_of(store: Store, manifest: Manifest, name: str) -> Model:
     Args:
         store: the store of the manifest.
         manifest: a Checkpoint, ExportedModel or Deployment.
-        name: what the user calls it, for messages.
+        name: name for messages.
 
     Raises:
         ConfigurationError: the manifest is of another kind, or its deployment was refused.

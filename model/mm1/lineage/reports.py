@@ -1,10 +1,9 @@
-"""Evaluation reports of a model that is served, from the address of any manifest that leads to it."""
+"""Evaluation reports of a checkpoint, and of a model that is served."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mm1.errors import ConfigurationError
+from mm1.lineage.records import readable_runs
 from mm1.manifests import (
     Checkpoint,
     Deployment,
@@ -23,7 +22,7 @@ LEADING = "EvalReport, GateDecision, Deployment, ExportedModel or Checkpoint"
 
 
 def serving_reports(address: str) -> tuple[Digest, list[EvalReport]]:
-    """Return the checkpoint of a serving model and its reports.
+    """Return the checkpoint of a serving model and its reports, the newest last.
 
     Args:
         address: of an EvalReport; or of a GateDecision, Deployment, ExportedModel or Checkpoint, whose store is then searched
@@ -38,7 +37,7 @@ def serving_reports(address: str) -> tuple[Digest, list[EvalReport]]:
     if isinstance(manifest, EvalReport):
         return manifest.checkpoint, [manifest]
     checkpoint = _checkpoint_of(store, digest, manifest)
-    reports = list(_reports_of(store, checkpoint))
+    reports = reports_of(store, checkpoint)
     if not reports:
         raise ConfigurationError(
             f"serving: {uri} has no EvalReport of checkpoint {checkpoint[:12]}; evaluate it first: "
@@ -56,16 +55,27 @@ def _checkpoint_of(store: Store, digest: Digest, manifest: Manifest) -> Digest:
         case Deployment(exported=str(exported)):
             return _checkpoint_of(store, exported, load_digest(store, exported))
         case GateDecision() | Deployment():
-            raise ConfigurationError(f"serving: the model of {type(manifest).__name__} {digest[:12]} was not let through")
+            raise ConfigurationError(
+                f"serving: the model of {type(manifest).__name__} {digest[:12]} was refused; give one that was deployed"
+            )
         case _:
             raise ConfigurationError(f"serving: expected {LEADING}, got {type(manifest).__name__} {digest[:12]}")
 
 
-def _reports_of(store: Store, checkpoint: Digest) -> Iterator[EvalReport]:
-    """Search a store for reports of a checkpoint, in the order of their digests."""
+def reports_of(store: Store, checkpoint: Digest) -> list[EvalReport]:
+    """Find the evaluations of a checkpoint in a store.
+
+    Returns:
+        The reports, the newest last: those of no run (``mm1 eval --store``) first, then by their runs.
+    """
+    reports = {}
     for key in sorted(store.list("manifests/")):
         data = store.read(key)
         if b'"EvalReport"' in data and checkpoint.encode() in data:
-            manifest = load_digest(store, key.removeprefix("manifests/").removesuffix(".json"))
+            digest = key.removeprefix("manifests/").removesuffix(".json")
+            manifest = load_digest(store, digest)
             if isinstance(manifest, EvalReport) and manifest.checkpoint == checkpoint:
-                yield manifest
+                reports[digest] = manifest
+    records = (record for run in reversed(readable_runs(store)) for record in run.tasks.values() if record.manifest)
+    order = {split_uri(record.manifest)[1]: number for number, record in enumerate(records)} if reports else {}
+    return [reports[digest] for digest in sorted(reports, key=lambda digest: order.get(digest, -1))]

@@ -31,7 +31,7 @@ log = logging.getLogger("mm1")
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is asked of the signature of a model before it is loaded."""
+    """Requirements for the signature of a model, checked before it is loaded."""
 
     verify_key: Path | None = None
     """Public key (PEM); what is not signed with its private key is refused. None: signatures are not checked."""
@@ -55,7 +55,7 @@ class Signatures:
 
         Args:
             folder: the folder of the model.
-            name: what the user calls it, for messages; the folder by default.
+            name: name for messages; the folder by default.
             signature: the signature, if it is not in the folder.
 
         Raises:
@@ -101,7 +101,7 @@ def sign(folder: Path, private_key: Path) -> Path:
 
     signature = folder / SIGNATURE_NAME
     signature.unlink(missing_ok=True)
-    with _not_elsewhere(signature):
+    with _removed_on_failure(signature):
         config = signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(_hashing(signature))
         config.sign(folder, signature)
     return signature
@@ -114,7 +114,7 @@ def verify(folder: Path, public_key: Path, signature: Path, name: str) -> None:
         folder: the folder.
         public_key: key (PEM) of the signer.
         signature: the signature, a bundle of Sigstore.
-        name: what the user calls the folder, for messages.
+        name: name of the folder for messages.
 
     Raises:
         ConfigurationError: the key is not a public elliptic-curve key.
@@ -134,7 +134,7 @@ def verify(folder: Path, public_key: Path, signature: Path, name: str) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged bundle fails in protobuf, pydantic, base64 or cryptography
         raise CheckpointError(
-            f"{name}: its signature does not hold: {_reason(error, folder, signature)}; do not use it, fetch it again"
+            f"{name}: signature verification failed: {_reason(error, folder, signature)}; do not use it, fetch it again"
         ) from None
 
 
@@ -147,7 +147,7 @@ def _hashing(signature: Path) -> Any:
 
 
 @contextmanager
-def _not_elsewhere(signature: Path) -> Iterator[None]:
+def _removed_on_failure(signature: Path) -> Iterator[None]:
     """Remove a half-written signature."""
     try:
         yield
@@ -187,6 +187,7 @@ def check_private_key(path: Path) -> None:
     Raises:
         ConfigurationError: missing, unreadable, of another kind, or protected by a password.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read_key(path, "private")
@@ -196,7 +197,7 @@ def check_private_key(path: Path) -> None:
         raise ConfigurationError(
             f"{path} is protected by a password: pass an unprotected copy from a Secret, `openssl ec -in {path} -out mm1.key`"
         ) from None
-    except Exception:  # noqa: BLE001 - cryptography has many kinds for what is not a key
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"{path} is not a private key in PEM: {_MAKE}") from None
     _check_curve(key, path, "private", _MAKE)
 
@@ -207,6 +208,7 @@ def read_public_key(path: Path) -> Any:
     Raises:
         ConfigurationError: missing, unreadable or of another kind.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     data = _read_key(path, "public")
@@ -214,7 +216,7 @@ def read_public_key(path: Path) -> Any:
         raise ConfigurationError(f"{path} is a private key; a signature is verified with the public one: {_PUBLIC}")
     try:
         key = serialization.load_pem_public_key(data)
-    except Exception:  # noqa: BLE001 - cryptography has many kinds for what is not a key
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"{path} is not a public key in PEM: {_PUBLIC}") from None
     _check_curve(key, path, "public", _PUBLIC)
     return key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 LONGEST_SCALAR = 40
@@ -16,6 +16,12 @@ def count(number: int, noun: str, of: int | None = None) -> str:
     """Format a number with its noun: ``1 file``, ``2 files``, ``1 of 2 files``."""
     total = number if of is None else of
     return f"{number}{'' if of is None else f' of {of}'} {noun}{'s' * (total != 1)}"
+
+
+def listed(names: Collection[str], most: int = 3) -> str:
+    """List the first names and count the rest: ``a, b, c and 4 more``."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(list(names)[:most]) + rest
 
 
 def duration(seconds: float | None) -> str:

@@ -26,7 +26,7 @@ PIECE_BYTES = 16 << 20
 
 @dataclass
 class Verification:
-    """What was verified, and what does not hold."""
+    """Counts of verified objects, and the problems."""
 
     num_manifests: int = 0
     num_blobs: int = 0
@@ -54,7 +54,7 @@ class Verification:
         if self.problems:
             worst = next((problem for problem in self.problems if isinstance(problem, CheckpointError)), self.problems[0])
             number = count(len(self.problems), "problem")
-            raise type(worst)(f"the lineage does not hold, {number}: {worst}")
+            raise type(worst)(f"lineage verification failed, {number}: {worst}")
 
 
 def verify_lineage(

@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 TURN_END_TOKEN = "<|im_end|>"
 MAX_NEW_TOKENS = 512
-"""Length of an answer that nobody limits, as in the server; without it `generate` stops after 20 tokens with the prompt."""
+"""Default maximum length of an answer; without it, `generate` stops after 20 tokens."""
 
 
 def stop_token_ids(tokenizer: Any, generation: GenerationConfig | None = None) -> list[int]:

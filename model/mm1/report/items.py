@@ -1,4 +1,4 @@
-"""Every answer of an evaluation for people: what the model saw, said and got for it, from the table of answers.
+"""Answers of an evaluation for readers: prompt, output and values of each item, from the table of answers.
 
 The table is that of :mod:`mm1.evals.samples`; images come from wherever the caller keeps them.
 """
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from mm1.generation.prompt import IMAGE_MARK
 from mm1.lineage.text import split_labels
 from mm1.report.album import Album, Picture
 from mm1.report.answers import Mark
 from mm1.report.config import ReportConfig
 
-IMAGE_MARK = "<image>"
-"""Stands for an image in a prompt."""
+MAX_TYPES = 40
+"""Number of question types up to which they are broken down; MMMU has 30 subjects."""
 ImageOf = Callable[[str], bytes | None]
 """SHA-256 of an encoded image -> the image, None if it is not kept."""
 Row = Mapping[str, Any]
@@ -59,7 +60,7 @@ class Group:
     num_cut: int
     """Answers that ended at the limit of new tokens."""
     by_type: list[tuple[str, float, int]]
-    """Question type, mean of the headline metric, and number of items; empty if there is a single type."""
+    """Question type, mean of the headline metric, and number of items; empty if there is one type, or more than can be read."""
     items: list[ItemView]
 
 
@@ -91,7 +92,7 @@ def _group(key: tuple[str, int, str], rows: Sequence[Row], image_of: ImageOf, al
         metric=metric,
         num_answers=len(rows),
         num_cut=sum(row["finish_reason"] == "length" for row in rows),
-        by_type=by_type if len(by_type) > 1 and metric else [],
+        by_type=by_type if 1 < len(by_type) <= MAX_TYPES and metric else [],
         items=[_item(row, metric, image_of, album) for row in chosen],
     )
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from mm1.config.base import Config
+from mm1.config.values import quoted
+
+_HOST = re.compile(r"\*|(\*\.)?[-.a-zA-Z0-9]+")
+_ORIGIN = re.compile(r"\*|https?://[^/,*\s]+")
+"""As in charts/mm1/values.schema.json."""
 
 
 class ServeSettings(Config):
@@ -38,3 +45,21 @@ class ServeSettings(Config):
     """Threads that parse and tokenise requests."""
     drain_s: float = Field(default=20.0, ge=0)
     """Time for running answers to end after a stop signal, s; new requests are refused meanwhile."""
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"expected names of hosts such as images.example.com, *.example.com or *, got {quoted(host)}")
+        return hosts
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what equals no browser's Origin header; a slash at the end is dropped, letters become lower case."""
+        origins = tuple(origin.removesuffix("/").lower() for origin in origins)
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"expected origins such as https://chat.example.com, or *, got {quoted(origin)}")
+        return origins

@@ -108,7 +108,7 @@ def _check_equal(expected: dict[str, torch.Tensor], actual: dict[str, torch.Tens
     names = [name for name in expected if name.endswith(kind)]
     labels = {
         ".tokens": "generates other tokens",
-        ".ids": "has a tokenizer that alone gives other ids",
+        ".ids": "has a tokenizer whose own chat template gives other ids",
         ".settings": "has other generation settings",
     }
     for name in names:

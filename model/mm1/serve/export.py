@@ -38,7 +38,7 @@ def export_checkpoint(
         checkpoint: the checkpoint.
         target: store for the exported files.
         work: folder for temporary files; the export stays in it as `exported/`.
-        reports: evaluations of the checkpoint for the model card, newest first.
+        reports: evaluations of the checkpoint for the model card, the newest last.
         sign_key: private key (PEM) that signs the folder; None leaves it unsigned.
 
     Returns:
@@ -75,7 +75,7 @@ def write_export(
         source: store with the checkpoint's ancestors, for the model card.
         checkpoint: the checkpoint.
         folder: target folder.
-        reports: evaluations of the checkpoint, newest first.
+        reports: evaluations of the checkpoint, the newest last.
         max_shard_size: maximum size of a file of weights, in bytes or such as "5GB".
 
     Raises:

@@ -35,7 +35,7 @@ def load(model: str, store: str = "", signatures: Signatures | None = None) -> L
     Args:
         model: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
         store: address of the store of the digest.
-        signatures: what is asked of its signature; nothing by default.
+        signatures: requirements for its signature; none by default.
 
     Raises:
         ConfigurationError: it is none of these, or the deployment was refused.

@@ -4,7 +4,9 @@ The startup and readiness probe in a cluster: a server can be up and its health 
 questions about images. The question is the deployment's sample, from the server's examples. A server without examples (it
 serves a checkpoint) gets a question about a grey square. Exits with 0 after an answer, otherwise with the outcome class.
 
-    GET /examples -> question, image -> POST /v1/chat/completions -> answer
+    GET /limits, /examples -> question, image -> POST /v1/chat/completions -> answer
+
+The question stays within the server's limits: fewer tokens, and no image where none are allowed.
 
 If the server needs an API key, the probe sends that of the variable MM1_API_KEY or of a key file.
 
@@ -73,31 +75,34 @@ def ask(url: str, max_tokens: int, timeout_s: float, api_key: str = "") -> tuple
 
     Raises:
         ConfigurationError: `url` is not an address or is that of another kind of server, or it refused the question.
-        NetworkError: the server is unreachable, did not answer in time, failed, or gave an empty answer.
+        NetworkError: the server is unreachable, did not answer in time, or failed.
     """
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--url: expected an address such as http://127.0.0.1:8000, got {url!r}")
     url = url.rstrip("/")
     deadline = time.monotonic() + timeout_s
+    limits = _object(_request(f"{url}/limits", None, deadline, api_key))
     examples = _request(f"{url}/examples", None, deadline, api_key)
-    first = examples[0] if isinstance(examples, list) and examples else {}
+    first = _object(examples[0] if isinstance(examples, list) and examples else None)
     question = str(first.get("question") or GREY_SQUARE_QUESTION)
-    content = [
-        {"type": "image_url", "image_url": {"url": first.get("image") or _grey_square()}},
-        {"type": "text", "text": question},
-    ]
+    image = {"type": "image_url", "image_url": {"url": first.get("image") or _grey_square()}}
+    content = [*([image] if limits.get("max_images", 1) else []), {"type": "text", "text": question}]
+    max_tokens = min(max_tokens, limits.get("max_tokens", max_tokens))
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
     started = time.monotonic()
     reply = _request(f"{url}/v1/chat/completions", body, deadline, api_key)
     try:
-        answer = reply["choices"][0]["message"]["content"]
-        num_tokens = int(reply["usage"]["completion_tokens"])
-    except (LookupError, TypeError, ValueError):
-        raise ConfigurationError(f"{url} is not a chat completions server: it replied {json.dumps(reply)[:200]}") from None
-    # A token may decode to an empty string, such as the end of the answer, so this counts tokens.
-    if num_tokens < 1:
-        raise NetworkError(f"{url} gave an empty answer to {question!r}")
+        choice = reply["choices"][0]
+        answer, is_complete = choice["message"]["content"], choice["finish_reason"] in ("stop", "length")
+    except (LookupError, TypeError):
+        is_complete = False
+    if not is_complete:  # an answer may be empty: a model may end it with its first token
+        raise ConfigurationError(f"{url} is not a chat completions server: it replied {json.dumps(reply)[:200]}")
     return question, str(answer), time.monotonic() - started
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _request(url: str, body: dict[str, Any] | None, deadline: float, api_key: str) -> Any:

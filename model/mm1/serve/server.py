@@ -23,6 +23,8 @@ from mm1.serve.api.service import Service
 START_TIMEOUT_S = 30.0
 CLOSE_S = 5
 """Time for the last bytes of replies after draining, s."""
+LAST_REPLIES_S = 0.1
+"""Time for the error replies of answers that did not end in time, s: at a second signal nothing else waits for them."""
 BACKLOG = 1024
 
 
@@ -39,8 +41,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}: choose another --port or --host") from None
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: a port above 65535, a label above 63 characters
+        reason = getattr(error, "strerror", None) or "not an address and a port from 0 to 65535"
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}: choose another --port or --host") from None
 
 
 def address_of(listener: socket.socket) -> str:
@@ -70,11 +73,11 @@ class Server(uvicorn.Server):
         self._service.answers.is_draining = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Handle SIGINT or SIGTERM: drain first, exit at the second one."""
+        """Handle SIGINT or SIGTERM: drain first; at the second one, exit whatever is open."""
         if self._deadline is None:
             self.drain()
         else:
-            super().handle_exit(sig, frame)
+            self._deadline, self.force_exit = time.monotonic(), True
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to exit; called ten times per second."""
@@ -82,7 +85,7 @@ class Server(uvicorn.Server):
             is_late = time.monotonic() >= self._deadline
             if is_late:
                 self._service.answers.fail_all()
-                await asyncio.sleep(0)  # the answers end, and their replies with them
+                await asyncio.sleep(LAST_REPLIES_S)
             self.should_exit = self.should_exit or is_late or not self._service.answers.num_open
         return await super().on_tick(counter)
 

@@ -1,3 +1,5 @@
+"""Checkpoints: written and read byte by byte, verified before they load, on any number of ranks."""
+
 import errno
 import itertools
 import os

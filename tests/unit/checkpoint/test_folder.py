@@ -101,7 +101,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[Mm1Error], str]] = {
     "a missing shard": (
         lambda f: shard(f, 1).unlink(),
         ConfigurationError,
-        r"lacks 1 of the files of its weights \(model-00002",
+        r"missing 1 weight file \(model-00002",
     ),
     "a cut shard": (
         lambda f: shard(f).write_bytes(shard(f).read_bytes()[:-9]),
@@ -111,8 +111,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], type[Mm1Error], str]] = {
     "an empty shard": (lambda f: shard(f).write_bytes(b""), CheckpointError, "not a complete safetensors file"),
     "no index": (lambda f: (f / "model.safetensors.index.json").unlink(), ConfigurationError, "it has no model.safetensors"),
     "pickles": (pickled, ConfigurationError, "only pytorch_model.bin: pickles can run code"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), ConfigurationError, "lacks tokenizer.json"),
-    "no processor": (lambda f: (f / "processor_config.json").unlink(), ConfigurationError, "lacks processor_config.json"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), ConfigurationError, "missing tokenizer.json"),
+    "no processor": (lambda f: (f / "processor_config.json").unlink(), ConfigurationError, "missing processor_config.json"),
     "a broken tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}"), CheckpointError, "processor cannot be loaded"),
     "other image tokens": (
         fields("processor_config.json", image_tokens=9),

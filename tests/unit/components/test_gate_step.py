@@ -150,8 +150,8 @@ def test_among_several_reports_of_the_serving_model_the_comparable_one_counts(st
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        (Deployment(deployed=False, reason="no"), "was not let through"),
-        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was not let through"),
+        (Deployment(deployed=False, reason="no"), "was refused"),
+        (GateDecision(checkpoint=SERVED, decision="fail", rules=()), "was refused"),
         (
             GateDecision(checkpoint=SERVED, decision="pass", rules=()),
             "has no EvalReport of checkpoint cccccccccccc; evaluate it",
@@ -258,6 +258,6 @@ def test_a_decision_about_another_checkpoint_does_not_deploy():
 
 @pytest.mark.parametrize("rule", ["textcore/0/mean>=serving-0.1", "pope/0/f1>serving", "mme/0/mme_perception>=serving-10"])
 def test_scores_without_a_value_per_item_are_not_compared(rule):
-    with pytest.raises(ConfigurationError, match="no value per item"):
+    with pytest.raises(ConfigurationError, match="no values per item"):
         check_rules(rule)
     check_rules(rule.partition(">")[0] + ">=0.1")

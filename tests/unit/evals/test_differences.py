@@ -58,11 +58,11 @@ def test_rounds_of_one_evaluation_alone_are_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[:-2], r"2 item\(s\) are only in the first evaluation: 8, 9; .*--limit"),
-        (lambda rows: [*rows, row(99, 1.0)], r"1 item\(s\) are only in the second evaluation: 99"),
+        (lambda rows: rows[:-2], r"2 items only in the first evaluation: 8, 9; .*--limit"),
+        (lambda rows: [*rows, row(99, 1.0)], r"1 item only in the second evaluation: 99"),
         (lambda rows: [row(3, 1.0, draw=1), *rows], r"only in the second evaluation: 3"),
         (lambda rows: [each | {"prompt": "other"} for each in rows], r"prompt of 0, 1, 2, 3, 4 and 5 more; .*templates"),
-        (lambda rows: [*rows[:-1], rows[-1] | {"images": ["b"]}], r"different input for 1 item\(s\), images of 9"),
+        (lambda rows: [*rows[:-1], rows[-1] | {"images": ["b"]}], r"different inputs for 1 item, images of 9"),
         (lambda rows: [*rows[:-1], rows[-1] | {"references": ["green"]}], r"references of 9"),
     ],
 )

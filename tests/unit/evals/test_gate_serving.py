@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from mm1.evals.gate import judge, parse_rules
+from mm1.evals.paired import Pairs
 from mm1.evals.samples import SCHEMA
-from mm1.evals.statistics import Pairs
 from mm1.manifests import EvalReport, GateRule, Score
 from mm1.store.base import BlobRef
 
@@ -170,9 +170,9 @@ def other_files(model: Model) -> None:
         (changed(references=["no"]), "item '7' of vqa/0 differ between the reports: references"),
         (changed(images=["0f"]), "item '7' of vqa/0 differ between the reports: images"),
         (changed(prompt="<image>another"), "item '7' of vqa/0 differ between the reports: prompt"),
-        (changed(values=[]), "accuracy is a metric of all items together"),
+        (changed(values=[]), "accuracy is a metric of the whole corpus"),
         (changed(values=[("accuracy", float("nan"))]), "finite"),
-        (without_answers, "has no answers item by item"),
+        (without_answers, "has no per-item answers"),
         (other_settings(seed=1), "different settings: seed 0, and 1 for the serving model"),
         (other_settings(style="chat"), "style 'plain', and 'chat' for the serving model"),
         (other_files, "different benchmark files or tasks (digests 000000000000 and ffffffffffff for the serving model)"),
@@ -207,7 +207,7 @@ def other_score(model: Model) -> None:
     [
         (without_rows(400), "no answers to vqa/0 item by item"),
         (without_rows(100), "of the checkpoint have a mean of 1.0000 for vqa/0/accuracy, but its score is 0.7500"),
-        (twice, "two answers to one item"),
+        (twice, "two answers to item '3'"),
         (other_score, "but its score is 0.9000"),
     ],
 )

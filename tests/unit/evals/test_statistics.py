@@ -8,14 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mm1.evals.statistics import (
-    Pairs,
-    bootstrap_stderr,
-    items_needed,
-    mean_and_stderr,
-    paired_difference,
-    smallest_detectable_effect,
-)
+from mm1.evals.paired import Pairs, paired_difference
+from mm1.evals.statistics import bootstrap_stderr, mean_and_stderr
 
 
 def binomial_tail(count: int, share: float, most: int) -> float:
@@ -73,17 +67,17 @@ def test_equal_answers_on_few_items_show_little():
     difference = paired_difference(same, same)
     assert difference.mean == difference.stderr == 0 and difference.p_value == 1.0
     assert Pairs.of(same, same).lower_bound() == pytest.approx(-(1 - 0.05 ** (1 / 30)), abs=1e-4), "the rule of three"
-    assert smallest_detectable_effect(same, same) == pytest.approx(1 - 0.05 ** (1 / 30))
-    assert items_needed(same, same, 0.02) == 149
+    assert Pairs.of(same, same).smallest_effect() == pytest.approx(1 - 0.05 ** (1 / 30))
+    assert Pairs.of(same, same).items_needed(0.02) == 149
 
 
 def test_the_items_needed_detect_the_effect():
     rng = np.random.default_rng(2)
     a, b = rng.random(200).tolist(), rng.random(200).tolist()
-    needed = items_needed(a, b, 0.02)
+    needed = Pairs.of(a, b).items_needed(0.02)
     repeated = math.ceil(needed / 200)
-    assert smallest_detectable_effect(a * repeated, b * repeated) == pytest.approx(0.02, rel=0.05)
-    assert smallest_detectable_effect(a, b) > 0.02
+    assert Pairs.of(a * repeated, b * repeated).smallest_effect() == pytest.approx(0.02, rel=0.05)
+    assert Pairs.of(a, b).smallest_effect() > 0.02
 
 
 def test_a_metric_without_an_upper_limit_takes_the_range_of_its_values():

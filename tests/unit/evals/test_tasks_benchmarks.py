@@ -19,11 +19,9 @@ from tests.support.benchmark_files import (
     WRITERS,
     mathvista_entry,
     write_all,
-    write_json,
-    write_lines,
     write_mmbench,
-    write_text,
 )
+from tests.support.official_files import write
 
 NAMES = sorted({*WRITERS, "scienceqa_cot", "mathvista_cot"})
 
@@ -202,13 +200,13 @@ def test_a_benchmark_without_files_says_which_it_needs(tmp_path, name):
 )
 def test_damage_is_named_with_file_and_row(tmp_path, name, path, content, message):
     WRITERS[name](tmp_path / name)
-    write_text(tmp_path / name / path, content)
+    write(tmp_path / name / path, content)
     with pytest.raises(DataError, match=message):
         items_of(BenchmarkFolder(tmp_path, ""), name)
 
 
 def test_a_damaged_row_of_a_table_is_named(tmp_path):
-    write_text(tmp_path / "mmbench" / "MMBench_DEV_EN.tsv", "\t".join(MMBENCH_HEAD) + "\n7\tWhich?\n")
+    write(tmp_path / "mmbench" / "MMBench_DEV_EN.tsv", "\t".join(MMBENCH_HEAD) + "\n7\tWhich?\n")
     with pytest.raises(DataError, match=r"row 2.*expected 10 fields, got 2"):
         items_of(BenchmarkFolder(tmp_path, ""), "mmbench")
     write_mmbench(tmp_path / "mmbench", [(7, "Which?", "", "a", "b", "", "", "D", "x", "aGk=")])
@@ -217,15 +215,15 @@ def test_a_damaged_row_of_a_table_is_named(tmp_path):
 
 
 def test_a_parquet_file_that_is_none_is_named(tmp_path):
-    write_text(tmp_path / "mmmu" / "Art" / "validation-0.parquet", "x")
+    write(tmp_path / "mmmu" / "Art" / "validation-0.parquet", "x")
     with pytest.raises(DataError, match=r"validation-0\.parquet: cannot be read as Parquet"):
         items_of(BenchmarkFolder(tmp_path, ""), "mmmu")
 
 
 def test_mathvista_without_demonstrations_names_the_file(tmp_path):
-    write_json(tmp_path / "mathvista" / "testmini.json", {"1": mathvista_entry(1)})
+    write(tmp_path / "mathvista" / "testmini.json", {"1": mathvista_entry(1)})
     with pytest.raises(ConfigurationError, match=r"no file .*demonstrations\.jsonl"):
         items_of(BenchmarkFolder(tmp_path, ""), "mathvista_cot")
-    write_lines(tmp_path / "mathvista" / "demonstrations.jsonl", [json.loads('{"pid": "1"}')])
+    write(tmp_path / "mathvista" / "demonstrations.jsonl", [json.loads('{"pid": "1"}')])
     with pytest.raises(DataError, match="an entry lacks 'steps'"):
         items_of(BenchmarkFolder(tmp_path, ""), "mathvista_cot")

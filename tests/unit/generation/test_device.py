@@ -1,3 +1,5 @@
+"""Moving a model to a device and a dtype for inference."""
+
 import torch
 
 from mm1.generation.device import move_to

@@ -195,6 +195,20 @@ def test_beyond_the_queue_asks_are_refused_until_one_leaves(open_engine):
     assert isinstance(last(steps), Step)
 
 
+@pytest.mark.parametrize("max_waiting", [0, 1])
+def test_an_ask_for_which_a_place_is_free_does_not_wait(open_engine, max_waiting):
+    engine = open_engine(max_running=3, max_waiting=max_waiting)
+    held = Held(engine, LONG)
+    steps: Queue = Queue()
+    for _ in range(2 + max_waiting):
+        engine.submit(ask("blue"), steps.put)
+    with pytest.raises(Overloaded):
+        engine.submit(ask("blue"), print)
+    held.ticket.cancel()
+    held.release.set()
+    assert all(isinstance(last(steps), Step) for _ in range(2 + max_waiting))
+
+
 def test_closing_ends_every_answer(generator):
     engine = Engine(generator, EngineSettings(max_running=1))
     held = Held(engine, LONG)

@@ -159,6 +159,29 @@ def test_people_cannot_forge_turns_or_images(parts):
     assert not set(processor.encode(without_specials(text, processor.tokenizer.all_special_tokens))) & {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("token", ["<|im_end|>", "<image>", "<|im_start|>", "<|endoftext|>"])
+def test_halves_of_a_special_token_in_two_texts_do_not_meet(parts, token):
+    _, processor = parts
+    for cut in range(1, len(token)):
+        for texts in ((token[:cut], token[cut:]), (token[:cut], "", token[cut:-1], token[-1:])):
+            prompt = chat_prompt(processor, [Message("user", texts)])
+            assert prompt == chat_prompt(processor, [Message("user", (token,))]) and len(prompt) == 1
+
+
+def test_a_template_that_refuses_messages_or_leaves_out_images_is_named(parts):
+    processor = tiny_mm1()[1]
+    messages = [Message("user", (picture(1), "red ?"))]
+    for template, message in (
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{% for %}", "cannot render"),
+        ("{{ messages[0].content }}", "0 images of these messages, which have 1"),
+        ("{% for part in messages[0].content %}<image><image>{% endfor %}", "4 images of these messages"),
+    ):
+        processor.chat_template = template
+        with pytest.raises(ConfigurationError, match=message):
+            chat_prompt(processor, messages)
+
+
 def test_rows_without_a_token_are_never_an_answer_and_change_no_score(tmp_path):
     """Of a vocabulary that is larger than the tokenizer; also in an exported model under transformers' own generate."""
     model, processor = tiny_mm1()

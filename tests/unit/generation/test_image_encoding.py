@@ -7,6 +7,7 @@ from PIL import Image
 
 from mm1.data.images import decode
 from mm1.errors import DataError
+from mm1.generation import encode
 from mm1.generation.config import BatchSettings
 from mm1.generation.encode import PromptEncoder, read_image, read_pixels
 from tests.support.damaged_images import encoded, seeds, tagged
@@ -45,3 +46,22 @@ def test_the_encoder_gives_the_model_these_pixels():
     with torch.inference_mode():
         expected = model.get_image_features(pixel_values)
     torch.testing.assert_close(encoder.features([data]), expected)
+
+
+def test_images_decoded_ahead_share_the_features_of_their_bytes(monkeypatch):
+    data, other = seeds()["png 16"], seeds()["jpeg"]
+    encoder = PromptEncoder(*tiny_mm1(), BatchSettings())
+    expected = encoder.features([data, other])
+    encoder = PromptEncoder(*tiny_mm1(), BatchSettings())
+    ahead = encoder.decode_ahead(data)
+    assert ahead is not data and ahead.read_bytes() == data
+    with monkeypatch.context() as patch:
+        patch.setattr(encode, "read_pixels", lambda *_: pytest.fail("decoded twice"))
+        encoder.features([ahead])
+        assert encoder.decode_ahead(data) is data, "its features are known"
+        encoder.features([data])
+    torch.testing.assert_close(encoder.features([data, other]), expected)
+    with pytest.raises(DataError, match="cannot be read"):
+        encoder.decode_ahead(data[:60])
+    monkeypatch.setattr(encoder.processor.image_processor, "do_center_crop", True)
+    assert encoder.decode_ahead(other[:-1]) == other[:-1], "not decoded in full size, which a queue could not hold"

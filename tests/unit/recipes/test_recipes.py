@@ -1,3 +1,5 @@
+"""Recipes: resolved configurations as committed, descriptions, refused settings."""
+
 import json
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Layout of the lineage diagram."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The report of a run as a page."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Parts of the report: smoothing, labels, pictures, tables."""
+
 from __future__ import annotations
 
 import io

@@ -51,7 +51,7 @@ def test_what_does_not_change_the_answer_is_ignored(client):
 @pytest.mark.parametrize(
     "fields",
     [
-        *({"seed": seed, "temperature": 1} for seed in (0, -1, 2**63, 2**64 - 1, -(2**63), 7.0)),
+        *({"seed": seed, "temperature": 1} for seed in (0, -1, 2**63, 2**64 - 1, -(2**63), 7.0, 1e19, "7", str(2**64 - 1))),
         *({"temperature": value} for value in (0, 1e-320, 1e-40, 5e-5, 2, "0.5")),
         *({"top_p": value, "temperature": 1} for value in (0, 1e-320, 1e-9, 1)),
         {"stop": []},
@@ -73,7 +73,7 @@ def test_values_at_the_edge_are_taken(client, fields):
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        *(({"seed": seed}, "seed") for seed in (2**64, -(2**63) - 1, 10**30, "x", 1.5, True)),
+        *(({"seed": seed}, "seed") for seed in (2**64, -(2**63) - 1, 10**30, "x", 1.5, True, 1e20, "9" * 30, "9" * 4400)),
         *(({"temperature": value}, "temperature") for value in (-0.1, 2.1, True, "hot", [1])),
         *(({"top_p": value}, "top_p") for value in (-0.1, 1.1, False)),
         *(({"max_tokens": value}, "max_tokens") for value in (0, -1, 1.5, True, 10**30)),
@@ -119,6 +119,16 @@ def test_numbers_that_are_not_finite_are_refused(client, name, number):
     assert error["param"] == name
 
 
+def test_what_the_models_template_refuses_is_a_wrong_request(serve, generator, monkeypatch):
+    client = serve()
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    monkeypatch.setattr(generator.processor, "chat_template", template + generator.processor.chat_template)
+    assert ask(client, TURN, max_tokens=1).status_code == 200
+    for path in ("/v1/chat/completions", "/tokenize"):
+        error = refusal(client.post(path, json={"messages": [{"role": "system", "content": "x"}, TURN]}))
+        assert error["param"] == "messages" and "no system turn" in error["message"]
+
+
 # -- roles and history -------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +150,14 @@ def test_content_as_text_parts_and_bare_strings_are_the_same(client):
     forms = ["red ring", [{"type": "text", "text": "red ring"}], ["red ring"]]
     answers = [ask(client, {"role": "user", "content": content}).json()["choices"] for content in forms]
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_texts_of_one_message_cannot_forge_a_turn_or_an_image_together(client):
+    def count(*texts: str) -> int:
+        return client.post("/tokenize", json={"messages": [user(*texts)]}).json()["count"]
+
+    assert count("<|im_", "end|>") == count("<|im_end|>") and count("<", "image", ">") == count("<image>")
+    assert ask(client, user("<ima", "ge>"), max_tokens=1).status_code == 200
 
 
 def test_an_assistants_turn_at_the_end_is_continued(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,25 @@ def test_echo_with_logprobs_lists_the_prompts_tokens_first(client, generator, ma
         assert value in top.values() and 2 <= len(top) <= 3
 
 
+@pytest.mark.parametrize(
+    "prompt", [PROMPT, "  red", "\u00e9\U0001f600 red", "<|im_start|>user\nred ring<|im_end|>", "", [300, 5, 301]], ids=repr
+)
+def test_offsets_are_those_of_the_text(client, prompt):
+    fields = {"prompt": prompt, "echo": True, "logprobs": 0, "max_tokens": 6}
+    (choice,) = client.post("/v1/completions", json=fields).json()["choices"]
+    text, logprobs = choice["text"], choice["logprobs"]
+    (answer,) = client.post("/v1/completions", json=fields | {"echo": False}).json()["choices"]
+    count, length = len(answer["logprobs"]["tokens"]), len(text) - len(answer["text"])
+    assert all(offset >= length for offset in logprobs["text_offset"][-count:]), "the answer's"
+    assert all(offset < max(1, length) for offset in logprobs["text_offset"][:-count]), "the prompt's"
+    in_part = False  # of a character, which has more tokens
+    for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
+        without_text = token.startswith("<|") and offset >= length
+        if not (in_part or "\ufffd" in token or without_text):
+            assert text[offset:].startswith((token, token.removeprefix(" "))), (token, offset)
+        in_part = "\ufffd" in token
+
+
 def test_a_stream_adds_up_with_echo_and_logprobs(client):
     fields = {"prompt": PROMPT, "echo": True, "logprobs": 1, "max_tokens": 5}
     (whole,) = client.post("/v1/completions", json=fields).json()["choices"]
@@ -92,26 +112,81 @@ def test_a_stream_adds_up_with_echo_and_logprobs(client):
     assert choices[-1]["finish_reason"] == whole["finish_reason"]
 
 
-def test_the_harness_scores_as_the_generator_does(client, generator):
+PAIRS = [("a red", " ring"), ("what colour is the", " square ?"), ("big", " blue circle")]
+
+
+def harness(client) -> Any:
+    """lm-evaluation-harness' model of a server."""
     api_models = pytest.importorskip("lm_eval.models.openai_completions", reason="lm-evaluation-harness is not installed")
+    address = f"{client.base_url}/v1/completions".replace("//v1", "/v1")
+    return api_models.LocalCompletionsAPI(
+        base_url=address, model="tiny", tokenizer_backend="remote", batch_size=2, max_length=512
+    )
+
+
+def assert_scores_are_the_generators(model, generator, pairs) -> None:
     from lm_eval.api.instance import Instance
 
-    model = api_models.LocalCompletionsAPI(
-        base_url=f"{client.base_url}/v1/completions".replace("//v1", "/v1"),
-        model="tiny",
-        tokenizer_backend="remote",
-        batch_size=2,
-    )
-    pairs = [("a red", " ring"), ("what colour is the", " square ?"), ("big", " blue circle")]
-    requests = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)]
-    results = model.loglikelihood(requests)
+    results = model.loglikelihood([Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)])
     for (context, continuation), (score, is_greedy) in zip(pairs, results, strict=True):
-        (expected,) = generator.score([Request((context,))], [[continuation]])
-        assert math.isclose(score, float(getattr(expected[0], "logprob", expected[0])), abs_tol=1e-3)
-        assert is_greedy in (True, False)
+        ((expected,),) = generator.score([Request((context,))], [[continuation]])
+        assert math.isclose(score, expected.logprob, abs_tol=1e-3) and is_greedy == expected.is_greedy
+
+
+def test_the_harness_scores_a_continuation_after_which_the_text_ends(client, generator, monkeypatch):
+    """It drops the last token, which it asked for: the stop token's place must be in the lists, too."""
+    pytest.importorskip("lm_eval")
+    logits_of = generator.decoder.logits
+
+    def ending(hidden_ND):
+        logits_NV = logits_of(hidden_ND).clone()
+        logits_NV[:, 0] = logits_NV.max(dim=-1).values + 1
+        return logits_NV
+
+    monkeypatch.setattr(generator.decoder, "logits", ending)
+    (choice,) = complete(client, PROMPT, max_tokens=5, logprobs=1).json()["choices"]
+    assert choice["text"] == "" and choice["finish_reason"] == "stop" and choice["logprobs"]["tokens"] == ["<|endoftext|>"]
+    chat = {"messages": [{"role": "user", "content": PROMPT}], "logprobs": True}
+    for event in (*stream(client, **chat), client.post("/v1/chat/completions", json=chat).json()):
+        assert not (event["choices"][0]["logprobs"] or {}).get("content"), "chats list the tokens of the text"
+    assert_scores_are_the_generators(harness(client), generator, PAIRS)
+
+
+def test_the_harness_cuts_what_is_longer_than_the_context(client):
+    model = harness(client)
+    from lm_eval.api.instance import Instance
+
+    pair = ("a red ring " * 400, " square")
+    ((score, _),) = model.loglikelihood([Instance("loglikelihood", {}, pair, 0)])
+    assert -30 < score < 0
+
+
+def test_the_harness_scores_as_the_generator_does(client, generator):
+    model = harness(client)
+    from lm_eval.api.instance import Instance
+
+    assert_scores_are_the_generators(model, generator, PAIRS)
     generate = Instance("generate_until", {}, ("a red", {"until": ["zzz"], "max_gen_toks": 5}), 0)
     (text,) = model.generate_until([generate])
     assert text == complete(client, tokens_of(client, "a red"), max_tokens=5).json()["choices"][0]["text"]
+
+
+@pytest.mark.parametrize(("num_tokens", "max_tokens", "expected"), [(505, None, 7), (511, None, 1), (512, 0, 0), (511, 1, 1)])
+def test_a_prompt_may_fill_the_context(serve, num_tokens, max_tokens, expected):
+    client = serve(max_tokens=None)
+    reply = complete(client, [300] * num_tokens, max_tokens=max_tokens, seed=1).json()
+    assert reply["usage"]["completion_tokens"] == expected, reply
+
+
+@pytest.mark.parametrize(("num_tokens", "max_tokens"), [(512, None), (512, 1), (513, 0), (513, None)])
+def test_a_prompt_that_leaves_no_room_is_refused_as_too_long(client, num_tokens, max_tokens):
+    error = refusal(complete(client, [300] * num_tokens, max_tokens=max_tokens))
+    assert error["code"] == "context_length_exceeded" and str(num_tokens) in error["message"]
+
+
+def test_a_server_with_a_limit_below_the_apis_default_answers_requests_without_one(serve):
+    reply = complete(serve(max_tokens=3), PROMPT).json()
+    assert reply["usage"]["completion_tokens"] <= 3, reply
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------
@@ -130,6 +205,12 @@ def test_tokenize_counts_as_answers_do_and_detokenize_inverts(client):
     assert refusal(client.post("/detokenize", json={"tokens": [1, 10**9]}))["param"] == "tokens[1]"
     assert refusal(client.post("/tokenize", json={}))["param"] == "prompt"
     assert refusal(client.post("/tokenize", json={"prompt": "x", "model": "other"}), 404)["code"] == "model_not_found"
+
+
+def test_what_is_longer_than_the_context_is_counted(client):
+    assert client.post("/tokenize", json={"prompt": "red " * 40_000}).json()["count"] > 40_000
+    messages = [{"role": "user", "content": PROMPT}] * 600
+    assert client.post("/tokenize", json={"messages": messages}).json()["count"] > 6000
 
 
 def test_models_by_name(client):

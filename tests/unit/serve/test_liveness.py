@@ -155,6 +155,19 @@ def test_when_the_time_is_over_answers_end_with_an_error_and_streams_with_an_eve
     assert not thread.is_alive()
 
 
+def test_at_a_second_signal_answers_end_with_an_error_and_readers_that_do_not_read_are_left(stopping, gate):
+    client, server, thread = stopping(drain_s=600.0)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask, client, user("red"), max_tokens=3)
+        wait_until(lambda: stats(client).running == 1, "an answer", 30)
+        server.handle_exit(signal.SIGINT, None)
+        server.handle_exit(signal.SIGINT, None)
+        assert refusal(running.result(), 503)["message"].startswith("the server shut down")
+    gate.set()
+    thread.join(30)
+    assert not thread.is_alive() and server.force_exit
+
+
 def test_a_server_whose_engine_has_ended_is_not_healthy(serve):
     client = serve()
     client.app.state.service.engine.close()

@@ -40,11 +40,24 @@ def test_a_server_without_a_sample_is_asked_about_a_picture_of_ours(engine):
     assert question == GREY_SQUARE_QUESTION and seconds > 0
 
 
+@pytest.mark.parametrize("settings", [{"max_images": 0}, {"max_tokens": 1}, {"max_tokens": 63}, {"default_max_tokens": 1}])
+def test_a_server_with_low_limits_is_ready(engine, settings):
+    with running(create_app(engine, ServeSettings(**settings), [Example("what is this ?", picture(1))])) as address:
+        assert main([f"--url={address}"]) == 0
+
+
+def test_a_model_that_ends_its_answer_at_once_is_ready(engine, monkeypatch, capsys):
+    monkeypatch.setattr(engine.generator, "stop_ids", frozenset(range(engine.generator.encoder.num_token_ids)))
+    with running(create_app(engine, ServeSettings())) as address:
+        assert main([f"--url={address}", "--max-tokens=1"]) == 0
+    assert capsys.readouterr().out.endswith("s: \n")
+
+
 def test_a_server_that_refuses_the_question_is_not_ready(engine, capsys):
-    settings = ServeSettings(max_images=0)
+    settings = ServeSettings(max_image_pixels=10)
     with running(create_app(engine, settings, [Example("what is this ?", picture(1))])) as address:
         assert main([f"--url={address}"]) == Outcome.CONFIGURATION
-    assert "at most 0 images" in capsys.readouterr().err
+    assert "16 x 16 pixels" in capsys.readouterr().err
 
 
 def test_nobody_there(capsys):
@@ -69,6 +82,8 @@ def test_a_server_that_takes_its_time_is_given_up():
     [
         (200, b"<html>", ConfigurationError, "another kind of server"),
         (200, b"{}", ConfigurationError, "not a chat completions server"),
+        (200, b"[1]", ConfigurationError, "not a chat completions server"),
+        (200, b"null", ConfigurationError, "not a chat completions server"),
         (404, b"not here", ConfigurationError, "replied 404: not here"),
         (503, b"later", NetworkError, "replied 503: later"),
     ],

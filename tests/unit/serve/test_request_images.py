@@ -15,9 +15,10 @@ from PIL import Image
 
 from mm1.data.images import FORMATS
 from mm1.data.prepare.locations.fetch import Fetcher
+from mm1.generation import encode
 from mm1.serve.api.data_urls import data_of, is_data_url
 from mm1.serve.api.images import is_allowed
-from tests.support.chat_requests import ask, refusal, uri
+from tests.support.chat_requests import ask, refusal, uri, user
 from tests.support.tiny_mm1 import picture
 
 PNG = picture(1)
@@ -191,3 +192,24 @@ def test_a_host_that_is_not_in_the_list_is_named(serve):
     for url in ("https://b.org/x.png", "https://a.org@b.org/x.png", "http://a.org.b.org/x", "http:///x", "https://[/x"):
         error = refusal(ask(client, image_part(url)))
         assert error["code"] == "remote_image" and "a.org only" in error["message"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_damaged_one_of_several_images_is_named(client, streamed):
+    good, bad = picture(1), picture(2, side=64)[:-300]
+    error = refusal(ask(client, user("a"), {"role": "assistant", "content": "b"}, user(good, "c", bad), stream=streamed))
+    assert error["param"] == "messages[2].content[2]" and error["code"] == "invalid_image"
+    assert error["message"].startswith("messages[2].content[2]: ") and "cannot be read" in error["message"]
+
+
+def test_the_engines_thread_decodes_no_image(client, monkeypatch):
+    threads = set()
+    read = encode.read_pixels
+
+    def watched(*arguments):
+        threads.add(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(encode, "read_pixels", watched)
+    assert ask(client, user(picture(77), "x", picture(78)), max_tokens=1).status_code == 200
+    assert threads and all(name.startswith("mm1-prepare") for name in threads)

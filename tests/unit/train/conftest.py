@@ -1,3 +1,5 @@
+"""Fixtures of the trainer: a mixture, a process alone, restored signals."""
+
 import signal
 
 import pytest

@@ -1,3 +1,5 @@
+"""Optimizers: Muon and AdamW, learning rates of the parts, groups of parameters."""
+
 import pytest
 import torch
 from torch import nn

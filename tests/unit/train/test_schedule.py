@@ -1,3 +1,5 @@
+"""Learning-rate schedules, and the paper's law for the peak rate."""
+
 import itertools
 import math
 

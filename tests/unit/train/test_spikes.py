@@ -1,3 +1,5 @@
+"""Detection of loss and gradient spikes."""
+
 import math
 import random
 

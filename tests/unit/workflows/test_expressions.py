@@ -1,3 +1,5 @@
+"""Argo expressions: conditions, depends, durations, retries."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fixture of the toy world: a small one, written once."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -8,7 +8,7 @@ the aspect ratio is not preserved. Values stay uint8 until they are on the devic
 
 from mm1.data.images.decode import Pixels, decode, decode_image, decode_into, decode_small
 from mm1.data.images.foreign import foreign_format
-from mm1.data.images.header import FORMATS, MAX_PIXELS, EncodedImage, extension_of, open_image
+from mm1.data.images.header import FORMATS, MAX_PIXELS, EncodedImage, data_url, extension_of, open_image
 from mm1.data.images.thumbnails import THUMBNAIL_BYTES, are_near, contrast, thumbnail
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Pixels",
     "are_near",
     "contrast",
+    "data_url",
     "decode",
     "decode_image",
     "decode_into",

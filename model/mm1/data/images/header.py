@@ -8,6 +8,7 @@ The size is that of the image turned upright.
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ _PNG_DEPTH_OFFSET = 24  # the header is always the first chunk
 _SIMPLEJPEG_COLOURS = ("YCbCr", "Gray", "RGB")
 """JPEG colour spaces that simplejpeg converts to RGB."""
 _MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
+_MEDIA_TYPES = {"jpg": "image/jpeg", "tif": "image/tiff"} | {name: f"image/{name}" for name in ("png", "webp", "gif", "bmp")}
 
 
 class EncodedImage(NamedTuple):
@@ -73,6 +75,12 @@ def extension_of(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((extension for magic, extension in _MAGIC if data.startswith(magic)), "img")
+
+
+def data_url(data: bytes) -> str:
+    """Return an encoded image as a ``data:`` URL with its media type."""
+    kind = _MEDIA_TYPES.get(extension_of(data), "application/octet-stream")
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> EncodedImage:

@@ -10,8 +10,6 @@ The first is its command line, with the class registered; the YAML files of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 # Registers the harness's own classes, which it does not do once there is another.
@@ -23,8 +21,8 @@ from lm_eval.api.task import ConfigurableTask
 
 from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
-from mm1.evals.adapters.opening import open_model
-from mm1.evals.adapters.rounds import FIELDS, HarnessRound, images_of, reply_row, request_from, request_of
+from mm1.evals.adapters.opening import load_by_name
+from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
 from mm1.evals.models.base import Ask, EvalModel
 from mm1.evals.models.own import OwnModel
 from mm1.generation.prompt import Conversation, Message, Request
@@ -52,22 +50,10 @@ class HarnessTask(ConfigurableTask):
         rows = self.round.rows()
         has_images = any(images_in(request_of(trial)) for trial in self.round.trials)
         super().__init__(
-            config={
-                "task": str(config.get("task") or config["name"]),
-                "output_type": "generate_until",
-                "custom_dataset": lambda **_: {"test": _dataset(rows)},
-                "test_split": "test",
-                "doc_to_text": lambda doc: doc["prompt"],
-                "doc_to_target": lambda doc: doc["answer"],
-                "doc_to_image": self._images if has_images else None,
-                "process_results": self._judged,
-                "metric_list": [
-                    {"metric": name, "aggregation": partial(self.round.score, name), "higher_is_better": True}
-                    for name in self.round.metric_names
-                ],
-                "generation_kwargs": self.round.generation_settings(),
-                "num_fewshot": 0,
-                "metadata": {"version": 1.0} | {name: config[name] for name in FIELDS if name in config},
+            config=self.round.task_config(config)
+            | {
+                "custom_dataset": lambda **_: {SPLIT: _dataset(rows)},
+                "doc_to_image": self.round.images if has_images else None,
             }
         )
 
@@ -75,7 +61,7 @@ class HarnessTask(ConfigurableTask):
         """Make the requests of a row: one per choice, or one for a text."""
         row = _Row(doc)
         row.request = request_of(self.round.trials[doc["index"]])
-        visuals = ({"visual": self._images(doc)},) if images_in(row.request) else ()
+        visuals = ({"visual": self.round.images(doc)},) if images_in(row.request) else ()
         known = {name: value for name, value in kwargs.items() if name == "metadata"}
         if not doc["continuations"]:
             arguments = (ctx, dict(self.config.generation_kwargs), *visuals)
@@ -84,13 +70,6 @@ class HarnessTask(ConfigurableTask):
             Instance(request_type="loglikelihood", doc=row, arguments=(ctx, text, *visuals), idx=number, **known)
             for number, text in enumerate(doc["continuations"])
         ]
-
-    def _images(self, doc: dict[str, Any]) -> list[Any]:
-        return images_of(request_of(self.round.trials[doc["index"]]))
-
-    def _judged(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        row = reply_row(doc["index"], results)
-        return dict.fromkeys(self.round.metric_names, row)
 
 
 def images_in(request: Request) -> bool:
@@ -117,9 +96,7 @@ class HarnessModel(LM):
 
     def __init__(self, pretrained: str = "", model: EvalModel | None = None, **settings: Any) -> None:
         super().__init__()
-        if model is None and not pretrained:
-            raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
-        self.model = model or open_model(pretrained, settings)
+        self.model = model or load_by_name(pretrained, settings)
 
     @property
     def tokenizer_name(self) -> str:
@@ -137,9 +114,7 @@ class HarnessModel(LM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Compute the log-likelihood of whole texts, in windows of the model's context, after the end-of-text token."""
         if not isinstance(self.model, OwnModel):
-            raise ConfigurationError(
-                f"{self.model.name} gives no log-likelihood of whole texts; expected a model of this project"
-            )
+            raise ConfigurationError(f"{self.model.name} does not support whole-text log-likelihoods; expected an MM1 model")
         return [_text_likelihood(self.model.generator, each.args[0]) for each in requests]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -149,7 +124,7 @@ class HarnessModel(LM):
             ConfigurationError: the last message is to be continued, which likelihood tasks need.
         """
         if not add_generation_prompt:
-            raise ConfigurationError("mm1 does not continue an assistant message; leave --apply_chat_template away")
+            raise ConfigurationError("mm1 does not continue an assistant message; omit --apply_chat_template")
         return _CHAT + json.dumps(chat_history)
 
 

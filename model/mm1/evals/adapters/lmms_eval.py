@@ -11,20 +11,16 @@ other than ours see the images of demonstrations where their class puts them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from lmms_eval.api.task import ConfigurableTask
 
-from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
-from mm1.evals.adapters.opening import open_model
-from mm1.evals.adapters.rounds import FIELDS, HarnessRound, images_of, reply_row, request_from, request_of
+from mm1.evals.adapters.opening import load_by_name
+from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
 from mm1.evals.models.base import Ask, EvalModel
-
-SPLIT = "test"
 
 
 class HarnessTask(ConfigurableTask):
@@ -38,23 +34,12 @@ class HarnessTask(ConfigurableTask):
         config = dict(config or {})
         self.round = HarnessRound.of(config)
         super().__init__(
-            config={
-                "task": str(config.get("task") or config["name"]),
-                "output_type": "generate_until",
+            config=self.round.task_config(config)
+            | {
                 "dataset_path": "mm1",
-                "test_split": SPLIT,
-                "doc_to_text": lambda doc: doc["prompt"],
-                "doc_to_target": lambda doc: doc["answer"],
-                "doc_to_visual": self._images,
-                "metric_list": [
-                    {"metric": name, "aggregation": partial(self.round.score, name), "higher_is_better": True}
-                    for name in self.round.metric_names
-                ],
-                "process_results": self._judged,
+                "doc_to_visual": self.round.images,
                 "generation_kwargs": self.round.generation_settings()
                 | {"max_new_tokens": self.round.planned.task.max_new_tokens},
-                "num_fewshot": 0,
-                "metadata": {"version": 1.0} | {name: config[name] for name in FIELDS if name in config},
             },
             model_name=model_name,
         )
@@ -69,7 +54,7 @@ class HarnessTask(ConfigurableTask):
     def construct_requests(self, doc_id: int, ctx: str, **kwargs: Any) -> list[Instance] | Instance:
         """Make the requests of a row: one per choice, or one for a text."""
         texts = self.dataset[SPLIT][doc_id]["continuations"]
-        rest = (self._images, doc_id, self.config.task, SPLIT)
+        rest = (self.round.images, doc_id, self.config.task, SPLIT)
         metadata = kwargs.get("metadata")
         if not texts:
             arguments = (ctx, dict(self.config.generation_kwargs), *rest)
@@ -81,13 +66,7 @@ class HarnessTask(ConfigurableTask):
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any], full_docs: Any = None) -> dict[str, Any]:
         """Return the row and its reply for each metric."""
-        return self._judged(doc, results)
-
-    def _images(self, doc: dict[str, Any]) -> list[Any]:
-        return images_of(request_of(self.round.trials[doc["index"]]))
-
-    def _judged(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        return dict.fromkeys(self.round.metric_names, reply_row(doc["index"], results))
+        return self.round.judged(doc, results)
 
 
 class HarnessModel(lmms):
@@ -102,9 +81,7 @@ class HarnessModel(lmms):
 
     def __init__(self, pretrained: str = "", model: EvalModel | None = None, **settings: Any) -> None:
         super().__init__()
-        if model is None and not pretrained:
-            raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
-        self.model = model or open_model(pretrained, settings)
+        self.model = model or load_by_name(pretrained, settings)
 
     def loglikelihood(self, requests: list[Instance]) -> list[Any]:
         """Score one continuation of each prompt."""
@@ -118,12 +95,12 @@ class HarnessModel(lmms):
         return greedy_texts(self.model, [self._ask(each) for each in requests], [each.args[1] for each in requests])
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Refuse tasks of several rounds.
+        """Refuse multi-round tasks.
 
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError("mm1 has no tasks of several rounds in lmms-eval; use its tasks of one round")
+        raise NotImplementedError("mm1 does not support multi-round tasks in lmms-eval")
 
     def _row(self, instance: Instance) -> Any:
         _, _, _, doc_id, task, split = instance.args
@@ -132,9 +109,9 @@ class HarnessModel(lmms):
     def _ask(self, instance: Instance) -> Ask:
         context, _, images, *_ = instance.args
         row = self._row(instance)
-        task = getattr(images, "__self__", None)
-        if isinstance(task, HarnessTask) and context == row["prompt"]:
-            return request_of(task.round.trials[row["index"]])
+        owner = getattr(images, "__self__", None)
+        if isinstance(owner, HarnessRound) and context == row["prompt"]:
+            return request_of(owner.trials[row["index"]])
         return request_from(context or "\n", images(row) or [] if images else [])
 
 

@@ -12,7 +12,7 @@ _OF_HARNESSES = frozenset({"max_batch_size", "device"})
 """Settings that both harnesses add themselves. They also add batch_size, 1 if the user sets none, which then does not count."""
 
 
-def open_model(name: str, settings: Mapping[str, Any]) -> EvalModel:
+def load_by_name(name: str, settings: Mapping[str, Any]) -> EvalModel:
     """Load a model by the name that `mm1 eval` takes.
 
     Args:
@@ -20,8 +20,10 @@ def open_model(name: str, settings: Mapping[str, Any]) -> EvalModel:
         settings: settings of the model, as the options of `mm1 eval`; `store` is the address of a checkpoint's store.
 
     Raises:
-        ConfigurationError: it is none of these, or a setting is unknown.
+        ConfigurationError: the name is empty or none of these, or a setting is unknown.
     """
+    if not name:
+        raise ConfigurationError("model mm1: expected pretrained=FOLDER in --model_args")
     from mm1.evals.models.config import ModelSettings
     from mm1.evals.models.find import find_model
     from mm1.evals.models.load import load_model

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from PIL import Image as PillowImage
 
 from mm1.errors import ConfigurationError
 from mm1.evals.config import EvalConfig, Templates
@@ -18,10 +21,13 @@ from mm1.evals.harness import results_of
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.plan import Round, Trial, plan
 from mm1.evals.replies import Reply
+from mm1.generation.images import read_image
 from mm1.generation.prompt import Completion, Image, Likelihood, Request
 
 FIELDS = ("benchmarks", "name", "split", "shots", "items", "seed", "templates")
 """Fields of a task's configuration in a harness, besides the harness's own."""
+SPLIT = "test"
+"""Name of the only split that the harnesses see."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class HarnessRound:
             DataError: a file is damaged.
         """
         if missing := [name for name in ("benchmarks", "name") if not config.get(name)]:
-            raise ConfigurationError(f"a task of a harness needs {' and '.join(missing)}; set them in its YAML file")
+            raise ConfigurationError(f"task: missing {' and '.join(missing)}; set them in its YAML file")
         shots = int(config.get("shots", 0))
         settings = EvalConfig(
             tasks=(str(config["name"]),),
@@ -83,9 +89,39 @@ class HarnessRound:
         ]
 
     def generation_settings(self) -> dict[str, Any]:
-        """Return the settings of greedy generation in the words of both harnesses."""
+        """Return the settings of greedy generation, by the names that both harnesses use."""
         stop = list(dict.fromkeys(self.planned.writer.stop))
         return {"until": stop, "max_gen_toks": self.planned.task.max_new_tokens, "do_sample": False, "temperature": 0.0}
+
+    def task_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a task's configuration that both harnesses have.
+
+        Args:
+            config: as in `of`, with `task`, the name in the harness.
+        """
+        return {
+            "task": str(config.get("task") or config["name"]),
+            "output_type": "generate_until",
+            "test_split": SPLIT,
+            "doc_to_text": lambda doc: doc["prompt"],
+            "doc_to_target": lambda doc: doc["answer"],
+            "process_results": self.judged,
+            "metric_list": [
+                {"metric": name, "aggregation": partial(self.score, name), "higher_is_better": True}
+                for name in self.planned.task.metric_names
+            ],
+            "generation_kwargs": self.generation_settings(),
+            "num_fewshot": 0,
+            "metadata": {"version": 1.0} | {name: config[name] for name in FIELDS if name in config},
+        }
+
+    def images(self, doc: Mapping[str, Any]) -> list[PillowImage.Image]:
+        """Read the images of a row's prompt as RGB pictures, upright."""
+        return [read_image(each) for each in request_of(self.trials[doc["index"]]).segments if not isinstance(each, str)]
+
+    def judged(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """Return a row's reply for each metric, from which `score` computes it."""
+        return dict.fromkeys(self.planned.task.metric_names, reply_row(doc["index"], results))
 
     def score(self, metric: str, replies: Sequence[Sequence[Any]]) -> float:
         """Compute a metric of some rows.
@@ -97,11 +133,6 @@ class HarnessRound:
         trials = tuple(self.trials[int(index)] for index, _ in replies)
         (result,) = results_of(replace(self.planned, trials=trials), [_reply(reply) for _, reply in replies])
         return next(score.value for score in result.scores if score.metric == metric)
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Names of the task's metrics."""
-        return self.planned.task.metric_names
 
 
 def reply_row(index: int, results: Sequence[Any]) -> list[Any]:
@@ -132,15 +163,6 @@ def text_of(request: Request) -> str:
     return "".join(segment if isinstance(segment, str) else IMAGE_MARK for segment in request.segments)
 
 
-def images_of(request: Request) -> list[Any]:
-    """Read the images of a prompt as RGB pictures of Pillow."""
-    from PIL import Image as Pictures
-
-    images = [segment for segment in request.segments if not isinstance(segment, str)]
-    encoded = [image if isinstance(image, bytes) else image.read_bytes() for image in images]
-    return [Pictures.open(BytesIO(content)).convert("RGB") for content in encoded]
-
-
 def request_from(text: str, pictures: Sequence[Any]) -> Request:
     """Make a prompt of a text with image marks and pictures of Pillow; without marks the pictures come first.
 
@@ -159,7 +181,7 @@ def request_from(text: str, pictures: Sequence[Any]) -> Request:
         if piece:
             segments.append(piece)
     if not segments:
-        raise ConfigurationError("a prompt of a harness is empty: expected text or an image")
+        raise ConfigurationError("the prompt is empty: expected text or an image")
     return Request(tuple(segments))
 
 

@@ -37,7 +37,7 @@ def write_tasks(
         seed: seed of items and demonstrations.
 
     Raises:
-        ConfigurationError: the harness is unknown, a name is not a task's, or there is no folder of benchmarks.
+        ConfigurationError: the harness is unknown, a name is not a task's, or the benchmarks are missing.
     """
     if harness not in HARNESSES:
         raise ConfigurationError(f"harness: expected {' or '.join(HARNESSES)}, got {harness!r}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 Length = Literal["none", "characters", "bytes"]
-"""What a log-likelihood is divided by: nothing (acc), characters (acc_norm) or bytes of UTF-8 (acc_bytes) of the choice."""
+"""Divisor of a log-likelihood: nothing (acc), characters (acc_norm) or bytes of UTF-8 (acc_bytes) of the choice."""
 _LENGTHS: dict[Length, Callable[[str], int]] = {
     "none": lambda choice: 1,
     "characters": len,
@@ -20,7 +20,7 @@ def best_choice(logprobs: Sequence[float], choices: Sequence[str], length: Lengt
     Args:
         logprobs: log-likelihood of each choice.
         choices: the choices, without the space before them.
-        length: what longer choices are compensated by.
+        length: compensation for the length of a choice.
 
     Raises:
         ValueError: there is no choice, or one is empty: its log-likelihood is 0 and would always win.

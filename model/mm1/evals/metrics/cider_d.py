@@ -8,9 +8,7 @@ TF-IDF weighted n-gram similarity (n = 1 to 4) to the references, with clipped c
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -20,47 +18,22 @@ from mm1.evals.metrics.ptb import tokenize
 
 MAX_N = 4
 SIGMA = 6.0
-Ngram = tuple[str, ...]
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class DocumentFrequencies:
-    """Number of images whose references contain an n-gram, out of all images that were counted."""
+def cider_d(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """Compute CIDEr-D of each caption; document frequencies are those of the given references, as in coco-caption.
 
-    num_images: int
-    counts: Mapping[Ngram, int]
-
-
-def document_frequencies(references: Sequence[Sequence[str]]) -> DocumentFrequencies:
-    """Count the n-grams of a whole caption file, to score some of its images with `cider_d`.
-
-    Args:
-        references: the reference captions of each image.
-    """
-    words = iter(_words(chain.from_iterable(references)))
-    counts: Counter[Ngram] = Counter()
-    for texts in references:
-        counts.update({ngram for _ in texts for ngram in _ngrams(next(words))})
-    return DocumentFrequencies(num_images=len(references), counts=counts)
-
-
-def cider_d(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], frequencies: DocumentFrequencies | None = None
-) -> list[float]:
-    """Compute CIDEr-D of each caption.
+    Published values have those of all images of the split (5,000 of Karpathy's test).
 
     Args:
         predictions: one caption per image.
         references: the reference captions of each image, at least one.
-        frequencies: document frequencies of the n-grams. None counts the given references, as coco-caption does. Published
-            values are of this kind, with all images of the split (5,000 of Karpathy's test). To estimate such a value from a
-            few drawn images, pass the frequencies of the whole split.
 
     Returns:
-        One value per image, 0 to 10; the value of the corpus is their mean. With a single image and no other frequencies the
-        value is 0, because no word distinguishes images.
+        One value per image, 0 to 10; the value of the corpus is their mean. With a single image the value is 0, because no word
+        distinguishes images.
 
     Raises:
         ValueError: the numbers of predictions and images differ, or an image has no reference.
@@ -74,7 +47,7 @@ def cider_d(
     per_image = np.array([len(texts) for texts in references])
     image_N = np.concatenate([np.arange(len(references)), np.repeat(np.arange(len(references)), per_image)])
     texts = [*_words(predictions), *_words(chain.from_iterable(references))]
-    captions = _Captions(texts, image_N, len(references), frequencies)
+    captions = _Captions(texts, image_N, len(references))
     similarity_N = sum((captions.similarity(n) for n in range(1, MAX_N + 1)), np.zeros(len(texts))) / MAX_N
     total = np.bincount(image_N[len(references) :], similarity_N[len(references) :], len(references))
     scores: list[float] = (10.0 * total / per_image).tolist()
@@ -85,25 +58,18 @@ def _words(captions: Iterable[str]) -> list[list[str]]:
     return [text.split() for text in tokenize(list(captions))]
 
 
-def _ngrams(words: list[str]) -> Iterable[Ngram]:
-    return (tuple(words[start : start + n]) for n in range(1, MAX_N + 1) for start in range(len(words) - n + 1))
-
-
 class _Captions:
     """All captions as numbers; n-grams become numbers too, one length after the other."""
 
-    def __init__(
-        self, texts: list[list[str]], image_N: _Ints, num_images: int, frequencies: DocumentFrequencies | None
-    ) -> None:
+    def __init__(self, texts: list[list[str]], image_N: _Ints, num_images: int) -> None:
         self._vocabulary: dict[str, int] = {}
         numbers = [self._vocabulary.setdefault(word, len(self._vocabulary)) for words in texts for word in words]
         self._words = np.array(numbers, dtype=np.int64)
         self._length_N = np.array([len(words) for words in texts])
         self._caption = np.repeat(np.arange(len(texts)), self._length_N)
-        self._image_N, self._num_images, self._frequencies = image_N, num_images, frequencies
+        self._image_N, self._num_images = image_N, num_images
         self._ngrams = np.zeros(len(self._words), dtype=np.int64)
         """Number of the n-gram that starts at each word, of the length counted last."""
-        self._spelling: list[Ngram] = [()]
 
     def similarity(self, n: int) -> _Floats:
         """Compute the similarity of each reference to its prediction in n-grams; call it for n = 1, 2, ... in turn."""
@@ -139,11 +105,6 @@ class _Captions:
         unique, ngrams = np.unique(pairs, return_inverse=True)
         self._ngrams = np.zeros(len(self._words), dtype=np.int64)
         self._ngrams[starts] = ngrams
-        if self._frequencies is not None:
-            words = list(self._vocabulary)
-            previous = self._spelling
-            size = max(len(words), 1)
-            self._spelling = [(*previous[pair // size], words[pair % size]) for pair in unique.tolist()]
         entries, counts = np.unique(self._caption[starts] * max(len(unique), 1) + ngrams, return_counts=True)
         caption_E, ngram_E = np.divmod(entries, max(len(unique), 1))
         return caption_E, ngram_E, counts
@@ -151,12 +112,8 @@ class _Captions:
     def _weights(self, caption_E: _Ints, ngram_E: _Ints) -> _Floats:
         """Compute the inverse document frequency of each n-gram."""
         num_ngrams = ngram_E.max(initial=0) + 1
-        if self._frequencies is not None:
-            table, images = self._frequencies.counts, self._frequencies.num_images
-            counts = np.array([table.get(ngram, 0) for ngram in self._spelling], dtype=np.float64)
-        else:
-            images, in_reference = self._num_images, caption_E >= self._num_images
-            pairs = np.unique(self._image_N[caption_E[in_reference]] * num_ngrams + ngram_E[in_reference])
-            counts = np.bincount(pairs % num_ngrams, minlength=num_ngrams).astype(np.float64)
-        weights: _Floats = np.log(max(images, 1)) - np.log(np.maximum(counts, 1.0))
+        in_reference = caption_E >= self._num_images
+        pairs = np.unique(self._image_N[caption_E[in_reference]] * num_ngrams + ngram_E[in_reference])
+        counts = np.bincount(pairs % num_ngrams, minlength=num_ngrams).astype(np.float64)
+        weights: _Floats = np.log(max(self._num_images, 1)) - np.log(np.maximum(counts, 1.0))
         return weights

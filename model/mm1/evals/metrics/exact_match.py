@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Sequence
 
-_QUOTES = "‘’´`"
-_ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -16,20 +13,13 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
     return float(_plain(prediction) in {_plain(reference) for reference in references})
 
 
+def literal_match(prediction: str, references: Sequence[str]) -> float:
+    """Score 1 if the answer is a reference to the letter, for answers of a fixed form: options, choices, yes and no."""
+    return float(prediction in references)
+
+
 def _plain(text: str) -> str:
     return text.strip().lower().translate(_NO_PUNCTUATION)
-
-
-def triviaqa_match(prediction: str, references: Sequence[str]) -> float:
-    """Score 1 if the answer equals an alias without case, articles and punctuation (TriviaQA, Joshi et al. 2017)."""
-    return float(_triviaqa(prediction) in {_triviaqa(reference) for reference in references})
-
-
-def _triviaqa(text: str) -> str:
-    spaced = "".join(
-        " " if character in string.punctuation + _QUOTES else character for character in text.replace("_", " ").lower()
-    )
-    return " ".join(_ARTICLE.sub(" ", spaced).split())
 
 
 def prefix_match(prediction: str, references: Sequence[str]) -> float:

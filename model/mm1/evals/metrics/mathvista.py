@@ -20,20 +20,19 @@ _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?|-?\.\d+")
 _LIST = re.compile(r"\[[^\[\]]*\]")
 
 
-def mathvista_accuracy(
-    prediction: str, answer: str, *, choices: Sequence[str] = (), answer_type: AnswerType = "text", precision: int = 1
-) -> float:
-    """Score 1 if a generated answer is right.
+def parse_answer(
+    prediction: str, *, choices: Sequence[str] = (), answer_type: AnswerType = "text", precision: int = 1
+) -> str | None:
+    """Return the answer within a generated text, in the form of the right ones; None if it cannot have it.
 
     Args:
-        prediction: the model's answer.
-        answer: the right answer, for a question with choices the text of one.
-        choices: the options of a multiple-choice question.
+        prediction: the generated text.
+        choices: the options of a multiple-choice question; the answer is the text of one.
         answer_type: type of the answer to other questions.
         precision: decimals of an answer of type float.
     """
     extraction = extract(prediction, choices=choices, answer_type=answer_type)
-    return float(normalise(extraction, choices=choices, answer_type=answer_type, precision=precision) == answer)
+    return normalise(extraction, choices=choices, answer_type=answer_type, precision=precision)
 
 
 def extract(prediction: str, *, choices: Sequence[str] = (), answer_type: AnswerType = "text") -> str:

@@ -70,11 +70,6 @@ def _forms(answer: str) -> list[str | float]:
         return [f" {lowered}", f"{lowered} "] if len(lowered) == 1 else [lowered]
 
 
-def choice_accuracy(prediction: str, options: Sequence[str], answer: str) -> float:
-    """Score 1 if a generated answer names the right option."""
-    return float(parse_choice(prediction, options) == answer)
-
-
 def open_accuracy(prediction: str, references: Sequence[str]) -> float:
     """Score 1 if one of the answers in a text contains a reference, or is the same number."""
     expected = [form for reference in references for form in _forms(reference)]

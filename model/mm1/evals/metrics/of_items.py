@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from mm1.evals.items import Item
-from mm1.evals.metrics.anls import anls
 from mm1.evals.metrics.bleu import bleu
-from mm1.evals.metrics.cider_d import DocumentFrequencies, cider_d
+from mm1.evals.metrics.cider_d import cider_d
 from mm1.evals.metrics.content_words import caption_f1
 from mm1.evals.metrics.evalai import evalai_accuracy
-from mm1.evals.metrics.exact_match import exact_match, prefix_match, triviaqa_match
-from mm1.evals.metrics.relaxed_accuracy import relaxed_accuracy
+from mm1.evals.metrics.exact_match import exact_match, literal_match, prefix_match
 from mm1.evals.metrics.rouge_l import rouge_l
 from mm1.evals.metrics.vqa import normalise, vqa_accuracy
-from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_scores, mme_total, pope_scores
+from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_scores, mme_total
 
 ItemMetric = Callable[[Sequence[str], Sequence[Item]], list[float]]
+"""Predictions and items -> one value per item; the score is their mean."""
 CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
+"""Predictions and items -> one value of all of them, such as an F1."""
 
 
 def per_item(metric: Callable[[str, Sequence[str]], float]) -> ItemMetric:
@@ -31,19 +31,19 @@ def per_item(metric: Callable[[str, Sequence[str]], float]) -> ItemMetric:
     return of_items
 
 
+def of_captions(metric: Callable[[Sequence[str], Sequence[Sequence[str]]], list[float]]) -> ItemMetric:
+    """Turn a metric of captions and the references of their images into a metric of items."""
+    return lambda predictions, items: metric(predictions, [item.references for item in items])
+
+
 accuracy = per_item(vqa_accuracy)
 textvqa_accuracy = per_item(evalai_accuracy)
-anls_similarity = per_item(anls)
-chartqa_accuracy = per_item(relaxed_accuracy)
 exact_accuracy = per_item(exact_match)
-triviaqa_accuracy = per_item(triviaqa_match)
+literal_accuracy = per_item(literal_match)
 continuation_accuracy = per_item(prefix_match)
 content_f1 = per_item(caption_f1)
-
-
-def letter_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Score 1 if the letter of an option is the right one."""
-    return [float(prediction == item.answer) for prediction, item in zip(predictions, items, strict=True)]
+cider = of_captions(cider_d)
+rouge = of_captions(rouge_l)
 
 
 def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
@@ -55,34 +55,9 @@ def first_words_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> l
     return values
 
 
-def cider(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute CIDEr-D of each caption."""
-    return cider_d(predictions, [item.references for item in items])
-
-
-def cider_with(frequencies: DocumentFrequencies) -> ItemMetric:
-    """Return CIDEr-D with the document frequencies of other captions, such as a whole split of which a few items are drawn."""
-    return lambda predictions, items: cider_d(predictions, [item.references for item in items], frequencies)
-
-
-def rouge(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Compute ROUGE-L of each caption."""
-    return rouge_l(predictions, [item.references for item in items])
-
-
 def bleu_of_order(n: int) -> CorpusMetric:
     """Return corpus BLEU with n-grams up to an order of 1 to 4."""
     return lambda predictions, items: bleu(predictions, [item.references for item in items])[n - 1]
-
-
-def pope(name: str) -> CorpusMetric:
-    """Return a score of POPE: accuracy, precision, recall, f1 or yes_share."""
-
-    def of_items(predictions: Sequence[str], items: Sequence[Item]) -> float:
-        value: float = getattr(pope_scores(predictions, [item.answer for item in items]), name)
-        return value
-
-    return of_items
 
 
 def mme_perception(predictions: Sequence[str], items: Sequence[Item]) -> float:

@@ -10,7 +10,6 @@ What the server has is found out by asking once. Images are sent as data URLs, u
 
 from __future__ import annotations
 
-import base64
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -19,20 +18,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mm1.data.images import decode_image, open_image
+from mm1.data.images import data_url, decode_image, open_image
+from mm1.data.images.orientation import UPRIGHT
 from mm1.errors import ConfigurationError, DataError
 from mm1.evals.models.base import Ask, OnBatch, joined
 from mm1.evals.models.client import ApiClient, Refused
 from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.echo import likelihood_of
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Message, Request
+from mm1.generation.images import bytes_of, reading
+from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Message, Request, Segment
 
 log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 MAX_STOPS = 4
 """Stop strings that OpenAI's API takes."""
-_SENT_AS_IS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp"}
+_SENT_AS_IS = ("JPEG", "PNG", "WEBP")
 _LACKING = (400, 404, 405, 422, 501)
 """Status codes of a server that does not have what is asked."""
 
@@ -182,30 +183,29 @@ def _messages(ask: Ask) -> list[Message]:
 def _message(message: Message) -> dict[str, Any]:
     if all(isinstance(part, str) for part in message.content):
         return {"role": message.role, "content": "".join(str(part) for part in message.content)}
-    parts = [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": {"url": data_url(part)}}
-        for part in message.content
-    ]
-    return {"role": message.role, "content": parts}
+    return {"role": message.role, "content": [_part(part) for part in message.content]}
 
 
-def data_url(image: Image) -> str:
-    """Return an image as a data URL: its own bytes, or a PNG if it is turned or of a format that servers lack.
+def _part(part: Segment) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": data_url(portable(part))}}
+
+
+def portable(image: Image) -> bytes:
+    """Return an encoded image that every server shows upright: as it is, or as PNG if it is turned or of a rare format.
 
     Raises:
         DataError: it cannot be read.
     """
-    data = image if isinstance(image, bytes) else image.read_bytes()
-    try:
+    with reading(image):
+        data = bytes_of(image)
         header = open_image(data)
-        kind = _SENT_AS_IS.get(header.form)
-        if kind is None or header.orientation != 1:
-            buffer = io.BytesIO()
-            decode_image(data).save(buffer, "PNG")
-            kind, data = "png", buffer.getvalue()
-    except DataError as error:
-        raise DataError(f"{'an image' if isinstance(image, bytes) else image}: {error}") from None
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+        if header.form in _SENT_AS_IS and header.orientation == UPRIGHT:
+            return data
+        buffer = io.BytesIO()
+        decode_image(data).save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 def _choice(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the harness needs of a model: of this project's, of one in Hugging Face format, and of one behind an address."""
+"""Interface of the models that the harness evaluates: MM1's, Hugging Face's, and those behind an API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model to evaluate, and how it is run. Torch-free."""
+"""Choice of the model to evaluate, and its settings. Torch-free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class ModelSettings(Config):
-    """How a model is run."""
+    """Settings for running a model."""
 
     batch_size: int = Field(default=64, ge=1)
     """Prompts per batch; a model of transformers halves it when memory runs out."""
@@ -43,7 +43,7 @@ class ModelChoice(Config):
     """A model to evaluate."""
 
     name: str
-    """What the user calls it: folder, address of a manifest, digest, or http address."""
+    """Name given by the user: folder, address of a manifest, digest, or http address."""
     kind: Kind
     digest: str
     """Digest of the manifest, of the files of a folder, or of address and name of a model behind an API."""

@@ -1,4 +1,4 @@
-"""Loading of a folder in Hugging Face format with plain transformers, and everything that is refused there."""
+"""Loading and validation of a folder in Hugging Face format with plain transformers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mm1.checkpoint.folder import quiet_transformers
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
 from mm1.evals.models.config import ModelSettings
 from mm1.generation.device import choose_device
+from mm1.lineage.text import listed
 
 
 def load_folder(folder: Path, settings: ModelSettings) -> tuple[Any, Any]:
@@ -37,8 +38,7 @@ def load_folder(folder: Path, settings: ModelSettings) -> tuple[Any, Any]:
         raise _explained(folder, error) from error
     missing = sorted(map(str, [*info["missing_keys"], *(key[0] for key in info.get("mismatched_keys", ()))]))
     if missing:
-        listed = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise CheckpointError(f"{folder}: {listed}: tensors are missing or of another shape, and would be random")
+        raise CheckpointError(f"{folder}: {listed(missing)}: tensors are missing or of another shape, and would be random")
     if not hasattr(processor, "tokenizer"):
         raise ConfigurationError(f"{folder}: its processor has no tokenizer: files of the processor are missing")
     return (model if settings.device_map else model.to(device)), processor

@@ -24,7 +24,7 @@ from mm1.evals.models.config import ModelSettings
 from mm1.evals.models.rendering import Rendered, Renderer
 from mm1.evals.models.scoring import Row, TokenScore, rows_of
 from mm1.evals.models.stopping import StopPerRow
-from mm1.generation.encode import read_image
+from mm1.generation.images import read_image
 from mm1.generation.prompt import Completion, Image, Likelihood
 from mm1.generation.transcript import Transcript
 

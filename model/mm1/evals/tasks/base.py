@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,7 @@ from mm1.evals.config import Style, Templates
 from mm1.evals.files import BenchmarkFolder, Files, MissingFile
 from mm1.evals.grading import Grading
 from mm1.evals.items import Item
+from mm1.evals.metrics import CorpusMetric, ItemMetric
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,6 @@ MAX_NAMES = 3
 Form = Literal["caption", "question", "text"]
 Reader = Callable[[Files, str], list[Item]]
 """Reads a part of a task's files: a split of a benchmark, or a file name without extension in this project's layout."""
-Metric = Callable[[Sequence[str], Sequence[Item]], list[float]]
-"""Predictions and items -> one value per item; the score is their mean."""
-CorpusMetric = Callable[[Sequence[str], Sequence[Item]], float]
-"""Predictions and items -> one value of all of them, such as an F1."""
 Submission = Callable[[Item, str], dict[str, object]]
 """Item and prediction -> an entry of the list that a benchmark's server takes as JSON."""
 
@@ -72,15 +69,15 @@ class Task:
     """The answer in a demonstration, for example with the steps that lead to it."""
     extract: Callable[[str, Item], str] = _whole
     """The answer within the generated text."""
-    metrics: dict[str, Metric]
+    metrics: dict[str, ItemMetric]
     """Metrics by their names in reports, the headline first. For an item with choices, the likeliest choice is the answer;
     `accuracy` is then the accuracy of the choice."""
-    normalised_metrics: dict[str, Metric] = field(default_factory=dict)
+    normalised_metrics: dict[str, ItemMetric] = field(default_factory=dict)
     """Metrics of the choice with the highest log-likelihood per character, such as `accuracy_norm`."""
     corpus_metrics: dict[str, CorpusMetric] = field(default_factory=dict)
     """Metrics that are not a mean over items; their standard errors are bootstrapped over clusters."""
     grading: Grading | None = None
-    """How a judge grades the answers, in addition to the metrics; without a judge these answers have no grades."""
+    """Grading of the answers by a judge, in addition to the metrics; without a judge there are no grades."""
     max_new_tokens: int
     """Maximum length of an answer in tokens."""
     templates: Templates | None = None

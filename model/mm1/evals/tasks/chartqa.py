@@ -9,7 +9,7 @@ from __future__ import annotations
 from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.of_items import per_item
+from mm1.evals.metrics import per_item
 from mm1.evals.metrics.relaxed_accuracy import relaxed_accuracy
 from mm1.evals.tasks.base import Task
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics import per_item
 from mm1.evals.metrics.anls import anls
-from mm1.evals.metrics.of_items import per_item
 from mm1.evals.tasks.base import Reader, Task
 
 

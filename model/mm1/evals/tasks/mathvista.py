@@ -15,7 +15,7 @@ from typing import Any
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
-from mm1.evals.metrics.mathvista import extract, normalise
+from mm1.evals.metrics.mathvista import parse_answer
 from mm1.evals.readers.parquet import parquet_rows
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
@@ -85,8 +85,7 @@ def answer(prediction: str, item: Item) -> str:
     """Extract the answer by rule, in the form of the right ones: an option, or a number of the entry's type and precision."""
     precision = float(item.field("precision") or 1)
     kind: Any = item.field("answer_type") or "text"
-    text = extract(prediction, choices=item.options, answer_type=kind)
-    return normalise(text, choices=item.options, answer_type=kind, precision=int(precision)) or ""
+    return parse_answer(prediction, choices=item.options, answer_type=kind, precision=int(precision)) or ""
 
 
 def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import letters, mmbench_letter
 from mm1.evals.readers.tsv import Base64Image, tsv_rows
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, check_letter, group_accuracy, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, group_accuracy, lettered
 
 ROTATION = 1_000_000
 """Distance of the indices of a question's rotations."""
@@ -89,7 +90,7 @@ mmbench = Task(
     same_type=False,
     ask=lettered,
     extract=lambda prediction, item: mmbench_letter(prediction, item.options),
-    metrics={"accuracy": letter_accuracy},
+    metrics={"accuracy": literal_accuracy},
     corpus_metrics={"circular_accuracy": group_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,

@@ -8,7 +8,7 @@ both).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from mm1.errors import DataError
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
 from mm1.evals.listing import IMAGE_SUFFIXES
-from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer, mme_scores, mme_total
-from mm1.evals.tasks.base import CorpusMetric, Task
+from mm1.evals.metrics import literal_accuracy, mme_cognition, mme_perception
+from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_answer
+from mm1.evals.tasks.base import Task
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -63,24 +64,6 @@ def _image_of(text: Path) -> Path:
     return images[0]
 
 
-def right(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Score 1 for the right answer, yes or no."""
-    return [float(prediction in item.references) for prediction, item in zip(predictions, items, strict=True)]
-
-
-def _score(subtasks: Sequence[str]) -> CorpusMetric:
-    def metric(predictions: Sequence[str], items: Sequence[Item]) -> float:
-        scores = mme_scores(
-            predictions,
-            [item.answer for item in items],
-            [item.group for item in items],
-            [item.question_type for item in items],
-        )
-        return mme_total(scores, subtasks)
-
-    return metric
-
-
 mme = Task(
     name="mme",
     summary="answer two yes/no questions per image about perception and cognition",
@@ -89,7 +72,7 @@ mme = Task(
     read=read,
     splits=("test",),
     extract=lambda prediction, item: mme_answer(prediction) or "",
-    metrics={"accuracy": right},
-    corpus_metrics={"mme_perception": _score(PERCEPTION), "mme_cognition": _score(COGNITION)},
+    metrics={"accuracy": literal_accuracy},
+    corpus_metrics={"mme_perception": mme_perception, "mme_cognition": mme_cognition},
     max_new_tokens=16,
 )

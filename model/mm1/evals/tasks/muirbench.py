@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import mmbench_letter
 from mm1.evals.readers.parquet import ParquetRow, parquet_rows
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, check_letter, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, lettered
 
 
 def read(files: Files, split: str) -> list[Item]:
@@ -50,7 +51,7 @@ muirbench = Task(
     splits=("test",),
     ask=lettered,
     extract=lambda prediction, item: mmbench_letter(prediction, item.options),
-    metrics={"accuracy": letter_accuracy},
+    metrics={"accuracy": literal_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
 )

@@ -1,4 +1,4 @@
-"""What TextCore's tasks have in common: prompts and scores as in lm-evaluation-harness, of which MM1 used a fork (5.1, 5.2).
+"""Common parts of TextCore's tasks: prompts and scores as in lm-evaluation-harness, of which MM1 used a fork (5.1, 5.2).
 
 A question is ``Question: ...`` and ``Answer:`` on the next line. The likeliest choice is the answer: ``accuracy`` compares
 log-likelihoods, ``accuracy_norm`` log-likelihoods per character. Demonstrations end with an empty line. All tasks run without
@@ -14,7 +14,7 @@ from typing import Any
 from mm1.evals.config import Templates
 from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
-from mm1.evals.metrics import per_item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.readers.hugging_face import shard_rows
 from mm1.evals.tasks.base import Task
 
@@ -23,14 +23,12 @@ MakeItem = Callable[[tuple[int, Row]], Item]
 """Makes an item of the number of a row, from 1, and the row."""
 TEMPLATES = Templates(text="{prompt} {answer}\n\n")
 
-right_choice = per_item(lambda prediction, references: float(prediction in references))
-
 
 def text_task(name: str, summary: str, files: tuple[str, ...], read: Callable[[Files, str], list[Item]], **fields: Any) -> Task:
     """Return a text-only task; its items have choices unless the fields have other metrics."""
     defaults: dict[str, Any] = {
-        "metrics": {"accuracy": right_choice},
-        "normalised_metrics": {"accuracy_norm": right_choice},
+        "metrics": {"accuracy": literal_accuracy},
+        "normalised_metrics": {"accuracy_norm": literal_accuracy},
         "max_new_tokens": 40,
         "same_type": False,
         "templates": TEMPLATES,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.yes_no import mme_answer
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.mme import right
 
 ANSWERS = {"true": "yes", "false": "no"}
 
@@ -50,7 +50,7 @@ nlvr2 = Task(
     splits=("dev", "test1", "test2", "train"),
     ask=ask,
     extract=lambda prediction, item: mme_answer(prediction) or "",
-    metrics={"accuracy": right},
+    metrics={"accuracy": literal_accuracy},
     instruction="Answer yes or no.",
     max_new_tokens=8,
 )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import letters
 
 LETTER_ONLY = "Answer with the option's letter from the given choices directly."
@@ -41,18 +42,13 @@ def check_letter(answer: str, options: Sequence[str]) -> str:
     return answer
 
 
-def letter_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Score 1 if the letter is right."""
-    return [float(prediction in item.references) for prediction, item in zip(predictions, items, strict=True)]
-
-
 def group_accuracy(predictions: Sequence[str], items: Sequence[Item]) -> float:
     """Compute the share of groups of items whose answers are all right, such as all rotations of a question's options.
 
     A group that occurs several times, as in a bootstrap sample, counts as often.
     """
     rows: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    for value, item in zip(letter_accuracy(predictions, items), items, strict=True):
+    for value, item in zip(literal_accuracy(predictions, items), items, strict=True):
         rows[item.cluster].append((item.id, value))
     weights = {group: len(answers) / len({item for item, _ in answers}) for group, answers in rows.items()}
     right = sum(weights[group] for group, answers in rows.items() if all(value for _, value in answers))

@@ -13,9 +13,9 @@ from statistics import fmean
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
+from mm1.evals.metrics import CorpusMetric, literal_accuracy
 from mm1.evals.metrics.yes_no import BinaryScores, pope_answer, pope_scores
-from mm1.evals.tasks.base import CorpusMetric, Task
-from mm1.evals.tasks.mme import right
+from mm1.evals.tasks.base import Task
 
 SETTINGS = ("random", "popular", "adversarial")
 
@@ -76,7 +76,7 @@ pope = Task(
     read=read,
     splits=("test",),
     extract=lambda prediction, item: pope_answer(prediction),
-    metrics={"accuracy": right},
+    metrics={"accuracy": literal_accuracy},
     corpus_metrics={
         "f1": _mean_over_settings(lambda scores: scores.f1),
         "precision": _mean_over_settings(lambda scores: scores.precision),

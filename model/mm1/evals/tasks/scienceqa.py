@@ -14,9 +14,10 @@ from typing import Any
 from mm1.errors import DataError
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import leading_letter, mmbench_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, letter_accuracy, letter_of, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, letter_of, lettered
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
 
 
@@ -68,7 +69,7 @@ scienceqa = Task(
     splits=("test", "val", "minitest", "minival", "train"),
     ask=lettered,
     extract=lambda prediction, item: leading_letter(prediction),
-    metrics={"accuracy": letter_accuracy},
+    metrics={"accuracy": literal_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
 )

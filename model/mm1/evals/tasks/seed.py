@@ -12,9 +12,10 @@ from pathlib import Path
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import first_letter
 from mm1.evals.tasks.base import Task
-from mm1.evals.tasks.options import LETTER_ONLY, check_letter, letter_accuracy, lettered
+from mm1.evals.tasks.options import LETTER_ONLY, check_letter, lettered
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ seed = Task(
     splits=("test",),
     ask=lettered,
     extract=lambda prediction, item: first_letter(prediction),
-    metrics={"accuracy": letter_accuracy},
+    metrics={"accuracy": literal_accuracy},
     instruction=LETTER_ONLY,
     max_new_tokens=16,
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.of_items import accuracy, textvqa_accuracy
+from mm1.evals.metrics import accuracy, textvqa_accuracy
 from mm1.evals.readers.hugging_face import question_fields, read_shards
 from mm1.evals.tasks.protocol import most_frequent
 from mm1.evals.tasks.vqav2 import vqav2

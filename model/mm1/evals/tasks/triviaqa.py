@@ -13,7 +13,7 @@ from typing import Any
 
 from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.of_items import exact_accuracy
+from mm1.evals.metrics import exact_accuracy
 from mm1.evals.readers.hugging_face import shard_rows
 from mm1.evals.tasks.multiple_choice import question_prompt, text_task
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
-from mm1.evals.metrics.of_items import continuation_accuracy
+from mm1.evals.metrics import continuation_accuracy
 from mm1.evals.tasks.multiple_choice import question_prompt, read_items, text_task
 
 _DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()]*))\)')

@@ -5,6 +5,7 @@ null means the default, as in OpenAI's API. Numbers may be written as 1.0 or "1"
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +22,7 @@ MAX_STOPS = 64
 MAX_STOP_LENGTH = 1000
 LEAST_TOP_P = 1e-9
 """Stands for a top_p of 0: only the likeliest token."""
+_INTEGER = re.compile(r"-?[0-9]{1,40}")
 
 
 class Body(Config):
@@ -35,7 +37,9 @@ class Body(Config):
 
 
 def _seed(value: Any) -> Any:
-    """Accept signed and unsigned integers of 64 bits."""
+    """Accept signed and unsigned integers of 64 bits, also as 7.0 or "7"."""
+    if (isinstance(value, float) and value.is_integer()) or (isinstance(value, str) and _INTEGER.fullmatch(value)):
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not -(2**63) <= value < 2**64:
             raise ValueError(f"expected an integer of 64 bits, got {value if abs(value) < 2**80 else 'a longer one'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from mm1.data.images import extension_of
+from mm1.data.images import data_url
 from mm1.serve.api.service import Service
 from mm1.serve.load import Example
 
-MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
 READ = ["GET", "HEAD"]
 
 
@@ -27,8 +25,7 @@ def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) 
         needs_key: whether requests for answers need an API key.
     """
     router = APIRouter()
-    settings = service.settings
-    listed = [{"question": example.question, "image": _data_url(example.image)} for example in examples]
+    listed = [{"question": example.question, "image": data_url(example.image)} for example in examples]
     release = {"version": version("mm1")}
 
     @router.get("/v1/models")
@@ -60,17 +57,7 @@ def info_routes(service: Service, examples: Sequence[Example], needs_key: bool) 
 
     @router.get("/limits")
     async def limits() -> dict[str, Any]:
-        max_tokens = service.prompts.max_tokens
-        return {
-            "model": settings.model_name,
-            "max_model_len": service.prompts.context,
-            "max_tokens": max_tokens,
-            "default_max_tokens": min(settings.default_max_tokens or max_tokens, max_tokens),
-            "max_images": settings.max_images,
-            "max_image_pixels": settings.max_image_pixels,
-            "max_request_bytes": settings.max_request_bytes,
-            "api_key": needs_key,
-        }
+        return _limits(service) | {"api_key": needs_key}
 
     @router.get("/metrics", response_model=None)
     async def metrics() -> Response:
@@ -97,12 +84,20 @@ def _model(service: Service) -> dict[str, Any]:
     }
 
 
+def _limits(service: Service) -> dict[str, Any]:
+    settings, max_tokens = service.settings, service.prompts.max_tokens
+    return {
+        "model": settings.model_name,
+        "max_model_len": service.prompts.context,
+        "max_tokens": max_tokens,
+        "default_max_tokens": min(settings.default_max_tokens or max_tokens, max_tokens),
+        "max_images": settings.max_images,
+        "max_image_pixels": settings.max_image_pixels,
+        "max_request_bytes": settings.max_request_bytes,
+    }
+
+
 def _health(service: Service) -> JSONResponse:
     is_alive = service.answers.is_alive
     status = "ok" if is_alive else "the engine has stopped; see the server's log"
     return JSONResponse({"status": status, "model": service.settings.model_name}, 200 if is_alive else 503)
-
-
-def _data_url(image: bytes) -> str:
-    kind = MEDIA_TYPES.get(extension_of(image), "application/octet-stream")
-    return f"data:{kind};base64,{base64.b64encode(image).decode()}"

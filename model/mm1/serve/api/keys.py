@@ -42,24 +42,28 @@ class ApiKeys:
 
 
 def read_api_keys(file: str, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Read the keys: the lines of a file (``#`` starts a comment line), otherwise the variable MM1_API_KEY.
+    """Read the keys: the lines of a file, otherwise those of the variable MM1_API_KEY; ``#`` starts a comment line.
 
     Args:
         file: its path; empty = none.
         environment: variables of the process.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has no key.
+        ConfigurationError: the file cannot be read, or there is no key in it.
     """
-    if not file:
-        key = environment.get(VARIABLE, "").strip()
-        return [key] if key else []
+    source = f"--api-key-file {file}" if file else f"the variable {VARIABLE}"
+    text = _read(file) if file else environment.get(VARIABLE, "")
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if text and not keys:  # an empty variable is the same as none
+        raise ConfigurationError(f"{source} has no key in it: write one key per line")
+    return keys
+
+
+def _read(file: str) -> str:
     try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+        text = Path(file).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigurationError(f"--api-key-file {file}: {reason}: name a file with one key per line") from None
-    keys = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    if not keys:
-        raise ConfigurationError(f"--api-key-file {file}: no key in it: write one key per line")
-    return keys
+    return text or "\n"  # never as if there were no file

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mm1.generation.engine import Step, TokenLogprob
+from mm1.serve.api.offsets import TextOffsets
 
 DONE = "data: [DONE]\n\n"
 LEAST_LOGPROB = -9999.0
@@ -49,7 +50,7 @@ class ChatReply:
             {
                 "index": number,
                 "message": {"role": "assistant", "content": step.text},
-                "logprobs": self._logprobs(step.logprobs),
+                "logprobs": self._logprobs(_of_text(step)),
                 "finish_reason": step.finish_reason,
             }
             for number, step in enumerate(steps)
@@ -63,7 +64,7 @@ class ChatReply:
     def chunk(self, number: int, step: Step, previous: Step | None) -> dict[str, Any] | None:
         """Build the event of a step of an answer; None if nothing is new."""
         text = step.text[len(previous.text) if previous else 0 :]
-        logprobs = step.logprobs[len(previous.logprobs) if previous else 0 :]
+        logprobs = _of_text(step)[len(previous.logprobs) if previous else 0 :]
         if not (text or logprobs or step.finish_reason):
             return None
         delta = {"content": text} if text or logprobs else {}
@@ -85,25 +86,24 @@ class ChatReply:
 
 
 class CompletionReply:
-    """Replies of completions.
+    """Replies of completions. Their log-probabilities include the stop token's: harnesses drop the last one.
 
     Args:
         model: name of the model.
         prompts: text of the prompt of each answer that echoes it; else empty.
         with_logprobs: whether log-probabilities were requested.
+        tokenizer: decodes ids to text.
     """
 
-    def __init__(self, model: str, prompts: Sequence[str], with_logprobs: bool) -> None:
+    def __init__(self, model: str, prompts: Sequence[str], with_logprobs: bool, tokenizer: Any) -> None:
         self._head = _head("cmpl", model)
         self._prompts = prompts
+        self._offsets = [TextOffsets(tokenizer, prompt) for prompt in prompts] if with_logprobs else []
         self._with_logprobs = with_logprobs
 
     def whole(self, steps: Sequence[Step], usage: dict[str, int]) -> dict[str, Any]:
         """Build the body of a reply that is not streamed."""
-        choices = [
-            self._choice(number, self._prompts[number] + step.text, step, (*step.prompt_logprobs, *step.logprobs), 0)
-            for number, step in enumerate(steps)
-        ]
+        choices = [self._choice(number, self._prompts[number] + step.text, step, None) for number, step in enumerate(steps)]
         return {**self._head, "object": "text_completion", "choices": choices, "usage": usage}
 
     def first_chunks(self, count: int) -> list[dict[str, Any]]:
@@ -112,37 +112,32 @@ class CompletionReply:
 
     def chunk(self, number: int, step: Step, previous: Step | None) -> dict[str, Any] | None:
         """Build the event of a step of an answer; None if nothing is new."""
-        tokens = (*step.prompt_logprobs, *step.logprobs)
-        sent_tokens = 0 if previous is None else len(previous.prompt_logprobs) + len(previous.logprobs)
         sent_text = 0 if previous is None else len(self._prompts[number] + previous.text)
         text = (self._prompts[number] + step.text)[sent_text:]
-        if not (text or tokens[sent_tokens:] or step.finish_reason):
+        num_tokens = 0 if previous is None else len(previous.logprobs)
+        if not (text or step.logprobs[num_tokens:] or step.finish_reason):
             return None
-        offset = sum(len(token.text) for token in tokens[:sent_tokens])
-        choice = self._choice(number, text, step, tokens[sent_tokens:], offset)
-        return {**self._head, "object": "text_completion", "choices": [choice]}
+        return {**self._head, "object": "text_completion", "choices": [self._choice(number, text, step, previous)]}
 
     def usage_chunk(self, usage: dict[str, int]) -> dict[str, Any]:
         """Build the event that reports the usage."""
         return {**self._head, "object": "text_completion", "choices": [], "usage": usage}
 
-    def _choice(self, number: int, text: str, step: Step, tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
-        logprobs = _columns(tokens, offset) if self._with_logprobs else None
+    def _choice(self, number: int, text: str, step: Step, previous: Step | None) -> dict[str, Any]:
+        logprobs = self._columns(number, step, previous) if self._with_logprobs else None
         return {"index": number, "text": text, "logprobs": logprobs, "finish_reason": step.finish_reason}
 
-
-def _columns(tokens: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:
-    """Write log-probabilities as lists, one entry per token; where nothing predicts a token, null."""
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token.text)
-    return {
-        "tokens": [token.text for token in tokens],
-        "token_logprobs": [None if token.logprob is None else _finite(token.logprob) for token in tokens],
-        "top_logprobs": [None if token.logprob is None else _top(token) for token in tokens],
-        "text_offset": offsets,
-    }
+    def _columns(self, number: int, step: Step, previous: Step | None) -> dict[str, Any]:
+        """Write new log-probabilities as lists, one entry per token; where nothing predicts a token, null."""
+        prompt = step.prompt_logprobs if previous is None else ()
+        answer = step.logprobs[0 if previous is None else len(previous.logprobs) :]
+        tokens = (*prompt, *answer)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [None if token.logprob is None else _finite(token.logprob) for token in tokens],
+            "top_logprobs": [None if token.logprob is None else _top(token) for token in tokens],
+            "text_offset": self._offsets[number].of_prompt(prompt) + self._offsets[number].of_answer(answer),
+        }
 
 
 def _top(token: TokenLogprob) -> dict[str, float]:
@@ -152,6 +147,11 @@ def _top(token: TokenLogprob) -> dict[str, float]:
     for other in listed.values():
         top[f"token_id:{other.token}" if other.text in top else other.text] = _finite(other.logprob)
     return top
+
+
+def _of_text(step: Step) -> Sequence[TokenLogprob]:
+    """Return the log-probabilities without that of the stop token, which chat completions do not list."""
+    return step.logprobs[: step.num_tokens]
 
 
 def _named(token: TokenLogprob) -> dict[str, Any]:

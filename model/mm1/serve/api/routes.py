@@ -76,16 +76,24 @@ def _read_chat(service: Service, body: dict[str, Any]) -> tuple[ChatFields, list
 def _chat_job(service: Service, fields: ChatFields, messages: list[Message]) -> Job:
     continues = fields.continues(messages[-1].role)
     prompt = service.prompts.chat(messages, continues=continues, starts_turn=fields.add_generation_prompt is not False)
-    asks = _asks(service, fields, prompt, fields.max_new_tokens, top_logprobs=fields.listed_logprobs, strip=not continues)
+    max_new_tokens = service.prompts.new_tokens(fields.max_new_tokens, prompt)
+    prompt = service.prompts.decoded(prompt, _image_paths(messages))
+    asks = _asks(fields, prompt, max_new_tokens, top_logprobs=fields.listed_logprobs, strip=not continues)
     reply = ChatReply(service.settings.model_name, fields.logprobs)
     return Job(asks, prompt.num_tokens, reply, fields.stream, fields.stream_options.include_usage)
 
 
-def _asks(
-    service: Service, fields: AnswerFields, prompt: TokenizedPrompt, limit: tuple[str, int | None], **others: Any
-) -> list[Ask]:
+def _image_paths(messages: list[Message]) -> list[str]:
+    return [
+        f"messages[{row}].content[{column}]"
+        for row, message in enumerate(messages)
+        for column, part in enumerate(message.content)
+        if not isinstance(part, str)
+    ]
+
+
+def _asks(fields: AnswerFields, prompt: TokenizedPrompt, max_new_tokens: int, **others: Any) -> list[Ask]:
     """Build the `n` asks of a prompt."""
-    max_new_tokens = service.prompts.new_tokens(limit, prompt)
     return [
         Ask(
             request=prompt.request,
@@ -99,7 +107,8 @@ def _asks(
 
 
 def _check_choices(service: Service, count: int, param: str) -> None:
-    limit = min(service.settings.max_choices, max(1, service.engine.settings.max_waiting))
+    engine = service.engine.settings
+    limit = min(service.settings.max_choices, engine.max_running + engine.max_waiting)
     if count > limit:
         raise ApiError(f"{param}: expected at most {limit} answers in a request, got {count}", param)
 
@@ -115,7 +124,6 @@ def _completions_job(service: Service, body: dict[str, Any]) -> Job:
     fields, prompts = read_completion(body)
     service.check_model(fields.model)
     _check_choices(service, fields.n * len(prompts), "n" if len(prompts) == 1 else "prompt")
-    limit = COMPLETION_MAX_TOKENS if fields.max_tokens is None else fields.max_tokens
     asks: list[Ask] = []
     echoed: list[str] = []
     num_prompt_tokens = 0
@@ -123,9 +131,11 @@ def _completions_job(service: Service, body: dict[str, Any]) -> Job:
         tokenized = service.prompts.text(prompt, "prompt" if len(prompts) == 1 else f"prompt[{number}]")
         num_prompt_tokens += tokenized.num_tokens
         options = {"top_logprobs": fields.logprobs, "prompt_logprobs": fields.echo and fields.logprobs is not None}
-        asks += _asks(service, fields, tokenized, ("max_tokens", limit), strip=False, **options)
+        limit = service.prompts.new_tokens(("max_tokens", fields.max_tokens), tokenized, COMPLETION_MAX_TOKENS)
+        asks += _asks(fields, tokenized, limit, strip=False, **options)
         echoed += [_echo(service, fields, prompt)] * fields.n
-    reply = CompletionReply(service.settings.model_name, echoed, fields.logprobs is not None)
+    tokenizer = service.prompts.tokenizer
+    reply = CompletionReply(service.settings.model_name, echoed, fields.logprobs is not None, tokenizer)
     return Job(asks, num_prompt_tokens, reply, fields.stream, fields.stream_options.include_usage)
 
 
@@ -144,13 +154,14 @@ def _tokenize(service: Service, body: dict[str, Any]) -> dict[str, Any]:
         fields = read_fields(ChatFields, body)
         messages = read_messages(body["messages"], service.settings)
         starts_turn = fields.add_generation_prompt is not False
-        prompt = service.prompts.chat(messages, continues=fields.continues(messages[-1].role), starts_turn=starts_turn)
+        continues = fields.continues(messages[-1].role)
+        prompt = service.prompts.chat(messages, continues=continues, starts_turn=starts_turn, counts=True)
         ids = service.prompts.ids_of(prompt)
     else:
         text = body.get("prompt")
         if not isinstance(text, str):
             raise wrong("prompt", "text", kind_of(text))
-        ids = service.prompts.ids_of(service.prompts.text(text, "prompt")) if text else []
+        ids = service.prompts.ids_of(service.prompts.text(text, "prompt", counts=True)) if text else []
     tokens = service.prompts.tokenizer.convert_ids_to_tokens(ids) if body.get("return_token_strs") else None
     return {"count": len(ids), "max_model_len": service.prompts.context, "tokens": ids, "token_strs": tokens}
 

@@ -65,7 +65,8 @@ class Service:
         Raises:
             ApiError: too many requests wait for them.
         """
-        if self._num_preparing > self.engine.settings.max_waiting + self.settings.prepare_threads:
+        limits = self.engine.settings
+        if self._num_preparing > limits.max_running + limits.max_waiting:
             raise ApiError("too many requests are waiting: try again", status=429, retry_after_s=RETRY_AFTER_S)
         self._num_preparing += 1
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mm1.errors import ConfigurationError
-from mm1.evals.adapters.opening import open_model
+from mm1.evals.adapters.opening import load_by_name
 from mm1.evals.adapters.rounds import HarnessRound, request_from
 from mm1.evals.adapters.write_tasks import main as write_main
 from mm1.evals.metrics.choices import best_choice
@@ -186,13 +186,13 @@ def test_the_class_is_registered_and_names_what_it_lacks():
     with pytest.raises(ConfigurationError, match="expected pretrained=FOLDER"):
         adapter.HarnessModel()
     with pytest.raises(ConfigurationError, match="unknown setting 'pretraind'"):
-        open_model("folder", {"pretraind": "x", "batch_size": 1, "device": "cpu"})
+        load_by_name("folder", {"pretraind": "x", "batch_size": 1, "device": "cpu"})
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "vqa"}, "needs benchmarks"),
+        ({"name": "vqa"}, "missing benchmarks"),
         ({"name": "novel", "benchmarks": "here", "shots": 4}, "fixed: expected 8, got 4"),
         ({"name": "unknown", "benchmarks": "here"}, "unknown"),
     ],

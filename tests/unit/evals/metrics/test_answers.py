@@ -11,7 +11,7 @@ from mm1.evals.metrics import mathvista, mmmu, of_items, options
 from mm1.evals.metrics.anls import anls, edit_distance
 from mm1.evals.metrics.choices import best_choice
 from mm1.evals.metrics.evalai import evalai_accuracy
-from mm1.evals.metrics.exact_match import exact_match, prefix_match, triviaqa_match
+from mm1.evals.metrics.exact_match import exact_match, prefix_match
 from mm1.evals.metrics.relaxed_accuracy import relaxed_accuracy
 from mm1.evals.metrics.vqa import vqa_accuracy
 from mm1.evals.metrics.yes_no import COGNITION, PERCEPTION, mme_scores, mme_total, pope_answer, pope_scores
@@ -66,7 +66,7 @@ def test_no_reference_is_an_error(metric):
 
 
 ANSWERS = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=10)
-REFERENCE_METRICS = [vqa_accuracy, evalai_accuracy, anls, relaxed_accuracy, exact_match, triviaqa_match, prefix_match]
+REFERENCE_METRICS = [vqa_accuracy, evalai_accuracy, anls, relaxed_accuracy, exact_match, prefix_match]
 
 
 @given(st.sampled_from(REFERENCE_METRICS), st.sampled_from(TEXTS), ANSWERS, st.randoms())
@@ -112,8 +112,6 @@ def test_anls_needs_half_of_the_characters():
 
 def test_exact_matches_of_text_benchmarks():
     assert exact_match(" New-York! ", ["newyork"]) == 1.0
-    assert triviaqa_match("the New_York", ["New York", "NYC"]) == 1.0
-    assert triviaqa_match("New York City", ["New York"]) == 0.0
     assert prefix_match(" Paris, France", ["paris"]) == 1.0
     assert prefix_match("parish", ["paris"]) == prefix_match("in Paris", ["paris"]) == 0.0
 
@@ -176,7 +174,7 @@ def test_letters_of_an_answer():
 
 def test_a_guess_of_mmmu_is_repeatable():
     assert mmmu.parse_choice("nothing", ["a", "b", "c"]) == mmmu.parse_choice("nothing", ["a", "b", "c"])
-    assert mmmu.choice_accuracy("It is (B), not (A)", ["x", "y"], "A") == 1.0
+    assert mmmu.parse_choice("It is (B), not (A)", ["x", "y"]) == "A"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +190,7 @@ def test_a_guess_of_mmmu_is_repeatable():
     ],
 )
 def test_mathvista_without_a_judge(text, answer, fields, expected):
-    assert mathvista.mathvista_accuracy(text, answer, **fields) == expected
+    assert (mathvista.parse_answer(text, **fields) == answer) == expected
 
 
 def test_the_likeliest_choice_by_length():

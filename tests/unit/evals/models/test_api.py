@@ -12,7 +12,7 @@ from PIL import Image
 
 from mm1.errors import ConfigurationError, NetworkError
 from mm1.evals.models import client as client_module
-from mm1.evals.models.api import ApiModel, data_url
+from mm1.evals.models.api import ApiModel, portable
 from mm1.evals.models.client import ApiClient, read_key
 from mm1.evals.models.config import ModelSettings
 from mm1.evals.models.find import find_model
@@ -253,8 +253,7 @@ def test_images_are_sent_as_people_see_them():
     pixels.save(turned, "JPEG", exif=exif)
     pixels.save(bitmap, "BMP")
     for data, size in ((turned.getvalue(), (2, 4)), (bitmap.getvalue(), (4, 2))):
-        url = data_url(data)
-        sent = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
+        sent = Image.open(io.BytesIO(portable(data)))
         assert sent.size == size and sent.format == "PNG"
 
 

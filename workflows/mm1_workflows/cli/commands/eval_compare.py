@@ -102,7 +102,7 @@ def _task_table(results: list[Compared], label: str) -> Any:
             f"{difference.mean:+.3f}",
             plain(f"{difference.low:+.3f} to {difference.high:+.3f}"),
             f"{difference.p_value:.3f}",
-            f"{result.smallest_effect:.3f}" if math.isfinite(result.smallest_effect) else "–",
+            f"{difference.smallest_effect:.3f}" if math.isfinite(difference.smallest_effect) else "–",
             str(result.num_items),
         )
     return listing

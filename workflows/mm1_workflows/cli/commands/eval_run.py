@@ -81,7 +81,8 @@ class EvalRun:
     log_samples: Annotated[bool, Arg(long=True, help="Also keep the images of the prompts, by digest.")] = False
     no_resume: Annotated[bool, Arg(long=True, help="Discard the replies of earlier runs in the output folder.")] = False
     shard: Annotated[
-        str, Arg(long=True, value_name="I/N", help="Answer one share of the prompts only; a run without it adds the results.")
+        str,
+        Arg(long=True, value_name="I/N", help="Answer one share of the prompts only; a run without it combines the results."),
     ] = ""
     processes: Annotated[int, count_option("Processes on this machine [default: one per GPU].", least=0)] = 0
     store: Annotated[
@@ -132,6 +133,7 @@ class EvalRun:
         from mm1.evals.job import EvalJob, RunningJob
         from mm1.evals.models.find import find_model
         from mm1.evals.plan import plan
+        from mm1.lineage.text import count
         from mm1.store.base import digest_of
         from mm1_components.wrapper.sources import raw_files
 
@@ -155,7 +157,10 @@ class EvalRun:
             replies=str(folder / "replies"),
             judge=judge,
         )
-        say(console(), f"{sum(len(each.trials) for each in rounds):,} prompts of {len(config.tasks)} task(s); output: {folder}")
+        say(
+            console(),
+            f"{sum(len(each.trials) for each in rounds):,} prompts of {count(len(config.tasks), 'task')}; output: {folder}",
+        )
         return RunningJob(job, rounds), folder
 
     def _config(self) -> EvalConfig:
@@ -204,7 +209,7 @@ class EvalRun:
     def _answer(self, running: RunningJob, share: Any, *, is_last: bool) -> None:
         with Meter(f"shard {share.index} of {share.total}") as meter:
             running.answer(share, meter)
-        while is_last and running.missing():  # rank 0 of torchrun adds the results of all
+        while is_last and running.missing():  # rank 0 of torchrun combines the results of all
             time.sleep(_WAIT_S)
 
     def _answer_in_processes(self, running: RunningJob, work: Path) -> None:

@@ -14,6 +14,7 @@ from cappa import Arg, command
 from mm1.errors import ConfigurationError
 from mm1.lineage.models import Model, fetch_model, find_model
 from mm1.lineage.new_folder import check_new, new_folder
+from mm1.lineage.signing import SIGNATURE_NAME
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, say
 
@@ -62,7 +63,7 @@ class Command:
 
                 say(console(), "signing")
                 sign(target, self.sign_key.expanduser())
-            signed = (target / "model.sig").is_file()
+            signed = (target / SIGNATURE_NAME).is_file()
         self._explain(folder, signed)
         return 0
 
@@ -94,7 +95,7 @@ class Command:
         import torch
 
         from mm1.checkpoint.folder import load_folder
-        from mm1.lineage.model_card import reports_of
+        from mm1.lineage.reports import reports_of
         from mm1.manifests import Checkpoint, load_digest, manifest_key
         from mm1.modeling.export import MAX_SHARD_SIZE
         from mm1.serve.export import write_export
@@ -114,7 +115,9 @@ class Command:
         """Print what to do next."""
         lines = [f"written: {folder}", f"read its model card: {folder}/README.md", f"serve it: mm1 serve {folder}"]
         if signed:
-            lines.append(f"verify it: model_signing verify key {folder} --signature {folder}/model.sig --public_key mm1.pub")
+            lines.append(
+                f"verify it: model_signing verify key {folder} --signature {folder}/{SIGNATURE_NAME} --public_key mm1.pub"
+            )
         lines.append(f"load it: AutoModelForImageTextToText.from_pretrained({str(folder)!r}, trust_remote_code=True)")
         for line in lines:
             say(console(), line)
