@@ -22,7 +22,6 @@ ReadTable = Callable[[EvalReport], "pa.Table"]
 
 SELECTING = ("tasks", "shots", "controls", "text_demonstrations", "examples")
 """Fields of an evaluation's configuration that select its scores and do not change them."""
-
 ROUNDING = 1e-6
 """Relative difference of a score and the mean of its answers that is due to rounding."""
 
@@ -115,9 +114,8 @@ def is_significant(comparison: Comparison) -> bool:
 
 def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], scores: tuple[float, float]) -> Pairs:
     pairing = pair_rows(rows, serving_rows)
-    paired = len(pairing.pairs)
-    if paired + len(pairing.only_first) < len(rows) or paired + len(pairing.only_second) < len(serving_rows):
-        raise NotComparable(f"a report has two answers to one item of {rule.measurement}: evaluate again")
+    if pairing.repeated:
+        raise NotComparable(f"a report has two answers to item {pairing.repeated[0]!r} of {rule.measurement}: evaluate again")
     if unpaired := sorted({*pairing.only_first, *pairing.only_second}):
         number = count(len(unpaired), "item")
         raise NotComparable(f"{number} of {rule.measurement} only in one of the reports, first {unpaired[0]!r}")
@@ -130,10 +128,10 @@ def _pairs(rule: ScoreRule, rows: list[Row], serving_rows: list[Row], scores: tu
         raise NotComparable(
             f"{rule.metric} is a metric of the whole corpus; a comparison needs a metric with one value per item"
         ) from None
-    for some, score, whose in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
-        if abs(fmean(some) - score) > ROUNDING * max(1.0, abs(score)):
+    for column, score, name in zip((values, values_of_serving), scores, ("checkpoint", "serving model"), strict=True):
+        if abs(fmean(column) - score) > ROUNDING * max(1.0, abs(score)):
             raise NotComparable(
-                f"the answers of the {whose} have a mean of {fmean(some):.4f} for {rule.score_name}, but its score is "
+                f"the answers of the {name} have a mean of {fmean(column):.4f} for {rule.score_name}, but its score is "
                 f"{score:.4f}: answers are missing or changed; evaluate again"
             )
     try:

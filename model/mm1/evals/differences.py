@@ -97,6 +97,8 @@ def _rounds(table: pa.Table) -> dict[Key, list[Row]]:
 
 def _pairs(key: Key, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> tuple[tuple[Row, Row], ...]:
     pairing = pair_rows(rows_a, rows_b)
+    if pairing.repeated:
+        raise ConfigurationError(f"{_label(key)}: several answers to {_listed(pairing.repeated)}: evaluate again")
     for items, which in ((pairing.only_first, "first"), (pairing.only_second, "second")):
         if items:
             raise ConfigurationError(

@@ -223,7 +223,7 @@ class Files:
         for listing in listings:
             for key in keys:
                 paths = listing.image(key)
-                if len(paths) > 1 and not all(filecmp.cmp(paths[0], path, shallow=False) for path in paths[1:]):
+                if len(paths) > 1 and not _is_one_image(paths):
                     names = " and ".join(str(path.relative_to(listing.root)) for path in paths[:2])
                     raise DataError(f"task {self.task}: image {key} can be {names} in {listing.root}: rename or remove one")
                 if paths:
@@ -239,6 +239,11 @@ class Files:
     def _image_listing(self) -> Listing:
         images = self.folder / "images"
         return Listing(images) if images.is_dir() and not self._shared else self._listing
+
+
+def _is_one_image(paths: Sequence[Path]) -> bool:
+    """Whether files have the same name and content, such as COCO's images in the folders of several benchmarks."""
+    return all(path.name == paths[0].name and filecmp.cmp(paths[0], path, shallow=False) for path in paths[1:])
 
 
 _DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError, RecursionError, csv.Error)

@@ -36,7 +36,7 @@ class BesidePaper:
 
 
 def beside_paper(scores: Sequence[Score]) -> list[BesidePaper]:
-    """Arrange scores next to the paper's tables, of several splits the first; tables that share no task are omitted."""
+    """Arrange scores, of several splits the first, next to the paper's tables; tables that share no task are omitted."""
     by_key: dict[tuple[str, str, int], Score] = {}
     for score in scores:
         if score.control == "none":

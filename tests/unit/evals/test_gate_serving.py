@@ -207,7 +207,7 @@ def other_score(model: Model) -> None:
     [
         (without_rows(400), "no answers to vqa/0 item by item"),
         (without_rows(100), "of the checkpoint have a mean of 1.0000 for vqa/0/accuracy, but its score is 0.7500"),
-        (twice, "two answers to one item"),
+        (twice, "two answers to item '3'"),
         (other_score, "but its score is 0.9000"),
     ],
 )

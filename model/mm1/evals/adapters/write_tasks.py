@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm1.errors import ConfigurationError
+from mm1.evals.files import BenchmarkFolder
+from mm1.evals.tasks.groups import expand
 from mm1.evals.tasks.names import parse_name
+from mm1.evals.tasks.registry import find_task
 
 HARNESSES = ("lm_eval", "lmms_eval")
 
@@ -28,23 +31,28 @@ def write_tasks(
         folder: the folder to write to; it is created.
         harness: lm_eval or lmms_eval.
         benchmarks: folder of benchmark files.
-        tasks: names of tasks; ``name@0,4`` sets the shots, 0 by default.
+        tasks: names of tasks or groups; ``name@0,4`` sets the shots, 0 by default.
         split: subfolder of tasks in this project's layout.
         items: items per task, sampled as in `mm1 eval`; 0 = all.
         seed: seed of items and demonstrations.
 
     Raises:
-        ConfigurationError: the harness is unknown, or a name is not a task's.
+        ConfigurationError: the harness is unknown, a name is not a task's, or the benchmarks are missing.
     """
     if harness not in HARNESSES:
         raise ConfigurationError(f"harness: expected {' or '.join(HARNESSES)}, got {harness!r}")
+    if not benchmarks.is_dir():
+        raise ConfigurationError(f"benchmarks: no folder {benchmarks}")
+    names = [parse_name(task) for task in expand(tasks)]
+    files = BenchmarkFolder(benchmarks, split)
+    titles = [find_task(str(name), files).name + (f"_{name.split}" if name.split else "") for name in names]
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for task in tasks:
-        name = parse_name(task)
-        base = name.base if name.split is None else f"{name.base}:{name.split}"
+    for name, label in zip(names, titles, strict=True):
+        base = str(Path(name.base).resolve()) if name.base.endswith(".py") else name.base
+        base += f":{name.split}" if name.split else ""
         for shots in name.shots or (0,):
-            title = f"mm1_{base.replace(':', '_')}_{shots}shot"
+            title = f"mm1_{label}_{shots}shot"
             fields = {"benchmarks": str(benchmarks.resolve()), "name": base, "split": split, "shots": shots, "seed": seed}
             fields |= {"items": items} if items else {}
             # JSON strings are YAML strings.
@@ -67,15 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=0, help="items per task; 0 = all")
     parser.add_argument("--seed", type=int, default=0, help="seed of items and demonstrations")
     options = parser.parse_args(arguments)
-    write_tasks(
-        options.folder,
-        options.harness,
-        options.benchmarks,
-        options.tasks,
-        split=options.split,
-        items=options.items,
-        seed=options.seed,
-    )
+    numbers = {"items": options.items, "seed": options.seed}
+    try:
+        write_tasks(options.folder, options.harness, options.benchmarks, options.tasks, split=options.split, **numbers)
+    except (ConfigurationError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -81,14 +82,19 @@ def tasks_of_file(path: Path) -> dict[str, Task]:
     """Return the tasks of a Python file by name.
 
     Raises:
-        ConfigurationError: there is no such file, or it defines no task.
+        ConfigurationError: there is no such file, it cannot be executed, or it defines no task.
     """
     if not path.is_file():
         raise ConfigurationError(f"task {path}: no such file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        raise ConfigurationError(f"task {path}, line {line}: {type(error).__name__}: {error}") from error
     own = {name: task for name, task in collect([module]).items() if TASKS.get(name) is not task}
     if not own:
         raise ConfigurationError(f"task {path}: it defines no task (mm1.evals.tasks.base.Task)")

@@ -74,6 +74,23 @@ def test_tasks_are_found_by_their_yaml_files(model, harness_model, benchmarks, t
     assert len(task.round.trials) == 5 and task.round.planned.shots == 4
 
 
+@pytest.mark.parametrize(("folder", "task"), [("missing", "vqa"), ("", "no_such_task"), ("", "vqa@x")])
+def test_yaml_files_of_unknown_tasks_and_folders_are_not_written(benchmarks, tmp_path, folder, task, capsys):
+    with pytest.raises(SystemExit):
+        write_main([str(tmp_path / "out"), "--benchmarks", str(benchmarks / folder), "--tasks", task])
+    assert "error: " in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_groups_and_python_files_have_yaml_files(benchmarks, tmp_path):
+    program = tmp_path / "own.py"
+    program.write_text(
+        "from dataclasses import replace\nfrom mm1.evals.tasks.questions import vqa\nown = replace(vqa, name='own')\n"
+    )
+    write_main([str(tmp_path / "out"), "--benchmarks", str(benchmarks), "--tasks", "textcore", "vqav2:val@4", str(program)])
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"mm1_piqa_0shot.yaml", "mm1_vqav2_val_4shot.yaml", "mm1_own_0shot.yaml"} <= names
+
+
 def test_tasks_of_the_harness_have_the_same_scores_with_our_model(model, harness_model, benchmarks):
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask

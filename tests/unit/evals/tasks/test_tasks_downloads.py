@@ -67,6 +67,11 @@ def test_the_same_image_in_two_folders_is_one(tmp_path):
     task = find_task("pairs", local(tmp_path))
     assert len(task.items(local(tmp_path), "test")) == 1
     write(tmp_path / "test/images/y/a.jpg", picture(2))
+    write(tmp_path / "test/numbers.json", [{"image": "7", "caption": "a ring"}])
+    for name in ("a-7.jpg", "b-7.jpg"):
+        write(tmp_path / "test/images" / name, picture(1))
+    with pytest.raises(DataError, match=r"a-7\.jpg and b-7\.jpg"):
+        find_task("numbers", local(tmp_path)).items(local(tmp_path), "test")
     with pytest.raises(DataError, match=r"x/a\.jpg and y/a\.jpg"):
         task.items(local(tmp_path), "test")
 

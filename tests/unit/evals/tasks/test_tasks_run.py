@@ -104,3 +104,17 @@ def test_a_python_file_is_a_task(tmp_path):
 def test_tasks_are_data_for_their_list():
     for name, task in registry.TASKS.items():
         assert task.name == name and (not task.splits or task.files), name
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import no_such_module\n", r"task.py, line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1\ny = (\n", r"task.py, line 2: SyntaxError"),
+        ("x = 1\n\nraise RuntimeError('no files')\n", r"task.py, line 3: RuntimeError: no files"),
+    ],
+)
+def test_a_file_of_a_task_that_does_not_run_is_named_with_the_line(tmp_path, code, message):
+    write(tmp_path / "task.py", code)
+    with pytest.raises(ConfigurationError, match=message):
+        registry.find_task(str(tmp_path / "task.py"), BenchmarkFolder(tmp_path, "test"))

@@ -54,7 +54,7 @@ class EvalCompare:
         self._list_items(comparison)
         for keys, name in ((comparison.only_a, "A"), (comparison.only_b, "B")):
             if keys:
-                say(output, f"only in {name}: {', '.join(f'{task}@{shots} {control}' for task, _, shots, control in keys)}")
+                say(output, f"only in {name}: {', '.join(map(_round_name, keys))}")
         return 0
 
     def _table(self, name: str) -> Any:
@@ -106,6 +106,11 @@ def _task_table(results: list[Compared], label: str) -> Any:
             str(result.num_items),
         )
     return listing
+
+
+def _round_name(key: tuple[str, str, int, str]) -> str:
+    task, split, shots, control = key
+    return f"{task}:{split}@{shots}" + ("" if control == "none" else f" {control.replace('_', ' ')}")
 
 
 def _short(text: str) -> str:
