@@ -8,9 +8,11 @@ from mm1.manifests import GateDecision, GateRule
 def summary_markdown(decision: GateDecision) -> str:
     """Format the decision: whose scores it is about, a table of the rules, and the reason of each verdict."""
     serving = f"serving checkpoint {decision.serving[:12]}" if decision.serving else "no serving model: first deployment"
-    heads = ("", "rule", "score", "serving", "difference", "90 % interval", "items")
-    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
-    lines += [f"| {' | '.join(_cells(rule))} |" for rule in decision.rules]
+    rows = [["", "rule", "score", "serving", "difference", "90 % interval", "items"], *map(_cells, decision.rules)]
+    if not any(rule.comparison for rule in decision.rules):
+        rows = [row[:3] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
     reasons = [f"- {rule.rule}: {rule.reason}" for rule in decision.rules]
     about = f"Checkpoint {decision.checkpoint[:12]}; {serving}."
     return "\n".join([f"# Gate: {decision.decision}", "", about, "", *lines, "", *reasons, ""])
