@@ -155,7 +155,7 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
 
 def _item(inputs: Inputs, work: Path) -> Item:
     """Return the question and its image: a benchmark item, or the given image."""
-    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.benchmark_folder import BenchmarkFolder
     from mm1.evals.items import Item
     from mm1.evals.tasks.registry import find_task
 

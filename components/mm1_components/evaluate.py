@@ -62,7 +62,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         DataError: a damaged benchmark file.
         CheckpointError: the checkpoint does not match its digests.
     """
-    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.benchmark_folder import BenchmarkFolder
     from mm1.evals.job import EvalJob, RunningJob
     from mm1.evals.models.config import ModelSettings
     from mm1.evals.models.find import find_model
@@ -181,7 +181,7 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
     """Check that the benchmark folder has the tasks."""
-    from mm1.evals.files import BenchmarkFolder
+    from mm1.evals.benchmark_folder import BenchmarkFolder
     from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.registry import find_task
 

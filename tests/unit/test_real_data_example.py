@@ -18,7 +18,7 @@ from PIL import Image
 
 from mm1.data.prepare.locations.roots import LocalRoot
 from mm1.data.sample import ImagePart, Sample
-from mm1.evals.files import BenchmarkFolder
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.readers.captions import read_captions
 from mm1.evals.readers.vqav2 import read_vqa
 from tests.support import raw_files

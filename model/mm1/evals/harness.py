@@ -15,11 +15,11 @@ from itertools import groupby
 from pathlib import Path
 
 from mm1.evals.asking import OnProgress, Part, answer, parts_of
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.choosing import named_choice
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.grading import Grading, Judge, relative_grade
-from mm1.evals.metrics import ItemMetric
+from mm1.evals.metrics import CorpusMetric, ItemMetric
 from mm1.evals.metrics.choices import best_choice
 from mm1.evals.models.base import EvalModel
 from mm1.evals.plan import Control, Round, Trial, plan
@@ -31,6 +31,9 @@ from mm1.generation.prompt import Completion, Likelihood
 from mm1.manifests import Score
 
 log = logging.getLogger(__name__)
+
+OfRows = Callable[[Sequence[int]], float]
+"""Row numbers -> the metric of these answers together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,21 +215,9 @@ def _scores(
 ) -> list[Score]:
     clusters = [trial.item.cluster for trial in trials]
     num_draws = len({trial.draw for trial in trials})
-    numbers = {name: (*mean_and_stderr(column, clusters, num_draws), name == "accuracy") for name, column in values.items()}
-    items = [trial.item for trial in trials]
-    for name, metric in planned.task.corpus_metrics.items():
-
-        def of_rows(rows: Sequence[int], metric: Callable[..., float] = metric) -> float:
-            return metric([predictions[row] for row in rows], [items[row] for row in rows])
-
-        numbers[name] = (of_rows(range(len(items))), bootstrap_stderr(of_rows, clusters), False)
-    if (grading := planned.task.grading) and grading.relative and values:
-        own, reference = (values[name] for name in grading.relative)
-
-        def of_grades(rows: Sequence[int]) -> float:
-            return relative_grade([own[row] for row in rows], [reference[row] for row in rows])
-
-        numbers["relative_grade"] = (of_grades(range(len(items))), bootstrap_stderr(of_grades, clusters), False)
+    numbers = {name: mean_and_stderr(column, clusters, num_draws) for name, column in values.items()}
+    for name, of_rows in _corpus_metrics(planned.task, trials, predictions, values).items():
+        numbers[name] = (of_rows(range(len(trials))), bootstrap_stderr(of_rows, clusters))
     return [
         Score(
             task=planned.task.name,
@@ -236,8 +227,23 @@ def _scores(
             control=control,
             value=value,
             stderr=stderr,
-            num_items=len(items) // num_draws,
-            chance=planned.chance if with_chance else None,
+            num_items=len(trials) // num_draws,
+            chance=planned.chance if name == "accuracy" else None,
         )
-        for name, (value, stderr, with_chance) in numbers.items()
+        for name, (value, stderr) in numbers.items()
     ]
+
+
+def _corpus_metrics(
+    task: Task, trials: Sequence[Trial], predictions: Sequence[str], values: dict[str, list[float]]
+) -> dict[str, OfRows]:
+    """Return the metrics of all answers together, as functions of the rows that they count."""
+
+    def on_answers(metric: CorpusMetric) -> OfRows:
+        return lambda rows: metric([predictions[row] for row in rows], [trials[row].item for row in rows])
+
+    metrics = {name: on_answers(metric) for name, metric in task.corpus_metrics.items()}
+    if task.grading and task.grading.relative and values:
+        own, reference = (values[name] for name in task.grading.relative)
+        metrics["relative_grade"] = lambda rows: relative_grade([own[row] for row in rows], [reference[row] for row in rows])
+    return metrics

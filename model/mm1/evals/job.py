@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mm1.config.base import Config
 from mm1.evals.asking import OnProgress, Part, Share, answer, parts_of, questions_of
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.grading import Judge
 from mm1.evals.harness import Evaluation, judge_all
 from mm1.evals.models.base import EvalModel

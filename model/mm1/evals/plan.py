@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import Choose, EvalConfig
 from mm1.evals.demonstrations import DemonstrationPool, choose_items, distinct, shuffled_images
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.items import Item
 from mm1.evals.metrics import chance_level
 from mm1.evals.prompts import PromptWriter
@@ -18,7 +18,7 @@ from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.groups import expand
 from mm1.evals.tasks.names import parse_name
 from mm1.evals.tasks.registry import find_task
-from mm1.generation.prompt import Conversation, Image, Request
+from mm1.generation.prompt import AnyPrompt, Image
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Trial:
     demonstrations: tuple[Item, ...]
     images: tuple[Image, ...]
     """The query images in the prompt."""
-    request: Request | Conversation
+    request: AnyPrompt
 
 
 @dataclass(frozen=True, kw_only=True)

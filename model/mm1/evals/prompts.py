@@ -9,7 +9,7 @@ from mm1.evals.config import EvalConfig, Style, Templates
 from mm1.evals.items import IMAGE_MARK, Item
 from mm1.evals.sub_images import divide
 from mm1.evals.tasks.base import Task
-from mm1.generation.prompt import Conversation, Image, Message, Prompt, Request
+from mm1.generation.prompt import AnyPrompt, Conversation, Image, Message, Prompt, Request
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PromptWriter:
         style, templates = task.style or config.style, task.templates or config.templates
         return cls(task, style, templates, config.sub_images_px, config.sub_image_shots)
 
-    def request(self, item: Item, demonstrations: Sequence[Item], images: Sequence[Image]) -> Request | Conversation:
+    def request(self, item: Item, demonstrations: Sequence[Item], images: Sequence[Image]) -> AnyPrompt:
         """Format the prompt of an item.
 
         Args:

@@ -15,9 +15,8 @@ from typing import Any
 
 from mm1.config.resolve import canonical_json
 from mm1.errors import ConfigurationError
-from mm1.evals.models.base import Ask
 from mm1.evals.segments import ImageDigests, segments
-from mm1.generation.prompt import Completion, Conversation, Likelihood, Request
+from mm1.generation.prompt import AnyPrompt, Completion, Conversation, Likelihood, Request
 from mm1.store.base import digest_of
 from mm1.store.local import atomic_path
 
@@ -32,7 +31,7 @@ class Question:
     """A prompt with the form of its answer."""
 
     task: str
-    ask: Ask
+    ask: AnyPrompt
     choices: tuple[str, ...]
     """Continuations to choose from; empty: the model generates."""
     max_new_tokens: int
@@ -41,14 +40,14 @@ class Question:
     """Text whose likelihood after each choice is compared, instead of the likelihood of the choice."""
 
     @property
-    def scored(self) -> list[tuple[Ask, tuple[str, ...]]]:
+    def scored(self) -> list[tuple[AnyPrompt, tuple[str, ...]]]:
         """Prompts with the continuations whose likelihoods answer the question, in the order of the choices."""
         if not self.ending:
             return [(self.ask, self.choices)]
         return [(_with_text(self.ask, choice), (self.ending,)) for choice in self.choices]
 
 
-def _with_text(ask: Ask, text: str) -> Request:
+def _with_text(ask: AnyPrompt, text: str) -> Request:
     """Append text to a prompt."""
     if isinstance(ask, Conversation):
         raise ConfigurationError("the likelihood of an ending needs the plain style, got a conversation")

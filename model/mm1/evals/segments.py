@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from mm1.generation.images import bytes_of
-from mm1.generation.prompt import Conversation, Image, Message, Request
+from mm1.generation.prompt import AnyPrompt, Image, Message, Request
 
 
 class ImageDigests:
@@ -27,7 +27,7 @@ class ImageDigests:
         return {digest: image for image, digest in self._known.items()}
 
 
-def segments(request: Request | Conversation) -> Iterator[str | Image]:
+def segments(request: AnyPrompt) -> Iterator[str | Image]:
     """Return the segments of a prompt in order; the turns of a conversation are separated by their roles."""
     if isinstance(request, Request):
         yield from request.segments

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mm1.generation.config import Sampling
-from mm1.generation.prompt import Conversation, Request, TokenIds
+from mm1.generation.prompt import AnyPrompt, TokenIds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One answer to generate."""
 
-    request: Request | Conversation | TokenIds
+    request: AnyPrompt | TokenIds
     max_new_tokens: int
     """Maximum length of the answer in tokens; 0 only scores the prompt."""
     stop: tuple[str, ...] = ()

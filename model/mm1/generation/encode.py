@@ -22,7 +22,7 @@ from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
 from mm1.generation.images import key_of, read_image, read_pixels
-from mm1.generation.prompt import Conversation, Image, Request, Segment, TokenIds
+from mm1.generation.prompt import AnyPrompt, Conversation, Image, Request, Segment, TokenIds
 from mm1.modeling.stopping import num_token_ids
 
 _SHORT_TEXT = 1024
@@ -120,9 +120,7 @@ class PromptEncoder:
                 images.append(segment)
         return Encoded(tuple(tokens), tuple(images))
 
-    def encode_request(
-        self, request: Request | Conversation | TokenIds, known: dict[Any, Encoded] | None = None
-    ) -> tuple[Encoded, Encoded]:
+    def encode_request(self, request: AnyPrompt | TokenIds, known: dict[Any, Encoded] | None = None) -> tuple[Encoded, Encoded]:
         """Tokenise the prefix and the prompt of a request.
 
         A conversation is rendered as a whole. Its prefix is what its prefix turns give alone, if the whole begins with that;
@@ -146,7 +144,7 @@ class PromptEncoder:
             return Encoded((), ()), whole
         return prefix, Encoded(whole.tokens[num_tokens:], whole.images[num_images:])
 
-    def _prefix(self, request: Request | Conversation) -> Encoded:
+    def _prefix(self, request: AnyPrompt) -> Encoded:
         if isinstance(request, Conversation):
             return self.encode(chat_prompt(self.processor, request.prefix, complete=True) if request.prefix else ())
         return self.encode(request.prefix)

@@ -24,7 +24,7 @@ from mm1.generation.config import BatchSettings, Sampling
 from mm1.generation.decode import Decoder, DecodingState
 from mm1.generation.device import choose_device, move_to
 from mm1.generation.encode import Encoded, PromptEncoder
-from mm1.generation.prompt import Completion, Conversation, Likelihood, Request
+from mm1.generation.prompt import AnyPrompt, Completion, Likelihood
 from mm1.generation.sampling import TokenChooser
 from mm1.generation.transcript import Transcript
 from mm1.modeling.stopping import stop_token_ids
@@ -65,7 +65,7 @@ class Generator:
 
     def generate(
         self,
-        requests: Sequence[Request | Conversation],
+        requests: Sequence[AnyPrompt],
         *,
         max_new_tokens: int,
         stop: Sequence[str] = (),
@@ -103,7 +103,7 @@ class Generator:
 
     def score(
         self,
-        requests: Sequence[Request | Conversation],
+        requests: Sequence[AnyPrompt],
         continuations: Sequence[Sequence[str]],
         on_batch: OnBatch | None = None,
     ) -> list[list[Likelihood]]:
@@ -145,7 +145,7 @@ class Generator:
 
     # -- batches ----------------------------------------------------------------------------------------------------
 
-    def _batches(self, requests: Sequence[Request | Conversation], max_new_tokens: int) -> list[list[_Job]]:
+    def _batches(self, requests: Sequence[AnyPrompt], max_new_tokens: int) -> list[list[_Job]]:
         known: dict[Any, Encoded] = {}
         keys: dict[Encoded, int] = {}
         jobs = []

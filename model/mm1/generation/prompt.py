@@ -73,6 +73,10 @@ class Conversation:
     """Turns before them, for example the demonstrations. Conversations with an equal prefix share its computation."""
 
 
+AnyPrompt = Request | Conversation
+"""What a model answers: a prompt to continue, or a conversation."""
+
+
 @dataclass(frozen=True)
 class Completion:
     """The continuation of a prompt."""

@@ -11,9 +11,9 @@ import pytest
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.evals import tasks
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig, Templates
 from mm1.evals.demonstrations import DemonstrationPool, choose_items, distinct, shuffled_images
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.harness import evaluate
 from mm1.evals.items import Item
 from mm1.evals.models.own import OwnModel

@@ -11,8 +11,8 @@ import pytest
 from mm1.errors import ConfigurationError
 from mm1.evals import asking
 from mm1.evals.asking import Share, parts_of
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.harness import evaluate
 from mm1.evals.job import EvalJob, RunningJob, share_of_environment
 from mm1.evals.models.config import ModelChoice

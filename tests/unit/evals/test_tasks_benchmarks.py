@@ -8,9 +8,9 @@ import pytest
 
 from mm1.data.images import decode_image
 from mm1.errors import ConfigurationError, DataError
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
 from mm1.evals.demonstrations import DemonstrationPool
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.plan import plan
 from mm1.evals.prompts import PromptWriter
 from mm1.evals.tasks.registry import TASKS

@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from mm1.evals.models.base import Ask, EvalModel
+from mm1.evals.models.base import EvalModel
+from mm1.generation.prompt import AnyPrompt
 
 DEFAULT_NEW_TOKENS = 256
 """Maximum length of an answer for which a task sets none, as in lm-evaluation-harness."""
 
 
-def continuation_scores(model: EvalModel, asks: Sequence[Ask], continuations: Sequence[str]) -> list[tuple[float, bool]]:
+def continuation_scores(model: EvalModel, asks: Sequence[AnyPrompt], continuations: Sequence[str]) -> list[tuple[float, bool]]:
     """Compute log-likelihood and greediness of one continuation of each prompt; equal prompts in a row are processed once."""
-    groups: list[tuple[Ask, list[str]]] = []
+    groups: list[tuple[AnyPrompt, list[str]]] = []
     for ask, continuation in zip(asks, continuations, strict=True):
         if groups and groups[-1][0] == ask:
             groups[-1][1].append(continuation)
@@ -24,7 +25,7 @@ def continuation_scores(model: EvalModel, asks: Sequence[Ask], continuations: Se
     return [(likelihood.logprob, likelihood.is_greedy) for row in scored for likelihood in row]
 
 
-def greedy_texts(model: EvalModel, asks: Sequence[Ask], settings: Sequence[dict[str, Any]]) -> list[str]:
+def greedy_texts(model: EvalModel, asks: Sequence[AnyPrompt], settings: Sequence[dict[str, Any]]) -> list[str]:
     """Continue each prompt greedily with its generation settings.
 
     Raises:

@@ -23,9 +23,9 @@ from mm1.errors import ConfigurationError
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
 from mm1.evals.adapters.opening import load_by_name
 from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
-from mm1.evals.models.base import Ask, EvalModel
+from mm1.evals.models.base import EvalModel
 from mm1.evals.models.own import OwnModel
-from mm1.generation.prompt import Conversation, Message, Request
+from mm1.generation.prompt import AnyPrompt, Conversation, Message, Request
 
 _CHAT = "mm1-chat:"
 """Begins a context that holds the messages of a conversation as JSON."""
@@ -128,7 +128,7 @@ class HarnessModel(LM):
         return _CHAT + json.dumps(chat_history)
 
 
-def _ask(instance: Instance) -> Ask:
+def _ask(instance: Instance) -> AnyPrompt:
     context = instance.args[0]
     if isinstance(instance.doc, _Row) and context == instance.doc["prompt"]:
         return instance.doc.request

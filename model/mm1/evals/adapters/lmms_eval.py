@@ -20,7 +20,8 @@ from lmms_eval.api.task import ConfigurableTask
 from mm1.evals.adapters.asking import continuation_scores, greedy_texts
 from mm1.evals.adapters.opening import load_by_name
 from mm1.evals.adapters.rounds import SPLIT, HarnessRound, request_from, request_of
-from mm1.evals.models.base import Ask, EvalModel
+from mm1.evals.models.base import EvalModel
+from mm1.generation.prompt import AnyPrompt
 
 
 class HarnessTask(ConfigurableTask):
@@ -106,7 +107,7 @@ class HarnessModel(lmms):
         _, _, _, doc_id, task, split = instance.args
         return self.task_dict[task][split][doc_id]
 
-    def _ask(self, instance: Instance) -> Ask:
+    def _ask(self, instance: Instance) -> AnyPrompt:
         context, _, images, *_ = instance.args
         row = self._row(instance)
         owner = getattr(images, "__self__", None)

@@ -15,8 +15,8 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from mm1.errors import ConfigurationError
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig, Templates
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.harness import results_of
 from mm1.evals.items import IMAGE_MARK
 from mm1.evals.plan import Round, Trial, plan

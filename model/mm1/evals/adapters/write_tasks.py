@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm1.errors import ConfigurationError
-from mm1.evals.files import BenchmarkFolder
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.tasks.groups import expand
 from mm1.evals.tasks.names import parse_name
 from mm1.evals.tasks.registry import find_task

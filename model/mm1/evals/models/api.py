@@ -21,12 +21,12 @@ import numpy as np
 from mm1.data.images import data_url, decode_image, open_image
 from mm1.data.images.orientation import UPRIGHT
 from mm1.errors import ConfigurationError, DataError
-from mm1.evals.models.base import Ask, OnBatch, joined
+from mm1.evals.models.base import OnBatch, joined
 from mm1.evals.models.client import ApiClient, Refused
 from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.echo import likelihood_of
 from mm1.generation.images import bytes_of, reading
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Message, Request, Segment
+from mm1.generation.prompt import AnyPrompt, Completion, Conversation, Image, Likelihood, Message, Request, Segment
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,11 @@ class ApiModel:
     # -- the contract -----------------------------------------------------------------------------------------------
 
     def generate(
-        self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily (temperature 0)."""
 
-        def work(ask: Ask) -> Completion:
+        def work(ask: AnyPrompt) -> Completion:
             text = _plain_text(ask)
             if text is not None and self.completes:
                 return _completion(self._post("completions", {"prompt": text}, max_new_tokens, stop), stop)
@@ -82,7 +82,7 @@ class ApiModel:
         return self._all(work, list(asks), on_batch)
 
     def score(
-        self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of each continuation of each prompt.
 
@@ -166,7 +166,7 @@ class ApiModel:
             return False
 
 
-def _plain_text(ask: Ask) -> str | None:
+def _plain_text(ask: AnyPrompt) -> str | None:
     """Return the text of a plain prompt; None for a conversation or a prompt with images."""
     if not isinstance(ask, Request):
         return None
@@ -174,7 +174,7 @@ def _plain_text(ask: Ask) -> str | None:
     return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else None
 
 
-def _messages(ask: Ask) -> list[Message]:
+def _messages(ask: AnyPrompt) -> list[Message]:
     if isinstance(ask, Conversation):
         return [*ask.prefix, *ask.messages]
     return [Message("user", tuple(joined(ask.segments)))]

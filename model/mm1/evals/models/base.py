@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mm1.generation.prompt import Completion, Conversation, Image, Likelihood, Request, Segment, TokenIds
+from mm1.generation.prompt import AnyPrompt, Completion, Image, Likelihood, Segment, TokenIds
 
 if TYPE_CHECKING:
     import numpy as np
 
-Ask = Request | Conversation
 OnBatch = Callable[[int], None]
 """Called after each batch with its number of requests."""
 
@@ -27,7 +26,7 @@ class EvalModel(Protocol):
         """Whether `score` works; without it, tasks with choices are refused."""
 
     def generate(
-        self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily, up to a stop string, which is not part of the answer.
 
@@ -36,7 +35,7 @@ class EvalModel(Protocol):
         """
 
     def score(
-        self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of each continuation of each prompt."""
 

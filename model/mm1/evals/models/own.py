@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm1.evals.models.base import Ask, OnBatch
+from mm1.evals.models.base import OnBatch
 from mm1.generation.generator import Generator
-from mm1.generation.prompt import Completion, Image, Likelihood
+from mm1.generation.prompt import AnyPrompt, Completion, Image, Likelihood
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class OwnModel:
     can_score: bool = True
 
     def generate(
-        self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily."""
         return self.generator.generate(asks, max_new_tokens=max_new_tokens, stop=stop, on_batch=on_batch)
 
     def score(
-        self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of each continuation of each prompt."""
         return self.generator.score(asks, continuations, on_batch)

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from mm1.errors import ConfigurationError
-from mm1.evals.models.base import Ask, joined
+from mm1.evals.models.base import joined
 from mm1.generation.chat import without_specials
-from mm1.generation.prompt import Conversation, Image, Message
+from mm1.generation.prompt import AnyPrompt, Conversation, Image, Message
 
 _BEFORE, _AFTER = "before it", "after it"
 
@@ -47,7 +47,7 @@ class Renderer:
         tokens.append([getattr(processor, "boi_token", None)])
         self._specials = list(dict.fromkeys(str(token) for some in tokens for token in some if token))
 
-    def __call__(self, ask: Ask) -> Rendered:
+    def __call__(self, ask: AnyPrompt) -> Rendered:
         """Render a prompt or a conversation.
 
         Raises:

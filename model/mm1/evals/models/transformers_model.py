@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from mm1.errors import ConfigurationError, OutOfMemory, typed
-from mm1.evals.models.base import Ask, OnBatch
+from mm1.evals.models.base import OnBatch
 from mm1.evals.models.config import ModelSettings
 from mm1.evals.models.rendering import Rendered, Renderer
 from mm1.evals.models.scoring import Row, TokenScore, rows_of
 from mm1.evals.models.stopping import StopPerRow
 from mm1.generation.images import read_image
-from mm1.generation.prompt import Completion, Image, Likelihood
+from mm1.generation.prompt import AnyPrompt, Completion, Image, Likelihood
 from mm1.generation.transcript import Transcript
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class TransformersModel:
     # -- the contract -----------------------------------------------------------------------------------------------
 
     def generate(
-        self, asks: Sequence[Ask], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], *, max_new_tokens: int, stop: Sequence[str] = (), on_batch: OnBatch | None = None
     ) -> list[Completion]:
         """Continue each prompt greedily."""
         prompts = [self.render(ask) for ask in asks]
@@ -97,7 +97,7 @@ class TransformersModel:
         return self._in_batches(prompts, work, on_batch)
 
     def score(
-        self, asks: Sequence[Ask], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
+        self, asks: Sequence[AnyPrompt], continuations: Sequence[Sequence[str]], on_batch: OnBatch | None = None
     ) -> list[list[Likelihood]]:
         """Compute the log-likelihood of each continuation of each prompt."""
         prompts = [self.render(ask) for ask in asks]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mm1.evals.files import DataRow, Files
 from mm1.evals.items import Item
+
+if TYPE_CHECKING:
+    from mm1.evals.readers.parquet import ParquetRow
 
 Fields = dict[str, Any]
 
@@ -23,6 +26,18 @@ def shard_rows(files: Files, *patterns: str) -> Iterator[DataRow]:
     return ((f"{row.number} of {row.file}", row.fields) for row in parquet_rows(files, *patterns))
 
 
+def shard_items(files: Files, pattern: str, make: Callable[[ParquetRow], Item]) -> list[Item]:
+    """Make an item of each row of the Parquet files that match a pattern.
+
+    Raises:
+        ConfigurationError: no file matches.
+        DataError: a file or a row is damaged, or two items have one id.
+    """
+    from mm1.evals.readers.parquet import parquet_rows
+
+    return files.items(pattern, ((f"{row.number} of {row.file}", row) for row in parquet_rows(files, pattern)), make)
+
+
 def read_shards(files: Files, pattern: str, fields: Callable[[Fields], Fields], image: str = "image") -> list[Item]:
     """Read one item with an image per row.
 
@@ -36,15 +51,13 @@ def read_shards(files: Files, pattern: str, fields: Callable[[Fields], Fields], 
         ConfigurationError: no file matches.
         DataError: a file or a row is damaged.
     """
-    from mm1.evals.readers.parquet import ParquetRow, parquet_rows
 
     def make(row: ParquetRow) -> Item:
         if not row.images.get(image):
             raise ValueError(f"no image in the column {image!r}")
         return Item(images=row.images[image], **fields(row.fields))
 
-    rows = ((f"{row.number} of {row.file}", row) for row in parquet_rows(files, pattern))
-    return files.items(pattern, rows, make)
+    return shard_items(files, pattern, make)
 
 
 def question_fields(row: Fields) -> Fields:

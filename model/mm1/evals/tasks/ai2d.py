@@ -6,7 +6,7 @@ replaced by letters, ``abc_images/``; the test images are listed in ``ai2d_test_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +21,37 @@ from mm1.evals.tasks.options import LETTER_ONLY, letter_of, lettered
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions about the images of a split."""
-    test = {line.strip().removesuffix(".png") for line in files.text(_ids(files)).splitlines() if line.strip()}
-    names = sorted(path.relative_to(files.folder) for path in files.folder.rglob("questions/*.json"))
-    if not names:
+    ids = files.text(files.find("ai2d_test_ids.csv"))
+    test = {line.strip().removesuffix(".png") for line in ids.splitlines() if line.strip()}
+    paths = sorted(files.folder.rglob("questions/*.json"))
+    if not paths:
         raise MissingFile(f"task {files.task}: no file questions/<image>.json in {files.folder}{files.packed()}")
-    items: list[Item] = []
-    for name in names:
-        if (name.name.removesuffix(".json").removesuffix(".png") in test) == (split == "test"):
-            content = files.json(name)
-            with files.damaged(name):
-                items += _questions(files, name, content)
-    return items
+    of_split = [path for path in paths if (path.stem.removesuffix(".png") in test) == (split == "test")]
+    return [item for path in of_split for item in _questions(files, path)]
 
 
-def _ids(files: Files) -> Path:
-    return files.find("ai2d_test_ids.csv").relative_to(files.folder)
+def _questions(files: Files, path: Path) -> list[Item]:
+    content = files.json(path)
 
-
-def _questions(files: Files, name: Path, content: Mapping[str, Any]) -> Iterator[Item]:
-    root = files.folder / name.parent.parent
-    for question, row in content["questions"].items():
-        folder = "abc_images" if row.get("abcLabel") else "images"
-        image = root / folder / str(content["imageName"])
+    def make(entry: tuple[str, Mapping[str, Any]]) -> Item:
+        question, row = entry
+        image = path.parent.parent / ("abc_images" if row.get("abcLabel") else "images") / str(content["imageName"])
         if not image.is_file():
             raise DataError(f"task {files.task}: no file {image}")
         options = tuple(map(str, row["answerTexts"]))
         answer = letter_of(int(row["correctAnswer"]), options)
-        yield Item(
+        return Item(
             id=str(row["questionId"]),
             images=(image,),
-            question=str(question),
+            question=question,
             question_type="labels by letter" if row.get("abcLabel") else "diagram",
             answer=answer,
             references=(answer,),
             options=options,
             group=image.name,
         )
+
+    return files.items(path, ((key, (str(key), row)) for key, row in files.entries(path, "questions")), make)
 
 
 ai2d = Task(

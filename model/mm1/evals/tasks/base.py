@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import Style, Templates
-from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.files import Files, MissingFile
 from mm1.evals.grading import Grading
 from mm1.evals.items import Item
 from mm1.evals.metrics import CorpusMetric, ItemMetric

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,13 @@ from mm1.evals.items import Item
 from mm1.evals.metrics import per_item
 from mm1.evals.metrics.anls import anls
 from mm1.evals.tasks.base import Reader, Task
+from mm1.evals.tasks.protocol import SHORT_ANSWER
 
 
 def _reader(names: Callable[[str], Sequence[str]]) -> Reader:
     def read(files: Files, split: str) -> list[Item]:
-        name = files.find(*names(split)).relative_to(files.folder)
-        content = files.json(name)
-        with files.damaged(name):
-            rows = list(content["data"])
-        items = []
-        for number, row in enumerate(rows, 1):
-            with files.damaged(name, number):
-                items.append(_item(files, row))
-        return items
+        path = files.find(*names(split))
+        return files.items(path, files.entries(path, "data"), partial(_item, files))
 
     return read
 
@@ -56,7 +51,7 @@ docvqa = Task(
     splits=("val", "test", "train"),
     same_type=False,
     metrics={"anls": per_item(anls)},
-    instruction="Answer the question using a single word or phrase.",
+    instruction=SHORT_ANSWER,
     max_new_tokens=64,
 )
 

@@ -9,14 +9,16 @@ you write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mm1.evals.files import Files, MissingFile
+from mm1.evals.files import Files
 from mm1.evals.items import Item
+from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.mathvista import parse_answer
-from mm1.evals.readers.parquet import parquet_rows
+from mm1.evals.readers.hugging_face import shard_items
+from mm1.evals.readers.parquet import ParquetRow
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
 from mm1.generation.prompt import Image
@@ -27,25 +29,22 @@ COPIED = ("answer_type", "precision")
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the entries of a split."""
-    return list(_entries(files, split))
+    if not files.matches(f"{split}.json"):
+        return shard_items(files, f"{split}-*.parquet", _of_row)
+    path = files.find(f"{split}.json")
+
+    def make(entry: tuple[str, Mapping[str, Any]]) -> Item:
+        pid, fields = entry
+        return _item({"pid": pid, **fields}, files.image(str(fields["image"])))
+
+    return files.items(path, ((pid, (str(pid), fields)) for pid, fields in files.entries(path)), make)
 
 
-def _entries(files: Files, split: str) -> Iterator[Item]:
-    try:
-        name = files.find(f"{split}.json").relative_to(files.folder)
-    except MissingFile:
-        for row in parquet_rows(files, f"{split}-*.parquet"):
-            with files.damaged(row.file, row.number):
-                images = row.images.get("decoded_image", ())
-                if not images:
-                    raise ValueError("no decoded_image") from None
-                item = _item(row.fields, images[0])
-            yield item
-        return
-    for pid, entry in files.entries(name):
-        with files.damaged(name, pid):
-            item = _item({"pid": pid} | entry, files.image(str(entry["image"])))
-        yield item
+def _of_row(row: ParquetRow) -> Item:
+    images = row.images.get("decoded_image", ())
+    if not images:
+        raise ValueError("no decoded_image")
+    return _item(row.fields, images[0])
 
 
 def _item(entry: Mapping[str, Any], image: Image) -> Item:
@@ -69,11 +68,8 @@ def _text(value: object) -> str:
 
 def read_with_steps(files: Files, split: str) -> list[Item]:
     """Read the entries; those of ``demonstrations.jsonl`` have steps and are the demonstrations."""
-    steps = {}
     path = files.find("demonstrations.jsonl")
-    for number, row in files.rows(path):
-        with files.damaged(path, number):
-            steps[str(row["pid"])] = str(row["steps"])
+    steps = dict(files.each(path, files.rows(path), lambda row: (str(row["pid"]), str(row["steps"]))))
     demonstrated = split == "demonstrations"
     items = read(files, "testmini" if demonstrated else split)
     if demonstrated:
@@ -88,11 +84,6 @@ def answer(prediction: str, item: Item) -> str:
     return parse_answer(prediction, choices=item.options, answer_type=kind, precision=int(precision)) or ""
 
 
-def accuracy(predictions: Sequence[str], items: Sequence[Item]) -> list[float]:
-    """Score 1 for the right answer."""
-    return [float(prediction == item.answer) for prediction, item in zip(predictions, items, strict=True)]
-
-
 mathvista = Task(
     name="mathvista",
     summary="answer a mathematical question about an image",
@@ -102,7 +93,7 @@ mathvista = Task(
     splits=("testmini", "test"),
     same_type=False,
     extract=answer,
-    metrics={"accuracy": accuracy},
+    metrics={"accuracy": literal_accuracy},
     max_new_tokens=64,
 )
 

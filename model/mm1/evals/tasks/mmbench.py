@@ -14,7 +14,7 @@ from mm1.evals.files import Files
 from mm1.evals.items import Item
 from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import letters, mmbench_letter
-from mm1.evals.readers.tsv import Base64Image, tsv_rows
+from mm1.evals.readers.tsv import Base64Image, TsvRow, tsv_rows
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.options import LETTER_ONLY, check_letter, group_accuracy, lettered
 
@@ -25,21 +25,22 @@ MAX_INDEX_CHARACTERS = 16
 
 def read(files: Files, split: str) -> list[Item]:
     """Read all rotations of all questions."""
-    name = files.find(
+    path = files.find(
         f"MMBench_{split.upper()}_EN*.tsv",
         f"mmbench_{split}_en*.tsv",
         f"mmbench_{split}_2*.tsv",
         f"MMBench_{split.upper()}.tsv",
-    ).relative_to(files.folder)
-    items: list[Item] = []
+    )
     images: dict[int, Base64Image] = {}
-    for row in tsv_rows(files, name):
-        with files.damaged(name, row.number):
-            index, value = int(row.fields["index"]), row.fields["image"]
-            # A short value is the index of the row that has the image.
-            refers = len(value) <= MAX_INDEX_CHARACTERS and value.strip().isdigit()
-            images[index] = images[int(value)] if refers else Base64Image(files.folder / name, row.offset, row.number)
-            items.append(_item(index, row.fields, images[index]))
+
+    def make(row: TsvRow) -> Item:
+        index, value = int(row.fields["index"]), row.fields["image"]
+        # A short value is the index of the row that has the image.
+        refers = len(value) <= MAX_INDEX_CHARACTERS and value.strip().isdigit()
+        images[index] = images[int(value)] if refers else Base64Image(path, row.offset, row.number)
+        return _item(index, row.fields, images[index])
+
+    items = files.items(path, ((row.number, row) for row in tsv_rows(files, path)), make)
     if all(int(item.id) < ROTATION for item in items):
         items = [rotated for item in items for rotated in _rotations(item)]
     return items

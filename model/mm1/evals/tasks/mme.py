@@ -34,26 +34,28 @@ def read(files: Files, split: str) -> list[Item]:
 
 def _subtask(files: Files, subtask: str) -> Iterator[Item]:
     folders = sorted(path for path in files.folder.rglob(subtask) if path.is_dir())
-    texts = sorted(text for folder in folders for text in folder.rglob("*.txt"))
-    for text in texts:
-        name = text.relative_to(files.folder)
-        image = _image_of(text)
-        for number, line in enumerate(files.text(name).splitlines(), 1):
-            if not line.strip():
-                continue
-            with files.damaged(name, number):
-                question, answer = line.rstrip().rsplit("\t", 1)
-                if answer.lower() not in ("yes", "no"):
-                    raise ValueError(f"expected Yes or No after a tab, got {answer!r}")
-            yield Item(
-                id=f"{subtask}/{text.stem}/{number}",
-                images=(image,),
-                question=question,
-                question_type=subtask,
-                answer=answer.lower(),
-                references=(answer.lower(),),
-                group=f"{subtask}/{text.stem}",
-            )
+    for text in sorted(text for folder in folders for text in folder.rglob("*.txt")):
+        yield from _of_image(files, subtask, text, _image_of(text))
+
+
+def _of_image(files: Files, subtask: str, text: Path, image: Path) -> list[Item]:
+    def make(entry: tuple[int, str]) -> Item:
+        number, line = entry
+        question, answer = line.rstrip().rsplit("\t", 1)
+        if answer.lower() not in ("yes", "no"):
+            raise ValueError(f"expected Yes or No after a tab, got {answer!r}")
+        return Item(
+            id=f"{subtask}/{text.stem}/{number}",
+            images=(image,),
+            question=question,
+            question_type=subtask,
+            answer=answer.lower(),
+            references=(answer.lower(),),
+            group=f"{subtask}/{text.stem}",
+        )
+
+    lines = [(number, line) for number, line in enumerate(files.text(text).splitlines(), 1) if line.strip()]
+    return files.items(text, ((number, (number, line)) for number, line in lines), make)
 
 
 def _image_of(text: Path) -> Path:

@@ -14,21 +14,18 @@ from pathlib import Path
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
 from mm1.evals.metrics.mmmu import open_accuracy, parse_choice
-from mm1.evals.readers.parquet import ParquetImage, ParquetRow, parquet_rows
+from mm1.evals.readers.hugging_face import shard_items
+from mm1.evals.readers.parquet import ParquetImage, ParquetRow
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.options import LETTER_ONLY, lettered
+from mm1.evals.tasks.protocol import SHORT_ANSWER
 
 _MARK = re.compile(r"<image (\d)>")
-SHORT_ANSWER = "Answer the question using a single word or phrase."
 
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions of all subjects that the folder has."""
-    items = []
-    for row in parquet_rows(files, f"{split}-*.parquet"):
-        with files.damaged(row.file, row.number):
-            items.append(_item(row))
-    return items
+    return shard_items(files, f"{split}-*.parquet", _item)
 
 
 def _item(row: ParquetRow) -> Item:

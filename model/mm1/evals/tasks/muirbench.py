@@ -10,18 +10,15 @@ from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
 from mm1.evals.metrics import literal_accuracy
 from mm1.evals.metrics.options import mmbench_letter
-from mm1.evals.readers.parquet import ParquetRow, parquet_rows
+from mm1.evals.readers.hugging_face import shard_items
+from mm1.evals.readers.parquet import ParquetRow
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.options import LETTER_ONLY, check_letter, lettered
 
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions."""
-    items = []
-    for row in parquet_rows(files, f"{split}-*.parquet"):
-        with files.damaged(row.file, row.number):
-            items.append(_item(row))
-    return items
+    return shard_items(files, f"{split}-*.parquet", _item)
 
 
 def _item(row: ParquetRow) -> Item:

@@ -6,6 +6,9 @@ Format: ``<split>.json`` of JSON lines with ``identifier`` (``dev-850-0-0``), ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mm1.evals.files import Files
 from mm1.evals.items import IMAGE_MARK, Item
 from mm1.evals.metrics import literal_accuracy
@@ -17,23 +20,21 @@ ANSWERS = {"true": "yes", "false": "no"}
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the sentences of a split."""
-    name = files.find(f"{split}.json").relative_to(files.folder)
-    items = []
-    for number, row in files.rows(name):
-        with files.damaged(name, number):
-            identifier, answer = str(row["identifier"]), ANSWERS[str(row["label"]).lower()]
-            pair = identifier.rsplit("-", 1)[0]
-            items.append(
-                Item(
-                    id=identifier,
-                    images=tuple(files.image(f"{pair}-img{side}") for side in (0, 1)),
-                    question=str(row["sentence"]),
-                    answer=answer,
-                    references=(answer,),
-                    group=pair,
-                )
-            )
-    return items
+    path = files.find(f"{split}.json")
+
+    def make(row: Mapping[str, Any]) -> Item:
+        identifier, answer = str(row["identifier"]), ANSWERS[str(row["label"]).lower()]
+        pair = identifier.rsplit("-", 1)[0]
+        return Item(
+            id=identifier,
+            images=tuple(files.image(f"{pair}-img{side}") for side in (0, 1)),
+            question=str(row["sentence"]),
+            answer=answer,
+            references=(answer,),
+            group=pair,
+        )
+
+    return files.items(path, files.rows(path), make)
 
 
 def ask(item: Item) -> str:

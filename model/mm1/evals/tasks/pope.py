@@ -7,15 +7,17 @@ F1 (not stated).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
 from mm1.evals.metrics import CorpusMetric, literal_accuracy
 from mm1.evals.metrics.yes_no import BinaryScores, pope_answer, pope_scores
 from mm1.evals.tasks.base import Task
+from mm1.evals.tasks.protocol import SHORT_ANSWER
 
 SETTINGS = ("random", "popular", "adversarial")
 
@@ -25,34 +27,31 @@ def read(files: Files, split: str) -> list[Item]:
     items = []
     for setting in SETTINGS:
         try:
-            name = files.find(f"coco_pope_{setting}.json").relative_to(files.folder)
+            path = files.find(f"coco_pope_{setting}.json")
         except MissingFile:
             continue
-        items += _setting(files, name, setting)
+        items += _setting(files, path, setting)
     if not items:
         names = "coco_pope_random.json, _popular or _adversarial"
         raise MissingFile(f"task {files.task}: no file {names} in {files.folder}{files.packed()}")
     return items
 
 
-def _setting(files: Files, name: Path, setting: str) -> list[Item]:
-    items = []
-    for number, row in files.rows(name):
-        with files.damaged(name, number):
-            label = str(row["label"]).lower()
-            if label not in ("yes", "no"):
-                raise ValueError(f"expected the label yes or no, got {label!r}")
-            items.append(
-                Item(
-                    id=f"{setting}/{row['question_id']}",
-                    images=(files.image(row["image"]),),
-                    question=str(row["text"]),
-                    question_type=setting,
-                    answer=label,
-                    references=(label,),
-                )
-            )
-    return items
+def _setting(files: Files, path: Path, setting: str) -> list[Item]:
+    def make(row: Mapping[str, Any]) -> Item:
+        label = str(row["label"]).lower()
+        if label not in ("yes", "no"):
+            raise ValueError(f"expected the label yes or no, got {label!r}")
+        return Item(
+            id=f"{setting}/{row['question_id']}",
+            images=(files.image(row["image"]),),
+            question=str(row["text"]),
+            question_type=setting,
+            answer=label,
+            references=(label,),
+        )
+
+    return files.items(path, files.rows(path), make)
 
 
 def _mean_over_settings(measure: Callable[[BinaryScores], float]) -> CorpusMetric:
@@ -83,6 +82,6 @@ pope = Task(
         "recall": _mean_over_settings(lambda scores: scores.recall),
         "yes_share": _mean_over_settings(lambda scores: scores.yes_share),
     },
-    instruction="Answer the question using a single word or phrase.",
+    instruction=SHORT_ANSWER,
     max_new_tokens=16,
 )

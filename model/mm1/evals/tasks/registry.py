@@ -13,7 +13,7 @@ from types import ModuleType
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
-from mm1.evals.files import BenchmarkFolder, has_captions
+from mm1.evals.benchmark_folder import BenchmarkFolder, has_captions
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.captions import captions
 from mm1.evals.tasks.groups import GROUPS, MEAN, expand

@@ -23,17 +23,15 @@ from mm1.evals.tasks.reasoning import FINAL, answer_after_steps, with_steps
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions of a split that have an image."""
-    problems_name, splits_name = (files.find(name).relative_to(files.folder) for name in ("problems.json", "pid_splits.json"))
-    problems, splits = files.json(problems_name), files.json(splits_name)
-    with files.damaged(splits_name):
+    problems_path, splits_path = files.find("problems.json"), files.find("pid_splits.json")
+    problems, splits = files.json(problems_path), files.json(splits_path)
+    with files.damaged(splits_path):
         numbers = [str(number) for number in splits[split]]
-    items = []
-    for number in numbers:
-        with files.damaged(problems_name, f"of problem {number}"):
-            problem = problems[number]
-            if problem.get("image"):
-                items.append(_item(files, number, problem))
-    return items
+
+    def make(number: str) -> Item | None:
+        return _item(files, number, problems[number]) if problems[number].get("image") else None
+
+    return files.items(problems_path, ((f"of problem {number}", number) for number in numbers), make)
 
 
 def _item(files: Files, number: str, problem: Mapping[str, Any]) -> Item:

@@ -8,7 +8,9 @@ need frames of several video sets.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mm1.evals.files import Files
 from mm1.evals.items import Item
@@ -22,30 +24,28 @@ log = logging.getLogger(__name__)
 
 def read(files: Files, split: str) -> list[Item]:
     """Read the questions about images."""
-    name = files.find("SEED-Bench.json", "SEED-Bench*.json").relative_to(files.folder)
-    content = files.json(name)
-    with files.damaged(name):
-        kinds = {int(number): str(kind) for kind, number in content["question_type"].items()}
-        rows = list(content["questions"])
-    items = []
-    for number, row in enumerate(rows, 1):
-        with files.damaged(name, number):
-            if row["data_type"] == "image":
-                options = tuple(str(row[f"choice_{letter}"]) for letter in "abcd")
-                answer = check_letter(str(row["answer"]), options)
-                items.append(
-                    Item(
-                        id=str(row["question_id"]),
-                        images=(files.image(Path(str(row["data_id"])).name),),
-                        question=str(row["question"]),
-                        question_type=kinds.get(int(row["question_type_id"]), ""),
-                        answer=answer,
-                        references=(answer,),
-                        options=options,
-                    )
-                )
+    path = files.find("SEED-Bench.json", "SEED-Bench*.json")
+    kinds = {str(number): str(kind) for kind, number in files.entries(path, "question_type")}
+
+    def make(row: Mapping[str, Any]) -> Item | None:
+        if row["data_type"] != "image":
+            return None
+        options = tuple(str(row[f"choice_{letter}"]) for letter in "abcd")
+        answer = check_letter(str(row["answer"]), options)
+        return Item(
+            id=str(row["question_id"]),
+            images=(files.image(Path(str(row["data_id"])).name),),
+            question=str(row["question"]),
+            question_type=kinds.get(str(row["question_type_id"]), ""),
+            answer=answer,
+            references=(answer,),
+            options=options,
+        )
+
+    rows = list(files.entries(path, "questions"))
+    items = files.items(path, rows, make)
     if len(items) < len(rows):
-        log.info("%s: %d of %d questions are about videos and are left out", name, len(rows) - len(items), len(rows))
+        log.info("%s: %d of %d questions are about videos and are left out", path, len(rows) - len(items), len(rows))
     return items
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mm1.evals.files import BenchmarkFolder
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from tests.support import official_files, official_textcore
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.plan import plan
 from mm1.evals.tasks.protocol import short_answer
 from mm1.evals.tasks.registry import TASKS

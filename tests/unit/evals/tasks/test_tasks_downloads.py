@@ -10,8 +10,9 @@ import unicodedata
 import pytest
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder, MissingFile
+from mm1.evals.files import MissingFile
 from mm1.evals.plan import plan
 from mm1.evals.tasks.registry import TASKS, find_task
 from tests.support import benchmark_files, official_files, official_textcore
@@ -181,7 +182,7 @@ def test_two_items_with_one_id_are_refused(tmp_path):
     write(path, f"{first}\n{first}\n")
     assert len(TASKS["pope"].items(local(tmp_path), "test")) == 5, "the same row twice is one item"
     write(path, f"{first}\n{first.replace('ring', 'cross')}\n")
-    with pytest.raises(DataError, match="two items of test have the id 'random/1'"):
+    with pytest.raises(DataError, match=r"row 2 .*a second entry with the id random/1"):
         TASKS["pope"].items(local(tmp_path), "test")
 
 

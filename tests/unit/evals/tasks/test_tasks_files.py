@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError, DataError
 from mm1.evals import json_stream
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder, Files, MissingFile
+from mm1.evals.files import Files, MissingFile
 from mm1.evals.items import Item
 from mm1.evals.plan import plan
 from mm1.evals.readers.parquet import parquet_rows
@@ -203,7 +204,7 @@ def edit(path, change):
         (
             "vqav2:val",
             "v2_OpenEnded_mscoco_val2014_questions.json",
-            lambda c: c["questions"].append(c["questions"][0]),
+            lambda c: c["questions"].append(c["questions"][0] | {"question": "another one?"}),
             "row 7 .*a second entry with the id 1000",
         ),
         (

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from mm1.errors import ConfigurationError
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.harness import evaluate
 from mm1.evals.models.own import OwnModel
 from mm1.evals.tasks import registry

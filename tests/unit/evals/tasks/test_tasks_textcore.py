@@ -11,8 +11,8 @@ import yaml
 
 from mm1.errors import DataError
 from mm1.evals.asking import ask, parts_of, questions_of
+from mm1.evals.benchmark_folder import BenchmarkFolder
 from mm1.evals.config import EvalConfig
-from mm1.evals.files import BenchmarkFolder
 from mm1.evals.harness import evaluate
 from mm1.evals.plan import plan
 from mm1.evals.tasks.groups import GROUPS

@@ -129,7 +129,7 @@ class EvalRun:
     def _prepare(self, work: Path) -> tuple[RunningJob, Path]:
         """Check arguments and benchmark files, and find the model; nothing heavy is imported."""
         from mm1.config.resolve import canonical_json
-        from mm1.evals.files import BenchmarkFolder
+        from mm1.evals.benchmark_folder import BenchmarkFolder
         from mm1.evals.job import EvalJob, RunningJob
         from mm1.evals.models.find import find_model
         from mm1.evals.plan import plan
