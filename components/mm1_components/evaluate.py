@@ -86,8 +86,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
     from mm1.evals.outputs import SAMPLES, content_of
-    from mm1.evals.results import metrics_json, report_manifest, summary_markdown
+    from mm1.evals.results import metrics_json, report_manifest
     from mm1.evals.samples import Samples
+    from mm1.evals.score_tables import scores_markdown
     from mm1.evals.shards import answer_in_processes, processes_for
     from mm1.report.evaluation_page import render_evaluation
 
@@ -111,7 +112,7 @@ def _evaluate(running: RunningJob, processes: int, context: Context) -> Outputs:
         config=content_of(job),
     )
     context.artifact("metrics.json").write_text(metrics_json(evaluation))
-    context.artifact("summary.md").write_text(summary_markdown(evaluation.scores))
+    context.artifact("summary.md").write_text(scores_markdown(evaluation.scores))
     title = f"Evaluation of {job.model.short_name[:12]}"
     page = render_evaluation(title, evaluation.scores, samples.rows, samples.image, content_of(job))
     context.artifact("answers.html").write_text(page)

@@ -1,7 +1,8 @@
 """The output folder of an evaluation. Torch-free.
 
 metrics.json      all scores          samples.parquet   every prompt with its answer
-summary.md        a table             submission/       result files for test sets without answers
+summary.md        a table of them     scores.csv, .tex  the same for spreadsheets and papers
+submission/       result files for test sets without answers
 report.json       model, settings, versions, digest of the benchmark files, scores, speed
 images/           the images of the prompts by digest (--log-samples)
 """
@@ -16,8 +17,9 @@ from mm1.data.images import extension_of
 from mm1.evals.harness import Evaluation
 from mm1.evals.job import EvalJob
 from mm1.evals.models.config import versions
-from mm1.evals.results import benchmarks_digest, metrics_json, metrics_tree, summary_markdown
+from mm1.evals.results import benchmarks_digest, metrics_json, metrics_tree
 from mm1.evals.samples import Samples
+from mm1.evals.score_tables import scores_csv, scores_latex, scores_markdown
 from mm1.evals.submissions import write_submissions
 from mm1.store.local import atomic_path
 
@@ -42,7 +44,9 @@ def write_outputs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "metrics.json", metrics_json(evaluation))
-    _write(folder / "summary.md", summary_markdown(evaluation.scores))
+    _write(folder / "summary.md", scores_markdown(evaluation.scores))
+    _write(folder / "scores.csv", scores_csv(evaluation.scores))
+    _write(folder / "scores.tex", scores_latex(evaluation.scores, job.model.name))
     with atomic_path(folder / SAMPLES) as temporary:
         samples.write(temporary)
     if with_images:

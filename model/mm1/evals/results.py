@@ -1,4 +1,4 @@
-"""Results of an evaluation: parts of the manifest, examples, metrics.json and summary.md."""
+"""Results of an evaluation: the parts of its manifest, examples, and metrics.json."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from mm1.data.images import extension_of
 from mm1.evals.harness import Answer, Evaluation, TaskResult
 from mm1.generation.images import bytes_of
 from mm1.generation.prompt import Image
-from mm1.lineage.text import split_labels
-from mm1.manifests import Digest, EvalReport, Files, Score
+from mm1.manifests import Digest, EvalReport, Files
 from mm1.store.base import BlobRef, Store, digest_of, digest_of_file
 
-CONTROLS = {"none": "", "shuffled": ", images shuffled", "text_demonstrations": ", demonstrations of text"}
 MAX_TYPES = 40
 """Number of question types up to which scores are broken down, as on the page; MMMU has 30 subjects."""
 
@@ -119,33 +117,6 @@ def _of_type(answers: Sequence[Answer], metric: str) -> dict[str, float]:
 def metrics_json(evaluation: Evaluation) -> str:
     """Return the text of metrics.json."""
     return json.dumps(metrics_tree(evaluation), indent=1, ensure_ascii=False) + "\n"
-
-
-def score_table(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
-    """Arrange all scores: one row per task, split and metric, one column per number of shots.
-
-    Returns:
-        The heads of the columns, and the rows.
-    """
-    shots = sorted({score.shots for score in scores})
-    labels = split_labels((score.task, score.split) for score in scores)
-    by_row: dict[tuple[str, str, str], dict[int, Score]] = defaultdict(dict)
-    for score in scores:
-        by_row[labels[score.task, score.split], score.metric, score.control][score.shots] = score
-    rows = []
-    for (task, metric, control), row in by_row.items():
-        cells = [f"{row[n].value:.3f} ± {row[n].stderr:.3f}" if n in row else "" for n in shots]
-        first = next(iter(row.values()))
-        chance = "" if first.chance is None else f"{first.chance:.2f}"
-        rows.append([task + CONTROLS[control], metric, *cells, chance, str(first.num_items)])
-    return ["task", "metric", *(f"{number} shots" for number in shots), "chance", "items"], rows
-
-
-def summary_markdown(scores: Sequence[Score]) -> str:
-    """Format a table of all scores."""
-    heads, rows = score_table(scores)
-    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(["# Evaluation", "", *lines, "", "± standard error over items.", ""])
 
 
 def report_manifest(

@@ -47,6 +47,11 @@ class Request:
         """Texts and images of both parts, without token ids."""
         return (*self.prefix, *(segment for segment in self.prompt if not isinstance(segment, TokenIds)))
 
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Images of both parts in order."""
+        return tuple(segment for segment in self.segments if not isinstance(segment, str))
+
 
 @dataclass(frozen=True)
 class Message:

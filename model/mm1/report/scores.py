@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from mm1.lineage.text import split_labels
 from mm1.manifests import Checkpoint, EvalReport, Score
+from mm1.report.beside_paper import BesidePaper, beside_paper
 from mm1.report.charts import shots_figure
 from mm1.report.collect import RunStory, StoredManifest
-from mm1.report.tables import BesidePaper, beside_paper
 
 HELD_OUT = "_heldout"
 CLEAR = 3.0
@@ -254,9 +254,8 @@ def _panels(rows: list[Row], digest: str) -> list[ScorePanel]:
     """Draw one plot per task and split evaluated with several numbers of demonstrations, in its main metric."""
     best: dict[str, Row] = {}
     for row in rows:
-        rank = PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED)
         previous = best.get(row.label)
-        if len(row.cells) > 1 and (previous is None or rank < _rank(previous)):
+        if len(row.cells) > 1 and (previous is None or _rank(row) < _rank(previous)):
             best[row.label] = row
     return [ScorePanel(task=row.label, metric=row.metric, figure=_figure(row, digest)) for row in best.values()]
 

@@ -18,7 +18,8 @@ from mm1.evals.harness import evaluate
 from mm1.evals.items import Item
 from mm1.evals.models.own import OwnModel
 from mm1.evals.prompts import PromptWriter
-from mm1.evals.results import benchmarks_digest, metrics_json, store_examples, summary_markdown
+from mm1.evals.results import benchmarks_digest, metrics_json, store_examples
+from mm1.evals.score_tables import scores_markdown
 from mm1.evals.tasks.base import Task
 from mm1.evals.tasks.registry import TASKS, find_task
 from mm1.generation.generator import Generator
@@ -152,7 +153,7 @@ def test_the_report_keeps_examples_with_images_and_breaks_scores_down(evaluation
     scores = json.loads(metrics_json(evaluation))["scores"]
     (row,) = [r for r in scores if (r["task"], r["shots"], r["control"]) == ("vqa", 0, "none")]
     assert set(row["by_type"]) == {"colour", "shape"}
-    assert "| vqa, images shuffled | accuracy |" in summary_markdown(evaluation.scores)
+    assert "| vqa, images shuffled | accuracy |" in scores_markdown(evaluation.scores)
     digest = benchmarks_digest(evaluation.files, benchmarks)
     assert digest != benchmarks_digest(evaluation.files[1:], benchmarks) and len(digest) == 64
 

@@ -19,13 +19,12 @@ from mm1.evals.models.config import ModelChoice
 from mm1.evals.models.own import OwnModel
 from mm1.evals.outputs import write_outputs
 from mm1.evals.plan import plan
-from mm1.evals.results import score_table
 from mm1.evals.samples import Samples, read_samples
+from mm1.evals.score_tables import score_table, scores_latex
 from mm1.evals.tasks.registry import TASKS
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Completion
 from mm1.report.evaluation_page import render_evaluation
-from mm1.report.tables import scores_latex
 from tests.support import official_files
 from tests.support.benchmark_files import WRITERS
 from tests.support.tiny_mm1 import tiny_mm1, write_benchmarks

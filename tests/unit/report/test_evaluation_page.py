@@ -1,14 +1,11 @@
-"""The page of an evaluation, and its scores as tables."""
+"""The page of an evaluation."""
 
 from __future__ import annotations
 
-import csv
-import io
-
 from mm1.manifests import Score
+from mm1.report.beside_paper import beside_paper
 from mm1.report.config import ReportConfig
 from mm1.report.evaluation_page import render_evaluation
-from mm1.report.tables import beside_paper, scores_csv, scores_latex
 from tests.support.tiny_mm1 import picture
 
 HOSTILE = "<script>alert(1)</script>"
@@ -94,12 +91,3 @@ def test_scores_stand_beside_the_papers():
         "After supervised fine-tuning, 0 shots (MM1, table 5)"
     ]
     assert beside_paper([score("vqa", "accuracy", 0.5)]) == []
-
-
-def test_scores_are_exported_as_csv_and_latex():
-    scores = [score("ok_vqa", "accuracy", 0.5), score("ok_vqa", "accuracy", 0.625, shots=4, chance=0.25)]
-    rows = list(csv.DictReader(io.StringIO(scores_csv(scores))))
-    assert [(r["shots"], r["value"], r["chance"]) for r in rows] == [("0", "0.5", ""), ("4", "0.625", "0.25")]
-    latex = scores_latex(scores, "50 % of $x_1$")
-    assert r"ok\_vqa & accuracy & 0.500 $\pm$ 0.010 & 0.625 $\pm$ 0.010 & 100 \\" in latex
-    assert r"\caption{50 \% of \$x\_1\$}" in latex

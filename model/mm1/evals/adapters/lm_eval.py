@@ -48,7 +48,7 @@ class HarnessTask(ConfigurableTask):
         config = dict(config or {})
         self.round = HarnessRound.of(config)
         rows = self.round.rows()
-        has_images = any(images_in(request_of(trial)) for trial in self.round.trials)
+        has_images = any(request_of(trial).images for trial in self.round.trials)
         super().__init__(
             config=self.round.task_config(config)
             | {
@@ -61,7 +61,7 @@ class HarnessTask(ConfigurableTask):
         """Make the requests of a row: one per choice, or one for a text."""
         row = _Row(doc)
         row.request = request_of(self.round.trials[doc["index"]])
-        visuals = ({"visual": self.round.images(doc)},) if images_in(row.request) else ()
+        visuals = ({"visual": self.round.images(doc)},) if row.request.images else ()
         known = {name: value for name, value in kwargs.items() if name == "metadata"}
         if not doc["continuations"]:
             arguments = (ctx, dict(self.config.generation_kwargs), *visuals)
@@ -70,11 +70,6 @@ class HarnessTask(ConfigurableTask):
             Instance(request_type="loglikelihood", doc=row, arguments=(ctx, text, *visuals), idx=number, **known)
             for number, text in enumerate(doc["continuations"])
         ]
-
-
-def images_in(request: Request) -> bool:
-    """Whether a prompt has an image."""
-    return any(not isinstance(segment, str) for segment in (*request.prefix, *request.prompt))
 
 
 def _dataset(rows: list[dict[str, Any]]) -> Any:

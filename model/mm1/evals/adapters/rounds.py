@@ -117,7 +117,7 @@ class HarnessRound:
 
     def images(self, doc: Mapping[str, Any]) -> list[PillowImage.Image]:
         """Read the images of a row's prompt as RGB pictures, upright."""
-        return [read_image(each) for each in request_of(self.trials[doc["index"]]).segments if not isinstance(each, str)]
+        return [read_image(image) for image in request_of(self.trials[doc["index"]]).images]
 
     def judged(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """Return a row's reply for each metric, from which `score` computes it."""

@@ -61,7 +61,7 @@ class Renderer:
 
     def _conversation(self, ask: Conversation) -> Rendered:
         messages = [*ask.prefix, *ask.messages]
-        images = tuple(part for message in messages for part in message.content if not isinstance(part, str))
+        images = tuple(image for message in messages for image in message.images)
         return Rendered(self._template([self._turn(message) for message in messages]), images)
 
     def _turn(self, message: Message) -> dict[str, Any]:

@@ -223,17 +223,14 @@ class EvalRun:
 
     def _write(self, running: RunningJob, evaluation: Evaluation, folder: Path, meter: Meter) -> None:
         from mm1.evals.outputs import content_of, write_outputs
-        from mm1.evals.results import score_table
         from mm1.evals.samples import Samples
+        from mm1.evals.score_tables import score_table
         from mm1.report.evaluation_page import render_evaluation
-        from mm1.report.tables import scores_csv, scores_latex
 
         seconds = time.monotonic() - self._started
         facts = {"prompts": running.num_prompts, "seconds": round(seconds, 1), "answers_per_second": round(meter.rate, 2)}
         samples = Samples(evaluation)
         submissions = write_outputs(folder, running.job, evaluation, samples, facts, with_images=self.log_samples)
-        (folder / "scores.csv").write_text(scores_csv(evaluation.scores), encoding="utf-8")
-        (folder / "scores.tex").write_text(scores_latex(evaluation.scores, running.job.model.name), encoding="utf-8")
         settings = content_of(running.job) | facts
         page = render_evaluation(running.job.model.name, evaluation.scores, samples.rows, samples.image, settings)
         (folder / "report.html").write_text(page, encoding="utf-8")
