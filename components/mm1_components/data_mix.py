@@ -38,11 +38,12 @@ class Inputs(BaseModel):
     weights: str = Field(
         "mm1",
         description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is "
-        "the subfolder cc12m of the captions); or mm1, mm1.5, sft, text, where the weight of a source that is not ingested "
-        "goes to the others",
+        "the subfolder cc12m of the captions); or mm1, mm1_5, sft, mm1_sft, mm1_5_sft (sets of instructions), text, where the "
+        "weight of a source that is not ingested goes to the others",
     )
-    weights_by: Literal["sequence", "token", "image", "label"] = Field(
-        "sequence", description="unit that the weights are shares of; label = tokens with loss"
+    weights_by: Literal["sequence", "token", "image", "label", "sample"] = Field(
+        "sequence",
+        description="unit that the weights are shares of; label = tokens with loss; mm1_sft and mm1_5_sft: sample by default",
     )
     synthetic_share: float = Field(
         0.07, description="share of the captions that come from the source synthetic, if the data has it", ge=0, le=1
@@ -181,7 +182,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     notes += [*notes_on(mix, raw, inputs.holdout), *few_labels(mix)]
     for note in notes:
         log.info("%s", note)
-    context.artifact("summary.md").write_text(summary(mix, raw, [len(indexes[number]) for number in indexes], notes))
+    num_shards = [len(indexes[number]) for number in indexes]
+    context.artifact("summary.md").write_text(summary(mix, raw, num_shards, notes, inputs.weights.strip()))
     uri = context.publish(mix)
     record_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
     return Outputs(manifest=uri)
@@ -199,7 +201,7 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
         max_images=inputs.max_images,
         image_tokens=inputs.image_tokens,
         image_size_px=inputs.image_size,
-        weights_by=inputs.weights_by,
+        weights_by=_unit(inputs),
         one_source=inputs.one_source,
         long_documents=inputs.long_documents,
         max_epochs=inputs.max_epochs,
@@ -209,12 +211,22 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
     )
 
 
+def _unit(inputs: Inputs) -> Literal["sequence", "token", "image", "label", "sample"]:
+    """Return the unit of the weights; those of sets of instructions are shares of samples, unless another unit is given."""
+    from mm1.data.load.sets import presets
+
+    return "sample" if inputs.weights_by == "sequence" and inputs.weights.strip() in presets() else inputs.weights_by
+
+
 def _weights(raw: RawData, inputs: Inputs) -> tuple[dict[str, float], list[str]]:
     """Return the positive weights, and notes on weights that went to other sources."""
-    from mm1.data.load.mixture import SYNTHETIC, weights_of, with_synthetic
-    from mm1.data.source_names import check_names_in
+    from mm1.data.load.mixture import INSTRUCTIONS, SYNTHETIC, weights_of, with_synthetic
+    from mm1.data.load.sets import presets, set_weights
+    from mm1.data.source_names import check_names_in, samples_by_group
 
     shares, notes = weights_of(inputs.weights, list(raw.sources))
+    if inputs.weights.strip() in presets():
+        shares, notes = set_weights(inputs.weights.strip(), samples_by_group(raw, INSTRUCTIONS))
     if SYNTHETIC in raw.sources:
         shares = with_synthetic(shares, inputs.synthetic_share)
     shares = {name: weight for name, weight in shares.items() if weight}

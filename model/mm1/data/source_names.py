@@ -43,6 +43,12 @@ def groups_of(shards: Sequence[Shard]) -> list[str]:
     return sorted({shard.group for shard in shards} - {""})
 
 
+def samples_by_group(raw: RawData, source: str) -> dict[str, int]:
+    """Count the samples of each group of a source; the empty group is omitted."""
+    shards = raw.sources[source].shards
+    return {group: sum(shard.num_samples for shard in shards if shard.group == group) for group in groups_of(shards)}
+
+
 def check_names_in(raw: RawData, field: str, names: Iterable[str]) -> None:
     """Check that the data has these sources and sub-sources.
 

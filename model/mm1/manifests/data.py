@@ -116,7 +116,7 @@ class DataMix(Manifest):
     """Tokens per image."""
     image_size_px: int
     """Side of the model's square input images, pixels."""
-    weights_by: Literal["sequence", "token", "image", "label"] = "sequence"
+    weights_by: Literal["sequence", "token", "image", "label", "sample"] = "sequence"
     """Unit of the weights; labels are tokens with loss."""
     holdout: dict[str, float] = Field({}, exclude_if=not_)
     """Source -> share of its samples that are held out (:mod:`mm1.data.load.holdout`); sources without held-out samples are

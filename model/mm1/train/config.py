@@ -288,7 +288,8 @@ class TrainConfig(Config):
     """With the input `resume`: start at the beginning of the mixture, which may be another one. Otherwise the data goes on at
     the position of the checkpoint, and the mixture must be the same."""
     frozen: tuple[str, ...] = ()
-    """Regular expressions; a parameter is not trained if one of them matches anywhere in its name."""
+    """Parts that are not trained: vision, connector, decoder; or regular expressions, for parameters in whose names one of them
+    matches."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     loader_workers: int = Field(default=0, ge=0, le=1024)
@@ -400,6 +401,19 @@ class RunConfig(Config):
             # At these stages DeepSpeed orthogonalises before it clips, so clipping scales the finished updates.
             raise ValueError("optim.name=muon with train.zero_stage=1 or 2 needs optim.clip=0: set that, or train.zero_stage=0")
         return self
+
+
+PARTS = {
+    "vision": r"(^|\.)vision_tower\.",
+    "connector": r"(^|\.)connector\.",
+    "decoder": r"(^|\.)language_model\.|^lm_head\.",
+}
+"""Name of a part of the model -> regular expression that matches the names of its parameters."""
+
+
+def frozen_pattern(name: str) -> re.Pattern[str]:
+    """Return the regular expression of a part, or of a pattern, in ``train.frozen``."""
+    return re.compile(PARTS.get(name, name))
 
 
 LAYOUT_FIELDS = (

@@ -22,17 +22,9 @@ from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.execute import execute
 from mm1_components.wrapper.raw_data import SOURCES
+from tests.support.data_steps import run
 from tests.support.mixtures import build_mix
 from tests.support.raw_files import pairs, write_img2dataset, write_text
-
-
-def run(step, folder, **inputs):
-    out = folder / f"{step.name}.out"
-    out.unlink(missing_ok=True)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
-    places = ["--store", str(folder / "store"), "--out.manifest", str(out), "--artifact.summary.md", str(folder / "summary.md")]
-    outcome = execute(step, build_parser(step).parse_args([*options, *places]))
-    return outcome, out.read_text() if out.exists() else ""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +133,7 @@ def test_the_weight_of_a_source_that_is_not_ingested_goes_to_the_others(data, ca
     assert sentence in caplog.text and sentence in (folder / "summary.md").read_text()
     sources = load(found, DataMix).sources
     assert [(source.name, source.weight) for source in sources] == [("captions", 0.818181818), ("text", 0.181818182)]
-    for weights, expected in [("text", [("text", 1.0)]), ("mm1.5", [("captions", 0.2), ("text", 0.8)])]:
+    for weights, expected in [("text", [("text", 1.0)]), ("mm1_5", [("captions", 0.555555556), ("text", 0.444444444)])]:
         _, found = run(STEP, folder, data=uri, weights=weights)
         assert [(source.name, source.weight) for source in load(found, DataMix).sources] == expected
 

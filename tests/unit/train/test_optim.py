@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mm1.errors import ConfigurationError
-from mm1.train.config import OptimConfig
+from mm1.train.config import PARTS, OptimConfig, frozen_pattern
 from mm1.train.engine import build_optimizer
 from mm1.train.model import build_model
 from mm1.train.muon import takes_muon
@@ -125,8 +125,17 @@ def test_freezing(mixture, tmp_path):
         freeze(model, ("vision_towre",))
     with pytest.raises(ConfigurationError, match="not a regular expression"):
         freeze(model, ("(",))
-    with pytest.raises(ConfigurationError, match="nothing is left"):
+    with pytest.raises(ConfigurationError, match=r"'\.' matches every parameter: nothing is left.* expected vision,"):
         freeze(model, (".",))
+    with pytest.raises(ConfigurationError, match=r"train\.frozen=\['vision', .* excludes every parameter"):
+        freeze(model, ("vision", "connector", "decoder"))
+
+
+def test_named_parts_cover_the_model_without_overlap(mixture, tmp_path):
+    names = [name for name, _ in model_of("mm1_tiny_moe", mixture, tmp_path).named_parameters()]
+    owners = [[part for part in PARTS if frozen_pattern(part).search(name)] for name in names]
+    assert all(len(parts) == 1 for parts in owners)
+    assert {part for (part,) in owners} == set(PARTS)
 
 
 def test_the_decoders_parameters_are_counted_without_embeddings(mixture, tmp_path):

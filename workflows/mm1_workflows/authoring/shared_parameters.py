@@ -111,12 +111,12 @@ WEIGHTS = (
     Parameter(
         name="weights",
         value="mm1",
-        description="weight of each source (captions=0.45,text=0.10,...; captions/cc12m is a subfolder), or mm1, mm1.5",
+        description="weight of each source (captions=0.45,text=0.10,...; captions/cc12m is a subfolder), or mm1, mm1_5",
     ),
     Parameter(
         name="weights_by",
         value="sequence",
-        enum=["sequence", "token", "image", "label"],
+        enum=["sequence", "token", "image", "label", "sample"],
         description="unit that the weights are shares of; label = tokens with loss",
     ),
 )
@@ -184,7 +184,8 @@ SFT_WEIGHTS = Parameter(
     name="sft_weights",
     value="sft",
     description="weight of each source in fine-tuning; sft = 70 % instructions, the rest the data of pre-training if it is "
-    "given, which keeps what that taught; instructions=1 = instructions alone",
+    "given, which keeps what that taught; mm1_sft, mm1_5_sft = the sets of the papers, as folders of the instructions; "
+    "instructions=1 = instructions alone",
 )
 SERVING = Parameter(
     name="serving",

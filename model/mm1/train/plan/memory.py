@@ -21,11 +21,10 @@ weights if ZeRO partitions it.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from mm1.train.batch_plan import BUCKET_ELEMENTS
-from mm1.train.config import RunConfig, TrainConfig
+from mm1.train.config import RunConfig, TrainConfig, frozen_pattern
 from mm1.train.muon import takes_muon
 from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 
@@ -87,7 +86,7 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
     """
     train, size = config.train, weight_bytes(config.train)
     stage, offloaded = train.zero_stage, train.offload == "optimizer"
-    frozen = [re.compile(pattern) for pattern in train.frozen]
+    frozen = [frozen_pattern(pattern) for pattern in train.frozen]
     weights = gradients = optimizer = host = 0.0
     local = 0
     for name, shape in shapes.items():
