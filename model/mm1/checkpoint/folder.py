@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
+from mm1.checkpoint import adapters
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
 from mm1.lineage.text import count, listed
 from mm1.modeling.configuration import MM1Config
@@ -37,13 +38,14 @@ log = logging.getLogger("mm1")
 
 
 def load_folder(
-    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
+    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32, *, merge: bool = False
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Load an exported MM1 model.
+    """Load an exported MM1 model, or the files of a checkpoint, which may have an adapter.
 
     Args:
         folder: the folder.
         dtype: dtype of the weights; auto is that of the files.
+        merge: add an adapter to the weights, instead of computing it in each layer.
 
     Returns:
         The model in evaluation mode, and its processor.
@@ -57,6 +59,8 @@ def load_folder(
     _check_files(files)
     _check_processor_files(folder)
     model = _load_model(folder, dtype)
+    if (folder / adapters.FOLDER).is_dir():
+        model = adapters.load_adapter(model, folder / adapters.FOLDER, merge=merge)
     processor = _load_processor(folder)
     _check_fit(model, processor, folder)
     return model.eval(), processor

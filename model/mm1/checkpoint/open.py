@@ -6,11 +6,12 @@ name -> files, verified against their digests -> signature checked -> model and 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from mm1.checkpoint import adapters
 from mm1.checkpoint.folder import load_folder
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
@@ -43,7 +44,8 @@ def open_model(
     """Load a model.
 
     Args:
-        name: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
+        name: an exported folder; the folder of an adapter, whose configuration names its base model; the address of a
+            Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
         store: address of the store of the digest.
         signatures: requirements for its signature; none by default.
         dtype: dtype of the weights.
@@ -54,6 +56,10 @@ def open_model(
     """
     signatures = signatures or Signatures()
     folder = Path(name).expanduser()
+    if (folder / adapters.CONFIG).is_file():
+        signatures.refuse_unsigned(name, "adapter")
+        opened_base = open_model(adapters.base_of(folder), store, signatures, dtype)
+        return replace(opened_base, model=adapters.load_adapter(opened_base.model, folder).eval())
     if folder.is_dir():
         signatures.check(folder)
         return OpenedModel(*load_folder(folder, dtype))

@@ -59,11 +59,18 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
     Raises:
         ConfigurationError: an override has no ``=``, names an unknown field, or has an invalid value.
     """
-    tree = config.model_dump(mode="json")
+    tree = _whole_tree(config)
     for override in overrides:
         path, text = path_of(override), override.partition("=")[2]
         _set(tree, path.split("."), read_value(text.strip()), path)
     return validate(type(config), tree)
+
+
+def _whole_tree(config: BaseModel) -> dict[str, Any]:
+    """Return plain data with every section, also those that are left out of stored configurations because they are empty."""
+    tree = config.model_dump(mode="json")
+    sections = {name: value for name in type(config).model_fields if isinstance(value := getattr(config, name), BaseModel)}
+    return {**tree, **{name: _whole_tree(section) for name, section in sections.items()}}
 
 
 def path_of(override: str) -> str:

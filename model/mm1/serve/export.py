@@ -48,7 +48,7 @@ def export_checkpoint(
         ConfigurationError: the key cannot sign.
         CheckpointError: the checkpoint is damaged, or the exported model differs from it.
     """
-    model, processor = load_model(source, checkpoint, work / "checkpoint")
+    model, processor = load_model(source, checkpoint, work / "checkpoint", merge=True)
     folder = write_export(model, processor, source, checkpoint, work / "exported", reports=reports)
     contract = check_contract(model, processor, folder, work / "contract")
     digest = digest_of_manifest(checkpoint)

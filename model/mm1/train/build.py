@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 
+from mm1.checkpoint.adapters import is_adapted
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
+from mm1.checkpoint.write import put_base
 from mm1.data.load.collate import PixelNorm
 from mm1.data.load.loader import MixtureLoader
-from mm1.manifests import Checkpoint, DataMix, load, split_uri
+from mm1.manifests import Checkpoint, DataMix, Files, load, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
@@ -181,13 +183,24 @@ def build_parts(start: Start) -> RunParts:
             loader=loader,
             history=history,
             ranks=start.ranks,
-            model_files=start.previous.model if start.previous is not None and not start.restarts_data else None,
+            model_files=_model_files(start, model, processor),
         ),
         metrics=metrics,
         validation=build_validation(start, engine, inputs),
         timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
+
+
+def _model_files(start: Start, model: MM1ForConditionalGeneration, processor: MM1Processor) -> Files | None:
+    """Return the files that the run's checkpoints share: of its last one, or of the base of adapters; None for none."""
+    if start.previous is not None and not start.restarts_data:
+        return start.previous.model
+    if not is_adapted(model) or start.ranks.rank:
+        return None
+    origin = start.job.init if start.previous is None else start.job.resume
+    checkpoint, store = load(origin, Checkpoint), open_store(split_uri(origin)[0])
+    return put_base(start.store, model, processor, Path(start.job.folder) / "base", store, checkpoint.model)
 
 
 def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:

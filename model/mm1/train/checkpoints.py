@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from mm1.checkpoint.adapters import is_adapted, put_adapted
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.resume import publish_checkpoint
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
@@ -50,7 +51,7 @@ class Snapshot:
     """Rows of the history."""
     loader: dict[str, Any]
     weights: Tensors
-    """The whole model's weights on rank 0, else empty."""
+    """The whole model's weights on rank 0, or those of its adapters; else empty."""
     state: OptimizerState | None
     """This rank's part; None in a finished checkpoint, except with ``train.keep_state``."""
     final: bool
@@ -84,7 +85,7 @@ class Checkpoints:
         loader: provides the position in the data.
         history: rows of the run.
         ranks: all processes of the run.
-        model_files: of the run's last checkpoint, previous processes included.
+        model_files: of the run's last checkpoint, previous processes included; of an adapted model at least those of its base.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Checkpoints:
         self.model, self.processor, self.engine = model, processor, engine
         self.loader, self.history = loader, history
         self.model_files = model_files
+        self._is_adapted = is_adapted(model)
         self.stalled_s = 0.0
         """Time that training waited for checkpoints, seconds."""
         self._buffers = HostBuffers()
@@ -155,15 +157,20 @@ class Checkpoints:
         # Rank 0 may still be storing other files of the run, such as its rows; gathering the weights is a collective.
         with pause("storing the files of the run", storage_limit_s(0), self.rank):
             self.ranks.meet(f"storing the files of the run up to step {progress.step}")
-        weights = self.engine.weights()
+        weights = self.engine.weights(trained_only=self._is_adapted)
         if weights is None:  # the model itself has them
-            own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
+            own = self._own_weights() if self.rank == 0 else {}
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
         state = self._copy(self.engine.state()) if not final or self.job.config.train.keep_state else None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         progress = Progress(**dataclasses.asdict(progress))
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
+
+    def _own_weights(self) -> Tensors:
+        """Return the weights to save: of an adapted model only those that are trained."""
+        named = self.model.named_parameters()  # a tied weight appears once
+        return {name: parameter for name, parameter in named if parameter.requires_grad or not self._is_adapted}
 
     def _copy(self, state: OptimizerState) -> OptimizerState:
         pieces = [dataclasses.replace(piece, tensor=self._buffers.copy(_name(piece), piece.tensor)) for piece in state.pieces]
@@ -195,7 +202,11 @@ class Checkpoints:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _write_model(self, snapshot: Snapshot, folder: Path) -> Files:
-        self.model_files = put_model(self.store, self.model, self.processor, folder, self.model_files, snapshot.weights)
+        if self._is_adapted:
+            assert self.model_files is not None, "the base of adapters is stored before the first step"
+            self.model_files = put_adapted(self.store, self.model, folder, self.model_files, snapshot.weights)
+        else:
+            self.model_files = put_model(self.store, self.model, self.processor, folder, self.model_files, snapshot.weights)
         return self.model_files
 
     def _write_state(self, state: OptimizerState, folder: Path) -> Files:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from mm1.config.base import Config
 
 Stage = Literal["text", "pretrain", "sft"]
+Part = Literal["vision", "connector", "decoder"]
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
 """Size of a dimension of a tensor."""
@@ -246,6 +247,32 @@ class ScheduleConfig(Config):
         return int(getattr(self, f"decay_{self.unit}")) or max(1, round(self.decay_share * total))
 
 
+class LoraConfig(Config):
+    """Adapters (LoRA, arXiv 2106.09685) on a model from `init`, whose own weights stay as they are."""
+
+    rank: int = Field(default=0, ge=0, le=4096)
+    """Rank of the two matrices of an adapter; 0 = none, all weights are trained."""
+    alpha: int = Field(default=0, ge=0, le=2**20)
+    """An adapter adds B A alpha / rank to its weight; 0 = twice the rank."""
+    dropout: DecayRate = 0.0
+    """Dropout of an adapter's input."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Linear layers with an adapter, by the end of their names, for example q_proj; all-linear = all of the parts."""
+    parts: tuple[Part, ...] = Field(default=("decoder",), min_length=1)
+    """Parts of the model with adapters."""
+    trained: tuple[Literal["vision", "connector"], ...] = ()
+    """Parts that are trained whole next to the adapters; all other weights are frozen."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LoraConfig:
+        changed = [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
+        if changed and not self.rank:
+            raise ValueError(f"lora.{changed[0]} has no effect without lora.rank: set lora.rank=8")
+        if both := set(self.parts) & set(self.trained):
+            raise ValueError(f"lora.parts and lora.trained both name {sorted(both)[0]}: leave it out of one")
+        return self
+
+
 class TrainConfig(Config):
     """The steps of a run, and their layout over processes."""
 
@@ -287,6 +314,8 @@ class TrainConfig(Config):
     restart_data: bool = False
     """With the input `resume`: start at the beginning of the mixture, which may be another one. Otherwise the data goes on at
     the position of the checkpoint, and the mixture must be the same."""
+    lora: LoraConfig = Field(default=LoraConfig(), exclude_if=lambda lora: not lora.rank)
+    """Adapters that are trained in place of the weights."""
     frozen: tuple[str, ...] = ()
     """Parts that are not trained: vision, connector, decoder; or regular expressions, for parameters in whose names one of them
     matches."""
@@ -306,6 +335,8 @@ class TrainConfig(Config):
     def _check(self) -> TrainConfig:
         if self.offload == "optimizer" and self.zero_stage == 0:
             raise ValueError("offload=optimizer needs zero_stage=1, 2 or 3, which partition the optimizer state")
+        if self.expert_parallel > 1 and self.lora.rank:
+            raise ValueError("lora.rank needs expert_parallel=1")
         if self.expert_parallel > 1 and self.zero_stage == 0:
             raise ValueError("expert_parallel above 1 needs zero_stage=1, 2 or 3")
         return self
@@ -387,6 +418,8 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         self.schedule.check(self.train.steps)
+        if self.train.lora.rank and self.stage == "text":
+            raise ValueError("train.lora.rank needs stage=pretrain or sft: a text base is trained whole")
         if self.optim.name == "adafactor" and self.train.expert_parallel > 1:
             # Shared experts have gate and up apart, whose columns have statistics of their own.
             raise ValueError("optim.name=adafactor needs train.expert_parallel=1: set that, or optim.name=adamw")

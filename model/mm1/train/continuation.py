@@ -20,7 +20,7 @@ from mm1.manifests import Checkpoint, digest_of_manifest, split_uri
 from mm1.train.config import ModelConfig, RunConfig, TrainJob
 
 MODEL_ALONE = "or start a new run with init=<this checkpoint>, which takes the model alone"
-SAME = ("stage", "optim.name", "optim.first_moment", "train.frozen", "train.global_batch", "train.dtype")
+SAME = ("stage", "optim.name", "optim.first_moment", "train.frozen", "train.lora", "train.global_batch", "train.dtype")
 """Fields that the state depends on: the optimizer and its tensors, the counters, which count whole batches."""
 
 
@@ -143,9 +143,10 @@ def num_sequences(job: TrainJob, first_step: int) -> int:
 
 
 def _at(tree: dict[str, Any], path: str) -> Any:
+    value: Any = tree
     for key in path.split("."):
-        tree = tree[key]
-    return tree
+        value = value.get(key)  # left out if it is empty
+    return value
 
 
 def _text(value: Any) -> str:

@@ -310,15 +310,19 @@ class Engine:
         expert_rank = 0 if self._expert_group is None else dist.get_rank(self._expert_group)
         return Slots(self.model, self._inner, self._wrapper, self.stage, expert_rank)
 
-    def weights(self) -> Tensors | None:
+    def weights(self, *, trained_only: bool = False) -> Tensors | None:
         """Gather the whole model's weights on rank 0, with transformers' names; every process calls this.
+
+        Args:
+            trained_only: leave out weights that are not trained.
 
         Returns:
             None if the model itself has them whole and by those names; empty on the other ranks.
         """
         if self.stage < 3 and self._expert_group is None:
             return None
-        return whole_weights(self.model, self._gathered, self._expert_group, keep=dist.get_rank() == 0)
+        keep = dist.get_rank() == 0
+        return whole_weights(self.model, self._gathered, self._expert_group, keep=keep, trained_only=trained_only)
 
     def _gathered(self, parameter: nn.Parameter) -> AbstractContextManager[None]:
         if self.stage < 3:

@@ -27,6 +27,7 @@ def whole_weights(
     gathered: Callable[[nn.Parameter], AbstractContextManager[None]],
     expert_group: dist.ProcessGroup | None,
     keep: bool,
+    trained_only: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Collect all weights on rank 0; every process calls this.
 
@@ -35,12 +36,13 @@ def whole_weights(
         gathered: context manager that gathers one parameter.
         expert_group: the processes that share the experts; None if each has all of them.
         keep: whether this process keeps the weights (rank 0) or only takes part.
+        trained_only: leave out weights that are not trained.
 
     Returns:
         State dict with transformers' names on the CPU; empty on processes that keep none.
     """
     weights: dict[str, torch.Tensor] = {}
-    for name, tensor in _gather_each(model, gathered, expert_group):
+    for name, tensor in _gather_each(model, gathered, expert_group, trained_only):
         if keep:
             weights[name] = tensor.detach().cpu().clone()
     return _joined(weights)
@@ -50,8 +52,11 @@ def _gather_each(
     model: nn.Module,
     gathered: Callable[[nn.Parameter], AbstractContextManager[None]],
     expert_group: dist.ProcessGroup | None,
+    trained_only: bool,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
+        if trained_only and not parameter.requires_grad:
+            continue
         with gathered(parameter):
             whole = parameter.data
             if expert_group is not None and LOCAL_EXPERTS.match(name):

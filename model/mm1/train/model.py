@@ -38,6 +38,7 @@ from mm1.train.config import (
     VisionConfig,
 )
 from mm1.train.init_weights import unit_decoder
+from mm1.train.lora import with_adapters
 from mm1.train.model_origin import LANGUAGE_ONLY, check_connector, check_patches
 from mm1.train.upcycle import upcycle
 
@@ -83,7 +84,8 @@ def build_model(
         if init is None:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder=decoder, source=None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
-        source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype)
+        merge = not config.train.lora.rank
+        source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype, merge=merge)
         processor = fit_processor(processor, mix, tokenizer)
         if init.checkpoint.stage in LANGUAGE_ONLY or vision:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder="", source=source, dtype=dtype)
@@ -94,6 +96,7 @@ def build_model(
                 _check_patches(model, mix)
         if config.model.decoder is not None:
             model = upcycle(model, config.model.decoder)
+        model = with_adapters(model, config.train.lora, config.train.seed)
     except (ValueError, OSError, StrictDataclassError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the operating system; those that transformers raises have no errno

@@ -70,6 +70,11 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
     check_connector(ModelConfig(**kept))
     if upcycled:
         kept["decoder"] = config.model.decoder  # the target of upcycling
+    if config.train.lora.rank and (not whole or vision or upcycled):
+        raise ConfigurationError(
+            f"train.lora.rank={config.train.lora.rank}: adapters need a whole model as init, a checkpoint of pretrain or sft, "
+            "and no other part: set init, or train.lora.rank=0"
+        )
     if missing := [part for part, section in kept.items() if section is None]:
         raise ConfigurationError(
             f"recipe {config.recipe} has no {' and no '.join(missing)}: set init to a checkpoint of the previous stage"

@@ -137,5 +137,5 @@ def num_decoder_parameters(model: nn.Module) -> int:
     return sum(
         parameter[0].numel() if parameter.ndim == 3 else parameter.numel()  # experts are stacked
         for name, parameter in model.named_parameters()
-        if "language_model" in name and parameter not in embeddings and not ROUTER.search(name)
+        if "language_model" in name and ".lora_" not in name and parameter not in embeddings and not ROUTER.search(name)
     )
