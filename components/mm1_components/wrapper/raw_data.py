@@ -167,10 +167,11 @@ def root_of(inputs: Sources | SourceLocations, source: str, work: Path) -> RawRo
 def filtering(preset: str, tokenizer: Path | None, given: SourceOptions, source: str) -> FilterSettings:
     """Return the filter settings of a mapper for a source."""
     from mm1.data.prepare.pipeline import FilterSettings
-    from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
+    from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer, family_template
 
     reserved = TextTokenizer.from_folder(tokenizer).reserved_texts() if tokenizer else SPECIAL_TOKENS
-    return FilterSettings(preset, tuple(reserved), options_of(given, source))
+    template = family_template(tokenizer) if tokenizer else None
+    return FilterSettings(preset, tuple(reserved), options_of(given, source)._replace(template=template))
 
 
 def options_of(given: SourceOptions, source: str) -> Options:

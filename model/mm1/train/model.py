@@ -27,6 +27,7 @@ from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.parts import adopt_language, build_from_parts, grow_vocabulary
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.modeling.stopping import num_token_ids
+from mm1.modeling.tokenization import is_family_template
 from mm1.store.base import Store
 from mm1.train.config import (
     ConnectorConfig,
@@ -266,7 +267,8 @@ def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> 
     vision = config.model.vision
     recipe = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
     mean, std = (image_mean_std(folder) if folder else None) or recipe
-    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
+    own = tokenizer.chat_template if is_family_template(tokenizer.chat_template) else None
+    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std, own)
 
 
 def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
