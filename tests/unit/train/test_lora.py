@@ -12,6 +12,8 @@ from mm1.checkpoint import adapters
 from mm1.checkpoint.open import open_model
 from mm1.checkpoint.read import load_model
 from mm1.errors import CheckpointError, ConfigurationError, Preempted
+from mm1.generation.generator import Generator
+from mm1.generation.prompt import Request
 from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key
 from mm1.store.local import LocalStore
 from mm1.train.build import build_run
@@ -112,6 +114,16 @@ def test_merged_and_unmerged_models_are_base_plus_b_times_a(alone, mixture, base
         torch.testing.assert_close(merged.get_parameter(name), weight)
     assert not torch.allclose(logits_of(original), logits_of(merged), atol=1e-3)
     torch.testing.assert_close(logits_of(unmerged), logits_of(merged), rtol=1e-4, atol=1e-4)
+
+
+def test_the_answers_of_the_unmerged_model_are_those_of_the_merged_one(alone, mixture, tuned, tmp_path):
+    requests = [Request((f"what is {text} ?",)) for text in ("red", "a big ring")]
+    texts = []
+    for merge in (False, True):
+        model, processor = load_model(mixture[0], tuned, tmp_path / f"{merge}", merge=merge)
+        completions = Generator(model, processor).generate(requests, max_new_tokens=6)
+        texts.append([completion.tokens for completion in completions])
+    assert texts[0] == texts[1] and all(texts[0])
 
 
 def test_peft_loads_the_adapter_by_itself_and_the_folder_it_saves_is_served(alone, mixture, base, tuned, tmp_path):
