@@ -12,7 +12,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from mm1.config.base import Config
@@ -247,6 +247,11 @@ class ScheduleConfig(Config):
         return int(getattr(self, f"decay_{self.unit}")) or max(1, round(self.decay_share * total))
 
 
+def _names(value: Any) -> Any:
+    """Read names separated by commas as a list, which an override can give without quotes."""
+    return value.split(",") if isinstance(value, str) and not value.startswith("[") else value
+
+
 class LoraConfig(Config):
     """Adapters (LoRA, arXiv 2106.09685) on a model from `init`, whose own weights stay as they are."""
 
@@ -256,11 +261,11 @@ class LoraConfig(Config):
     """An adapter adds B A alpha / rank to its weight; 0 = twice the rank."""
     dropout: DecayRate = 0.0
     """Dropout of an adapter's input."""
-    targets: tuple[str, ...] = ("all-linear",)
+    targets: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("all-linear",)
     """Linear layers with an adapter, by the end of their names, for example q_proj; all-linear = all of the parts."""
-    parts: tuple[Part, ...] = Field(default=("decoder",), min_length=1)
+    parts: Annotated[tuple[Part, ...], BeforeValidator(_names)] = Field(default=("decoder",), min_length=1)
     """Parts of the model with adapters."""
-    trained: tuple[Literal["vision", "connector"], ...] = ()
+    trained: Annotated[tuple[Literal["vision", "connector"], ...], BeforeValidator(_names)] = ()
     """Parts that are trained whole next to the adapters; all other weights are frozen."""
 
     @model_validator(mode="after")
@@ -316,7 +321,7 @@ class TrainConfig(Config):
     the position of the checkpoint, and the mixture must be the same."""
     lora: LoraConfig = Field(default=LoraConfig(), exclude_if=lambda lora: not lora.rank)
     """Adapters that are trained in place of the weights."""
-    frozen: tuple[str, ...] = ()
+    frozen: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Parts that are not trained: vision, connector, decoder; or regular expressions, for parameters in whose names one of them
     matches."""
     gradient_checkpointing: bool = False
