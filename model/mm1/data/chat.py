@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -47,6 +47,12 @@ PRELUDE = (
     + "{%- set messages = as_text.messages %}"
 )
 """Turns contents with parts into text: templates of decoders without images know only that."""
+SYSTEM_AS_QUESTION = (
+    "{%- if messages | length > 1 and messages[0]['role'] == 'system' -%}"
+    "{%- set question = messages[0]['content'] + '\n\n' + messages[1]['content'] -%}"
+    "{%- set messages = [dict(messages[1], content=question)] + messages[2:] %}{%- endif %}"
+)
+"""Puts the system prompt at the beginning of the first question, for templates that refuse it."""
 PROBE = (
     {"role": "user", "content": f"{IMAGE_TOKEN}first question"},
     {"role": "assistant", "content": "first answer"},
@@ -180,6 +186,15 @@ class ChatTemplate:
         images = sum(message["content"].count(IMAGE_TOKEN) for message in messages)
         if made and made[-1].text.count(IMAGE_TOKEN) != images:
             raise ValueError("its chat template leaves out images")
+        return made
+
+    def adopted(self) -> ChatTemplate:
+        """Return a family's template as MM1 uses it: contents may have parts, and there may be a system prompt."""
+        made = replace(self, text=PRELUDE + self.text)
+        try:
+            made.render([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], True)
+        except TemplateError:
+            return replace(self, text=PRELUDE + SYSTEM_AS_QUESTION + self.text)
         return made
 
     def check(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from mm1.data.chat import IMAGE_TOKEN, MARK, PRELUDE, ChatTemplate
+from mm1.data.chat import IMAGE_TOKEN, MARK, ChatTemplate
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store
 
@@ -211,9 +211,7 @@ def family_template(folder: Path) -> ChatTemplate | None:
     text = str(config.get("chat_template") or "")
     if not text.startswith(MARK):
         return None
-    names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    tokens = {name: _text_of(config[name]) for name in names if config.get(name)}
-    return ChatTemplate(text, tokens, TextTokenizer.from_folder(folder).reserved_texts())
+    return ChatTemplate(text, _named_tokens(config), TextTokenizer.from_folder(folder).reserved_texts())
 
 
 def _family_template(folder: Path, config: Mapping[str, Any]) -> str:
@@ -225,7 +223,13 @@ def _family_template(folder: Path, config: Mapping[str, Any]) -> str:
         value = next((item.get("template") for item in value if item.get("name") == "default"), None)
     if not isinstance(value, str) or not value.strip() or _unescaped(value) == _unescaped(CHAT_TEMPLATE):
         return ""
-    return value if value.startswith(MARK) else PRELUDE + value
+    return value if value.startswith(MARK) else ChatTemplate(value, _named_tokens(config), ()).adopted().text
+
+
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the special tokens that a template may name."""
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    return {name: _text_of(config[name]) for name in names if config.get(name)}
 
 
 def _unescaped(template: str) -> str:

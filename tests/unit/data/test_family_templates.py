@@ -21,7 +21,6 @@ from mm1.modeling.stopping import stop_token_ids
 from tests.support.chat_templates import TEMPLATES, TEXTS, family_folder
 
 FAMILIES = ("chatml", *TEMPLATES)
-WITHOUT_SYSTEM = ("gemma",)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def learnt_in(document):
 def test_training_and_generation_agree_token_by_token_and_the_answers_alone_are_learnt(families, family, chat, system):
     template, tokenizer, processor = families(family)
     clean = cleaner(tokenizer.reserved_texts())
-    messages = messages_of(chat, "" if family in WITHOUT_SYSTEM else system)
+    messages = messages_of(chat, system)
     several = [chat_parts(messages, clean)] if template is None else family_parts(messages, clean, template)
     turns = [Message(role, content_of(list(map(clean, texts)))) for role, texts in messages]
     prompts = [
@@ -156,9 +155,17 @@ def test_a_template_that_changes_earlier_turns_gives_a_document_for_each_answer(
 
 
 def test_a_conversation_that_the_template_refuses_is_an_odd_row(families):
-    chat = [("system", ["be brief"]), ("user", ["one ?"]), ("assistant", ["red"])]
-    with pytest.raises(OddRow, match=r"refused_by_chat_template.*System role not supported"):
+    chat = [("user", ["one ?"]), ("user", ["two ?"]), ("assistant", ["red"])]
+    with pytest.raises(OddRow, match=r"refused_by_chat_template.*roles must alternate"):
         family_parts(chat, str, families("gemma")[0])
+
+
+def test_a_system_prompt_begins_the_first_question_if_the_template_refuses_it(families):
+    chat = [("system", ["be brief"]), ("user", ["", "one ?"]), ("assistant", ["red"])]
+    (parts,) = family_parts(chat, str, families("gemma")[0])
+    first, image, second, *_ = parts
+    assert first.text.endswith("<start_of_turn>user\nbe brief\n\n") and isinstance(image, ImagePart)
+    assert second.text == "one ?<end_of_turn>\n<start_of_turn>model\n"
 
 
 def test_adopting_keeps_a_familys_template_and_chatml_stays_as_it_was(tmp_path):
