@@ -12,6 +12,8 @@ from mm1.checkpoint import adapters
 from mm1.checkpoint.open import open_model
 from mm1.checkpoint.read import load_model
 from mm1.errors import CheckpointError, ConfigurationError, Preempted
+from mm1.evals.models.config import ModelSettings
+from mm1.evals.models.find import find_model
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
 from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key
@@ -138,12 +140,15 @@ def test_peft_loads_the_adapter_by_itself_and_the_folder_it_saves_is_served(alon
     torch.testing.assert_close(logits_of(opened.model), logits_of(expected))
 
 
-def test_an_exported_adapter_finds_its_base_in_the_store_and_a_merged_export_needs_none(alone, mixture, tuned, tmp_path):
+def test_an_exported_adapter_finds_its_base_and_a_merged_export_needs_none(alone, mixture, base, tuned, tmp_path):
     store = mixture[0]
     address = f"{store.uri}/{manifest_key(digest_of_manifest(tuned))}"
     expected = logits_of(load_model(store, tuned, tmp_path / "files")[0])
     assert main(["export", address, str(tmp_path / "adapter"), "--adapter"]) == 0
+    assert main(["export", address, str(tmp_path / "adapter"), "--adapter", "--force"]) == 0
     torch.testing.assert_close(logits_of(open_model(str(tmp_path / "adapter")).model), expected)
+    assert find_model(str(tmp_path / "adapter"), ModelSettings()).kind == "mm1"
+    assert main(["export", base, str(tmp_path / "none"), "--adapter"]) == 80
     assert main(["export", address, str(tmp_path / "whole")]) == 0
     assert not (tmp_path / "whole" / "adapter").exists()
     torch.testing.assert_close(logits_of(open_model(str(tmp_path / "whole")).model), expected, rtol=1e-4, atol=1e-4)
