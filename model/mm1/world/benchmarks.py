@@ -209,6 +209,8 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
         "instruct": (_instructed(images, item_ids, items), _instructed(images, demo_ids, demos)),
     }
     captions = {"captions": item_ids}
+    # Single objects, so that 8 demonstrations and a caption of three objects fit into the 128 tokens of a page.
+    shown_ids = [images.add(demos.single()) for _ in range(count)]
     if config.held_out_pairs:
         drawn = [items.held_out_scene() for _ in range(count)]
         held_out_ids = [images.add(scene) for scene, _ in drawn]
@@ -220,7 +222,7 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
         _write_vqa(folder, f"{task}_demo", examples)
     for task, image_ids in captions.items():
         _write_captions(folder, task, images, image_ids, side)
-        _write_captions(folder, f"{task}_demo", images, demo_ids, side)
+        _write_captions(folder, f"{task}_demo", images, shown_ids, side)
     counts = {task: len(rows) for task, (rows, _) in tasks.items()} | _write_texts(folder, items, count)
     noise = streams.pixels(config.seed, f"benchmarks {name}")
     images.write(folder / "images", side, noise)

@@ -115,6 +115,21 @@ def test_a_page_fits_and_names_one_concept_by_one_word(seed: int) -> None:
             assert len({shape for shape, _ in seen}) == 1 or len({colour for _, colour in seen}) == 1
 
 
+def test_pages_have_the_forms_of_the_benchmarks() -> None:
+    source, with_steps = sampler(), Counter[bool]()
+    for _ in range(400):
+        kind, entries = page(source, CONFIG)
+        if kind == "captions":
+            for (scene,), text in entries:
+                assert text == f"a photo of {language.caption(scene)} ."
+        if kind == "steps":
+            (shows_steps,) = {" so " in text for _, text in entries}
+            with_steps[shows_steps] += 1
+            assert len({text.split()[:2] == entries[0][1].split()[:2] for _, text in entries}) == 1
+            assert len(entries) >= 5, "four demonstrations and a question"
+    assert min(with_steps[True], with_steps[False]) > 10
+
+
 @given(seeds, st.sampled_from(CONCEPT_KINDS), st.integers(2, 8))
 def test_concepts_of_a_page_differ(seed: int, kind: str, count: int) -> None:
     drawn = concepts(kind, count, sampler(seed))

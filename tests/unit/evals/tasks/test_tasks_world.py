@@ -9,9 +9,11 @@ from mm1.evals.config import EvalConfig
 from mm1.evals.demonstrations import DemonstrationPool
 from mm1.evals.items import Item
 from mm1.evals.plan import plan
-from mm1.evals.tasks.registry import TASKS
+from mm1.evals.tasks.groups import GROUPS
+from mm1.evals.tasks.registry import TASKS, planned_scores
 from mm1.world.config import WorldConfig
 from mm1.world.steps import SO
+from mm1.world.text_items import ITEM_KINDS
 from mm1.world.write import write_part
 
 SETS = ("compare", "count_across", "steps", "steps_cot")
@@ -85,3 +87,10 @@ def test_controls_replace_all_images_of_a_question(folder):
     for own, swapped in zip(by_control["none"], by_control["shuffled"], strict=True):
         assert len(own.images) == len(swapped.images) == 2
         assert set(own.images).isdisjoint(swapped.images)
+
+
+def test_groups_are_the_tasks_of_the_toy_world(folder):
+    assert GROUPS["toy-text"] == tuple(f"text_{kind}" for kind in ITEM_KINDS)
+    scores = planned_scores("toy-text toy-fewshot", "0 4", controls=False, split="dev")
+    assert {("toy-text", 0, "none"), ("toy-fewshot", 0, "none"), ("toy-fewshot", 4, "none")} <= scores
+    assert all(TASKS[name].items(folder, "dev") for group in ("toy-text", "toy-fewshot") for name in GROUPS[group])
