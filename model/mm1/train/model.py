@@ -263,7 +263,7 @@ def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> 
     vision = config.model.vision
     recipe = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
     mean, std = (image_mean_std(folder) if folder else None) or recipe
-    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
+    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std, image_layout=mix.image_layout)
 
 
 def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
@@ -272,7 +272,7 @@ def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
 
 
 def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1Processor:
-    """Set the image size of a mixture in the processor of a checkpoint; the tower interpolates its position embeddings.
+    """Set image size and layout of a mixture in the processor of a checkpoint; the tower interpolates its positions.
 
     Raises:
         ConfigurationError: the mixture has another tokenizer.
@@ -284,4 +284,5 @@ def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1P
         )
     if mix.has_images:
         processor.image_processor.size = {"height": mix.image_size_px, "width": mix.image_size_px}
+        processor.image_layout = mix.image_layout
     return processor

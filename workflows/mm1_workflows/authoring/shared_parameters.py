@@ -99,6 +99,11 @@ PACKING = (
         name="max_images", value="24", description="maximum number of images per packed sequence (MM1: 16 in 4,096 tokens)"
     ),
     Parameter(name="image_tokens", value="4", description="tokens per image"),
+    Parameter(
+        name="image_layout",
+        value="single",
+        description="division of images into tiles: single, static (MM1), dynamic (MM1.5); see docs/how-to/high-resolution.md",
+    ),
 )
 """How a mixture chooses shards and packs sequences, without the size of the images."""
 MIXING = (
