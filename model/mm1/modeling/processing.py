@@ -104,6 +104,7 @@ class MM1Processor(ProcessorMixin):
         padding: bool = True,
         padding_side: str = "left",
         return_tensors: str | None = "pt",
+        divide_images: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Prepare model inputs.
@@ -115,6 +116,7 @@ class MM1Processor(ProcessorMixin):
             padding: whether to pad texts to the longest.
             padding_side: side of the padding; by default left, which generation needs.
             return_tensors: "pt" for tensors, None for lists.
+            divide_images: whether to divide images into tiles; by default those of texts with few enough images.
             **kwargs: ignored; callers may pass options of other processors.
 
         Returns:
@@ -132,7 +134,7 @@ class MM1Processor(ProcessorMixin):
         counts = [item.count(self.image_token) for item in texts] if text is not None else [1] * len(flat_images)
         if sum(counts) != len(flat_images):
             raise ValueError(f"The text has {sum(counts)} image tokens ({self.image_token}), but got {len(flat_images)} images")
-        tiles = self._tiles_of_texts(flat_images, counts)
+        tiles = self._tiles_of_texts(flat_images, counts, divide_images)
         if text is not None:
             ids = {"input_ids": [self.encode(item, each) for item, each in zip(texts, tiles, strict=True)]}
             data |= self.tokenizer.pad(ids, padding=padding, padding_side=padding_side, return_tensors=return_tensors)
@@ -160,17 +162,22 @@ class MM1Processor(ProcessorMixin):
         tile = [self.image_token_id] * self.image_tokens
         return [token for piece in pieces for token in (tile if piece is None else encode_pieces(self.tokenizer, piece))]
 
-    def tiles(self, images: Sequence[ImageLike]) -> list[Tiles]:
-        """Divide the images of a sample: choose the tiles of each, without cutting it."""
-        layout = self.layout
-        if not layout.divides(len(images)):
-            return [Tiles(0)] * len(images)
-        return [layout.tiles(*_upright(image).size, self.tile_side(), len(images)) for image in images]
+    def tiles(self, images: Sequence[ImageLike], divide: bool | None = None) -> list[Tiles]:
+        """Divide the images of a sample: choose the tiles of each, without cutting it.
 
-    def _tiles_of_texts(self, images: Sequence[ImageLike], counts: Sequence[int]) -> list[list[Tiles]]:
+        Args:
+            images: all images of the sample.
+            divide: whether to divide them; by default if they are few enough.
+        """
+        layout = self.layout
+        if layout.is_single or not (layout.divides(len(images)) if divide is None else divide):
+            return [Tiles(0)] * len(images)
+        return [layout.tiles(*_upright(image).size, self.tile_side()) for image in images]
+
+    def _tiles_of_texts(self, images: Sequence[ImageLike], counts: Sequence[int], divide: bool | None) -> list[list[Tiles]]:
         """Divide the images of several texts, each with its number of images."""
         ends = list(accumulate(counts))
-        return [self.tiles(images[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+        return [self.tiles(images[end - count : end], divide) for end, count in zip(ends, counts, strict=True)]
 
     def tile_side(self) -> int:
         """Return the side of a tile, that of the vision tower's images.

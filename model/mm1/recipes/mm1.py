@@ -61,6 +61,12 @@ def _sequence(length: int, image_size_px: int = 378) -> SequenceConfig:
     return SequenceConfig(length=length, max_images=16, image_size_px=image_size_px, image_tokens=144)
 
 
+def _tiled_sequence(length: int, image_layout: str) -> SequenceConfig:
+    """Return sequences of images in tiles of 672 px; as many tiles as fit."""
+    sizes = {"length": length, "max_images": length // 144, "image_size_px": 672, "image_tokens": 144}
+    return SequenceConfig.model_validate(sizes | {"image_layout": image_layout})
+
+
 def _pretraining(
     recipe: str,
     decoder: DecoderConfig,
@@ -196,15 +202,55 @@ def mm1_sft() -> RunConfig:
     )
 
 
+def mm1_sft_1344() -> RunConfig:
+    """MM1's fine-tuning at 1344 px: an overview and 2 x 2 crops of 672 px, 720 tokens an image.
+
+    Everything else is as in :func:`mm1_sft` (MM1 4). A tile counts as an image: a sequence holds 14 of them.
+    """
+    return _handed_over(
+        "mm1_sft_1344",
+        stage="sft",
+        sequence=_tiled_sequence(2048, "static"),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        steps=10_000,
+        micro_batch=1,
+    )
+
+
+def mm1_5_sft() -> RunConfig:
+    """MM1.5's fine-tuning: a grid of 4 to 9 tiles of 672 px that fits the image, and an overview, at most 1,440 tokens.
+
+    From MM1.5 (arXiv 2409.20566): 23,000 steps of 256 sequences, Adafactor at 2e-5, cosine decay; index marks before the
+    tiles, overview last; samples of three images and more are not divided. Ours: sequences of 4096 tokens, which hold two of
+    the largest images, the decay to 0, and a warm-up of 3 %.
+    """
+    return _handed_over(
+        "mm1_5_sft",
+        stage="sft",
+        sequence=_tiled_sequence(4096, "dynamic"),
+        schedule=ScheduleConfig(warmup_steps=700, final_share=0.0),
+        steps=23_000,
+        micro_batch=1,
+        lr=2e-5,
+    )
+
+
 def _handed_over(
-    recipe: str, *, stage: Stage, sequence: SequenceConfig, schedule: ScheduleConfig, steps: int, micro_batch: int
+    recipe: str,
+    *,
+    stage: Stage,
+    sequence: SequenceConfig,
+    schedule: ScheduleConfig,
+    steps: int,
+    micro_batch: int,
+    lr: float = 1e-5,
 ) -> RunConfig:
     """Return a phase that gets its whole model from `init`, with the optimizer of fine-tuning."""
     return RunConfig(
         recipe=recipe,
         stage=stage,
         model=ModelConfig(),
-        optim=OptimConfig(name="adafactor", lr=1e-5, parameter_scale=False, first_moment=0.0, weight_decay=0.0, clip=1.0),
+        optim=OptimConfig(name="adafactor", lr=lr, parameter_scale=False, first_moment=0.0, weight_decay=0.0, clip=1.0),
         schedule=schedule,
         train=TrainConfig(
             steps=steps,

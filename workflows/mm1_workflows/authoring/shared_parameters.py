@@ -99,11 +99,6 @@ PACKING = (
         name="max_images", value="24", description="maximum number of images per packed sequence (MM1: 16 in 4,096 tokens)"
     ),
     Parameter(name="image_tokens", value="4", description="tokens per image"),
-    Parameter(
-        name="image_layout",
-        value="single",
-        description="division of images into tiles: single, static (MM1), dynamic (MM1.5); see docs/how-to/high-resolution.md",
-    ),
 )
 """How a mixture chooses shards and packs sequences, without the size of the images."""
 MIXING = (
@@ -111,6 +106,11 @@ MIXING = (
     Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
 )
 """How a mixture chooses shards and packs sequences."""
+IMAGE_LAYOUT = Parameter(
+    name="image_layout",
+    value="single",
+    description="division of images into tiles of image_size, which count as images: single, static (MM1) or dynamic (MM1.5)",
+)
 
 WEIGHTS = (
     Parameter(
