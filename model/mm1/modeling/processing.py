@@ -153,13 +153,18 @@ class MM1Processor(ProcessorMixin):
         ids: list[int] = []
         for index, span in enumerate(text.split(self.image_token)):
             if index:
-                ids += self._image_ids(tiles[index - 1].pieces(index - 1) if tiles else [None])
+                ids += self.image_ids(tiles[index - 1] if tiles else Tiles(0), index - 1)
             ids += encode_pieces(self.tokenizer, span)
         return ids
 
-    def _image_ids(self, pieces: Sequence[str | None]) -> list[int]:
-        """Return the tokens of an image: of its tiles, and of the marks around them."""
-        tile = [self.image_token_id] * self.image_tokens
+    def image_ids(self, tiles: Tiles, number: int = 0) -> list[int]:
+        """Return the tokens of an image: of its tiles, and of the marks around them.
+
+        Args:
+            tiles: its tiles.
+            number: number of the image in its text, from 0.
+        """
+        tile, pieces = [self.image_token_id] * self.image_tokens, tiles.pieces(number)
         return [token for piece in pieces for token in (tile if piece is None else encode_pieces(self.tokenizer, piece))]
 
     def tiles(self, images: Sequence[ImageLike], divide: bool | None = None) -> list[Tiles]:
