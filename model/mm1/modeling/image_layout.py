@@ -8,14 +8,18 @@
 
 An overview is the image as `single` gives it. The data plane, the processor of a model and generation all use this file,
 which is also copied into exported models. It needs neither torch nor transformers.
+
+Names of dimensions: I images, G grids.
 """
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+import numpy as np
 from PIL import Image
 
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 LayoutName = Literal["single", "static", "dynamic"]
 Marks = Literal["none", "index", "separators"]
 MAX_TILES = 64
@@ -215,6 +219,18 @@ class ImageLayout:
             return Tiles(side)
         return _tiles(self, max(1, width), max(1, height), side)
 
+    def kinds(self, width_I: Integers, height_I: Integers, side: int) -> Integers:
+        """Return the number of the grid of each image, for images that are divided.
+
+        Args:
+            width_I: width of each image in pixels.
+            height_I: height of each image in pixels.
+            side: side of a tile in pixels.
+        """
+        if self.name != "dynamic":
+            return np.zeros(len(width_I), np.int64)
+        return _fit(self, np.maximum(1, width_I), np.maximum(1, height_I), side)[0]
+
     def all_marks(self, num_images: int | None = None) -> list[str]:
         """Return the texts of all marks that its images can have.
 
@@ -228,36 +244,52 @@ class ImageLayout:
         return sorted(marks)
 
     def grids(self) -> list[tuple[int, int]]:
-        """Return rows and columns of all grids with `min_tiles` to `max_tiles` tiles."""
+        """Return rows and columns of all grids with `min_tiles` to `max_tiles` tiles, those of fewer tiles first."""
         sides = range(1, self.max_tiles + 1)
-        return [(rows, columns) for rows in sides for columns in sides if self.min_tiles <= rows * columns <= self.max_tiles]
+        grids = ((rows, columns) for rows in sides for columns in sides)
+        allowed = (grid for grid in grids if self.min_tiles <= grid[0] * grid[1] <= self.max_tiles)
+        return sorted(allowed, key=lambda grid: (grid[0] * grid[1], grid[0]))
 
 
 @lru_cache(maxsize=65_536)
 def _tiles(layout: ImageLayout, width: int, height: int, side: int) -> Tiles:
     if layout.name == "static":
         return Tiles(side, 2, 2, 2 * side, 2 * side, "first", layout.marks)
-    fits = [_fit(width, height, side, *grid) for grid in layout.grids()]
-    covering = [fit for fit in fits if fit.columns * side >= width and fit.rows * side >= height]
-    if covering:
-        best = min(covering, key=lambda fit: (fit.padding, fit.rows * fit.columns, fit.rows))
-    else:  # all shrink it: the least loss of resolution
-        best = min(fits, key=lambda fit: (-fit.width * fit.height, fit.padding, fit.rows))
-    return replace(best, overview="" if best.rows * best.columns == 1 else "last", marks=layout.marks)
+    (number,), (resized_width,), (resized_height,) = _fit(layout, np.asarray([width]), np.asarray([height]), side)
+    rows, columns = layout.grids()[number]
+    overview: Literal["", "last"] = "" if rows * columns == 1 else "last"
+    return Tiles(side, rows, columns, int(resized_width), int(resized_height), overview, layout.marks)
 
 
-def _fit(width: int, height: int, side: int, rows: int, columns: int) -> Tiles:
-    """Resize an image by the side that limits it, as large as the grid allows."""
-    if columns * height <= rows * width:  # the width limits it
-        resized = columns * side, _scaled(height, columns * side, width)
-    else:
-        resized = _scaled(width, rows * side, height), rows * side
-    return Tiles(side, rows, columns, *resized)
+def _fit(layout: ImageLayout, width_I: Integers, height_I: Integers, side: int) -> tuple[Integers, Integers, Integers]:
+    """Choose the grid of each image.
+
+    Integers alone, so that every machine divides an image in the same way.
+
+    Returns:
+        The number of the grid, and width and height of the image after resizing.
+    """
+    rows_G, columns_G = np.asarray(layout.grids()).T
+    width_I1, height_I1 = width_I[:, None], height_I[:, None]
+    # The side that limits the image fills the grid.
+    by_width_IG = columns_G * height_I1 <= rows_G * width_I1
+    width_IG = np.where(by_width_IG, columns_G * side, _scaled(width_I1, rows_G * side, height_I1))
+    height_IG = np.where(by_width_IG, _scaled(height_I1, columns_G * side, width_I1), rows_G * side)
+    area_IG = width_IG * height_IG
+    padding_IG = rows_G * columns_G * side**2 - area_IG
+    # Grids that need not shrink the image; if there are none, those with the least loss of resolution.
+    covers_IG = (columns_G * side >= width_I1) & (rows_G * side >= height_I1)
+    sharpest_IG = area_IG == area_IG.max(axis=1, keepdims=True)
+    allowed_IG = np.where(covers_IG.any(axis=1, keepdims=True), covers_IG, sharpest_IG)
+    # Of these the one with the least padding; of several, the first: grids are in the order of their tiles.
+    number_I = np.where(allowed_IG, padding_IG, np.iinfo(np.int64).max).argmin(axis=1)
+    chosen = np.arange(len(number_I)), number_I
+    return number_I, width_IG[chosen], height_IG[chosen]
 
 
-def _scaled(length: int, numerator: int, denominator: int) -> int:
-    """Scale a length in pixels and round it; integers alone, so that every machine divides an image in the same way."""
-    return max(1, (2 * length * numerator + denominator) // (2 * denominator))
+def _scaled(length: Integers, numerator: Integers, denominator: Integers) -> Integers:
+    """Scale lengths in pixels and round them."""
+    return np.maximum(1, (2 * length * numerator + denominator) // (2 * denominator))
 
 
 def _defaults(name: str) -> ImageLayout:

@@ -57,6 +57,7 @@ class ImageTiles:
         self.side_px = side_px
         self.image_tokens = image_tokens
         self.mark_tokens = mark_tokens or {}
+        self._lengths: dict[ShardIndex, tuple[Ints, Ints]] = {}
 
     @classmethod
     def of(cls, mix: DataMix) -> ImageTiles:
@@ -95,11 +96,14 @@ class ImageTiles:
         images_D = index.num_images.astype(np.int64)
         if self.layout.is_single:
             return index.num_text_tokens + images_D * self.image_tokens, images_D
+        if index in self._lengths:
+            return self._lengths[index]
         tokens_I, tiles_I = self._images(index)
         document_I = np.repeat(np.arange(len(index)), images_D)
         tokens_D = np.bincount(document_I, tokens_I, len(index)).astype(np.int64)
         tiles_D = np.bincount(document_I, tiles_I, len(index)).astype(np.int64)
-        return index.num_text_tokens + tokens_D, tiles_D
+        self._lengths[index] = index.num_text_tokens + tokens_D, tiles_D
+        return self._lengths[index]
 
     def images(self, index: ShardIndex, row: int) -> list[tuple[int, int]]:
         """Return the tokens (tiles and marks) and the number of tiles of each image of a document."""
@@ -114,12 +118,17 @@ class ImageTiles:
         """Return the tokens and the number of tiles of each image of a shard, (I,) each."""
         sizes_I2, starts_D = index.image_sizes
         images_D = index.num_images.astype(np.int64)
+        images_I = np.repeat(images_D, images_D)
         position_I = np.arange(len(sizes_I2)) - np.repeat(starts_D, images_D)
-        kinds = np.column_stack([sizes_I2, np.repeat(images_D, images_D), position_I])
-        unique, which_I = np.unique(kinds, axis=0, return_inverse=True)
-        counts = [self._size(image, self._tiles(width, height, number)) for width, height, number, image in unique.tolist()]
+        divided_I = images_I <= self.layout.max_images
+        kind_I = np.zeros(len(sizes_I2), np.int64)  # a kind has one number of tiles and of tokens
+        grid_I = self.layout.kinds(sizes_I2[divided_I, 0], sizes_I2[divided_I, 1], self.side_px)
+        kind_I[divided_I] = 1 + grid_I * self.layout.max_images + position_I[divided_I]
+        _, first, which_I = np.unique(kind_I, return_index=True, return_inverse=True)
+        examples = np.column_stack([position_I, sizes_I2, images_I])[first].tolist()
+        counts = [self._size(position, self._tiles(width, height, number)) for position, width, height, number in examples]
         tokens, tiles = np.asarray(counts, np.int64).reshape(-1, 2).T
-        return tokens[which_I.ravel()], tiles[which_I.ravel()]
+        return tokens[which_I], tiles[which_I]
 
     def _tiles(self, width: int, height: int, num_images: int) -> Tiles:
         return self.layout.tiles(width, height, self.side_px, num_images)
