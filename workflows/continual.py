@@ -12,6 +12,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    IMAGE_LAYOUT,
     PACKING,
     PRESET,
     RANKS,
@@ -36,6 +37,7 @@ with Workflow(
         *READING,
         *PACKING,
         Parameter(name="image_size", value="64", description="height and width of the model's input images, in pixels"),
+        IMAGE_LAYOUT,
         *WEIGHTS,
         Parameter(name="recipe", value="mm1_tiny_continual", description="recipe of the phase; `mm1 recipes` lists all"),
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
@@ -54,7 +56,9 @@ with Workflow(
     with DAG(name="continual"):
         ingest = steps.ingest(**steps.given(*SOURCES, SYNTHETIC, DATA, PRESET, *READING, tokenizer="checkpoint"))
         mix = steps.data_mix(
-            name="mix", data=ingest.get_parameter("manifest"), **steps.given(*WEIGHTS, *PACKING, SEED, "image_size")
+            name="mix",
+            data=ingest.get_parameter("manifest"),
+            **steps.given(*WEIGHTS, *PACKING, IMAGE_LAYOUT, SEED, "image_size"),
         )
         continual = steps.pretrain(
             name="continual",

@@ -52,6 +52,12 @@ class Inputs(BaseModel):
     max_images: int = Field(24, description="maximum number of images in a packed sequence (MM1: 16 in 4096 tokens)", ge=1)
     image_tokens: int = Field(4, description="tokens per image", ge=1)
     image_size: int = Field(32, description="height and width of the model's input images, in pixels", ge=4)
+    image_layout: str = Field(
+        "single",
+        description="division of images into tiles, each of image_size pixels and image_tokens tokens, which count as images: "
+        "single = none; static = an overview and 2 x 2 crops (MM1); dynamic = a grid that fits the image, and an overview "
+        "(MM1.5), with options such as dynamic,grid=4-9,marks=index,max_images=2",
+    )
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
     long_documents: Literal["cut", "drop"] = Field("cut", description="how documents longer than a sequence are handled")
     max_epochs: float = Field(
@@ -134,11 +140,13 @@ def check_snapshot(thresholds: str, as_of: str) -> None:
     parse_time(as_of)
 
 
-def check_sizes(sequence_length: int, max_images: int, image_tokens: int) -> None:
-    """Check that an image and a word fit into a sequence."""
+def check_sizes(sequence_length: int, max_images: int, image_tokens: int, image_layout: str) -> None:
+    """Check that an image with its tiles and a word fit into a sequence."""
+    from mm1.data.load.image_tiles import ImageTiles, layout_of
     from mm1.data.load.packing import PackingLimits
 
     PackingLimits(sequence_length=sequence_length, max_images=max_images, image_tokens=image_tokens).check()
+    ImageTiles(layout_of(image_layout), 1, image_tokens).check(sequence_length, max_images)
 
 
 class Outputs(BaseModel):
@@ -151,7 +159,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
     from mm1.data.features.new_data import LastMix, record_mix
     from mm1.data.features.snapshot import parse_time
-    from mm1.data.load.freeze import hold_out, mixed_sources, notes_on, with_shares
+    from mm1.data.load.freeze import hold_out, mixed_sources, notes_on, with_layout, with_shares
+    from mm1.data.load.image_tiles import ImageTiles
     from mm1.data.load.mix_summary import summary
     from mm1.data.load.mixture import check_period
     from mm1.data.load.open_mix import limits_of, make_plan, open_indexes
@@ -168,7 +177,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     weights, notes = _weights(raw, inputs)
     selected = _selected(raw, list(weights), inputs, as_of, context.store)
     mix = _unmeasured(inputs, raw, digest, mixed_sources(context.store, raw, weights, selected))
+    mix = with_layout(mix, inputs.image_layout, context.store)
     limits_of(mix).check()
+    ImageTiles.of(mix).check(mix.sequence_length, mix.max_images)
     indexes = {number: open_indexes(context.store, raw, source) for number, source in enumerate(mix.sources)}
     if inputs.holdout:
         mix = hold_out(context.store, mix, raw, indexes, inputs.holdout)

@@ -43,6 +43,11 @@ class Inputs(BaseModel):
     question_template: str = Field("{question} {answer} .", description="plain style, after an image: question and answer")
     caption_template: str = Field("a photo of {caption} .", description="plain style, after an image: its caption")
     draws: int = Field(1, ge=1, description="draws of the demonstrations; scores are means over them")
+    sub_images: bool = Field(
+        False, description="divide the query's images into the tiles of the model's layout, however many images a prompt has"
+    )
+    sub_image_shots: int = Field(0, ge=0, description="last demonstrations whose images are divided as the query's")
+    max_tiles: int = Field(0, ge=0, description="tiles of an image at most, without the overview; 0 = as in the training")
     batch_size: int = Field(64, ge=1, description="prompts per batch")
     processes: int = Field(0, ge=0, description="processes that answer, with the same results; 0 = one per GPU")
     seed: int = Field(0, description="seed of items, demonstrations and swaps")
@@ -75,7 +80,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     # Before torch and the model are loaded, so that errors in the benchmark files show within seconds.
     rounds = plan(BenchmarkFolder(benchmarks, inputs.split), config)
     job = EvalJob(
-        model=find_model(inputs.checkpoint, ModelSettings(batch_size=inputs.batch_size)),
+        model=find_model(inputs.checkpoint, ModelSettings(batch_size=inputs.batch_size, max_tiles=inputs.max_tiles)),
         benchmarks=str(benchmarks),
         split=inputs.split,
         config=config,
@@ -128,6 +133,8 @@ def eval_config(
     question_template: str,
     caption_template: str,
     draws: int,
+    sub_images: bool,
+    sub_image_shots: int,
     seed: int,
 ) -> EvalConfig:
     """Return the configuration of an evaluation from the step's inputs; also a check that they can be parsed.
@@ -146,6 +153,8 @@ def eval_config(
         "controls": controls,
         "style": style,
         "draws": draws,
+        "sub_images_of_model": sub_images,
+        "sub_image_shots": sub_image_shots,
         "seed": seed,
         "templates": {"question": question_template, "caption": caption_template},
     }

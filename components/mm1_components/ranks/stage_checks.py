@@ -254,7 +254,7 @@ def _mixture_sizes(data: object) -> SequenceConfig | None:
     """Return the sizes of the sequences, if a step data_mix will produce them."""
     if not isinstance(data, Producer) or data.step != "data_mix":
         return None
-    if not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
+    if not data.known("sequence_length", "max_images", "image_size", "image_tokens", "image_layout"):
         return None
     values = data.inputs
     return sequence_sizes(
@@ -262,4 +262,5 @@ def _mixture_sizes(data: object) -> SequenceConfig | None:
         max_images=values["max_images"],
         image_size_px=values["image_size"],
         image_tokens=values["image_tokens"],
+        image_layout=values["image_layout"],
     )

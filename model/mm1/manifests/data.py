@@ -116,6 +116,10 @@ class DataMix(Manifest):
     """Tokens per image."""
     image_size_px: int
     """Side of the model's square input images, pixels."""
+    image_layout: str = Field("", exclude_if=not_)
+    """Division of images into tiles (:mod:`mm1.modeling.image_layout`); a tile counts as an image. Empty = single."""
+    mark_tokens: dict[str, int] = Field({}, exclude_if=not_)
+    """Mark between tiles -> its tokens."""
     weights_by: Literal["sequence", "token", "image", "label", "sample"] = "sequence"
     """Unit of the weights; labels are tokens with loss."""
     holdout: dict[str, float] = Field({}, exclude_if=not_)

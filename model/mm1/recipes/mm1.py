@@ -61,6 +61,12 @@ def _sequence(length: int, image_size_px: int = 378) -> SequenceConfig:
     return SequenceConfig(length=length, max_images=16, image_size_px=image_size_px, image_tokens=144)
 
 
+def _tiled_sequence(length: int, image_layout: str) -> SequenceConfig:
+    """Return sequences of images in tiles of 672 px; as many tiles as fit."""
+    sizes = {"length": length, "max_images": length // 144, "image_size_px": 672, "image_tokens": 144}
+    return SequenceConfig.model_validate(sizes | {"image_layout": image_layout})
+
+
 def _pretraining(
     recipe: str,
     decoder: DecoderConfig,
@@ -196,18 +202,33 @@ def mm1_sft() -> RunConfig:
     )
 
 
-def mm1_5_sft() -> RunConfig:
-    """MM1.5's supervised fine-tuning, all parts trained, starting from the model in `init`.
+def mm1_sft_1344() -> RunConfig:
+    """MM1's fine-tuning at 1344 px: an overview and 2 x 2 crops of 672 px, 720 tokens an image.
 
-    23,000 steps of 256 sequences (one epoch), Adafactor at 2e-5, cosine decay (MM1.5 3); its mixture is ``weights=mm1_5_sft``.
-    Ours: warm-up of 3 %, decay to 0 and sequences of 2048 tokens as in :func:`mm1_sft`, images of 672 px, the size of one of
-    MM1.5's tiles, as in :func:`mm1_continual`. 30B needs ``train.zero_stage=3``.
+    Everything else is as in :func:`mm1_sft` (MM1 4). A tile counts as an image: a sequence holds 14 of them.
+    """
+    return _handed_over(
+        "mm1_sft_1344",
+        stage="sft",
+        sequence=_tiled_sequence(2048, "static"),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        steps=10_000,
+        micro_batch=1,
+    )
+
+
+def mm1_5_sft() -> RunConfig:
+    """MM1.5's fine-tuning: a grid of 4 to 9 tiles of 672 px that fits the image, and an overview, at most 1,440 tokens.
+
+    From MM1.5 (arXiv 2409.20566): 23,000 steps of 256 sequences, Adafactor at 2e-5, cosine decay; index marks before the
+    tiles, overview last; samples of three images and more are not divided. Its mixture is ``weights=mm1_5_sft``. Ours:
+    sequences of 4096 tokens, which hold two of the largest images, the decay to 0, and a warm-up of 3 %.
     """
     return _handed_over(
         "mm1_5_sft",
         stage="sft",
-        sequence=_sequence(2048, image_size_px=672),
-        schedule=ScheduleConfig(warmup_steps=690, final_share=0.0),
+        sequence=_tiled_sequence(4096, "dynamic"),
+        schedule=ScheduleConfig(warmup_steps=700, final_share=0.0),
         steps=23_000,
         micro_batch=1,
         lr=2e-5,

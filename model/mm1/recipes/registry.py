@@ -19,6 +19,7 @@ PAPER = (
     mm1.mm1_7b_moe,
     mm1.mm1_continual,
     mm1.mm1_sft,
+    mm1.mm1_sft_1344,
     mm1.mm1_5_sft,
 )
 RECIPES: dict[str, Callable[[], RunConfig]] = {recipe.__name__: recipe for recipe in (*TINY, *PAPER)}

@@ -86,8 +86,9 @@ def _rendered(processor: Any, chat: list[dict[str, str]]) -> str:
 
 
 def _length(processor: Any, case: dict[str, Any]) -> int:
-    """Return the number of tokens of the longest prompt with its answer."""
-    return max(len(processor.encode(text)) for text in case["texts"]) + int(case["max_new_tokens"])
+    """Return the number of tokens of the longest prompt with its images and its answer."""
+    inputs = processor(images=case["images"] or None, text=case["texts"])
+    return int(inputs["input_ids"].shape[1]) + int(case["max_new_tokens"])
 
 
 def _write_images(work: Path) -> list[str]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import re
+from operator import not_
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from mm1.config.base import Config
+from mm1.modeling.image_layout import ImageLayout
 
 Stage = Literal["text", "pretrain", "sft"]
 Part = Literal["vision", "connector", "decoder"]
@@ -382,6 +384,14 @@ class SequenceConfig(Config):
     """Side of an image in pixels (MM1 3.3: 378)."""
     image_tokens: int = Field(ge=1, le=2**14)
     """Tokens per image, a square number (MM1 3.2: 144)."""
+    image_layout: str = Field(default="", exclude_if=not_)
+    """Division of images into tiles, which count as images: empty, static (MM1 4) or dynamic,grid=4-9,... (MM1.5)."""
+
+    @field_validator("image_layout")
+    @classmethod
+    def _check_image_layout(cls, text: str) -> str:
+        layout = ImageLayout.parse(text)
+        return "" if layout.is_single else str(layout)
 
     @field_validator("image_tokens")
     @classmethod

@@ -268,7 +268,7 @@ def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> 
     recipe = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
     mean, std = (image_mean_std(folder) if folder else None) or recipe
     own = tokenizer.chat_template if is_family_template(tokenizer.chat_template) else None
-    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std, own)
+    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std, own, image_layout=mix.image_layout)
 
 
 def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
@@ -277,7 +277,7 @@ def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
 
 
 def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1Processor:
-    """Set the image size of a mixture in the processor of a checkpoint; the tower interpolates its position embeddings.
+    """Set image size and layout of a mixture in the processor of a checkpoint; the tower interpolates its positions.
 
     Raises:
         ConfigurationError: the mixture has another tokenizer.
@@ -289,4 +289,5 @@ def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1P
         )
     if mix.has_images:
         processor.image_processor.size = {"height": mix.image_size_px, "width": mix.image_size_px}
+        processor.image_layout = mix.image_layout
     return processor

@@ -21,6 +21,7 @@ from typing import Any
 from mm1.config.resolve import path_of, validate
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.image_layout import ImageLayout
 from mm1.store.base import Store
 from mm1.train.config import ModelConfig, RunConfig, SequenceConfig
 
@@ -33,6 +34,7 @@ EXPERT_FIELDS = (
     "z_loss_weight",
 )
 """Fields that control how a dense decoder becomes sparse."""
+SINGLE = str(ImageLayout())
 LANGUAGE_ONLY = ("text", "imported")
 """Stages whose checkpoints provide a language model only; their tower and connector were never trained."""
 
@@ -140,10 +142,11 @@ def sequence_of(mix: DataMix) -> SequenceConfig:
         max_images=mix.max_images,
         image_size_px=mix.image_size_px,
         image_tokens=mix.image_tokens,
+        image_layout=mix.image_layout,
     )
 
 
-def sequence_sizes(**sizes: int) -> SequenceConfig:
+def sequence_sizes(**sizes: int | str) -> SequenceConfig:
     """Validate the sizes of a mixture that a model is to be trained on.
 
     Raises:
@@ -156,11 +159,11 @@ def check_sequence(expected: SequenceConfig | None, mixture: SequenceConfig) -> 
     """Refuse a mixture whose sequences are not the ones that the recipe expects.
 
     Raises:
-        ConfigurationError: the sequence length, the images or the image tokens differ.
+        ConfigurationError: the sequence length, the images, their tokens or their division into tiles differ.
     """
     parameters = {"length": "sequence_length", "image_size_px": "image_size"}
     for field in SequenceConfig.model_fields if expected else ():
-        value, actual = getattr(expected, field), getattr(mixture, field)
+        value, actual = (getattr(sizes, field) or SINGLE for sizes in (expected, mixture))
         if value != actual:
             name = parameters.get(field, field)
             raise ConfigurationError(

@@ -65,6 +65,18 @@ def test_a_mixture_is_frozen_measured_and_readable(data):
     assert (sources.count(0), sources.count(1)) == (30, 10)
 
 
+def test_tiles_are_part_of_the_mixture_and_its_summary(data):
+    folder, uri = data
+    _, single = run(STEP, folder, data=uri, weights="captions=1")
+    assert "image_layout" not in load(single, DataMix).model_dump_json(), "as before there were layouts"
+    outcome, found = run(STEP, folder, data=uri, weights="captions=1", image_layout="dynamic, grid=2-4")
+    mix = load(found, DataMix)
+    assert (outcome, mix.image_layout) == (Outcome.DONE, "dynamic,grid=2-4") and mix.mark_tokens["(0,0,0)"] > 1
+    tiles, images = mix.packing["images_per_sequence"], load(single, DataMix).packing["images_per_sequence"]
+    assert tiles / mix.packing["documents_per_sequence"] > 2 and mix.packing["documents_per_sequence"] < images
+    assert "layout dynamic,grid=2-4: up to 5 tiles" in (folder / "summary.md").read_text()
+
+
 def test_what_the_manifest_measures_is_what_the_loader_gives(data):
     folder, uri = data
     _, found = run(STEP, folder, data=uri, weights="text=1", sequence_length=32)
@@ -94,6 +106,8 @@ def test_what_the_manifest_measures_is_what_the_loader_gives(data):
         ({"weights": "captions"}, "captions=0.45"),
         ({"weights": "captions=1", "sequence_length": 8, "image_tokens": 7}, "sequence_length"),
         ({"weights": "captions=1", "max_images": 0}, "max_images"),
+        ({"weights": "captions=1", "image_layout": "tiled"}, "image_layout: expected single or static or dynamic, got 'tiled'"),
+        ({"weights": "captions=1", "image_layout": "static", "max_images": 4}, "up to 5 tiles with 20 tokens"),
     ],
 )
 def test_bad_settings_are_refused(data, caplog, inputs, message):

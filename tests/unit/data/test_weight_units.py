@@ -58,7 +58,7 @@ def test_the_index_counts_the_tokens_with_loss(mixture):
         assert (index.num_label_tokens < index.num_text_tokens).all() and (index.num_label_tokens > 1).all()
     shard = raw.sources["instructions"].shards[0]
     table = pq.read_table(store.local_path(shard.index))
-    assert table.column_names[-2:] == ["num_label_tokens", "content_hash"]
+    assert table.column_names[-3:] == ["num_label_tokens", "content_hash", "image_sizes"]
 
 
 @pytest.mark.parametrize("one_source", [True, False])

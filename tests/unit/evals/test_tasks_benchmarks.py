@@ -14,6 +14,7 @@ from mm1.evals.demonstrations import DemonstrationPool
 from mm1.evals.plan import plan
 from mm1.evals.prompts import PromptWriter
 from mm1.evals.tasks.registry import TASKS
+from mm1.generation.tiles import Detailed
 from tests.support.benchmark_files import (
     MMBENCH_HEAD,
     WRITERS,
@@ -164,6 +165,15 @@ def test_only_the_query_and_the_last_demonstrations_are_divided(folder):
     large = whole.resize((32, 32))
     corners = [(0, 0), (16, 0), (0, 16), (16, 16)]
     assert [crop.tobytes() for crop in crops] == [large.crop((x, y, x + 16, y + 16)).tobytes() for x, y in corners]
+
+
+def test_the_models_own_layout_divides_the_query_and_the_last_demonstrations(folder):
+    options = {"controls": False, "style": "chat", "items": 1, "sub_images_of_model": True, "sub_image_shots": 1}
+    (trial,) = plan(folder, EvalConfig(tasks=("scienceqa_cot",), shots=(2,), **options))[0].trials
+    turns = [*trial.request.prefix[::2], *trial.request.messages]
+    assert [isinstance(turn.content[0], Detailed) for turn in turns] == [False, True, True]
+    assert turns[-1].content[0].read_bytes() == trial.item.images[0].read_bytes(), "another model gets the whole image"
+    assert "sub_images_of_model" not in EvalConfig(tasks=("vqa",)).model_dump(), "as in earlier reports"
 
 
 # -- damage -------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-bat
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 MODEL_OF_INIT = {
     "mm1_continual": "mm1_3b",
+    "mm1_5_sft": "mm1_3b",
     "mm1_sft": "mm1_3b",
+    "mm1_sft_1344": "mm1_3b",
     "mm1_tiny_continual": "mm1_tiny",
     "mm1_tiny_sft": "mm1_tiny",
 }

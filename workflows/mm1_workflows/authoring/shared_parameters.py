@@ -106,6 +106,11 @@ MIXING = (
     Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
 )
 """How a mixture chooses shards and packs sequences."""
+IMAGE_LAYOUT = Parameter(
+    name="image_layout",
+    value="single",
+    description="division of images into tiles of image_size, which count as images: single, static (MM1) or dynamic (MM1.5)",
+)
 
 WEIGHTS = (
     Parameter(

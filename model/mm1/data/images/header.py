@@ -101,6 +101,14 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS, formats: Sequen
     return image
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """Read width and height of an encoded image as people see it, in pixels; (0, 0) if it is no image."""
+    try:
+        return open_image(data, max_pixels=None).size
+    except DataError:
+        return 0, 0
+
+
 def _open_jpeg(data: bytes) -> EncodedImage | None:
     """Read the header of a common JPEG; None for other formats and JPEGs that simplejpeg cannot decode."""
     if not data.startswith(JPEG_MAGIC):

@@ -5,7 +5,7 @@
 The arrays can be in any buffer. In shared memory, images are decoded directly into their slots, and nothing is copied on
 the way to the trainer. Values are normalised on the device.
 
-Shape suffixes: B sequences, S tokens of a sequence, N images of the batch, P side in pixels.
+Shape suffixes: B sequences, S tokens of a sequence, N images of the batch (an image in tiles is several), P side in pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mm1.data.images import Pixels, decode_into
+from mm1.data.images import Pixels, decode_tiles
 from mm1.data.load.documents import Document
 from mm1.errors import DataError
 
@@ -44,7 +44,7 @@ class BatchShape:
     Args:
         sequences: B.
         sequence_length: S.
-        max_images: maximum images per sequence.
+        max_images: maximum images per sequence; the tiles of an image count as images.
         side_px: P.
     """
 
@@ -144,21 +144,23 @@ class Collator:
         return num_images, damaged
 
     def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:
-        for number, index in enumerate(places):
-            image = document.images[index]
+        end = 0
+        for index in places:
+            image, tiles = document.images[index], document.tiles[index]
+            start, end = end, end + tiles.count
             if isinstance(image, bytes):
                 try:
-                    decode_into(image, out_NPP3[number])
+                    decode_tiles(image, tiles, out_NPP3[start:end])
                 except DataError as error:
                     document.images[index] = error  # decode and report it only once
                     raise
                 if self.keep:
-                    document.images[index] = out_NPP3[number].copy()
+                    document.images[index] = out_NPP3[start:end].copy()
             elif isinstance(image, DataError):
                 raise _AlreadyReported
             else:
-                out_NPP3[number] = image
-        return len(places)
+                out_NPP3[start:end] = image
+        return end
 
 
 class _AlreadyReported(Exception):

@@ -97,7 +97,7 @@ class MicroBatches:
                 samples[sample_id] = self.opened.read(*sample_id)
             except DataError as error:
                 loaded[sample_id] = error
-        documents = build_documents(list(samples.values()), self.opened.tokenizer, self.opened.mix.image_tokens)
+        documents = build_documents(list(samples.values()), self.opened.tokenizer, self.opened.tiles)
         for sample_id, document in zip(samples, documents, strict=True):
             fits = isinstance(document, DataError) or len(document.ids) == self.opened.num_tokens(*sample_id)
             mismatch = DataError(f"sample {samples[sample_id].key}: the index does not match its tokens")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mm1.data.load.image_tiles import ImageTiles
 from mm1.data.load.sets import SOURCE, plan, presets
 from mm1.data.load.statistics import epochs_of
 from mm1.data.source_names import parent_of, samples_by_group
@@ -29,7 +30,7 @@ def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequen
         "# Mixture",
         "",
         f"Sequences of {mix.sequence_length:,} tokens with at most {mix.max_images} images of {mix.image_tokens} tokens, "
-        f"{mix.image_size_px} px a side; {'one source each' if mix.one_source else 'sources share sequences'}. "
+        f"{mix.image_size_px} px a side{_layout(mix)}; {'one source each' if mix.one_source else 'sources share sequences'}. "
         f"Order seed {mix.order_seed}. Weights are shares of {UNITS.get(mix.weights_by, f'{mix.weights_by}s')}.",
         f"Measured over the first {int(figures['sequences']):,} sequences.",
         "",
@@ -79,6 +80,13 @@ def _sets(preset: str, samples: Mapping[str, int]) -> list[str]:
         columns = f"{each.weight:.2%} | {published} | {each.samples:,}" if each.folder else f"| {published} | not ingested"
         lines.append(f"| {each.group} | {each.name} | {each.share:.2%} | {columns} |")
     return lines
+
+
+def _layout(mix: DataMix) -> str:
+    if not mix.image_layout:
+        return ""
+    tokens, tiles = ImageTiles.of(mix).most()
+    return f" (layout {mix.image_layout}: up to {tiles} tiles and {tokens:,} tokens an image; a tile counts as an image)"
 
 
 def _row(name: str, shares: Sequence[str], figures: dict[str, float], prefix: str, epochs: str) -> str:

@@ -110,7 +110,7 @@ def _labels(mix: DataMix, span: SampleSpan, counted: float | None) -> float:
         return counted
     if parent_of(mix.sources[span.source].name) == INSTRUCTIONS:
         return math.nan
-    return span.stop - span.start - span.num_images * mix.image_tokens
+    return span.stop - span.start - span.num_images * mix.image_tokens  # marks between tiles count as text here
 
 
 def num_long_documents(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[str, float]:

@@ -118,7 +118,7 @@ def _applicable(choice: ModelChoice, other_kinds: Collection[Kind]) -> ModelSett
     of_kind: dict[Kind, tuple[str, ...]] = {
         "transformers": ("dtype", "device_map", "trust_remote_code"),
         "api": ("model_name", "api_key_file", "concurrency", "request_timeout_s", "retry_s"),
-        "mm1": ("verify_key",),
+        "mm1": ("verify_key", "max_tiles"),
     }
     unused: dict[str, object] = {}
     for kind, names in of_kind.items():
