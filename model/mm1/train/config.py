@@ -129,8 +129,9 @@ class DecoderConfig(Config):
 
 
 class ClipConfig(Config):
-    """Contrastive pre-training of the vision tower (CLIP, arXiv 2103.00020). All parts of this section are temporary: the
-    published model lacks them.
+    """Contrastive pre-training of the vision tower (CLIP, arXiv 2103.00020).
+
+    All parts of this section are temporary: the published model lacks them.
     """
 
     embedding_size: Width
@@ -154,8 +155,9 @@ class ClipConfig(Config):
 
 
 class AimConfig(Config):
-    """Pre-training of the vision tower by predicting the next patch (AIM, arXiv 2401.08541). The head is temporary: the
-    published model lacks it.
+    """Pre-training of the vision tower by predicting the next patch (AIM, arXiv 2401.08541).
+
+    The head is temporary: the published model lacks it.
     """
 
     head_layers: Depth = 12

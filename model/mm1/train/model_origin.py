@@ -63,8 +63,8 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         )
     if config.stage == "vision" and provides(init_stage, "connector"):
         raise ConfigurationError(
-            f"init: a checkpoint of stage {init_stage}, whose connector fits its tower: pre-train the tower before the connector, "
-            "with init set to a text base, to a checkpoint of stage vision, or to nothing"
+            f"init: a checkpoint of stage {init_stage}, whose connector fits its tower: train the tower before the connector, "
+            "with init set to a text base or a checkpoint of stage vision, or leave init empty"
         )
     origins = {
         "vision": f"the folder {vision}" if vision else "init" if provides(init_stage, "vision") else "",
