@@ -155,3 +155,17 @@ def test_the_temperature_does_not_fall_below_a_hundredth():
     *_, scale = made(torch.zeros(1, 3, 16, 16), torch.full((1, 2), END))
     scale.backward()
     assert scale.exp().item() == pytest.approx(100) and made.log_scale.grad.item() == 1.0
+
+
+@pytest.mark.parametrize("end_id", [0, 2, 63])
+def test_a_caption_is_what_stands_before_its_first_end(end_id):
+    whole = tiny_model().train()
+    made = ClipModel(whole, CLIP, vocab_size=64, end_id=end_id).eval()
+
+    def text_of(*tokens: int) -> torch.Tensor:
+        with torch.no_grad():
+            return made(torch.zeros(1, 3, 16, 16), torch.tensor([tokens]))[1]
+
+    short = text_of(40, 41, end_id)
+    torch.testing.assert_close(text_of(40, 41, end_id, end_id, 50), short)
+    assert not torch.allclose(text_of(40, 42, end_id), short) and not torch.allclose(text_of(41, 40, end_id), short)

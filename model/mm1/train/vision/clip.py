@@ -6,8 +6,8 @@
 The text tower is the one of CLIP, with causal attention. The image is the mean of its patches, not the class token of CLIP,
 because the connector of MM1 reads the patches of the last layer: CLIP's loss reaches those only through the class token.
 
-Names of dimensions: N pairs, P patches of an image, V width of the vision tower, T tokens of a caption, E width of the space in
-which they are compared.
+Names of dimensions: N pairs, P patches of an image, V width of the vision tower, T tokens of a caption, D width of the text
+tower, E width of the space in which they are compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.train.config import ClipConfig
@@ -43,7 +43,6 @@ class ClipModel(TowerModel):
             vocab_size=vocab_size,
             hidden_size=clip.text_hidden_size,
             intermediate_size=4 * clip.text_hidden_size,
-            projection_dim=clip.embedding_size,
             num_hidden_layers=clip.text_layers,
             num_attention_heads=clip.text_heads,
             max_position_embeddings=clip.text_length,
@@ -52,10 +51,11 @@ class ClipModel(TowerModel):
             pad_token_id=end_id,
             bos_token_id=None,
         )
-        self.text_tower = CLIPTextModelWithProjection(text)
+        self.end_id = end_id
+        self.text_tower = CLIPTextModel(text)
         self.image_norm = nn.LayerNorm(self.width)
-        self.image_projection = nn.Linear(self.width, clip.embedding_size, bias=False)
-        nn.init.normal_(self.image_projection.weight, std=self.width**-0.5)
+        self.image_projection = _projection(self.width, clip.embedding_size)
+        self.text_projection = _projection(clip.text_hidden_size, clip.embedding_size)
         self.log_scale = nn.Parameter(torch.tensor([-math.log(clip.temperature)]))  # DeepSpeed cannot broadcast a scalar
 
     def forward(self, pixel_values: torch.Tensor, text_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,6 +75,15 @@ class ClipModel(TowerModel):
         log_scale = self.log_scale.float()[0]
         return image_NE, text_NE, log_scale + (log_scale.clamp(max=MAX_LOG_SCALE) - log_scale).detach()
 
-    def _text(self, text_ids: torch.Tensor) -> torch.Tensor:
-        embeds: torch.Tensor = self.text_tower(input_ids=text_ids).text_embeds
-        return embeds
+    def _text(self, text_ids_NT: torch.Tensor) -> torch.Tensor:
+        """Encode captions; not by the pooling of transformers, which takes another position if the end's ID is 2."""
+        tokens_NTD = self.text_tower(input_ids=text_ids_NT).last_hidden_state
+        ends_N = (text_ids_NT == self.end_id).int().argmax(dim=1)
+        projected: torch.Tensor = self.text_projection(tokens_NTD[torch.arange(len(ends_N), device=ends_N.device), ends_N])
+        return projected
+
+
+def _projection(width: int, embedding_size: int) -> nn.Linear:
+    layer = nn.Linear(width, embedding_size, bias=False)
+    nn.init.normal_(layer.weight, std=width**-0.5)
+    return layer
