@@ -202,7 +202,7 @@ def test_an_adapter_of_another_model_is_refused(alone, mixture, tuned, tmp_path)
         (["train.lora.alpha=8"], "lora.alpha has no effect without lora.rank: set lora.rank=8"),
         (["train.lora.rank=2", 'train.lora.trained=["decoder"]'], "trained"),
         (["train.lora.rank=2", 'train.lora.parts=["connector"]', 'train.lora.trained=["connector"]'], "both name connector"),
-        (["train.lora.rank=2", "stage=text"], "a text base is trained whole"),
+        (["train.lora.rank=2", "stage=text"], "a text base and a tower are trained whole"),
     ],
 )
 def test_settings_without_effect_are_refused(overrides, message):
