@@ -17,7 +17,7 @@ EVAL_SPLITS = ("dev", "test")
 """Benchmark splits; settings are chosen on dev."""
 
 EXAMPLES_PER_NAME = 4
-"""Number of demonstrations for each of the two invented words in an item of the task `novel`."""
+"""Number of demonstrations for each invented word of an episode of the tasks `novel` (two words) and `codes` (five or six)."""
 
 
 class WorldConfig(Config):
@@ -79,7 +79,9 @@ class WorldConfig(Config):
 
     def demonstrations(self, task: str) -> int:
         """Return the maximum number of demonstrations for an item of a benchmark task."""
-        return {"text": 0, "novel": 2 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
+        if task.partition("_")[0] == "text":
+            return 0
+        return {"novel": 2 * EXAMPLES_PER_NAME, "codes": 5 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
 
     @classmethod
     def small(cls, seed: int = 0) -> Self:
