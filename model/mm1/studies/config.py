@@ -63,6 +63,8 @@ Settings = dict[str, str]
 """``stage.input`` -> text of the value, as on a command line. The inputs ``overrides`` of a stage are joined, not replaced.
 ``stage: omit`` removes a stage."""
 OMIT = "omit"
+TRAININGS = ("pretrain", "pretrain_vision", "sft")
+"""Steps that train. All others take seconds, so that only the results of these are worth waiting for."""
 TERM = re.compile(r"^(?P<task>[^/]+)/(?P<shots>\d+)/(?P<metric>[^/]+)(/(?P<control>shuffled))?$|^loss/(?P<source>.+)$")
 """A value of a cell: ``task/shots/metric``, the same with ``/shuffled`` for the control with wrong images, or
 ``loss/source``, the validation loss after the last step of pre-training (0 shots, no items)."""

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from hera.workflows import Parameter, Task
 
-from mm1_workflows.authoring.declarations import declaration as declaration
+from mm1_components.wrapper.registry import declaration as declaration
 from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
@@ -525,4 +525,85 @@ def sft(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+    """
+
+def study_evaluate(
+    *,
+    plan: _Text,
+    cell: _Text,
+    trained: _Text,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Score the Checkpoint of a cell of a study.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell [required]
+        trained: JSON list: Checkpoint of each cell, in the order of the plan; empty for one that failed [required]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: EvalReport; empty if the training failed, or only losses are compared
+    """
+
+def study_plan(
+    *,
+    studies: _Text,
+    base: _Text = "",
+    seeds: _Text = "",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """List the trainings of studies: levels, seeds, and what they share.
+
+    Args:
+        studies: names of studies, separated by spaces; files; or the text of a study, which also works on a cluster
+            [required]
+        base: chain that the levels change (studies/bases); empty = that of each study [default: empty]
+        seeds: seeds, separated by spaces; empty = those of each study [default: empty]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyPlan
+        bases: JSON list: beginnings of chains that no other shared chain precedes
+        shared: JSON list: the other beginnings that several cells have in common
+        cells: JSON list: names of all cells
+    """
+
+def study_train(
+    *,
+    plan: _Text,
+    cell: _Text,
+    tolerate: bool | _Text = False,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Train a cell of a study, or a beginning that cells share.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell or of a shared chain; several are joined by + [required]
+        tolerate: end without a Checkpoint if the training diverges or runs out of memory, so that other cells go on
+            [default: false]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: Checkpoint; empty if the training failed
+        failure: outcome class and message of a training that failed
     """
