@@ -141,6 +141,8 @@ class Sizes(Config):
     """Settings of all levels; None = those of the study."""
     levels: dict[str, Settings] = Field(default={})
     """Level -> its settings; levels that are not here keep those of the study."""
+    target: Settings | None = None
+    """Settings of the size that is predicted; None = those of the study."""
 
 
 class Study(Config):
@@ -160,6 +162,8 @@ class Study(Config):
     """Settings of all levels, on top of the base's."""
     levels: dict[str, Settings] = Field(min_length=1)
     """Level -> its settings."""
+    target: Settings = Field(default={})
+    """Settings of a size that is predicted and not trained (analysis scaling); empty = the largest level is predicted."""
     bases: dict[str, Sizes] = Field(default={})
     """Other base -> what differs on it."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
@@ -173,7 +177,7 @@ class Study(Config):
     limits: str = ""
     """What this study cannot show at its size, and why; printed with the verdicts."""
 
-    @field_validator("settings", "levels")
+    @field_validator("settings", "target", "levels")
     @classmethod
     def _known_stages(cls, value: dict[str, object]) -> dict[str, object]:
         for settings in [value] if all(isinstance(item, str) for item in value.values()) else value.values():
@@ -183,15 +187,16 @@ class Study(Config):
     def on(self, base: str) -> Self:
         """Return the study with another base, and its settings for it."""
         sizes = self.bases.get(base, Sizes())
-        settings = self.settings if sizes.settings is None else sizes.settings
-        return self.model_copy(update={"base": base, "settings": settings, "levels": self.levels | sizes.levels})
+        given = {name: value for name in ("settings", "target") if (value := getattr(sizes, name)) is not None}
+        return self.model_copy(update={"base": base, "levels": self.levels | sizes.levels, **given})
 
     @model_validator(mode="after")
     def _known_sizes(self) -> Self:
         for base, sizes in self.bases.items():
-            for level, settings in {**sizes.levels, "": sizes.settings or {}}.items():
-                if level and level not in self.levels:
+            for level in sizes.levels:
+                if level not in self.levels:
                     raise ValueError(f"bases.{base}.levels: unknown level {level!r}; {suggest(level, list(self.levels))}")
+            for settings in (*sizes.levels.values(), sizes.settings or {}, sizes.target or {}):
                 check_settings(settings)
         return self
 

@@ -179,10 +179,13 @@ def _study(text: str, what: str) -> Study:
 def _as_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """Write the numbers and truth values of settings as text, as on a command line; level names may be numbers."""
     tree = dict(tree)
-    if isinstance(settings := tree.get("settings"), dict):
-        tree["settings"] = _texts(settings)
+    for name in ("settings", "target"):
+        if isinstance(settings := tree.get(name), dict):
+            tree[name] = _texts(settings)
     if isinstance(levels := tree.get("levels"), dict):
         tree["levels"] = {str(level): _texts(settings or {}) for level, settings in levels.items()}
+    if isinstance(bases := tree.get("bases"), dict):
+        tree["bases"] = {str(base): _as_settings(sizes) if isinstance(sizes, dict) else sizes for base, sizes in bases.items()}
     return tree
 
 

@@ -22,6 +22,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from mm1.errors import ConfigurationError
+from mm1.manifests import Record
 
 SLOPE, INTERCEPT = -0.4214, -0.5535
 """Of the paper's law (MM1 3.3)."""
@@ -44,8 +45,7 @@ class Trial:
     """Loss; or a score, of which the highest is the best."""
 
 
-@dataclass(frozen=True)
-class Optimum:
+class Optimum(Record):
     """The best learning rate of a size."""
 
     size: float
@@ -56,8 +56,7 @@ class Optimum:
     """Rate -> mean over seeds."""
 
 
-@dataclass(frozen=True)
-class Law:
+class Law(Record):
     """ln(rate) = slope ln(N) + intercept."""
 
     slope: float
@@ -70,6 +69,14 @@ class Law:
     def rate(self, size: float) -> float:
         """Return the best learning rate of a size."""
         return math.exp(self.slope * math.log(size) + self.intercept)
+
+
+class LawResult(Record):
+    """The law by one score; or why there is none."""
+
+    score: str
+    law: Law | None = None
+    refused: str = ""
 
 
 def fit_law(trials: Sequence[Trial], *, lower_is_better: bool) -> Law:
@@ -112,7 +119,7 @@ def best_rate(trials: Sequence[Trial], *, lower_is_better: bool) -> Optimum:
         )
     log_rates = [_vertex(_resampled(values, rng)) for rng in _generators(values)]
     curve = {rate: value if lower_is_better else -value for rate, value in means.items()}
-    return Optimum(size, math.exp(_vertex(means)), stdev(log_rates) if log_rates else None, curve)
+    return Optimum(size=size, rate=math.exp(_vertex(means)), stderr=stdev(log_rates) if log_rates else None, values=curve)
 
 
 def line_through(optima: Sequence[Optimum]) -> Law:
@@ -124,11 +131,11 @@ def line_through(optima: Sequence[Optimum]) -> Law:
     width = float(student.ppf(0.975, len(optima) - 2))
     slope, intercept = float(line.slope), float(line.intercept)
     return Law(
-        slope,
-        intercept,
-        (slope - width * float(line.stderr), slope + width * float(line.stderr)),
-        (intercept - width * float(line.intercept_stderr), intercept + width * float(line.intercept_stderr)),
-        tuple(optima),
+        slope=slope,
+        intercept=intercept,
+        slope_interval=(slope - width * float(line.stderr), slope + width * float(line.stderr)),
+        intercept_interval=(intercept - width * float(line.intercept_stderr), intercept + width * float(line.intercept_stderr)),
+        optima=tuple(optima),
     )
 
 

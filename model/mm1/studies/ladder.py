@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from mm1.errors import ConfigurationError
+from mm1.manifests import Digest, Record
 
 Vector = NDArray[np.float64]
 MIN_SIZES = 4
@@ -29,8 +31,7 @@ STARTS = tuple(product((0.1, 0.3, 0.6, 1.0), (0.1, 0.5, 0.9)))
 MAX_EXPONENT = 3.0
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(Record):
     """A training of one size."""
 
     size: float
@@ -40,8 +41,7 @@ class Rung:
     loss: float
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(Record):
     """A fitted scaling law."""
 
     parameters: tuple[float, ...]
@@ -67,14 +67,13 @@ class Curve:
         variance = float(gradient @ np.array(self.covariance) @ gradient) + self.residual**2 / num_seeds
         width = float(student.ppf(0.975, self.degrees)) * math.sqrt(variance)
         loss = self.loss(size, tokens)
-        return Prediction(size, tokens, loss, (loss - width, loss + width))
+        return Prediction(size=size, tokens=tokens, loss=loss, interval=(loss - width, loss + width))
 
     def _point(self, size: float, tokens: float) -> Vector:
         return np.array([[size / self.centre[0], tokens / self.centre[1]]])
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(Record):
     """A loss before it is known."""
 
     size: float
@@ -86,6 +85,38 @@ class Prediction:
     def holds(self, loss: float) -> bool:
         """Whether a measured loss is in the interval."""
         return self.interval[0] <= loss <= self.interval[1]
+
+
+class LadderResult(Record):
+    """A predicted loss, and the measured one."""
+
+    score: str
+    level: str = ""
+    """The largest size; empty if it is not a level, but the study's target."""
+    rungs: tuple[Rung, ...] = ()
+    """The cells that the prediction is from."""
+    inputs: Digest | None = None
+    """Digest of them and their checkpoints."""
+    curve: Curve | None = None
+    prediction: Prediction | None = None
+    measured: dict[int, float] = Field({})
+    """Seed -> loss of the largest size; empty: not trained yet."""
+    refused: str = ""
+
+    @property
+    def error(self) -> float | None:
+        """Mean measured loss minus the predicted one."""
+        return fmean(self.measured.values()) - self.prediction.loss if self.prediction and self.measured else None
+
+    @property
+    def verdict(self) -> str:
+        """What the measurement says about the prediction."""
+        if self.prediction is None:
+            return self.refused
+        if self.error is None:
+            return "not trained yet"
+        held = self.prediction.holds(fmean(self.measured.values()))
+        return f"{'inside' if held else 'outside of'} the interval, error {self.error:+.3f}"
 
 
 def fit_curve(rungs: Sequence[Rung]) -> Curve:

@@ -19,10 +19,10 @@ from mm1.report.charts import VARIABLES
 from mm1.report.config import ReportConfig
 from mm1.report.items import ImageOf, pieces_of
 from mm1.report.page import environment
-from mm1.studies.analyses import Section
 from mm1.studies.differences import DifferingItem
 from mm1.studies.figures import color_of, curve_figure, effect_figure, score_figure, shots_figure
 from mm1.studies.results import Results, StudyResult
+from mm1.studies.section import Section
 from mm1.studies.verdict import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -64,8 +64,10 @@ def plan_studies(studies: Mapping[str, Study], defaults: Defaults, *, base: str 
     Raises:
         ConfigurationError: a stage lacks an input; names study and level.
     """
-    changes = {**({"base": base} if base else {}), **({"seeds": tuple(seeds)} if seeds else {})}
-    studies = {name: study.model_copy(update=changes) for name, study in studies.items()}
+    if base:
+        studies = {name: study.on(base) for name, study in studies.items()}
+    if seeds:
+        studies = {name: study.model_copy(update={"seeds": tuple(seeds)}) for name, study in studies.items()}
     drafts: dict[str, _Draft] = {}
     for name, study in studies.items():
         for level in study.levels:

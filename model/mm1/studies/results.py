@@ -16,12 +16,13 @@ from pydantic import Field
 
 from mm1.lineage.records import TaskRecord
 from mm1.manifests import Digest, Record
-from mm1.studies.analyses import Section, analyse
+from mm1.studies.analyses import analyse
 from mm1.studies.cells import StudyData
 from mm1.studies.config import Paper, Score
 from mm1.studies.costs import Cost, level_cost
 from mm1.studies.curves import Curve, LevelScore, ShotsPanel, level_score, loss_curves, shots_panels
 from mm1.studies.differences import DifferingItem, differing_items
+from mm1.studies.section import Section
 from mm1.studies.verdict import Verdict, corrected_for_run, judge
 
 

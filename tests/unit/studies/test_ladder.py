@@ -20,7 +20,9 @@ def rungs(floor, exponent, noise=0.0, seeds=3, seed=0, tokens=(6e5,), token_expo
         return floor + 0.5 * (size / 1e5) ** -exponent + varying
 
     points = [(size, number) for size in (*SIZES, NEXT) for number in tokens for _ in range(seeds)]
-    trials = [Rung(size, number, loss(size, number) + noise * random.standard_normal()) for size, number in points]
+    trials = [
+        Rung(size=size, tokens=number, loss=loss(size, number) + noise * random.standard_normal()) for size, number in points
+    ]
     known = [rung for rung in trials if rung.size != NEXT]
     return known, loss
 
@@ -43,13 +45,13 @@ def test_tokens_are_part_of_the_law_if_they_vary():
 
 def test_intervals_have_their_coverage():
     hits = 0
-    for seed in range(100):
+    for seed in range(40):
         known, loss = rungs(1.0, 0.5, noise=0.01, seed=seed)
         random = np.random.default_rng([seed, 1])
         measured = loss(NEXT, 6e5) + 0.01 * random.standard_normal(3).mean()
         prediction = fit_curve(known).predict(NEXT, 6e5, 3)
         hits += prediction.holds(measured)
-    assert 88 <= hits <= 100
+    assert 34 <= hits <= 40
 
 
 def test_fewer_sizes_than_the_law_needs():
