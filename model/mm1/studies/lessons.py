@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
-from mm1.manifests import Record
+from mm1.studies.lessons_file import Lessons
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.verdict import Verdict
 
-GENERATED = "<!-- written by `mm1 lessons RUN --write docs`; do not edit -->"
-SIZES = {"steps": "steps", "tokens": "tokens", "flops": "FLOPs"}
-
-
-class Provenance(Record):
-    """Where results are from, by the run record of study_report."""
-
-    run: str
-    date: datetime | None = None
-    processor: str = ""
-    cores: int = 0
-    devices: tuple[str, ...] = ()
-    """Processors or GPUs of the trainings."""
-    commit: str = ""
-    """``git describe`` of the code; empty if it was not a checkout."""
-
-
-class Lessons(Record):
-    """The content of docs/lessons.json: results with their provenance."""
-
-    provenance: Provenance
-    results: Results
-
-
-def verdict_lines(results: Results) -> Iterator[str]:
-    """Yield a line per claim: study, claim, verdict."""
-    for study in results.studies:
-        for verdict in study.verdicts:
-            yield f"{study.name}: {verdict.claim.says} {verdict.sentence}"
+GENERATED = "<!-- written by `mm1 lessons RUN --write docs` from the results of a run; do not edit -->"
 
 
 def summary_markdown(results: Results) -> str:
@@ -96,7 +67,7 @@ def _study(study: StudyResult) -> Iterator[str]:
     if study.limits:
         yield f"Limits: {_plain(study.limits)}"
         yield ""
-    yield f"```bash\n{command(study)}\n```"
+    yield f"<!-- needs: minutes -->\n```bash\n{command(study)}\n```"
     yield ""
 
 

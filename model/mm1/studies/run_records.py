@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from mm1.errors import DataError
 from mm1.lineage.records import TaskRecord, read_record
@@ -24,8 +24,13 @@ def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
     for cell in cells:
         stores |= {store.uri: store for store in (cell.store, cell.reports)}
         digests |= {cell.report_digest, *(digest for digest, _ in cell.trainings)}
+    return records_by_digest(stores.values(), digests)
+
+
+def records_by_digest(stores: Iterable[Store], digests: Collection[Digest]) -> dict[Digest, TaskRecord]:
+    """Find the run records of manifests, of several that of the task which did the work."""
     records: dict[Digest, TaskRecord] = {}
-    for record in (record for store in stores.values() for record in _all_records(store)):
+    for record in (record for store in stores for record in _all_records(store)):
         match = MANIFEST_NAME.match(record.manifest)
         if match and (digest := match["digest"]) in digests and _rank(record) > _rank(records.get(digest)):
             records[digest] = record
