@@ -33,7 +33,7 @@ POWER = 0.8
 QUARTILE = 0.75
 """Quantile of the confidence distribution of the seeds' mean square that degrees of freedom are computed with."""
 ROUNDING = 1e-12
-"""Share of the clusters' mean square up to which others are due to rounding."""
+"""Relative size up to which a spread is due to rounding."""
 
 Floats = NDArray[np.float64]
 
@@ -231,6 +231,6 @@ def _error(by_seed_S: Floats, deviations_SC: Floats, floor: float) -> tuple[floa
 
 def _error_over_seeds(by_seed_S: Floats) -> tuple[float | None, float | None, str]:
     spread = float(by_seed_S.std(ddof=1)) if len(by_seed_S) > 1 else 0.0
-    if spread == 0:  # one seed, or the seed changes nothing
+    if spread <= ROUNDING * float(np.abs(by_seed_S).max()):  # one seed, or the seed changes nothing
         return None, None, ""
     return spread / math.sqrt(len(by_seed_S)), len(by_seed_S) - 1.0, "seeds"

@@ -16,7 +16,7 @@ def summary_markdown(results: Results) -> str:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in results.counts.items()) or "no claims"
     lines = ["# Studies", "", f"{counts}.", ""]
     if results.failed:
-        lines += [f"Without a result: {', '.join(results.failed)}.", ""]
+        lines += [*map("- {}".format, failed_lines(results)), ""]
     return "\n".join([*lines, *_table(results.studies), ""])
 
 
@@ -43,8 +43,13 @@ def _introduction(lessons: Lessons) -> list[str]:
         "[Verdicts](reference/verdicts.md) describes the method.",
     ]
     if results.failed:
-        lines.append(f"Trainings without a result: {', '.join(results.failed)}.")
+        lines += ["", *(f"- {_plain(line)}" for line in failed_lines(results))]
     return lines
+
+
+def failed_lines(results: Results) -> list[str]:
+    """Return a line for each cell without a result, with the reason if it is known."""
+    return [f"no result of {name}" + (f": {reason}" if reason else "") for name, reason in results.failed.items()]
 
 
 def _table(studies: tuple[StudyResult, ...]) -> list[str]:

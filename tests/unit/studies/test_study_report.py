@@ -83,7 +83,14 @@ def test_the_page_is_self_contained_and_escapes_text(reported):
     assert "<script" not in html
     assert not re.search(r'(?:src|href)="(?!data:|#)', html)
     assert html.count("data:image/") >= 4
-    for text in ("B is better than A.", "incomplete", "letters-C-1", "62.2", "1 min 01 s", "Written before the run"):
+    for text in (
+        "B is better than A.",
+        "incomplete",
+        "letters-C-1: diverged: loss is not finite",
+        "62.2",
+        "1 min 01 s",
+        "Written before the run",
+    ):
         assert text in html
 
 
@@ -130,7 +137,7 @@ def test_lessons_are_printed_and_written(reported, tmp_path, capsys):
     assert cli.main(["lessons", "letters", "--store", str(reported / "store"), "--write", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "B is better than A." in printed
-    assert "cells without a result: letters-C-1" in printed
+    assert "no result of letters-C-1: diverged: loss is not finite" in printed
     text = (tmp_path / "lessons.md").read_text()
     assert "Measured on 20" in text
     assert "in run `letters`, 15 trainings on" in text

@@ -34,7 +34,7 @@ class Command:
             ConfigurationError: there is no such run, or it has no results of studies.
             DataError: the results are missing or damaged.
         """
-        from mm1.studies.lessons import effect_text, p_text
+        from mm1.studies.lessons import effect_text, failed_lines, p_text
 
         lessons, output = self._lessons(), console()
         listing = table("study", "claim", "effect", "p", "verdict", "why", less_important=("p", "study"))
@@ -44,8 +44,8 @@ class Command:
                 listing.add_row(*map(plain, (*cells, verdict.reason)))
         output.print(listing)
         say(output, "\neffects ± standard errors over seeds and items, positive in the claimed direction")
-        if lessons.results.failed:
-            say(output, f"cells without a result: {', '.join(lessons.results.failed)}")
+        for line in failed_lines(lessons.results):
+            say(output, line)
         if self.write:
             self._write(lessons, self.write.expanduser())
         return 0
