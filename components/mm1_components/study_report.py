@@ -36,7 +36,7 @@ class Inputs(BaseModel):
         description="addresses of the cells' Checkpoints, a JSON list in the order of the plan; an empty one = the cell failed"
     )
     reports: str = Field(
-        description="addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = the cell failed"
+        description="addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = not evaluated"
     )
     title: str = Field("The paper's lessons", description="title of the page")
 
@@ -60,7 +60,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from mm1.studies.cells import read_cells, study_data
     from mm1.studies.lessons import summary_markdown
     from mm1.studies.results import compute
-    from mm1.studies.run_records import records_of
+    from mm1.studies.run_records import failures_of, records_of
     from mm1_components.ranks.stage_card import describe_commit
 
     plan, digest = context.load(inputs.plan, StudyPlan), split_uri(inputs.plan)[1]
@@ -68,7 +68,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     check_numbers(len(plan.cells), trained, reports)
     cells = read_cells(plan, trained, reports)
     records = records_of(cells.values())
-    failed = tuple(cell.name for cell in plan.cells if cell.name not in cells)
+    reasons = failures_of(context.store, context.run)
+    failed = {cell.name: reasons.get(cell.name, "") for cell in plan.cells if cell.name not in cells}
     computed = compute(study_data(plan, digest, cells), digest, records, len(plan.cells), failed)
     results = computed.results
     context.note(commit=describe_commit(), verdicts=results.counts, failed=len(failed))
@@ -82,7 +83,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     manifest = StudyReport(
         parents=tuple(dict.fromkeys([digest, *(split_uri(address)[1] for address in reports if address)])),
         plan=digest,
-        failed=failed,
+        failed=tuple(failed),
         results=context.store.put_bytes(results.json_text().encode()),
         page=context.store.put_bytes(page.encode()),
     )

@@ -6,16 +6,22 @@ import io
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mm1.errors import Outcome
 from mm1.evals.samples import SCHEMA
-from mm1.manifests import Cell, CellUse, Checkpoint, EvalReport, PlannedStudy, Score, StageRun, StudyPlan, publish
+from mm1.manifests import Cell, CellUse, Checkpoint, EvalReport, PlannedStudy, Score, StageRun, StudyPlan, load, publish
 from mm1.store.base import Store, digest_of
 from mm1.studies.config import TERM, Study
+from mm1_components.study_report import STEP
+from mm1_components.wrapper.arguments import build_parser
+from mm1_components.wrapper.execute import execute
+from tests.support.stored_runs import record
 
 ZERO = "0" * 64
 Truth = Callable[[str, int, str], float]
@@ -185,3 +191,19 @@ def _checkpoint(store: Store, cell: Cell, losses: dict[str, float]) -> str:
         history=store.put_bytes(buffer.getvalue()),
     )
     return publish(store, checkpoint)
+
+
+def report_studies(store: Store, published: Published, run: str, folder: Path, benchmarks: Path) -> None:
+    """Record the trainings and evaluations, and run study_report; its artifacts are below `folder`."""
+    for number, (checkpoint, report) in enumerate(zip(published.trained, published.reports, strict=True)):
+        if not checkpoint:
+            name = load(published.plan, StudyPlan).cells[number].name
+            failure = {"failure": "diverged: loss is not finite"}
+            record(store, run, f"cell-{number}", step="study_train", inputs={"cell": name}, outputs=failure)
+        else:
+            record(store, run, f"train-{number}", step="pretrain", outputs={"manifest": checkpoint}, facts={"train_s": 61.0})
+            evaluated = {"step": "evaluate", "outputs": {"manifest": report}, "inputs": {"benchmarks": str(benchmarks)}}
+            record(store, run, f"evaluate-{number}", **evaluated)
+    options = ["--store", store.uri, "--run", run, *(f"--artifact.{name}={folder / name}" for name in STEP.artifacts)]
+    outcome = execute(STEP, build_parser(STEP).parse_args([*published.inputs, *options]))
+    assert outcome is Outcome.DONE

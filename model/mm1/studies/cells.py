@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mm1.evals.samples import read_samples
-from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, StudyPlan, load, load_digest, split_uri
+from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, Score, StudyPlan, load, load_digest, split_uri
 from mm1.store.open import find_store
 from mm1.studies.config import TERM, Study
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 ROUND = ("task", "shots", "control")
 COLUMNS = (*ROUND, "draw", "item", "cluster", "values")
-TRAININGS = ("pretrain", "sft")
-"""Stages of checkpoints that belong to a cell; earlier ones, such as the text base, are shared."""
+EVALUATE = "evaluate"
+BASES = ("text", "imported")
+"""Stages of checkpoints that all cells start from; later ones belong to a cell."""
 
 
 class MissingValue(Exception):
@@ -45,9 +46,9 @@ class Values:
     clusters: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedCell:
-    """A cell that was trained and evaluated."""
+    """A cell that was trained, and evaluated if it has an evaluation."""
 
     cell: Cell
     store: Store
@@ -55,10 +56,11 @@ class TrainedCell:
     digest: Digest
     """Digest of the checkpoint."""
     checkpoint: Checkpoint
-    reports: Store
+    report_digest: Digest = ""
+    """Digest of the evaluation; empty if the cell has none."""
+    report: EvalReport | None = None
+    reports: Store | None = None
     """Store of the evaluation."""
-    report_digest: Digest
-    report: EvalReport
 
     def values(self, term: str) -> Values:
         """Return a value (:data:`mm1.studies.config.TERM`).
@@ -73,6 +75,11 @@ class TrainedCell:
         task, shots, metric, control = match["task"], int(match["shots"]), match["metric"], match["control"] or "none"
         return self._by_item(task, shots, metric, control) or self._score(task, shots, metric, control)
 
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The scores of the evaluation; none if there is none."""
+        return self.report.scores if self.report else ()
+
     @cached_property
     def answers(self) -> pa.Table | None:
         """The answers of the evaluation without texts; None if the report has none."""
@@ -81,8 +88,9 @@ class TrainedCell:
 
     def all_answers(self) -> pa.Table | None:
         """Read the answers with prompts and texts, which take ten times the memory."""
-        samples = self.report.samples
-        return None if samples is None else read_samples(self.reports.verified_path(samples))
+        if self.report is None or self.report.samples is None or self.reports is None:
+            return None
+        return read_samples(self.reports.verified_path(self.report.samples))
 
     @cached_property
     def trainings(self) -> tuple[tuple[Digest, Checkpoint], ...]:
@@ -93,7 +101,7 @@ class TrainedCell:
         digest: Digest | None = self.digest
         checkpoint: Checkpoint | None = self.checkpoint
         while checkpoint is not None and digest is not None:
-            if checkpoint.stage not in TRAININGS and digest != self.digest:
+            if checkpoint.stage in BASES and digest != self.digest:
                 return
             yield digest, checkpoint
             digest, checkpoint = self._parent(checkpoint)
@@ -142,7 +150,7 @@ class TrainedCell:
 
     def _score(self, task: str, shots: int, metric: str, control: str) -> Values:
         """Return a score that has no value per item, such as that of a whole corpus."""
-        for score in self.report.scores:
+        for score in self.scores:
             if (score.task, score.shots, score.metric, score.control) == (task, shots, metric, control):
                 return Values(values=np.array([score.value]))
         label = "" if control == "none" else f", {control}"
@@ -184,7 +192,7 @@ def read_cells(plan: StudyPlan, trained: Sequence[str], reports: Sequence[str]) 
     Args:
         plan: the plan.
         trained: addresses of the cells' last Checkpoints, in the order of the plan; empty: the cell failed.
-        reports: addresses of their EvalReports.
+        reports: addresses of their EvalReports; empty also for a cell without an evaluation.
 
     Raises:
         ValueError: other numbers of addresses than cells.
@@ -196,22 +204,19 @@ def read_cells(plan: StudyPlan, trained: Sequence[str], reports: Sequence[str]) 
     return {
         cell.name: _trained(cell, checkpoint, report)
         for cell, checkpoint, report in zip(plan.cells, trained, reports, strict=True)
-        if checkpoint and report
+        if checkpoint and (report or all(run.stage != EVALUATE for run in cell.stages))
     }
 
 
 def _trained(cell: Cell, checkpoint: str, report: str) -> TrainedCell:
     address, digest = split_uri(checkpoint)
     store = find_store(address)
-    return TrainedCell(
-        cell=cell,
-        store=store,
-        digest=digest,
-        checkpoint=load(checkpoint, Checkpoint, store),
-        reports=find_store(split_uri(report)[0]),
-        report_digest=split_uri(report)[1],
-        report=load(report, EvalReport),
-    )
+    trained = TrainedCell(cell=cell, store=store, digest=digest, checkpoint=load(checkpoint, Checkpoint, store))
+    if not report:
+        return trained
+    address, digest = split_uri(report)
+    reports = find_store(address)
+    return replace(trained, report_digest=digest, report=load(report, EvalReport, reports), reports=reports)
 
 
 def study_data(plan: StudyPlan, digest: Digest, cells: dict[str, TrainedCell]) -> list[StudyData]:

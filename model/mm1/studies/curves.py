@@ -66,7 +66,7 @@ def shots_panels(data: StudyData) -> list[ShotsPanel]:
     """Arrange the tasks and metrics of the study's scores by shots, if they were evaluated at several."""
     panels = []
     for task, metric in _metrics(data):
-        shots = sorted({score.shots for cell in data.cells.values() for score in cell.report.scores if score.task == task})
+        shots = sorted({score.shots for cell in data.cells.values() for score in cell.scores if score.task == task})
         levels = {level: _by_shots(data, level, task, metric, shots) for level in data.study.levels}
         if len(shots) > 1 and any(len(scores) > 1 for scores in levels.values()):
             panels.append(ShotsPanel(task=task, metric=metric, levels={name: each for name, each in levels.items() if each}))
@@ -83,7 +83,7 @@ def _by_shots(data: StudyData, level: str, task: str, metric: str, shots: list[i
     known = {
         score.shots
         for cell in data.of_level(level)
-        for score in cell.report.scores
+        for score in cell.scores
         if (score.task, score.metric, score.control) == (task, metric, "none")
     }
     terms = {number: Score(mean=(f"{task}/{number}/{metric}",)) for number in shots if number in known}

@@ -3,16 +3,16 @@
 Every level answers the same items with every seed, so seeds and items are crossed, and both are samples: of all seeds, and of
 all items that could be asked. The value of seed s and cluster c (items of one image) is modelled as
 
-    effect + seed_s + cluster_c + rest_sc,
+    effect + seed_s + cluster_c + rest_sc
 
 and the variance of the mean is estimated from the mean squares of a two-way analysis of variance,
 
     variance = (max(MS_seeds, MS_rest) + max(MS_clusters, MS_rest) - MS_rest) / (S C).
 
 Tests are t-tests with Satterthwaite's degrees of freedom. He takes mean squares as exact, and that of three seeds is often far
-too small by chance: differences of equal models would be significant in up to 7.6 % of studies instead of 5 %. The degrees of
-freedom are therefore computed with the seeds' mean square at the upper quartile of its confidence distribution, which gives at
-most 5.1 % for 2 to 10 seeds and any shares of the variances (docs/reference/verdicts.md).
+too small by chance: equal models would differ significantly in up to 7.6 % of studies instead of 5 %. The degrees of freedom
+are therefore computed with the seeds' mean square at the upper quartile of its confidence distribution (simulated in
+tests/bench/simulate_verdicts.py; docs/reference/verdicts.md).
 
 Shape suffixes: S seeds, N items (and draws of demonstrations), C clusters.
 """
@@ -33,7 +33,7 @@ POWER = 0.8
 QUARTILE = 0.75
 """Quantile of the confidence distribution of the seeds' mean square that degrees of freedom are computed with."""
 ROUNDING = 1e-12
-"""Share of the clusters' mean square up to which others are due to rounding."""
+"""Relative size up to which a spread is due to rounding."""
 
 Floats = NDArray[np.float64]
 
@@ -122,6 +122,48 @@ class Estimate:
         return float(stdtrit(self.df, 1 - level) + stdtrit(self.df, (1 + power) / 2)) * self.stderr
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeanSquares:
+    """Mean squares of the two-way analysis of variance without repetition."""
+
+    seeds: float
+    clusters: float
+    rest: float
+    num_seeds: int
+    num_clusters: int
+
+    @classmethod
+    def of(cls, by_seed_S: Floats, deviations_SC: Floats) -> MeanSquares:
+        """Compute the mean squares; the seeds' is that of all parts, also of those without items."""
+        num_seeds, num_clusters = deviations_SC.shape
+        of_cluster_C = deviations_SC.mean(axis=0)
+        rest_SC = deviations_SC - deviations_SC.mean(axis=1, keepdims=True) - of_cluster_C + of_cluster_C.mean()
+        return cls(
+            seeds=num_clusters * float(by_seed_S.var(ddof=1)),
+            clusters=num_seeds * float(of_cluster_C.var(ddof=1)),
+            rest=float((rest_SC**2).sum()) / ((num_seeds - 1) * (num_clusters - 1)),
+            num_seeds=num_seeds,
+            num_clusters=num_clusters,
+        )
+
+    @property
+    def variance(self) -> float:
+        """Variance of the mean; a negative component of variance counts as 0."""
+        sum_of_squares = max(self.seeds, self.rest) + max(self.clusters, self.rest) - self.rest
+        return sum_of_squares / (self.num_seeds * self.num_clusters)
+
+    @property
+    def df(self) -> float:
+        """Satterthwaite's degrees of freedom of the variance, at the upper quartile of the seeds' mean square."""
+        from scipy.special import chdtri  # of the upper tail
+
+        of_seeds, of_clusters = self.num_seeds - 1, self.num_clusters - 1
+        seeds = max(self.seeds, self.rest) * of_seeds / float(chdtri(of_seeds, QUARTILE))
+        clusters = max(self.clusters, self.rest)
+        squares = seeds**2 / of_seeds + clusters**2 / of_clusters + self.rest**2 / (of_seeds * of_clusters)
+        return max(float(of_seeds), (seeds + clusters - self.rest) ** 2 / squares) if squares else float(of_seeds)
+
+
 def estimate(parts: Sequence[Part]) -> Estimate:
     """Estimate a weighted sum of means.
 
@@ -182,30 +224,13 @@ def _error(by_seed_S: Floats, deviations_SC: Floats, floor: float) -> tuple[floa
     if num_seeds < 2:
         square = float(deviations_SC[0] @ deviations_SC[0]) / (num_clusters - 1)
         return max(floor, math.sqrt(square / num_clusters)), num_clusters - 1.0, "items"
-    of_cluster_C = deviations_SC.mean(axis=0)
-    rest_SC = deviations_SC - deviations_SC.mean(axis=1, keepdims=True) - of_cluster_C + of_cluster_C.mean()
-    seeds, clusters = num_clusters * float(by_seed_S.var(ddof=1)), num_seeds * float(of_cluster_C.var(ddof=1))
-    rest = float((rest_SC**2).sum()) / ((num_seeds - 1) * (num_clusters - 1))
-    over = "seeds and items" if max(seeds, rest) > ROUNDING * clusters else "items"  # no seed changes anything
-    seeds, clusters = max(seeds, rest), max(clusters, rest)
-    variance = (seeds + clusters - rest) / (num_seeds * num_clusters)
-    return max(floor, math.sqrt(variance)), _degrees(seeds, clusters, rest, num_seeds, num_clusters), over
+    squares = MeanSquares.of(by_seed_S, deviations_SC)
+    over = "seeds and items" if max(squares.seeds, squares.rest) > ROUNDING * squares.clusters else "items"
+    return max(floor, math.sqrt(squares.variance)), squares.df, over
 
 
 def _error_over_seeds(by_seed_S: Floats) -> tuple[float | None, float | None, str]:
     spread = float(by_seed_S.std(ddof=1)) if len(by_seed_S) > 1 else 0.0
-    if spread == 0:  # one seed, or the seed changes nothing
+    if spread <= ROUNDING * float(np.abs(by_seed_S).max()):  # one seed, or the seed changes nothing
         return None, None, ""
     return spread / math.sqrt(len(by_seed_S)), len(by_seed_S) - 1.0, "seeds"
-
-
-def _degrees(seeds: float, clusters: float, rest: float, num_seeds: int, num_clusters: int) -> float:
-    from scipy.special import chdtri
-
-    of_seeds, of_clusters = num_seeds - 1, num_clusters - 1
-    seeds *= of_seeds / float(chdtri(of_seeds, QUARTILE))  # chdtri takes the upper tail
-    total = seeds + clusters - rest
-    if total == 0:
-        return float(of_seeds)
-    sum_of_squares = seeds**2 / of_seeds + clusters**2 / of_clusters + rest**2 / (of_seeds * of_clusters)
-    return max(float(of_seeds), total**2 / sum_of_squares)

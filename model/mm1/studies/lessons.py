@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
-from mm1.manifests import Record
+from mm1.studies.lessons_file import Lessons
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.verdict import Verdict
 
-GENERATED = "<!-- written by `mm1 lessons RUN --write docs`; do not edit -->"
-SIZES = {"steps": "steps", "tokens": "tokens", "flops": "FLOPs"}
-
-
-class Provenance(Record):
-    """Where results are from, by the run record of study_report."""
-
-    run: str
-    date: datetime | None = None
-    processor: str = ""
-    cores: int = 0
-    devices: tuple[str, ...] = ()
-    """Processors or GPUs of the trainings."""
-    commit: str = ""
-    """``git describe`` of the code; empty if it was not a checkout."""
-
-
-class Lessons(Record):
-    """The content of docs/lessons.json: results with their provenance."""
-
-    provenance: Provenance
-    results: Results
-
-
-def verdict_lines(results: Results) -> Iterator[str]:
-    """Yield a line per claim: study, claim, verdict."""
-    for study in results.studies:
-        for verdict in study.verdicts:
-            yield f"{study.name}: {verdict.claim.says} {verdict.sentence}"
+GENERATED = "<!-- written by `mm1 lessons RUN --write docs` from the results of a run; do not edit -->"
 
 
 def summary_markdown(results: Results) -> str:
@@ -45,7 +16,7 @@ def summary_markdown(results: Results) -> str:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in results.counts.items()) or "no claims"
     lines = ["# Studies", "", f"{counts}.", ""]
     if results.failed:
-        lines += [f"Without a result: {', '.join(results.failed)}.", ""]
+        lines += [*map("- {}".format, failed_lines(results)), ""]
     return "\n".join([*lines, *_table(results.studies), ""])
 
 
@@ -72,8 +43,13 @@ def _introduction(lessons: Lessons) -> list[str]:
         "[Verdicts](reference/verdicts.md) describes the method.",
     ]
     if results.failed:
-        lines.append(f"Trainings without a result: {', '.join(results.failed)}.")
+        lines += ["", *(f"- {_plain(line)}" for line in failed_lines(results))]
     return lines
+
+
+def failed_lines(results: Results) -> list[str]:
+    """Return a line for each cell without a result, with the reason if it is known."""
+    return [f"no result of {name}" + (f": {reason}" if reason else "") for name, reason in results.failed.items()]
 
 
 def _table(studies: tuple[StudyResult, ...]) -> list[str]:
@@ -96,7 +72,7 @@ def _study(study: StudyResult) -> Iterator[str]:
     if study.limits:
         yield f"Limits: {_plain(study.limits)}"
         yield ""
-    yield f"```bash\n{command(study)}\n```"
+    yield f"<!-- needs: minutes -->\n```bash\n{command(study)}\n```"
     yield ""
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,8 +76,8 @@ class Results(Record):
     """The StudyPlan, with claims and smallest effects of interest from before the run."""
     studies: tuple[StudyResult, ...]
     num_cells: int
-    failed: tuple[str, ...] = ()
-    """Cells without a result."""
+    failed: dict[str, str] = Field({})
+    """Cell without a result -> reason; empty if it is not known."""
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -109,7 +109,7 @@ class Computed:
 
 
 def compute(
-    studies: Sequence[StudyData], plan: Digest, records: Mapping[Digest, TaskRecord], num_cells: int, failed: Iterable[str]
+    studies: Sequence[StudyData], plan: Digest, records: Mapping[Digest, TaskRecord], num_cells: int, failed: Mapping[str, str]
 ) -> Computed:
     """Compute the results of a run.
 
@@ -118,7 +118,7 @@ def compute(
         plan: digest of the plan.
         records: digest of a checkpoint -> run record of its training.
         num_cells: cells of the plan.
-        failed: names of the cells without a result.
+        failed: name of a cell without a result -> reason.
     """
     sections = {data.name: section for data in studies if (section := analyse(data))}
     judged = corrected_for_run([[*judge(data), *_of_section(sections.get(data.name))] for data in studies])
@@ -126,7 +126,7 @@ def compute(
         _result(data, verdicts, records, sections.get(data.name)) for data, verdicts in zip(studies, judged, strict=True)
     ]
     return Computed(
-        results=Results(plan=plan, studies=tuple(results), num_cells=num_cells, failed=tuple(sorted(failed))),
+        results=Results(plan=plan, studies=tuple(results), num_cells=num_cells, failed=dict(sorted(failed.items()))),
         sections=sections,
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from mm1.errors import DataError
-from mm1.lineage.records import TaskRecord, read_record
+from mm1.lineage.records import TaskRecord, read_record, read_run
 from mm1.manifests import MANIFEST_NAME, Digest
 from mm1.store.base import Store
 from mm1.studies.cells import TrainedCell
+
+CELL_STEPS = ("study_train", "study_evaluate")
 
 
 def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
@@ -22,10 +24,27 @@ def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
     stores: dict[str, Store] = {}
     digests: set[Digest] = set()
     for cell in cells:
-        stores |= {store.uri: store for store in (cell.store, cell.reports)}
+        stores |= {store.uri: store for store in (cell.store, cell.reports) if store}
         digests |= {cell.report_digest, *(digest for digest, _ in cell.trainings)}
+    return records_by_digest(stores.values(), digests)
+
+
+def failures_of(store: Store, run: str) -> dict[str, str]:
+    """Find why cells of a run have no result: name of the cell -> outcome class and message."""
+    failures: dict[str, str] = {}
+    for record in read_run(store, run).tasks.values():
+        reason = str(
+            record.outputs.get("failure") or (record.ending and f"{record.ending.outcome.label}: {record.message}") or ""
+        )
+        if record.step in CELL_STEPS and reason:
+            failures.setdefault(str(record.inputs.get("cell")), reason.splitlines()[0])
+    return failures
+
+
+def records_by_digest(stores: Iterable[Store], digests: Collection[Digest]) -> dict[Digest, TaskRecord]:
+    """Find the run records of manifests, of several that of the task which did the work."""
     records: dict[Digest, TaskRecord] = {}
-    for record in (record for store in stores.values() for record in _all_records(store)):
+    for record in (record for store in stores for record in _all_records(store)):
         match = MANIFEST_NAME.match(record.manifest)
         if match and (digest := match["digest"]) in digests and _rank(record) > _rank(records.get(digest)):
             records[digest] = record

@@ -1,13 +1,14 @@
 """Errors over seeds and items: properties, and simulations with a known truth."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm1.studies.estimates import Estimate, Part, estimate
+from mm1.studies.estimates import Estimate, MeanSquares, Part, estimate
 
 SIZES = {"num_seeds": st.integers(2, 5), "num_items": st.integers(2, 12), "seed": st.integers(0, 999)}
 
@@ -129,3 +130,28 @@ def test_the_smallest_detectable_effect_is_detected_with_80_percent():
     means = known.detectable() + known.stderr * rng.normal(size=4000)
     significant = np.abs(means) / errors > 2.4469  # t(6), 5 %
     assert significant.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_example_of_the_reference_is_computed():
+    squares = MeanSquares(seeds=0.45, clusters=0.31, rest=0.18, num_seeds=3, num_clusters=128)
+    example = Estimate(
+        mean=0.63,
+        stderr=math.sqrt(squares.variance),
+        df=squares.df,
+        by_seed=(0.60, 0.63, 0.66),
+        num_items=256,
+        num_clusters=128,
+        over="seeds and items",
+    )
+    low, high = example.interval()
+    page = (Path(__file__).parents[3] / "docs/reference/verdicts.md").read_text()
+    for text in (
+        f"| {squares.variance:.5f} |",
+        f"| {example.stderr:.4f} |",
+        f"| {squares.df:.2f} |",
+        f"| {example.mean:+.3f}, {example.mean / example.stderr:.1f} |",
+        f"| {2 * example.p_above(0):.4f} |",
+        f"| {low:+.3f} to {high:+.3f} |",
+        f"| {example.detectable():.3f} |",
+    ):
+        assert text in page

@@ -20,7 +20,7 @@ from mm1_workflows.cli import commands
 
 NAMES = (
     *("run", "submit", "watch", "logs", "stop", "retry", "open"),
-    *("compile", "lint", "runs", "compare", "verify", "lineage", "data", "export", "pin", "gc"),
+    *("compile", "lint", "runs", "compare", "lessons", "verify", "lineage", "data", "export", "pin", "gc"),
     *("eval", "serve", "doctor", "recipes", "plan"),
 )
 """All commands, in the order of the help."""
