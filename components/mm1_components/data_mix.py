@@ -52,6 +52,9 @@ class Inputs(BaseModel):
     image_tokens: int = Field(4, description="tokens per image", ge=1)
     image_size: int = Field(32, description="height and width of the model's input images, in pixels", ge=4)
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
+    cross_document_attention: bool = Field(
+        False, description="true: tokens attend to earlier documents of their sequence, which shows what isolation is worth"
+    )
     long_documents: Literal["cut", "drop"] = Field("cut", description="how documents longer than a sequence are handled")
     max_epochs: float = Field(
         0.0, description="maximum number of epochs over any source; 0 = unlimited", ge=0, allow_inf_nan=False
@@ -201,6 +204,7 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
         image_size_px=inputs.image_size,
         weights_by=inputs.weights_by,
         one_source=inputs.one_source,
+        cross_document_attention=inputs.cross_document_attention,
         long_documents=inputs.long_documents,
         max_epochs=inputs.max_epochs,
         snapshot={name: value for name in ("as_of", "thresholds") if (value := getattr(inputs, name))},

@@ -134,6 +134,15 @@ class Budget(Config):
     arithmetic of the base's, whatever the sequences and the model of a level are."""
 
 
+class Sizes(Config):
+    """Settings of a study on another base, where the numbers of its own do not fit, such as widths and pixels."""
+
+    settings: Settings | None = None
+    """Settings of all levels; None = those of the study."""
+    levels: dict[str, Settings] = Field(default={})
+    """Level -> its settings; levels that are not here keep those of the study."""
+
+
 class Study(Config):
     """A study of one factor."""
 
@@ -151,6 +160,8 @@ class Study(Config):
     """Settings of all levels, on top of the base's."""
     levels: dict[str, Settings] = Field(min_length=1)
     """Level -> its settings."""
+    bases: dict[str, Sizes] = Field(default={})
+    """Other base -> what differs on it."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of data order and fresh weights; levels with the same seed see the same order."""
     budget: Budget = Budget()
@@ -168,6 +179,21 @@ class Study(Config):
         for settings in [value] if all(isinstance(item, str) for item in value.values()) else value.values():
             check_settings(settings)  # type: ignore[arg-type]
         return value
+
+    def on(self, base: str) -> Self:
+        """Return the study with another base, and its settings for it."""
+        sizes = self.bases.get(base, Sizes())
+        settings = self.settings if sizes.settings is None else sizes.settings
+        return self.model_copy(update={"base": base, "settings": settings, "levels": self.levels | sizes.levels})
+
+    @model_validator(mode="after")
+    def _known_sizes(self) -> Self:
+        for base, sizes in self.bases.items():
+            for level, settings in {**sizes.levels, "": sizes.settings or {}}.items():
+                if level and level not in self.levels:
+                    raise ValueError(f"bases.{base}.levels: unknown level {level!r}; {suggest(level, list(self.levels))}")
+                check_settings(settings)
+        return self
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:

@@ -3,7 +3,8 @@
 Folders ``dev/`` and ``test/``. Each contains, per task of :data:`VQA_TASKS`, ``<task>_questions.json`` and
 ``<task>_annotations.json``, and for few-shot prompts ``<task>_demo_questions.json`` and
 ``<task>_demo_annotations.json`` (like VQAv2's training split); ``captions.json``, ``captions_demo.json`` and the same
-for ``captions_heldout`` in COCO's caption format; ``text.jsonl``; and ``images/``, where image 17 is
+for ``captions_heldout`` in COCO's caption format; the Parquet files of :mod:`mm1.world.image_sets`; ``text.jsonl`` with all
+kinds of text items, and ``text_<kind>.jsonl`` with one kind; and ``images/``, where image 17 is
 ``000000000017.jpg`` as in COCO 2017.
 
 The scenes of items and demonstrations come from four disjoint splits, none of which is used by a training part.
@@ -14,20 +15,23 @@ otherwise.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
-from mm1.world import language, streams
+from mm1.world import image_sets, language, streams
 from mm1.world.config import EVAL_SPLITS, EXAMPLES_PER_NAME, WorldConfig
 from mm1.world.instructions import INSTRUCTION_FORMS
 from mm1.world.pages import CONCEPT_KINDS, concepts
 from mm1.world.render import encoded_images
-from mm1.world.scene import Object, Pair, Scene, SceneSampler, Split, held_out_pairs
-from mm1.world.text_items import text_items
+from mm1.world.scene import NUM_COLOURS, NUM_SHAPES, Object, Pair, Scene, SceneSampler, Split, held_out_pairs
+from mm1.world.text_items import ITEM_KINDS, text_items
 
-VQA_TASKS = ("vqa", "vqa_heldout", "vague", "novel", "instruct")
+VQA_TASKS = ("vqa", "vqa_heldout", "vague", "style", "novel", "codes", "instruct")
 CAPTION_TASKS = ("captions", "captions_heldout")
 SPLITS = dict(zip(EVAL_SPLITS, ((Split.DEV, Split.DEV_DEMO), (Split.TEST, Split.TEST_DEMO)), strict=True))
 NUM_ANSWERS = 10
@@ -35,6 +39,14 @@ NUM_ANSWERS = 10
 
 QuestionRow = tuple[int, str, str, str, tuple[str, ...]]
 """Image ID, question, answer, question type, choices (empty if the answer is not limited to choices)."""
+Forms = Mapping[str, Callable[[Object], str]]
+"""Question type -> answer about an object."""
+VAGUE: tuple[str, Forms] = (
+    language.VAGUE_QUESTION,
+    {f"vague {kind}": partial(language.vague_answer, kind) for kind in language.VAGUE_KINDS},
+)
+STYLE: tuple[str, Forms] = ("", {f"style {name}": form for name, form in language.STYLES.items()})
+"""The empty question: a caption follows its image."""
 
 
 @dataclass
@@ -121,37 +133,62 @@ def _instructed(images: ImageFolder, image_ids: list[int], sampler: SceneSampler
     return rows
 
 
-def _vague(images: ImageFolder, sampler: SceneSampler, count: int) -> list[QuestionRow]:
+def _hinted(images: ImageFolder, sampler: SceneSampler, count: int, question: str, forms: Forms) -> list[QuestionRow]:
+    """Ask a question whose meaning only the demonstrations of its type show; all meanings equally often."""
     rows: list[QuestionRow] = []
-    for number in range(count):
-        kind = language.VAGUE_KINDS[number % len(language.VAGUE_KINDS)]
+    for form in islice(cycle(forms), count):
         scene = sampler.single()
-        answer = language.vague_answer(kind, scene.objects[0])
-        rows.append((images.add(scene), language.VAGUE_QUESTION, answer, f"vague {kind}", ()))
+        rows.append((images.add(scene), question, forms[form](scene.objects[0]), form, ()))
     return rows
 
 
-def _novel(
-    images: ImageFolder, items: SceneSampler, demos: SceneSampler, count: int
+def _named(
+    images: ImageFolder, items: SceneSampler, demos: SceneSampler, episodes: Sequence[tuple[str, str, int]]
 ) -> tuple[list[QuestionRow], list[QuestionRow]]:
-    """Create episodes of two invented names: one question and four demonstrations per name, in mixed order."""
+    """Create episodes of invented names: one question and :data:`EXAMPLES_PER_NAME` demonstrations per name, in mixed order.
+
+    Args:
+        images: the folder of the images.
+        items: sampler of the questions.
+        demos: sampler of the demonstrations.
+        episodes: name of an episode, kind of its concepts, and maximum number of names.
+    """
     questions: list[QuestionRow] = []
     demonstrations: list[QuestionRow] = []
     rng = items.rng
-    for episode in range(count // 2):
-        pair = concepts(CONCEPT_KINDS[episode % len(CONCEPT_KINDS)], 2, items)
-        names = tuple(rng.sample(language.NONCE_WORDS, 2))
-        order = [0, 1] * EXAMPLES_PER_NAME
+    for episode, kind, count in episodes:
+        meanings = concepts(kind, count, items)
+        names = tuple(rng.sample(language.NONCE_WORDS, len(meanings)))
+        order = [*range(len(meanings))] * EXAMPLES_PER_NAME
         rng.shuffle(order)
-        for rows, sampler, indices in ((questions, items, [0, 1]), (demonstrations, demos, order)):
+        for rows, sampler, indices in ((questions, items, [*range(len(meanings))]), (demonstrations, demos, order)):
             for index in indices:
-                image_id = images.add(sampler.single(**pair[index]))
-                rows.append((image_id, language.NOVEL_QUESTION, names[index], f"novel {episode:04d}", names))
+                image_id = images.add(sampler.single(**meanings[index]))
+                rows.append((image_id, language.NOVEL_QUESTION, names[index], episode, names))
     return questions, demonstrations
+
+
+def _novel_episodes(count: int) -> list[tuple[str, str, int]]:
+    return [(f"novel {number:04d}", CONCEPT_KINDS[number % len(CONCEPT_KINDS)], 2) for number in range(count // 2)]
+
+
+def _code_episodes(count: int) -> list[tuple[str, str, int]]:
+    """Plan episodes with a name for each shape, or for each colour: the more demonstrations, the more names are known."""
+    kinds = (("shape", NUM_SHAPES), ("colour", NUM_COLOURS))
+    num_episodes = 2 * count // sum(size for _, size in kinds)
+    return [(f"codes {number:04d}", *kinds[number % len(kinds)]) for number in range(num_episodes)]
 
 
 def _target(scene: Scene, pair: Pair) -> Object:
     return next(thing for thing in scene.objects if (thing.shape, thing.colour) == pair)
+
+
+def _write_texts(folder: Path, sampler: SceneSampler, count: int) -> dict[str, int]:
+    files = {"text": text_items(sampler, count)}
+    files |= {f"text_{kind}": text_items(sampler, count // 2, (kind,)) for kind in ITEM_KINDS}
+    for name, items in files.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    return {name: len(items) for name, items in files.items()}
 
 
 def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]:
@@ -165,11 +202,15 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
     demonstrations = _about(images, demo_ids, demos, nothing)
     tasks = {
         "vqa": (_about(images, item_ids, items, nothing), demonstrations),
-        "vague": (_vague(images, items, count), _vague(images, demos, count)),
-        "novel": _novel(images, items, demos, count),
+        "vague": (_hinted(images, items, count, *VAGUE), _hinted(images, demos, count, *VAGUE)),
+        "style": (_hinted(images, items, count, *STYLE), _hinted(images, demos, count, *STYLE)),
+        "novel": _named(images, items, demos, _novel_episodes(count)),
+        "codes": _named(images, items, demos, _code_episodes(count)),
         "instruct": (_instructed(images, item_ids, items), _instructed(images, demo_ids, demos)),
     }
     captions = {"captions": item_ids}
+    # Single objects, so that 8 demonstrations and a caption of three objects fit into the 128 tokens of a page.
+    shown_ids = [images.add(demos.single()) for _ in range(count)]
     if config.held_out_pairs:
         drawn = [items.held_out_scene() for _ in range(count)]
         held_out_ids = [images.add(scene) for scene, _ in drawn]
@@ -181,11 +222,11 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
         _write_vqa(folder, f"{task}_demo", examples)
     for task, image_ids in captions.items():
         _write_captions(folder, task, images, image_ids, side)
-        _write_captions(folder, f"{task}_demo", images, demo_ids, side)
-    texts = text_items(items, count)
-    (folder / "text.jsonl").write_text("".join(json.dumps(item) + "\n" for item in texts), encoding="utf-8")
-    images.write(folder / "images", side, streams.pixels(config.seed, f"benchmarks {name}"))
-    return {task: len(rows) for task, (rows, _) in tasks.items()} | {"text": len(texts), "images": len(images.scenes)}
+        _write_captions(folder, f"{task}_demo", images, shown_ids, side)
+    counts = {task: len(rows) for task, (rows, _) in tasks.items()} | _write_texts(folder, items, count)
+    noise = streams.pixels(config.seed, f"benchmarks {name}")
+    images.write(folder / "images", side, noise)
+    return counts | image_sets.write(folder, items, demos, count, side, noise) | {"images": len(images.scenes)}
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:

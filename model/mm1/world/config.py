@@ -17,7 +17,7 @@ EVAL_SPLITS = ("dev", "test")
 """Benchmark splits; settings are chosen on dev."""
 
 EXAMPLES_PER_NAME = 4
-"""Number of demonstrations for each of the two invented words in an item of the task `novel`."""
+"""Number of demonstrations for each invented word of an episode of the tasks `novel` (two words) and `codes` (five or six)."""
 
 
 class WorldConfig(Config):
@@ -43,6 +43,9 @@ class WorldConfig(Config):
 
     synthetic_share: float = Field(default=0.2, ge=0, le=1)
     """Fraction of pairs with a rich synthetic caption (like VeCap, paper section 3.2)."""
+
+    num_synthetic: int = Field(default=4_000, ge=1)
+    """Number of pairs with a rich synthetic caption in the part `synthetic`, a source of its own."""
 
     question_share: float = Field(default=0.1, ge=0, le=1)
     """Fraction of pairs with a question and its answer: they help a small model learn the question format."""
@@ -76,7 +79,9 @@ class WorldConfig(Config):
 
     def demonstrations(self, task: str) -> int:
         """Return the maximum number of demonstrations for an item of a benchmark task."""
-        return {"text": 0, "novel": 2 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
+        if task.partition("_")[0] == "text":
+            return 0
+        return {"novel": 2 * EXAMPLES_PER_NAME, "codes": 5 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
 
     @classmethod
     def small(cls, seed: int = 0) -> Self:
@@ -85,6 +90,7 @@ class WorldConfig(Config):
             seed=seed,
             num_captions=60,
             captions_per_shard=40,
+            num_synthetic=20,
             num_interleaved=24,
             documents_per_file=16,
             num_texts=80,

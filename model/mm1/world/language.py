@@ -9,7 +9,7 @@ appendix C): :data:`QUESTION_TEMPLATE` and :data:`CAPTION_TEMPLATE`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from mm1.world.scene import Object, Scene
@@ -25,7 +25,7 @@ COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
 SIZES = ("small", "big")
 PLACES = ("left", "right", "bottom")
 TAGS = ("l", "t", "x", "o", "h", "v")
-COUNTS = ("zero", "one", "two", "three")
+COUNTS = ("zero", "one", "two", "three", "four", "five", "six")
 
 NONCE_WORDS = (
     *("dax", "wug", "blick", "zup", "tove", "fep", "kiv", "mip", "nol", "rud", "gax", "yib", "vok", "pim", "lorp"),
@@ -41,6 +41,8 @@ LIVES_IN = dict(zip(ANIMALS, (0, 1, 1, 2, 3, 4, 5, 5, 6, 3, 7, 2), strict=True))
 """Index of each animal's home: facts of the world, independent of the seed."""
 EATS = dict(zip(ANIMALS, (0, 1, 2, 1, 5, 3, 4, 4, 3, 5, 5, 2), strict=True))
 """Index of each animal's food."""
+ANIMALS_BY_SIZE = ("ant", "bee", "frog", "bat", "hen", "owl", "cat", "fox", "dog", "pig", "cow", "bear")
+"""All animals, the smallest first."""
 
 ALT_PREFIXES = ("image of", "picture of", "my new", "best", "free")
 JUNK = ("free hd wallpaper", "click here for more", "best price online", "new image free", "my best picture", "download here")
@@ -55,7 +57,6 @@ NOVEL_QUESTION = ""
 """Pages that teach names ask no question: an image is followed by its name, like a word in the text part."""
 LINK = "this is"
 """Prefix of names on some pages and in some texts."""
-COMPARE_QUESTION = "which has more ?"
 
 
 def words_of(thing: Object) -> tuple[str, str, str]:
@@ -127,6 +128,17 @@ def vague_answer(kind: str, thing: Object) -> str:
 def ask(question: str, answer: str) -> str:
     """Format a question and its answer as on a page."""
     return QUESTION_TEMPLATE.format(question=question, answer=answer)
+
+
+STYLES: dict[str, Callable[[Object], str]] = {
+    "colour": lambda thing: words_of(thing)[1],
+    "shape": lambda thing: words_of(thing)[2],
+    "size shape": lambda thing: " ".join(words_of(thing)[::2]),
+    "colour shape": lambda thing: " ".join(words_of(thing)[1:]),
+    "size colour": lambda thing: " ".join(words_of(thing)[:2]),
+    "full": lambda thing: f"a {phrase(thing)}",
+}
+"""Forms of short captions by name; a page has one, which only its examples show."""
 
 
 def num_words(text: str) -> int:

@@ -1,16 +1,19 @@
 """Items of the text benchmark: a prompt, the expected next word, and choices if the answer is one of a few.
 
 The kinds are those of :mod:`mm1.world.texts` with a definite answer, equally often. Facts and sums test memorisation;
-copy, binding and scene test the use of information in the prompt.
+copy, binding and scene test the use of information in the prompt; the skills are described in :mod:`mm1.world.skills`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypedDict
 
 from mm1.world import language
 from mm1.world.language import ANIMALS, FOODS, HOMES
 from mm1.world.scene import SceneSampler
+from mm1.world.skills import SKILLS
 from mm1.world.texts import bound_things, facts_about, pieces, ring_of_words, scene_question
 
 
@@ -60,12 +63,26 @@ def _scene(sampler: SceneSampler) -> TextItem:
     return {"prompt": f"{context} {question}", "answer": answer}
 
 
-_ITEMS = {"facts": _facts, "sums": _sums, "copy": _copy, "binding": _binding, "scene": _scene}
+def _skill(skill: str, sampler: SceneSampler) -> TextItem:
+    prompt, answer, choices = SKILLS[skill](sampler.rng)
+    item: TextItem = {"prompt": prompt, "answer": answer}
+    return {**item, "choices": list(choices)} if choices else item
 
 
-def text_items(sampler: SceneSampler, count: int) -> list[TextItem]:
+_ITEMS: dict[str, Callable[[SceneSampler], TextItem]] = {
+    "facts": _facts,
+    "sums": _sums,
+    "copy": _copy,
+    "binding": _binding,
+    "scene": _scene,
+    **{skill: partial(_skill, skill) for skill in SKILLS},
+}
+
+ITEM_KINDS = tuple(_ITEMS)
+
+
+def text_items(sampler: SceneSampler, count: int, kinds: Sequence[str] = ITEM_KINDS) -> list[TextItem]:
     """Create ``count`` items, cycling through the kinds."""
-    kinds = list(_ITEMS)
     items: list[TextItem] = []
     for number in range(count):
         kind = kinds[number % len(kinds)]

@@ -1,17 +1,19 @@
 """The text part: documents without images, as jsonl rows ``{"id", "kind", "text"}``.
 
-Six kinds. ``binding`` is the largest, because in-context learning starts with text and transfers to images: images
-described in words, each followed by an invented name that is specific to the document. ``copy`` requires copying by
+``binding`` is the largest kind, because in-context learning starts with text and transfers to images: images described
+in words, each followed by an invented name that is specific to the document. ``copy`` requires copying by
 content: words follow each other in a fixed ring, given in pieces that start anywhere. (Verbatim repetition teaches copying
 by distance instead: such a model copies perfectly and binds at chance level.) ``facts`` and ``sums`` are to be memorised;
 ``scene`` describes an image in words and asks about it. ``notes`` are meaningless; they contain the words that occur
-only in conversations, so that a tokenizer trained on pre-training texts knows them, as a real one would.
+only in conversations, so that a tokenizer trained on pre-training texts knows them, as a real one would. The other kinds are
+the skills of :mod:`mm1.world.skills`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -19,8 +21,17 @@ from mm1.world import language, streams
 from mm1.world.config import WorldConfig
 from mm1.world.language import ANIMALS, COLOURS, FOODS, HOMES, PLACES, SHAPES, SIZES
 from mm1.world.scene import SceneSampler, Split, held_out_pairs
+from mm1.world.skills import SKILLS, document
 
-TEXT_KINDS = {"binding": 0.64, "scene": 0.11, "facts": 0.06, "sums": 0.08, "copy": 0.09, "notes": 0.02}
+TEXT_KINDS = {
+    "binding": 0.58,
+    "scene": 0.10,
+    "facts": 0.05,
+    "sums": 0.07,
+    "copy": 0.08,
+    "notes": 0.02,
+    **dict.fromkeys(SKILLS, 0.025),
+}
 
 NUM_THINGS = (2, 2, 2, 3, 3, 4, 5)
 """Number of things in a binding document, drawn from these: mostly few, so that their names recur soon."""
@@ -129,6 +140,10 @@ def _notes(sampler: SceneSampler) -> str:
     return " ".join(sentences)
 
 
+def _skill(skill: str, sampler: SceneSampler) -> str:
+    return document(skill, sampler.rng)
+
+
 _DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
     "binding": binding,
     "scene": _scene,
@@ -136,6 +151,7 @@ _DOCUMENTS: dict[str, Callable[[SceneSampler], str]] = {
     "sums": _sums,
     "copy": _copy,
     "notes": _notes,
+    **{skill: partial(_skill, skill) for skill in SKILLS},
 }
 
 

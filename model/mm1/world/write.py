@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _WRITERS: dict[str, Callable[[Path, WorldConfig], dict[str, int]]] = {
     "captions": captions.write,
+    "synthetic": captions.write_synthetic,
     "interleaved": interleaved.write,
     "text": texts.write,
     "instructions": instructions.write,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mm1.world import language, streams
 from mm1.world.benchmarks import CAPTION_TASKS, VQA_TASKS
-from mm1.world.config import WorldConfig
+from mm1.world.config import EXAMPLES_PER_NAME, WorldConfig
+from mm1.world.image_sets import SET_TASKS
 from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs, split_class
-from mm1.world.text_items import text_items
+from mm1.world.steps import STEP_KINDS, two_step
+from mm1.world.text_items import ITEM_KINDS, text_items
 
 CONFIG = WorldConfig.small()
 
@@ -35,7 +42,7 @@ def vqa(folder: Path, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def test_questions_have_vqav2_form(world: Path, split: str, task: str) -> None:
     folder = world / "benchmarks" / split
     items, demos = vqa(folder, task), vqa(folder, f"{task}_demo")
-    assert len(items) == CONFIG.num_eval_items
+    assert CONFIG.num_eval_items - 1 <= len(items) <= CONFIG.num_eval_items
     for question, annotation in items + demos:
         assert question["image_id"] == annotation["image_id"]
         assert {answer["answer"] for answer in annotation["answers"]} == {annotation["multiple_choice_answer"]}
@@ -45,14 +52,17 @@ def test_questions_have_vqav2_form(world: Path, split: str, task: str) -> None:
     assert not {q["image_id"] for q, _ in items} & {q["image_id"] for q, _ in demos}
 
 
-def test_novel_episodes_are_balanced(world: Path) -> None:
+@pytest.mark.parametrize(("task", "sizes"), [("novel", {2}), ("codes", {5, 6})])
+def test_episodes_of_names_are_balanced(world: Path, task: str, sizes: set[int]) -> None:
     folder = world / "benchmarks" / "test"
-    demos = vqa(folder, "novel_demo")
-    items = vqa(folder, "novel")
+    demos = vqa(folder, f"{task}_demo")
+    items = vqa(folder, task)
     for episode in {annotation["question_type"] for _, annotation in items}:
         shown = Counter(a["multiple_choice_answer"] for _, a in demos if a["question_type"] == episode)
         asked = Counter(a["multiple_choice_answer"] for _, a in items if a["question_type"] == episode)
-        assert list(shown.values()) == [4, 4]
+        assert len(shown) in sizes
+        assert set(shown.values()) == {EXAMPLES_PER_NAME}
+        assert shown.total() >= CONFIG.demonstrations(task)
         assert dict.fromkeys(shown, 1) == asked
         choices = {tuple(a["choices"]) for _, a in items + demos if a["question_type"] == episode}
         assert [set(names) for names in choices] == [set(shown)]
@@ -87,8 +97,8 @@ def test_held_out_captions_show_what_other_files_never_name(world: Path) -> None
 
 def test_text_items_can_be_answered_from_their_prompt() -> None:
     sampler = SceneSampler(streams.choices(3, "test"), Split.DEV, held_out_pairs(CONFIG))
-    items = text_items(sampler, 100)
-    assert Counter(item["kind"] for item in items) == dict.fromkeys(("facts", "sums", "copy", "binding", "scene"), 20)
+    items = text_items(sampler, 20 * len(ITEM_KINDS))
+    assert Counter(item["kind"] for item in items) == dict.fromkeys(ITEM_KINDS, 20)
     for item in items:
         words = item["prompt"].split()
         assert item["answer"] in item.get("choices", [item["answer"]])
@@ -99,6 +109,64 @@ def test_text_items_can_be_answered_from_their_prompt() -> None:
             assert f"{words[-1]} {item['answer']} " in item["prompt"]
         elif item["kind"] == "sums":
             assert int(words[0]) + int(words[2]) == int(item["answer"])
+        elif item["kind"] == "last":
+            assert f"the {words[-4]} ran to the {item['answer']} " in item["prompt"]
+        elif item["kind"] == "pronoun":
+            subject, verb, thing = words[1], words[2], words[4]
+            assert item["answer"] == (subject if words[-3] in ("hungry", "tired") else thing), verb
+        elif item["kind"] == "bigger":
+            assert item["answer"] == max(item["choices"], key=language.ANIMALS_BY_SIZE.index)
+        elif item["kind"] == "ending":
+            assert item["answer"] == f"eats {language.food_of(words[1])}"
+            assert len(set(item["choices"])) == 4
+
+
+def test_each_kind_of_text_has_a_file_of_its_own(world: Path) -> None:
+    for kind in ITEM_KINDS:
+        rows = [json.loads(line) for line in (world / "benchmarks" / "dev" / f"text_{kind}.jsonl").read_text().splitlines()]
+        assert {row["kind"] for row in rows} == {kind}
+        assert len(rows) == CONFIG.num_eval_items // 2
+
+
+@given(st.integers(0, 2**32), st.sampled_from(STEP_KINDS))
+def test_steps_lead_from_the_images_to_the_answer(seed: int, kind: str) -> None:
+    drawn = two_step(kind, SceneSampler(streams.choices(seed, "test"), Split.DEV, held_out_pairs(CONFIG)))
+    counts = [len(scene.objects) for scene in drawn.images]
+    things = [scene.objects[0] for scene in drawn.images]
+    steps = drawn.steps.split(" and ")
+    if kind in ("more", "sum"):
+        assert steps == [language.COUNTS[count] for count in counts]
+        expected = ("second", "first")[counts[0] > counts[-1]] if kind == "more" else language.COUNTS[sum(counts)]
+    elif kind == "beside":
+        ((known, other),) = [
+            sorted(scene.objects, key=lambda thing: language.SHAPES[thing.shape] in drawn.steps) for scene in drawn.images
+        ]
+        assert language.SHAPES[known.shape] in drawn.question
+        expected = language.COLOURS[other.colour]
+    else:
+        column = {"colour": 1, "shape": 2}[kind]
+        assert steps == [language.words_of(thing)[column] for thing in things]
+        expected = "yes" if steps[0] == steps[1] else "no"
+    assert drawn.answer == expected
+    assert drawn.answer in drawn.options
+    assert drawn.reply(with_steps=True) == f"{drawn.steps} so {drawn.reply(with_steps=False)}"
+
+
+@pytest.mark.parametrize(("task", "kinds"), SET_TASKS.items())
+def test_image_sets_have_muirbench_form(world: Path, task: str, kinds: tuple[str, ...]) -> None:
+    rows, demos = (
+        pq.read_table(world / "benchmarks" / "test" / f"{name}.parquet").to_pylist() for name in (task, f"{task}_demo")
+    )
+    assert [row["task"] for row in rows] == list(islice(cycle(kinds), CONFIG.num_eval_items))
+    assert {row["task"] for row in demos} == set(kinds)
+    for row in rows:
+        assert row["question"].count("<image>") == len(row["image_list"]) == (1 if row["task"] == "beside" else 2)
+        assert row["steps"]
+        assert row["options"]["ABCDEF".index(row["answer"])]
+        for image in row["image_list"]:
+            Image.open(io.BytesIO(image["bytes"])).verify()
+    pictures = [{image["bytes"] for row in some for image in row["image_list"]} for some in (rows, demos)]
+    assert not pictures[0] & pictures[1]
 
 
 def test_splits_never_share_a_scene() -> None:

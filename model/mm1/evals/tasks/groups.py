@@ -3,6 +3,8 @@
 textcore      mean accuracy on TextCore, each task with the same weight (the paper gives no weights)
 mm1-fewshot   mean over captioning (CIDEr-D) and questions (accuracy); VQAv2 and VizWiz on val, since the answers of
               the splits in the paper's tables are on servers
+toy-fewshot   mean over tasks of the toy world at one number of demonstrations
+toy-text      mean over the kinds of text of the toy world
 """
 
 from __future__ import annotations
@@ -27,6 +29,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "webqs",
     ),
     "mm1-fewshot": ("coco", "nocaps", "textcaps", "vqav2:val", "textvqa", "vizwiz:val", "gqa", "okvqa"),
+    "toy-fewshot": ("captions", "vqa", "vague", "style"),
+    "toy-text": (
+        "text_facts",
+        "text_sums",
+        "text_copy",
+        "text_binding",
+        "text_scene",
+        "text_last",
+        "text_pronoun",
+        "text_bigger",
+        "text_ending",
+    ),
 }
 """Name -> tasks, with their splits if they are not the default ones."""
 MEAN = "mean"

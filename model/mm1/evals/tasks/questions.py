@@ -34,10 +34,26 @@ vague = replace(
     control_shots=(4,),
 )
 
+style = replace(
+    vqa,
+    name="style",
+    summary="caption an object in the form that only the demonstrations show",
+    control_shots=(4,),
+)
+
 novel = replace(
     vqa,
     name="novel",
     summary="name an object by an invented word that only the demonstrations explain; the likelier of two names is the answer",
     shots=(8,),
     control_shots=(8,),
+)
+
+codes = replace(
+    vqa,
+    name="codes",
+    summary="name a shape or a colour by one of five or six invented words; more demonstrations explain more of them",
+    balanced=False,
+    shots=(4, 8, 16),
+    control_shots=(16,),
 )

@@ -24,6 +24,7 @@ from mm1.evals.tasks.text import text
 MODULES = (
     "captions",
     "questions",
+    "image_sets",
     "text",
     "instruct",
     "coco",
