@@ -43,13 +43,14 @@ with Workflow(
             name="train", plan=manifest, cell="{{item}}", tolerate=True, with_param=plan.get_parameter("cells")
         )
         bases >> shared >> train
-        steps.study_evaluate(
+        evaluate = steps.study_evaluate(
             name="evaluate",
             plan=manifest,
             cell="{{item}}",
             trained=train.get_parameter("manifest"),
             with_param=plan.get_parameter("cells"),
         )
+        steps.study_report(plan=manifest, trained=train.get_parameter("manifest"), reports=evaluate.get_parameter("manifest"))
 
     with DAG(name="at-exit"):
         steps.report(title="Ablations", status="{{workflow.status}}")

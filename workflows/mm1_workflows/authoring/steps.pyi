@@ -581,6 +581,37 @@ def study_plan(
         cells: JSON list: names of all cells
     """
 
+def study_report(
+    *,
+    plan: _Text,
+    trained: _Text,
+    reports: _Text,
+    title: _Text = "The paper's lessons",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Compute the verdicts of studies from their trained and evaluated cells.
+
+    Args:
+        plan: StudyPlan [required]
+        trained: addresses of the cells' Checkpoints, a JSON list in the order of the plan; an empty one = the cell failed
+            [required]
+        reports: addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = the cell failed
+            [required]
+        title: title of the page [default: The paper's lessons]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyReport
+        num_shown: claims that are shown
+        num_claims: claims of all studies
+    """
+
 def study_train(
     *,
     plan: _Text,
