@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mm1.checkpoint.read import load_model
+from mm1.config.resolve import resolve
 from mm1.manifests import Checkpoint, load
 from mm1.store.local import LocalStore
 from mm1.train.config import RunConfig, TrainJob, TrainResult
@@ -25,6 +26,8 @@ CASES = {
     "dense": small_run("mm1_tiny"),
     "moe": small_run("mm1_tiny_moe"),
     "zero": small_run("mm1_tiny", "train.zero_stage=2", "optim.name=adamw"),
+    "clip": small_run("mm1_tiny_clip", "optim.name=adamw", "optim.lr=1e-3"),
+    "aim": small_run("mm1_tiny_aim"),
 }
 EXPERTS = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=8", "train.checkpoint_every=7")
 SPREAD = {
@@ -91,6 +94,9 @@ MOVES = {
     "adafactor-same": Move(("adafactor", 2), adafactor(1), 2, adafactor(1), 2),
     "dense-fewer": Move(("dense", 1), CASES["dense"], 2, CASES["dense"], 1),
     "dense-more": Move(("dense", 1), CASES["dense"], 1, CASES["dense"], 2),
+    "clip-same": Move(("clip", 2), CASES["clip"], 2, CASES["clip"], 2),
+    "clip-spread": Move(("clip", 2), CASES["clip"], 1, resolve(CASES["clip"], ["train.zero_stage=2"]), 2),
+    "aim-fewer": Move(("aim", 1), CASES["aim"], 2, CASES["aim"], 1),
 }
 
 
@@ -168,6 +174,7 @@ def test_two_ranks_train_as_one(runs, name):
         assert {key for key in left if left[key] is None} == {key for key in right if right[key] is None}
         for key in ("tokens", "positions", "images"):
             assert left[key] == right[key]
+        assert right.get("retrieval") == left.get("retrieval")
         for key in [key for key in left if key.startswith("loss") and left[key] is not None]:
             assert right[key] == pytest.approx(left[key], rel=1e-5), (left["step"], key)
         assert right["grad_norm"] == pytest.approx(left["grad_norm"], rel=1e-3)

@@ -15,11 +15,11 @@ from mm1.store.address import same_store
 from mm1.train.batch_plan import check_experts, plan_layout
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.model_origin import (
-    LANGUAGE_ONLY,
     check_image_tokens,
     check_patches,
     check_sequence,
     fit_tower,
+    provides,
     sequence_sizes,
     settle_parts,
     tower_sizes,
@@ -201,9 +201,10 @@ def check_tower_after(
 def check_init_images(init: Producer, data: Producer, vision: str = "") -> None:
     """Check that the images of the mixture fit the model of a stage with a tower, which may interpolate to their size."""
     before, sizes = _mixture_sizes(init.inputs.get("data")), _mixture_sizes(data)
-    if vision or before is None or sizes is None or _stage_of(init) in ("", *LANGUAGE_ONLY):
+    if vision or before is None or sizes is None or not provides(_stage_of(init), "vision"):
         return
-    check_image_tokens(before.image_tokens, sizes.image_tokens)
+    if provides(_stage_of(init), "connector"):
+        check_image_tokens(before.image_tokens, sizes.image_tokens)
     if patch_size_px := _patch_size(init):
         check_patches(sizes.image_size_px, patch_size_px, before.image_size_px)
 
@@ -213,7 +214,7 @@ def _patch_size(init: Producer) -> int | None:
     origin = init.inputs.get("init", "")
     if any(init.inputs.get(name) for name in ("vision", "resume")) or (origin and not isinstance(origin, Producer)):
         return None
-    if origin and _stage_of(origin) not in ("", *LANGUAGE_ONLY):
+    if origin and provides(_stage_of(origin), "vision"):
         return _patch_size(origin)
     vision = resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).model.vision
     return vision.patch_size_px if vision else None
@@ -242,7 +243,7 @@ def check_layout(
 
 def _stage_of(init: Producer) -> str:
     """Return the stage of the initial checkpoint, if known."""
-    if init.step not in ("pretrain", "sft") or not init.known("recipe", "overrides", "seed"):
+    if init.step not in ("pretrain", "pretrain_vision", "sft") or not init.known("recipe", "overrides", "seed"):
         return ""
     try:
         return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).stage

@@ -25,6 +25,8 @@ one, 3B and 7B one node of eight, 30B two nodes, the mixtures of experts four.
 from __future__ import annotations
 
 from mm1.train.config import (
+    AimConfig,
+    ClipConfig,
     ConnectorConfig,
     DecoderConfig,
     ModelConfig,
@@ -90,6 +92,68 @@ def _pretraining(
         schedule=ScheduleConfig(warmup_steps=2000, final_share=0.1),
         train=TrainConfig.model_validate(train),
         sequence=_sequence(4096),
+    )
+
+
+def mm1_clip() -> RunConfig:
+    """MM1's vision tower, ViT-H, trained to match images with their captions (CLIP); the decoder comes from `init`.
+
+    From CLIP (arXiv 2103.00020): 32,768 pairs per step (2,048 sequences of 16), AdamW with (0.9, 0.98) and 1e-6, weight decay
+    0.2, 2,000 steps of warm-up, cosine decay to 0, the rate of its ViT-L. The text tower is that of OpenCLIP's ViT-H/14, which
+    MM1's tower shares (DFN5B-CLIP-ViT-H-14). Ours: 150,000 steps, one pass over DFN-5B, at 224 px; pre-training interpolates
+    the position embeddings to its size. The similarities of all pairs take about 20 GB of each GPU.
+    """
+    optim = OptimConfig(name="adamw", lr=4e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip=1.0)
+    return _tower(
+        "mm1_clip",
+        optim,
+        steps=150_000,
+        global_batch=2048,
+        warmup_steps=2000,
+        clip=ClipConfig(embedding_size=1024, text_hidden_size=1024, text_layers=24, text_heads=16, text_length=77),
+    )
+
+
+def mm1_aim() -> RunConfig:
+    """MM1's vision tower, ViT-H, trained to predict the pixels of the next patch (AIM); the decoder comes from `init`.
+
+    From AIM (arXiv 2401.08541): 500,000 steps of 4,096 images (256 sequences of 16), AdamW at 1e-3 with (0.9, 0.95), weight
+    decay 0.05, clipping at 1, 31,250 steps of warm-up, cosine decay to 0, 224 px, a head of 12 blocks. Ours: the ViT-H of
+    :func:`mm1_clip`, for a comparison at equal size; AIM's own towers are wider and less deep.
+    """
+    optim = OptimConfig(name="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, clip=1.0)
+    return _tower("mm1_aim", optim, steps=500_000, global_batch=256, warmup_steps=31_250, aim=AimConfig(head_layers=12))
+
+
+def _tower(
+    recipe: str,
+    optim: OptimConfig,
+    *,
+    steps: int,
+    global_batch: int,
+    warmup_steps: int,
+    clip: ClipConfig | None = None,
+    aim: AimConfig | None = None,
+) -> RunConfig:
+    """Return a stage that trains the tower alone; each checkpoint contains the decoder, so they are far apart."""
+    return RunConfig(
+        recipe=recipe,
+        stage="vision",
+        model=ModelConfig(vision=VIT_H, connector=HONEYBEE, clip=clip, aim=aim),
+        optim=optim,
+        schedule=ScheduleConfig(warmup_steps=warmup_steps, final_share=0.0),
+        train=TrainConfig(
+            steps=steps,
+            global_batch=global_batch,
+            micro_batch=4,
+            dtype="bfloat16",
+            zero_stage=2,
+            checkpoint_every=2000,
+            validate_every=2000,
+            gradient_checkpointing=True,
+            loader_workers=LOADER_WORKERS,
+        ),
+        sequence=_sequence(4096, image_size_px=224),
     )
 
 

@@ -36,6 +36,7 @@ from mm1.train.optimizer_state import OptimizerState
 from mm1.train.pauses import pause
 from mm1.train.progress import Progress
 from mm1.train.ranks import Ranks, storage_limit_s
+from mm1.train.vision.tower import TowerModel
 
 WEIGHT_BYTES, STATE_BYTES = 4, 12
 """Bytes per parameter that rank 0 writes at most, and that all ranks together write of AdamW's state in float32."""
@@ -85,6 +86,8 @@ class Checkpoints:
         history: rows of the run.
         ranks: all processes of the run.
         model_files: of the run's last checkpoint, previous processes included.
+        num_parameters: of the model.
+        temporary: has trained parts that the published model lacks; their weights belong to the state to resume from.
     """
 
     def __init__(
@@ -99,18 +102,21 @@ class Checkpoints:
         history: History,
         ranks: Ranks,
         model_files: Files | None,
+        num_parameters: int,
+        temporary: TowerModel | None = None,
     ) -> None:
         self.job, self.store = job, store
         self.ranks, self.rank = ranks, ranks.rank
         self.model, self.processor, self.engine = model, processor, engine
         self.loader, self.history = loader, history
         self.model_files = model_files
+        self.num_parameters, self.temporary = num_parameters, temporary
         self.stalled_s = 0.0
         """Time that training waited for checkpoints, seconds."""
         self._buffers = HostBuffers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
         self._background = ranks.channel("checkpoint")
-        self._num_bytes = engine.num_parameters * (WEIGHT_BYTES + STATE_BYTES // ranks.world_size)
+        self._num_bytes = num_parameters * (WEIGHT_BYTES + STATE_BYTES // ranks.world_size)
         self._writing: Future[str] | None = None
 
     def save(self, progress: Progress) -> None:
@@ -159,11 +165,16 @@ class Checkpoints:
         if weights is None:  # the model itself has them
             own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
-        state = self._copy(self.engine.state()) if not final or self.job.config.train.keep_state else None
+        state = self._copy(self._state()) if not final or self.job.config.train.keep_state else None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         progress = Progress(**dataclasses.asdict(progress))
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
+
+    def _state(self) -> OptimizerState:
+        state = self.engine.state()
+        own = self.temporary.temporary_pieces() if self.temporary is not None and self.rank == 0 else []
+        return dataclasses.replace(state, pieces=[*state.pieces, *own])
 
     def _copy(self, state: OptimizerState) -> OptimizerState:
         pieces = [dataclasses.replace(piece, tensor=self._buffers.copy(_name(piece), piece.tensor)) for piece in state.pieces]
@@ -221,7 +232,7 @@ class Checkpoints:
             images_seen=progress.images,
             skipped=tuple(progress.skipped),
             world_size=self.engine.batch_plan.world_size,
-            num_parameters=self.engine.num_parameters,
+            num_parameters=self.num_parameters,
             model=files,
             trainer=trainer,
             final=snapshot.final and bool(trainer),

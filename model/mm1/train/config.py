@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from operator import not_
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from mm1.config.base import Config
 
-Stage = Literal["text", "pretrain", "sft"]
+Stage = Literal["text", "vision", "pretrain", "sft"]
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
 """Size of a dimension of a tensor."""
@@ -127,6 +128,42 @@ class DecoderConfig(Config):
         return self
 
 
+class ClipConfig(Config):
+    """Contrastive pre-training of the vision tower (CLIP, arXiv 2103.00020).
+
+    All parts of this section are temporary: the published model lacks them.
+    """
+
+    embedding_size: Width
+    """Width of the space in which images and captions are compared."""
+    text_hidden_size: Width
+    """Width of the text tower."""
+    text_layers: Depth
+    """Transformer blocks of the text tower."""
+    text_heads: Heads
+    """Attention heads of the text tower; must divide its width."""
+    text_length: int = Field(default=77, ge=2, le=2**16)
+    """Tokens of a caption that the text tower reads, its end included; the rest is cut (77 in CLIP)."""
+    temperature: float = Field(default=0.07, gt=0, le=1)
+    """Divisor of the cosine similarities at the first step; it is learned, and does not fall below 0.01, as in CLIP."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ClipConfig:
+        if self.text_hidden_size % self.text_heads:
+            raise ValueError(f"text_heads={self.text_heads} does not divide text_hidden_size={self.text_hidden_size}")
+        return self
+
+
+class AimConfig(Config):
+    """Pre-training of the vision tower by predicting the next patch (AIM, arXiv 2401.08541).
+
+    The head is temporary: the published model lacks it.
+    """
+
+    head_layers: Depth = 12
+    """MLP blocks of the head, as wide as the tower (12 in AIM)."""
+
+
 class ModelConfig(Config):
     """Shapes of the fresh parts. None = the part comes from `init` or from a given folder."""
 
@@ -136,6 +173,15 @@ class ModelConfig(Config):
     """Connector; a fresh tower needs a fresh connector."""
     decoder: DecoderConfig | None = None
     """Language model."""
+    clip: ClipConfig | None = Field(default=None, exclude_if=not_)
+    """Temporary parts of stage vision that learn which caption belongs to which image."""
+    aim: AimConfig | None = Field(default=None, exclude_if=not_)
+    """Temporary parts of stage vision that predict the pixels of the next patch."""
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of the sections that define an objective of stage vision."""
+        return [name for name in ("clip", "aim") if getattr(self, name) is not None]
 
 
 class OptimConfig(Config):
@@ -369,7 +415,7 @@ class RunConfig(Config):
     recipe: str
     """Name of the recipe."""
     stage: Stage
-    """text: language model alone; pretrain: the mixture; sft: instructions."""
+    """text: language model alone; vision: vision tower alone; pretrain: the mixture; sft: instructions."""
     model: ModelConfig
     """Shapes of fresh parts."""
     optim: OptimConfig
@@ -386,6 +432,7 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         self.schedule.check(self.train.steps)
+        self._check_vision()
         if self.optim.name == "adafactor" and self.train.expert_parallel > 1:
             # Shared experts have gate and up apart, whose columns have statistics of their own.
             raise ValueError("optim.name=adafactor needs train.expert_parallel=1: set that, or optim.name=adamw")
@@ -400,6 +447,19 @@ class RunConfig(Config):
             # At these stages DeepSpeed orthogonalises before it clips, so clipping scales the finished updates.
             raise ValueError("optim.name=muon with train.zero_stage=1 or 2 needs optim.clip=0: set that, or train.zero_stage=0")
         return self
+
+    def _check_vision(self) -> None:
+        objectives = self.model.objectives
+        if self.stage != "vision":
+            if objectives:
+                raise ValueError(f"model.{objectives[0]} has no effect in stage {self.stage}, only in stage vision")
+            return
+        if len(objectives) != 1:
+            raise ValueError(f"stage vision needs one of model.clip and model.aim, got {' and '.join(objectives) or 'none'}")
+        if self.optim.lr == "law":
+            raise ValueError("optim.lr=law is fitted for language models: set a number in stage vision")
+        if self.train.zero_stage == 3 or self.train.expert_parallel > 1:
+            raise ValueError("stage vision needs train.zero_stage=0, 1 or 2 and train.expert_parallel=1")
 
 
 LAYOUT_FIELDS = (
@@ -473,6 +533,8 @@ class TrainResult(Config):
     """Mean loss of the last steps: `all`, and each source by name."""
     validation_losses: dict[str, float] = Field(default={})
     """Source -> mean loss of its held-out samples after the last step."""
+    validation_retrieval: dict[str, float] = Field(default={})
+    """Source -> share of its held-out images whose caption is the most similar one; for model.clip."""
     source_tokens: dict[str, int] = Field(default={})
     """Source -> tokens of the whole run, padding excluded."""
     facts: dict[str, float | int | str]

@@ -78,6 +78,12 @@ def check_end(config: RunConfig, checkpoint: Checkpoint) -> None:
 
 def _same_parts(config: RunConfig, before: dict[str, Any], overrides: Sequence[str]) -> ModelConfig:
     """Return the parts of the run before, after a comparison with the recipe's."""
+    objectives = ModelConfig.model_validate(before).objectives
+    if config.model.objectives != objectives:
+        raise ConfigurationError(
+            f"resume: recipe {config.recipe} trains model.{config.model.objectives[0]}, but the checkpoint was trained with "
+            f"model.{objectives[0]}: use its recipe, {MODEL_ALONE}"
+        )
     for part in ModelConfig.model_fields:
         section, saved = getattr(config.model, part), before.get(part)
         ignored = [item for item in overrides if f"{path_of(item)}.".startswith(f"model.{part}.")]

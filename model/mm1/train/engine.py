@@ -151,6 +151,7 @@ class Engine:
             config: Any = model.config
             check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
+        self.rank = dist.get_rank()
         self.model = model
         self.stage = train.zero_stage
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -4,6 +4,7 @@
 |-------------------------------|----------------------|--------------------|-------------------|
 | nothing                       | recipe               | recipe             | recipe            |
 | init of a text stage          | recipe               | recipe             | init              |
+| init of a vision stage        | init                 | recipe             | init              |
 | init of pretrain or sft       | init                 | init               | init              |
 | `vision` folder as well       | folder               | recipe (fresh)     | as above          |
 | `decoder` folder (text stage) | recipe               | recipe             | folder            |
@@ -33,8 +34,14 @@ EXPERT_FIELDS = (
     "z_loss_weight",
 )
 """Fields that control how a dense decoder becomes sparse."""
-LANGUAGE_ONLY = ("text", "imported")
-"""Stages whose checkpoints provide a language model only; their tower and connector were never trained."""
+PARTS = ("vision", "connector", "decoder")
+TRAINED_PARTS = {"text": ("decoder",), "imported": ("decoder",), "vision": ("vision", "decoder")}
+"""Stage -> parts that its checkpoints provide: the others were never trained. Stages that are not here provide all parts."""
+
+
+def provides(stage: str, part: str) -> bool:
+    """Whether a checkpoint of a stage provides a part of the model to a run that starts from it; False without a stage."""
+    return bool(stage) and part in TRAINED_PARTS.get(stage, PARTS)
 
 
 def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -54,10 +61,14 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         raise ConfigurationError(
             "decoder: only the text stage accepts a folder, and without init; later stages take that checkpoint as init"
         )
-    whole = bool(init_stage) and init_stage not in LANGUAGE_ONLY
+    if config.stage == "vision" and provides(init_stage, "connector"):
+        raise ConfigurationError(
+            f"init: a checkpoint of stage {init_stage}, whose connector fits its tower: train the tower before the connector, "
+            "with init set to a text base or a checkpoint of stage vision, or leave init empty"
+        )
     origins = {
-        "vision": f"the folder {vision}" if vision else "init" if whole else "",
-        "connector": "init" if whole and not vision else "",
+        "vision": f"the folder {vision}" if vision else "init" if provides(init_stage, "vision") else "",
+        "connector": "init" if provides(init_stage, "connector") and not vision else "",
         "decoder": f"the folder {decoder}" if decoder else "init" if init_stage else "",
     }
     upcycled = bool(init_stage and config.model.decoder and config.model.decoder.num_experts)
@@ -74,7 +85,8 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         raise ConfigurationError(
             f"recipe {config.recipe} has no {' and no '.join(missing)}: set init to a checkpoint of the previous stage"
         )
-    return config.model_copy(update={"model": ModelConfig(**kept)})
+    temporary = {name: getattr(config.model, name) for name in config.model.objectives}
+    return config.model_copy(update={"model": ModelConfig(**kept, **temporary)})
 
 
 def _reaches(path: str, part: str) -> bool:
@@ -101,8 +113,13 @@ def model_json(store: Store, checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
+def check_against_mixture(model: dict[str, Any], mix: DataMix, *, tower_only: bool = False) -> None:
     """Refuse a whole model whose images take a different number of tokens from the mixture's, or do not fit its tower.
+
+    Args:
+        model: its configuration.
+        mix: the mixture.
+        tower_only: whether a fresh connector replaces its own, so that the number of tokens does not matter.
 
     Raises:
         ConfigurationError: the numbers differ, or the patch size does not divide the image size.
@@ -112,7 +129,8 @@ def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
     vision = model["vision_config"]
     if isinstance(vision.get("patch_size"), int):
         check_patches(mix.image_size_px, vision["patch_size"], vision.get("image_size"))
-    check_image_tokens(model["image_tokens"], mix.image_tokens)
+    if not tower_only:
+        check_image_tokens(model["image_tokens"], mix.image_tokens)
 
 
 def check_image_tokens(of_init: int, of_mixture: int) -> None:
