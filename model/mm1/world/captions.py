@@ -107,6 +107,15 @@ def write(folder: Path, config: WorldConfig) -> dict[str, int]:
     return _write(folder, config, "captions", config.num_captions)
 
 
+def write_web(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Write captions without synthetic ones into an existing folder: the control of the part ``synthetic``.
+
+    Returns:
+        Number of pairs of each kind.
+    """
+    return _write(folder, config.model_copy(update={"synthetic_share": 0.0}), "web captions", config.num_captions)
+
+
 def write_synthetic(folder: Path, config: WorldConfig) -> dict[str, int]:
     """Write the part of synthetic captions alone into an existing folder: a source of its own, as VeCap is for MM1.
 

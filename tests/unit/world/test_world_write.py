@@ -127,5 +127,6 @@ def test_synthetic_captions_are_a_part_of_their_own(world: Path) -> None:
     rows = pq.read_table(world / "synthetic" / "00000.parquet").to_pylist()
     assert len(rows) == WorldConfig.small().num_synthetic
     assert {row["caption_kind"] for row in rows} == {"synthetic"}
-    others = pq.read_table(world / "captions" / "00000.parquet").to_pylist()
+    others = pq.read_table(world / "web_captions" / "00000.parquet").to_pylist()
+    assert {row["caption_kind"] for row in others} == {"alt", "qa"}
     assert not {row["sha256"] for row in rows} & {row["sha256"] for row in others}
