@@ -12,6 +12,7 @@ it does not train; a later study with that size as a level repeats the predictio
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Any
 
 from mm1.config.resolve import canonical_json
 from mm1.errors import ConfigurationError
@@ -45,6 +46,24 @@ def scaling(data: StudyData) -> Section:
         results={"ladders": [result.model_dump(mode="json") for result in results]},
         blocks=tuple(block for result in results for block in ladder_blocks(result, data.name)),
     )
+
+
+def stored_blocks(section: dict[str, Any], name: str) -> list[Block]:
+    """Return the blocks of results that were read from ``studies.json``.
+
+    Args:
+        section: ``section`` of a study's results; empty if the study has no analysis.
+        name: name of the study.
+    """
+    laws = [LawResult.model_validate(law) for law in section.get("laws", [])]
+    ladders = [LadderResult.model_validate(ladder) for ladder in section.get("ladders", [])]
+    blocks = [law_blocks(law, name) for law in laws] + [ladder_blocks(ladder, name) for ladder in ladders]
+    return [block for group in blocks for block in group]
+
+
+def is_refused(section: dict[str, Any]) -> bool:
+    """Whether a law of a section could not be fitted."""
+    return any(result["refused"] for kind in ("laws", "ladders") for result in section.get(kind, []))
 
 
 def law_blocks(result: LawResult, name: str) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def read_lessons(path: Path) -> Lessons:
         raise DataError(
             f"{path}: not the lessons of a run, write it with `mm1 lessons RUN --write FOLDER`: {explain(error)[:200]}"
         ) from None
+
+
+def read_results(path: Path) -> Results:
+    """Read the results in a ``studies.json`` or a ``lessons.json``.
+
+    Raises:
+        ConfigurationError: there is no such file.
+        DataError: it is neither of them.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+        return Results.model_validate(tree.get("results", tree))
+    except FileNotFoundError:
+        raise ConfigurationError(f"no such file: {path}; expected studies.json of a run, or lessons.json") from None
+    except (ValueError, AttributeError) as error:  # a ValidationError is a ValueError
+        raise DataError(f"{path}: expected studies.json of a run, or lessons.json: {str(error)[:200]}") from None
 
 
 def lessons_of_run(store: Store, run: str) -> Lessons:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from mm1.errors import ConfigurationError
 from mm1.manifests import StudyPlan, load
 from mm1.store.local import LocalStore
 from mm1.studies.analyses import analyse
@@ -107,3 +108,20 @@ def test_too_few_sizes_are_refused(store):
     study = content("scaling", {f"{width}": shape(width) for width in WIDTHS[:3]})
     (block,) = section_of(store, study, scaling_truth(study)).blocks
     assert "expected at least 4 below" in block.text
+
+
+def test_the_command_prints_the_law_and_writes_its_page(store, tmp_path, capsys):
+    from mm1.studies.results import compute
+    from mm1_workflows.cli.commands.lr_fit import Command
+
+    study = content("learning_rate", rates((0.25, 0.5, 1, 2, 4)))
+    published = publish_studies(store, {"law": study}, law_truth(study))
+    plan = load(published.plan, StudyPlan)
+    data = study_data(plan, "0" * 64, read_cells(plan, published.trained, published.reports))
+    (tmp_path / "studies.json").write_text(compute(data, "0" * 64, {}, len(plan.cells), {}).results.json_text())
+    assert Command(str(tmp_path / "studies.json"), plot=tmp_path / "law.html")() == 0
+    printed = capsys.readouterr().out
+    assert "-0.4214" in printed and "slope" in printed
+    assert (tmp_path / "law.html").read_text().count("<svg") == 2
+    with pytest.raises(ConfigurationError, match="no such file"):
+        Command(str(tmp_path / "missing.json"))()
