@@ -170,7 +170,7 @@ def _study(text: str, what: str) -> Study:
     tree, lines = parse(text, what)
     tree = _as_settings(tree)
     if wrong := complaints(Study, tree):
-        field, complaint = wrong[0]
+        field, complaint = min(wrong, key=lambda item: item[1] == "is required")  # a misspelled field is also missing
         where = field or complaint.partition(":")[0]
         raise ConfigurationError(f"{what}{lines.at(where)}: {f'{field}: ' if field else ''}{complaint}")
     return Study.model_validate(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +16,14 @@ from mm1.studies.plan import JOINER, chains_named, plan_studies, waves
 from mm1_components.chains.check import check_plan, declared_defaults
 
 DEFAULTS = declared_defaults()
-BASE = {"data.text": "world:0", "data.captions": "world:0"}
+CHAIN = Path(__file__).parents[2] / "support" / "small_chain.yaml"
 
 
 def study(levels: dict[str, dict[str, str]], seeds: tuple[int, ...] = (0,), **fields: Any) -> Study:
     return Study.model_validate(
         {
             "title": "A study",
+            "base": str(CHAIN),
             "paper": {"section": "3", "says": "x"},
             "factor": "f",
             "levels": levels,
@@ -84,7 +86,7 @@ def test_shared_beginnings_come_before_what_continues_them() -> None:
     assert stages_of(plan.shared[1])[-1] == "pretrain" and len(plan.cells) == 4
     assert [run in plan.cells[0].stages for run in plan.shared[1].stages] == [True] * 5
     assert chains_named(plan, "text_base+sft.a.s0.pretrain") == list(plan.shared[:2])
-    with pytest.raises(ConfigurationError, match="the plan has no cell 'sft.a.s0.pretrian'; did you mean"):
+    with pytest.raises(ConfigurationError, match=r"the plan has no cell 'sft\.a\.s0\.pretrian'; did you mean"):
         chains_named(plan, "sft.a.s0.pretrian")
 
 
