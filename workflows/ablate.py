@@ -14,7 +14,8 @@ from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
 
-CORE = "caption_interleaved"
+CORE = "caption_interleaved text_share image_tokens connector packing_isolation encoder_size shots"
+"""Studies that run by default, in the order of the report."""
 
 with Workflow(
     generate_name="mm1-ablate-",

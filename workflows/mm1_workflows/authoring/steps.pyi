@@ -50,6 +50,7 @@ def data_mix(
     image_tokens: int | _Text = 4,
     image_size: int | _Text = 32,
     one_source: bool | _Text = True,
+    cross_document_attention: bool | _Text = False,
     long_documents: Literal["cut", "drop"] | _Text = "cut",
     max_epochs: float | _Text = 0.0,
     holdout: _Text = "",
@@ -75,6 +76,8 @@ def data_mix(
         image_tokens: tokens per image [default: 4]
         image_size: height and width of the model's input images, in pixels [default: 32]
         one_source: false: documents of several sources may share a sequence [default: true]
+        cross_document_attention: true: tokens attend to earlier documents of their sequence, which shows what isolation is
+            worth [default: false]
         long_documents: how documents longer than a sequence are handled [default: cut]
         max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
         holdout: samples that never enter the mixture, for validation: a share of every source, such as 0.001, or
@@ -466,6 +469,45 @@ def pretrain(
         manifest: address of the finished Checkpoint manifest
     """
 
+def pretrain_vision(
+    *,
+    data: _Text,
+    recipe: _Text,
+    init: _Text = "",
+    resume: _Text = "",
+    overrides: _Text = "",
+    processes: int | _Text = 0,
+    nodes: int | _Text = 1,
+    pool: _Text = "",
+    seed: int | _Text = 0,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Train the vision tower alone on images and captions: contrastive or pixels.
+
+    Args:
+        data: DataMix to train on; of captions, for example weights=captions=1 [required]
+        recipe: name of the recipe; `mm1 recipes` lists them [required]
+        init: Checkpoint of a text base, whose decoder is kept, or of a vision tower; empty = random initialization
+            [default: empty]
+        resume: Checkpoint to continue with more steps: model, optimizer, counters and position in the data; empty = none
+            [default: empty]
+        overrides: overrides of recipe fields, separated by spaces, for example train.steps=20 [default: empty]
+        processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
+        nodes: number of nodes; on one machine, their processes run side by side [default: 1]
+        pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        seed: seed of the initialization [default: 0]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: address of the finished Checkpoint manifest
+    """
+
 def report(
     *,
     status: _Text = "",
@@ -598,7 +640,7 @@ def study_report(
         plan: StudyPlan [required]
         trained: addresses of the cells' Checkpoints, a JSON list in the order of the plan; an empty one = the cell failed
             [required]
-        reports: addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = the cell failed
+        reports: addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = not evaluated
             [required]
         title: title of the page [default: The paper's lessons]
         name: name of the task [default: the step's name]
