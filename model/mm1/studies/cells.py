@@ -61,6 +61,7 @@ class TrainedCell:
     report: EvalReport | None = None
     reports: Store | None = None
     """Store of the evaluation."""
+    _read: dict[str, Values] = field(default_factory=dict, compare=False)
 
     def values(self, term: str) -> Values:
         """Return a value (:data:`mm1.studies.config.TERM`).
@@ -68,6 +69,11 @@ class TrainedCell:
         Raises:
             MissingValue: the evaluation or the history does not have it.
         """
+        if term not in self._read:
+            self._read[term] = self._values(term)
+        return self._read[term]
+
+    def _values(self, term: str) -> Values:
         match = TERM.match(term)
         assert match is not None  # checked by Score
         if source := match["source"]:

@@ -12,7 +12,7 @@ from mm1.studies.config import TERM, Score
 from mm1.studies.estimates import estimate
 from mm1.studies.verdict import score_parts
 
-CURVE_POINTS = 100
+CURVE_POINTS = 60
 """Maximum points per curve."""
 SMOOTHING_SHARE = 0.02
 """Smoothing width of the loss (standard deviation of the weights), as a fraction of all steps."""
