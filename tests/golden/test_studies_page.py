@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,11 @@ def test_the_page_has_every_study() -> None:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_stage_of_every_study_is_accepted_by_its_step(name: str, base: str) -> None:
-    if base == "laptop" and "world:0?" in str(STUDIES[name].model_dump()):
-        pytest.skip("until the toy world has options in its address")
-    if "image_layout" in str(STUDIES[name].model_dump()):
-        pytest.skip("until data_mix has layouts")
+    text = str(STUDIES[name].model_dump())
+    if base == "laptop" and "world:0?" in text and not find_spec("mm1.world.address"):
+        pytest.skip("the toy world has no options in its address")
+    if "image_layout" in text and "image_layout" not in declared_defaults()["data_mix"]:
+        pytest.skip("data_mix has no layouts")
     check_plan(plan_studies({name: without_flops(STUDIES[name]).on(base)}, declared_defaults()))
 
 
