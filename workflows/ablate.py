@@ -30,7 +30,7 @@ with Workflow(
         Parameter(
             name="base",
             value="",
-            description="chain that the levels change (studies/bases/*.yaml); empty = that of each study",
+            description="chain that the levels change: a name (studies/bases), or the text of one; empty = that of each study",
         ),
         Parameter(name="seeds", value="", description="seeds, separated by spaces; empty = those of each study"),
     ],

@@ -28,7 +28,9 @@ class Inputs(BaseModel):
     """Inputs of study_plan."""
 
     studies: str = StudiesField
-    base: str = Field("", description="chain that the levels change (studies/bases); empty = that of each study")
+    base: str = Field(
+        "", description="chain that the levels change: a name (studies/bases), a file or its text; empty = that of each study"
+    )
     seeds: str = Field("", description="seeds, separated by spaces; empty = those of each study")
 
 

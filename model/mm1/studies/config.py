@@ -184,9 +184,9 @@ class Study(Config):
             check_settings(settings)  # type: ignore[arg-type]
         return value
 
-    def on(self, base: str) -> Self:
-        """Return the study with another base, and its settings for it."""
-        sizes = self.bases.get(base, Sizes())
+    def on(self, base: str, like: str = "") -> Self:
+        """Return the study with another base, and its settings for it, or for the base that it is like."""
+        sizes = self.bases.get(like or base, Sizes())
         given = {name: value for name in ("settings", "target") if (value := getattr(sizes, name)) is not None}
         return self.model_copy(update={"base": base, "levels": self.levels | sizes.levels, **given})
 

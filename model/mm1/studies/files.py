@@ -24,6 +24,8 @@ _PACKAGE = Path(__file__).parent
 FOLDER = next((folder for folder in (_PACKAGE / "library", _PACKAGE.parents[2] / "studies") if folder.is_dir()), _PACKAGE)
 """Folder of this project's studies: in an installed wheel, in a checkout or an image."""
 BASES = FOLDER / "bases"
+LIKE = "like"
+"""Field of a base: name of the base whose settings in the studies also fit this one."""
 JOINED = "overrides"
 """Inputs whose settings are joined instead of replaced."""
 
@@ -58,16 +60,16 @@ def read_base(name: str) -> Settings:
     """Read a chain: a map of stages, each a map of its step's inputs.
 
     Args:
-        name: name of a file in ``studies/bases``, or a YAML file.
+        name: name of a file in ``studies/bases``, a YAML file, or the text of one.
 
     Raises:
         ConfigurationError: an unknown name or stage, or an invalid file.
     """
-    what = f"base {name}"
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _named(name, BASES, "base")
-    tree, lines = parse(_text_of(path, what), what)
+    tree, lines, what = _base_tree(name)
     settings: Settings = {}
     for stage, inputs in tree.items():
+        if stage == LIKE:
+            continue
         if not isinstance(inputs, dict):
             raise ConfigurationError(f"{what}{lines.at(stage)}: {stage}: expected a map of inputs, got {inputs!r}")
         settings |= {f"{stage}.{key}": _as_text(value) for key, value in inputs.items()}
@@ -76,6 +78,22 @@ def read_base(name: str) -> Settings:
     except ValueError as error:
         raise ConfigurationError(f"{what}: {error}") from None
     return settings
+
+
+def on_base(study: Study, base: str) -> Study:
+    """Return a study on another base, with the settings that it states for that base, or for the one that it is ``like``.
+
+    Raises:
+        ConfigurationError: an unknown base, or an invalid file.
+    """
+    return study.on(base, str(_base_tree(base)[0].get(LIKE) or base))
+
+
+def _base_tree(name: str) -> tuple[dict[str, Any], Lines, str]:
+    if "\n" in name.strip():
+        return *parse(name, "base"), "base"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _named(name, BASES, "base")
+    return *parse(_text_of(path, f"base {name}"), f"base {name}"), f"base {name}"
 
 
 def merged(*parts: Settings) -> dict[str, dict[str, str]]:

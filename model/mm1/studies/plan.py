@@ -22,7 +22,7 @@ from mm1.studies.budget import with_budget
 from mm1.studies.chains import EVALUATE, Defaults, Work, seeded, works_of
 from mm1.studies.config import STAGES, Study
 from mm1.studies.evaluation import SELECTION, Tasks, joined, needed, selection
-from mm1.studies.files import merged, read_base, slug
+from mm1.studies.files import merged, on_base, read_base, slug
 
 JOINER = "+"
 """Between the names of chains that are trained one after the other."""
@@ -65,7 +65,7 @@ def plan_studies(studies: Mapping[str, Study], defaults: Defaults, *, base: str 
         ConfigurationError: a stage lacks an input; names study and level.
     """
     if base:
-        studies = {name: study.on(base) for name, study in studies.items()}
+        studies = {name: on_base(study, base) for name, study in studies.items()}
     if seeds:
         studies = {name: study.model_copy(update={"seeds": tuple(seeds)}) for name, study in studies.items()}
     drafts: dict[str, _Draft] = {}
