@@ -12,7 +12,7 @@ from mm1.studies.fit import INTERCEPT, SLOPE, Law
 from mm1.studies.ladder import LadderResult
 
 SIZE = (4.6, 2.7)
-MARGINS = {"left": 0.14, "right": 0.97, "top": 0.95, "bottom": 0.17}
+MARGINS = {"left": 0.2, "right": 0.97, "top": 0.95, "bottom": 0.17}
 WITHIN = 0.3
 """Room left and right of the sizes, as a factor of the size in log space."""
 
@@ -45,9 +45,10 @@ def rates_figure(law: Law, score: str, name: str) -> Markup:
         axes = figure.subplots()
         for number, point in enumerate(law.optima):
             color = SERIES[number % len(SERIES)]
-            axes.plot(list(point.values), list(point.values.values()), color=color, marker="o", markersize=4, linewidth=1.5)
+            rates, values = zip(*point.values.items(), strict=True)
+            axes.plot(rates, values, color=color, marker="o", markersize=4, linewidth=1.5, label=f"{point.size:,.0f}")
             axes.axvline(point.rate, color=color, linewidth=1, linestyle=":")
-            axes.annotate(f"{point.size:,.0f}", (list(point.values)[-1], list(point.values.values())[-1]), color=color)
+        axes.legend(title="N", frameon=False, labelcolor=INK, fontsize=8)
         axes.set(xscale="log", xlabel="learning rate", ylabel=score)
         return inline_svg(figure, f"{score} by learning rate, {name}")
 

@@ -25,7 +25,7 @@ from mm1.studies.law_figures import ladder_figure, law_figure, rates_figure
 from mm1.studies.section import Block, Section
 from mm1.studies.sizes import rate_of, size_of
 
-PAPER = "MM1 3.3"
+PAPER = "MM1"
 MAX_SPREAD = 0.02
 """Tokens that differ by less than this share are the same budget, with another padding."""
 

@@ -48,7 +48,7 @@ class Command:
             )
         for block in blocks:
             _print(block)
-        _write(self.plot.expanduser(), blocks, self.run)
+        _write(self.plot.expanduser(), blocks, Path(self.run).name)
         return REFUSED if any(is_refused(study.section) for study in results.studies) else 0
 
     def _results(self) -> Results:
