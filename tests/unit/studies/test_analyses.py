@@ -7,11 +7,11 @@ from markupsafe import Markup
 from mm1.manifests import StudyPlan, load
 from mm1.store.open import open_store
 from mm1.studies import analyses
-from mm1.studies.analyses import Block, Section
 from mm1.studies.cells import read_cells, study_data
 from mm1.studies.config import Claim
 from mm1.studies.page import render_results
 from mm1.studies.results import Results, compute
+from mm1.studies.section import Block, Section
 from mm1.studies.verdict import Verdict
 from tests.support.trained_cells import publish_studies, two_levels
 
