@@ -13,6 +13,8 @@ import yaml
 from mm1.lineage.records import RunRecords, read_run
 from mm1.manifests import EvalReport, StudyPlan, load
 from mm1.store.open import open_store
+from mm1.world.write import PARTS
+from mm1_components.wrapper.raw_data import SOURCES
 from tests.support.documentation import ROOT
 from tests.support.toy_chain import FEW
 from tests.support.warm_python import WarmPython
@@ -25,7 +27,7 @@ MIXING = {"thresholds": "quality>=0.1", "holdout": "0.01"}
 def place(toy_run: Path, tmp_path: Path) -> Path:
     """A folder with a study, and a store that has the results of the run `toy`."""
     shutil.copytree(toy_run / "runs" / "store", tmp_path / "runs" / "store")
-    sources = {name: str(toy_run / "world" / name) for name in ("captions", "interleaved", "text", "instructions")}
+    sources = {name: str(toy_run / "world" / name) for name in SOURCES if name in PARTS}
     base = {
         "data": {**sources, "preset": "toy"},
         "text_mix": {"weights": "text", **MIXING},

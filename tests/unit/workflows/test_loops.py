@@ -8,9 +8,11 @@ import pytest
 
 from mm1 import machine
 from mm1.errors import Ending, Outcome
-from mm1_workflows.argo.graph import TaskNode, Template
+from mm1_workflows.argo.graph import Graph, TaskNode, Template
+from mm1_workflows.cli.commands.run import Command, _summary
 from mm1_workflows.display.view import State
 from mm1_workflows.engines.local.loops import cores_of_item, free_cores, seconds_left, views
+from mm1_workflows.engines.local.runner import RunResult
 from mm1_workflows.engines.local.state import Instance
 
 TASK = TaskNode("train", Template("train", ("python",), (), ""), {})
@@ -61,6 +63,21 @@ def test_the_time_left_follows_from_finished_items() -> None:
     left = seconds_left([item(State.DONE, 100.0), item(State.DONE, 60.0), *running, *ahead])
     assert left == pytest.approx((4 * 80 + 60 + 0) / 2, abs=0.1)
     assert seconds_left([item(State.DONE, 100.0)]) is None
+
+
+def test_the_last_lines_name_failed_items_and_those_without_a_result() -> None:
+    group = [item(State.DONE, 1.0), item(State.FAILED, 1.0), item(State.FAILED, 1.0)]
+    for number, each in enumerate(group):
+        each.label, each.key = f"train({number}:x)", f"train-{number}"
+        each.ending = Ending(outcome=Outcome.DATA, message=f"shard {number} is damaged")
+    group[0].outputs = {"manifest": "", "failure": "diverged: loss is NaN"}
+    graph = Graph("mm1-ablate", {}, {"train": TASK})
+    command = Command(file="workflows/ablate.py")
+    text = _summary(RunResult(group, "Failed", 81, group[1]), command, "a", graph, 60.0)
+    assert "step  train(1:x) (data, exit code 81)" in text and "also  train(2:x): data: shard 2 is damaged" in text
+    assert "mm1 run workflows/ablate.py --run a" in text
+    text = _summary(RunResult(group[:1], "Succeeded", 0), command, "a", graph, 60.0)
+    assert "train  items=1" in text and "without a result: train(0:x): diverged: loss is NaN" in text
 
 
 def test_a_loop_has_a_line_with_its_progress() -> None:
