@@ -203,7 +203,8 @@ def report_studies(store: Store, published: Published, run: str, folder: Path, b
         else:
             record(store, run, f"train-{number}", step="pretrain", outputs={"manifest": checkpoint}, facts={"train_s": 61.0})
             evaluated = {"step": "evaluate", "outputs": {"manifest": report}, "inputs": {"benchmarks": str(benchmarks)}}
-            record(store, run, f"evaluate-{number}", **evaluated)
+            record(store, run, f"evaluate-{number}", **evaluated | {"step": "study_evaluate", "inputs": {}})
+            record(store, run, f"evaluate-{number}_evaluate", **evaluated)
     options = ["--store", store.uri, "--run", run, *(f"--artifact.{name}={folder / name}" for name in STEP.artifacts)]
     outcome = execute(STEP, build_parser(STEP).parse_args([*published.inputs, *options]))
     assert outcome is Outcome.DONE

@@ -11,6 +11,7 @@ from mm1.store.base import Store
 from mm1.studies.cells import TrainedCell
 
 CELL_STEPS = ("study_train", "study_evaluate")
+"""Steps that run the stages of a cell, each with a record of its own."""
 
 
 def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
@@ -52,8 +53,10 @@ def records_by_digest(stores: Iterable[Store], digests: Collection[Digest]) -> d
 
 
 def _rank(record: TaskRecord | None) -> int:
-    """Order records of one result: none, cached, of a task that has others run, of the training itself."""
-    return 0 if record is None else 1 if record.cache_hit else 3 if "train_s" in record.facts else 2
+    """Order records of one result: none, of a task that has other steps run, of a cached step, of the step that did the work."""
+    if record is None:
+        return 0
+    return 1 if record.step in CELL_STEPS else 2 if record.cache_hit else 3
 
 
 def _all_records(store: Store) -> Iterator[TaskRecord]:

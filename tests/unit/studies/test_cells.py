@@ -105,6 +105,15 @@ def test_cells_without_an_evaluation_are_judged_by_their_losses(store):
     assert judge(data)[0].effect == pytest.approx(0.5)
 
 
+def test_levels_are_in_the_order_of_their_cells_if_the_plan_does_not_have_it(store):
+    content = two_levels(levels={"B": {}, "A": {}})
+    published = publish_studies(store, {"letters": content}, lambda level, seed, term: 0.5)
+    plan = load(published.plan, StudyPlan)
+    unordered = plan.model_copy(update={"studies": (plan.studies[0].model_copy(update={"levels": ()}),)})
+    (data,) = study_data(unordered, ZERO, {})
+    assert list(data.study.levels) == ["B", "A"]
+
+
 def test_reports_of_corpus_metrics_have_errors_over_seeds(store):
     content = two_levels(scores={"few-shot": {"mean": ["vqa/4/bleu"]}})
     published = publish_studies(store, {"letters": content}, lambda level, seed, term: 0.5)
