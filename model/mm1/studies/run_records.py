@@ -53,7 +53,7 @@ def records_by_digest(stores: Iterable[Store], digests: Collection[Digest]) -> d
 
 
 def _rank(record: TaskRecord | None) -> int:
-    """Order records of one result: none, of a task that has other steps run, of a cached step, of the step that did the work."""
+    """Order records of one result: none, of a task that runs other steps, of a cached step, of the step that did the work."""
     if record is None:
         return 0
     return 1 if record.step in CELL_STEPS else 2 if record.cache_hit else 3
