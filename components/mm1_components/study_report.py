@@ -60,7 +60,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from mm1.studies.cells import read_cells, study_data
     from mm1.studies.lessons import summary_markdown
     from mm1.studies.results import compute
-    from mm1.studies.run_records import failures_of, records_of
+    from mm1.studies.run_records import failures_of, measured, records_of
     from mm1_components.ranks.stage_card import describe_commit
 
     plan, digest = context.load(inputs.plan, StudyPlan), split_uri(inputs.plan)[1]
@@ -70,7 +70,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     records = records_of(cells.values())
     reasons = failures_of(context.store, context.run)
     failed = {cell.name: reasons.get(cell.name, "") for cell in plan.cells if cell.name not in cells}
-    computed = compute(study_data(plan, digest, cells), digest, records, len(plan.cells), failed)
+    computed = compute(study_data(plan, digest, cells), digest, measured(cells.values(), records), len(plan.cells), failed)
     results = computed.results
     context.note(commit=describe_commit(), verdicts=results.counts, failed=len(failed))
     page = _page(inputs.title, computed, cells, records, context)

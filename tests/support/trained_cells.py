@@ -201,9 +201,18 @@ def report_studies(store: Store, published: Published, run: str, folder: Path, b
             failure = {"failure": "diverged: loss is not finite"}
             record(store, run, f"cell-{number}", step="study_train", inputs={"cell": name}, outputs=failure)
         else:
-            record(store, run, f"train-{number}", step="pretrain", outputs={"manifest": checkpoint}, facts={"train_s": 61.0})
+            record_training(store, run, f"train-{number}", checkpoint, 61.0)
             evaluated = {"step": "evaluate", "outputs": {"manifest": report}, "inputs": {"benchmarks": str(benchmarks)}}
-            record(store, run, f"evaluate-{number}", **evaluated)
+            record(store, run, f"evaluate-{number}", **evaluated | {"step": "study_evaluate", "inputs": {}})
+            record(store, run, f"evaluate-{number}_evaluate", **evaluated)
     options = ["--store", store.uri, "--run", run, *(f"--artifact.{name}={folder / name}" for name in STEP.artifacts)]
     outcome = execute(STEP, build_parser(STEP).parse_args([*published.inputs, *options]))
     assert outcome is Outcome.DONE
+
+
+def record_training(store: Store, run: str, task: str, checkpoint: str, seconds: float, **more: Any) -> None:
+    """Record a training with its metrics.json."""
+    facts = {"gpu": "", "processor": "AMD EPYC"} | more.pop("facts", {})
+    metrics = store.put_bytes(json.dumps({"seconds": seconds, "facts": facts}).encode())
+    artifacts = {"metrics.json": metrics.model_dump()}
+    record(store, run, task, **{"step": "pretrain", "outputs": {"manifest": checkpoint}, "artifacts": artifacts} | more)

@@ -232,7 +232,8 @@ def study_data(plan: StudyPlan, digest: Digest, cells: dict[str, TrainedCell]) -
 
 def _study_data(plan: StudyPlan, digest: Digest, number: int, cells: dict[str, TrainedCell]) -> StudyData:
     planned = plan.studies[number]
-    study = _in_order(Study.model_validate(planned.content), planned.levels)
+    used = tuple(use.level for cell in plan.cells for use in cell.uses if use.study == planned.name)
+    study = _in_order(Study.model_validate(planned.content), (*planned.levels, *used))
     names = {(use.level, cell.seed): cell.name for cell in plan.cells for use in cell.uses if use.study == planned.name}
     keys = [(level, seed) for level in study.levels for seed in study.seeds]
     return StudyData(
@@ -245,5 +246,6 @@ def _study_data(plan: StudyPlan, digest: Digest, number: int, cells: dict[str, T
 
 
 def _in_order(study: Study, levels: tuple[str, ...]) -> Study:
+    """Order the levels, which the plan's JSON sorts, as in the file; without a record of that, by their first cells."""
     ordered = {level: study.levels[level] for level in (*levels, *study.levels) if level in study.levels}
     return study.model_copy(update={"levels": ordered})

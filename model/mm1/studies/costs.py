@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from mm1.lineage.records import TaskRecord
 from mm1.manifests import Digest, Record
 from mm1.studies.cells import StudyData, TrainedCell
+from mm1.studies.run_records import Measured
 
 
 class Cost(Record):
@@ -25,15 +24,15 @@ class Cost(Record):
     """GPU or processor of the first training."""
 
 
-def level_cost(data: StudyData, level: str, records: Mapping[Digest, TaskRecord]) -> Cost | None:
+def level_cost(data: StudyData, level: str, measured: Mapping[Digest, Measured]) -> Cost | None:
     """Average the cost of the cells of a level; None if none was trained.
 
     Args:
         data: the study.
         level: a level.
-        records: digest of a checkpoint -> run record of its training.
+        measured: digest of a checkpoint -> what its training took.
     """
-    cells = [_cell_cost(cell, records) for cell in data.of_level(level)]
+    cells = [_cell_cost(cell, measured) for cell in data.of_level(level)]
     if not cells:
         return None
     return Cost(
@@ -47,17 +46,17 @@ def level_cost(data: StudyData, level: str, records: Mapping[Digest, TaskRecord]
     )
 
 
-def _cell_cost(cell: TrainedCell, records: Mapping[Digest, TaskRecord]) -> Cost:
+def _cell_cost(cell: TrainedCell, measured: Mapping[Digest, Measured]) -> Cost:
     checkpoints = [checkpoint for _, checkpoint in cell.trainings]
-    trainings = [records.get(digest) for digest, _ in cell.trainings]
+    trainings = [measured.get(digest, Measured()) for digest, _ in cell.trainings]
     return Cost(
         steps=sum(checkpoint.step for checkpoint in checkpoints),
         tokens=sum(checkpoint.tokens_seen for checkpoint in checkpoints),
         images=sum(checkpoint.images_seen for checkpoint in checkpoints),
         parameters=cell.checkpoint.num_parameters,
-        seconds=_sum(map(_seconds, trainings)),
-        flops=_sum(_number(record, "flops") for record in trainings),
-        device=_device(trainings[0]),
+        seconds=_sum(each.seconds for each in trainings),
+        flops=_sum(each.flops for each in trainings),
+        device=trainings[0].device,
     )
 
 
@@ -70,19 +69,3 @@ def _mean(values: Iterable[float | None]) -> float | None:
     known = list(values)
     total = _sum(known)
     return None if total is None else total / len(known)
-
-
-def _seconds(record: TaskRecord | None) -> float | None:
-    """Return the time of a training; None if it is not known, as of a cached task, which took none."""
-    if record is None or record.cache_hit:
-        return None
-    return record.seconds if "train_s" not in record.facts else _number(record, "train_s")
-
-
-def _number(record: TaskRecord | None, name: str) -> float | None:
-    value: Any = record.facts.get(name) if record else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _device(record: TaskRecord | None) -> str:
-    return str(record.facts.get("gpu") or record.host.get("processor") or "") if record else ""

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mm1.lineage.records import TaskRecord
 from mm1.manifests import Digest, Record
 from mm1.studies.analyses import analyse
 from mm1.studies.cells import StudyData
@@ -22,6 +21,7 @@ from mm1.studies.config import Paper, Score
 from mm1.studies.costs import Cost, level_cost
 from mm1.studies.curves import Curve, LevelScore, ShotsPanel, level_score, loss_curves, shots_panels
 from mm1.studies.differences import DifferingItem, differing_items
+from mm1.studies.run_records import Measured
 from mm1.studies.section import Section
 from mm1.studies.verdict import Verdict, corrected_for_run, judge
 
@@ -109,21 +109,21 @@ class Computed:
 
 
 def compute(
-    studies: Sequence[StudyData], plan: Digest, records: Mapping[Digest, TaskRecord], num_cells: int, failed: Mapping[str, str]
+    studies: Sequence[StudyData], plan: Digest, measured: Mapping[Digest, Measured], num_cells: int, failed: Mapping[str, str]
 ) -> Computed:
     """Compute the results of a run.
 
     Args:
         studies: the studies with their trained cells.
         plan: digest of the plan.
-        records: digest of a checkpoint -> run record of its training.
+        measured: digest of a checkpoint -> what its training took.
         num_cells: cells of the plan.
         failed: name of a cell without a result -> reason.
     """
     sections = {data.name: section for data in studies if (section := analyse(data))}
     judged = corrected_for_run([[*judge(data), *_of_section(sections.get(data.name))] for data in studies])
     results = [
-        _result(data, verdicts, records, sections.get(data.name)) for data, verdicts in zip(studies, judged, strict=True)
+        _result(data, verdicts, measured, sections.get(data.name)) for data, verdicts in zip(studies, judged, strict=True)
     ]
     return Computed(
         results=Results(plan=plan, studies=tuple(results), num_cells=num_cells, failed=dict(sorted(failed.items()))),
@@ -136,14 +136,14 @@ def _of_section(section: Section | None) -> tuple[Verdict, ...]:
 
 
 def _result(
-    data: StudyData, verdicts: tuple[Verdict, ...], records: Mapping[Digest, TaskRecord], section: Section | None
+    data: StudyData, verdicts: tuple[Verdict, ...], measured: Mapping[Digest, Measured], section: Section | None
 ) -> StudyResult:
     study = data.study
     scores = [
         ScoreTable(name=name, score=score, levels={level: level_score(data, level, score) for level in study.levels})
         for name, score in study.scores.items()
     ]
-    costs = {level: cost for level in study.levels if (cost := level_cost(data, level, records))}
+    costs = {level: cost for level in study.levels if (cost := level_cost(data, level, measured))}
     return StudyResult(
         name=data.name,
         title=study.title,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import json
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from mm1.errors import DataError
+from mm1.errors import DataError, Mm1Error
 from mm1.lineage.records import TaskRecord, read_record, read_run
 from mm1.manifests import MANIFEST_NAME, Digest
-from mm1.store.base import Store
+from mm1.store.base import BlobRef, Store
 from mm1.studies.cells import TrainedCell
 
+log = logging.getLogger("mm1")
+
+METRICS = "metrics.json"
 CELL_STEPS = ("study_train", "study_evaluate")
+"""Steps that run the stages of a cell, each with a record of its own."""
 
 
 def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
@@ -27,6 +34,42 @@ def records_of(cells: Iterable[TrainedCell]) -> dict[Digest, TaskRecord]:
         stores |= {store.uri: store for store in (cell.store, cell.reports) if store}
         digests |= {cell.report_digest, *(digest for digest, _ in cell.trainings)}
     return records_by_digest(stores.values(), digests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a training took; None and empty where it is not known."""
+
+    seconds: float | None = None
+    flops: float | None = None
+    device: str = ""
+    """GPU or processor."""
+
+
+def measured(cells: Iterable[TrainedCell], records: Mapping[Digest, TaskRecord]) -> dict[Digest, Measured]:
+    """Read what the trainings of cells took from their metrics.json, which a cached task has, too.
+
+    Args:
+        cells: the cells.
+        records: run records of their trainings.
+
+    Returns:
+        Digest of a checkpoint -> measurements, for those that have a record with a readable metrics.json.
+    """
+    trainings = {digest: cell.store for cell in cells for digest, _ in cell.trainings}
+    return {digest: _measured(store, records[digest]) for digest, store in trainings.items() if digest in records}
+
+
+def _measured(store: Store, record: TaskRecord) -> Measured:
+    try:
+        metrics = json.loads(store.get_bytes(BlobRef.model_validate(record.artifacts[METRICS])))
+        facts = metrics["facts"]
+        return Measured(
+            seconds=metrics["seconds"], flops=facts.get("flops"), device=facts.get("gpu") or facts.get("processor") or ""
+        )
+    except (Mm1Error, ValueError, KeyError, TypeError) as error:
+        log.warning("the cost of task %s of run %s is not known: %s", record.task, record.run, error)
+        return Measured()
 
 
 def failures_of(store: Store, run: str) -> dict[str, str]:
@@ -52,8 +95,10 @@ def records_by_digest(stores: Iterable[Store], digests: Collection[Digest]) -> d
 
 
 def _rank(record: TaskRecord | None) -> int:
-    """Order records of one result: none, cached, of a task that has others run, of the training itself."""
-    return 0 if record is None else 1 if record.cache_hit else 3 if "train_s" in record.facts else 2
+    """Order records of one result: none, of a task that runs other steps, of a cached step, of the step that did the work."""
+    if record is None:
+        return 0
+    return 1 if record.step in CELL_STEPS else 2 if record.cache_hit else 3
 
 
 def _all_records(store: Store) -> Iterator[TaskRecord]:

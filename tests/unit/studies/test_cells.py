@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mm1.lineage.records import TaskRecord
 from mm1.manifests import Cell, CellUse, Checkpoint, Score, StageRun, StudyPlan, load, load_digest, publish, split_uri
 from mm1.store.open import open_store
-from mm1.studies.cells import MissingValue, TrainedCell, read_cells, study_data
-from mm1.studies.costs import level_cost
-from mm1.studies.run_records import records_of
+from mm1.studies.cells import MissingValue, StudyData, TrainedCell, read_cells, study_data
+from mm1.studies.config import Study
+from mm1.studies.costs import Cost, level_cost
+from mm1.studies.run_records import measured, records_of
 from mm1.studies.verdict import judge
 from tests.support.stored_runs import ZERO, record, report
-from tests.support.trained_cells import publish_studies, two_levels
+from tests.support.trained_cells import publish_studies, record_training, two_levels
 
 
 @pytest.fixture
@@ -54,32 +54,35 @@ def test_a_cell_that_only_has_a_text_base_is_its_own_training(store, chain):
     assert [checkpoint.stage for _, checkpoint in trained(store, chain[0]).trainings] == ["text"]
 
 
-def test_cost_is_that_of_all_trainings_of_the_cell_and_of_the_task_that_did_the_work(store, chain):
+def test_cost_is_that_of_all_trainings_of_the_cell_also_of_cached_ones(store, chain):
     _, pretrain, tuned = chain
-    work = {"step": "pretrain", "outputs": {"manifest": pretrain}}
-    record(store, "a", "train-cell", **work | {"step": "study_train"}, seconds=70.0)
-    record(store, "a", "train-cell-pretrain", **work, facts={"train_s": 61.5, "flops": 2e12})
-    record(store, "b", "pretrain", **work, cache_hit=True, seconds=0.1)
-    record(store, "b", "sft", step="sft", outputs={"manifest": tuned}, facts={"train_s": 10.0, "flops": 1e12})
+    record(store, "a", "train-cell", step="study_train", outputs={"manifest": pretrain}, seconds=70.0)
+    record_training(store, "a", "train-cell_pretrain", pretrain, 61.5, facts={"flops": 2e12})
+    record_training(store, "b", "pretrain", pretrain, 61.5, facts={"flops": 2e12}, cache_hit=True)
+    record_training(store, "b", "sft", tuned, 10.0, facts={"flops": 1e12, "gpu": "H200"}, step="sft", cache_hit=True)
     store.write("runs/b/damaged.json", b"{")
-    cell = trained(store, tuned)
-    cost = _cost(cell, records_of([cell]))
-    assert (cost.steps, cost.seconds, cost.flops) == (250, 71.5, 3e12)
+    cost = cost_of(trained(store, tuned))
+    assert (cost.steps, cost.seconds, cost.flops, cost.device) == (250, 71.5, 3e12, "H200")
 
 
 def test_the_time_of_a_training_without_a_record_is_not_known(store, chain):
-    cell = trained(store, chain[2])
-    record(store, "b", "sft", step="sft", outputs={"manifest": chain[2]}, facts={"train_s": 10.0})
-    assert _cost(cell, records_of([cell])).seconds is None
+    record_training(store, "b", "sft", chain[2], 10.0, step="sft")
+    cost = cost_of(trained(store, chain[2]))
+    assert (cost.seconds, cost.device) == (None, "AMD EPYC")
 
 
-def _cost(cell: TrainedCell, records: dict[str, TaskRecord]):
-    from mm1.studies.cells import StudyData
-    from mm1.studies.config import Study
+def test_a_damaged_metrics_json_leaves_the_time_unknown(store, chain):
+    nothing = {"metrics.json": store.put_bytes(b"[]").model_dump()}
+    record(store, "b", "pretrain", outputs={"manifest": chain[1]}, artifacts=nothing)
+    assert cost_of(trained(store, chain[1])).seconds is None
 
+
+def cost_of(cell: TrainedCell) -> Cost:
     study = Study.model_validate(two_levels(seeds=[0]))
     data = StudyData(name="letters", study=study, plan=ZERO, cells={("A", 0): cell}, missing={})
-    return level_cost(data, "A", records)
+    cost = level_cost(data, "A", measured([cell], records_of([cell])))
+    assert cost is not None
+    return cost
 
 
 def test_a_score_without_items_is_that_of_the_report(store, chain):
@@ -103,6 +106,15 @@ def test_cells_without_an_evaluation_are_judged_by_their_losses(store):
     (data,) = study_data(unscored, ZERO, read_cells(unscored, published.trained, nothing))
     assert [verdict.outcome for verdict in judge(data)] == ["not shown"]
     assert judge(data)[0].effect == pytest.approx(0.5)
+
+
+def test_levels_are_in_the_order_of_their_cells_if_the_plan_does_not_have_it(store):
+    content = two_levels(levels={"B": {}, "A": {}})
+    published = publish_studies(store, {"letters": content}, lambda level, seed, term: 0.5)
+    plan = load(published.plan, StudyPlan)
+    unordered = plan.model_copy(update={"studies": (plan.studies[0].model_copy(update={"levels": ()}),)})
+    (data,) = study_data(unordered, ZERO, {})
+    assert list(data.study.levels) == ["B", "A"]
 
 
 def test_reports_of_corpus_metrics_have_errors_over_seeds(store):
