@@ -59,6 +59,9 @@ class Inputs(BaseModel):
         "(MM1.5), with options such as dynamic,grid=4-9,marks=index,max_images=2",
     )
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
+    cross_document_attention: bool = Field(
+        False, description="true: tokens attend to earlier documents of their sequence, which shows what isolation is worth"
+    )
     long_documents: Literal["cut", "drop"] = Field("cut", description="how documents longer than a sequence are handled")
     max_epochs: float = Field(
         0.0, description="maximum number of epochs over any source; 0 = unlimited", ge=0, allow_inf_nan=False
@@ -214,6 +217,7 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
         image_size_px=inputs.image_size,
         weights_by=_unit(inputs),
         one_source=inputs.one_source,
+        cross_document_attention=inputs.cross_document_attention,
         long_documents=inputs.long_documents,
         max_epochs=inputs.max_epochs,
         snapshot={name: value for name in ("as_of", "thresholds") if (value := getattr(inputs, name))},

@@ -48,10 +48,7 @@ def _source(*reads: Kind, decisive: bool = True, several: bool = False) -> Any:
 
 Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, several=True)]
 """Raw files at one or several addresses (:mod:`mm1.data.prepare.locations.addresses`); the toy world provides them, too."""
-RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET, several=True)]
-"""Raw files that the toy world does not provide."""
 SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False, several=True)]
-RealSourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False, several=True)]
 """Location of raw files whose content is identified by another input; not part of the cache key."""
 Benchmarks = Annotated[str, _source(Kind.PATH, Kind.WORLD)]
 """A folder of benchmark files."""
@@ -251,7 +248,7 @@ def raw_files(address: str, part: str, work: Path) -> Path:
 
     Args:
         address: a path, or ``world:<seed>``.
-        part: part of the toy world: captions, interleaved, text, instructions or benchmarks.
+        part: part of the toy world: captions, synthetic, interleaved, text, instructions or benchmarks.
         work: scratch folder that the toy world is written to.
 
     Raises:

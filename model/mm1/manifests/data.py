@@ -127,6 +127,8 @@ class DataMix(Manifest):
     omitted."""
     one_source: bool = True
     """Whether all documents of a sequence come from one source (MM1 2.2)."""
+    cross_document_attention: bool = Field(False, exclude_if=not_)
+    """Whether tokens attend to earlier documents of their sequence; otherwise documents are isolated (MM1 2.2)."""
     long_documents: Literal["cut", "drop"] = "cut"
     """How documents longer than a sequence are handled."""
     max_epochs: float = 0.0

@@ -17,6 +17,8 @@ class PlannedStudy(Record):
     name: str
     content: dict[str, Any]
     """The whole file: factor, levels, seeds, scores, and claims with their smallest effects of interest."""
+    levels: tuple[str, ...] = Field((), exclude_if=not_)
+    """Levels in the order of the file, which the JSON of a manifest does not keep."""
 
 
 class StageRun(Record):

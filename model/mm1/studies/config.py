@@ -63,6 +63,8 @@ Settings = dict[str, str]
 """``stage.input`` -> text of the value, as on a command line. The inputs ``overrides`` of a stage are joined, not replaced.
 ``stage: omit`` removes a stage."""
 OMIT = "omit"
+TRAININGS = ("pretrain", "pretrain_vision", "sft")
+"""Steps that train. All others take seconds, so that only the results of these are worth waiting for."""
 TERM = re.compile(r"^(?P<task>[^/]+)/(?P<shots>\d+)/(?P<metric>[^/]+)(/(?P<control>shuffled))?$|^loss/(?P<source>.+)$")
 """A value of a cell: ``task/shots/metric``, the same with ``/shuffled`` for the control with wrong images, or
 ``loss/source``, the validation loss after the last step of pre-training (0 shots, no items)."""
@@ -132,6 +134,17 @@ class Budget(Config):
     arithmetic of the base's, whatever the sequences and the model of a level are."""
 
 
+class Sizes(Config):
+    """Settings of a study on another base, where the numbers of its own do not fit, such as widths and pixels."""
+
+    settings: Settings | None = None
+    """Settings of all levels; None = those of the study."""
+    levels: dict[str, Settings] = Field(default={})
+    """Level -> its settings; levels that are not here keep those of the study."""
+    target: Settings | None = None
+    """Settings of the size that is predicted; None = those of the study."""
+
+
 class Study(Config):
     """A study of one factor."""
 
@@ -149,6 +162,10 @@ class Study(Config):
     """Settings of all levels, on top of the base's."""
     levels: dict[str, Settings] = Field(min_length=1)
     """Level -> its settings."""
+    target: Settings = Field(default={})
+    """Settings of a size that is predicted and not trained (analysis scaling); empty = the largest level is predicted."""
+    bases: dict[str, Sizes] = Field(default={})
+    """Other base -> what differs on it."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of data order and fresh weights; levels with the same seed see the same order."""
     budget: Budget = Budget()
@@ -160,12 +177,28 @@ class Study(Config):
     limits: str = ""
     """What this study cannot show at its size, and why; printed with the verdicts."""
 
-    @field_validator("settings", "levels")
+    @field_validator("settings", "target", "levels")
     @classmethod
     def _known_stages(cls, value: dict[str, object]) -> dict[str, object]:
         for settings in [value] if all(isinstance(item, str) for item in value.values()) else value.values():
             check_settings(settings)  # type: ignore[arg-type]
         return value
+
+    def on(self, base: str, like: str = "") -> Self:
+        """Return the study with another base, and its settings for it, or for the base that it is like."""
+        sizes = self.bases.get(like or base, Sizes())
+        given = {name: value for name in ("settings", "target") if (value := getattr(sizes, name)) is not None}
+        return self.model_copy(update={"base": base, "levels": self.levels | sizes.levels, **given})
+
+    @model_validator(mode="after")
+    def _known_sizes(self) -> Self:
+        for base, sizes in self.bases.items():
+            for level in sizes.levels:
+                if level not in self.levels:
+                    raise ValueError(f"bases.{base}.levels: unknown level {level!r}; {suggest(level, list(self.levels))}")
+            for settings in (*sizes.levels.values(), sizes.settings or {}, sizes.target or {}):
+                check_settings(settings)
+        return self
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:

@@ -25,6 +25,7 @@ from mm1.world.render import encoded_images
 from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs
 
 VAGUE_SHARE_OF_QUESTIONS = 0.1
+ONLY_SYNTHETIC = {"synthetic_share": 1.0, "question_share": 0.0}
 
 
 def _pair(sampler: SceneSampler, rng: Random, config: WorldConfig) -> tuple[Scene, str, str]:
@@ -103,12 +104,34 @@ def write(folder: Path, config: WorldConfig) -> dict[str, int]:
     Returns:
         Number of pairs of each kind.
     """
-    rng = streams.choices(config.seed, "captions")
+    return _write(folder, config, "captions", config.num_captions)
+
+
+def write_web(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Write captions without synthetic ones into an existing folder: the control of the part ``synthetic``.
+
+    Returns:
+        Number of pairs of each kind.
+    """
+    return _write(folder, config.model_copy(update={"synthetic_share": 0.0}), "web captions", config.num_captions)
+
+
+def write_synthetic(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Write the part of synthetic captions alone into an existing folder: a source of its own, as VeCap is for MM1.
+
+    Returns:
+        Number of pairs of each kind.
+    """
+    return _write(folder, config.model_copy(update=ONLY_SYNTHETIC), "synthetic", config.num_synthetic)
+
+
+def _write(folder: Path, config: WorldConfig, part: str, number: int) -> dict[str, int]:
+    rng = streams.choices(config.seed, part)
     sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))
-    noise = streams.pixels(config.seed, "captions")
+    noise = streams.pixels(config.seed, part)
     counts = {"alt": 0, "synthetic": 0, "qa": 0}
-    for shard, start in enumerate(range(0, config.num_captions, config.captions_per_shard)):
-        size = min(config.captions_per_shard, config.num_captions - start)
+    for shard, start in enumerate(range(0, number, config.captions_per_shard)):
+        size = min(config.captions_per_shard, number - start)
         pairs = [_pair(sampler, rng, config) for _ in range(size)]
         images = encoded_images((scene for scene, _, _ in pairs), config.image_size_px, noise)
         _write_shard(folder, shard, pairs, images, config.image_size_px)

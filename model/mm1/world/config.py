@@ -44,6 +44,9 @@ class WorldConfig(Config):
     synthetic_share: float = Field(default=0.2, ge=0, le=1)
     """Fraction of pairs with a rich synthetic caption (like VeCap, paper section 3.2)."""
 
+    num_synthetic: int = Field(default=4_000, ge=1)
+    """Number of pairs with a rich synthetic caption in the part `synthetic`, a source of its own."""
+
     question_share: float = Field(default=0.1, ge=0, le=1)
     """Fraction of pairs with a question and its answer: they help a small model learn the question format."""
 
@@ -87,6 +90,7 @@ class WorldConfig(Config):
             seed=seed,
             num_captions=60,
             captions_per_shard=40,
+            num_synthetic=20,
             num_interleaved=24,
             documents_per_file=16,
             num_texts=80,

@@ -23,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 
 _WRITERS: dict[str, Callable[[Path, WorldConfig], dict[str, int]]] = {
     "captions": captions.write,
+    "web_captions": captions.write_web,
+    "synthetic": captions.write_synthetic,
     "interleaved": interleaved.write,
     "text": texts.write,
     "instructions": instructions.write,

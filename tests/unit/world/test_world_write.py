@@ -121,3 +121,12 @@ def test_the_command_line_writes_all_parts(tmp_path: Path, capsys: pytest.Captur
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
     assert main(["--out", str(tmp_path), "--small", "--part", "text"]) == 80
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_synthetic_captions_are_a_part_of_their_own(world: Path) -> None:
+    rows = pq.read_table(world / "synthetic" / "00000.parquet").to_pylist()
+    assert len(rows) == WorldConfig.small().num_synthetic
+    assert {row["caption_kind"] for row in rows} == {"synthetic"}
+    others = pq.read_table(world / "web_captions" / "00000.parquet").to_pylist()
+    assert {row["caption_kind"] for row in others} == {"alt", "qa"}
+    assert not {row["sha256"] for row in rows} & {row["sha256"] for row in others}

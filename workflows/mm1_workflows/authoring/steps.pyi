@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from hera.workflows import Parameter, Task
 
-from mm1_workflows.authoring.declarations import declaration as declaration
+from mm1_components.wrapper.registry import declaration as declaration
 from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
@@ -51,6 +51,7 @@ def data_mix(
     image_size: int | _Text = 32,
     image_layout: _Text = "single",
     one_source: bool | _Text = True,
+    cross_document_attention: bool | _Text = False,
     long_documents: Literal["cut", "drop"] | _Text = "cut",
     max_epochs: float | _Text = 0.0,
     holdout: _Text = "",
@@ -80,6 +81,8 @@ def data_mix(
             images: single = none; static = an overview and 2 x 2 crops (MM1); dynamic = a grid that fits the image, and an
             overview (MM1.5), with options such as dynamic,grid=4-9,marks=index,max_images=2 [default: single]
         one_source: false: documents of several sources may share a sequence [default: true]
+        cross_document_attention: true: tokens attend to earlier documents of their sequence, which shows what isolation is
+            worth [default: false]
         long_documents: how documents longer than a sequence are handled [default: cut]
         max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
         holdout: samples that never enter the mixture, for validation: a share of every source, such as 0.001, or
@@ -576,4 +579,116 @@ def sft(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+    """
+
+def study_evaluate(
+    *,
+    plan: _Text,
+    cell: _Text,
+    trained: _Text,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Score the Checkpoint of a cell of a study.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell [required]
+        trained: JSON list: Checkpoint of each cell, in the order of the plan; empty for one that failed [required]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: EvalReport; empty if the training failed, or only losses are compared
+    """
+
+def study_plan(
+    *,
+    studies: _Text,
+    base: _Text = "",
+    seeds: _Text = "",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """List the trainings of studies: levels, seeds, and what they share.
+
+    Args:
+        studies: names of studies, separated by spaces; files; or the text of a study, which also works on a cluster
+            [required]
+        base: chain that the levels change (studies/bases); empty = that of each study [default: empty]
+        seeds: seeds, separated by spaces; empty = those of each study [default: empty]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyPlan
+        bases: JSON list: beginnings of chains that no other shared chain precedes
+        shared: JSON list: the other beginnings that several cells have in common
+        cells: JSON list: names of all cells
+    """
+
+def study_report(
+    *,
+    plan: _Text,
+    trained: _Text,
+    reports: _Text,
+    title: _Text = "The paper's lessons",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Compute the verdicts of studies from their trained and evaluated cells.
+
+    Args:
+        plan: StudyPlan [required]
+        trained: addresses of the cells' Checkpoints, a JSON list in the order of the plan; an empty one = the cell failed
+            [required]
+        reports: addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = not evaluated
+            [required]
+        title: title of the page [default: The paper's lessons]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyReport
+        num_shown: claims that are shown
+        num_claims: claims of all studies
+    """
+
+def study_train(
+    *,
+    plan: _Text,
+    cell: _Text,
+    tolerate: bool | _Text = False,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Train a cell of a study, or a beginning that cells share.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell or of a shared chain; several are joined by + [required]
+        tolerate: end without a Checkpoint if the training diverges or runs out of memory, so that other cells go on
+            [default: false]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: Checkpoint; empty if the training failed
+        failure: outcome class and message of a training that failed
     """

@@ -19,7 +19,9 @@ import torch
 
 from mm1.data.images import Pixels, decode_tiles
 from mm1.data.load.documents import Document
+from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError
+from mm1.manifests import DataMix
 
 NO_LOSS = -100
 """Label of tokens without loss (torch's default)."""
@@ -94,13 +96,27 @@ class Collator:
         image_id: token ID of the image token.
         padding_id: token ID of the padding.
         keep: whether documents cache their decoded images.
+        isolated: whether the documents of a sequence are numbered apart. Otherwise all have the number 1 and one line of
+            positions, so that tokens attend to earlier documents; the first token of a document has no loss in either case.
     """
 
-    def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool) -> None:
+    def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool, isolated: bool = True) -> None:
         self.image_tokens = image_tokens
         self.image_id = image_id
         self.padding_id = padding_id
         self.keep = keep
+        self.isolated = isolated
+
+    @classmethod
+    def of_mixture(cls, mix: DataMix, tokenizer: TextTokenizer, *, keep: bool) -> Collator:
+        """Create the collator of a mixture."""
+        return cls(
+            image_tokens=mix.image_tokens,
+            image_id=tokenizer.image_id,
+            padding_id=tokenizer.eos_id,
+            keep=keep,
+            isolated=not mix.cross_document_attention,
+        )
 
     def fill(
         self, arrays: dict[str, np.ndarray[Any, Any]], rows: Sequence[Sequence[DocumentSpan]], sources: Sequence[int]
@@ -139,8 +155,13 @@ class Collator:
                 ids = document.ids[start:stop]
                 ids_BS[row, begin:end] = ids
                 np.copyto(labels_BS[row, begin:end], ids, where=document.loss[start:stop])
-                positions_BS[row, begin:end] = positions_S[: stop - start]
-                documents_BS[row, begin:end] = documents
+                if self.isolated:
+                    positions_BS[row, begin:end] = positions_S[: stop - start]
+                    documents_BS[row, begin:end] = documents
+                else:
+                    labels_BS[row, begin] = NO_LOSS
+                    positions_BS[row, begin:end] = positions_S[begin:end]
+                    documents_BS[row, begin:end] = 1
         return num_images, damaged
 
     def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:

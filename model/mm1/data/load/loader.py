@@ -170,12 +170,8 @@ class MixtureLoader:
         self._last_damage = ""
         self._opened = open_mix(store, mix, raw, self.limits.cache_disk_bytes)
         self.seek(start_sequence, cursors)
-        collator = Collator(
-            image_tokens=mix.image_tokens,
-            image_id=self._opened.tokenizer.image_id,
-            padding_id=self._opened.tokenizer.eos_id,
-            keep=self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes,
-        )
+        keep = self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes
+        collator = Collator.of_mixture(mix, self._opened.tokenizer, keep=keep)
         self._shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
         self._prepare = MicroBatches(self._opened, collator, self._shape)
         self._workers: Workers | None = None

@@ -30,7 +30,8 @@ def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequen
         "# Mixture",
         "",
         f"Sequences of {mix.sequence_length:,} tokens with at most {mix.max_images} images of {mix.image_tokens} tokens, "
-        f"{mix.image_size_px} px a side{_layout(mix)}; {'one source each' if mix.one_source else 'sources share sequences'}. "
+        f"{mix.image_size_px} px a side{_layout(mix)}; {'one source each' if mix.one_source else 'sources share sequences'}, "
+        f"{'with attention across documents' if mix.cross_document_attention else 'documents isolated'}. "
         f"Order seed {mix.order_seed}. Weights are shares of {UNITS.get(mix.weights_by, f'{mix.weights_by}s')}.",
         f"Measured over the first {int(figures['sequences']):,} sequences.",
         "",
