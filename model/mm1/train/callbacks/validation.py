@@ -1,7 +1,8 @@
 """The callback that computes the loss of each source on its held-out samples, every n steps and after the last one.
 
     held-out samples -> the first sequences, packed as in training -> micro-batches of each rank, read before the first step
-    every n steps: forward passes in eval mode, without gradients -> sums over the ranks -> mean loss per predicted token
+    every n steps: forward passes in eval mode, without gradients -> sums over the ranks -> mean loss per prediction (token; in
+        stage vision pair or patch)
 
 Every rank runs the same number of micro-batches of the same size, so it works at any ZeRO stage and with shared experts. The
 sums are over sequences, so the result does not depend on the number of ranks. Nothing is read from a store while other ranks
