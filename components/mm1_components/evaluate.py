@@ -17,7 +17,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, raw_files
+from mm1_components.wrapper.sources import Benchmarks, Kind, kind_of, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -167,7 +167,7 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     from mm1.evals.tasks.registry import known_task, shots_of
     from mm1.world.config import EVAL_SPLITS, WorldConfig
 
-    if not benchmarks.startswith(WORLD_SCHEME):
+    if kind_of(benchmarks) is not Kind.WORLD:
         return
     if split not in EVAL_SPLITS:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")

@@ -26,6 +26,8 @@ MODULES = (
     "questions",
     "text",
     "instruct",
+    "reading",
+    "grounding",
     "coco",
     "nocaps",
     "textcaps",
@@ -54,6 +56,7 @@ MODULES = (
     "muirbench",
     "nlvr2",
     "pope",
+    "refcoco",
     "scienceqa",
     "seed",
 )
