@@ -27,8 +27,8 @@ OCR_SOURCES = (
     Parameter(
         name="captions",
         value="world:0?part=ocr",
-        description="images with text and the text in them, in the formats of image-caption pairs; world:<seed>?part=ocr = pages "
-        "of the toy world",
+        description="images with text and that text, in the formats of image-caption pairs; world:<seed>?part=ocr = pages of "
+        "the toy world",
     ),
     Parameter(name="interleaved", value="", description="documents of images and text: OBELICS or MMC4; empty = none"),
     Parameter(name="text", value="", description="text documents: JSON lines, parquet or Arrow; empty = none"),
