@@ -19,6 +19,9 @@ EVAL_SPLITS = ("dev", "test")
 EXAMPLES_PER_NAME = 4
 """Number of demonstrations for each of the two invented words in an item of the task `novel`."""
 
+MARK_SIDE_PX = 64
+"""Height and width of the smallest images with fine marks (:mod:`mm1.world.marks`)."""
+
 
 class WorldConfig(Config):
     """Sizes and seed of the toy world. The defaults suit one pre-training run of about 2 million tokens."""
@@ -82,6 +85,10 @@ class WorldConfig(Config):
         if self.synthetic_share + self.question_share > 1:
             raise ValueError("synthetic_share + question_share must not exceed 1: the rest are alt texts")
         return self
+
+    def has_task(self, task: str) -> bool:
+        """Whether the benchmarks have a task: all worlds have those of this project, except that marks need large images."""
+        return task != "mark" or self.image_size_px >= MARK_SIDE_PX
 
     def demonstrations(self, task: str) -> int:
         """Return the maximum number of demonstrations for an item of a benchmark task."""

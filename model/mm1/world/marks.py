@@ -14,12 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mm1.world.config import MARK_SIDE_PX
 from mm1.world.scene import Scene, flat_values
 
 Floats = NDArray[np.float32]
 
 MARK_GRID = 64
-"""Number of bits along an image's side."""
+"""Number of bits along an image's side: bits are whole pixels in the smallest images with marks."""
 MARK_ROWS, MARK_COLUMNS = (56, 58), (56, 58, 60)
 """Upper row and left column of a mark, in bits: even, so that blocks coincide with the pixels of an image of half the size."""
 CODES = ("000000", "100110", "010101", "001011", "110011", "101101")
@@ -44,7 +45,7 @@ def mark_of(scene: Scene) -> int:
 
 def shows_marks(image_size_px: int) -> bool:
     """Whether images of a size have marks; in smaller ones they would be uniform patches."""
-    return image_size_px >= MARK_GRID
+    return image_size_px >= MARK_SIDE_PX
 
 
 def draw_marks(scenes: Sequence[Scene], rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:

@@ -11,6 +11,7 @@ from mm1.errors import ConfigurationError
 from mm1.world.address import IMAGE_SIZES_PX, PARTS_OF, WorldAddress, parse_world, parts_for
 from mm1.world.config import WorldConfig
 from mm1.world.write import PARTS
+from mm1_components.evaluate import check_world
 from mm1_components.wrapper.sources import raw_files
 
 
@@ -69,3 +70,11 @@ def test_several_parts_are_subfolders(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(path.name for path in folder.iterdir()) == ["grounding", "reading"]
     for path in folder.rglob("*.jpg"):
         assert Image.open(path).size == (96, 96)
+
+
+def test_tasks_that_need_large_images_are_refused_before_a_run() -> None:
+    check_world("ocr mark", "0", "world:0?image_size=64", "test")
+    with pytest.raises(ConfigurationError, match="'mark' needs images of at least 64 pixels"):
+        check_world("ocr mark", "0", "world:0", "test")
+    with pytest.raises(ConfigurationError, match=r"at most 128 .* of ocr\), got 200"):
+        check_world("ocr", "0 200", "world:0", "test")
