@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -24,7 +23,7 @@ from mm1.world.language import COUNTS, SHAPES
 from mm1.world.marks import CODES, MARK_COLUMNS, MARK_ROWS, MARKS, STROKES, mark_of
 from mm1.world.render import render, render_with_boxes
 from mm1.world.scene import NUM_SHAPES, Object, Scene, SceneSampler, Split, held_out_pairs, split_of
-from mm1.world.text_pages import PAGE_KINDS, TextPage, bits_of, draw_page, render_page
+from mm1.world.text_pages import ORIGIN, PAGE_KINDS, TextPage, bits_of, draw_page, render_page
 
 seeds = st.integers(0, 2**32)
 CONFIG = WorldConfig.small()
@@ -114,7 +113,7 @@ def test_questions_with_boxes_are_about_one_object(seed: int) -> None:
 def read_page(image: NDArray[np.float32], page: TextPage, row: int, column: int) -> list[str]:
     """Read each character of a page by the nearest template, given where it is."""
     side = len(image)
-    paper, ink = np.quantile(image, 0.9), np.quantile(image, 0.02)
+    paper, ink = np.quantile(image, 0.5), np.quantile(image, 0.98)
     templates = {}
     for character in font.GLYPHS:
         bits = font.page_of([character * (font.COLUMNS - 1)] * 7, row, column)
@@ -137,10 +136,9 @@ def test_letters_are_read_at_64_pixels_and_not_at_32() -> None:
     noise = streams.pixels(0, "test")
     for _ in range(12):
         page = draw_page(rng, Split.TEST, "lines")
-        row, column = (int(value) for value in copy.deepcopy(noise).integers(1, 4, 2))  # what the page will draw
         image = render_page(page, 64, noise)
         for side, values in rates.items():
-            pairs = zip("".join(read_page(resized(image, side), page, row, column)), "".join(page.lines), strict=True)
+            pairs = zip("".join(read_page(resized(image, side), page, ORIGIN, ORIGIN)), "".join(page.lines), strict=True)
             values += [read == text for read, text in pairs]
     assert np.mean(rates[64]) > 0.97
     assert np.mean(rates[32]) < 0.75
