@@ -1,4 +1,4 @@
-"""What only a high resolution shows, in the toy world: pages of text (``ocr``, like DocVQA) and fine marks (``mark``).
+"""What a high resolution shows, in the toy world: pages of text (``ocr``, like DocVQA) and fine marks (``mark``).
 
 The files are in VQAv2's format. The letters of a page are 3 x 5 pixels in images of 64 pixels, and the strokes of a mark 2 x 2.
 """
