@@ -1,7 +1,8 @@
 """Continual pre-training of a checkpoint at a higher resolution, before fine-tuning (MM1.5, arXiv 2409.20566).
 
-``mm1 run workflows/continual.py -p checkpoint=<address>`` with the address printed by a pre-training run. The phase takes the
-model alone, and its position embeddings are interpolated to the images. The tokenizer is that of the checkpoint::
+``mm1 run workflows/continual.py -p checkpoint=<address>`` with the address printed by a pre-training run. The default data are
+pages of text, as in MM1.5, of which the toy world has some (``part=ocr``). The phase takes the model alone, and its position
+embeddings are interpolated to the images. The tokenizer is that of the checkpoint::
 
     ingest -> mix -> continual -> evaluate        (at exit: report)
 """
@@ -19,9 +20,19 @@ from mm1_workflows.authoring.shared_parameters import (
     READING,
     RESUME,
     SEED,
-    SOURCES,
     SYNTHETIC,
     WEIGHTS,
+)
+
+OCR_SOURCES = (
+    Parameter(
+        name="captions",
+        value="world:0?part=ocr",
+        description="images with text and that text, in the formats of image-caption pairs; world:<seed>?part=ocr = pages of "
+        "the toy world",
+    ),
+    Parameter(name="interleaved", value="", description="documents of images and text: OBELICS or MMC4; empty = none"),
+    Parameter(name="text", value="", description="text documents: JSON lines, parquet or Arrow; empty = none"),
 )
 
 with Workflow(
@@ -30,7 +41,7 @@ with Workflow(
     on_exit="at-exit",
     arguments=[
         Parameter(name="checkpoint", description="address of the Checkpoint to start from, with its tokenizer"),
-        *SOURCES,
+        *OCR_SOURCES,
         SYNTHETIC,
         DATA,
         PRESET,
@@ -47,14 +58,14 @@ with Workflow(
         *BENCHMARKS,
         Parameter(
             name="tasks",
-            value="captions vqa",
+            value="ocr captions vqa",
             description="tasks, separated by spaces; name@0,4 sets the shots of one task",
         ),
         Parameter(name="shots", value="0 4", description="numbers of demonstrations, separated by spaces"),
     ],
 ) as w:
     with DAG(name="continual"):
-        ingest = steps.ingest(**steps.given(*SOURCES, SYNTHETIC, DATA, PRESET, *READING, tokenizer="checkpoint"))
+        ingest = steps.ingest(**steps.given(*OCR_SOURCES, SYNTHETIC, DATA, PRESET, *READING, tokenizer="checkpoint"))
         mix = steps.data_mix(
             name="mix",
             data=ingest.get_parameter("manifest"),

@@ -17,7 +17,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, raw_files
+from mm1_components.wrapper.sources import Benchmarks, Kind, kind_of, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -174,16 +174,22 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.names import parse_shots
     from mm1.evals.tasks.registry import known_task, shots_of
-    from mm1.world.config import EVAL_SPLITS, WorldConfig
+    from mm1.world.address import parse_world
+    from mm1.world.config import EVAL_SPLITS, MARK_SIDE_PX, WorldConfig
 
-    if not benchmarks.startswith(WORLD_SCHEME):
+    if kind_of(benchmarks) is not Kind.WORLD:
         return
     if split not in EVAL_SPLITS:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
+    config = WorldConfig(image_size_px=parse_world(benchmarks).image_size_px)
     for name in expand(tasks.split()):
         known_task(name)
         base, numbers = shots_of(name, parse_shots(shots))
-        if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
+        if not config.has_task(base):
+            raise ConfigurationError(
+                f"tasks: {base!r} needs images of at least {MARK_SIDE_PX} pixels; set benchmarks to world:0?image_size=64"
+            )
+        if numbers and max(numbers) > (most := config.demonstrations(base)):
             raise ConfigurationError(
                 f"shots: expected at most {most} (the toy world's demonstrations of {base}), got {max(numbers)}"
             )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mm1.errors import ConfigurationError
-from mm1.world import benchmarks, captions, instructions, interleaved, texts
+from mm1.world import benchmarks, captions, grounding, instructions, interleaved, ocr, texts
 from mm1.world.config import WorldConfig
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ _WRITERS: dict[str, Callable[[Path, WorldConfig], dict[str, int]]] = {
     "text": texts.write,
     "instructions": instructions.write,
     "benchmarks": benchmarks.write,
+    "ocr": ocr.write_pairs,
+    "reading": ocr.write_conversations,
+    "grounding": grounding.write,
 }
 
 PARTS = tuple(_WRITERS)
