@@ -3,8 +3,8 @@
 A page has 64 x 64 bits (:mod:`mm1.world.font`) and is rendered at the world's image size, but at 64 pixels or more, where a
 letter has 3 x 5 pixels. At 32 pixels its bits are half a pixel wide: a reader who knows the font, the position and the grey of
 the paper reads every letter at 64 pixels and loses many at 32. Known words, however, can be told by their shape at 32 pixels,
-too; only marks (:mod:`mm1.world.marks`) need the resolution for certain. Words are invented words, animals, foods and other words
-of the world; shapes are never named, so that no page names a held-out pair.
+too; only marks (:mod:`mm1.world.marks`) need the resolution for certain. Words are invented words, animals, foods and other
+words of the world; shapes are never named, so that no page names a held-out pair.
 """
 
 from __future__ import annotations
