@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mm1.world.render import encoded_images
 from mm1.world.scene import SceneSampler
-from mm1.world.steps import COMPARE_KINDS, STEP_KINDS, TwoStep, two_step
+from mm1.world.steps import COMPARE_KINDS, STEP_KINDS, TwoStep, illustrate, two_step
 
 SET_TASKS = {"compare": COMPARE_KINDS, "count_across": ("sum",), "steps": STEP_KINDS}
 """Task -> kinds of its questions, equally often."""
@@ -38,7 +38,7 @@ _SCHEMA = pa.schema(
 
 
 def _row(number: int, kind: str, drawn: TwoStep, pictures: Iterator[bytes]) -> dict[str, object]:
-    images = [{"bytes": next(pictures), "path": f"{number:06d}-{index}.jpg"} for index, _ in enumerate(drawn.images)]
+    images = [{"bytes": next(pictures), "path": f"{number:06d}-{index}.jpg"} for index in range(len(drawn.values))]
     return {
         "idx": str(number),
         "task": kind,
@@ -51,8 +51,9 @@ def _row(number: int, kind: str, drawn: TwoStep, pictures: Iterator[bytes]) -> d
 
 
 def _write(path: Path, kinds: Sequence[str], sampler: SceneSampler, count: int, side: int, noise: np.random.Generator) -> None:
-    asked = [(kind, two_step(kind, sampler)) for kind in islice(cycle(kinds), count)]
-    pictures = encoded_images((scene for _, drawn in asked for scene in drawn.images), side, noise)
+    asked = [(kind, two_step(kind, sampler.rng)) for kind in islice(cycle(kinds), count)]
+    scenes = [scene for kind, drawn in asked for scene in illustrate(kind, drawn, sampler)]
+    pictures = encoded_images(scenes, side, noise)
     rows = [_row(number, kind, drawn, pictures) for number, (kind, drawn) in enumerate(asked, start=1)]
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path, row_group_size=ROWS_PER_GROUP)
 

@@ -3,12 +3,12 @@
 Six kinds, with shares that were chosen on the split dev (:data:`PAGE_KINDS`):
 
 - ``novel``: each image is labelled with an invented word whose meaning (a shape, a colour, a pair, an exact object)
-  is specific to the page. 2 to 8 concepts; 40 % of the pages also describe the object after naming it; 60 % are
+  is specific to the page. 2 to 6 concepts; 40 % of the pages also describe the object after naming it; 60 % are
   bursty (an image repeats the previous concept).
 - ``captions``: every image has its full caption, in the form of the benchmark.
 - ``style``: all images are captioned in the same short form, which can only be inferred from the page.
 - ``quiz``: one kind of question per page, sometimes the vague "what is it ?".
-- ``steps``: one kind of question that takes two steps, mostly about two images; half of the pages show the steps.
+- ``steps``: one kind of question about two images that takes two steps; half of the pages show the steps.
 - ``story``: images with alt texts, many of them unrelated.
 
 A page ends before it would exceed ``tokens_per_document``.
@@ -22,15 +22,17 @@ from random import Random
 from mm1.world import language
 from mm1.world.config import WorldConfig
 from mm1.world.scene import NUM_COLOURS, NUM_PLACES, NUM_SHAPES, NUM_SIZES, Scene, SceneSampler
-from mm1.world.steps import STEP_KINDS, two_step
+from mm1.world.steps import STEP_KINDS, illustrate, two_step
 
 Entry = tuple[tuple[Scene, ...], str]
 """Images and the text after them."""
 
-PAGE_KINDS = {"novel": 0.50, "captions": 0.10, "style": 0.06, "quiz": 0.18, "steps": 0.12, "story": 0.04}
+PAGE_KINDS = {"novel": 0.58, "captions": 0.09, "style": 0.05, "quiz": 0.15, "steps": 0.11, "story": 0.02}
 CONCEPT_KINDS = ("shape", "colour", "pair", "pair", "exact", "exact")
+NUM_CONCEPTS = (2, 2, 2, 3, 3, 4, 5, 6)
+"""Number of concepts of a page, drawn from these: mostly few, as in the text part, so that their names recur soon."""
 NAME_FORMS = {"": 0.8, f"{language.LINK} ": 0.1, "a ": 0.1}
-DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES, STEPS_SHARE = 0.4, 0.6, 0.3, 0.5
+DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES, STEPS_SHARE = 0.4, 0.6, 0.4, 0.5
 
 Concept = dict[str, int]
 """The attributes fixed by a concept, as keyword arguments of :meth:`SceneSampler.single`."""
@@ -50,7 +52,7 @@ def concepts(kind: str, count: int, sampler: SceneSampler) -> list[Concept]:
 
 
 def _novel(sampler: SceneSampler, rng: Random) -> Iterator[Entry]:
-    named = concepts(rng.choice(CONCEPT_KINDS), rng.randint(2, 8), sampler)
+    named = concepts(rng.choice(CONCEPT_KINDS), rng.choice(NUM_CONCEPTS), sampler)
     names = rng.sample(language.NONCE_WORDS, len(named))
     form = rng.choices(list(NAME_FORMS), list(NAME_FORMS.values()))[0]
     describe, bursty = rng.random() < DESCRIBE_SHARE, rng.random() < BURSTY_SHARE
@@ -91,8 +93,8 @@ def _quiz(sampler: SceneSampler, rng: Random) -> Iterator[Entry]:
 def _steps(sampler: SceneSampler, rng: Random) -> Iterator[Entry]:
     kind, with_steps = rng.choice(STEP_KINDS), rng.random() < STEPS_SHARE
     while True:
-        drawn = two_step(kind, sampler)
-        yield drawn.images, language.ask(drawn.question, drawn.reply(with_steps=with_steps))
+        drawn = two_step(kind, rng)
+        yield illustrate(kind, drawn, sampler), language.ask(drawn.question, drawn.reply(with_steps=with_steps))
 
 
 def _story(sampler: SceneSampler, rng: Random) -> Iterator[Entry]:

@@ -1,9 +1,10 @@
-"""Sentences behind four skills of the text benchmark, small counterparts of TextCore's tasks (MM1 5.2).
+"""Sentences behind some skills of the text benchmark: small counterparts of TextCore's tasks (MM1 5.2), and steps.
 
 - ``last`` (LAMBADA): the last word follows from an earlier sentence; animals go to places other than their homes;
 - ``pronoun`` (WinoGrande): an adjective decides to which of two nouns "it" refers;
 - ``bigger`` (PIQA, of the physical world): which of two animals is bigger;
-- ``ending`` (HellaSwag): the plausible end of a sentence, among ends that are wrong or make no sense.
+- ``ending`` (HellaSwag): the plausible end of a sentence, among ends that are wrong or make no sense;
+- ``steps``: the last step of the questions in :mod:`mm1.world.steps`, whose pictures are then no longer needed.
 
 Each skill is a function that draws a prompt, the answer, and the choices if there are some; a document of the text part is a
 few of them.
@@ -16,6 +17,7 @@ from random import Random
 
 from mm1.world import language
 from mm1.world.language import ANIMALS, ANIMALS_BY_SIZE, FOODS, HOMES
+from mm1.world.steps import SO, STEP_KINDS, two_step
 
 Question = tuple[str, str, tuple[str, ...]]
 """Prompt, answer, and choices; without choices the answer is free."""
@@ -55,7 +57,18 @@ def _ending(rng: Random) -> Question:
     return f"the {animal} lives in the {home} and", answer, tuple(choices)
 
 
-SKILLS: dict[str, Callable[[Random], Question]] = {"last": _last, "pronoun": _pronoun, "bigger": _bigger, "ending": _ending}
+def _steps(rng: Random) -> Question:
+    drawn = two_step(rng.choice(STEP_KINDS), rng)
+    return f"{drawn.question} {drawn.steps} {SO}", drawn.answer, drawn.options
+
+
+SKILLS: dict[str, Callable[[Random], Question]] = {
+    "last": _last,
+    "pronoun": _pronoun,
+    "bigger": _bigger,
+    "ending": _ending,
+    "steps": _steps,
+}
 """The skills by name."""
 
 

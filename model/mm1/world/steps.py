@@ -1,13 +1,11 @@
-"""Questions that take two steps, each with the steps that lead to its answer (few-shot chain of thought, MM1 6.4).
-
-Four kinds are about two images, one about two objects of an image:
+"""Questions about two images that take two steps, with the steps that lead to the answer (few-shot chain of thought, MM1 6.4).
 
 - ``more``: "which has more ?": "two and one so first";
 - ``colour`` and ``shape``: "same colour ?": "red and cyan so no";
-- ``sum``: "how many in all ?": "two and three so five";
-- ``beside``: "what colour is beside the ring ?": "cross so red".
+- ``sum``: "how many in all ?": "two and three so five".
 
-Without the steps the answer follows the question at once. The steps come before :data:`SO`, the answer after it.
+The first step names what each image shows, the second one combines it. Without the steps the answer follows the question at
+once. The steps come before :data:`SO`, the answer after it.
 """
 
 from __future__ import annotations
@@ -27,76 +25,81 @@ MAX_PER_IMAGE = 3
 
 
 class TwoStep(NamedTuple):
-    """A question about images, in order, with its steps, its answer and all possible answers."""
+    """A question with its steps, its answer and all possible answers, and the values that the two images show."""
 
-    images: tuple[Scene, ...]
     question: str
     steps: str
     answer: str
     options: tuple[str, ...]
+    values: tuple[int, int]
 
     def reply(self, *, with_steps: bool) -> str:
         """Return the answer, after the steps if they are shown."""
         return f"{self.steps} {SO} {self.answer}" if with_steps else self.answer
 
 
-def _with_count(count: int, sampler: SceneSampler) -> Scene:
-    return sampler.single() if count == 1 else sampler.several(count=count)
+class _Kind(NamedTuple):
+    question: str
+    vocabulary: tuple[str, ...]
+    """Words of the values."""
+    options: tuple[str, ...]
+    draw: Callable[[Random], tuple[int, int]]
+    """Draws the values; all answers are equally likely."""
+    answer: Callable[[int, int], str]
 
 
-def _more(sampler: SceneSampler, rng: Random) -> TwoStep:
-    counts = rng.sample(range(1, MAX_PER_IMAGE + 1), 2)
-    first, second = (_with_count(count, sampler) for count in counts)
-    answer = "first" if counts[0] > counts[1] else "second"
-    return TwoStep((first, second), "which has more ?", _listed(COUNTS, counts), answer, ("first", "second"))
+def _different_counts(rng: Random) -> tuple[int, int]:
+    first, second = rng.sample(range(1, MAX_PER_IMAGE + 1), 2)
+    return first, second
 
 
-def _sum(sampler: SceneSampler, rng: Random) -> TwoStep:
-    """Draw two images; all sums are equally likely."""
+def _summands(rng: Random) -> tuple[int, int]:
     total = rng.randint(2, 2 * MAX_PER_IMAGE)
     first = rng.randint(max(1, total - MAX_PER_IMAGE), min(MAX_PER_IMAGE, total - 1))
-    counts = [first, total - first]
-    images = _with_count(counts[0], sampler), _with_count(counts[1], sampler)
-    return TwoStep(images, "how many in all ?", _listed(COUNTS, counts), COUNTS[total], COUNTS[2 : 2 * MAX_PER_IMAGE + 1])
+    return first, total - first
 
 
-def _same(attribute: str, vocabulary: tuple[str, ...]) -> Callable[[SceneSampler, Random], TwoStep]:
-    """Compare an attribute of the objects of two images, which are equal in half of the cases."""
-
-    def draw(sampler: SceneSampler, rng: Random) -> TwoStep:
-        first = sampler.single()
-        value: int = getattr(first.objects[0], attribute)
-        others = [other for other in range(len(vocabulary)) if other != value]
-        values = [value, value if rng.random() < 0.5 else rng.choice(others)]
-        second = sampler.single(**{attribute: values[1]})
-        answer = "yes" if values[0] == values[1] else "no"
-        return TwoStep((first, second), f"same {attribute} ?", _listed(vocabulary, values), answer, ("yes", "no"))
+def _attributes(size: int) -> Callable[[Random], tuple[int, int]]:
+    def draw(rng: Random) -> tuple[int, int]:
+        first, second = rng.sample(range(size), 2)
+        return first, first if rng.random() < 0.5 else second
 
     return draw
 
 
-def _beside(sampler: SceneSampler, rng: Random) -> TwoStep:
-    scene = sampler.several(count=2)
-    known, other = rng.sample(scene.objects, 2)
-    question = f"what colour is beside the {SHAPES[known.shape]} ?"
-    return TwoStep((scene,), question, SHAPES[other.shape], COLOURS[other.colour], COLOURS)
+def _same(attribute: str, vocabulary: tuple[str, ...]) -> _Kind:
+    draw = _attributes(len(vocabulary))
+    return _Kind(
+        f"same {attribute} ?", vocabulary, ("yes", "no"), draw, lambda first, second: "yes" if first == second else "no"
+    )
 
 
-def _listed(vocabulary: tuple[str, ...], values: list[int]) -> str:
-    return " and ".join(vocabulary[value] for value in values)
-
-
-_DRAWS: dict[str, Callable[[SceneSampler, Random], TwoStep]] = {
-    "more": _more,
+_KINDS = {
+    "more": _Kind(
+        "which has more ?",
+        COUNTS,
+        ("first", "second"),
+        _different_counts,
+        lambda first, second: "first" if first > second else "second",
+    ),
     "colour": _same("colour", COLOURS),
     "shape": _same("shape", SHAPES),
-    "sum": _sum,
-    "beside": _beside,
+    "sum": _Kind("how many in all ?", COUNTS, COUNTS[2:], _summands, lambda first, second: COUNTS[first + second]),
 }
 
-STEP_KINDS = tuple(_DRAWS)
+STEP_KINDS = tuple(_KINDS)
 
 
-def two_step(kind: str, sampler: SceneSampler) -> TwoStep:
-    """Draw a question of one of the :data:`STEP_KINDS`."""
-    return _DRAWS[kind](sampler, sampler.rng)
+def two_step(kind: str, rng: Random) -> TwoStep:
+    """Draw a question of one of the :data:`STEP_KINDS`, without its images."""
+    question, vocabulary, options, draw, answer = _KINDS[kind]
+    values = draw(rng)
+    steps = " and ".join(vocabulary[value] for value in values)
+    return TwoStep(question, steps, answer(*values), options, values)
+
+
+def illustrate(kind: str, drawn: TwoStep, sampler: SceneSampler) -> tuple[Scene, ...]:
+    """Draw the two images of a question."""
+    if kind in ("more", "sum"):
+        return tuple(sampler.single() if count == 1 else sampler.several(count=count) for count in drawn.values)
+    return tuple(sampler.single(**{kind: value}) for value in drawn.values)

@@ -22,7 +22,7 @@ from mm1.world.config import EXAMPLES_PER_NAME, WorldConfig
 from mm1.world.image_sets import SET_TASKS
 from mm1.world.marks import MARKS
 from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs, split_class
-from mm1.world.steps import STEP_KINDS, two_step
+from mm1.world.steps import STEP_KINDS, illustrate, two_step
 from mm1.world.text_items import ITEM_KINDS, text_items
 from mm1.world.write import write_part
 
@@ -147,6 +147,8 @@ def test_text_items_can_be_answered_from_their_prompt() -> None:
         elif item["kind"] == "ending":
             assert item["answer"] == f"eats {language.food_of(words[1])}"
             assert len(set(item["choices"])) == 4
+        elif item["kind"] == "steps" and item["choices"] == ["yes", "no"]:
+            assert item["answer"] == ("yes" if words[-4] == words[-2] else "no")
 
 
 def test_each_kind_of_text_has_a_file_of_its_own(world: Path) -> None:
@@ -158,22 +160,17 @@ def test_each_kind_of_text_has_a_file_of_its_own(world: Path) -> None:
 
 @given(st.integers(0, 2**32), st.sampled_from(STEP_KINDS))
 def test_steps_lead_from_the_images_to_the_answer(seed: int, kind: str) -> None:
-    drawn = two_step(kind, SceneSampler(streams.choices(seed, "test"), Split.DEV, held_out_pairs(CONFIG)))
-    counts = [len(scene.objects) for scene in drawn.images]
-    things = [scene.objects[0] for scene in drawn.images]
+    source = SceneSampler(streams.choices(seed, "test"), Split.DEV, held_out_pairs(CONFIG))
+    drawn = two_step(kind, source.rng)
+    images = illustrate(kind, drawn, source)
     steps = drawn.steps.split(" and ")
     if kind in ("more", "sum"):
+        counts = [len(scene.objects) for scene in images]
         assert steps == [language.COUNTS[count] for count in counts]
-        expected = ("second", "first")[counts[0] > counts[-1]] if kind == "more" else language.COUNTS[sum(counts)]
-    elif kind == "beside":
-        ((known, other),) = [
-            sorted(scene.objects, key=lambda thing: language.SHAPES[thing.shape] in drawn.steps) for scene in drawn.images
-        ]
-        assert language.SHAPES[known.shape] in drawn.question
-        expected = language.COLOURS[other.colour]
+        expected = ("second", "first")[counts[0] > counts[1]] if kind == "more" else language.COUNTS[sum(counts)]
     else:
         column = {"colour": 1, "shape": 2}[kind]
-        assert steps == [language.words_of(thing)[column] for thing in things]
+        assert steps == [language.words_of(scene.objects[0])[column] for scene in images]
         expected = "yes" if steps[0] == steps[1] else "no"
     assert drawn.answer == expected
     assert drawn.answer in drawn.options
@@ -188,7 +185,7 @@ def test_image_sets_have_muirbench_form(world: Path, task: str, kinds: tuple[str
     assert [row["task"] for row in rows] == list(islice(cycle(kinds), CONFIG.num_eval_items))
     assert {row["task"] for row in demos} == set(kinds)
     for row in rows:
-        assert row["question"].count("<image>") == len(row["image_list"]) == (1 if row["task"] == "beside" else 2)
+        assert row["question"].count("<image>") == len(row["image_list"]) == 2
         assert row["steps"]
         assert row["options"]["ABCDEF".index(row["answer"])]
         for image in row["image_list"]:

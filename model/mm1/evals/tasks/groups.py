@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "text_pronoun",
         "text_bigger",
         "text_ending",
+        "text_steps",
     ),
 }
 """Name -> tasks, with their splits if they are not the default ones."""

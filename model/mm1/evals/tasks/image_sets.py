@@ -1,4 +1,4 @@
-"""Questions about several images, and questions that take two steps, in MuirBench's format; the answer is free.
+"""Questions about several images, which take two steps, in MuirBench's format; the answer is free.
 
 The demonstrations of ``compare``, ``count_across`` and ``steps`` show answers only. ``steps_cot`` has the items of ``steps``,
 and its demonstrations show the steps before the answer (MM1 6.4): "two and one so first".
@@ -65,7 +65,7 @@ compare = Task(
 
 count_across = replace(compare, name="count_across", summary="count the objects of two images together")
 
-steps = replace(compare, name="steps", summary="answer a question that takes two steps, mostly about two images")
+steps = replace(compare, name="steps", summary="answer a question about two images that takes two steps")
 
 steps_cot = replace(
     steps,
