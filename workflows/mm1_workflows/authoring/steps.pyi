@@ -621,7 +621,8 @@ def study_plan(
     Args:
         studies: names of studies, separated by spaces; files; or the text of a study, which also works on a cluster
             [required]
-        base: chain that the levels change (studies/bases); empty = that of each study [default: empty]
+        base: chain that the levels change: a name (studies/bases), a file or its text; empty = that of each study [default:
+            empty]
         seeds: seeds, separated by spaces; empty = those of each study [default: empty]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
