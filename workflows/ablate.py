@@ -14,7 +14,7 @@ from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
 
-CORE = "caption_interleaved text_share image_tokens connector packing_isolation encoder_size shots"
+CORE = "caption_interleaved text_share image_tokens image_resolution connector shots multi_image chain_of_thought"
 """Studies that run by default, in the order of the report."""
 
 with Workflow(

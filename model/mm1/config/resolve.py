@@ -67,10 +67,10 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
 
 
 def _whole_tree(config: BaseModel) -> dict[str, Any]:
-    """Return plain data with every section, also those that are left out of stored configurations because they are empty."""
-    tree = config.model_dump(mode="json")
-    sections = {name: value for name in type(config).model_fields if isinstance(value := getattr(config, name), BaseModel)}
-    return {**tree, **{name: _whole_tree(section) for name, section in sections.items()}}
+    """Return plain data with every field, also those that are left out of stored configurations because they are empty."""
+    values = {name: getattr(config, name) for name in type(config).model_fields}
+    sections = {name: _whole_tree(value) for name, value in values.items() if isinstance(value, BaseModel)}
+    return {**values, **config.model_dump(mode="json"), **sections}
 
 
 def path_of(override: str) -> str:

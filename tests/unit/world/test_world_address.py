@@ -48,7 +48,7 @@ def test_malformed_addresses_are_refused(address: str, message: str) -> None:
 def test_an_input_reads_its_own_parts_only() -> None:
     assert parts_for("world:0", "captions") == ("captions",)
     assert parts_for("world:0?part=ocr", "captions") == ("ocr",)
-    with pytest.raises(ConfigurationError, match=r"part: 'grounding' in .* is not among the parts for captions: captions, web_captions, ocr"):
+    with pytest.raises(ConfigurationError, match=r"part: 'grounding' in .* parts for captions: captions, web_captions, ocr"):
         parts_for("world:0?part=grounding", "captions")
 
 
