@@ -73,9 +73,9 @@ def open_model(
         raise ConfigurationError(
             f"model: expected a folder or the address of a manifest (<store>/manifests/<sha256>.json), got {name!r}"
         )
-    found = find_store(address)
-    manifest = load_digest(found, digest)
-    return OpenedModel(*_load_manifest(found, manifest, name, signatures, dtype), found, manifest, digest)
+    origin = find_store(address)
+    manifest = load_digest(origin, digest)
+    return OpenedModel(*_load_manifest(origin, manifest, name, signatures, dtype), origin, manifest, digest)
 
 
 def _load_manifest(
