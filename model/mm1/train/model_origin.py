@@ -198,8 +198,8 @@ def check_pairs(model: ModelConfig, mixture: SequenceConfig) -> None:
     """
     if model.clip is not None and mixture.image_layout:
         raise ConfigurationError(
-            f"data: image_layout={mixture.image_layout} in its mixture, but model.clip compares whole images with their captions: "
-            f"build the mixture with image_layout={SINGLE}, or train with model.aim"
+            f"data: image_layout={mixture.image_layout} in its mixture, but model.clip compares whole images with their "
+            f"captions: build the mixture with image_layout={SINGLE}, or train with model.aim"
         )
 
 
