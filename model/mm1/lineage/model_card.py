@@ -29,7 +29,7 @@ tags: [mm1]
 A multimodal language model that takes text with any number of images and answers with text: a `{{ vision }}` vision tower,
 the connector `{{ config.connector_type }}` with {{ config.image_tokens }} tokens \
 {{ "an image" if layout.is_single else "a tile of an image" }}, and a `{{ text }}` decoder;
-{{ "{:,}".format(checkpoint.num_parameters) }} parameters. Trained with MM1, from checkpoint `{{ digest }}`.
+{{ num_parameters | number }} parameters. Trained with MM1, from checkpoint `{{ digest }}`.
 
 ## Load it
 
@@ -153,7 +153,9 @@ def known_ancestors(store: Store, manifest: Checkpoint) -> Lineage:
     return lineage
 
 
-def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping[str, Any], layout: Any) -> str:
+def render_card(
+    lineage: Lineage, reports: Sequence[EvalReport], config: Mapping[str, Any], layout: Any, num_parameters: int
+) -> str:
     """Render the model card.
 
     Args:
@@ -161,6 +163,7 @@ def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping
         reports: evaluations of the checkpoint, the newest last; of equal scores the newest counts.
         config: fields of the model's config.json.
         layout: the ImageLayout of its processor.
+        num_parameters: parameters of the model as it is exported, its adapters merged.
 
     Returns:
         Markdown.
@@ -176,6 +179,7 @@ def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping
         checkpoint=checkpoint,
         config=config,
         layout=layout,
+        num_parameters=num_parameters,
         vision=_cell(config.get("vision_config", {}).get("model_type", "?")),
         text=_cell(config.get("text_config", {}).get("model_type", "?")),
         context=config.get("text_config", {}).get("max_position_embeddings"),

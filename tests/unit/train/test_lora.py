@@ -173,6 +173,7 @@ def test_adapters_have_their_own_division_of_images(alone, mixture, base, tmp_pa
     assert expected.num_prompt_tokens > 5 * mix.image_tokens
     assert open_model(base).processor.image_layout == ""
     card = (tmp_path / "whole" / "README.md").read_text()
+    assert f"{sum(parameter.numel() for parameter in opened.model.parameters()):,} parameters" in card
     assert "into up to 5 tiles of 4 tokens" in card and "each image takes up to 20." in card
 
 

@@ -164,8 +164,8 @@ def _by_name(folders: Iterable[str]) -> dict[str, str]:
     for folder in folders:
         if (other := named.setdefault(_normal(folder), folder)) != folder:
             raise ConfigurationError(
-                f"weights: the folders {other} and {folder} of {SOURCE} have the name of one set: ingest them as one folder, or "
-                f"give weights such as {SOURCE}/{other}=1"
+                f"weights: the folders {other} and {folder} of {SOURCE} have the name of one set: ingest them as one folder, "
+                f"or give weights such as {SOURCE}/{other}=1"
             )
     return named
 
