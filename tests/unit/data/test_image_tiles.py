@@ -28,7 +28,7 @@ from mm1.modeling.image_layout import ImageLayout
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import build_processor
 from mm1.store.local import LocalStore
-from tests.support.damaged_images import encoded, tagged
+from tests.support.damaged_images import encoded, png_chunk, raw_png, tagged
 from tests.support.mixtures import WORDS, build_mix, encoded_image, words
 from tests.support.tiny_mm1 import tiny_mm1, tiny_tokenizer
 
@@ -90,6 +90,9 @@ FILES = {
     "palette": encoded(COLOUR.convert("RGB").convert("P"), "PNG", transparency=3),
     "turned": encoded(COLOUR.convert("RGB"), "PNG", exif=tagged(6)),
     "turned grey of 16 bits": encoded(Image.fromarray((GREY * 65535).astype(np.uint16)), "PNG", exif=tagged(6)),
+    "turned after the pixels": raw_png(
+        np.asarray(COLOUR.convert("RGB")), 2, 8, late=png_chunk(b"eXIf", tagged(6).tobytes()[6:])
+    ),
     "turned TIFF": encoded(COLOUR.convert("RGB"), "TIFF", tiffinfo={274: 6}),
     **{f"{w} x {h}": encoded_image(w, size=(w, h)) for w, h in ((1, 1), (1, 7), (7, 1), (1, 100), (100, 1), (3000, 2))},
 }
