@@ -15,7 +15,7 @@ from mm1.store.base import Store
 PREFIX = "adapter/"
 """Of the adapter's files among those of its checkpoint."""
 CONFIG = "adapter_config.json"
-PROCESSOR = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
+PROCESSOR = ("chat_template.jinja", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 """Files of the processor: the size of images and their division into tiles may differ from the base model's."""
 
 
@@ -46,7 +46,7 @@ def adapter_of(model: Model) -> Adapter:
     files = {name.removeprefix(PREFIX): ref for name, ref in model.files.items() if name.startswith(PREFIX)}
     if not files:
         raise ConfigurationError(f"{model.description} has no adapter: only a checkpoint of a run with train.lora.rank has one")
-    files |= {name: model.files[name] for name in PROCESSOR}
+    files |= {name: model.files[name] for name in PROCESSOR if name in model.files}
     return Adapter(model.store, files, _base_of(model.store, model.checkpoint))
 
 

@@ -164,6 +164,7 @@ def test_adapters_have_their_own_division_of_images(alone, mixture, base, tmp_pa
     expected = None
     for folder, options in (("adapter", ["--adapter"]), ("whole", [])):
         assert main(["export", address, str(tmp_path / folder), *options]) == 0
+    assert (tmp_path / "adapter" / "chat_template.jinja").read_text() == open_model(base).processor.chat_template
     for name in (address, str(tmp_path / "adapter"), str(tmp_path / "whole")):
         opened = open_model(name)
         assert opened.processor.image_layout == "static", name
