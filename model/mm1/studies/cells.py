@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mm1.data.source_names import names_of
 from mm1.evals.samples import read_samples
 from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, Score, StudyPlan, load, load_digest, split_uri
 from mm1.store.open import find_store
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ROUND = ("task", "shots", "control")
 COLUMNS = (*ROUND, "draw", "item", "cluster", "values")
 EVALUATE = "evaluate"
+VALIDATION = "validation/"
+"""Start of the columns of a history with losses of held-out samples."""
 BASES = ("text", "imported")
 """Stages of checkpoints that all cells start from; later ones belong to a cell."""
 
@@ -130,11 +133,12 @@ class TrainedCell:
         return {name: np.asarray(table[name].cast(pa.float64()).to_numpy(), float) for name in table.column_names}
 
     def _loss(self, source: str) -> Values:
-        column = self.history.get(f"validation/{source}", np.empty(0))
-        known = column[np.isfinite(column)]
-        if not known.size:
+        columns = [name.removeprefix(VALIDATION) for name in self.history if name.startswith(VALIDATION)]
+        losses = [self.history[f"{VALIDATION}{name}"] for name in names_of(source, columns)]
+        last = [column[np.isfinite(column)][-1] for column in losses if np.isfinite(column).any()]
+        if not last:
             raise MissingValue(f"no validation loss of {source}")
-        return Values(values=known[-1:])
+        return Values(values=np.array([np.mean(last)]))
 
     def _by_item(self, task: str, shots: int, metric: str, control: str) -> Values | None:
         if self.answers is None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-
-from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
-from mm1.recipes import registry
+from mm1.studies.chains import run_config
 from mm1.studies.config import Study
 from mm1.studies.files import merged, read_base
-from mm1.train.config import DecoderConfig, RunConfig
+from mm1.train.config import DecoderConfig
 from mm1.train.schedule import learning_rate_law
 
 PRETRAIN, TEXT_BASE = "pretrain", "text_base"
@@ -27,7 +24,7 @@ def size_of(study: Study, level: str = "") -> int:
     """
     chain = _chain(study, level)
     stage = TEXT_BASE if TEXT_BASE in chain else PRETRAIN
-    decoder = _run(chain, stage).model.decoder
+    decoder = run_config(chain, stage).model.decoder
     if decoder is None or chain[stage].get("decoder"):
         raise ConfigurationError(f"{level}: the size of the decoder is not in the settings of {stage}: remove {stage}.decoder")
     return num_parameters(decoder)
@@ -35,7 +32,7 @@ def size_of(study: Study, level: str = "") -> int:
 
 def rate_of(study: Study, level: str) -> float:
     """Return the peak learning rate of pre-training of a level."""
-    lr = _run(_chain(study, level), PRETRAIN).optim.lr
+    lr = run_config(_chain(study, level), PRETRAIN).optim.lr
     return learning_rate_law(size_of(study, level)) if lr == "law" else lr
 
 
@@ -55,9 +52,3 @@ def num_parameters(decoder: DecoderConfig) -> int:
         sparse = slice(decoder.sparse_every - 1, None, decoder.sparse_every)
         ffns[sparse] = [decoder.expert_ffn_size or decoder.ffn_size] * len(ffns[sparse])
     return sum(attention + 3 * width * ffn + 2 * width for ffn in ffns) + width
-
-
-def _run(chain: dict[str, dict[str, str]], stage: str) -> RunConfig:
-    if stage not in chain:
-        raise ConfigurationError(f"expected a stage {stage}, got {', '.join(chain)}")
-    return resolve(registry.get(chain[stage]["recipe"]), shlex.split(chain[stage].get("overrides", "")))
