@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mm1.data.source_names import names_of
 from mm1.evals.samples import read_samples
+from mm1.lineage.text import count
 from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, Score, StudyPlan, load, load_digest, split_uri
 from mm1.store.open import find_store
 from mm1.studies.config import TERM, Study
@@ -70,10 +71,13 @@ class TrainedCell:
         """Return a value (:data:`mm1.studies.config.TERM`).
 
         Raises:
-            MissingValue: the evaluation or the history does not have it.
+            MissingValue: the evaluation or the history does not have it, or it is not finite.
         """
         if term not in self._read:
-            self._read[term] = self._values(term)
+            values = self._values(term)
+            if (wrong := values.values[~np.isfinite(values.values)]).size:
+                raise MissingValue(f"{term} is {wrong[0]} for {count(wrong.size, 'item', len(values.values))}")
+            self._read[term] = values
         return self._read[term]
 
     def _values(self, term: str) -> Values:

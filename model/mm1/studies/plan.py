@@ -23,6 +23,7 @@ from mm1.studies.chains import EVALUATE, Defaults, Work, last_training, seeded, 
 from mm1.studies.config import STAGES, Study
 from mm1.studies.evaluation import SELECTION, Tasks, joined, needed, selection
 from mm1.studies.files import merged, on_base, read_base, slug
+from mm1.studies.sizes import check_sizes
 from mm1.studies.values import check_values
 
 JOINER = "+"
@@ -73,6 +74,10 @@ def plan_studies(studies: Mapping[str, Study], defaults: Defaults, *, base: str 
         studies = {name: study.model_copy(update={"seeds": tuple(seeds)}) for name, study in studies.items()}
     drafts: dict[str, _Draft] = {}
     for name, study in studies.items():
+        try:
+            check_sizes(study)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"study {name}: {error}") from None
         for level in study.levels:
             for seed in study.seeds:
                 _add(drafts, name, study, level, seed, defaults)

@@ -280,6 +280,33 @@ def test_the_loss_of_a_source_is_that_of_its_groups() -> None:
         plan_studies({"x": study({"a": {}}, scores={"s": {"mean": ["loss/captions/c"]}}, settings=groups)}, DEFAULTS)
 
 
+def _grid(sizes: tuple[int, ...], rates: tuple[float, ...]) -> dict[str, dict[str, str]]:
+    return {
+        f"{size} {rate}": {"text_base.overrides": f"model.decoder.num_layers={size}", "pretrain.overrides": f"optim.lr={rate}"}
+        for size in sizes
+        for rate in rates
+    }
+
+
+@pytest.mark.parametrize(
+    ("analysis", "levels", "message"),
+    [
+        ("learning_rate", _grid((1, 2), (0.1, 0.2, 0.3)), "study x: levels: expected at least 3 sizes, got 2"),
+        ("learning_rate", _grid((1, 2, 3), (0.1, 0.2)), "study x: levels: expected at least 3 learning rates for the size "),
+        (
+            "learning_rate",
+            {"a": {"pretrain.overrides": "optim.lr=1"}, "b": {"pretrain.overrides": "optim.lr=1.0"}},
+            "study x: levels: 'a' and 'b' have the same size and learning rate; remove one",
+        ),
+        ("scaling", _grid((1, 2, 3), (0.1,)), "study x: levels: expected at least 4 sizes below the predicted one, got 2"),
+        ("scaling", _grid((1, 2, 3, 4, 5), (0.1,)), "study x: scores: the analysis scaling predicts losses: add one"),
+    ],
+)
+def test_levels_from_which_no_law_could_be_fitted_are_refused(analysis: str, levels: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        plan_studies({"x": study(levels, analysis=analysis)}, DEFAULTS)
+
+
 def test_names_of_cells_stay_short_and_different() -> None:
     levels = {f"{'long ' * 15}{name}": {"mix.image_tokens": tokens} for name, tokens in (("a", "4"), ("b", "16"), ("c", "1"))}
     plan = plan_studies({"x" * 300: study(levels, (0, 7))}, DEFAULTS)
