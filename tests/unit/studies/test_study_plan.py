@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,10 @@ from mm1.errors import ConfigurationError
 from mm1.manifests import Cell, StudyPlan
 from mm1.studies.config import Study
 from mm1.studies.plan import JOINER, chains_named, plan_studies, waves
+from mm1_components import study_plan
 from mm1_components.chains.check import check_plan, declared_defaults
+from mm1_components.study_plan import STEP
+from mm1_components.wrapper.checks import check_errors
 
 DEFAULTS = declared_defaults()
 CHAIN = Path(__file__).parents[2] / "support" / "small_chain.yaml"
@@ -312,3 +316,25 @@ def test_names_of_cells_stay_short_and_different() -> None:
     plan = plan_studies({"x" * 300: study(levels, (0, 7))}, DEFAULTS)
     names = [cell.name for cell in plan.cells]
     assert len({*names}) == 6 and max(map(len, names)) < 100
+
+
+def plan_errors(made: Study, **known: str) -> list[str]:
+    text = yaml.safe_dump(made.model_dump(mode="json"), sort_keys=False)
+    return [str(error) for error in check_errors(STEP, {"studies": text, "base": "", "seeds": "", **known})]
+
+
+def test_files_that_do_not_exist_are_named_where_the_study_starts(tmp_path: Path) -> None:
+    missing = {"data.captions": "/nowhere/captions", "evaluate.benchmarks": str(tmp_path / "none")}
+    made = study({"a": missing, "b": {"data.captions": str(tmp_path)}})
+    (error,) = plan_errors(made, store="/store", launcher="")
+    assert error.startswith("study A-study, level a: data.captions: no such file or folder: '/nowhere/captions'")
+    assert not plan_errors(made, store="s3://bucket/x"), "pods have other files"
+    assert not plan_errors(made, launcher=""), "in the step itself"
+
+
+def test_lists_of_results_have_to_fit_into_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_plan, "MAX_BYTES_ON_CLUSTER", 300)
+    made = study({"a": {}}, tuple(range(4)))
+    (error,) = plan_errors(made, store="s3://bucket/x")
+    assert "studies: expected at most 3 trainings with the store s3://bucket/x, got 4, because lists of their" in error
+    assert not plan_errors(made, store="s3://bucket/x", launcher="")
