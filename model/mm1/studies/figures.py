@@ -131,9 +131,9 @@ def curve_figure(curves: Mapping[str, Curve], levels: Sequence[str], name: str) 
         for level, curve in curves.items():
             color = color_of(level, levels)
             axes.fill_between(curve.steps, curve.low, curve.high, color=color, linewidth=0, alpha=0.25)
-            marker = marker_of(level, levels)
-            shown = {} if marker == "o" else {"marker": marker, "markersize": 4, "markevery": 0.15}  # circles: colour alone
-            axes.plot(curve.steps, curve.mean, color=color, linewidth=1.5, **shown)
+            axes.plot(curve.steps, curve.mean, color=color, linewidth=1.5)
+            if (marker := marker_of(level, levels)) != "o":  # circles: the colour alone
+                axes.plot(curve.steps, curve.mean, color=color, marker=marker, markersize=4, markevery=0.15, linewidth=0)
         later = [value for curve in curves.values() for value in curve.high[len(curve.high) // 10 :]]
         axes.set_ylim(0, 1.08 * max(later))  # without the first steps
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
