@@ -7,7 +7,8 @@ A cluster:   ``hera submit workflows/ablate.py -p studies="$(cat my_study.yaml)"
 
     study-plan -> bases -> shared -> train (each cell) -> evaluate (each cell) -> study-report    (at exit: report)
 
-Cells do not stop each other: one that diverges is named in the report, and after another failure the same command continues.
+Cells do not stop each other: one that diverges, also in a stage that it shares, is named in the report, and after another
+failure the same command continues.
 """
 
 from hera.workflows import DAG, Parameter, Workflow
@@ -38,8 +39,12 @@ with Workflow(
     with DAG(name="ablate", fail_fast=False):
         plan = steps.study_plan(**steps.given("studies", "base", "seeds"))
         manifest = plan.get_parameter("manifest")
-        bases = steps.study_train(name="bases", plan=manifest, cell="{{item}}", with_param=plan.get_parameter("bases"))
-        shared = steps.study_train(name="shared", plan=manifest, cell="{{item}}", with_param=plan.get_parameter("shared"))
+        bases = steps.study_train(
+            name="bases", plan=manifest, cell="{{item}}", tolerate=True, with_param=plan.get_parameter("bases")
+        )
+        shared = steps.study_train(
+            name="shared", plan=manifest, cell="{{item}}", tolerate=True, with_param=plan.get_parameter("shared")
+        )
         train = steps.study_train(
             name="train", plan=manifest, cell="{{item}}", tolerate=True, with_param=plan.get_parameter("cells")
         )

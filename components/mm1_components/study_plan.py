@@ -19,6 +19,11 @@ from mm1_components.wrapper.execute import main
 if TYPE_CHECKING:
     from mm1.manifests import StudyPlan
 
+MAX_BYTES = 128 * 1024 - 100
+"""Longest argument of a process on Linux (MAX_ARG_STRLEN), without the name of the input."""
+MAX_BYTES_ON_CLUSTER = 32 * 1024
+"""Longest list on a cluster: Argo stores it with each evaluation, and compresses repetitions only within such a distance. The
+Workflow has to fit into 1 MiB."""
 StudiesField = Field(
     description="names of studies, separated by spaces; files; or the text of a study, which also works on a cluster"
 )
@@ -55,6 +60,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     plan = _plan(inputs.studies, inputs.base, inputs.seeds, counts_flops=True)
     check_plan(plan)
+    _check_number(len(plan.cells), context.store.uri, MAX_BYTES)
     bases, shared = waves(plan)
     context.artifact("summary.md").write_text(plan_summary(plan))
     return Outputs(
@@ -65,11 +71,27 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     )
 
 
-def check_studies(studies: str, base: str, seeds: str) -> None:
+def check_studies(studies: str, base: str, seeds: str, store: str = "", launcher: str | None = None) -> None:
     """Check the studies with all stages of their chains. Budgets in FLOPs are not computed, because that needs torch."""
     from mm1_components.chains.check import check_plan
 
-    check_plan(_plan(studies, base, seeds, counts_flops=False))
+    plan = _plan(studies, base, seeds, counts_flops=False)
+    starts_here = bool(store) and launcher == ""  # the step itself does not know where the others will run
+    check_plan(plan, files=starts_here)
+    if store:
+        _check_number(len(plan.cells), store, MAX_BYTES if starts_here else MAX_BYTES_ON_CLUSTER)
+
+
+def _check_number(num_cells: int, store: str, max_bytes: int) -> None:
+    """Check that a list of the addresses of all results fits into an argument."""
+    from mm1.manifests import manifest_key
+
+    most = max_bytes // len(f'"{store}/{manifest_key("0" * 64)}", ')
+    if num_cells > most:
+        raise ConfigurationError(
+            f"studies: expected at most {most} trainings with the store {store}, got {num_cells}, because lists of their "
+            "results are arguments of later steps: run fewer studies at a time, or fewer seeds"
+        )
 
 
 def _plan(studies: str, base: str, seeds: str, *, counts_flops: bool) -> StudyPlan:

@@ -16,6 +16,7 @@ from mm1.studies.config import STAGES
 from mm1_components.wrapper.checks import Producer, Producers, check_errors, field_value
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.registry import declaration, names
+from mm1_components.wrapper.sources import Kind, addresses_in, check_exists, kind_of, path_in
 
 
 def declared_defaults() -> dict[str, dict[str, str]]:
@@ -25,12 +26,13 @@ def declared_defaults() -> dict[str, dict[str, str]]:
     return {name: {field: _as_text(value) for field, value in _defaults(declaration(name)).items()} for name in sorted(steps)}
 
 
-def check_plan(plan: StudyPlan, launcher: str | None = None) -> None:
+def check_plan(plan: StudyPlan, launcher: str | None = None, *, files: bool = False) -> None:
     """Check all stages of all cells; equal ones once.
 
     Args:
         plan: the plan.
         launcher: how ranks are started; empty: on this machine; None: unknown.
+        files: whether the stages will run on this machine, so that their files have to exist.
 
     Raises:
         ConfigurationError: one line for each error, with the study and level of a cell that has it.
@@ -38,14 +40,14 @@ def check_plan(plan: StudyPlan, launcher: str | None = None) -> None:
     seen: set[str] = set()
     lines: dict[str, str] = {}
     for cell in plan.cells:
-        for stage, complaint in _complaints(cell, seen, launcher):
+        for stage, complaint in _complaints(cell, seen, launcher, files):
             use = cell.uses[0]
             lines.setdefault(f"{stage}: {complaint}", f"study {use.study}, level {use.level}")
     if lines:
         raise ConfigurationError("\n".join(f"{where}: {text}" for text, where in lines.items()))
 
 
-def _complaints(cell: Cell, seen: set[str], launcher: str | None) -> Iterator[tuple[str, str]]:
+def _complaints(cell: Cell, seen: set[str], launcher: str | None, files: bool) -> Iterator[tuple[str, str]]:
     """Yield the errors of a cell: stage or setting, error."""
     chain = {run.stage: run.inputs for run in cell.stages}
     producers: dict[str, Producer] = {}
@@ -65,7 +67,8 @@ def _complaints(cell: Cell, seen: set[str], launcher: str | None) -> Iterator[tu
                 seen.add(identity)
                 known = values if launcher is None else {**values, "launcher": launcher}
                 several = {name: Producers((producer,)) for name, producer in made.items()}
-                complaints = [(run.stage, str(error)) for error in check_errors(step, known, several)]
+                complaints = [*(_missing_files(run, step) if files else ())]
+                complaints += [(run.stage, str(error)) for error in check_errors(step, known, several)]
         yield from complaints
         if complaints:
             return
@@ -84,6 +87,17 @@ def _wrong_settings(run: StageRun, step: Step[Any, Any]) -> Iterator[tuple[str, 
     for name, info in fields.items():
         if info.is_required() and name not in run.inputs and name not in STAGES[run.stage].inputs:
             yield f"{run.stage}.{name}", f"is required by step {step.name}"
+
+
+def _missing_files(run: StageRun, step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
+    for name, text in run.inputs.items():
+        info = step.inputs.model_fields[name]
+        for address in addresses_in(info, text):
+            if path_in(info, address.base) and kind_of(address.base) is Kind.PATH:
+                try:
+                    check_exists(name, address)
+                except ConfigurationError as error:
+                    yield f"{run.stage}.{name}", str(error).removeprefix(f"{name}: ")
 
 
 def _values(run: StageRun, step: Step[Any, Any], made: Mapping[str, Producer]) -> dict[str, Any]:

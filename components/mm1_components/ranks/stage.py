@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, cast
 from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
-from mm1.config.resolve import canonical_json
+from mm1.config.resolve import canonical_json, split_overrides
 from mm1.config.values import local_path
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
@@ -21,7 +21,7 @@ from mm1.train.model_origin import check_against_mixture, check_pairs, check_seq
 from mm1.train.same_work import decisive, difference
 from mm1_components.ranks.launcher import Layout
 from mm1_components.ranks.stage_card import write_card
-from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle, split_overrides
+from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import ManifestUri, Placement

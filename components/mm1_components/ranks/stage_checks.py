@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mm1.config.resolve import path_of, resolve
+from mm1.config.resolve import path_of, resolve, split_overrides
 from mm1.data.load.mixture import TEXT_BASE
 from mm1.errors import ConfigurationError
 from mm1.manifests import split_uri
@@ -50,18 +49,6 @@ def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
     if any(path_of(override) == "train.seed" for override in items):
         raise ConfigurationError(f"override train.seed has no effect: set the input seed instead, for example seed={seed}")
     return resolve(resolve(registry.get(recipe), items), [f"train.seed={seed}"])
-
-
-def split_overrides(text: str) -> list[str]:
-    """Split a text into overrides, with the quoting of a shell.
-
-    Raises:
-        ConfigurationError: an unclosed quote.
-    """
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ConfigurationError(f"overrides: {text!r}: {error}") from None
 
 
 def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], ...]:

@@ -41,7 +41,8 @@ def run_step(name: str, inputs: Mapping[str, str], context: Context, label: str)
         progress_file=context.progress_file,
     )
     log.info("%s: %s", label, step.summary)
+    context.nested.append(False)  # also if it fails, and the current step goes on
     with records.recorded(context.store, record):
         outputs = perform(step, inputs, record, around)
-    context.nested.append(bool(record["cache_hit"]))
+    context.nested[-1] = bool(record["cache_hit"])
     return outputs

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import reprlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -71,6 +72,18 @@ def _whole_tree(config: BaseModel) -> dict[str, Any]:
     values = {name: getattr(config, name) for name in type(config).model_fields}
     sections = {name: _whole_tree(value) for name, value in values.items() if isinstance(value, BaseModel)}
     return {**values, **config.model_dump(mode="json"), **sections}
+
+
+def split_overrides(text: str) -> list[str]:
+    """Split a text into overrides, with the quoting of a shell.
+
+    Raises:
+        ConfigurationError: an unclosed quote.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"overrides: {SHORT.repr(text)}: {str(error).lower()}; close it, or remove it") from None
 
 
 def path_of(override: str) -> str:

@@ -6,7 +6,7 @@ the source stands for its remaining shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
@@ -21,6 +21,12 @@ def parent_of(name: str) -> str:
 def group_of(name: str) -> str:
     """Return the group of a sub-source; empty for a source."""
     return name.partition("/")[2]
+
+
+def names_of(source: str, names: Collection[str]) -> list[str]:
+    """Return the names in a mixture of a source: its own, or those of its groups, whose losses are averaged."""
+    own = [name for name in names if name == source]
+    return own or [name for name in names if parent_of(name) == source]
 
 
 def named_shards(raw: RawData, name: str, names: Iterable[str] = ()) -> list[Shard]:

@@ -136,11 +136,15 @@ class RunRecords:
         return {task: record.manifest for task, record in self.tasks.items() if record.manifest}
 
 
+LONGEST_NAME = 120
+"""Characters of a task in the name of its record; those of longer ones are cut, and have a digest."""
+
+
 def record_key(run: str, task: str) -> str:
     """Return the object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
     plain = re.sub(r"[^-\w.]+|^\.", "_", task)  # no hidden file
-    suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
-    return f"runs/{run}/{plain[:120]}{suffix}.json"
+    suffix = "" if plain[:LONGEST_NAME] == task else f"-{digest_of(task.encode())[:8]}"
+    return f"runs/{run}/{plain[:LONGEST_NAME]}{suffix}.json"
 
 
 def supersede(store: Store, key: str) -> None:

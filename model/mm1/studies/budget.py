@@ -6,18 +6,23 @@ Tokens are those of full sequences, FLOPs those of full sequences with as many i
 
 from __future__ import annotations
 
-import shlex
 from typing import Literal
 
-from mm1.config.resolve import resolve
+from mm1.config.resolve import validate
+from mm1.config.values import parse_integer
 from mm1.errors import ConfigurationError
-from mm1.recipes import registry
-from mm1.studies.chains import Chain, Defaults
+from mm1.studies.chains import Chain, Defaults, run_config
 from mm1.studies.config import STAGES
-from mm1.train.config import RunConfig, SequenceConfig
+from mm1.train.config import SequenceConfig
 
 STAGE = "pretrain"
-SIZES = ("sequence_length", "max_images", "image_size", "image_tokens")
+SIZES = {
+    "length": "sequence_length",
+    "max_images": "max_images",
+    "image_size_px": "image_size",
+    "image_tokens": "image_tokens",
+}
+"""Field of a sequence -> input of data_mix."""
 
 
 def with_budget(chain: Chain, base: Chain, same: Literal["steps", "tokens", "flops"], defaults: Defaults) -> Chain:
@@ -48,12 +53,12 @@ def with_budget(chain: Chain, base: Chain, same: Literal["steps", "tokens", "flo
 
 def steps_of(chain: Chain) -> int:
     """Return the steps of pre-training."""
-    return _config(chain, STAGE).train.steps
+    return run_config(chain, STAGE).train.steps
 
 
 def tokens_per_step(chain: Chain, defaults: Defaults) -> int:
     """Return the tokens of a step of full sequences."""
-    return _sequence(chain, defaults).length * _config(chain, STAGE).train.global_batch
+    return _sequence(chain, defaults).length * run_config(chain, STAGE).train.global_batch
 
 
 def flops_per_step(chain: Chain, defaults: Defaults) -> int:
@@ -65,34 +70,29 @@ def flops_per_step(chain: Chain, defaults: Defaults) -> int:
     from mm1.train.flops import count_flops, full_work
     from mm1.train.model import model_config
 
-    config, sequence = _config(chain, STAGE), _sequence(chain, defaults)
+    config, sequence = run_config(chain, STAGE), _sequence(chain, defaults)
     model = config.model
     if "text_base" in chain and model.decoder is not None:
-        dense = _config(chain, "text_base").model.decoder
+        dense = run_config(chain, "text_base").model.decoder
         if dense is None or any(chain[stage].get(part) for stage in ("text_base", STAGE) for part in ("decoder", "vision")):
             raise ConfigurationError("budget.same: flops counts models of recipes, but a part comes from a folder: use tokens")
         experts = {name: getattr(model.decoder, name) for name in type(model.decoder).model_fields if "expert" in name}
         model = model.model_copy(update={"decoder": dense.model_copy(update=experts if model.decoder.num_experts else {})})
     if model.decoder is not None and not model.decoder.vocab_size:
-        vocabulary = int(_value(chain, "data", "vocabulary", defaults))
+        vocabulary = _integer(chain, "data", "vocabulary", defaults)
         model = model.model_copy(update={"decoder": model.decoder.model_copy(update={"vocab_size": vocabulary})})
     return count_flops(model_config(model, sequence)).step(full_work(sequence, config.train.global_batch)).total
 
 
-def _config(chain: Chain, stage: str) -> RunConfig:
-    inputs = chain[stage]
-    if "recipe" not in inputs:
-        raise ConfigurationError(f"{stage}.recipe: is required")
-    return resolve(registry.get(inputs["recipe"]), shlex.split(inputs.get("overrides", "")))
-
-
 def _sequence(chain: Chain, defaults: Defaults) -> SequenceConfig:
-    length, max_images, image_size, image_tokens = (int(_value(chain, "mix", name, defaults)) for name in SIZES)
-    return SequenceConfig(length=length, max_images=max_images, image_size_px=image_size, image_tokens=image_tokens)
+    return validate(SequenceConfig, {field: _integer(chain, "mix", name, defaults) for field, name in SIZES.items()}, "mix")
 
 
-def _value(chain: Chain, stage: str, name: str, defaults: Defaults) -> str:
+def _integer(chain: Chain, stage: str, name: str, defaults: Defaults) -> int:
     inputs = {**defaults.get(STAGES[stage].step, {}), **chain.get(stage, {})}
     if name not in inputs:
         raise ConfigurationError(f"{stage}.{name}: is required to compute the budget")
-    return inputs[name]
+    try:
+        return parse_integer(inputs[name].strip())
+    except ValueError as error:
+        raise ConfigurationError(f"{stage}.{name}: {error}") from None

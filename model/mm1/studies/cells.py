@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mm1.data.source_names import names_of
 from mm1.evals.samples import read_samples
+from mm1.lineage.text import count
 from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, Score, StudyPlan, load, load_digest, split_uri
 from mm1.store.open import find_store
 from mm1.studies.config import TERM, Study
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 ROUND = ("task", "shots", "control")
 COLUMNS = (*ROUND, "draw", "item", "cluster", "values")
 EVALUATE = "evaluate"
+VALIDATION = "validation/"
+"""Start of the columns of a history with losses of held-out samples."""
 BASES = ("text", "imported")
 """Stages of checkpoints that all cells start from; later ones belong to a cell."""
 
@@ -67,10 +71,13 @@ class TrainedCell:
         """Return a value (:data:`mm1.studies.config.TERM`).
 
         Raises:
-            MissingValue: the evaluation or the history does not have it.
+            MissingValue: the evaluation or the history does not have it, or it is not finite.
         """
         if term not in self._read:
-            self._read[term] = self._values(term)
+            values = self._values(term)
+            if (wrong := values.values[~np.isfinite(values.values)]).size:
+                raise MissingValue(f"{term} is {wrong[0]} for {count(wrong.size, 'item', len(values.values))}")
+            self._read[term] = values
         return self._read[term]
 
     def _values(self, term: str) -> Values:
@@ -130,11 +137,12 @@ class TrainedCell:
         return {name: np.asarray(table[name].cast(pa.float64()).to_numpy(), float) for name in table.column_names}
 
     def _loss(self, source: str) -> Values:
-        column = self.history.get(f"validation/{source}", np.empty(0))
-        known = column[np.isfinite(column)]
-        if not known.size:
+        columns = [name.removeprefix(VALIDATION) for name in self.history if name.startswith(VALIDATION)]
+        losses = [self.history[f"{VALIDATION}{name}"] for name in names_of(source, columns)]
+        last = [column[np.isfinite(column)][-1] for column in losses if np.isfinite(column).any()]
+        if not last:
             raise MissingValue(f"no validation loss of {source}")
-        return Values(values=known[-1:])
+        return Values(values=np.array([np.mean(last)]))
 
     def _by_item(self, task: str, shots: int, metric: str, control: str) -> Values | None:
         if self.answers is None:

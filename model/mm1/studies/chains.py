@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from mm1.config.resolve import canonical_json
+from mm1.config.resolve import canonical_json, resolve, split_overrides
 from mm1.errors import ConfigurationError
 from mm1.manifests import StageRun
+from mm1.recipes import registry
 from mm1.store.base import digest_of
-from mm1.studies.config import STAGES, TRAININGS
+from mm1.studies.config import OMIT, STAGES, TRAININGS
+from mm1.train.config import RunConfig
 
 Chain = dict[str, dict[str, str]]
 """Stage -> input -> text, in the order of the stages."""
@@ -36,9 +38,13 @@ class Work:
     @cached_property
     def id(self) -> str:
         """Digest of the step, its inputs, and those of all stages before it."""
-        inputs = dict(self.defaults or {}) | self.run.inputs
         parents = {name: parent.id for name, parent in self.parents}
-        return digest_of(canonical_json([self.run.step, inputs, parents]).encode())
+        return digest_of(canonical_json([self.run.step, self.inputs, parents]).encode())
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Its inputs, with the defaults of those that are not set."""
+        return {**(self.defaults or {}), **self.run.inputs}
 
     @property
     def trains(self) -> bool:
@@ -78,6 +84,42 @@ def works_of(chain: Chain, defaults: Defaults) -> dict[str, Work]:
                 )
         works[stage] = Work(StageRun(stage=stage, step=step, inputs=inputs), parents, known)
     return works
+
+
+def last_training(works: Mapping[str, Work]) -> Work:
+    """Return the last stage of a chain that trains, on which all others have to be of use.
+
+    Raises:
+        ConfigurationError: no stage trains, or one has no effect on the last training.
+    """
+    trainings = [work for work in works.values() if work.trains]
+    if not trainings:
+        raise ConfigurationError("the chain has no stage that trains: add text_base, pretrain or sft")
+    last = trainings[-1]
+    used = {work.run.stage for work in last.chain}
+    if unused := [stage for stage in works if stage not in used and stage != EVALUATE]:
+        raise ConfigurationError(
+            f"stage {unused[0]} has no effect, because stage {last.run.stage}, the last that trains, does not depend on it: "
+            f"set {unused[0]}: {OMIT}"
+        )
+    return last
+
+
+def run_config(chain: Mapping[str, Mapping[str, str]], stage: str) -> RunConfig:
+    """Return the configuration of a training stage: its recipe with its overrides.
+
+    Raises:
+        ConfigurationError: the chain has no such stage, or recipe or overrides are invalid; the message names the input.
+    """
+    if stage not in chain:
+        raise ConfigurationError(f"expected a stage {stage}, got {', '.join(chain)}")
+    inputs = chain[stage]
+    if "recipe" not in inputs:
+        raise ConfigurationError(f"{stage}.recipe: is required")
+    try:
+        return resolve(registry.get(inputs["recipe"]), split_overrides(inputs.get("overrides", "")))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{stage}: {error}") from None
 
 
 def sources_of(stage: str, chain: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:

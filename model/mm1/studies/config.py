@@ -63,11 +63,17 @@ Settings = dict[str, str]
 """``stage.input`` -> text of the value, as on a command line. The inputs ``overrides`` of a stage are joined, not replaced.
 ``stage: omit`` removes a stage."""
 OMIT = "omit"
+MAX_NAME = 80
+"""Longest name of a level or a score, in characters: it is part of tables and figures."""
 TRAININGS = ("pretrain", "pretrain_vision", "sft")
 """Steps that train. All others take seconds, so that only the results of these are worth waiting for."""
-TERM = re.compile(r"^(?P<task>[^/]+)/(?P<shots>\d+)/(?P<metric>[^/]+)(/(?P<control>shuffled))?$|^loss/(?P<source>.+)$")
+LOSS = "loss/"
+TERM = re.compile(
+    r"^(?P<task>[^/@\s]+)/(?P<shots>[0-9]{1,6})/(?P<metric>[^/\s]+)(/(?P<control>shuffled))?\Z|^loss/(?P<source>.+)\Z"
+)
 """A value of a cell: ``task/shots/metric``, the same with ``/shuffled`` for the control with wrong images, or
-``loss/source``, the validation loss after the last step of pre-training (0 shots, no items)."""
+``loss/source``, the validation loss after the last step of pre-training (0 shots, no items); of a source that the mixture has
+in groups, their mean."""
 
 
 class Score(Config):
@@ -88,10 +94,16 @@ class Score(Config):
                 raise ValueError(f"expected task/shots/metric, task/shots/metric/shuffled or loss/source, got {term!r}")
         return terms
 
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if len({term.startswith(LOSS) for term in (*self.mean, *self.minus)}) > 1:
+            raise ValueError("a loss and a score of a task have no common mean: make two scores of them")
+        return self
+
     @property
     def lower_is_better(self) -> bool:
         """Whether it is a loss."""
-        return self.mean[0].startswith("loss/")
+        return self.mean[0].startswith(LOSS)
 
 
 class Claim(Config):
@@ -148,7 +160,7 @@ class Sizes(Config):
 class Study(Config):
     """A study of one factor."""
 
-    title: str
+    title: str = Field(min_length=1)
     """Headline."""
     paper: Paper
     """What is repeated."""
@@ -156,7 +168,7 @@ class Study(Config):
     """Name of the chain that the levels change (``studies/bases/<name>.yaml``)."""
     analysis: Literal["levels", "learning_rate", "scaling"] = "levels"
     """levels: verdicts on claims; learning_rate: fit of the law; scaling: prediction of the largest size."""
-    factor: str
+    factor: str = Field(min_length=1)
     """Name of what the levels change."""
     settings: Settings = Field(default={})
     """Settings of all levels, on top of the base's."""
@@ -177,11 +189,19 @@ class Study(Config):
     limits: str = ""
     """What this study cannot show at its size, and why; printed with the verdicts."""
 
-    @field_validator("settings", "target", "levels")
+    @field_validator("levels", "scores")
     @classmethod
-    def _known_stages(cls, value: dict[str, object]) -> dict[str, object]:
-        for settings in [value] if all(isinstance(item, str) for item in value.values()) else value.values():
-            check_settings(settings)  # type: ignore[arg-type]
+    def _short_names(cls, value: dict[str, object]) -> dict[str, object]:
+        for name in value:
+            if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+                raise ValueError(f"expected names of 1 to {MAX_NAME} characters on one line, got {name[:100]!r}")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _different_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0 or len({*value}) < len(value):
+            raise ValueError(f"expected different integers from 0 on, got {', '.join(map(str, value))}")
         return value
 
     def on(self, base: str, like: str = "") -> Self:
@@ -191,13 +211,21 @@ class Study(Config):
         return self.model_copy(update={"base": base, "levels": self.levels | sizes.levels, **given})
 
     @model_validator(mode="after")
-    def _known_sizes(self) -> Self:
+    def _known_stages(self) -> Self:
+        groups = {"settings": self.settings, "target": self.target}
+        groups |= {f"levels.{level}": settings for level, settings in self.levels.items()}
         for base, sizes in self.bases.items():
             for level in sizes.levels:
                 if level not in self.levels:
-                    raise ValueError(f"bases.{base}.levels: unknown level {level!r}; {suggest(level, list(self.levels))}")
-            for settings in (*sizes.levels.values(), sizes.settings or {}, sizes.target or {}):
+                    where = f"bases.{base}.levels.{level}"
+                    raise ValueError(f"{where}: unknown level {level!r}; {suggest(level, list(self.levels))}")
+            groups |= {f"bases.{base}.settings": sizes.settings or {}, f"bases.{base}.target": sizes.target or {}}
+            groups |= {f"bases.{base}.levels.{level}": settings for level, settings in sizes.levels.items()}
+        for where, settings in groups.items():
+            try:
                 check_settings(settings)
+            except ValueError as error:
+                raise ValueError(f"{where}.{error}") from None
         return self
 
     @model_validator(mode="after")
@@ -213,6 +241,8 @@ class Study(Config):
                     raise ValueError(f"claims.{number}.{field}: unknown name {name!r}; {suggest(name, list(known))}")
             if (claim.better, claim.score) == (claim.than, claim.than_score or claim.score):
                 raise ValueError(f"claims.{number}: compares {claim.better!r} with itself")
+            if claim.than_score and self.scores[claim.score].lower_is_better != self.scores[claim.than_score].lower_is_better:
+                raise ValueError(f"claims.{number}.than_score: a loss cannot be compared with a score; name two of one kind")
         return self
 
 

@@ -18,11 +18,22 @@ from mm1.studies.verdict import Verdict
 SMALL = {**STYLE, "font.size": 9}
 LONG_LABEL = 9
 """Characters from which labels of levels are slanted."""
+LONGEST_LABEL = 18
+"""Characters of a label; longer ones are cut. The table above the figure has them in full."""
+MANY_LEVELS = 5
+"""Levels from which long labels are upright, so that they do not overlap."""
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
+"""Marker of a figure -> the same as a character. The next one is used when the colours are used up."""
 
 
 def color_of(level: str, levels: Iterable[str]) -> str:
     """Return the colour of a level, the same in all figures of its study."""
     return SERIES[list(levels).index(level) % len(SERIES)]
+
+
+def marker_of(level: str, levels: Iterable[str]) -> str:
+    """Return the marker of a level: that and its colour tell up to 24 levels apart."""
+    return list(MARKERS)[list(levels).index(level) // len(SERIES) % len(MARKERS)]
 
 
 def effect_figure(verdict: Verdict, name: str) -> Markup | None:
@@ -63,19 +74,27 @@ def score_figure(table: ScoreTable, name: str) -> Markup | None:
     if not scores:
         return None
     with mpl.rc_context({**SMALL, "svg.hashsalt": f"score {name}"}):
-        slanted = max(map(len, scores)) > LONG_LABEL and len(scores) > 2
-        figure, axes = _panel(slanted)
+        angle = _angle(list(scores))
+        figure, axes = _panel(angle)
         for index, (level, score) in enumerate(scores.items()):
             seeds = list(score.by_seed.values())
             axes.plot([index + 0.14] * len(seeds), seeds, color=MUTED, marker="_", markersize=6, linewidth=0)
-            color = color_of(level, table.levels)
+            color, marker = color_of(level, table.levels), marker_of(level, table.levels)
             error = [score.stderr or 0.0]
-            axes.errorbar([index], [score.mean], yerr=error, color=color, marker="o", markersize=6, elinewidth=1.6)
-        axes.set_xticks(range(len(scores)), list(scores), rotation=25 if slanted else 0, ha="right" if slanted else "center")
+            axes.errorbar([index], [score.mean], yerr=error, color=color, marker=marker, markersize=6, elinewidth=1.6)
+        labels = [level if len(level) <= LONGEST_LABEL else f"{level[: LONGEST_LABEL - 1]}…" for level in scores]
+        axes.set_xticks(range(len(scores)), labels, rotation=angle, ha="right" if 0 < angle < 90 else "center")
         axes.set_xlim(-0.5, len(scores) - 0.5)
         is_share = not table.score.unit and not table.score.minus
         _limits(axes, [value for score in scores.values() for value in (score.mean, *score.by_seed.values())], is_share)
         return inline_svg(figure, f"{table.name} by level of {name}")
+
+
+def _angle(levels: Sequence[str]) -> int:
+    """Return the angle of the labels of levels, in degrees: slanted if they are long, upright if there are many."""
+    if max(map(len, levels)) <= LONG_LABEL or len(levels) <= 2:
+        return 0 if len(levels) * max(map(len, levels)) < 60 else 90
+    return 90 if len(levels) >= MANY_LEVELS else 25
 
 
 def shots_figure(panel: ShotsPanel, levels: Sequence[str], name: str) -> Markup:
@@ -84,20 +103,21 @@ def shots_figure(panel: ShotsPanel, levels: Sequence[str], name: str) -> Markup:
     with mpl.rc_context({**SMALL, "svg.hashsalt": f"shots {name}"}):
         figure, axes = _panel()
         for number, (level, scores) in enumerate(panel.levels.items()):
-            _line(axes, shots, scores, color_of(level, levels), 0.05 * (number - (len(panel.levels) - 1) / 2))
+            shift = 0.5 / max(10, len(panel.levels)) * (number - (len(panel.levels) - 1) / 2)
+            _line(axes, shots, scores, color_of(level, levels), marker_of(level, levels), shift)
         axes.set_xticks(range(len(shots)), [str(number) for number in shots])
         axes.set_xlim(-0.35, len(shots) - 0.65)
         _limits(axes, [score.mean for scores in panel.levels.values() for score in scores.values()], is_share=True)
         return inline_svg(figure, f"{panel.metric} of {panel.task} by the number of demonstrations, {name}")
 
 
-def _line(axes: Axes, shots: Sequence[int], scores: Mapping[int, LevelScore], color: str, shift: float) -> None:
+def _line(axes: Axes, shots: Sequence[int], scores: Mapping[int, LevelScore], color: str, marker: str, shift: float) -> None:
     axes.errorbar(
         [shots.index(number) + shift for number in scores],
         [score.mean for score in scores.values()],
         yerr=[score.stderr or 0.0 for score in scores.values()],
         color=color,
-        marker="o",
+        marker=marker,
         markersize=4.5,
         linewidth=1.6,
         elinewidth=1.2,
@@ -112,15 +132,18 @@ def curve_figure(curves: Mapping[str, Curve], levels: Sequence[str], name: str) 
             color = color_of(level, levels)
             axes.fill_between(curve.steps, curve.low, curve.high, color=color, linewidth=0, alpha=0.25)
             axes.plot(curve.steps, curve.mean, color=color, linewidth=1.5)
+            if (marker := marker_of(level, levels)) != "o":  # circles: the colour alone
+                axes.plot(curve.steps, curve.mean, color=color, marker=marker, markersize=4, markevery=0.15, linewidth=0)
         later = [value for curve in curves.values() for value in curve.high[len(curve.high) // 10 :]]
         axes.set_ylim(0, 1.08 * max(later))  # without the first steps
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         return inline_svg(figure, f"loss of {name} by step")
 
 
-def _panel(slanted: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(3.4, 2.15))
-    figure.subplots_adjust(left=0.13, right=0.985, top=0.96, bottom=0.24 if slanted else 0.13)
+def _panel(angle: int = 0) -> tuple[Figure, Axes]:
+    height, bottom = {0: (2.15, 0.28), 25: (2.35, 0.72), 90: (3.0, 1.3)}[angle]  # inches
+    figure = Figure(figsize=(3.4, height))
+    figure.subplots_adjust(left=0.13, right=0.985, top=1 - 0.086 / height, bottom=bottom / height)
     return figure, figure.subplots()
 
 

@@ -79,12 +79,13 @@ class LawResult(Record):
     refused: str = ""
 
 
-def fit_law(trials: Sequence[Trial], *, lower_is_better: bool) -> Law:
+def fit_law(trials: Sequence[Trial], *, lower_is_better: bool, failed: Sequence[tuple[float, float]] = ()) -> Law:
     """Fit the law.
 
     Args:
         trials: a grid of sizes and rates, with one or more seeds.
         lower_is_better: whether the values are losses.
+        failed: sizes and rates without a result, such as those that diverged.
 
     Raises:
         ConfigurationError: too few sizes or rates, or a best rate at the end of its grid; the message names what to add.
@@ -94,11 +95,14 @@ def fit_law(trials: Sequence[Trial], *, lower_is_better: bool) -> Law:
         by_size[trial.size].append(trial)
     if len(by_size) < MIN_SIZES:
         raise ConfigurationError(f"sizes: expected at least {MIN_SIZES}, got {len(by_size)}; add levels of another size")
-    optima = tuple(best_rate(by_size[size], lower_is_better=lower_is_better) for size in sorted(by_size))
+    optima = tuple(
+        best_rate(by_size[size], lower_is_better=lower_is_better, failed=[rate for other, rate in failed if other == size])
+        for size in sorted(by_size)
+    )
     return line_through(optima)
 
 
-def best_rate(trials: Sequence[Trial], *, lower_is_better: bool) -> Optimum:
+def best_rate(trials: Sequence[Trial], *, lower_is_better: bool, failed: Sequence[float] = ()) -> Optimum:
     """Find the best learning rate of one size.
 
     Raises:
@@ -108,13 +112,14 @@ def best_rate(trials: Sequence[Trial], *, lower_is_better: bool) -> Optimum:
     size = trials[0].size
     if len(values) < MIN_RATES:
         raise ConfigurationError(
-            f"rates: expected at least {MIN_RATES} for the size {size:,.0f}, got {len(values)}; add levels"
+            f"rates: expected at least {MIN_RATES} with a result for the size {size:,.0f}, got {len(values)}; add levels"
         )
     means = {rate: fmean(by_seed.values()) for rate, by_seed in values.items()}
-    if missing := _rate_to_add(means):
+    if missing := _rate_to_add(means, failed):
         best = min(means, key=means.__getitem__)
+        no_result = f" (no result of {', '.join(f'{rate:g}' for rate in sorted(failed))})" if failed else ""
         raise ConfigurationError(
-            f"the best learning rate of the size {size:,.0f} is {best:g}, at the end of its grid: "
+            f"the best learning rate of the size {size:,.0f} is {best:g}, at the end of its grid{no_result}: "
             f"add a level with {missing:.3g}"
         )
     log_rates = [_vertex(_resampled(values, rng)) for rng in _generators(values)]
@@ -147,13 +152,20 @@ def _table(trials: Iterable[Trial], lower_is_better: bool) -> dict[float, dict[i
     return dict(table)
 
 
-def _rate_to_add(means: Mapping[float, float]) -> float | None:
-    """Return the rate beyond the end of the grid at which the best one is; None if it is inside."""
+def _rate_to_add(means: Mapping[float, float], failed: Sequence[float]) -> float | None:
+    """Return the rate beyond the end of the grid at which the best one is; None if it is inside.
+
+    If a rate there has failed, it is halfway to that one, as a factor.
+    """
     rates = sorted(means)
     best = min(rates, key=means.__getitem__)
     if best == rates[0]:
-        return rates[0] ** 2 / rates[1]
-    return rates[-1] ** 2 / rates[-2] if best == rates[-1] else None
+        below = max((rate for rate in failed if rate < best), default=rates[0] ** 3 / rates[1] ** 2)
+        return math.sqrt(best * below)
+    if best == rates[-1]:
+        above = min((rate for rate in failed if rate > best), default=rates[-1] ** 3 / rates[-2] ** 2)
+        return math.sqrt(best * above)
+    return None
 
 
 def _vertex(means: Mapping[float, float]) -> float:

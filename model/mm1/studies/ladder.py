@@ -152,6 +152,8 @@ def _check(rungs: Sequence[Rung]) -> int:
             f"sizes: expected at least {MIN_SIZES} below the one that is predicted and more than {num_parameters} cells, got "
             f"{num_sizes} and {len(rungs)}; add levels of other sizes, or seeds"
         )
+    if (lowest := min(rung.loss for rung in rungs)) <= 0:
+        raise ConfigurationError(f"losses: expected numbers above 0, got {lowest:g}; the law is about losses, not differences")
     return num_parameters
 
 

@@ -40,8 +40,8 @@ def learning_rate(data: StudyData) -> Section:
 
 
 def scaling(data: StudyData) -> Section:
-    """Predict the largest size by each score of the study."""
-    results = [_ladder(data, name) for name in data.study.scores]
+    """Predict the largest size by each loss of the study."""
+    results = [_ladder(data, name) for name, score in data.study.scores.items() if score.lower_is_better]
     return Section(
         results={"ladders": [result.model_dump(mode="json") for result in results]},
         blocks=tuple(block for result in results for block in ladder_blocks(result, data.name)),
@@ -123,12 +123,14 @@ def ladder_blocks(result: LadderResult, name: str) -> list[Block]:
 def _law(data: StudyData, name: str) -> LawResult:
     score = data.study.scores[name]
     try:
-        trials = [
-            Trial(size_of(data.study, level), rate_of(data.study, level), seed, value)
-            for level in data.study.levels
-            for seed, value in _by_seed(data, level, name).items()
-        ]
-        return LawResult(score=name, law=fit_law(trials, lower_is_better=score.lower_is_better))
+        trials, failed = [], []
+        for level in data.study.levels:
+            size, rate, values = size_of(data.study, level), rate_of(data.study, level), _by_seed(data, level, name)
+            if len(values) < len(data.study.seeds):  # a rate with which a seed diverges is not the best
+                failed.append((size, rate))
+            else:
+                trials += [Trial(size, rate, seed, value) for seed, value in values.items()]
+        return LawResult(score=name, law=fit_law(trials, lower_is_better=score.lower_is_better, failed=failed))
     except ConfigurationError as error:
         return LawResult(score=name, refused=str(error))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
+from mm1.studies.files import names
 from mm1.studies.lessons_file import Lessons
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.verdict import Verdict
@@ -16,7 +18,7 @@ def summary_markdown(results: Results) -> str:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in results.counts.items()) or "no claims"
     lines = ["# Studies", "", f"{counts}.", ""]
     if results.failed:
-        lines += [*map("- {}".format, failed_lines(results)), ""]
+        lines += [*(f"- {_plain(line)}" for line in failed_lines(results)), ""]
     return "\n".join([*lines, *_table(results.studies), ""])
 
 
@@ -81,7 +83,7 @@ def _details(verdict: Verdict) -> str:
     kind = "equals" if claim.kind == "equal" else "against"
     compared = f"{claim.score}, {claim.better} {kind} {claim.than}" + (f" ({claim.than_score})" if claim.than_score else "")
     bound = f"{'within' if claim.kind == 'equal' else 'at least'} {claim.effect:g} expected"
-    texts = [compared, bound]
+    texts = [_plain(compared), bound]
     if verdict.effect is not None:
         texts.append(effect_text(verdict) + (f" over {verdict.over}" if verdict.over else ""))
     if verdict.low is not None and verdict.high is not None:
@@ -103,8 +105,8 @@ def _scores(study: StudyResult) -> Iterator[str]:
 
 
 def command(study: StudyResult) -> str:
-    """Return the command that repeats a study."""
-    return f"make ablate STUDY={study.name}"
+    """Return the command that repeats a study: one of this project by its name, others by a file of that name."""
+    return f"make ablate STUDY={shlex.quote(study.name if study.name in names() else f'{study.name}.yaml')}"
 
 
 def effect_text(verdict: Verdict) -> str:

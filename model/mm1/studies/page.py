@@ -20,7 +20,7 @@ from mm1.report.config import ReportConfig
 from mm1.report.items import ImageOf, pieces_of
 from mm1.report.page import environment
 from mm1.studies.differences import DifferingItem
-from mm1.studies.figures import color_of, curve_figure, effect_figure, score_figure, shots_figure
+from mm1.studies.figures import MARKERS, color_of, curve_figure, effect_figure, marker_of, score_figure, shots_figure
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.section import Section
 from mm1.studies.verdict import Verdict
@@ -55,6 +55,8 @@ class StudyView:
     result: StudyResult
     colors: dict[str, str]
     """Level -> CSS variable of its colour."""
+    marks: dict[str, str]
+    """Level -> its marker in figures."""
     effects: list[tuple[Verdict, Markup | None]]
     scores: list[Figure]
     shots: list[Figure]
@@ -103,6 +105,7 @@ def _view(study: StudyResult, section: Section | None, image_of: ImageOf, album:
     return StudyView(
         result=study,
         colors={level: VARIABLES[color_of(level, levels)] for level in levels},
+        marks={level: MARKERS[marker_of(level, levels)] for level in levels},
         effects=[(verdict, effect_figure(verdict, f"{study.name} {number}")) for number, verdict in enumerate(study.verdicts)],
         scores=_score_figures(study),
         shots=_shots_figures(study, levels),

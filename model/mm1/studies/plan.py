@@ -19,13 +19,17 @@ from mm1.errors import ConfigurationError
 from mm1.manifests import Cell, CellUse, PlannedStudy, StageRun, StudyPlan
 from mm1.store.base import digest_of
 from mm1.studies.budget import with_budget
-from mm1.studies.chains import EVALUATE, Defaults, Work, seeded, works_of
+from mm1.studies.chains import EVALUATE, Defaults, Work, last_training, seeded, works_of
 from mm1.studies.config import STAGES, Study
 from mm1.studies.evaluation import SELECTION, Tasks, joined, needed, selection
 from mm1.studies.files import merged, on_base, read_base, slug
+from mm1.studies.sizes import check_sizes
+from mm1.studies.values import check_values
 
 JOINER = "+"
 """Between the names of chains that are trained one after the other."""
+LONGEST = 40
+"""Characters of a study and a level in the name of a cell."""
 
 
 @dataclass
@@ -70,6 +74,10 @@ def plan_studies(studies: Mapping[str, Study], defaults: Defaults, *, base: str 
         studies = {name: study.model_copy(update={"seeds": tuple(seeds)}) for name, study in studies.items()}
     drafts: dict[str, _Draft] = {}
     for name, study in studies.items():
+        try:
+            check_sizes(study)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"study {name}: {error}") from None
         for level in study.levels:
             for seed in study.seeds:
                 _add(drafts, name, study, level, seed, defaults)
@@ -91,24 +99,33 @@ def _add(drafts: dict[str, _Draft], name: str, study: Study, level: str, seed: i
         works = _works(study, level, seed, defaults)
         inputs = works[EVALUATE].run.inputs if EVALUATE in works else {}
         tasks = needed(study, inputs, defaults.get(EVALUATE, {}).get("shots", "0")) if EVALUATE in works else {}
+        if seed == study.seeds[0]:
+            check_values(study, works, tasks)
     except ConfigurationError as error:
         raise ConfigurationError(f"study {name}, level {level}: {error}") from None
     identity = _identity(works)
     if identity not in drafts:
-        label = f"{slug(name)}.{slug(level)}.s{seed}"
+        label = f"{slug(name)[:LONGEST]}.{slug(level)[:LONGEST]}.s{seed}"
         taken = {draft.name for draft in drafts.values()}
         drafts[identity] = _Draft(_unique(label, taken), seed, works)
     draft = drafts[identity]
+    if same := [use.level for use in draft.uses if use.study == name]:
+        raise ConfigurationError(f"study {name}, level {level}: {_same_training(same[-1], level)}")
     draft.tasks = joined(draft.tasks, tasks)
     draft.uses.append(CellUse(study=name, level=level))
+
+
+def _same_training(other: str, level: str) -> str:
+    if other == level:
+        return "all seeds are one training, because no stage of the chain depends on the seed; set seeds: [0]"
+    return f"its settings are those of level {other!r}, so that both are one training; change a setting, or remove a level"
 
 
 def _works(study: Study, level: str, seed: int, defaults: Defaults) -> dict[str, Work]:
     parts = (read_base(study.base), study.settings)
     chain = with_budget(merged(*parts, study.levels[level]), merged(*parts), study.budget.same, defaults)
     works = works_of(seeded(chain, seed), defaults)
-    if not any(work.trains for work in works.values()):
-        raise ConfigurationError("the chain has no stage that trains: add text_base, pretrain or sft")
+    last_training(works)
     return works
 
 

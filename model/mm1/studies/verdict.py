@@ -24,7 +24,7 @@ from pydantic import Field
 from mm1.manifests import Record
 from mm1.studies.cells import MissingValue, StudyData, TrainedCell, Values
 from mm1.studies.config import Claim, Score
-from mm1.studies.estimates import CONFIDENCE, Estimate, Part, estimate
+from mm1.studies.estimates import CONFIDENCE, ROUNDING, Estimate, Part, estimate
 
 ALPHA = 1 - CONFIDENCE
 Outcome = Literal["shown", "opposite", "not shown", "incomplete"]
@@ -220,12 +220,12 @@ def _verdict(data: StudyData, claim: Claim, effect: Estimate, p_value: float, p_
 
 def _outcome(effect: Estimate, claim: Claim, significant: bool, detectable: float | None) -> tuple[Outcome, str]:
     if detectable is None:
-        return "not shown", "no error is known: one seed, or no difference between seeds, and no items"
+        return "not shown", "no error is known: one seed, or no difference between seeds, and no two items of different images"
     if claim.kind == "equal":
         return _outcome_of_equality(effect, claim, significant, detectable)
     if significant and effect.mean < 0:
         return "opposite", ""
-    if significant and effect.mean >= claim.effect:
+    if significant and effect.mean >= claim.effect * (1 - ROUNDING):
         return "shown", ""
     limit = f"smallest detectable effect {detectable:.3g}"
     if significant:

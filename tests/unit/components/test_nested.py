@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
 
-from mm1.errors import DivergedError, NetworkError, Outcome
+from mm1.errors import ConfigurationError, DivergedError, NetworkError, Outcome
 from mm1.lineage.records import RunRecords, read_run
 from mm1.manifests import Cell, DataMix, StageRun, StudyPlan, load, publish
 from mm1.store.local import LocalStore
@@ -37,6 +38,16 @@ def mix_within(inputs: Inputs, context: Context) -> Outputs:
 
 
 OUTER = Step(name="outer", inputs=Inputs, outputs=Outputs, run=mix_within, summary="Mixes within.", cached=False)
+
+
+def mix_and_go_on(inputs: Inputs, context: Context) -> Outputs:
+    made = mix_within(inputs, context)
+    with suppress(ConfigurationError):
+        run_step("data_mix", {"data": inputs.data, "weights": "captions=1"}, context, "wrong")
+    return made
+
+
+TOLERANT = Step(name="tolerant", inputs=Inputs, outputs=Outputs, run=mix_and_go_on, summary="Mixes within.", cached=False)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +102,14 @@ def plan(tmp_path: Path) -> tuple[LocalStore, str]:
     )
     store = LocalStore(tmp_path / "store")
     return store, publish(store, StudyPlan(studies=(), cells=cells))
+
+
+def test_a_task_with_a_failure_within_is_not_cached(raw: tuple[Path, str]) -> None:
+    store, data = raw
+    for _ in range(2):
+        outcome, run = do(TOLERANT, store, "tolerant", data=data, seed="5")
+        assert outcome is Outcome.DONE and not run.tasks["tolerant"].cache_hit
+    assert run.tasks["tolerant/mix"].cache_hit
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def test_the_loss_of_a_tuned_cell_is_that_of_its_pre_training(store, chain):
         cell.values("loss/text")
 
 
+def test_the_loss_of_a_source_with_groups_is_their_mean(store):
+    content = two_levels(scores={"few-shot": {"mean": ["loss/captions/a", "loss/captions/b"]}})
+    address = publish_studies(store, {"letters": content}, lambda level, seed, term: 0.5 if term[-1] == "a" else 0.7).trained[0]
+    cell = trained(store, address)
+    assert cell.values("loss/captions").values == pytest.approx([0.6])
+    assert cell.values("loss/captions/b").values == pytest.approx([0.7])
+
+
 def test_a_cell_that_only_has_a_text_base_is_its_own_training(store, chain):
     assert [checkpoint.stage for _, checkpoint in trained(store, chain[0]).trainings] == ["text"]
 

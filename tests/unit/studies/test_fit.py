@@ -56,10 +56,22 @@ def test_a_best_rate_at_the_end_names_the_rate_to_add(rates, best, missing):
         best_rate(trials, lower_is_better=True)
 
 
+def test_rates_that_failed_are_named_and_a_rate_before_them_is_to_be_added():
+    trials = [Trial(1e6, rate, 0, abs(math.log(rate / 4e-3))) for rate in (1e-3, 2e-3, 4e-3)]
+    message = r"is 0.004, at the end of its grid \(no result of 0.008, 0.016\): add a level with 0.00566"
+    with pytest.raises(ConfigurationError, match=message):
+        best_rate(trials, lower_is_better=True, failed=[0.016, 0.008])
+
+
+def test_the_order_of_rates_does_not_matter():
+    trials = grid(SLOPE, INTERCEPT, seeds=range(2), noise=0.001)
+    assert fit_law(trials[::-1], lower_is_better=True) == fit_law(trials, lower_is_better=True)
+
+
 def test_too_few_sizes_or_rates():
     with pytest.raises(ConfigurationError, match="sizes: expected at least 3, got 2"):
         fit_law(grid(SLOPE, INTERCEPT, sizes=SIZES[:2]), lower_is_better=True)
-    with pytest.raises(ConfigurationError, match="rates: expected at least 3 for the size 5, got 2"):
+    with pytest.raises(ConfigurationError, match="rates: expected at least 3 with a result for the size 5, got 2"):
         best_rate([Trial(5, 1e-3, 0, 1.0), Trial(5, 2e-3, 0, 1.1)], lower_is_better=True)
 
 

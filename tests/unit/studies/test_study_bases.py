@@ -31,7 +31,9 @@ def test_levels_and_settings_of_another_base_replace_those_of_the_study():
 
 
 def test_a_level_of_another_base_is_one_of_the_study():
-    with pytest.raises(ConfigurationError, match=r"bases\.large\.levels: unknown level 'fev'; did you mean 'few'"):
+    with pytest.raises(
+        ConfigurationError, match=r"line 12: bases\.large\.levels\.fev: unknown level 'fev'; did you mean 'few'"
+    ):
         read_studies(TEXT.replace("{few: {mix.image_tokens: 64}}", "{fev: {mix.image_tokens: 64}}"))
     with pytest.raises(ConfigurationError, match="unknown stage 'mxi'; did you mean 'mix'"):
         read_studies(TEXT.replace("{few: {mix.image_tokens: 64}}", "{few: {mxi.image_tokens: 64}}"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -13,9 +15,13 @@ from mm1.errors import ConfigurationError
 from mm1.lineage.records import read_run
 from mm1.manifests import StudyReport, load
 from mm1.store.open import find_store
+from mm1.studies import figures
+from mm1.studies.config import Score
+from mm1.studies.curves import LevelScore
+from mm1.studies.figures import color_of, marker_of
 from mm1.studies.lessons import lessons_markdown
 from mm1.studies.lessons_file import read_lessons
-from mm1.studies.results import Results
+from mm1.studies.results import Results, ScoreTable
 from mm1_components.study_report import check_numbers, parse_addresses
 from mm1_workflows import cli
 from tests.unit.studies.conftest import HOSTILE
@@ -119,7 +125,28 @@ def test_the_summary_names_each_verdict_and_its_command(reported):
     summary = (reported / "summary.md").read_text()
     assert "2 shown, 1 incomplete." in summary
     assert "| B is better than A. | 3.2 | +0.594" in summary
-    assert "`make ablate STUDY=letters`" in summary
+    assert "`make ablate STUDY=letters.yaml`" in summary, "a study of one's own is a file"
+
+
+def test_twenty_levels_can_be_told_apart():
+    levels = [f"level {number}" for number in range(20)]
+    assert len({(color_of(level, levels), marker_of(level, levels)) for level in levels}) == 20
+
+
+@pytest.mark.parametrize(("number", "length"), [(1, 80), (3, 30), (8, 9), (20, 80)])
+def test_labels_of_levels_stay_in_the_figure(number, length):
+    levels = {
+        f"{index:02} {'experts of equal size ' * 4}"[:length]: LevelScore(mean=0.5, stderr=0.1, by_seed={0: 0.5})
+        for index in range(number)
+    }
+    drawn = []
+    with mock.patch.object(figures, "inline_svg", lambda figure, title: drawn.append(figure)):
+        figures.score_figure(ScoreTable(name="s", score=Score(mean=("vqa/0/accuracy",)), levels=levels), "x")
+    (figure,) = drawn
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert min(box.y0 for box in boxes) >= -2 and max(box.x1 for box in boxes) <= figure.bbox.width + 2
+    assert all(left.x0 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("text", ["", "{}", '"a"', "[1]", "a b"])

@@ -1,12 +1,16 @@
 """Verdicts of claims about cells with a known truth."""
 
+import math
+
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mm1.evals.samples import SCHEMA
 from mm1.manifests import StudyPlan, load
 from mm1.store.open import open_store
-from mm1.studies.cells import read_cells, study_data
+from mm1.studies.cells import COLUMNS, read_cells, study_data
 from mm1.studies.verdict import corrected_for_run, holm, judge
 from tests.support.trained_cells import publish_studies, two_levels
 
@@ -49,6 +53,28 @@ def test_a_real_effect_below_the_effect_of_interest_is_not_shown(tmp_path):
     (verdict,) = judged(tmp_path, content, steady({"A": 0.4, "B": 0.7}), num_items=128)
     assert verdict.p_study < 0.05
     assert (verdict.outcome, verdict.reason) == ("not shown", "real, but smaller than the effect of interest, 0.5")
+
+
+def test_an_effect_exactly_at_the_smallest_effect_of_interest_is_shown(tmp_path):
+    content = two_levels(claims=[claim(effect=0.1)], scores={"few-shot": {"mean": ["vague/4/accuracy"]}})
+    (verdict,) = judged(tmp_path, content, steady({"A": 0.6, "B": 0.7}), num_items=2000)
+    assert verdict.effect == pytest.approx(0.1, abs=1e-9)
+    assert verdict.outcome == "shown"
+
+
+def test_values_that_are_not_numbers_leave_the_other_claims_alone(tmp_path):
+    """A p-value that is not a number would make all others of the study 1."""
+    scores = two_levels()["scores"] | {"loss": {"mean": ["novel/8/accuracy"]}}
+    content = two_levels(scores=scores, claims=[claim(), claim(score="loss")])
+    published = publish_studies(open_store(str(tmp_path / "store")), {"letters": content}, steady({"A": 0.2, "B": 0.8}))
+    plan = load(published.plan, StudyPlan)
+    cells = read_cells(plan, published.trained, published.reports)
+    rows = cells["letters-B-1"].all_answers().to_pylist()
+    rows = [row | {"values": [("accuracy", math.nan)]} if row["task"] == "novel" else row for row in rows]
+    cells["letters-B-1"].__dict__["answers"] = pa.Table.from_pylist(rows, SCHEMA).select(COLUMNS)
+    first, second = judge(*study_data(plan, "0" * 64, cells))
+    assert (first.outcome, second.outcome) == ("shown", "incomplete")
+    assert second.reason == "letters-B-1: novel/8/accuracy is nan for 64 of 64 items"
 
 
 def test_seeds_that_disagree_are_not_enough(tmp_path):
