@@ -11,6 +11,7 @@ from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
+    CAPTIONS,
     DATA,
     MIXING,
     PRESET,
@@ -18,12 +19,9 @@ from mm1_workflows.authoring.shared_parameters import (
     READING,
     RESUME,
     SEED,
-    SOURCES,
     SYNTHETIC,
     TOKENIZER,
 )
-
-CAPTIONS = next(parameter for parameter in SOURCES if parameter.name == "captions")
 
 with Workflow(
     generate_name="mm1-encoder-",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from mm1.data.load.documents import build_documents
+from mm1.data.load.image_tiles import ImageTiles
 from mm1.data.prepare.files.raw import OddRow, cleaner
 from mm1.data.prepare.sources.conversations import chat_parts, family_parts
 from mm1.data.sample import ImagePart, Sample
@@ -16,6 +17,7 @@ from mm1.data.tokenizer import TextTokenizer, adopt_folder, family_template, tra
 from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.prompt import Message
+from mm1.modeling.image_layout import ImageLayout
 from mm1.modeling.processing import build_processor
 from mm1.modeling.stopping import stop_token_ids
 from tests.support.chat_templates import TEMPLATES, TEXTS, family_folder
@@ -101,7 +103,9 @@ def test_training_and_generation_agree_token_by_token_and_the_answers_alone_are_
     learnt = []
     for parts in several:
         images = [b""] * sum(isinstance(part, ImagePart) for part in parts)
-        (document,) = build_documents([Sample("k", "instructions", parts, images)], tokenizer, processor.image_tokens)
+        (document,) = build_documents(
+            [Sample("k", "instructions", parts, images)], tokenizer, ImageTiles(ImageLayout(), 32, processor.image_tokens)
+        )
         ids = document.ids.tolist()
         learnt += [(ids[:start], ids[start:stop]) for start, stop in learnt_in(document)]
         assert document.loss[-1] and ids[-1] == tokenizer.eos_id
@@ -135,7 +139,7 @@ def test_what_is_learnt_is_the_generation_block_of_a_template_that_has_one(famil
     ]
     masked = processor.tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)
     (parts,) = family_parts([(turn["role"], [turn["content"]]) for turn in chat], str, template)
-    (document,) = build_documents([Sample("k", "instructions", parts, [])], tokenizer, 3)
+    (document,) = build_documents([Sample("k", "instructions", parts, [])], tokenizer, ImageTiles(ImageLayout(), 32, 3))
     assert document.ids.tolist()[:-1] == masked["input_ids"]
     assert document.loss.tolist()[:-1] == [bool(token) for token in masked["assistant_masks"]]
 

@@ -443,7 +443,7 @@ def train_inputs(**values: object) -> dict[str, object]:
 
 def mix_of(**sizes: int) -> Producer:
     defaults = {"sequence_length": 128, "max_images": 24, "image_tokens": 4, "image_size": 32, "weights": "mm1"}
-    return Producer("data_mix", {**defaults, **sizes})
+    return Producer("data_mix", {**defaults, "image_layout": "single", **sizes})
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from hera.workflows import Parameter
 
+CAPTIONS = Parameter(
+    name="captions",
+    value="world:0",
+    description="image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files; world:<seed> = the "
+    "generated toy world",
+)
 SOURCES = (
-    Parameter(
-        name="captions",
-        value="world:0",
-        description="image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files; world:<seed> = the "
-        "generated toy world",
-    ),
+    CAPTIONS,
     Parameter(
         name="interleaved",
         value="world:0",

