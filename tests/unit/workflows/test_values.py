@@ -441,7 +441,7 @@ def train_inputs(**values: object) -> dict[str, object]:
     return {name: field.default for name, field in pretrain.Inputs.model_fields.items() if not field.is_required()} | values
 
 
-def mix_of(**sizes: int) -> Producer:
+def mix_of(**sizes: int | str) -> Producer:
     defaults = {"sequence_length": 128, "max_images": 24, "image_tokens": 4, "image_size": 32, "weights": "mm1"}
     return Producer("data_mix", {**defaults, "image_layout": "single", **sizes})
 
@@ -466,6 +466,15 @@ def test_a_phase_at_another_resolution_fits_the_model_before(recipe_before: str,
     producers = {"init": Producers([before]), "data": Producers([mix_of(**sizes)])}
     errors = [str(error) for error in check_errors(pretrain.STEP, values, producers)]
     assert len(errors) == bool(words) and words in " ".join(errors)
+
+
+@pytest.mark.parametrize(("recipe", "refused"), [("mm1_tiny_clip", True), ("mm1_tiny_aim", False)])
+def test_pairs_of_whole_images_and_captions_are_not_made_of_tiles(recipe: str, refused: bool) -> None:
+    producers = {"data": Producers([mix_of(image_layout="static")])}
+    errors = [
+        str(error) for error in check_errors(steps.declaration("pretrain_vision"), train_inputs(recipe=recipe), producers)
+    ]
+    assert len(errors) == refused and all("model.clip compares whole images" in error for error in errors)
 
 
 def test_a_run_that_continues_another_one_needs_neither_init_nor_folders() -> None:
