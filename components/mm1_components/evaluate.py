@@ -196,14 +196,15 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
 
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
-    """Check that the benchmark folder has the tasks."""
+    """Check that the benchmark folder has the tasks, and the split of those in this project's layout."""
     from mm1.evals.benchmark_folder import BenchmarkFolder
     from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.registry import find_task
 
     folder = BenchmarkFolder(benchmarks, split)
     for name in expand(tasks.split()):
-        find_task(name, folder)
+        if not find_task(name, folder).splits:
+            folder.check_split()
 
 
 STEP = Step(

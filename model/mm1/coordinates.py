@@ -8,15 +8,18 @@ digits or short groups of digits. This is the only place that writes and reads t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 BINS = 1000
 """Number of values of a coordinate."""
-_NUMBER = r"\d+(?:\.\d+)?"
-_GAP = r"[\s,;()\[\]{}<>]+"
-_BREAK = r"(?<![\w.\-])"
+_NUMBER = r"([-+]?\d++(?:\.\d++)?)(\s?%)?"
+_SEPARATOR = r"[\s,;|()\[\]{}<>]"
+_LABEL = r"(?:[\"']?(?:[xy]_?(?:min|max|[0-2])?|left|top|right|bottom)[\"']?\s?[:=]|to\b|and\b|-(?=\s*[(\[]))"
+_GAP = rf"(?:{_SEPARATOR}++(?:{_LABEL}{_SEPARATOR}*+)?|(?<=%){_SEPARATOR}*+)"
+_BREAK = r"(?<![\w.+\-])"
 _END = r"(?![\w\-]|\.\d)"
 
 
@@ -55,11 +58,13 @@ def coordinate(position: float, length: float) -> int:
         length: length of the side, in the same unit.
 
     Raises:
-        ValueError: the side has no length.
+        ValueError: the side has no length, or the position is not a number.
     """
     if not length > 0:
         raise ValueError(f"expected an image with a positive width and height, got {length}")
-    return min(max(int(position / length * BINS), 0), BINS - 1)
+    if math.isnan(position):
+        raise ValueError("expected numbers for a box, got NaN")
+    return int(min(max(position / length * BINS, 0), BINS - 1))
 
 
 def box_of_corners(corners: Sequence[float], width: float = 1, height: float = 1) -> Box:
@@ -88,41 +93,51 @@ def box_of_pixels(x_y_width_height: Sequence[float], width: float, height: float
     return box_of_corners((x, y, x + box_width, y + box_height), width, height)
 
 
-def parse_box(text: str, fractions: bool = False) -> Box | None:
+def parse_box(text: str) -> Box | None:
     """Read the first box in a text, in this project's form or those of other models.
 
-    ``12 40 180 310``, ``[12, 40, 180, 310]``, ``(12,40),(180,310)``, ``<box>(12,40),(180,310)</box>``. Corners in the wrong
-    order are exchanged, and numbers above 999 count as 999.
+    | form | |
+    |---|---|
+    | ``12 40 180 310`` | ours, also with commas, in any brackets, as ``(12,40),(180,310)`` or in ``<box>`` |
+    | ``(12, 40) to (180, 310)``, ``x1=12, y1=40, x2=180, y2=310`` | with words between, or labels |
+    | ``[0.01, 0.04, 0.18, 0.31]`` | shares of width and height, as in LLaVA: all are 0 to 1, and one has a decimal point |
+    | ``12%, 40%, 18%, 31%`` | per cent of width and height |
+
+    Corners in the wrong order are exchanged, and numbers outside the image are moved to its border. Of more than four numbers
+    in a row the first four count.
 
     Args:
         text: a model's answer.
-        fractions: whether the numbers are shares of width and height, 0 to 1, as in LLaVA.
 
     Returns:
         The box; None if the text has no four numbers in a row.
     """
-    numbers = _numbers(text, 4, fractions)
+    numbers = _numbers(text, 4)
     if numbers is None:
         return None
     x, y, other_x, other_y = numbers
     return Box(min(x, other_x), min(y, other_y), max(x, other_x), max(y, other_y))
 
 
-def parse_point(text: str, fractions: bool = False) -> Point | None:
-    """Read the first point in a text, such as ``12 40`` or ``(12, 40)``; the centre if the text has a box.
+def parse_point(text: str) -> Point | None:
+    """Read the first point in a text, in the forms of :func:`parse_box`, such as ``12 40``; the centre if the text has a box.
 
     Returns:
         The point; None if the text has no two numbers in a row.
     """
-    if box := parse_box(text, fractions):
+    if box := parse_box(text):
         return box.centre
-    numbers = _numbers(text, 2, fractions)
+    numbers = _numbers(text, 2)
     return Point(*numbers) if numbers else None
 
 
-def _numbers(text: str, count: int, fractions: bool) -> list[int] | None:
-    match = re.search(_BREAK + _GAP.join([f"({_NUMBER})"] * count) + _END, text)
+def _numbers(text: str, count: int) -> list[int] | None:
+    match = re.search(_BREAK + _GAP.join([_NUMBER] * count) + _END, text.replace("\u2212", "-"), re.IGNORECASE)
     if match is None:
         return None
-    values = [float(number) for number in match.groups()]
-    return [coordinate(value, 1 if fractions else BINS) for value in values]
+    numbers, percents = match.groups()[::2], match.groups()[1::2]
+    values = [float(number) for number in numbers]
+    if any(percents):
+        return [coordinate(value, 100) for value in values]
+    are_shares = any("." in number for number in numbers) and all(0 <= value <= 1 for value in values)
+    return [coordinate(value, 1 if are_shares else BINS) for value in values]

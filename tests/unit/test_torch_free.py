@@ -37,6 +37,7 @@ def light_modules() -> list[str]:
         found += modules_below(f"mm1.{room}", library / room) if (library / room).is_dir() else [f"mm1.{room}"]
     found += [name for name in modules_below("mm1.data", library / "data") if name.split(".")[-1] not in NEEDS_TORCH]
     found += [f"mm1.{path.parent.name}.config" for path in sorted(library.glob("*/config.py"))]
+    found += modules_below("mm1.train.config", library / "train" / "config")
     found += ["mm1.evals.gate"]
     found += modules_below("mm1_components", ROOT / "components" / "mm1_components")
     return sorted(set(found))

@@ -17,7 +17,7 @@ from mm1.store.open import open_store
 from mm1.train import run_files
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import check_mixture, check_origin, continued
-from mm1.train.model_origin import check_against_mixture, check_sequence, model_json, provides, sequence_of
+from mm1.train.model_origin import check_against_mixture, check_pairs, check_sequence, model_json, provides, sequence_of
 from mm1.train.same_work import decisive, difference
 from mm1_components.ranks.launcher import Layout
 from mm1_components.ranks.stage_card import write_card
@@ -110,6 +110,7 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     resumed = context.load(inputs.resume, Checkpoint) if inputs.resume else None
     recipe = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
     check_sequence(recipe.sequence, sequence_of(mix))
+    check_pairs(recipe.model, sequence_of(mix))
     if recipe.stage == "text" and mix.has_images and not decoder:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))

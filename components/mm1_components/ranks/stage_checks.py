@@ -15,6 +15,7 @@ from mm1.train.batch_plan import check_experts, plan_layout
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.model_origin import (
     check_image_tokens,
+    check_pairs,
     check_patches,
     check_sequence,
     fit_tower,
@@ -149,9 +150,11 @@ def _check_folder(part: str, folder: Path) -> None:
 
 
 def check_mixture(recipe: str, overrides: str, seed: int, data: Producer) -> None:
-    """Check that the mixture's sizes are those of the recipe."""
+    """Check that the mixture's sizes are those of the recipe, and that it divides no images of pairs."""
     if sizes := _mixture_sizes(data):
-        check_sequence(resolve_run(recipe, overrides, seed).sequence, sizes)
+        config = resolve_run(recipe, overrides, seed)
+        check_sequence(config.sequence, sizes)
+        check_pairs(config.model, sizes)
 
 
 def check_text(recipe: str, overrides: str, seed: int, data: Producer, decoder: str = "") -> None:

@@ -1,7 +1,7 @@
 """LoRA adapters of a model, with peft: attached to be trained or served, merged to be exported, and their files.
 
     model, LoraConfig of peft -> attach            -> the same model, whose adapted layers compute base + B A
-    its trained tensors       -> put_adapted       -> files of the base model (not stored again) + adapter/
+    its adapter's tensors     -> put_adapted       -> files of the base model (not stored again) + adapter/
     folder with adapter/      -> load_adapter      -> the same model, unmerged or merged
 
 ``adapter/`` is a folder of peft: ``adapter_config.json`` and ``adapter_model.safetensors``. Parts that are trained whole next
@@ -40,6 +40,12 @@ def is_adapted(model: Any) -> bool:
 def has_adapter(files: Files) -> bool:
     """Whether the files of a model have an adapter."""
     return f"{FOLDER}/{CONFIG}" in files
+
+
+def adapter_names(model: MM1ForConditionalGeneration) -> list[str]:
+    """Return the names of a model's parameters that its adapter has, trained or frozen."""
+    active = ".modules_to_save.default."
+    return [name for name, _ in model.named_parameters() if ".lora_" in name or active in name]
 
 
 def attach(model: MM1ForConditionalGeneration, config: LoraConfig) -> MM1ForConditionalGeneration:
@@ -91,7 +97,7 @@ def _from_folder(model: MM1ForConditionalGeneration, folder: Path) -> PeftModel:
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:500]
         raise CheckpointError(f"{folder}: the adapter does not fit its base model: {reason}") from None
-    missing = sorted(set(trained_names(model)) - _names_in(folder / WEIGHTS))
+    missing = sorted(set(tensor_names(model)) - _names_in(folder / WEIGHTS))
     if missing:
         raise CheckpointError(f"{folder}: {len(missing)} tensors of the adapter are missing, for example {missing[0]}")
     return adapted
@@ -104,7 +110,7 @@ def _names_in(path: Path) -> set[str]:
         return set(file.keys())
 
 
-def trained_names(model: MM1ForConditionalGeneration) -> list[str]:
+def tensor_names(model: MM1ForConditionalGeneration) -> list[str]:
     """Return the names of an adapter's tensors as in peft's files."""
     return list(_peft_tensors(model, dict(model.named_parameters())))
 
@@ -130,7 +136,7 @@ def put_adapted(
         model: the adapted model.
         folder: folder for temporary files.
         base: files of the base model; an adapter among them is replaced.
-        weights: the model's trained tensors by name, on the CPU.
+        weights: the tensors of :func:`adapter_names` by name, on the CPU.
 
     Returns:
         Files of the base and of the adapter.

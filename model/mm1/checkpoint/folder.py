@@ -61,9 +61,23 @@ def load_folder(
     model = _load_model(folder, dtype)
     if (folder / adapters.FOLDER).is_dir():
         model = adapters.load_adapter(model, folder / adapters.FOLDER, merge=merge)
-    processor = _load_processor(folder)
+    return model.eval(), load_processor(folder, model)
+
+
+def load_processor(folder: Path, model: MM1ForConditionalGeneration) -> MM1Processor:
+    """Load the processor in the folder of a model, or of an adapter.
+
+    Raises:
+        ConfigurationError: files of it are missing.
+        CheckpointError: a file is damaged, or it does not fit the model.
+    """
+    _check_processor_files(folder)
+    try:
+        processor: MM1Processor = MM1Processor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder}: its processor cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
     _check_fit(model, processor, folder)
-    return model.eval(), processor
+    return processor
 
 
 def _check_kind(folder: Path) -> None:
@@ -156,14 +170,6 @@ def _names(keys: Collection[Any]) -> list[str]:
         key if isinstance(key, str) else f"{key[0]} {list(key[1])} instead of {list(key[2])}" if len(key) > 2 else str(key[0])
         for key in keys
     )
-
-
-def _load_processor(folder: Path) -> MM1Processor:
-    try:
-        processor: MM1Processor = MM1Processor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{folder}: its processor cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
-    return processor
 
 
 def _check_fit(model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path) -> None:

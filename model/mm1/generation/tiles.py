@@ -159,11 +159,13 @@ def allow_tiles(model: Any, processor: Any, max_tiles: int) -> None:
     except ValueError as error:
         raise ConfigurationError(f"max_tiles: {error}") from None
     context = getattr(model.config.text_config, "max_position_embeddings", None)
-    tokens = layout.max_count * int(processor.image_tokens)
+    marks = (len(processor.encode(mark)) for mark in layout.all_marks())
+    of_tile = int(processor.image_tokens) + max(marks, default=0)
+    tokens = layout.max_count * of_tile
     if context is not None and tokens >= context:
         raise ConfigurationError(
-            f"max_tiles: an image of {max_tiles} tiles and an overview takes {tokens} tokens, but the model's context has "
-            f"{context}: expected at most {(context - 1) // int(processor.image_tokens) - 1}"
+            f"max_tiles: an image of {max_tiles} tiles and an overview takes up to {tokens} tokens with their marks, but "
+            f"the model's context has {context}: expected at most {(context - 1) // of_tile - 1}"
         )
     processor.image_layout = str(layout)
 

@@ -15,6 +15,8 @@ from mm1.store.base import Store
 PREFIX = "adapter/"
 """Of the adapter's files among those of its checkpoint."""
 CONFIG = "adapter_config.json"
+PROCESSOR = ("chat_template.jinja", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of the processor: the size of images and their division into tiles may differ from the base model's."""
 
 
 class Adapter(NamedTuple):
@@ -22,7 +24,7 @@ class Adapter(NamedTuple):
 
     store: Store
     files: Files
-    """Files in peft's format."""
+    """Files in peft's format, and those of the processor."""
     base: str
     """Digest of the checkpoint whose weights it adapts."""
 
@@ -44,6 +46,7 @@ def adapter_of(model: Model) -> Adapter:
     files = {name.removeprefix(PREFIX): ref for name, ref in model.files.items() if name.startswith(PREFIX)}
     if not files:
         raise ConfigurationError(f"{model.description} has no adapter: only a checkpoint of a run with train.lora.rank has one")
+    files |= {name: model.files[name] for name in PROCESSOR if name in model.files}
     return Adapter(model.store, files, _base_of(model.store, model.checkpoint))
 
 

@@ -10,22 +10,18 @@ a space before each piece (`add_prefix_space=True`), a word has the same token a
 An image is one tile, or several by the model's image layout: the model sees each as an image of its own.
 """
 
-import base64
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from transformers import BatchFeature
-from transformers.image_utils import load_image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
 from .image_layout import ImageLayout, Tiles
+from .image_reading import ImageInput, ImageLike, each_image, resized, rgb, upright
 from .tokenization import encode_pieces, tokenize_as_in_training
 
 IMAGE_TOKEN = "<image>"
@@ -43,9 +39,6 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
-
-ImageLike = Image.Image | np.ndarray
-ImageInput = ImageLike | str | Path
 
 
 class MM1Processor(ProcessorMixin):
@@ -126,7 +119,7 @@ class MM1Processor(ProcessorMixin):
         Raises:
             ValueError: the numbers of image tokens and images differ, or there are neither text nor images.
         """
-        flat_images = list(_flatten(images))
+        flat_images = list(each_image(images))
         if text is None and not flat_images:
             raise ValueError("Pass text, images or both")
         data: dict[str, Any] = {}
@@ -177,7 +170,7 @@ class MM1Processor(ProcessorMixin):
         layout = self.layout
         if layout.is_single or not (layout.divides(len(images)) if divide is None else divide):
             return [Tiles(0)] * len(images)
-        return [layout.tiles(*_upright(image).size, self.tile_side()) for image in images]
+        return [layout.tiles(*upright(image).size, self.tile_side()) for image in images]
 
     def _tiles_of_texts(self, images: Sequence[ImageLike], counts: Sequence[int], divide: bool | None) -> list[list[Tiles]]:
         """Divide the images of several texts, each with its number of images."""
@@ -212,7 +205,7 @@ class MM1Processor(ProcessorMixin):
             return processor(images, return_tensors="pt")["pixel_values"]
         # The same steps as the image processor's, on the whole batch at once. The image processor handles images one by
         # one and copies each several times, which takes ten times as long for small images.
-        pixels = np.stack([_resized(image, size, processor.resample) for image in images])
+        pixels = np.stack([resized(image, size, processor.resample) for image in images])
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = (torch.tensor(values_3).view(3, 1, 1) for values_3 in (processor.image_mean, processor.image_std))
         return values.mul_(processor.rescale_factor / std).sub_(mean / std)
@@ -220,7 +213,7 @@ class MM1Processor(ProcessorMixin):
     def _cut(self, image: ImageLike, tiles: Tiles) -> Sequence[ImageLike]:
         if not tiles.rows:
             return [image]
-        return tiles.cut(_as_seen(_upright(image)), self.image_processor.resample)
+        return tiles.cut(rgb(image), self.image_processor.resample)
 
     def _target_size(self) -> tuple[int, int] | None:
         """Height and width of all images if the image processor only resizes and normalises, else None."""
@@ -270,49 +263,6 @@ def build_processor(
     return MM1Processor(
         image_processor, tokenizer, image_tokens=image_tokens, chat_template=chat_template, image_layout=image_layout
     )
-
-
-def _flatten(images: Any) -> Iterator[ImageLike]:
-    if images is None:
-        return
-    if isinstance(images, (list, tuple)):
-        for image in images:
-            yield from _flatten(image)
-    elif isinstance(images, (str, Path)):
-        yield _opened(str(images))
-    else:
-        yield images
-
-
-def _opened(image: str) -> Image.Image:
-    """Open an image given as a path, as a data: URL or as an http(s) URL, as transformers' own processors do."""
-    if image.startswith(("http://", "https://")):
-        return load_image(image)
-    if image.startswith("data:"):
-        return Image.open(BytesIO(base64.b64decode(image.partition(",")[2])))
-    return Image.open(image)
-
-
-def _upright(image: ImageLike) -> Image.Image:
-    return Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
-
-
-def _as_seen(image: Image.Image) -> Image.Image:
-    """Convert an upright image to RGB as people see it: transparent pixels are white."""
-    if image.mode == "RGB" or not image.has_transparency_data:
-        return image.convert("RGB")
-    page = Image.new("RGB", image.size, "white")
-    page.paste(image.convert("RGBA"), mask=image.convert("RGBA"))
-    return page
-
-
-def _resized(image: ImageLike, size: tuple[int, int], resample: int) -> np.ndarray:
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (*size, 3):
-        return image
-    image = _as_seen(_upright(image))
-    if image.size != size[::-1]:
-        image = image.resize(size[::-1], resample=resample)
-    return np.asarray(image)
 
 
 MM1Processor.register_for_auto_class()

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from mm1.checkpoint.adapters import is_adapted, put_adapted
+from mm1.checkpoint.adapters import adapter_names, is_adapted, put_adapted
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.resume import publish_checkpoint
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
@@ -163,7 +163,7 @@ class Checkpoints:
         # Rank 0 may still be storing other files of the run, such as its rows; gathering the weights is a collective.
         with pause("storing the files of the run", storage_limit_s(0), self.rank):
             self.ranks.meet(f"storing the files of the run up to step {progress.step}")
-        weights = self.engine.weights(trained_only=self._is_adapted)
+        weights = self.engine.weights(adapter_names(self.model) if self._is_adapted else None)
         if weights is None:  # the model itself has them
             own = self._own_weights() if self.rank == 0 else {}
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
@@ -174,9 +174,9 @@ class Checkpoints:
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
 
     def _own_weights(self) -> Tensors:
-        """Return the weights to save: of an adapted model only those that are trained."""
-        named = self.model.named_parameters()  # a tied weight appears once
-        return {name: parameter for name, parameter in named if parameter.requires_grad or not self._is_adapted}
+        """Return the weights to save: of an adapted model only those of its adapters."""
+        weights = dict(self.model.named_parameters())  # a tied weight appears once
+        return {name: weights[name] for name in adapter_names(self.model)} if self._is_adapted else weights
 
     def _state(self) -> OptimizerState:
         state = self.engine.state()

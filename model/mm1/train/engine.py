@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -311,11 +311,11 @@ class Engine:
         expert_rank = 0 if self._expert_group is None else dist.get_rank(self._expert_group)
         return Slots(self.model, self._inner, self._wrapper, self.stage, expert_rank)
 
-    def weights(self, *, trained_only: bool = False) -> Tensors | None:
+    def weights(self, names: Container[str] | None = None) -> Tensors | None:
         """Gather the whole model's weights on rank 0, with transformers' names; every process calls this.
 
         Args:
-            trained_only: leave out weights that are not trained.
+            names: parameters to gather; all by default.
 
         Returns:
             None if the model itself has them whole and by those names; empty on the other ranks.
@@ -323,7 +323,7 @@ class Engine:
         if self.stage < 3 and self._expert_group is None:
             return None
         keep = dist.get_rank() == 0
-        return whole_weights(self.model, self._gathered, self._expert_group, keep=keep, trained_only=trained_only)
+        return whole_weights(self.model, self._gathered, self._expert_group, keep=keep, names=names)
 
     def _gathered(self, parameter: nn.Parameter) -> AbstractContextManager[None]:
         if self.stage < 3:

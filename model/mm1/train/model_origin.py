@@ -190,6 +190,19 @@ def check_sequence(expected: SequenceConfig | None, mixture: SequenceConfig) -> 
             )
 
 
+def check_pairs(model: ModelConfig, mixture: SequenceConfig) -> None:
+    """Refuse images in tiles for the contrastive objective, whose pairs are documents with one image as the tower sees it.
+
+    Raises:
+        ConfigurationError: the mixture divides images.
+    """
+    if model.clip is not None and mixture.image_layout:
+        raise ConfigurationError(
+            f"data: image_layout={mixture.image_layout} in its mixture, but model.clip compares whole images with their "
+            f"captions: build the mixture with image_layout={SINGLE}, or train with model.aim"
+        )
+
+
 def check_patches(image_size_px: int, patch_size_px: int, own_size_px: int | None) -> None:
     """Refuse images that are not a whole number of the tower's patches wide.
 

@@ -1,5 +1,7 @@
 """Images in tiles in the data plane: the tokens and pixels of the processor, within the limits of a sequence."""
 
+from io import BytesIO
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoTokenizer
 
-from mm1.data.images import decode_image, decode_tiles
+from mm1.data.images import decode_image, decode_tiles, size_of
 from mm1.data.load.collate import PixelNorm
 from mm1.data.load.documents import build_documents
 from mm1.data.load.freeze import with_layout
@@ -26,9 +28,9 @@ from mm1.modeling.image_layout import ImageLayout
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import build_processor
 from mm1.store.local import LocalStore
-from tests.support.damaged_images import encoded, tagged
+from tests.support.damaged_images import encoded, png_chunk, raw_png, tagged
 from tests.support.mixtures import WORDS, build_mix, encoded_image, words
-from tests.support.tiny_mm1 import tiny_mm1
+from tests.support.tiny_mm1 import tiny_mm1, tiny_tokenizer
 
 SIDE, TOKENS = 8, 4
 LAYOUTS = ["static", "static,marks=separators", "dynamic,grid=2-5", "dynamic,grid=2-5,marks=separators", "dynamic,grid=1-6"]
@@ -71,6 +73,42 @@ def test_a_document_has_the_tokens_and_pixels_of_the_processor(folder, text, siz
     assert not document.loss[document.ids == tokenizer.image_id].any(), "no loss on images"
     text_tokens = sum(len(ids) for ids in tokenizer.encode([part.text for part in parts if isinstance(part, TextPart)]))
     assert document.loss.sum() == text_tokens + 1, "nor on marks"
+
+
+TOKENIZER = tiny_tokenizer()
+GREY = np.linspace(0, 1, 40 * 24).reshape(24, 40)
+COLOUR = Image.fromarray((np.stack([GREY, GREY[::-1], GREY / 2, GREY], -1) * 255).astype(np.uint8))
+FILES = {
+    "grey of 16 bits": encoded(Image.fromarray((GREY * 65535).astype(np.uint16)), "PNG"),
+    "grey of 32 bits": encoded(Image.fromarray((GREY * 65535).astype(np.int32)), "TIFF"),
+    "floats": encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"),
+    "two colours": encoded(COLOUR.convert("1"), "PNG"),
+    "grey": encoded(COLOUR.convert("L"), "PNG"),
+    "CMYK": encoded(COLOUR.convert("CMYK"), "TIFF"),
+    "transparent": encoded(COLOUR, "PNG"),
+    "transparent grey": encoded(COLOUR.convert("LA"), "PNG"),
+    "palette": encoded(COLOUR.convert("RGB").convert("P"), "PNG", transparency=3),
+    "turned": encoded(COLOUR.convert("RGB"), "PNG", exif=tagged(6)),
+    "turned grey of 16 bits": encoded(Image.fromarray((GREY * 65535).astype(np.uint16)), "PNG", exif=tagged(6)),
+    "turned after the pixels": raw_png(
+        np.asarray(COLOUR.convert("RGB")), 2, 8, late=png_chunk(b"eXIf", tagged(6).tobytes()[6:])
+    ),
+    "turned TIFF": encoded(COLOUR.convert("RGB"), "TIFF", tiffinfo={274: 6}),
+    **{f"{w} x {h}": encoded_image(w, size=(w, h)) for w, h in ((1, 1), (1, 7), (7, 1), (1, 100), (100, 1), (3000, 2))},
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_every_kind_are_seen_as_in_training(kind):
+    data = FILES[kind]
+    for layout in ("single", "static", "dynamic,grid=1-9", "dynamic,grid=4-9"):
+        processor = build_processor(TOKENIZER, TOKENS, SIDE, *MEAN_STD, image_layout=layout)
+        tiles = layout_of(layout).tiles(*size_of(data), SIDE)
+        pixels = np.empty((tiles.count, SIDE, SIDE, 3), np.uint8)
+        decode_tiles(data, tiles, pixels)
+        inputs = processor(text="<image>a", images=[Image.open(BytesIO(data))])
+        values = PixelNorm(*MEAN_STD)(torch.from_numpy(pixels))
+        torch.testing.assert_close(values, inputs["pixel_values"], atol=1.01 / 127.5, rtol=0, msg=f"{kind}, {layout}")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

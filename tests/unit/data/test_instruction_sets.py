@@ -68,6 +68,10 @@ def test_folders_match_regardless_of_case_and_dashes_and_strangers_are_refused()
     weights, notes = set_weights("mm1_sft", {"A-OKVQA": 10, "SynthDog-EN": 10})
     assert list(weights) == ["instructions/A-OKVQA", "instructions/SynthDog-EN"]
     assert any("text_only not ingested: 0.9% of the paper's mixture go to the other sets" in note for note in notes)
+    weights, _ = set_weights("mm1_sft", {"OCR-VQA": 1, "OK-VQA": 1, "ShareGPT-4V": 1, "aokvqa": 1, "VQA_v2": 1, "mine": 1})
+    assert [name.partition("/")[2] for name in weights] == ["ShareGPT-4V", "VQA_v2", "OK-VQA", "OCR-VQA", "aokvqa"]
+    with pytest.raises(ConfigurationError, match="the folders ok-vqa and OKVQA of instructions have the name of one set"):
+        set_weights("mm1_sft", {"ok-vqa": 1, "OKVQA": 1})
     with pytest.raises(ConfigurationError, match=r"has none of llava_conversation, .*its folders are mine: name them so"):
         set_weights("mm1_sft", {"mine": 10})
 

@@ -116,12 +116,24 @@ def test_more_tiles_at_inference_must_fit_the_context():
     model, processor = tiny_mm1(context=64)
     with pytest.raises(ConfigurationError, match=r"max_tiles.*single is fixed"):
         allow_tiles(model, processor, 4)
-    processor.image_layout = "dynamic,grid=2-3"
+    processor.image_layout = "dynamic,grid=2-3,marks=none"
     allow_tiles(model, processor, 0)
     allow_tiles(model, processor, 14)
-    assert processor.image_layout == "dynamic,grid=2-14"
-    with pytest.raises(ConfigurationError, match="takes 68 tokens, but the model's context has 64: expected at most 14"):
+    assert processor.image_layout == "dynamic,grid=2-14,marks=none"
+    with pytest.raises(ConfigurationError, match=r"takes up to 68 tokens.*the model's context has 64: expected at most 14"):
         allow_tiles(model, processor, 16)
+
+
+def test_the_marks_between_tiles_must_fit_the_context_too():
+    model, processor = tiny_mm1(context=512)
+    processor.image_layout = "dynamic,grid=2-3"
+    with pytest.raises(ConfigurationError, match=r"the model's context has 512: expected at most (\d+)") as refused:
+        allow_tiles(model, processor, 60)
+    most = int(str(refused.value).rpartition(" ")[2])
+    allow_tiles(model, processor, most)
+    large = encoded_image(0, size=(16 * most, 16))
+    (completion,) = Generator(model, processor).generate([Request((large,))], max_new_tokens=1)
+    assert 256 < completion.num_prompt_tokens < 512
 
 
 def test_the_order_of_tiles_is_that_of_the_layout():

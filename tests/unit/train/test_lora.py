@@ -11,18 +11,20 @@ from safetensors.torch import load_file
 from mm1.checkpoint import adapters
 from mm1.checkpoint.open import open_model
 from mm1.checkpoint.read import load_model
+from mm1.data.load.freeze import with_layout
 from mm1.errors import CheckpointError, ConfigurationError, Preempted
 from mm1.evals.models.config import ModelSettings
 from mm1.evals.models.find import find_model
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Request
-from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key
+from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key, publish
 from mm1.store.local import LocalStore
 from mm1.train.build import build_run
 from mm1.train.config import LoraConfig
 from mm1.train.lora import peft_config, target_modules
 from mm1.train.model_origin import settle_parts
 from mm1_workflows.cli import main
+from tests.support.mixtures import encoded_image
 from tests.support.tiny_model import packed_batch, tiny_model
 from tests.support.tiny_runs import job_of, small_run
 
@@ -152,6 +154,37 @@ def test_an_exported_adapter_finds_its_base_and_a_merged_export_needs_none(alone
     assert main(["export", address, str(tmp_path / "whole")]) == 0
     assert not (tmp_path / "whole" / "adapter").exists()
     torch.testing.assert_close(logits_of(open_model(str(tmp_path / "whole")).model), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_have_their_own_division_of_images(alone, mixture, base, tmp_path):
+    store, _, mix = mixture
+    tiled = with_layout(mix, "static", store)
+    address = start((store, publish(store, tiled), tiled), tmp_path, "tiled", base).go().manifest
+    image = encoded_image(0, size=(40, 20))
+    expected = None
+    for folder, options in (("adapter", ["--adapter"]), ("whole", [])):
+        assert main(["export", address, str(tmp_path / folder), *options]) == 0
+    assert (tmp_path / "adapter" / "chat_template.jinja").read_text() == open_model(base).processor.chat_template
+    for name in (address, str(tmp_path / "adapter"), str(tmp_path / "whole")):
+        opened = open_model(name)
+        assert opened.processor.image_layout == "static", name
+        (answer,) = Generator(opened.model, opened.processor).generate([Request((image, "what ?"))], max_new_tokens=4)
+        expected = expected or answer
+        assert (answer.num_prompt_tokens, answer.text) == (expected.num_prompt_tokens, expected.text), name
+    assert expected.num_prompt_tokens > 5 * mix.image_tokens
+    assert open_model(base).processor.image_layout == ""
+    card = (tmp_path / "whole" / "README.md").read_text()
+    assert f"{sum(parameter.numel() for parameter in opened.model.parameters()):,} parameters" in card
+    assert "into up to 5 tiles of 4 tokens" in card and "each image takes up to 20." in card
+
+
+def test_frozen_adapters_are_stored_too(alone, mixture, base, tmp_path):
+    parts = ('train.lora.trained=["connector"]', 'train.lora.parts=["vision", "decoder"]')
+    run = start(mixture, tmp_path, "frozen", base, *parts, "train.frozen=connector,vision")
+    before = {name: tensor.clone() for name, tensor in run.parts.model.state_dict().items()}
+    loaded, _ = load_model(mixture[0], load(run.go().manifest, Checkpoint), tmp_path / "files")
+    changed = {name for name, tensor in loaded.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed and all(".language_model." in name and ".lora_" in name for name in changed)
 
 
 def test_the_next_run_goes_on_with_the_adapters_or_merges_them(alone, mixture, base, tuned, tmp_path):

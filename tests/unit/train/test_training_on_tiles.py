@@ -10,7 +10,7 @@ from mm1.manifests import Checkpoint, digest_of_manifest, load, manifest_key
 from mm1.recipes import registry
 from mm1.store.local import LocalStore
 from mm1.train.build import build_run
-from mm1.train.model_origin import check_sequence, sequence_sizes
+from mm1.train.model_origin import check_pairs, check_sequence, sequence_sizes
 from tests.support.mixtures import build_mix, encoded_image
 from tests.support.tiny_runs import job_of, small_run
 
@@ -40,3 +40,13 @@ def test_a_recipes_layout_must_be_the_mixtures():
     with pytest.raises(ConfigurationError, match="data"):
         sequence_sizes(**SIZES, image_layout="tiled")
     assert "image_layout" not in registry.get("mm1_sft").sequence.model_dump(), "as in earlier checkpoints"
+
+
+def test_pairs_of_whole_images_and_captions_need_whole_images():
+    whole, tiled = sequence_sizes(**SIZES), sequence_sizes(**SIZES, image_layout="static")
+    for recipe in ("mm1_tiny_clip", "mm1_tiny_aim", "mm1_tiny"):
+        check_pairs(registry.get(recipe).model, whole)
+    for recipe in ("mm1_tiny_aim", "mm1_tiny"):
+        check_pairs(registry.get(recipe).model, tiled)
+    with pytest.raises(ConfigurationError, match=r"image_layout=static in its mixture.*model\.clip.*image_layout=single"):
+        check_pairs(registry.get("mm1_tiny_clip").model, tiled)

@@ -13,10 +13,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from mm1.data.images.colour import as_seen
 from mm1.data.images.header import DECODE_ERRORS, FORMATS, MAX_PIXELS, EncodedImage, open_by_pillow, open_image
 from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
 from mm1.errors import DataError
+from mm1.modeling.image_colours import as_seen
 from mm1.modeling.image_layout import Tiles
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

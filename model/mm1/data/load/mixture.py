@@ -81,7 +81,7 @@ def parse_weights(text: str) -> dict[str, float]:
         return {TEXT_BASE: 1.0}
     weights: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
-        name, separator, value = (part.strip() for part in item.partition("="))
+        name, separator, value = (part.strip() for part in item.rpartition("="))
         try:
             weight = parse_number(value)
         except ValueError:

@@ -145,7 +145,8 @@ class SourceStream:
         num_labels, all_tokens = int(index.num_label_tokens[span.row]), int(index.num_text_tokens[span.row])
         if not self.is_cut(span):
             return num_labels
-        num_text_tokens = min(all_tokens, span.stop - span.start - span.num_images * self.limits.image_tokens)
+        tokens, tiles = np.sum(self.tiles.images(index, span.row), axis=0).tolist() if span.num_images else (0, 1)
+        num_text_tokens = min(all_tokens, span.stop - span.start - round(span.num_images * tokens / tiles))
         return num_text_tokens * num_labels / all_tokens
 
     def first_epoch(self, most: int = sys.maxsize) -> Iterator[list[SampleSpan]]:

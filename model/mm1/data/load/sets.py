@@ -4,14 +4,14 @@ A set is a folder of the source ``instructions``, so its name in a mixture is ``
 
     preset, samples of each ingested folder -> plan() -> [PlannedSet(group, name, folder, weight, ...), ...]
 
-Folders match regardless of case, and of ``-`` or ``_``. Weights are shares of samples. Where groups have shares, the weight of
+Folders match regardless of case, ``-`` and ``_``. Weights are shares of samples. Where groups have shares, the weight of
 a set that is not ingested goes to the other sets of its group, and that of a group without any to the other groups. Otherwise
 all samples are drawn uniformly, and it goes to all other sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,8 +80,11 @@ def plan(preset: str, samples: Mapping[str, int]) -> list[PlannedSet]:
     Args:
         preset: name of the preset.
         samples: folder of the source instructions -> its samples.
+
+    Raises:
+        ConfigurationError: two folders have the name of one set.
     """
-    folders = {_normal(folder): folder for folder in samples}
+    folders = _by_name(samples)
     planned: list[PlannedSet] = []
     groups = presets()[preset].groups
     total = sum(_amount(group) for group in groups.values())
@@ -112,7 +115,7 @@ def set_weights(preset: str, samples: Mapping[str, int]) -> tuple[dict[str, floa
         Weights by name in a mixture, and a sentence for each group with sets that are not ingested.
 
     Raises:
-        ConfigurationError: no set is ingested.
+        ConfigurationError: no set is ingested, or two folders have the name of one.
     """
     planned = plan(preset, samples)
     weights = {f"{SOURCE}/{each.folder}": round(each.weight, 9) for each in planned if each.folder and each.weight}
@@ -155,5 +158,17 @@ def _size(group: SetGroup, name: str, samples: int) -> float:
     return max(samples, 1) if published is None else published
 
 
+def _by_name(folders: Iterable[str]) -> dict[str, str]:
+    """Return the folders by the name of their set."""
+    named: dict[str, str] = {}
+    for folder in folders:
+        if (other := named.setdefault(_normal(folder), folder)) != folder:
+            raise ConfigurationError(
+                f"weights: the folders {other} and {folder} of {SOURCE} have the name of one set: ingest them as one folder, "
+                f"or give weights such as {SOURCE}/{other}=1"
+            )
+    return named
+
+
 def _normal(name: str) -> str:
-    return name.lower().replace("-", "_")
+    return name.lower().replace("-", "").replace("_", "")
