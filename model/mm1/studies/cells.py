@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mm1.data.source_names import names_of
 from mm1.evals.samples import read_samples
+from mm1.evals.tasks.names import parse_name
 from mm1.lineage.text import count
 from mm1.manifests import Cell, Checkpoint, Digest, EvalReport, Score, StudyPlan, load, load_digest, split_uri
 from mm1.store.open import find_store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mm1.store.base import Store
 
 ROUND = ("task", "shots", "control")
-COLUMNS = (*ROUND, "draw", "item", "cluster", "values")
+COLUMNS = (*ROUND, "split", "draw", "item", "cluster", "values")
 EVALUATE = "evaluate"
 VALIDATION = "validation/"
 """Start of the columns of a history with losses of held-out samples."""
@@ -164,17 +165,21 @@ class TrainedCell:
 
     def _score(self, task: str, shots: int, metric: str, control: str) -> Values:
         """Return a score that has no value per item, such as that of a whole corpus."""
+        name = parse_name(task)
         for score in self.scores:
-            if (score.task, score.shots, score.metric, score.control) == (task, shots, metric, control):
+            is_of_task = score.task == name.base and name.split in (None, score.split)
+            if is_of_task and (score.shots, score.metric, score.control) == (shots, metric, control):
                 return Values(values=np.array([score.value]))
         label = "" if control == "none" else f", {control}"
         raise MissingValue(f"no {metric} of {task} at {shots} shots{label}")
 
 
 def rows_of(table: pa.Table, task: str, shots: int, control: str) -> pa.Table:
-    """Select the rows of a round."""
-    for name, value in zip(ROUND, (task, shots, control), strict=True):
-        table = table.filter(pc.equal(table[name], value))
+    """Select the rows of a round; the name of the task may have a split (``vqav2:testdev``)."""
+    name = parse_name(task)
+    for column, value in (*zip(ROUND, (name.base, shots, control), strict=True), ("split", name.split)):
+        if value is not None:
+            table = table.filter(pc.equal(table[column], value))
     return table
 
 

@@ -121,6 +121,8 @@ def _curve(seeds: list[Columns]) -> Curve | None:
     smooth_ST = np.stack([smoothed(values, width)[:num_steps] for _, values in seeds])
     points = thinned(num_steps, CURVE_POINTS)
     points = points[np.isfinite(smooth_ST[:, points]).all(axis=0)]
+    if not points.size:
+        return None
     chosen_ST = smooth_ST[:, points].round(5)
     return Curve(
         steps=tuple(int(step) for step in seeds[0][0][points]),

@@ -50,6 +50,14 @@ def test_the_loss_of_a_tuned_cell_is_that_of_its_pre_training(store, chain):
         cell.values("loss/text")
 
 
+def test_a_task_may_be_named_with_its_split(store):
+    published = publish_studies(store, {"letters": two_levels()}, lambda level, seed, term: 0.5)
+    cell = next(iter(read_cells(load(published.plan, StudyPlan), published.trained, published.reports).values()))
+    assert cell.values("vague:test/4/accuracy").items == cell.values("vague/4/accuracy").items
+    with pytest.raises(MissingValue, match="no accuracy of vague:dev at 4 shots"):
+        cell.values("vague:dev/4/accuracy")
+
+
 def test_the_loss_of_a_source_with_groups_is_their_mean(store):
     content = two_levels(scores={"few-shot": {"mean": ["loss/captions/a", "loss/captions/b"]}})
     address = publish_studies(store, {"letters": content}, lambda level, seed, term: 0.5 if term[-1] == "a" else 0.7).trained[0]

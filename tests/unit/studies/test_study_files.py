@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mm1.errors import ConfigurationError
 from mm1.studies import files
@@ -149,3 +151,45 @@ def test_a_base_of_your_own(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=f"base, {message}"):
             read_base(f"{text}\n# mine\n")
+
+
+PIECES = [
+    "'",
+    '"',
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ": ",
+    ",",
+    "\n",
+    "\n  ",
+    "- ",
+    "#",
+    "&a ",
+    "*a ",
+    "!!int ",
+    "!x ",
+    "? ",
+    "~",
+    "<<: ",
+    "\t",
+    "\x01",
+    "é",
+    "| ",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 8), st.sampled_from(["", *PIECES])), min_size=1, max_size=4)
+)
+def test_a_damaged_file_is_a_study_or_an_error_on_one_line(edits: list[tuple[int, int, str]]) -> None:
+    text = TEXT
+    for start, length, piece in edits:
+        text = text[:start] + piece + text[start + length :]
+    try:
+        read_studies(f"{text}\n\n# end")
+    except ConfigurationError as error:
+        assert str(error).startswith("study") and "\n" not in str(error)
