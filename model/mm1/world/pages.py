@@ -27,7 +27,7 @@ from mm1.world.steps import STEP_KINDS, illustrate, two_step
 Entry = tuple[tuple[Scene, ...], str]
 """Images and the text after them."""
 
-PAGE_KINDS = {"novel": 0.58, "captions": 0.09, "style": 0.05, "quiz": 0.15, "steps": 0.11, "story": 0.02}
+PAGE_KINDS = {"novel": 0.54, "captions": 0.10, "style": 0.06, "quiz": 0.15, "steps": 0.13, "story": 0.02}
 CONCEPT_KINDS = ("shape", "colour", "pair", "pair", "exact", "exact")
 NUM_CONCEPTS = (2, 2, 2, 3, 3, 4, 5, 6)
 """Number of concepts of a page, drawn from these: mostly few, as in the text part, so that their names recur soon."""

@@ -74,4 +74,4 @@ SKILLS: dict[str, Callable[[Random], Question]] = {
 
 def document(skill: str, rng: Random) -> str:
     """Write a few questions of one skill, with their answers."""
-    return " ".join(f"{prompt} {answer} ." for prompt, answer, _ in (SKILLS[skill](rng) for _ in range(rng.randint(2, 5))))
+    return " ".join(f"{prompt} {answer} ." for prompt, answer, _ in (SKILLS[skill](rng) for _ in range(rng.randint(2, 6))))
