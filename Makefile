@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= toy
+STUDY  ?=
 PARAMS ?=
 PROFILE ?= runs/images.yaml
 IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_IMAGE)" --tag "$(TAG)" --registry "$(REGISTRY)" \
@@ -13,7 +14,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-chaos test-gpu bench bench-gpu
+.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-chaos test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,11 @@ $(VENV)/.installed: requirements.lock requirements-setup.lock pyproject.toml
 
 run: setup  ## The whole chain on the toy world: raw data to a served model, and a report (RUN=name PARAMS="-p key=value")
 	$(BIN)/mm1 run workflows/full.py --run $(RUN) $(PARAMS)
+
+# The run is named after the studies, so that the same command continues it.
+ablate: setup  ## The paper's ablations with verdicts, resumable: a core of studies, or STUDY="names" or STUDY=file.yaml (PARAMS=)
+	$(BIN)/mm1 run workflows/ablate.py --run "ablate$(and $(STUDY),-$(subst $() ,-,$(strip $(basename $(notdir $(STUDY))))))" \
+		$(if $(STUDY),-p studies="$(STUDY)") $(PARAMS)
 
 serve: setup  ## Serve the newest deployed model on http://127.0.0.1:8000
 	$(BIN)/mm1 serve

@@ -46,6 +46,11 @@ with Workflow(
         *MIXING,
         *PRETRAINING,
         SFT_WEIGHTS,
+        Parameter(
+            name="sft_image_layout",
+            value="single",
+            description="division of images into tiles in fine-tuning: single, static (MM1) or dynamic (MM1.5)",
+        ),
         Parameter(name="sft_recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="sft_overrides", value="", description="overrides of the fine-tuning recipe: path=value ..."),
         *RANKS,
@@ -86,7 +91,9 @@ with Workflow(
         mixing = steps.given(*MIXING, SEED)
         text_mix = steps.data_mix(name="text-mix", data=raw, weights="text", **mixing)
         mix = steps.data_mix(name="mix", data=raw, **steps.given("weights", "weights_by"), **mixing)
-        instruction_mix = steps.data_mix(name="instruction-mix", data=raw, **steps.given(weights="sft_weights"), **mixing)
+        instruction_mix = steps.data_mix(
+            name="instruction-mix", data=raw, **steps.given(weights="sft_weights", image_layout="sft_image_layout"), **mixing
+        )
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),

@@ -12,6 +12,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    IMAGE_LAYOUT,
     INSTRUCTIONS,
     MIXING,
     PRESET,
@@ -36,6 +37,7 @@ with Workflow(
         PRESET,
         *READING,
         *MIXING,
+        IMAGE_LAYOUT,
         SFT_WEIGHTS,
         Parameter(name="recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
@@ -55,7 +57,7 @@ with Workflow(
         mix = steps.data_mix(
             name="mix",
             data=ingest.get_parameter("manifest"),
-            **steps.given(*MIXING, SEED, weights="sft_weights"),
+            **steps.given(*MIXING, IMAGE_LAYOUT, SEED, weights="sft_weights"),
         )
         sft = steps.sft(
             data=mix.get_parameter("manifest"),

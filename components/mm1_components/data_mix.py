@@ -38,11 +38,12 @@ class Inputs(BaseModel):
     weights: str = Field(
         "mm1",
         description="weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is "
-        "the subfolder cc12m of the captions); or mm1, mm1.5, sft, text, where the weight of a source that is not ingested "
-        "goes to the others",
+        "the subfolder cc12m of the captions); or mm1, mm1_5, sft, mm1_sft, mm1_5_sft (sets of instructions), text, where the "
+        "weight of a source that is not ingested goes to the others",
     )
-    weights_by: Literal["sequence", "token", "image", "label"] = Field(
-        "sequence", description="unit that the weights are shares of; label = tokens with loss"
+    weights_by: Literal["sequence", "token", "image", "label", "sample"] = Field(
+        "sequence",
+        description="unit that the weights are shares of; label = tokens with loss; mm1_sft and mm1_5_sft: sample by default",
     )
     synthetic_share: float = Field(
         0.07, description="share of the captions that come from the source synthetic, if the data has it", ge=0, le=1
@@ -51,7 +52,16 @@ class Inputs(BaseModel):
     max_images: int = Field(24, description="maximum number of images in a packed sequence (MM1: 16 in 4096 tokens)", ge=1)
     image_tokens: int = Field(4, description="tokens per image", ge=1)
     image_size: int = Field(32, description="height and width of the model's input images, in pixels", ge=4)
+    image_layout: str = Field(
+        "single",
+        description="division of images into tiles, each of image_size pixels and image_tokens tokens, which count as images: "
+        "single = none; static = an overview and 2 x 2 crops (MM1); dynamic = a grid that fits the image, and an overview "
+        "(MM1.5), with options such as dynamic,grid=4-9,marks=index,max_images=2",
+    )
     one_source: bool = Field(True, description="false: documents of several sources may share a sequence")
+    cross_document_attention: bool = Field(
+        False, description="true: tokens attend to earlier documents of their sequence, which shows what isolation is worth"
+    )
     long_documents: Literal["cut", "drop"] = Field("cut", description="how documents longer than a sequence are handled")
     max_epochs: float = Field(
         0.0, description="maximum number of epochs over any source; 0 = unlimited", ge=0, allow_inf_nan=False
@@ -133,11 +143,13 @@ def check_snapshot(thresholds: str, as_of: str) -> None:
     parse_time(as_of)
 
 
-def check_sizes(sequence_length: int, max_images: int, image_tokens: int) -> None:
-    """Check that an image and a word fit into a sequence."""
+def check_sizes(sequence_length: int, max_images: int, image_tokens: int, image_layout: str) -> None:
+    """Check that an image with its tiles and a word fit into a sequence."""
+    from mm1.data.load.image_tiles import ImageTiles, layout_of
     from mm1.data.load.packing import PackingLimits
 
     PackingLimits(sequence_length=sequence_length, max_images=max_images, image_tokens=image_tokens).check()
+    ImageTiles(layout_of(image_layout), 1, image_tokens).check(sequence_length, max_images)
 
 
 class Outputs(BaseModel):
@@ -150,7 +162,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Freeze a mixture and measure its first sequences."""
     from mm1.data.features.new_data import LastMix, record_mix
     from mm1.data.features.snapshot import parse_time
-    from mm1.data.load.freeze import hold_out, mixed_sources, notes_on, with_shares
+    from mm1.data.load.freeze import hold_out, mixed_sources, notes_on, with_layout, with_shares
+    from mm1.data.load.image_tiles import ImageTiles
     from mm1.data.load.mix_summary import summary
     from mm1.data.load.mixture import check_period
     from mm1.data.load.open_mix import limits_of, make_plan, open_indexes
@@ -167,7 +180,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     weights, notes = _weights(raw, inputs)
     selected = _selected(raw, list(weights), inputs, as_of, context.store)
     mix = _unmeasured(inputs, raw, digest, mixed_sources(context.store, raw, weights, selected))
+    mix = with_layout(mix, inputs.image_layout, context.store)
     limits_of(mix).check()
+    ImageTiles.of(mix).check(mix.sequence_length, mix.max_images)
     indexes = {number: open_indexes(context.store, raw, source) for number, source in enumerate(mix.sources)}
     if inputs.holdout:
         mix = hold_out(context.store, mix, raw, indexes, inputs.holdout)
@@ -181,7 +196,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     notes += [*notes_on(mix, raw, inputs.holdout), *few_labels(mix)]
     for note in notes:
         log.info("%s", note)
-    context.artifact("summary.md").write_text(summary(mix, raw, [len(indexes[number]) for number in indexes], notes))
+    num_shards = [len(indexes[number]) for number in indexes]
+    context.artifact("summary.md").write_text(summary(mix, raw, num_shards, notes, inputs.weights.strip()))
     uri = context.publish(mix)
     record_mix(context.store, [source.name for source in mix.sources], LastMix(split_uri(uri)[1], as_of))
     return Outputs(manifest=uri)
@@ -199,8 +215,9 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
         max_images=inputs.max_images,
         image_tokens=inputs.image_tokens,
         image_size_px=inputs.image_size,
-        weights_by=inputs.weights_by,
+        weights_by=_unit(inputs),
         one_source=inputs.one_source,
+        cross_document_attention=inputs.cross_document_attention,
         long_documents=inputs.long_documents,
         max_epochs=inputs.max_epochs,
         snapshot={name: value for name in ("as_of", "thresholds") if (value := getattr(inputs, name))},
@@ -209,12 +226,22 @@ def _unmeasured(inputs: Inputs, raw: RawData, digest: str, sources: tuple[MixSou
     )
 
 
+def _unit(inputs: Inputs) -> Literal["sequence", "token", "image", "label", "sample"]:
+    """Return the unit of the weights; those of sets of instructions are shares of samples, unless another unit is given."""
+    from mm1.data.load.sets import presets
+
+    return "sample" if inputs.weights_by == "sequence" and inputs.weights.strip() in presets() else inputs.weights_by
+
+
 def _weights(raw: RawData, inputs: Inputs) -> tuple[dict[str, float], list[str]]:
     """Return the positive weights, and notes on weights that went to other sources."""
-    from mm1.data.load.mixture import SYNTHETIC, weights_of, with_synthetic
-    from mm1.data.source_names import check_names_in
+    from mm1.data.load.mixture import INSTRUCTIONS, SYNTHETIC, weights_of, with_synthetic
+    from mm1.data.load.sets import presets, set_weights
+    from mm1.data.source_names import check_names_in, samples_by_group
 
     shares, notes = weights_of(inputs.weights, list(raw.sources))
+    if inputs.weights.strip() in presets():
+        shares, notes = set_weights(inputs.weights.strip(), samples_by_group(raw, INSTRUCTIONS))
     if SYNTHETIC in raw.sources:
         shares = with_synthetic(shares, inputs.synthetic_share)
     shares = {name: weight for name, weight in shares.items() if weight}

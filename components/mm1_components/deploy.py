@@ -21,7 +21,7 @@ from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 from mm1_components.wrapper.judged import check_judged
-from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, LocalFiles, raw_files
+from mm1_components.wrapper.sources import Benchmarks, Kind, LocalFiles, kind_of, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.items import Item
@@ -54,7 +54,7 @@ def check_question(image: str, question: str, question_task: str, benchmarks: st
 
     if image and not question:
         raise ConfigurationError("question: required with an image; set question to what to ask about it")
-    if not image and benchmarks.startswith(WORLD_SCHEME):
+    if not image and kind_of(benchmarks) is Kind.WORLD:
         known_task(question_task)
 
 

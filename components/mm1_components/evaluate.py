@@ -17,7 +17,7 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
-from mm1_components.wrapper.sources import WORLD_SCHEME, Benchmarks, raw_files
+from mm1_components.wrapper.sources import Benchmarks, Kind, kind_of, raw_files
 
 if TYPE_CHECKING:
     from mm1.evals.config import EvalConfig
@@ -43,6 +43,11 @@ class Inputs(BaseModel):
     question_template: str = Field("{question} {answer} .", description="plain style, after an image: question and answer")
     caption_template: str = Field("a photo of {caption} .", description="plain style, after an image: its caption")
     draws: int = Field(1, ge=1, description="draws of the demonstrations; scores are means over them")
+    sub_images: bool = Field(
+        False, description="divide the query's images into the tiles of the model's layout, however many images a prompt has"
+    )
+    sub_image_shots: int = Field(0, ge=0, description="last demonstrations whose images are divided as the query's")
+    max_tiles: int = Field(0, ge=0, description="tiles of an image at most, without the overview; 0 = as in the training")
     batch_size: int = Field(64, ge=1, description="prompts per batch")
     processes: int = Field(0, ge=0, description="processes that answer, with the same results; 0 = one per GPU")
     seed: int = Field(0, description="seed of items, demonstrations and swaps")
@@ -75,7 +80,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     # Before torch and the model are loaded, so that errors in the benchmark files show within seconds.
     rounds = plan(BenchmarkFolder(benchmarks, inputs.split), config)
     job = EvalJob(
-        model=find_model(inputs.checkpoint, ModelSettings(batch_size=inputs.batch_size)),
+        model=find_model(inputs.checkpoint, ModelSettings(batch_size=inputs.batch_size, max_tiles=inputs.max_tiles)),
         benchmarks=str(benchmarks),
         split=inputs.split,
         config=config,
@@ -128,6 +133,8 @@ def eval_config(
     question_template: str,
     caption_template: str,
     draws: int,
+    sub_images: bool,
+    sub_image_shots: int,
     seed: int,
 ) -> EvalConfig:
     """Return the configuration of an evaluation from the step's inputs; also a check that they can be parsed.
@@ -146,6 +153,8 @@ def eval_config(
         "controls": controls,
         "style": style,
         "draws": draws,
+        "sub_images_of_model": sub_images,
+        "sub_image_shots": sub_image_shots,
         "seed": seed,
         "templates": {"question": question_template, "caption": caption_template},
     }
@@ -165,30 +174,37 @@ def check_world(tasks: str, shots: str, benchmarks: str, split: str) -> None:
     from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.names import parse_shots
     from mm1.evals.tasks.registry import known_task, shots_of
-    from mm1.world.config import EVAL_SPLITS, WorldConfig
+    from mm1.world.address import parse_world
+    from mm1.world.config import EVAL_SPLITS, MARK_SIDE_PX, WorldConfig
 
-    if not benchmarks.startswith(WORLD_SCHEME):
+    if kind_of(benchmarks) is not Kind.WORLD:
         return
     if split not in EVAL_SPLITS:
         raise ConfigurationError(f"split: the toy world has no split {split!r}; {suggest(split, EVAL_SPLITS)}")
+    config = WorldConfig(image_size_px=parse_world(benchmarks).image_size_px)
     for name in expand(tasks.split()):
         known_task(name)
         base, numbers = shots_of(name, parse_shots(shots))
-        if numbers and max(numbers) > (most := WorldConfig().demonstrations(base)):
+        if not config.has_task(base):
+            raise ConfigurationError(
+                f"tasks: {base!r} needs images of at least {MARK_SIDE_PX} pixels; set benchmarks to world:0?image_size=64"
+            )
+        if numbers and max(numbers) > (most := config.demonstrations(base)):
             raise ConfigurationError(
                 f"shots: expected at most {most} (the toy world's demonstrations of {base}), got {max(numbers)}"
             )
 
 
 def check_folder(tasks: str, benchmarks: Path, split: str) -> None:
-    """Check that the benchmark folder has the tasks."""
+    """Check that the benchmark folder has the tasks, and the split of those in this project's layout."""
     from mm1.evals.benchmark_folder import BenchmarkFolder
     from mm1.evals.tasks.groups import expand
     from mm1.evals.tasks.registry import find_task
 
     folder = BenchmarkFolder(benchmarks, split)
     for name in expand(tasks.split()):
-        find_task(name, folder)
+        if not find_task(name, folder).splits:
+            folder.check_split()
 
 
 STEP = Step(

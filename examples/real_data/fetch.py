@@ -30,6 +30,8 @@ HANDBOOK = Package(
     "The Debian Administrator's Handbook",
     "usr/share/doc/debian-handbook/html/en-US",
 )
+FONT = Package("fonts-noto-color-emoji", "OFL-1.1", "pictures of emoji, as bitmaps of a font", "usr/share/fonts/truetype/noto")
+NAMES = Package("unicode-cldr-core", "Unicode", "names of emoji in many languages", "usr/share/unicode/cldr/common")
 
 
 class FetchError(Exception):

@@ -116,6 +116,30 @@ def write_pages(pages: Iterable[Page], folder: Path, file: Path, inside: bool) -
     _write_parquet(rows(), schema, file)
 
 
+def write_pages_of(pages: Iterable[tuple[str, str, list[bytes | None], list[str | None]]], file: Path) -> None:
+    """Write pages that have no files as OBELICS, with the images' bytes in a column.
+
+    Args:
+        pages: name, title, images and texts of each page; at each position one of the two is None.
+        file: the parquet file.
+    """
+    strings = pa.list_(pa.string())
+    columns = [
+        ("images", strings),
+        ("texts", strings),
+        ("general_metadata", pa.string()),
+        ("image_bytes", pa.list_(pa.binary())),
+    ]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for name, title, images, texts in pages:
+            names = [f"{name}/{number}.png" if image else None for number, image in enumerate(images)]
+            metadata = json.dumps({"url": f"debian:{name}", "title": title})
+            yield {"images": names, "texts": texts, "general_metadata": metadata, "image_bytes": images}
+
+    _write_parquet(rows(), pa.schema(columns), file)
+
+
 def write_texts(pages: Iterable[Page], file: Path) -> None:
     """Write the texts of pages as JSON lines, compressed with zstd."""
     with complete(file) as part, zstandard.open(part, "wt", encoding="utf-8") as stream:

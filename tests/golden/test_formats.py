@@ -29,7 +29,7 @@ FOLDER = ROOT / "tests/golden/formats"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CURRENT = FOLDER / f"{VERSION}.tar.xz"
 LARGEST_BYTES = 80_000
-NEWER = {"IngestPlan", "FilteredParts", "ShardedParts"}
+NEWER = {"IngestPlan", "FilteredParts", "ShardedParts", "StudyPlan", "StudyReport"}
 """Kinds that the release whose files are read did not have."""
 
 

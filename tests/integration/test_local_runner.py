@@ -177,6 +177,45 @@ def test_after_a_failure_nothing_new_starts_and_the_exit_task_still_runs(place: 
     assert outputs(result)["finish"]["text"] == "Failed"
 
 
+def test_without_fail_fast_only_what_depends_on_a_failure_is_omitted(place: Path) -> None:
+    notes = str(place / "notes")
+
+    def body(w: Workflow) -> None:
+        words = toy("words", say="81 0 00")
+        each = toy("each", say="{{item}}", fail="{{item}}", folder=notes, with_param=words.get_parameter("items"))
+        after = toy("after", say=each.get_parameter("text"))
+        slow = toy("slow", say="kept", outlives="each-81", folder=notes)
+        last = toy("last", say=slow.get_parameter("text"))
+        words >> each >> after
+        slow >> last
+
+    result = run(build(body, exit_task=True, fail_fast=False), place)
+    assert result.status == "Failed" and result.exit_code == Outcome.DATA
+    assert states(result) == {
+        "words": State.DONE,
+        "each(0:81)": State.FAILED,
+        "each(1:0)": State.DONE,
+        "each(2:00)": State.DONE,
+        "after": State.OMITTED,
+        "slow": State.DONE,
+        "last": State.DONE,
+        "finish": State.DONE,
+    }
+    assert outputs(result)["finish"]["text"] == "Failed"
+
+
+def test_a_loop_over_nothing_gives_an_empty_list(place: Path) -> None:
+    def body(w: Workflow) -> None:
+        words = toy("words", say="")
+        each = toy("each", say="{{item}}", with_param=words.get_parameter("items"))
+        whole = toy("whole", say=each.get_parameter("text"))
+        words >> each >> whole
+
+    result = run(build(body), place)
+    assert result.exit_code == 0 and outputs(result)["whole"]["text"] == "[]"
+    assert set(states(result)) == {"words", "whole"}
+
+
 def test_the_exit_task_sees_success_and_its_own_failure_counts(place: Path) -> None:
     def body(w: Workflow) -> None:
         toy("fine", say="x")

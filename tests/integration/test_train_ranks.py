@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from mm1.checkpoint.read import load_model
+from mm1.config.resolve import resolve
 from mm1.manifests import Checkpoint, load
 from mm1.store.local import LocalStore
 from mm1.train.config import RunConfig, TrainJob, TrainResult
+from mm1.train.model_origin import settle_parts
 from tests.support.tiny_runs import holding_out, job_of, small_mix, small_run
 from tests.support.warm_python import WarmPython
 
@@ -25,6 +27,8 @@ CASES = {
     "dense": small_run("mm1_tiny"),
     "moe": small_run("mm1_tiny_moe"),
     "zero": small_run("mm1_tiny", "train.zero_stage=2", "optim.name=adamw"),
+    "clip": small_run("mm1_tiny_clip", "optim.name=adamw", "optim.lr=1e-3"),
+    "aim": small_run("mm1_tiny_aim"),
 }
 EXPERTS = ("optim.name=adamw", "optim.lr=1e-3", "train.steps=8", "train.checkpoint_every=7")
 SPREAD = {
@@ -91,7 +95,21 @@ MOVES = {
     "adafactor-same": Move(("adafactor", 2), adafactor(1), 2, adafactor(1), 2),
     "dense-fewer": Move(("dense", 1), CASES["dense"], 2, CASES["dense"], 1),
     "dense-more": Move(("dense", 1), CASES["dense"], 1, CASES["dense"], 2),
+    "clip-same": Move(("clip", 2), CASES["clip"], 2, CASES["clip"], 2),
+    "clip-spread": Move(("clip", 2), CASES["clip"], 1, resolve(CASES["clip"], ["train.zero_stage=2"]), 2),
+    "aim-fewer": Move(("aim", 1), CASES["aim"], 2, CASES["aim"], 1),
 }
+
+
+LORA = {
+    f"lora-zero{stage}": small_run(
+        "mm1_tiny_sft",
+        *("optim.name=adamw", "optim.lr=1e-3", "train.steps=4", "train.lora.rank=4", 'train.lora.trained=["connector"]'),
+        f"train.zero_stage={stage}",
+    )
+    for stage in range(4)
+}
+"""Adapters on the finished dense case, on one process (the first) and on two."""
 
 
 def train(python: WarmPython, processes: int, jobs: list[TrainJob], cut: list[TrainJob]) -> None:
@@ -144,17 +162,32 @@ def runs(made_once, warm_python) -> dict[tuple[str, int], Ended]:
             names = [f"{name}-{processes}" for name in names]
             return [job_of(VALIDATIONS[name.rpartition("-")[0]], store, held_out, root / name, name) for name in names]
 
+        def adapted(processes: int, *names: str) -> list[TrainJob]:
+            result = TrainResult.model_validate_json((root / "dense-1" / "job.result").read_bytes())
+            made = []
+            for name in names:
+                job = job_of(CASES["dense"], store, data, root / f"{name}-{processes}", f"{name}-{processes}")
+                config = settle_parts(LORA[name], "pretrain", "", "")
+                made.append(job.model_copy(update={"config": config, "init": result.manifest}))
+            return made
+
         alone = jobs({f"{name}-1": config for name, config in CASES.items()})
         together = jobs({f"{name}-2": config for name, config in {**CASES, **SPREAD, **WHOLE}.items()})
         train(warm_python, 1, [*alone, *validations(1, next(iter(VALIDATIONS)))], cut=moved("before", 1))
-        train(warm_python, 2, [*together, *validations(2, *VALIDATIONS), *moved("after", 2)], cut=moved("before", 2))
-        train(warm_python, 1, moved("after", 1), cut=[])
+        train(
+            warm_python,
+            2,
+            [*together, *validations(2, *VALIDATIONS), *moved("after", 2), *adapted(2, *LORA)],
+            cut=moved("before", 2),
+        )
+        train(warm_python, 1, [*moved("after", 1), *adapted(1, next(iter(LORA)))], cut=[])
 
     root = made_once("ranks", train_all)
     folders = {(name, 1): f"{name}-1" for name in CASES} | {
         (name, 2): f"{name}-2" for name in (*CASES, *SPREAD, *WHOLE, *VALIDATIONS)
     }
     folders[next(iter(VALIDATIONS)), 1] = f"{next(iter(VALIDATIONS))}-1"
+    folders |= {(name, 2): f"{name}-2" for name in LORA} | {(next(iter(LORA)), 1): f"{next(iter(LORA))}-1"}
     folders |= {(name, move.processes_after): f"{name}-moved" for name, move in MOVES.items()}
     return {key: ended(root / folder, LocalStore(root / "store")) for key, folder in folders.items()}
 
@@ -168,6 +201,7 @@ def test_two_ranks_train_as_one(runs, name):
         assert {key for key in left if left[key] is None} == {key for key in right if right[key] is None}
         for key in ("tokens", "positions", "images"):
             assert left[key] == right[key]
+        assert right.get("retrieval") == left.get("retrieval")
         for key in [key for key in left if key.startswith("loss") and left[key] is not None]:
             assert right[key] == pytest.approx(left[key], rel=1e-5), (left["step"], key)
         assert right["grad_norm"] == pytest.approx(left["grad_norm"], rel=1e-3)
@@ -225,3 +259,15 @@ def test_a_run_goes_on_in_another_world(runs, name):
     if (move.before, move.processes) == (move.after, move.processes_after):
         assert moved.rows == whole.rows
         assert moved.checkpoint.model == whole.checkpoint.model
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_adapters_are_the_same_on_two_ranks_at_every_stage(runs, name):
+    one, two = runs[next(iter(LORA)), 1], runs[name, 2]
+    assert one.weights.keys() == two.weights.keys()
+    base = runs["dense", 1].checkpoint.model
+    assert two.checkpoint.model["model.safetensors"] == base["model.safetensors"]
+    for row, expected in zip(two.rows, one.rows, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    for tensor, weight in one.weights.items():
+        torch.testing.assert_close(two.weights[tensor], weight, rtol=1e-3, atol=1e-4)

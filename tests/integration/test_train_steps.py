@@ -55,11 +55,11 @@ class Trial:
         options = [item for option, name in paths.items() for item in (option, str(self.root / name))]
         return ["--data", self.data, "--recipe", recipe, *overrides, *options]
 
-    def start(self, *more: str, env: dict[str, str] | None = None, **keywords) -> WarmProcess:
+    def start(self, *more: str, env: dict[str, str] | None = None, step: str = "pretrain", **keywords) -> WarmProcess:
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "log.txt").open("a") as log:
             arguments = [*self.arguments(**keywords), *more]
-            return self.python.start("mm1_components.pretrain", *arguments, stdout=log, stderr=log, env=env)
+            return self.python.start(f"mm1_components.{step}", *arguments, stdout=log, stderr=log, env=env)
 
     def finish(self, *arguments: str, **keywords) -> int:
         return self.start(*arguments, **keywords).wait(TIMEOUT_S)
@@ -191,6 +191,21 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, data, warm_python):
     garbage = find_garbage(trial.store, keep=1, min_age_s=0)
     continued = load(first, Checkpoint)
     assert not {blob_key(ref) for ref in continued.trainer.values()} & set(garbage.keys)
+
+
+def test_a_vision_tower_has_a_step_of_its_own(tmp_path, data, warm_python):
+    trial = Trial(tmp_path, data, warm_python)
+    run = (*RUN, "train.steps=3")
+    assert trial.finish(recipe="mm1_tiny_clip", run=run) == Outcome.CONFIGURATION
+    assert "pretrain expects a recipe of stage text or pretrain, got mm1_tiny_clip of stage vision" in trial.log
+    assert trial.finish(recipe="mm1_tiny_clip", run=run, step="pretrain_vision") == 0, trial.log[-3000:]
+    tower = (tmp_path / "manifest").read_text()
+    assert load(tower, Checkpoint).stage == json.loads((tmp_path / "metrics.json").read_text())["stage"] == "vision"
+    record = trial.store.read_json("runs/manual/pretrain_vision.json")
+    assert record["facts"]["processes"] == 1
+    small = [item for item in RUN if not item.startswith(("model.vision.", "model.decoder."))]
+    assert trial.finish("--init", tower, run=(*small, "train.steps=1")) == 0, trial.log[-3000:]
+    assert load((tmp_path / "manifest").read_text(), Checkpoint).parents[1] == tower.rpartition("/")[2].removesuffix(".json")
 
 
 def test_a_rank_that_fails_tells_its_class(tmp_path, data, warm_python):

@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copied = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
     )
-    wanted = ("model/", "components/", "workflows/", "charts/", "pyproject", "README", "LICENSE", "requirements.in")
+    wanted = ("model/", "components/", "workflows/", "studies/", "charts/", "pyproject", "README", "LICENSE", "requirements.in")
     for name in copied.stdout.decode().split("\0"):
         if name.startswith(wanted):
             target = folder / "source" / name
@@ -66,6 +66,8 @@ def test_the_packaged_pipelines_lint_compile_and_submit(site: Path, tmp_path: Pa
     own = (site / "mm1_workflows/pipelines/full.py").read_text()
     (tmp_path / "mine.py").write_text(own)
     assert run(site, tmp_path, "lint", "mine.py").returncode == 0
+    unknown = run(site, tmp_path, "run", "mm1:ablate", "-p", "studies=caption_interleavd")
+    assert "did you mean 'caption_interleaved'?" in unknown.stderr  # the wheel has the studies
     (tmp_path / "values.yaml").write_text("schedules: {retrain: {enabled: true, arguments: {recipe: mm1_tiny}}}")
     scheduled = run(site, tmp_path, "lint", "--values", "values.yaml")
     assert scheduled.returncode == 0, scheduled.stdout + scheduled.stderr

@@ -40,6 +40,35 @@ def write_pope(folder: Path) -> None:
         write(folder / "val2014" / f"COCO_val2014_00000000000{n}.jpg", picture(n))
 
 
+def refcoco_rows(prefix: str, part: str) -> dict[str, Any]:
+    """A file in COCO's format, as MDETR distributes RefCOCO: an image per expression, a box in pixels of a picture of 16."""
+    images = [
+        {"id": n, "file_name": f"COCO_train2014_00000000000{n}.jpg", "width": 16, "height": 16, "caption": f"{part} ring {n}"}
+        for n in (1, 2)
+    ]
+    boxes = [{"id": 10 * n, "image_id": n, "bbox": [2.0 * n, 1, 8, 4.5], "category_id": 1} for n in (1, 2)]
+    return {"info": {"set": prefix}, "images": images, "annotations": boxes, "categories": []}
+
+
+def _write_refcoco(folder: Path, prefix: str, splits: tuple[str, ...]) -> None:
+    for split in splits:
+        write(folder / f"finetune_{prefix}_{split}.json", refcoco_rows(prefix, split))
+    for n in (1, 2):
+        write(folder / "train2014" / f"COCO_train2014_00000000000{n}.jpg", picture(n))
+
+
+def write_refcoco(folder: Path) -> None:
+    _write_refcoco(folder, "refcoco", ("testA", "testB", "val"))
+
+
+def write_refcocoplus(folder: Path) -> None:
+    _write_refcoco(folder, "refcoco+", ("testA", "testB", "val"))
+
+
+def write_refcocog(folder: Path) -> None:
+    _write_refcoco(folder, "refcocog", ("test", "val"))
+
+
 MMBENCH_HEAD = ("index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image")
 
 

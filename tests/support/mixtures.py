@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mm1.data.config import ShardLimits
+from mm1.data.load.freeze import with_layout
 from mm1.data.sample import ImagePart, Sample, TextPart
 from mm1.data.shards import ShardWriter, write_index
 from mm1.data.tokenizer import TextTokenizer, train_bpe
@@ -80,6 +81,7 @@ def build_mix(
     per_shard: int = 16,
     vocabulary: int = 300,
     seed: int = 0,
+    image_layout: str = "single",
 ) -> tuple[RawData, DataMix]:
     samples = samples or {name: make_samples(name, 50) for name in weights}
     texts = [text for items in samples.values() for sample in items for text in sample.texts()]
@@ -110,6 +112,7 @@ def build_mix(
         packing={},
         tokenizer=files,
     )
+    mix = with_layout(mix, image_layout, store)
     publish(store, raw)
     publish(store, mix)
     return raw, mix

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mm1.world.config import WorldConfig
 from mm1.world.write import PARTS, write_part
+from mm1_components.wrapper.raw_data import SOURCES
 from tests.support.documentation import ROOT
 from tests.support.warm_python import WarmPython
 
@@ -22,7 +23,7 @@ def write_world(folder: Path) -> None:
 
 def run_chain(python: WarmPython, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the pipeline in a folder that holds a world; its results are below ``runs``."""
-    given = {part: folder / "world" / part for part in PARTS}
+    given = {part: folder / "world" / part for part in (*SOURCES, "benchmarks") if part in PARTS}
     given |= {"text_overrides": FEW, "overrides": FEW, "sft_overrides": FEW, "items": 8, "shots": "0 2"}
     given |= {"preset": "toy", "tasks": "captions vague@2 text@0 instruct@0", "chat_tasks": "captions@0 instruct"}
     given["rules"] = "captions/0/content_f1>=0"

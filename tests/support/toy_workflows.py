@@ -24,7 +24,12 @@ def toy(name: str, **inputs: Any) -> Task:
 
 
 def build(
-    body: Callable[[Workflow], None], *, exit_task: bool = False, name: str = "toy", **parameters: str | None
+    body: Callable[[Workflow], None],
+    *,
+    exit_task: bool = False,
+    name: str = "toy",
+    fail_fast: bool | None = None,
+    **parameters: str | None,
 ) -> Document:
     """A workflow of toy tasks as plain data.
 
@@ -32,6 +37,7 @@ def build(
         body: makes the tasks.
         exit_task: whether a task runs at the end, which says the status.
         name: of the workflow.
+        fail_fast: of its DAG.
         parameters: defaults of the workflow's parameters; None = required.
     """
     arguments = [
@@ -39,7 +45,7 @@ def build(
     ]
     on_exit = "at-exit" if exit_task else None
     with Workflow(generate_name=f"{name}-", entrypoint="main", on_exit=on_exit, arguments=arguments) as w:
-        with DAG(name="main"):
+        with DAG(name="main", fail_fast=fail_fast):
             body(w)
         if exit_task:
             with DAG(name="at-exit"):

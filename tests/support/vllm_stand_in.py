@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -62,6 +63,47 @@ class Decoder(nn.Module):
         return self.lm_head(hidden_TD)
 
 
+@dataclass
+class ProcessorInputs:
+    """A prompt with its images, as vLLM passes it to a processor."""
+
+    prompt: str
+    mm_data_items: Any
+    hf_processor_mm_kwargs: dict[str, Any]
+
+
+class Items(dict[str, list[Any]]):
+    """Images of a prompt by modality."""
+
+    def get_all_counts(self) -> dict[str, int]:
+        return {name: len(items) for name, items in self.items()}
+
+
+class Processor:
+    """The steps of vLLM's processor: the whole prompt if it is not cached, then fields and placeholders."""
+
+    info: Any
+    _get_prompt_updates: Any
+    _get_mm_fields_config: Any
+
+    def apply(self, inputs: ProcessorInputs) -> Any:
+        return self._cached_apply_hf_processor(inputs)
+
+    def _cached_apply_hf_processor(self, inputs: ProcessorInputs) -> Any:
+        return self._apply_hf_processor(inputs)
+
+    def _apply_hf_processor(self, inputs: ProcessorInputs) -> Any:
+        images, options = inputs.mm_data_items["image"], inputs.hf_processor_mm_kwargs
+        outputs = self._call_hf_processor(inputs.prompt, {"images": images}, options, {})
+        (update,) = self._get_prompt_updates(inputs.mm_data_items, options, None)
+        tokens = update.replacement
+        of_images = [tokens(number) if callable(tokens) else tokens for number in range(len(images))]
+        return outputs, self._get_mm_fields_config(outputs, options), of_images
+
+    def _call_hf_processor(self, prompt: str, mm_data: Any, mm_kwargs: Any, tok_kwargs: Any) -> Any:
+        return self.info.get_hf_processor()(text=prompt, **mm_data, **mm_kwargs, **tok_kwargs)
+
+
 class WeightsMapper:
     def __init__(self, orig_to_new_prefix: dict[str, str]) -> None:
         self.prefixes = orig_to_new_prefix
@@ -95,9 +137,18 @@ def modules(version: str = "0.33.0") -> dict[str, ModuleType]:
     made["vllm.multimodal"].__dict__.update(
         MULTIMODAL_REGISTRY=SimpleNamespace(register_processor=lambda *_, **__: lambda model: model), __path__=[]
     )
-    made["vllm.multimodal.inputs"].__dict__.update(MultiModalFieldConfig=SimpleNamespace(batched=lambda modality: modality))
-    base = {name: type(name, (), {}) for name in ("BaseProcessingInfo", "BaseMultiModalProcessor", "BaseDummyInputsBuilder")}
-    made["vllm.multimodal.processing"].__dict__.update(**base, PromptReplacement=SimpleNamespace)
+    made["vllm.multimodal.inputs"].__dict__.update(
+        MultiModalFieldConfig=SimpleNamespace(
+            batched=lambda modality: modality, flat_from_sizes=lambda modality, sizes: (modality, sizes.tolist())
+        )
+    )
+    base = {name: type(name, (), {}) for name in ("BaseProcessingInfo", "BaseDummyInputsBuilder")}
+    made["vllm.multimodal.processing"].__dict__.update(
+        **base,
+        BaseMultiModalProcessor=Processor,
+        PromptReplacement=SimpleNamespace,
+        PromptUpdateDetails=SimpleNamespace(select_token_id=lambda seq, embed_token_id: (seq, embed_token_id)),
+    )
     made["vllm.model_executor.models.interfaces"].__dict__.update(
         SupportsMultiModal=SupportsMultiModal, SupportsPP=type("SupportsPP", (), {})
     )

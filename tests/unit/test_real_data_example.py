@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
+import matplotlib
 import pyarrow.parquet as pq
 import pytest
 from examples.real_data.__main__ import make
 from examples.real_data.benchmark import write_benchmark
+from examples.real_data.emoji import LOCALES, emoji, name_pages
+from examples.real_data.emoji_parts import caption_pairs, topic_pairs, write_emoji_benchmark, write_name_pages
 from examples.real_data.pages import pages
 from examples.real_data.parts import Parts, SmallParts
 from examples.real_data.pictures import Drawing, Pair, clipart, stamps
@@ -103,6 +108,62 @@ def test_stamps_and_drawings_have_captions(tmp_path: Path) -> None:
     (animals / "4.svg").write_text("<svg>")
     assert [drawing.caption for drawing in clipart(animals, counts)] == ["a cat: asleep", "a cat"]
     assert counts["drawings without a title"] == counts["drawings that are not XML"] == 1
+
+
+CHARACTERS = "\u263a\u2600\u2605\u2660\u2665\u266b\u2708\u270e"
+FACE = Path(matplotlib.__file__).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+@pytest.fixture
+def cldr(tmp_path: Path) -> Path:
+    """Names of eight characters, of a skin tone, and of a character without a group."""
+    for folder in ("annotations", "annotationsDerived", "properties"):
+        (tmp_path / folder).mkdir()
+    for locale in LOCALES:
+        rows = "".join(
+            f'<annotation cp="{sign}" type="tts">Name {n} {locale}</annotation>' for n, sign in enumerate(CHARACTERS)
+        )
+        other = '<annotation cp="\U0001f44d\U0001f3fb" type="tts">x</annotation><annotation cp="z" type="tts">z</annotation>'
+        (tmp_path / "annotations" / f"{locale}.xml").write_text(f"<ldml>{rows}{other}</ldml>")
+        (tmp_path / "annotationsDerived" / f"{locale}.xml").write_text("<ldml/>")
+    labels = "# comment\n[\u263a\u2600\u2605-\u2606\u2660] ; Signs ; a\n[\u2665\u266b\u2708{\u270e}\U0001f44d] ; Things ; b\n"
+    (tmp_path / "properties" / "labels.txt").write_text(labels)
+    return tmp_path
+
+
+def test_emoji_have_names_groups_and_pictures(cldr: Path) -> None:
+    items = emoji(cldr, FACE)
+    assert "".join(item.characters for item in items) == CHARACTERS
+    assert items[0].names["de"] == "name 0 de"
+    assert [item.group for item in items] == ["signs"] * 4 + ["things"] * 4
+    (caption, *_), (topic, *_) = caption_pairs(items, FACE), topic_pairs(items, FACE)
+    assert (caption.drawing.caption, topic.drawing.caption) == ("name 0 en .", "what is it about ? signs .")
+    assert Image.open(io.BytesIO(caption.png)).convert("L").getextrema()[0] < 100  # something is drawn
+    pages_of_names = list(name_pages(items, 20, Random(0)))
+    assert {page.locale for page in pages_of_names} <= set(LOCALES)
+    assert all(len({item.characters for item in page.items}) == 8 for page in pages_of_names)
+
+
+def test_pages_of_names_are_read_by_ingest(cldr: Path, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    write_name_pages(emoji(cldr, FACE), FACE, 3, tmp_path / "names" / "pages.parquet", counts)
+    documents = read_all("interleaved", tmp_path / "names")
+    assert counts == {"pages written": 3, "images": 24}
+    assert [len(document.images) for document in documents] == [8, 8, 8]
+    languages = [{text.split()[2] for text in document.texts()} for document in documents]
+    assert all(len(language) == 1 for language in languages)  # one language a page
+
+
+def test_held_out_emoji_are_benchmarks(cldr: Path, tmp_path: Path) -> None:
+    items = emoji(cldr, FACE)
+    write_emoji_benchmark(items[4:] + items[:3], items * 30, FACE, tmp_path / "b" / "test", Counter())
+    folder = BenchmarkFolder(tmp_path / "b", "test")
+    read = {name: read_vqa(folder.of_split(name), name) for name in ("emoji_topic", "emoji_name", "emoji_language")}
+    assert {name: len(of_task) for name, of_task in read.items()} == {"emoji_topic": 7, "emoji_name": 42, "emoji_language": 42}
+    assert all(item.references[0] in item.choices for of_task in read.values() for item in of_task)
+    assert read["emoji_topic"][0].choices == ("signs", "things")
+    assert read["emoji_language"][1].choices == tuple(f"name 4 {locale}" for locale in LOCALES)
+    assert len(read_vqa(folder.of_split("emoji_topic"), "emoji_topic_demo")) == 200
 
 
 def test_the_benchmark_is_one_of_the_evaluation(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import importlib
 for name in sys.argv[1:]:
     importlib.import_module(name)
 """
-ROOMS = ("errors", "machine", "config", "store", "manifests", "lineage", "world", "report")
+ROOMS = ("coordinates", "errors", "machine", "config", "store", "manifests", "lineage", "world", "report", "studies")
 NEEDS_TORCH = {"loader", "collate", "validation"}
 """Modules of `mm1.data` that the trainer alone imports."""
 
@@ -37,6 +37,7 @@ def light_modules() -> list[str]:
         found += modules_below(f"mm1.{room}", library / room) if (library / room).is_dir() else [f"mm1.{room}"]
     found += [name for name in modules_below("mm1.data", library / "data") if name.split(".")[-1] not in NEEDS_TORCH]
     found += [f"mm1.{path.parent.name}.config" for path in sorted(library.glob("*/config.py"))]
+    found += modules_below("mm1.train.config", library / "train" / "config")
     found += ["mm1.evals.gate"]
     found += modules_below("mm1_components", ROOT / "components" / "mm1_components")
     return sorted(set(found))

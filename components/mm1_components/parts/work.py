@@ -73,7 +73,8 @@ def filter_one(task: tuple[Work, RawPart]) -> FilteredPart:
         _log_fetched(part, how.options.fetch)
         return filtered
 
-    decisive = [digest_of_manifest(part), how.preset, *how.reserved, _options(work.inputs)]
+    template = [how.options.template.text] if how.options.template else []
+    decisive = [digest_of_manifest(part), how.preset, *how.reserved, _options(work.inputs), *template]
     filtered = remembered(work, "filter", decisive, FilteredPart, make)
     if not is_made:
         skip(sum(file.num_bytes for file in part.files))

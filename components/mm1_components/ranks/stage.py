@@ -1,4 +1,4 @@
-"""The common part of the steps pretrain and sft: from inputs to a published checkpoint."""
+"""The common part of the steps pretrain, pretrain_vision and sft: from inputs to a published checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, cast
 from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
-from mm1.config.resolve import canonical_json
+from mm1.config.resolve import canonical_json, split_overrides
 from mm1.config.values import local_path
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
@@ -17,17 +17,11 @@ from mm1.store.open import open_store
 from mm1.train import run_files
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import check_mixture, check_origin, continued
-from mm1.train.model_origin import (
-    LANGUAGE_ONLY,
-    check_against_mixture,
-    check_sequence,
-    model_json,
-    sequence_of,
-)
+from mm1.train.model_origin import check_against_mixture, check_pairs, check_sequence, model_json, provides, sequence_of
 from mm1.train.same_work import decisive, difference
 from mm1_components.ranks.launcher import Layout
 from mm1_components.ranks.stage_card import write_card
-from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle, split_overrides
+from mm1_components.ranks.stage_checks import NO_TEXT, check_resume_store, checks_of, resolve_run, settle
 from mm1_components.ranks.stage_results import collect_files, write_metrics
 from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import ManifestUri, Placement
@@ -116,19 +110,22 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
     resumed = context.load(inputs.resume, Checkpoint) if inputs.resume else None
     recipe = resolve_run(inputs.recipe, inputs.overrides, inputs.seed)
     check_sequence(recipe.sequence, sequence_of(mix))
+    check_pairs(recipe.model, sequence_of(mix))
     if recipe.stage == "text" and mix.has_images and not decoder:
         names = ", ".join(source.name for source in mix.sources if source.num_images)
         raise ConfigurationError(NO_TEXT.format(f"the mixture has images ({names})"))
+    if recipe.stage == "vision" and not mix.has_images:
+        raise ConfigurationError("data: the mixture has no images to train a vision tower on: build it with weights=captions=1")
     if resumed:
         check_resume_store(inputs.resume, context.store.uri)
     config = _with_parts(recipe, inputs, checkpoint, resumed)
     if resumed:
         check_origin(split_uri(inputs.init)[1] if inputs.init else "", resumed)
         check_mixture(config, resumed, split_uri(inputs.data)[1])
-    whole = resumed or (checkpoint if checkpoint and checkpoint.stage not in LANGUAGE_ONLY and not vision else None)
-    if whole:
-        model = model_json(open_store(split_uri(inputs.resume or inputs.init)[0]), whole)
-        check_against_mixture(model, mix)
+    origin = resumed or (checkpoint if checkpoint and provides(checkpoint.stage, "vision") and not vision else None)
+    if origin:
+        model = model_json(open_store(split_uri(inputs.resume or inputs.init)[0]), origin)
+        check_against_mixture(model, mix, tower_only=not resumed and not provides(origin.stage, "connector"))
     job = TrainJob(
         config=config,
         data=inputs.data,

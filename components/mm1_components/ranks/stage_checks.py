@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mm1.config.resolve import path_of, resolve
+from mm1.config.resolve import path_of, resolve, split_overrides
 from mm1.data.load.mixture import TEXT_BASE
 from mm1.errors import ConfigurationError
 from mm1.manifests import split_uri
@@ -15,11 +14,12 @@ from mm1.store.address import same_store
 from mm1.train.batch_plan import check_experts, plan_layout
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.model_origin import (
-    LANGUAGE_ONLY,
     check_image_tokens,
+    check_pairs,
     check_patches,
     check_sequence,
     fit_tower,
+    provides,
     sequence_sizes,
     settle_parts,
     tower_sizes,
@@ -49,18 +49,6 @@ def resolve_run(recipe: str, overrides: str, seed: int) -> RunConfig:
     if any(path_of(override) == "train.seed" for override in items):
         raise ConfigurationError(f"override train.seed has no effect: set the input seed instead, for example seed={seed}")
     return resolve(resolve(registry.get(recipe), items), [f"train.seed={seed}"])
-
-
-def split_overrides(text: str) -> list[str]:
-    """Split a text into overrides, with the quoting of a shell.
-
-    Raises:
-        ConfigurationError: an unclosed quote.
-    """
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ConfigurationError(f"overrides: {text!r}: {error}") from None
 
 
 def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], ...]:
@@ -162,9 +150,11 @@ def _check_folder(part: str, folder: Path) -> None:
 
 
 def check_mixture(recipe: str, overrides: str, seed: int, data: Producer) -> None:
-    """Check that the mixture's sizes are those of the recipe."""
+    """Check that the mixture's sizes are those of the recipe, and that it divides no images of pairs."""
     if sizes := _mixture_sizes(data):
-        check_sequence(resolve_run(recipe, overrides, seed).sequence, sizes)
+        config = resolve_run(recipe, overrides, seed)
+        check_sequence(config.sequence, sizes)
+        check_pairs(config.model, sizes)
 
 
 def check_text(recipe: str, overrides: str, seed: int, data: Producer, decoder: str = "") -> None:
@@ -201,9 +191,10 @@ def check_tower_after(
 def check_init_images(init: Producer, data: Producer, vision: str = "") -> None:
     """Check that the images of the mixture fit the model of a stage with a tower, which may interpolate to their size."""
     before, sizes = _mixture_sizes(init.inputs.get("data")), _mixture_sizes(data)
-    if vision or before is None or sizes is None or _stage_of(init) in ("", *LANGUAGE_ONLY):
+    if vision or before is None or sizes is None or not provides(_stage_of(init), "vision"):
         return
-    check_image_tokens(before.image_tokens, sizes.image_tokens)
+    if provides(_stage_of(init), "connector"):
+        check_image_tokens(before.image_tokens, sizes.image_tokens)
     if patch_size_px := _patch_size(init):
         check_patches(sizes.image_size_px, patch_size_px, before.image_size_px)
 
@@ -213,7 +204,7 @@ def _patch_size(init: Producer) -> int | None:
     origin = init.inputs.get("init", "")
     if any(init.inputs.get(name) for name in ("vision", "resume")) or (origin and not isinstance(origin, Producer)):
         return None
-    if origin and _stage_of(origin) not in ("", *LANGUAGE_ONLY):
+    if origin and provides(_stage_of(origin), "vision"):
         return _patch_size(origin)
     vision = resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).model.vision
     return vision.patch_size_px if vision else None
@@ -242,7 +233,7 @@ def check_layout(
 
 def _stage_of(init: Producer) -> str:
     """Return the stage of the initial checkpoint, if known."""
-    if init.step not in ("pretrain", "sft") or not init.known("recipe", "overrides", "seed"):
+    if init.step not in ("pretrain", "pretrain_vision", "sft") or not init.known("recipe", "overrides", "seed"):
         return ""
     try:
         return resolve_run(init.inputs["recipe"], init.inputs["overrides"], init.inputs["seed"]).stage
@@ -254,7 +245,7 @@ def _mixture_sizes(data: object) -> SequenceConfig | None:
     """Return the sizes of the sequences, if a step data_mix will produce them."""
     if not isinstance(data, Producer) or data.step != "data_mix":
         return None
-    if not data.known("sequence_length", "max_images", "image_size", "image_tokens"):
+    if not data.known("sequence_length", "max_images", "image_size", "image_tokens", "image_layout"):
         return None
     values = data.inputs
     return sequence_sizes(
@@ -262,4 +253,5 @@ def _mixture_sizes(data: object) -> SequenceConfig | None:
         max_images=values["max_images"],
         image_size_px=values["image_size"],
         image_tokens=values["image_tokens"],
+        image_layout=values["image_layout"],
     )

@@ -79,6 +79,7 @@ def write_metrics(path: Path, result: TrainResult, checkpoint: Checkpoint, mix: 
         "num_parameters": checkpoint.num_parameters,
         "final_losses": _rounded(result.losses),
         **({"validation_losses": _rounded(result.validation_losses)} if result.validation_losses else {}),
+        **({"validation_retrieval": _rounded(result.validation_retrieval)} if result.validation_retrieval else {}),
         **({"sources": _shares(result, mix)} if result.source_tokens else {}),
         "facts": result.facts,
         **facts,

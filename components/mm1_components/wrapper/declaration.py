@@ -101,6 +101,8 @@ class Context:
     use_cache: bool = True
     """Whether results of earlier executions may be used; False with ``--no-cache``."""
     facts: dict[str, Any] = field(default_factory=dict)
+    nested: list[bool] = field(default_factory=list)
+    """For each step that ran within this one (:mod:`mm1_components.wrapper.nested`): whether its result was cached."""
 
     def load(self, uri: str, kind: type[ManifestT]) -> ManifestT:
         """Read and verify an input manifest from its own store."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,7 +98,7 @@ def _result(store: Store, entry: _Entry, model: type[BaseModel], kind: str) -> R
     return Result(outputs, entry.artifacts, manifests.get("manifest"))
 
 
-def write_artifacts(store: Store, artifacts: dict[str, BlobRef], paths: dict[str, Path | None]) -> None:
+def write_artifacts(store: Store, artifacts: dict[str, BlobRef], paths: Mapping[str, Path | None]) -> None:
     """Write remembered artifacts to files.
 
     Args:

@@ -14,8 +14,6 @@ from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
     Kind,
-    RealSource,
-    RealSourceLocation,
     Source,
     SourceLocation,
     TokenizerAddress,
@@ -81,7 +79,7 @@ class Sources(SourceOptions):
     """Addresses of the raw files of each source, which affect the result, and how they are read."""
 
     captions: Source = Field("", description=DESCRIPTIONS["captions"])
-    synthetic: RealSource = Field("", description=DESCRIPTIONS["synthetic"])
+    synthetic: Source = Field("", description=DESCRIPTIONS["synthetic"])
     interleaved: Source = Field("", description=DESCRIPTIONS["interleaved"])
     text: Source = Field("", description=DESCRIPTIONS["text"])
     instructions: Source = Field("", description=DESCRIPTIONS["instructions"])
@@ -91,7 +89,7 @@ class SourceLocations(SourceOptions):
     """Addresses of the raw files for a mapper; its part defines the content, so they do not affect the result."""
 
     captions: SourceLocation = Field("", description=DESCRIPTIONS["captions"])
-    synthetic: RealSourceLocation = Field("", description=DESCRIPTIONS["synthetic"])
+    synthetic: SourceLocation = Field("", description=DESCRIPTIONS["synthetic"])
     interleaved: SourceLocation = Field("", description=DESCRIPTIONS["interleaved"])
     text: SourceLocation = Field("", description=DESCRIPTIONS["text"])
     instructions: SourceLocation = Field("", description=DESCRIPTIONS["instructions"])
@@ -167,10 +165,11 @@ def root_of(inputs: Sources | SourceLocations, source: str, work: Path) -> RawRo
 def filtering(preset: str, tokenizer: Path | None, given: SourceOptions, source: str) -> FilterSettings:
     """Return the filter settings of a mapper for a source."""
     from mm1.data.prepare.pipeline import FilterSettings
-    from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer
+    from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer, family_template
 
     reserved = TextTokenizer.from_folder(tokenizer).reserved_texts() if tokenizer else SPECIAL_TOKENS
-    return FilterSettings(preset, tuple(reserved), options_of(given, source))
+    template = family_template(tokenizer) if tokenizer else None
+    return FilterSettings(preset, tuple(reserved), options_of(given, source)._replace(template=template))
 
 
 def options_of(given: SourceOptions, source: str) -> Options:

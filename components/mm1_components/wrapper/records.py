@@ -96,6 +96,19 @@ def signs_of_life(store: Store, record: Record) -> Iterator[None]:
         thread.join()  # a late write would replace the record of the end
 
 
+@contextmanager
+def recorded(store: Store, record: Record) -> Iterator[None]:
+    """Write the record of a task when its work starts and when it ends, also if it fails."""
+    started = time.monotonic()
+    try:
+        save(store, record)
+        yield
+        save_ending(store, record, Ending(outcome=Outcome.DONE), started)
+    except (Exception, SystemExit) as error:
+        save_failure(store, record, Ending.of(error), started)
+        raise
+
+
 def save_ending(store: Store, record: Record, ending: Ending, started: float) -> None:
     """Write how a step ended.
 

@@ -1,7 +1,7 @@
 """Addresses of inputs: the kinds that each input reads, and the files behind an address.
 
-``world:<seed>`` is the generated toy world, so every pipeline runs without data of your own. Its files are written in the
-formats of real data, and the rest of the code does not distinguish them.
+``world:<seed>`` is the generated toy world (:mod:`mm1.world.address`), so every pipeline runs without data of your own. Its
+files are written in the formats of real data, and the rest of the code does not distinguish them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from mm1.config.values import FILE_SCHEME, local_path, parse_integer, quoted
+from mm1.config.values import FILE_SCHEME, local_path, quoted
 from mm1.data.prepare.locations.addresses import Address, parse_addresses
 from mm1.data.prepare.locations.names import is_key
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.address import BUCKET_SCHEME, check_store, scheme_of, split_bucket
 from mm1.store.base import digest_of
+from mm1.world.address import FORM as WORLD_FORM
+from mm1.world.address import SCHEME as WORLD_SCHEME
+from mm1.world.address import parse_world, parts_for
 from mm1_components.wrapper.arguments import MANIFEST, SOURCE, role_of, source_fields
 from mm1_components.wrapper.cache import folder_fingerprint
 
 if TYPE_CHECKING:
     from mm1.data.prepare.locations.roots import RawRoot
 
-WORLD_SCHEME = "world:"
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -38,7 +40,7 @@ class Kind(StrEnum):
 
     PATH = "path"
     BUCKET = "s3://bucket/prefix"
-    WORLD = "world:<seed>"
+    WORLD = WORLD_FORM
     MANIFEST = "<store>/manifests/<sha256>.json"
 
 
@@ -48,10 +50,7 @@ def _source(*reads: Kind, decisive: bool = True, several: bool = False) -> Any:
 
 Source = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, several=True)]
 """Raw files at one or several addresses (:mod:`mm1.data.prepare.locations.addresses`); the toy world provides them, too."""
-RealSource = Annotated[str, _source(Kind.PATH, Kind.BUCKET, several=True)]
-"""Raw files that the toy world does not provide."""
 SourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, Kind.WORLD, decisive=False, several=True)]
-RealSourceLocation = Annotated[str, _source(Kind.PATH, Kind.BUCKET, decisive=False, several=True)]
 """Location of raw files whose content is identified by another input; not part of the cache key."""
 Benchmarks = Annotated[str, _source(Kind.PATH, Kind.WORLD)]
 """A folder of benchmark files."""
@@ -103,7 +102,7 @@ def check_address(name: str, info: FieldInfo, text: str) -> None:
         _check_encoding(text)
         addresses = addresses_in(info, text)
         for address in addresses:
-            _check_kind(info, address.base)
+            _check_kind(name, info, address.base)
             if len(addresses) > 1 and kind_of(address.base) is Kind.WORLD:
                 raise ConfigurationError(
                     f"expected {quoted(address.text)} alone, got it in a list; give the toy world or files"
@@ -122,7 +121,7 @@ def _check_encoding(text: str) -> None:
         ) from None
 
 
-def _check_kind(info: FieldInfo, address: str) -> None:
+def _check_kind(name: str, info: FieldInfo, address: str) -> None:
     kind, kinds = kind_of(address), reads_of(info)
     if not address or kind not in kinds:
         forms: list[str] = [*kinds]
@@ -130,7 +129,7 @@ def _check_kind(info: FieldInfo, address: str) -> None:
             forms.append(repr(info.default))  # a keyword such as 'train'
         raise ConfigurationError(f"expected {' or '.join(forms)}, got {quoted(address)}")
     if kind is Kind.WORLD:
-        _seed_of(address)
+        parts_for(address, name)
     elif kind is Kind.BUCKET:
         prefix = split_bucket(address)[1]
         if prefix and not is_key(prefix):
@@ -207,19 +206,12 @@ def _remedy(address: str, error: OSError) -> str:
     return "" if path.is_absolute() else f"; relative paths start at {quoted(str(Path.cwd()))}"
 
 
-def _seed_of(address: str) -> int:
-    try:
-        return parse_integer(address.removeprefix(WORLD_SCHEME))
-    except ValueError:
-        raise ConfigurationError(f"expected world:<seed>, for example world:0, got {quoted(address)}") from None
-
-
 def raw_root(text: str, part: str, work: Path) -> RawRoot:
     """Return the raw files of a source: on this machine, in buckets, or of the toy world.
 
     Args:
         text: one or several addresses (:mod:`mm1.data.prepare.locations.addresses`), or ``world:<seed>``.
-        part: part of the toy world, and name of the input in messages.
+        part: name of the input: its part of the toy world, unless the address names others.
         work: scratch folder.
 
     Raises:
@@ -251,18 +243,22 @@ def raw_files(address: str, part: str, work: Path) -> Path:
 
     Args:
         address: a path, or ``world:<seed>``.
-        part: part of the toy world: captions, interleaved, text, instructions or benchmarks.
-        work: scratch folder that the toy world is written to.
+        part: name of the input: captions, synthetic, interleaved, text, instructions or benchmarks.
+        work: scratch folder that the toy world is written to: its part, or a subfolder of each if the address names several.
 
     Raises:
-        ConfigurationError: the path does not exist, or the seed is not a number.
+        ConfigurationError: the path does not exist, or the address of the toy world is malformed.
     """
     if not address.startswith(WORLD_SCHEME):
         return existing(part, address)
     from mm1.world.config import WorldConfig
     from mm1.world.write import write_part
 
-    return write_part(part, work / f"world-{part}", WorldConfig(seed=_seed_of(address)))
+    world, parts, folder = parse_world(address), parts_for(address, part), work / f"world-{part}"
+    config = WorldConfig(seed=world.seed, image_size_px=world.image_size_px)
+    for name in parts:
+        write_part(name, folder / name if len(parts) > 1 else folder, config)
+    return folder
 
 
 def fingerprints(inputs: type[BaseModel], values: dict[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
+from mm1.checkpoint import adapters
 from mm1.errors import CheckpointError, ConfigurationError, HardwareError, NetworkError, OutOfMemory, typed
 from mm1.lineage.text import count, listed
 from mm1.modeling.configuration import MM1Config
@@ -37,13 +38,14 @@ log = logging.getLogger("mm1")
 
 
 def load_folder(
-    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32
+    folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32, *, merge: bool = False
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Load an exported MM1 model.
+    """Load an exported MM1 model, or the files of a checkpoint, which may have an adapter.
 
     Args:
         folder: the folder.
         dtype: dtype of the weights; auto is that of the files.
+        merge: add an adapter to the weights, instead of computing it in each layer.
 
     Returns:
         The model in evaluation mode, and its processor.
@@ -57,9 +59,25 @@ def load_folder(
     _check_files(files)
     _check_processor_files(folder)
     model = _load_model(folder, dtype)
-    processor = _load_processor(folder)
+    if (folder / adapters.FOLDER).is_dir():
+        model = adapters.load_adapter(model, folder / adapters.FOLDER, merge=merge)
+    return model.eval(), load_processor(folder, model)
+
+
+def load_processor(folder: Path, model: MM1ForConditionalGeneration) -> MM1Processor:
+    """Load the processor in the folder of a model, or of an adapter.
+
+    Raises:
+        ConfigurationError: files of it are missing.
+        CheckpointError: a file is damaged, or it does not fit the model.
+    """
+    _check_processor_files(folder)
+    try:
+        processor: MM1Processor = MM1Processor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder}: its processor cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
     _check_fit(model, processor, folder)
-    return model.eval(), processor
+    return processor
 
 
 def _check_kind(folder: Path) -> None:
@@ -152,14 +170,6 @@ def _names(keys: Collection[Any]) -> list[str]:
         key if isinstance(key, str) else f"{key[0]} {list(key[1])} instead of {list(key[2])}" if len(key) > 2 else str(key[0])
         for key in keys
     )
-
-
-def _load_processor(folder: Path) -> MM1Processor:
-    try:
-        processor: MM1Processor = MM1Processor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{folder}: its processor cannot be loaded: {_one_line(error)}; {_REMEDY}") from error
-    return processor
 
 
 def _check_fit(model: MM1ForConditionalGeneration, processor: MM1Processor, folder: Path) -> None:

@@ -6,12 +6,13 @@ name -> files, verified against their digests -> signature checked -> model and 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from mm1.checkpoint.folder import load_folder
+from mm1.checkpoint import adapters
+from mm1.checkpoint.folder import PROCESSOR_FILES, load_folder, load_processor
 from mm1.checkpoint.read import load_model
 from mm1.errors import ConfigurationError
 from mm1.lineage.models import fetch_model, model_of
@@ -43,7 +44,8 @@ def open_model(
     """Load a model.
 
     Args:
-        name: an exported folder; the address of a Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
+        name: an exported folder; the folder of an adapter, whose configuration names its base model; the address of a
+            Checkpoint, ExportedModel or Deployment; or, with a store, its digest.
         store: address of the store of the digest.
         signatures: requirements for its signature; none by default.
         dtype: dtype of the weights.
@@ -54,6 +56,12 @@ def open_model(
     """
     signatures = signatures or Signatures()
     folder = Path(name).expanduser()
+    if (folder / adapters.CONFIG).is_file():
+        signatures.refuse_unsigned(name, "adapter")
+        opened = open_model(adapters.base_of(folder), store, signatures, dtype)
+        model = adapters.load_adapter(opened.model, folder).eval()
+        own = (folder / PROCESSOR_FILES[0]).is_file()  # peft alone writes none: images are those of the base
+        return replace(opened, model=model, processor=load_processor(folder, model) if own else opened.processor)
     if folder.is_dir():
         signatures.check(folder)
         return OpenedModel(*load_folder(folder, dtype))
@@ -65,9 +73,9 @@ def open_model(
         raise ConfigurationError(
             f"model: expected a folder or the address of a manifest (<store>/manifests/<sha256>.json), got {name!r}"
         )
-    opened = find_store(address)
-    manifest = load_digest(opened, digest)
-    return OpenedModel(*_load_manifest(opened, manifest, name, signatures, dtype), opened, manifest, digest)
+    origin = find_store(address)
+    manifest = load_digest(origin, digest)
+    return OpenedModel(*_load_manifest(origin, manifest, name, signatures, dtype), origin, manifest, digest)
 
 
 def _load_manifest(

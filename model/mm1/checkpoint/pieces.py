@@ -23,6 +23,8 @@ from mm1.errors import CheckpointError
 
 MASTER = "master"
 """Key of float32 master weights, if they are separate from the model's own."""
+WEIGHT = "weight"
+"""Key of weights that the published model lacks."""
 
 
 @dataclass(frozen=True)

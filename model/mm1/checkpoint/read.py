@@ -25,7 +25,13 @@ FAILURES = (Mm1Error, OSError, ValueError, KeyError, RuntimeError, SafetensorErr
 
 
 def load_model(
-    store: Store, manifest: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32, *, verify: bool = True
+    store: Store,
+    manifest: Checkpoint,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    *,
+    verify: bool = True,
+    merge: bool = False,
 ) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
     """Load the model of a checkpoint; every file is verified first.
 
@@ -35,6 +41,7 @@ def load_model(
         folder: folder for the files; it can be deleted after loading.
         dtype: dtype of the weights.
         verify: False if the files have just been verified.
+        merge: add its adapter to the weights, instead of computing it in each layer.
 
     Returns:
         The model in evaluation mode, and its processor.
@@ -48,7 +55,7 @@ def load_model(
     except FAILURES as error:
         raise _typed(message, error) from None
     try:
-        return load_folder(folder, dtype)
+        return load_folder(folder, dtype, merge=merge)
     except ConfigurationError as error:  # the files are those of the manifest, not a choice of the user's
         raise CheckpointError(f"{message}: {error}") from None
     except FAILURES as error:

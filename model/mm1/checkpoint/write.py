@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from transformers.core_model_loading import revert_weight_conversion
 
+from mm1.checkpoint.adapters import base_files
 from mm1.checkpoint.layout import STATE_NAME, rank_names
 from mm1.checkpoint.pieces import StatePiece, tensors_of
 from mm1.checkpoint.stream import write_safetensors
@@ -55,6 +56,34 @@ def put_model(
         fixed = unchanged
     own = weights if weights is not None else dict(model.named_parameters())  # a tied weight appears once
     return {**{name: ref for name, ref in fixed.items() if WEIGHTS not in name}, **_put_weights(store, model, own, folder)}
+
+
+def put_base(
+    store: Store,
+    model: MM1ForConditionalGeneration,
+    processor: MM1Processor,
+    folder: Path,
+    origin: Store,
+    files: Files,
+) -> Files:
+    """Store the base model of adapters, whose weights are those of another checkpoint.
+
+    Args:
+        store: target store.
+        model: the model with its adapters.
+        processor: its processor.
+        folder: folder for temporary files.
+        origin: store of the other checkpoint.
+        files: that checkpoint's files; only if its store is another one are the weights copied.
+
+    Returns:
+        The base model's files.
+    """
+    fixed = store.put_folder(export(model, processor, folder, weights={}))
+    weights = {name: ref for name, ref in base_files(files).items() if WEIGHTS in name}
+    if origin.uri != store.uri:
+        weights = {name: store.put_file(origin.local_path(ref)) for name, ref in weights.items()}
+    return {**{name: ref for name, ref in fixed.items() if WEIGHTS not in name}, **weights}
 
 
 def _put_weights(store: Store, model: MM1ForConditionalGeneration, weights: dict[str, torch.Tensor], folder: Path) -> Files:

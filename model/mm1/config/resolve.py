@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import reprlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -59,11 +60,30 @@ def resolve(config: ModelT, overrides: Sequence[str]) -> ModelT:
     Raises:
         ConfigurationError: an override has no ``=``, names an unknown field, or has an invalid value.
     """
-    tree = config.model_dump(mode="json")
+    tree = _whole_tree(config)
     for override in overrides:
         path, text = path_of(override), override.partition("=")[2]
         _set(tree, path.split("."), read_value(text.strip()), path)
     return validate(type(config), tree)
+
+
+def _whole_tree(config: BaseModel) -> dict[str, Any]:
+    """Return plain data with every field, also those that are left out of stored configurations because they are empty."""
+    values = {name: getattr(config, name) for name in type(config).model_fields}
+    sections = {name: _whole_tree(value) for name, value in values.items() if isinstance(value, BaseModel)}
+    return {**values, **config.model_dump(mode="json"), **sections}
+
+
+def split_overrides(text: str) -> list[str]:
+    """Split a text into overrides, with the quoting of a shell.
+
+    Raises:
+        ConfigurationError: an unclosed quote.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"overrides: {SHORT.repr(text)}: {str(error).lower()}; close it, or remove it") from None
 
 
 def path_of(override: str) -> str:

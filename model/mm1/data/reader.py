@@ -74,6 +74,23 @@ class ShardIndex:
         return np.asarray(table["content_hash"].to_numpy())
 
     @cached_property
+    def image_sizes(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Width and height of each image (images, 2) in pixels, and the number of the first image of each sample (samples,).
+
+        Raises:
+            DataError: the shard was written before they were stored.
+        """
+        table = self._read([], "image_sizes")
+        if not table.column_names:
+            raise DataError(
+                f"the index of shard {self.name} has no sizes of images, because an earlier version wrote it: ingest the data "
+                "again, or do not divide images into tiles (image_layout=single)"
+            )
+        lengths = table["image_sizes"].combine_chunks()
+        sizes = np.asarray(lengths.flatten().to_numpy()).astype(np.int64).reshape(-1, 2)
+        return sizes, np.asarray(lengths.offsets.to_numpy())[:-1].astype(np.int64) // 2
+
+    @cached_property
     def _words(self) -> Any:
         return self._read(["key", "parts"])
 

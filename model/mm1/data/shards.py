@@ -4,7 +4,7 @@
 
 For each sample, a tar contains ``<key>.json`` followed by its images; stock webdataset can read it. Equal samples give equal
 bytes: JSON keys are sorted, times and owners are zero, modes are fixed. The index has one row per sample (those written before
-``num_label_tokens`` and ``content_hash`` existed lack these columns):
+``num_label_tokens``, ``content_hash`` and ``image_sizes`` existed lack these columns):
 
 =================  ===========  ===============================================================================
 key                string
@@ -16,6 +16,7 @@ num_text_tokens    int32        including the end-of-document token, without ima
 parts              list<int32>  tokens of each text part, -1 for an image; used to split long documents
 num_label_tokens   int32        those text tokens that are trained on, including the end-of-document token
 content_hash       uint64       hash of the images, or of the texts without images; it chooses the held-out samples
+image_sizes        list<int32>  width and height of each image in ``parts``, in pixels; they decide how it is cut into tiles
 =================  ===========  ===============================================================================
 """
 
@@ -33,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.data.config import ShardLimits
-from mm1.data.images import extension_of
+from mm1.data.images import extension_of, size_of
 from mm1.data.reader import TAR_SHA256, parse_sample
 from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample, TextPart
 from mm1.data.tar import end_of, member, walk, write_end
@@ -53,6 +54,7 @@ SCHEMA = pa.schema(
         ("parts", pa.list_(pa.int32())),
         ("num_label_tokens", pa.int32()),
         ("content_hash", pa.uint64()),
+        ("image_sizes", pa.list_(pa.int32())),
     ]
 )
 
@@ -179,7 +181,8 @@ def write_index(
     parts: list[list[int]] = []
     labels: list[int] = []
     hashes: list[int] = []
-    for samples in _batches(shard, hashes):
+    sizes: list[list[int]] = []
+    for samples in _batches(shard, hashes, sizes):
         counts = _count_tokens(samples, tokenizer)
         labels += map(_count_labels, samples, counts)
         parts += counts
@@ -195,6 +198,7 @@ def write_index(
             "parts": parts,
             "num_label_tokens": labels,
             "content_hash": hashes,
+            "image_sizes": sizes,
         },
         schema=SCHEMA,
     )
@@ -205,11 +209,12 @@ def write_index(
     return path, sum(num_text_tokens)
 
 
-def _batches(shard: WrittenShard, hashes: list[int]) -> Iterator[list[Sample]]:
-    """Yield the samples in batches for the tokenizer, without their images, and append the hashes of their content."""
+def _batches(shard: WrittenShard, hashes: list[int], sizes: list[list[int]]) -> Iterator[list[Sample]]:
+    """Yield the samples in batches for the tokenizer, without images; append the hashes of content and the images' sizes."""
     waiting: list[Sample] = []
     for sample in read_samples(shard, with_images=True):
         hashes.append(content_hash(sample))
+        sizes.append([length for size in image_sizes(sample) for length in size])
         sample.images = []
         waiting.append(sample)
         if len(waiting) == TOKENIZER_BATCH:
@@ -228,6 +233,12 @@ def content_hash(sample: Sample) -> int:
         digest.update(b"%d " % len(content))
         digest.update(content)
     return int.from_bytes(digest.digest(), "little")
+
+
+def image_sizes(sample: Sample) -> list[tuple[int, int]]:
+    """Return width and height of the image of each image part, in pixels."""
+    sizes = [*map(size_of, sample.images)]
+    return [sizes[part.image] for part in sample.parts if isinstance(part, ImagePart)]
 
 
 def _count_labels(sample: Sample, counts: list[int]) -> int:

@@ -6,7 +6,7 @@ the source stands for its remaining shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
@@ -21,6 +21,12 @@ def parent_of(name: str) -> str:
 def group_of(name: str) -> str:
     """Return the group of a sub-source; empty for a source."""
     return name.partition("/")[2]
+
+
+def names_of(source: str, names: Collection[str]) -> list[str]:
+    """Return the names in a mixture of a source: its own, or those of its groups, whose losses are averaged."""
+    own = [name for name in names if name == source]
+    return own or [name for name in names if parent_of(name) == source]
 
 
 def named_shards(raw: RawData, name: str, names: Iterable[str] = ()) -> list[Shard]:
@@ -41,6 +47,12 @@ def named_shards(raw: RawData, name: str, names: Iterable[str] = ()) -> list[Sha
 def groups_of(shards: Sequence[Shard]) -> list[str]:
     """List the groups of shards, sorted; the empty group is omitted."""
     return sorted({shard.group for shard in shards} - {""})
+
+
+def samples_by_group(raw: RawData, source: str) -> dict[str, int]:
+    """Count the samples of each group of a source; the empty group is omitted."""
+    shards = raw.sources[source].shards
+    return {group: sum(shard.num_samples for shard in shards if shard.group == group) for group in groups_of(shards)}
 
 
 def check_names_in(raw: RawData, field: str, names: Iterable[str]) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from mm1.data.chat import IMAGE_TOKEN, MARK, ChatTemplate
 from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import BlobRef, Store
 
 EOS_TOKEN = "<|endoftext|>"
-IMAGE_TOKEN = "<image>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (EOS_TOKEN, IMAGE_TOKEN, TURN_START, TURN_END)
 MIN_VOCABULARY = 256 + len(SPECIAL_TOKENS)
@@ -165,6 +165,8 @@ def train_bpe(texts: Iterable[str], folder: Path, vocabulary: int) -> Path:
 def adopt_folder(source: Path, folder: Path) -> Path:
     """Copy a Hugging Face tokenizer and add missing image and chat tokens.
 
+    Its own chat template is kept: a decoder goes on with the turns that it knows. A folder without one gets ChatML.
+
     Args:
         source: the external folder; its other files (weights) are not copied.
         folder: output folder, created here.
@@ -173,7 +175,8 @@ def adopt_folder(source: Path, folder: Path) -> Path:
         The copy.
 
     Raises:
-        ConfigurationError: no fast tokenizer in the folder, or no end-of-text token is configured.
+        ConfigurationError: no fast tokenizer in the folder, no end-of-text token is configured, or its chat template cannot be
+            used for training.
     """
     if not (source / TOKENIZER_FILE).is_file():
         raise ConfigurationError(f"tokenizer: no {TOKENIZER_FILE} (Hugging Face fast tokenizer) in {source}")
@@ -182,6 +185,7 @@ def adopt_folder(source: Path, folder: Path) -> Path:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
     config = _read_config(folder)
+    template = _family_template(folder, config)
     eos_token = eos_token_of(config, str(source))
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
@@ -189,13 +193,51 @@ def adopt_folder(source: Path, folder: Path) -> Path:
         raise ConfigurationError(f"tokenizer: cannot read {source}/{TOKENIZER_FILE}: {error}") from None
     if tokenizer.token_to_id(eos_token) is None:
         raise ConfigurationError(f"tokenizer: the eos_token {eos_token!r} of {source} is not in its vocabulary")
-    missing = [token for token in SPECIAL_TOKENS[1:] if tokenizer.token_to_id(token) is None]
+    needed = (IMAGE_TOKEN,) if template else SPECIAL_TOKENS[1:]
+    missing = [token for token in needed if tokenizer.token_to_id(token) is None]
     if missing:
         tokenizer.add_special_tokens(missing)
         (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True) + "\n")
     (folder / "chat_template.jinja").unlink(missing_ok=True)
-    _write_config(folder, config | _our_settings(eos_token))
+    _write_config(folder, config | _our_settings(eos_token) | ({"chat_template": template} if template else {}))
+    if (own := family_template(folder)) is not None:
+        own.check()
     return folder
+
+
+def family_template(folder: Path) -> ChatTemplate | None:
+    """Return the chat template that a tokenizer's folder brought, as adopted; None for ChatML."""
+    config = _read_config(folder)
+    text = str(config.get("chat_template") or "")
+    if not text.startswith(MARK):
+        return None
+    return ChatTemplate(text, _named_tokens(config), TextTokenizer.from_folder(folder).reserved_texts())
+
+
+def _family_template(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the template of a folder with contents as text; empty for ChatML, which also folders without a template get."""
+    path, value = folder / "chat_template.jinja", config.get("chat_template")
+    if path.is_file():
+        value = path.read_text(encoding="utf-8")
+    elif isinstance(value, list):  # several with names
+        value = next((item.get("template") for item in value if item.get("name") == "default"), None)
+    if not isinstance(value, str) or not value.strip() or _unescaped(value) == _unescaped(CHAT_TEMPLATE):
+        return ""
+    return value if value.startswith(MARK) else ChatTemplate(value, _named_tokens(config), ()).adopted().text
+
+
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the special tokens that a template may name."""
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    return {name: _text_of(config[name]) for name in names if config.get(name)}
+
+
+def _unescaped(template: str) -> str:
+    return template.replace("\\n", "\n").strip()
+
+
+def _text_of(token: Any) -> str:
+    return str(token.get("content") if isinstance(token, dict) else token)
 
 
 def eos_token_of(config: Mapping[str, Any], where: str) -> str:

@@ -43,13 +43,20 @@ class BenchmarkFolder:
         Raises:
             ConfigurationError: the split does not exist.
         """
-        folder = self.root / self.split
+        self.check_split()
+        return self.root / self.split
+
+    def check_split(self) -> None:
+        """Check that the split exists.
+
+        Raises:
+            ConfigurationError: it does not; the message names those that do.
+        """
         if not self.has_split:
             known = sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
             raise ConfigurationError(
                 f"benchmarks {self.root} have no split {self.split!r}; known: {', '.join(known) or 'none'}"
             )
-        return folder
 
     def of_split(self, task: str) -> Files:
         """Return the files of a task in this project's layout."""

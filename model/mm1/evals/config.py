@@ -6,6 +6,7 @@ set the paper's, for example ``Question: {question} Short answer: {answer}`` (MM
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -61,10 +62,12 @@ class EvalConfig(Config):
     selection: Literal["random", "similar"] = "random"
     """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
     sub_images_px: int = Field(default=0, ge=0, le=4096)
-    """Side of the parts into which an image is divided, an overview and four crops, in pixels: that of the model's images
-    (MM1 6.3: 672); 0 = whole images."""
+    """Side of the parts into which the query's images are divided, an overview and four crops, in pixels: that of the model's
+    images (MM1 6.3: 672), for models of any kind. 0 = as the model's own layout does (`mm1.modeling.image_layout`)."""
+    sub_images_of_model: bool = Field(default=False, exclude_if=not_)
+    """Whether to divide the query's images by the model's own layout, however many images the prompt has."""
     sub_image_shots: int = Field(default=0, ge=0)
-    """Number of last demonstrations whose images are divided, too; the query's always are (mixed resolution, MM1 6.4)."""
+    """Number of last demonstrations whose images are divided as the query's (mixed resolution, MM1 6.4)."""
     text_demonstrations: int = Field(default=0, ge=0)
     """Also evaluate 0 shots with this number of demonstrations without their images, which others call 0-shot (Flamingo: 2)."""
     choose: Choose = "likelihood"
@@ -90,8 +93,10 @@ class EvalConfig(Config):
 
     @model_validator(mode="after")
     def _parts_of_demonstrations(self) -> Self:
-        if self.sub_image_shots and not self.sub_images_px:
-            raise ValueError("sub_image_shots: expected a side of the parts, too; set sub_images_px (--sub-images)")
+        if self.sub_images_px and self.sub_images_of_model:
+            raise ValueError("sub_images_px: images are divided by the model's own layout already; set one of the two")
+        if self.sub_image_shots and not self.sub_images_px and not self.sub_images_of_model:
+            raise ValueError("sub_image_shots: expected a division of the query's images, too; set --sub-images")
         return self
 
     @field_validator("shots")

@@ -90,7 +90,7 @@ class DemonstrationPool:
     def draw(self, item: Item, shots: int, seed: int, draw: int = 0) -> tuple[Item, ...]:
         """Choose demonstrations, never the item itself nor one with an image of it.
 
-        If the item has choices and the pool's answers are among them, the demonstrations are balanced: each choice occurs
+        If the pool has demonstrations with each of the choices of the item, they are balanced: each choice occurs
         equally often (the first ones once more if the number does not divide). Random demonstrations are in random order; of
         similar ones, the most similar is the last, next to the query.
 
@@ -101,7 +101,7 @@ class DemonstrationPool:
             return ()
         rng = Random(f"{seed} demonstrations {self.task} {item.id} {item.question_type}" + (f" {draw}" if draw else ""))
         by_choice = {choice: self._key(item, choice) for choice in item.choices if self.balanced}
-        if not any(key in self._parts for key in by_choice.values()):
+        if not by_choice or not all(key in self._parts for key in by_choice.values()):
             return self._choose(item, self._key(item), shots, rng)
         drawn: list[Item] = []
         for number, (choice, key) in enumerate(by_choice.items()):

@@ -70,7 +70,8 @@ def report_of(job: EvalJob, evaluation: Evaluation, facts: dict[str, Any]) -> di
 
 def content_of(job: EvalJob) -> dict[str, Any]:
     """Return the configuration as a manifest holds it."""
-    return job.config.model_dump(mode="json") | {"split": job.split}
+    tiles = job.model.settings.max_tiles
+    return job.config.model_dump(mode="json") | {"split": job.split} | ({"max_tiles": tiles} if tiles else {})
 
 
 def _write(path: Path, text: str) -> None:

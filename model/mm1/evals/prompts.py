@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mm1.evals.config import EvalConfig, Style, Templates
 from mm1.evals.items import IMAGE_MARK, Item
-from mm1.evals.sub_images import divide
 from mm1.evals.tasks.base import Task
 from mm1.generation.prompt import AnyPrompt, Conversation, Image, Message, Prompt, Request
+from mm1.generation.tiles import Detailed, static_tiles
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,17 @@ class PromptWriter:
     style: Style
     templates: Templates
     sub_images_px: int = 0
-    """Side of the parts into which images are divided; 0 = whole images."""
+    """Side of the parts into which images are divided; 0 = as the model's own layout does."""
+    sub_images_of_model: bool = False
+    """Whether to divide the query's images by that layout, however many images the prompt has."""
     sub_image_shots: int = 0
-    """Number of last demonstrations whose images are divided."""
+    """Number of last demonstrations whose images are divided as the query's."""
 
     @classmethod
     def of(cls, task: Task, config: EvalConfig) -> PromptWriter:
         """Create the writer of a task in an evaluation."""
         style, templates = task.style or config.style, task.templates or config.templates
-        return cls(task, style, templates, config.sub_images_px, config.sub_image_shots)
+        return cls(task, style, templates, config.sub_images_px, config.sub_images_of_model, config.sub_image_shots)
 
     def request(self, item: Item, demonstrations: Sequence[Item], images: Sequence[Image]) -> AnyPrompt:
         """Format the prompt of an item.
@@ -51,7 +53,11 @@ class PromptWriter:
 
     def _parts(self, images: Sequence[Image], *, divided: bool) -> list[Prompt]:
         """Return the parts of each image that the model sees."""
-        return [divide(image, self.sub_images_px) if divided and self.sub_images_px else (image,) for image in images]
+        if divided and self.sub_images_px:
+            return [static_tiles(image, self.sub_images_px) for image in images]
+        if divided and self.sub_images_of_model:
+            return [(Detailed(image),) for image in images]
+        return [(image,) for image in images]
 
     def continuation(self, item: Item, answer: str) -> str:
         """Format an answer as the continuation of an item's prompt, with the space between them."""

@@ -6,12 +6,14 @@ images. User text cannot forge a turn or an image: special tokens in it are brok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from mm1.data.chat import Document, answers_in
 from mm1.errors import ConfigurationError
 from mm1.generation.prompt import Message, Prompt, Segment
+from mm1.modeling.tokenization import is_family_template, special_texts
 
 _END_OF_CONTENT = "\ue0ffend of content\ue0ff"
 """Marks where an unfinished turn goes on; private characters, of which only the last occurrence counts."""
@@ -30,7 +32,7 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool =
         ConfigurationError: the template is damaged, refuses these messages, or leaves out their images.
     """
     continues = not complete and bool(messages) and messages[-1].role == "assistant"
-    specials = [*map(str, processor.tokenizer.all_special_tokens), processor.image_token]
+    specials = [*special_texts(processor.tokenizer), processor.image_token]
     contents = [_parts(message.content, specials) for message in messages]
     if continues:
         contents[-1].append({"type": "text", "text": _END_OF_CONTENT})
@@ -38,7 +40,28 @@ def chat_prompt(processor: Any, messages: Sequence[Message], *, complete: bool =
     text = _rendered(processor, chat, add_generation_prompt=not complete and not continues)
     if continues:
         text = text[: text.rindex(_END_OF_CONTENT)]
-    return _with_images(text.split(processor.image_token), [image for message in messages for image in message.images])
+    pieces = (
+        _pieces(processor, chat[:-1] if continues else chat, text) if is_family_template(processor.chat_template) else [text]
+    )
+    return _with_images(pieces, [image for message in messages for image in message.images], processor.image_token)
+
+
+def _pieces(processor: Any, chat: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+    """Split a text where training does: around the answers so far, and where the next one begins."""
+    image = processor.image_token
+    turns = [{**message, "content": "".join(part.get("text", image) for part in message["content"])} for message in chat]
+    ends = [token for token in special_texts(processor.tokenizer) if token != image]
+
+    def render(messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
+        return _rendered(processor, messages, add_generation_prompt=add_generation_prompt)
+
+    answers = answers_in(text, turns, render, ends)
+    pieces = [piece for piece, _ in Document(text, tuple(answers)).pieces()]
+    prompt = render(turns, True)
+    rest = len(prompt) - len(text) + len(pieces[-1]) if pieces else 0
+    if text.startswith(prompt) and 0 < rest < len(pieces[-1]):  # an unfinished answer
+        pieces[-1:] = [pieces[-1][:rest], pieces[-1][rest:]]
+    return pieces
 
 
 def _parts(content: Prompt, specials: Sequence[str]) -> list[dict[str, str]]:
@@ -64,16 +87,19 @@ def _rendered(processor: Any, chat: Sequence[Any], **options: bool) -> str:
         raise ConfigurationError(f"the model's chat template cannot render these messages: {error}") from None
 
 
-def _with_images(texts: Sequence[str], images: Sequence[Segment]) -> Prompt:
-    """Put the images between the texts."""
-    if len(texts) != len(images) + 1:
+def _with_images(pieces: Sequence[str], images: Sequence[Segment], image_token: str) -> Prompt:
+    """Put the images in the places of image tokens."""
+    num_places = sum(piece.count(image_token) for piece in pieces)
+    if num_places != len(images):
         raise ConfigurationError(
-            f"the model's chat template has places for {len(texts) - 1} images of these messages, which have {len(images)}: "
+            f"the model's chat template has places for {num_places} images of these messages, which have {len(images)}: "
             "use a template that shows images wherever they are"
         )
-    prompt = [texts[0]]
-    for image, text in zip(images, texts[1:], strict=True):
-        prompt += [image, text]  # type: ignore[list-item]
+    following = iter(images)
+    prompt: list[Segment] = []
+    for piece in pieces:
+        first, *others = piece.split(image_token)
+        prompt += [first, *(segment for text in others for segment in (next(following), text))]
     return tuple(segment for segment in prompt if segment != "")
 
 

@@ -1,9 +1,11 @@
 """Encoding of prompts to token ids and image features.
 
     text segment  -> processor, each segment separately -> token ids
+    image segment -> its tiles, by the processor's layout -> an image segment each
     image segment -> decode, processor, vision tower, connector -> features_NKD (cached for images that occur again)
 
-Names of dimensions: N images, K tokens of an image, D width of the decoder; H, W height and width of an image.
+Names of dimensions: N images (an image in tiles is several), K tokens of an image, D width of the decoder; H, W height and
+width of an image.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from mm1.data.images import Pixels
 from mm1.errors import ConfigurationError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.config import BatchSettings
-from mm1.generation.images import key_of, read_image, read_pixels
-from mm1.generation.prompt import AnyPrompt, Conversation, Image, Request, Segment, TokenIds
+from mm1.generation.images import bytes_of, key_of, read_image, read_pixels, read_tiles
+from mm1.generation.prompt import AnyPrompt, Conversation, Image, Prompt, Request, Segment, TokenIds
+from mm1.generation.tiles import PromptDivision, Tile, count_images
 from mm1.modeling.stopping import num_token_ids
 
 _SHORT_TEXT = 1024
@@ -34,25 +37,25 @@ class Encoded:
     """A prompt as input of the model."""
 
     tokens: tuple[int, ...]
-    """Token ids; an image is `image_tokens` times the image token."""
+    """Token ids; an image, or a tile, is `image_tokens` times the image token."""
     images: tuple[Image, ...]
-    """Images of the prompt, in order."""
+    """Images of the prompt, in order; the tiles of an image one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
     """An image that was decoded before its turn; it shares the features of its encoded bytes."""
 
-    data: bytes
+    image: Image
     pixels: Pixels
     """uint8 (height, width, 3), at the size that the vision tower takes."""
 
     def read_bytes(self) -> bytes:
         """Return the encoded image."""
-        return self.data
+        return bytes_of(self.image)
 
     def __str__(self) -> str:
-        return key_of(self.data)
+        return key_of(self.image)
 
 
 class PromptEncoder:
@@ -76,6 +79,7 @@ class PromptEncoder:
         self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._cached_bytes = 0
         self._tokenize_short = lru_cache(maxsize=2048)(self._tokenize)
+        self._read_tiles: Any = lru_cache(maxsize=2)(read_tiles)  # the tiles of an image come one after the other
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Tokenise a text.
@@ -106,11 +110,28 @@ class PromptEncoder:
             raise ConfigurationError(f"token ids contain the image token {self.image_token_id}: pass the image itself instead")
         return Encoded(tokens.ids, ())
 
-    def encode(self, prompt: Sequence[Segment | TokenIds]) -> Encoded:
-        """Tokenise a prompt; its images are listed, not encoded."""
+    def division(self, prompt: Sequence[Segment | TokenIds]) -> PromptDivision:
+        """Decide which images of a whole prompt are divided into tiles."""
+        layout = self.processor.layout
+        return PromptDivision.of(layout, 0 if layout.is_single else self.processor.tile_side(), prompt)
+
+    def encode(
+        self, prompt: Sequence[Segment | TokenIds], division: PromptDivision | None = None, images_before: int = 0
+    ) -> Encoded:
+        """Tokenise a prompt; its images are divided into tiles and listed, not encoded.
+
+        Args:
+            prompt: a whole prompt, or a part of one.
+            division: the division of the whole prompt; by default that of `prompt`.
+            images_before: number of images of the whole prompt before this part.
+
+        Raises:
+            DataError: an image that is divided cannot be read.
+        """
         tokens: list[int] = []
         images: list[Image] = []
-        for segment in prompt:
+        division = division or self.division(prompt)
+        for segment in division.divided(prompt, images_before):
             if isinstance(segment, str):
                 tokens.extend(self.tokenize(segment))
             elif isinstance(segment, TokenIds):
@@ -133,21 +154,29 @@ class PromptEncoder:
         if isinstance(request, TokenIds):
             return Encoded((), ()), self._given(request)
         known = {} if known is None else known
-        if request.prefix not in known:
-            known[request.prefix] = self._prefix(request)
-        prefix = known[request.prefix]
+        rendered: Prompt = ()
+        if isinstance(request, Conversation):
+            rendered = chat_prompt(self.processor, request.prefix + request.messages)
+            division = self.division(rendered)
+        else:
+            division = self.division((*request.prefix, *request.prompt))
+        key = request.prefix, division
+        if key not in known:
+            known[key] = self._prefix(request, division)
+        prefix = known[key]
         if isinstance(request, Request):
-            return prefix, self.encode(request.prompt)
-        whole = self.encode(chat_prompt(self.processor, request.prefix + request.messages))
+            return prefix, self.encode(request.prompt, division, count_images(request.prefix))
+        whole = self.encode(rendered, division)
         num_tokens, num_images = len(prefix.tokens), len(prefix.images)
         if whole.tokens[:num_tokens] != prefix.tokens or whole.images[:num_images] != prefix.images:
             return Encoded((), ()), whole
         return prefix, Encoded(whole.tokens[num_tokens:], whole.images[num_images:])
 
-    def _prefix(self, request: AnyPrompt) -> Encoded:
+    def _prefix(self, request: AnyPrompt, division: PromptDivision) -> Encoded:
         if isinstance(request, Conversation):
-            return self.encode(chat_prompt(self.processor, request.prefix, complete=True) if request.prefix else ())
-        return self.encode(request.prefix)
+            prefix = chat_prompt(self.processor, request.prefix, complete=True) if request.prefix else ()
+            return self.encode(prefix, division)
+        return self.encode(request.prefix, division)
 
     def features(self, images: Sequence[Image]) -> torch.Tensor | None:
         """Compute the features of images in the given order, (N, K, D); None if there are no images.
@@ -171,7 +200,7 @@ class PromptEncoder:
         with torch.inference_mode():
             return self.model.get_image_features(pixel_values.to(self.model.device))
 
-    def decode_ahead(self, image: bytes) -> Image:
+    def decode_ahead(self, image: bytes | Tile) -> Image:
         """Decode an image before its turn, in any thread: large ones take longer than a token of the running answers.
 
         An image stays as it is if its features are in the cache, or if the vision tower takes images of any size.
@@ -182,12 +211,17 @@ class PromptEncoder:
         size = self._fixed_size()
         if size is None or key_of(image) in self._features:
             return image
-        return DecodedImage(image, read_pixels(image, *size))
+        return DecodedImage(image, self._tile(image) if isinstance(image, Tile) else read_pixels(image, *size))
+
+    def _tile(self, tile: Tile) -> Pixels:
+        return self._read_tiles(tile.image, tile.tiles)[tile.number]
 
     def _decoded(self, image: Image) -> PillowImage.Image | Pixels:
         """Decode an image, to the pixels that the loader gave the model in training if the tower takes one size."""
         if isinstance(image, DecodedImage):
             return image.pixels
+        if isinstance(image, Tile):
+            return self._tile(image)
         size = self._fixed_size()
         return read_image(image) if size is None else read_pixels(image, *size)
 

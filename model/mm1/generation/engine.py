@@ -63,6 +63,7 @@ class Engine:
 
         Raises:
             ConfigurationError: the prompt is empty, does not fit the model's context, or has forbidden tokens.
+            DataError: an image that is divided into tiles cannot be read.
             Overloaded: too many asks are waiting.
             Closed: the engine is closed.
         """

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image as PillowImage
 
-from mm1.data.images import Pixels, decode_image, decode_into
+from mm1.data.images import Pixels, decode_image, decode_into, decode_tiles
 from mm1.errors import DataError
 from mm1.generation.prompt import Image
+from mm1.modeling.image_layout import Tiles
 
 
 def bytes_of(image: Image) -> bytes:
@@ -46,6 +47,18 @@ def read_image(image: Image) -> PillowImage.Image:
     """
     with reading(image):
         return decode_image(bytes_of(image))
+
+
+def read_tiles(image: Image, tiles: Tiles) -> Pixels:
+    """Decode an image as the loader does and cut it into its tiles, to uint8 (tiles, side, side, 3).
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    pixels_TPP3 = np.empty((tiles.count, tiles.side, tiles.side, 3), np.uint8)
+    with reading(image):
+        decode_tiles(bytes_of(image), tiles, pixels_TPP3)
+    return pixels_TPP3
 
 
 def read_pixels(image: Image, height: int, width: int) -> Pixels:

@@ -1,6 +1,6 @@
 """The model card of an exported model (README.md): recipe, data, scores, limits, how to load and verify it.
 
-    checkpoint, its ancestors, its EvalReports, config.json of the folder -> render_card -> Markdown
+    checkpoint, its ancestors, its EvalReports, config.json, image layout -> render_card -> Markdown
 
 It has only what manifests and the configuration record; what they do not record, such as licences, it says so.
 """
@@ -27,8 +27,9 @@ tags: [mm1]
 # {{ checkpoint.recipe | cell }}
 
 A multimodal language model that takes text with any number of images and answers with text: a `{{ vision }}` vision tower,
-the connector `{{ config.connector_type }}` with {{ config.image_tokens }} tokens an image, and a `{{ text }}` decoder;
-{{ "{:,}".format(checkpoint.num_parameters) }} parameters. Trained with MM1, from checkpoint `{{ digest }}`.
+the connector `{{ config.connector_type }}` with {{ config.image_tokens }} tokens \
+{{ "an image" if layout.is_single else "a tile of an image" }}, and a `{{ text }}` decoder;
+{{ num_parameters | number }} parameters. Trained with MM1, from checkpoint `{{ digest }}`.
 
 ## Load it
 
@@ -110,7 +111,13 @@ With standard errors over items. Shots are demonstrations in the prompt; the con
 {%- endif %}
 - The mixture above is all the data of its training that the manifests record; a pretrained part brings its own.
 {%- if context %}
-- The context is {{ context | number }} tokens, of which each image takes {{ config.image_tokens }}.
+- The context is {{ context | number }} tokens, of which each image takes \
+{% if layout.is_single %}{{ config.image_tokens }}{% else %}up to {{ (layout.max_count * config.image_tokens) | number }}\
+{{ ", and those of the marks between tiles" if layout.marks != "none" }}{% endif %}.
+{%- endif %}
+{%- if not layout.is_single %}
+- Images are divided as `{{ layout }}` says: into up to {{ layout.max_count }} tiles of {{ config.image_tokens }} tokens, \
+including an overview. Those of a text with more than {{ layout.max_images }} images are not divided.
 {%- endif %}
 - It can describe what is not in the image. No filter checks its answers.
 
@@ -146,13 +153,17 @@ def known_ancestors(store: Store, manifest: Checkpoint) -> Lineage:
     return lineage
 
 
-def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping[str, Any]) -> str:
+def render_card(
+    lineage: Lineage, reports: Sequence[EvalReport], config: Mapping[str, Any], layout: Any, num_parameters: int
+) -> str:
     """Render the model card.
 
     Args:
         lineage: the checkpoint first, then its ancestors.
         reports: evaluations of the checkpoint, the newest last; of equal scores the newest counts.
         config: fields of the model's config.json.
+        layout: the ImageLayout of its processor.
+        num_parameters: parameters of the model as it is exported, its adapters merged.
 
     Returns:
         Markdown.
@@ -167,6 +178,8 @@ def render_card(lineage: Lineage, reports: Sequence[EvalReport], config: Mapping
         digest=digest,
         checkpoint=checkpoint,
         config=config,
+        layout=layout,
+        num_parameters=num_parameters,
         vision=_cell(config.get("vision_config", {}).get("model_type", "?")),
         text=_cell(config.get("text_config", {}).get("model_type", "?")),
         context=config.get("text_config", {}).get("max_position_embeddings"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mm1.errors import ConfigurationError
 
-CONFIG = "config.json"
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
 
 def check_new(folder: Path, *, force: bool = False) -> None:
@@ -28,7 +28,7 @@ def check_new(folder: Path, *, force: bool = False) -> None:
         return
     if not force:
         raise ConfigurationError(f"{folder} already exists and is not empty: give a new folder, or --force to replace a model")
-    if not (folder / CONFIG).is_file():
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
         raise ConfigurationError(f"{folder} is not the folder of a model (no {CONFIG}), so --force does not replace it")
 
 

@@ -42,6 +42,8 @@ class TaskRecord(BaseModel):
     outcome: int | None = None
     message: str = ""
     attempts: int = 1
+    within: str = ""
+    """Task that did this work as a part of its own; empty for a task of the workflow."""
     superseded: bool = False
     """Whether a later attempt of the run did not have the task, for example an item that is no longer in a loop."""
     cache_hit: bool = False
@@ -87,6 +89,11 @@ class RunRecords:
     """For each unreadable record: the file, the error, and the remedy."""
 
     @property
+    def own(self) -> dict[str, TaskRecord]:
+        """The tasks of the workflow, without the work within them."""
+        return {task: record for task, record in self.tasks.items() if not record.within}
+
+    @property
     def started(self) -> datetime:
         """Start time of the first task (of the latest attempt)."""
         return min((record.started or EPOCH for record in self.tasks.values()), default=EPOCH)
@@ -95,10 +102,10 @@ class RunRecords:
     def state(self) -> str:
         """``running`` if any task is, otherwise ``failed`` or ``stopped`` if any has, otherwise ``done``.
 
-        No task starts after a failure, so a task that was stopped and started later belongs to a later attempt.
+        A task that was stopped after another one failed, and started later, belongs to a later attempt.
         """
         by_status: dict[str, list[TaskRecord]] = {}
-        for record in self.tasks.values():
+        for record in self.own.values():
             by_status.setdefault(record.status, []).append(record)
         if "unfinished" in by_status:
             return "running"
@@ -111,17 +118,17 @@ class RunRecords:
     @property
     def seconds(self) -> float:
         """Total work of all tasks, s."""
-        return sum(record.seconds or 0.0 for record in self.tasks.values())
+        return sum(record.seconds or 0.0 for record in self.own.values())
 
     @property
     def cache_hits(self) -> int:
         """Number of tasks whose results came from the cache."""
-        return sum(record.cache_hit for record in self.tasks.values())
+        return sum(record.cache_hit for record in self.own.values())
 
     @property
     def failures(self) -> dict[str, str]:
         """Failed task -> outcome class."""
-        return {task: ending.outcome.label for task, record in self.tasks.items() if (ending := record.ending)}
+        return {task: ending.outcome.label for task, record in self.own.items() if (ending := record.ending)}
 
     @property
     def manifests(self) -> dict[str, str]:
@@ -129,11 +136,15 @@ class RunRecords:
         return {task: record.manifest for task, record in self.tasks.items() if record.manifest}
 
 
+LONGEST_NAME = 120
+"""Characters of a task in the name of its record; those of longer ones are cut, and have a digest."""
+
+
 def record_key(run: str, task: str) -> str:
     """Return the object name of a run record; characters that are invalid in file names (from loop items) are replaced."""
     plain = re.sub(r"[^-\w.]+|^\.", "_", task)  # no hidden file
-    suffix = "" if plain == task else f"-{digest_of(task.encode())[:8]}"
-    return f"runs/{run}/{plain[:120]}{suffix}.json"
+    suffix = "" if plain[:LONGEST_NAME] == task else f"-{digest_of(task.encode())[:8]}"
+    return f"runs/{run}/{plain[:LONGEST_NAME]}{suffix}.json"
 
 
 def supersede(store: Store, key: str) -> None:

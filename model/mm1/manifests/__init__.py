@@ -51,11 +51,14 @@ from mm1.manifests.storing import (
     publish,
     split_uri,
 )
+from mm1.manifests.studies import Cell, CellUse, PlannedStudy, StageRun, StudyPlan, StudyReport
 
 __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
     "AnyManifest",
+    "Cell",
+    "CellUse",
     "Checkpoint",
     "Comparison",
     "DataMix",
@@ -74,6 +77,7 @@ __all__ = [
     "MergedParts",
     "MixSource",
     "PlannedSource",
+    "PlannedStudy",
     "RawData",
     "RawFile",
     "RawPart",
@@ -84,6 +88,9 @@ __all__ = [
     "ShardedPart",
     "ShardedParts",
     "SourceData",
+    "StageRun",
+    "StudyPlan",
+    "StudyReport",
     "blobs_of",
     "digest_of_manifest",
     "load",

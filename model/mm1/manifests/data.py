@@ -116,13 +116,19 @@ class DataMix(Manifest):
     """Tokens per image."""
     image_size_px: int
     """Side of the model's square input images, pixels."""
-    weights_by: Literal["sequence", "token", "image", "label"] = "sequence"
+    image_layout: str = Field("", exclude_if=not_)
+    """Division of images into tiles (:mod:`mm1.modeling.image_layout`); a tile counts as an image. Empty = single."""
+    mark_tokens: dict[str, int] = Field({}, exclude_if=not_)
+    """Mark between tiles -> its tokens."""
+    weights_by: Literal["sequence", "token", "image", "label", "sample"] = "sequence"
     """Unit of the weights; labels are tokens with loss."""
     holdout: dict[str, float] = Field({}, exclude_if=not_)
     """Source -> share of its samples that are held out (:mod:`mm1.data.load.holdout`); sources without held-out samples are
     omitted."""
     one_source: bool = True
     """Whether all documents of a sequence come from one source (MM1 2.2)."""
+    cross_document_attention: bool = Field(False, exclude_if=not_)
+    """Whether tokens attend to earlier documents of their sequence; otherwise documents are isolated (MM1 2.2)."""
     long_documents: Literal["cut", "drop"] = "cut"
     """How documents longer than a sequence are handled."""
     max_epochs: float = 0.0

@@ -13,6 +13,7 @@ from mm1.manifests.base import Manifest
 from mm1.manifests.data import DataMix, RawData
 from mm1.manifests.ingest import FilteredPart, FilteredParts, IngestPlan, MergedParts, RawPart, ShardedPart, ShardedParts
 from mm1.manifests.models import Checkpoint, Deployment, EvalReport, ExportedModel, GateDecision, ReportPage
+from mm1.manifests.studies import StudyPlan, StudyReport
 from mm1.store.base import BlobRef, Store, blob_key, digest_of
 from mm1.store.open import find_store
 
@@ -34,7 +35,9 @@ AnyManifest = Annotated[
     | GateDecision
     | ExportedModel
     | Deployment
-    | ReportPage,
+    | ReportPage
+    | StudyPlan
+    | StudyReport,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyManifest)

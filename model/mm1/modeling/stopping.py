@@ -7,7 +7,10 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from .tokenization import is_family_template, special_texts
+
 TURN_END_TOKEN = "<|im_end|>"
+_ANSWER = "an answer"
 MAX_NEW_TOKENS = 512
 """Default maximum length of an answer; without it, `generate` stops after 20 tokens."""
 
@@ -25,8 +28,18 @@ def stop_token_ids(tokenizer: Any, generation: GenerationConfig | None = None) -
     brought = getattr(generation, "eos_token_id", None)
     ids = set(brought if isinstance(brought, list | tuple) else [brought])
     vocabulary = tokenizer.get_vocab()
-    ids |= {tokenizer.eos_token_id, vocabulary.get(TURN_END_TOKEN)}
+    ids |= {tokenizer.eos_token_id, vocabulary.get(TURN_END_TOKEN), vocabulary.get(turn_end(tokenizer))}
     return sorted(ids & set(vocabulary.values()))
+
+
+def turn_end(tokenizer: Any) -> str:
+    """Return the special token that ends an answer in the chat template of a decoder's folder; empty if there is none."""
+    if not is_family_template(tokenizer.chat_template):
+        return ""
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
+    after = tokenizer.apply_chat_template(chat, tokenize=False).rpartition(_ANSWER)[2]
+    starts = {token: start for token in special_texts(tokenizer) if token and (start := after.find(token)) >= 0}
+    return min(starts, key=lambda token: (starts[token], -len(token)), default="")
 
 
 def suppressed_token_ids(tokenizer: Any, config: Any) -> list[int]:

@@ -18,6 +18,21 @@ _TURN_START = "<|im_start|>"
 _TURN = re.compile(rf"({re.escape(_TURN_START)}(?:{'|'.join(ROLES)})\n)")
 
 
+FAMILY_MARK = "{#- mm1: contents are text, with image tokens -#}"
+"""Begins the chat template that a decoder's folder brought; its text is tokenised as it is, between images."""
+
+
+def is_family_template(chat_template: str | None) -> bool:
+    """Whether a chat template is that of a decoder's folder, not ChatML."""
+    return (chat_template or "").startswith(FAMILY_MARK)
+
+
+def special_texts(tokenizer: Any) -> list[str]:
+    """Return the texts of all special tokens of a tokenizer, named or not."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return list(dict.fromkeys([*map(str, tokenizer.all_special_tokens), *(str(token) for token in added if token.special)]))
+
+
 def tokenize_as_in_training(tokenizer: Any, chat_template: str) -> None:
     """Change a tokenizer in place; one that has been changed before stays as it is.
 
@@ -30,7 +45,9 @@ def tokenize_as_in_training(tokenizer: Any, chat_template: str) -> None:
     if backend is None:
         return
     original = backend.pre_tokenizer
-    if original is None or json.dumps(_HEADER).strip('"') not in original.__getstate__().decode():
+    if is_family_template(chat_template):
+        pass  # the tokenizer splits at special tokens, as in training
+    elif original is None or json.dumps(_HEADER).strip('"') not in original.__getstate__().decode():
         header = pre_tokenizers.Split(Regex(_HEADER), behavior="isolated")
         backend.pre_tokenizer = pre_tokenizers.Sequence([header] if original is None else [header, original])
     backend.post_processor = None  # it would add tokens at the beginning or the end, which documents in training do not have
@@ -46,6 +63,8 @@ def encode_pieces(tokenizer: Any, text: str) -> list[int]:
     Returns:
         The ids.
     """
+    if is_family_template(tokenizer.chat_template):
+        return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
     return [token for piece in _TURN.split(text) if piece for token in _encode_piece(tokenizer, piece)]
 
 

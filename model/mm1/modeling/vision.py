@@ -3,7 +3,7 @@
     pixel_values (N, 3, height, width) -> tower -> patches_NPV in row order, without class and register tokens
 
 Names of dimensions:
-    N images, P patches of an image, V width of the tower
+    N images, P patches of an image, L tokens of an image (patches, class and register tokens), V width of the tower
 """
 
 import inspect
@@ -52,22 +52,43 @@ def encode_patches(tower: Any, pixel_values: torch.Tensor, config: MM1Config) ->
     Raises:
         ValueError: the size is not a whole number of patches, or the tower returns fewer tokens than patches.
     """
+    tokens_NLV, (rows, columns) = encode_tokens(tower, pixel_values, config)
+    # Class and register tokens, if the tower has them, come first.
+    num_extra_tokens = tokens_NLV.shape[1] - rows * columns
+    if num_extra_tokens < 0:
+        raise ValueError(f"The vision tower returned {tokens_NLV.shape[1]} tokens for {rows} x {columns} patches")
+    return tokens_NLV[:, num_extra_tokens:], (rows, columns)
+
+
+def encode_tokens(
+    tower: Any, pixel_values: torch.Tensor, config: MM1Config, attention_mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Encode images to all tokens of the last layer.
+
+    Args:
+        tower: the vision tower.
+        pixel_values: as in `encode_patches`.
+        config: configuration of the model.
+        attention_mask: mask_N1LL, True where a token (row) attends to another, for towers that take one; by default all
+            tokens attend to each other.
+
+    Returns:
+        tokens_NLV and the (rows, columns) of the grid of the patches, which are the last tokens.
+
+    Raises:
+        ValueError: the size is not a whole number of patches.
+    """
     height, width = pixel_values.shape[-2:]
     patch_height, patch_width = config.patch_size
     if height % patch_height or width % patch_width:
         raise ValueError(
             f"pixel_values are {height} x {width}, which is not a whole number of patches of {patch_height} x {patch_width}"
         )
-    rows, columns = height // patch_height, width // patch_width
-    options = {}
+    options: dict[str, Any] = {} if attention_mask is None else {"attention_mask": attention_mask}
     if (height, width) != config.image_size and _interpolates(tower):
         options["interpolate_pos_encoding"] = True
-    tokens_NPV = tower(pixel_values=pixel_values.to(tower.dtype), **options).last_hidden_state
-    # Class and register tokens, if the tower has them, come first.
-    num_extra_tokens = tokens_NPV.shape[1] - rows * columns
-    if num_extra_tokens < 0:
-        raise ValueError(f"The vision tower returned {tokens_NPV.shape[1]} tokens for {rows} x {columns} patches")
-    return tokens_NPV[:, num_extra_tokens:], (rows, columns)
+    tokens_NLV = tower(pixel_values=pixel_values.to(tower.dtype), **options).last_hidden_state
+    return tokens_NLV, (height // patch_height, width // patch_width)
 
 
 def _interpolates(tower: nn.Module) -> bool:

@@ -25,6 +25,8 @@ one, 3B and 7B one node of eight, 30B two nodes, the mixtures of experts four.
 from __future__ import annotations
 
 from mm1.train.config import (
+    AimConfig,
+    ClipConfig,
     ConnectorConfig,
     DecoderConfig,
     ModelConfig,
@@ -61,6 +63,12 @@ def _sequence(length: int, image_size_px: int = 378) -> SequenceConfig:
     return SequenceConfig(length=length, max_images=16, image_size_px=image_size_px, image_tokens=144)
 
 
+def _tiled_sequence(length: int, image_layout: str) -> SequenceConfig:
+    """Return sequences of images in tiles of 672 px; as many tiles as fit."""
+    sizes = {"length": length, "max_images": length // 144, "image_size_px": 672, "image_tokens": 144}
+    return SequenceConfig.model_validate(sizes | {"image_layout": image_layout})
+
+
 def _pretraining(
     recipe: str,
     decoder: DecoderConfig,
@@ -90,6 +98,68 @@ def _pretraining(
         schedule=ScheduleConfig(warmup_steps=2000, final_share=0.1),
         train=TrainConfig.model_validate(train),
         sequence=_sequence(4096),
+    )
+
+
+def mm1_clip() -> RunConfig:
+    """MM1's vision tower, ViT-H, trained to match images with their captions (CLIP); the decoder comes from `init`.
+
+    From CLIP (arXiv 2103.00020): 32,768 pairs per step (2,048 sequences of 16), AdamW with (0.9, 0.98) and 1e-6, weight decay
+    0.2, 2,000 steps of warm-up, cosine decay to 0, the rate of its ViT-L. The text tower is that of OpenCLIP's ViT-H/14, which
+    MM1's tower shares (DFN5B-CLIP-ViT-H-14). Ours: 150,000 steps, one pass over DFN-5B, at 224 px; pre-training interpolates
+    the position embeddings to its size. The similarities of all pairs take about 20 GB of each GPU.
+    """
+    optim = OptimConfig(name="adamw", lr=4e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip=1.0)
+    return _tower(
+        "mm1_clip",
+        optim,
+        steps=150_000,
+        global_batch=2048,
+        warmup_steps=2000,
+        clip=ClipConfig(embedding_size=1024, text_hidden_size=1024, text_layers=24, text_heads=16, text_length=77),
+    )
+
+
+def mm1_aim() -> RunConfig:
+    """MM1's vision tower, ViT-H, trained to predict the pixels of the next patch (AIM); the decoder comes from `init`.
+
+    From AIM (arXiv 2401.08541): 500,000 steps of 4,096 images (256 sequences of 16), AdamW at 1e-3 with (0.9, 0.95), weight
+    decay 0.05, clipping at 1, 31,250 steps of warm-up, cosine decay to 0, 224 px, a head of 12 blocks. Ours: the ViT-H of
+    :func:`mm1_clip`, for a comparison at equal size; AIM's own towers are wider and less deep.
+    """
+    optim = OptimConfig(name="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, clip=1.0)
+    return _tower("mm1_aim", optim, steps=500_000, global_batch=256, warmup_steps=31_250, aim=AimConfig(head_layers=12))
+
+
+def _tower(
+    recipe: str,
+    optim: OptimConfig,
+    *,
+    steps: int,
+    global_batch: int,
+    warmup_steps: int,
+    clip: ClipConfig | None = None,
+    aim: AimConfig | None = None,
+) -> RunConfig:
+    """Return a stage that trains the tower alone; each checkpoint contains the decoder, so they are far apart."""
+    return RunConfig(
+        recipe=recipe,
+        stage="vision",
+        model=ModelConfig(vision=VIT_H, connector=HONEYBEE, clip=clip, aim=aim),
+        optim=optim,
+        schedule=ScheduleConfig(warmup_steps=warmup_steps, final_share=0.0),
+        train=TrainConfig(
+            steps=steps,
+            global_batch=global_batch,
+            micro_batch=4,
+            dtype="bfloat16",
+            zero_stage=2,
+            checkpoint_every=2000,
+            validate_every=2000,
+            gradient_checkpointing=True,
+            loader_workers=LOADER_WORKERS,
+        ),
+        sequence=_sequence(4096, image_size_px=224),
     )
 
 
@@ -196,15 +266,55 @@ def mm1_sft() -> RunConfig:
     )
 
 
+def mm1_sft_1344() -> RunConfig:
+    """MM1's fine-tuning at 1344 px: an overview and 2 x 2 crops of 672 px, 720 tokens an image.
+
+    Everything else is as in :func:`mm1_sft` (MM1 4). A tile counts as an image: a sequence holds 14 of them.
+    """
+    return _handed_over(
+        "mm1_sft_1344",
+        stage="sft",
+        sequence=_tiled_sequence(2048, "static"),
+        schedule=ScheduleConfig(warmup_steps=300, final_share=0.0),
+        steps=10_000,
+        micro_batch=1,
+    )
+
+
+def mm1_5_sft() -> RunConfig:
+    """MM1.5's fine-tuning: a grid of 4 to 9 tiles of 672 px that fits the image, and an overview, at most 1,440 tokens.
+
+    From MM1.5 (arXiv 2409.20566): 23,000 steps of 256 sequences, Adafactor at 2e-5, cosine decay; index marks before the
+    tiles, overview last; samples of three images and more are not divided. Its mixture is ``weights=mm1_5_sft``. Ours:
+    sequences of 4096 tokens, which hold two of the largest images, the decay to 0, and a warm-up of 3 %.
+    """
+    return _handed_over(
+        "mm1_5_sft",
+        stage="sft",
+        sequence=_tiled_sequence(4096, "dynamic"),
+        schedule=ScheduleConfig(warmup_steps=700, final_share=0.0),
+        steps=23_000,
+        micro_batch=1,
+        lr=2e-5,
+    )
+
+
 def _handed_over(
-    recipe: str, *, stage: Stage, sequence: SequenceConfig, schedule: ScheduleConfig, steps: int, micro_batch: int
+    recipe: str,
+    *,
+    stage: Stage,
+    sequence: SequenceConfig,
+    schedule: ScheduleConfig,
+    steps: int,
+    micro_batch: int,
+    lr: float = 1e-5,
 ) -> RunConfig:
     """Return a phase that gets its whole model from `init`, with the optimizer of fine-tuning."""
     return RunConfig(
         recipe=recipe,
         stage=stage,
         model=ModelConfig(),
-        optim=OptimConfig(name="adafactor", lr=1e-5, parameter_scale=False, first_moment=0.0, weight_decay=0.0, clip=1.0),
+        optim=OptimConfig(name="adafactor", lr=lr, parameter_scale=False, first_moment=0.0, weight_decay=0.0, clip=1.0),
         schedule=schedule,
         train=TrainConfig(
             steps=steps,

@@ -9,8 +9,18 @@ from mm1.errors import ConfigurationError
 from mm1.recipes import mm1, tiny
 from mm1.train.config import RunConfig
 
-TINY = (tiny.mm1_tiny_lm, tiny.mm1_tiny, tiny.mm1_tiny_moe, tiny.mm1_tiny_continual, tiny.mm1_tiny_sft)
+TINY = (
+    tiny.mm1_tiny_lm,
+    tiny.mm1_tiny_clip,
+    tiny.mm1_tiny_aim,
+    tiny.mm1_tiny,
+    tiny.mm1_tiny_moe,
+    tiny.mm1_tiny_continual,
+    tiny.mm1_tiny_sft,
+)
 PAPER = (
+    mm1.mm1_clip,
+    mm1.mm1_aim,
     mm1.mm1_1b,
     mm1.mm1_3b,
     mm1.mm1_7b,
@@ -19,6 +29,8 @@ PAPER = (
     mm1.mm1_7b_moe,
     mm1.mm1_continual,
     mm1.mm1_sft,
+    mm1.mm1_sft_1344,
+    mm1.mm1_5_sft,
 )
 RECIPES: dict[str, Callable[[], RunConfig]] = {recipe.__name__: recipe for recipe in (*TINY, *PAPER)}
 

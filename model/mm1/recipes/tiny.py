@@ -8,6 +8,8 @@ is fitted from 9 M parameters up). The same as in the paper: 45/45/10, loss mask
 from __future__ import annotations
 
 from mm1.train.config import (
+    AimConfig,
+    ClipConfig,
     ConnectorConfig,
     DecoderConfig,
     LogConfig,
@@ -70,6 +72,29 @@ def mm1_tiny_lm() -> RunConfig:
             validate_every=100,
             frozen=(r"^model\.vision_tower\.", r"^model\.connector\."),
         ),
+        log=QUIET,
+    )
+
+
+def mm1_tiny_clip() -> RunConfig:
+    """Laptop vision tower, trained to match images with their captions (CLIP), before training on the mixture."""
+    clip = ClipConfig(embedding_size=64, text_hidden_size=64, text_layers=2, text_heads=2, text_length=64)
+    return _tower("mm1_tiny_clip", clip=clip)
+
+
+def mm1_tiny_aim() -> RunConfig:
+    """Laptop vision tower, trained to predict the pixels of the next patch (AIM), before training on the mixture."""
+    return _tower("mm1_tiny_aim", aim=AimConfig(head_layers=2))
+
+
+def _tower(recipe: str, *, clip: ClipConfig | None = None, aim: AimConfig | None = None) -> RunConfig:
+    return RunConfig(
+        recipe=recipe,
+        stage="vision",
+        model=_model().model_copy(update={"clip": clip, "aim": aim}),
+        optim=MUON,
+        schedule=ScheduleConfig(warmup_steps=30),
+        train=TrainConfig(steps=300, global_batch=16, micro_batch=16, checkpoint_every=100, validate_every=100),
         log=QUIET,
     )
 

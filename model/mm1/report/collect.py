@@ -82,7 +82,7 @@ def collect(store: Store, run: str, *, leave_out: str = "") -> RunStory:
         leave_out: a task to ignore (the report's own).
     """
     story = RunStory(run=run, store=store)
-    story.tasks = [record for record in _records(story) if record.task != leave_out]
+    story.tasks = [record for record in _records(story) if record.task != leave_out and not record.within]
     story.tasks.sort(key=lambda record: (record.started.timestamp() if record.started else 0.0, record.task))
     story.edges = find_edges(story.tasks)
     producers = {digest: record.task for record in reversed(story.tasks) for digest in _digests(record.outputs)}

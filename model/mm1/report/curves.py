@@ -69,7 +69,13 @@ def _depth(story: RunStory, digest: str) -> int:
 
 
 def _stage(story: RunStory, stored: StoredManifest, checkpoint: Checkpoint, config: ReportConfig) -> Stage:
-    title = {"text": "Text base", "pretrain": "Pre-training", "sft": "Instruction tuning", "imported": "Imported model"}
+    title = {
+        "text": "Text base",
+        "vision": "Vision tower",
+        "pretrain": "Pre-training",
+        "sft": "Instruction tuning",
+        "imported": "Imported model",
+    }
     figure, around, first, last, note = None, None, {}, {}, ""
     validation: Validations = {}
     if checkpoint.history is not None:

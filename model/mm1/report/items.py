@@ -112,7 +112,7 @@ def _item(row: Row, metric: str, image_of: ImageOf, album: Album) -> ItemView:
         item=row["item"],
         question_type=row["question_type"],
         draw=row["draw"],
-        pieces=_pieces(row["prompt"], row["images"], image_of, album),
+        pieces=pieces_of(row["prompt"], row["images"], image_of, album),
         output=row["output"],
         prediction=row["prediction"],
         expected=" / ".join(dict.fromkeys(row["references"])),
@@ -130,7 +130,8 @@ def _mark(row: Row, metric: str) -> Mark | None:
     return "right" if value >= 1 else "partly right" if value > 0 else "wrong"
 
 
-def _pieces(prompt: str, images: Sequence[str], image_of: ImageOf, album: Album) -> list[str | Picture]:
+def pieces_of(prompt: str, images: Sequence[str], image_of: ImageOf, album: Album) -> list[str | Picture]:
+    """Split a prompt into texts and images in their positions; the prompt as it is if their numbers differ."""
     texts = prompt.split(IMAGE_MARK)
     if len(texts) != len(images) + 1:
         return [prompt]

@@ -22,6 +22,7 @@ from mm1.report.config import ReportConfig
 log = logging.getLogger(__name__)
 
 HISTORY = {
+    "retrieval": ("captions found in the batch, %", 100.0),
     "grad_norm": ("gradient norm", 1.0),
     "padding": ("padding, %", 100.0),
     "router/load_max": ("max expert load, 1 = balanced", 1.0),
@@ -29,6 +30,8 @@ HISTORY = {
     "router/dropped": ("dropped by routers, %", 100.0),
 }
 """Column -> title and factor."""
+HELD_OUT = "retrieval/"
+"""Start of the columns with the retrieval of held-out pairs by source."""
 MEASURED = {"tokens_per_s": ("tokens/s", 1.0), "mfu": ("MFU, %", 100.0), "memory_bytes": ("memory of rank 0, GB", 1e-9)}
 
 
@@ -46,8 +49,12 @@ def measures(columns: Mapping[str, np.ndarray], rows: list[dict[str, Any]], conf
         columns["padding"] = 1 - columns["tokens"] / np.maximum(columns["positions"], 1)
     steps = np.array([row["step"] for row in rows], dtype=float)
     measured = {column: np.array([row.get(column, np.nan) for row in rows], dtype=float) for column in MEASURED}
+    held_out = {
+        column: f"held-out {column.removeprefix(HELD_OUT)} found, %" for column in columns if column.startswith(HELD_OUT)
+    }
+    history = HISTORY | {column: (title, 100.0) for column, title in held_out.items()}
     panels = []
-    for titles, data, at in ((HISTORY, columns, columns["step"]), (MEASURED, measured, steps)):
+    for titles, data, at in ((history, columns, columns["step"]), (MEASURED, measured, steps)):
         for column, (title, factor) in titles.items():
             values = data.get(column)
             if values is not None and np.isfinite(values).sum() > 1:

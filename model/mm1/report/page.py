@@ -112,11 +112,14 @@ def render(story: RunStory, *, title: str, status: str, config: ReportConfig) ->
     return environment().get_template("page.html.j2").render(views)
 
 
-def environment() -> Environment:
-    """Create the Jinja2 environment with autoescaping and the page's filters."""
-    jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+def environment(*folders: Path) -> Environment:
+    """Create the Jinja2 environment with autoescaping and the page's filters.
+
+    Args:
+        folders: further folders of templates.
+    """
+    loader = FileSystemLoader([TEMPLATES, *folders])
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {
         "short": overview.short,
         "signed": overview.signed,

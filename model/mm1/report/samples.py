@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
+from mm1.data.load.image_tiles import part_lengths
 from mm1.data.load.open_mix import OpenMix, open_mix, open_shards
 from mm1.data.load.sequences import SampleSpan
 from mm1.data.sample import IMAGE_PLACE, ImagePart, Sample
@@ -131,8 +132,10 @@ def sequence_of(
 ) -> SequenceView:
     """Show a packed sequence as the model gets it; damaged documents are marked."""
     mix = opened.mix
+    indexes = [opened.readers[span.source][span.shard].index for span in spans]
     lengths = [
-        _token_parts(opened.readers[span.source][span.shard].index.parts(span.row), mix.image_tokens, span) for span in spans
+        _token_parts(index.parts(span.row), opened.tiles.images(index, span.row), span)
+        for index, span in zip(indexes, spans, strict=True)
     ]
     documents = []
     for span, token_part in zip(spans[: config.documents_per_source], lengths, strict=False):
@@ -163,7 +166,8 @@ def single_documents(store: Store, raw: RawData, name: str, album: Album, config
     documents = []
     for reader in open_shards(store, raw.sources[name].shards[:1]):
         for row in range(min(len(reader.index), config.documents_per_source)):
-            token_part = _token_parts(reader.index.parts(row), 1, None)
+            parts = reader.index.parts(row)
+            token_part = _token_parts(parts, [(1, 1)] * len(parts), None)
             documents.append(_document(reader.read(row), token_part, None, tokenizer, album, config, None))
         reader.close()
     return SequenceView(name=name, documents=documents, num_documents=raw.sources[name].num_samples)
@@ -181,11 +185,16 @@ class _TokenPart:
     whole: bool
 
 
-def _token_parts(parts: Sequence[int], image_tokens: int, span: SampleSpan | None) -> list[_TokenPart]:
-    """List the parts of a document covered by a span. ``parts``: tokens of each text part, -1 for an image."""
+def _token_parts(parts: Sequence[int], images: Sequence[tuple[int, int]], span: SampleSpan | None) -> list[_TokenPart]:
+    """List the parts of a document covered by a span.
+
+    Args:
+        parts: tokens of each text part, -1 for an image.
+        images: tokens and tiles of each image.
+        span: the span; None = the whole document.
+    """
     covered, position = [], 0
-    for number, count in enumerate(parts):
-        length = image_tokens if count == IMAGE_PLACE else count
+    for number, (count, (length, _)) in enumerate(zip(parts, part_lengths(parts, images), strict=True)):
         start = max(0, span.start - position) if span else 0
         stop = min(length, span.stop - position) if span else length
         if start < stop:

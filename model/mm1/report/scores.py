@@ -18,7 +18,13 @@ HELD_OUT = "_heldout"
 CLEAR = 3.0
 """Standard errors from which a difference is called a gain or a loss."""
 PREFERRED = ("accuracy", "content_f1", "f1", "exact_match")
-STAGES = {"text": "text base", "pretrain": "pre-trained model", "sft": "instruction-tuned model", "imported": "imported model"}
+STAGES = {
+    "text": "text base",
+    "vision": "vision tower",
+    "pretrain": "pre-trained model",
+    "sft": "instruction-tuned model",
+    "imported": "imported model",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--require-signature", "refuse to start without --verify-key", action="store_true")
     add("--max-tokens", "maximum number of new tokens per answer [default: the context]", type=int, metavar="N")
     add("--max-images", "maximum number of images per request [default: 16]", type=int, metavar="N")
+    add("--max-tiles", "maximum number of tiles per image [default: as in the training]", type=int, metavar="N", default=0)
     add("--max-running", "maximum number of answers generated at once [default: 32]", type=int, metavar="N")
     add("--max-waiting", "maximum number of waiting answers; others get 429 [default: 256]", type=int, metavar="N")
     add("--drain", "time for running answers to end after a stop signal [default: 20]", type=float, metavar="SECONDS")
@@ -105,11 +106,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     listener = bind(arguments.host, arguments.port)  # before the model is loaded, so that a port in use fails at once
     from mm1.generation.device import set_inference_device
     from mm1.generation.engine import Engine
+    from mm1.generation.tiles import allow_tiles
     from mm1.serve.app import create_app
     from mm1.serve.load import load
 
     set_inference_device(arguments.device, arguments.dtype)
     loaded = load(arguments.model, arguments.store, signatures)
+    allow_tiles(loaded.generator.model, loaded.generator.processor, arguments.max_tiles)
     settings = settings.model_copy(update={"model_root": loaded.digest or arguments.model})
     engine = Engine(loaded.generator, engine_settings)
     server = Server(create_app(engine, settings, loaded.examples, api_keys=keys))

@@ -25,7 +25,7 @@ from transformers import GenerationConfig
 from mm1.errors import CheckpointError
 from mm1.modeling.stopping import stop_token_ids, suppressed_token_ids
 from mm1.serve import contract_probe
-from mm1.serve.contract_cases import CHATS, make_cases
+from mm1.serve.contract_cases import chats_for, make_cases
 
 MAX_LOGIT_DIFFERENCE = 1e-5
 """In float32, in logits."""
@@ -53,7 +53,7 @@ def check_contract(model: Any, processor: Any, folder: Path, work: Path) -> dict
     work.mkdir(parents=True, exist_ok=True)
     cases = make_cases(processor, model.config, work)
     request, answer = work / "request.json", work / "answer.safetensors"
-    request.write_text(json.dumps({"cases": cases, "chats": CHATS}))
+    request.write_text(json.dumps({"cases": cases, "chats": chats_for(processor)}))
     _probe(folder, request, answer, work)
     expected, actual = _expected(model, processor, cases), load_file(answer)
     contract = {
@@ -84,7 +84,7 @@ def _expected(model: Any, processor: Any, cases: dict[str, list[dict[str, Any]]]
             with _in_dtype(model, getattr(torch, dtype)):
                 answers = contract_probe.answer_cases(model, processor, group, **settings)
             outputs |= {f"{dtype} {name}": tensor for name, tensor in answers.items()}
-    for number, chat in enumerate(CHATS):
+    for number, chat in enumerate(chats_for(processor)):
         text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         outputs[f"chat {number}.ids"] = torch.tensor(processor.encode(text))
     return outputs

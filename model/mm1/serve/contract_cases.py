@@ -42,7 +42,7 @@ def make_cases(processor: Any, config: Any, work: Path) -> dict[str, list[dict[s
     image = processor.image_token
     shots = "".join(f"{image}question : what is it ? answer : a red ring . " for _ in range(NUM_SHOTS))
     few_shot = f"{shots}{image}question : what is it ? answer :"
-    chats = [_rendered(processor, chat) for chat in CHATS]
+    chats = [_rendered(processor, chat) for chat in chats_for(processor)]
     picture_chat = _rendered(processor, [{"role": "user", "content": f"{image}what is this ?"}])
     first, rest = paths[:1], paths[: NUM_SHOTS + 1]
     several = [chats[0], few_shot, picture_chat]
@@ -63,6 +63,20 @@ def make_cases(processor: Any, config: Any, work: Path) -> dict[str, list[dict[s
     return {"float32": cases, "bfloat16": [case for case in low if context is None or _length(processor, case) <= context]}
 
 
+def chats_for(processor: Any) -> list[list[dict[str, str]]]:
+    """Return the conversations that the chat template renders: that of a family may refuse a system prompt."""
+    from jinja2 import TemplateError
+
+    rendered = []
+    for chat in CHATS:
+        try:
+            _rendered(processor, chat)
+        except TemplateError:
+            continue
+        rendered.append(chat)
+    return rendered
+
+
 def _case(name: str, texts: list[str], images: list[str], max_new_tokens: int = SHORT, num_beams: int = 1) -> dict[str, Any]:
     return {"name": name, "texts": texts, "images": images, "max_new_tokens": max_new_tokens, "num_beams": num_beams}
 
@@ -72,8 +86,9 @@ def _rendered(processor: Any, chat: list[dict[str, str]]) -> str:
 
 
 def _length(processor: Any, case: dict[str, Any]) -> int:
-    """Return the number of tokens of the longest prompt with its answer."""
-    return max(len(processor.encode(text)) for text in case["texts"]) + int(case["max_new_tokens"])
+    """Return the number of tokens of the longest prompt with its images and its answer."""
+    inputs = processor(images=case["images"] or None, text=case["texts"])
+    return int(inputs["input_ids"].shape[1]) + int(case["max_new_tokens"])
 
 
 def _write_images(work: Path) -> list[str]:

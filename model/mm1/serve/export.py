@@ -48,7 +48,7 @@ def export_checkpoint(
         ConfigurationError: the key cannot sign.
         CheckpointError: the checkpoint is damaged, or the exported model differs from it.
     """
-    model, processor = load_model(source, checkpoint, work / "checkpoint")
+    model, processor = load_model(source, checkpoint, work / "checkpoint", merge=True)
     folder = write_export(model, processor, source, checkpoint, work / "exported", reports=reports)
     contract = check_contract(model, processor, folder, work / "contract")
     digest = digest_of_manifest(checkpoint)
@@ -85,6 +85,7 @@ def write_export(
     if pickled := sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES):
         raise CheckpointError(f"the export contains pickled files, which can run code when loaded: {', '.join(pickled)}")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    card = render_card(known_ancestors(source, checkpoint), reports, config)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    card = render_card(known_ancestors(source, checkpoint), reports, config, processor.layout, num_parameters)
     (folder / CARD_NAME).write_text(card, encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mm1.errors import ConfigurationError
-from mm1.train.config import TrainConfig
+from mm1.train.config import RunConfig, TrainConfig
 
 BUCKET_ELEMENTS = 50_000_000
 """Size of ZeRO's buckets for reducing gradients and prefetching weights; DeepSpeed's tenfold default needs 1 to 2 GB."""
@@ -64,6 +64,19 @@ def plan_layout(train: TrainConfig, world_size: int) -> BatchPlan:
     """
     _check_divides(train.expert_parallel, world_size, "processes")
     return plan_batch(train.global_batch, train.micro_batch, world_size)
+
+
+def check_forecast(config: RunConfig) -> None:
+    """Refuse to plan a run whose memory and time are not forecast.
+
+    Raises:
+        ConfigurationError: it trains a vision tower with temporary parts, which the forecast does not count.
+    """
+    if config.stage == "vision":
+        raise ConfigurationError(
+            f"recipe {config.recipe}: stage vision is not forecast, because it trains parts that the model lacks: train a few "
+            "steps; metrics.jsonl has their time and memory"
+        )
 
 
 def check_experts(expert_parallel: int, num_experts: int, family: str = SHARED_EXPERTS) -> None:

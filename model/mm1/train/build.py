@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
+from mm1.checkpoint.adapters import is_adapted
 from mm1.checkpoint.read import TrainerState, load_model, load_state
 from mm1.checkpoint.resume import newest_checkpoint, skipped_batches
+from mm1.checkpoint.write import put_base
 from mm1.data.load.collate import PixelNorm
 from mm1.data.load.loader import MixtureLoader
-from mm1.manifests import Checkpoint, DataMix, load, split_uri
+from mm1.manifests import Checkpoint, DataMix, Files, load, split_uri
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
@@ -40,7 +44,7 @@ from mm1.train.history import History
 from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.loop import Loop
 from mm1.train.model import Init, build_model, fit_processor, load_tokenizer, weights_dtype
-from mm1.train.objective import Objective
+from mm1.train.objective import Objective, StepObjective
 from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.randomness import seed_step
@@ -53,6 +57,8 @@ from mm1.train.same_work import difference
 from mm1.train.schedule import learning_rate_law, rate_factor
 from mm1.train.spikes import SpikeBand
 from mm1.train.step import TrainStep
+from mm1.train.vision.build import build_tower_model, build_tower_objective
+from mm1.train.vision.tower import TowerModel
 
 log = logging.getLogger(__name__)
 
@@ -146,18 +152,21 @@ def build_parts(start: Start) -> RunParts:
     job, config, loader = start.job, start.config, start.loader
     model, processor = build_trained_model(start)
     start.ranks.meet("loading the model", _num_bytes(start))
+    trained = build_trained_part(start, model, processor)
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     images, blank = processor.image_processor, blank_image(model, start.mix)
-    engine = build_engine(start, model, peak_lr)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    engine = build_engine(start, trained, peak_lr)
     history, progress = build_history(start, peak_lr)
     inputs = ModelInputs(engine.device, PixelNorm(images.image_mean, images.image_std), blank)
+    objective = build_objective(start, engine, inputs, processor)
     timing = Timing(engine, start.ranks.rank)
     if start.state is not None and not start.restarts_data:
         position = start.state.run["loader"]
         loader.seek(position["sequence"], position["cursors"])
     metrics = None
     if start.ranks.rank == 0:
-        devices = Devices.current(model.config, start.batch_plan.world_size)
+        devices = Devices.current(model.config, start.batch_plan.world_size) if trained is model else None
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
@@ -168,7 +177,7 @@ def build_parts(start: Start) -> RunParts:
         model=model,
         processor=processor,
         engine=engine,
-        inputs=inputs,
+        objective=objective,
         loader=loader,
         history=history,
         progress=progress,
@@ -181,17 +190,30 @@ def build_parts(start: Start) -> RunParts:
             loader=loader,
             history=history,
             ranks=start.ranks,
-            model_files=start.previous.model if start.previous is not None and not start.restarts_data else None,
+            model_files=_model_files(start, model, processor),
+            num_parameters=num_parameters,
+            temporary=trained if isinstance(trained, TowerModel) else None,
         ),
         metrics=metrics,
-        validation=build_validation(start, engine, inputs),
+        validation=build_validation(start, engine, objective),
         timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
     )
 
 
+def _model_files(start: Start, model: MM1ForConditionalGeneration, processor: MM1Processor) -> Files | None:
+    """Return the files that the run's checkpoints share: of its last one, or of the base of adapters; None for none."""
+    if start.previous is not None and not start.restarts_data:
+        return start.previous.model
+    if not is_adapted(model) or start.ranks.rank:
+        return None
+    origin = start.job.init if start.previous is None else start.job.resume
+    checkpoint, store = load(origin, Checkpoint), open_store(split_uri(origin)[0])
+    return put_base(start.store, model, processor, Path(start.job.folder) / "base", store, checkpoint.model)
+
+
 def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1Processor]:
-    """Build the model with its frozen parts marked: from the checkpoint to resume from, or the run's initial model."""
+    """Build the model: from the checkpoint to resume from, or the run's initial model."""
     job, config, scratch = start.job, start.config, Path(start.job.folder) / f"rank-{start.ranks.rank}"
     if start.previous is not None:
         dtype = torch.float32 if start.lacks_masters else weights_dtype(config.train)
@@ -204,13 +226,27 @@ def build_trained_model(start: Start) -> tuple[MM1ForConditionalGeneration, MM1P
         init = Init(load(job.init, Checkpoint), open_store(split_uri(job.init)[0])) if job.init else None
         mix_store = open_store(split_uri(job.data)[0])
         model, processor = build_model(config, start.mix, mix_store, scratch, init=init, vision=job.vision, decoder=job.decoder)
-    freeze(model, config.train.frozen)
-    if config.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, processor
 
 
-def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: float) -> Engine:
+def build_trained_part(
+    start: Start, model: MM1ForConditionalGeneration, processor: MM1Processor
+) -> MM1ForConditionalGeneration | TowerModel:
+    """Return what the engine trains, with its frozen parts marked: the model, or in stage vision its tower."""
+    config = start.config
+    trained: MM1ForConditionalGeneration | TowerModel = model
+    if config.stage == "vision":
+        saved = start.state.optimizer if start.state is not None else None
+        trained = build_tower_model(config, start.mix, model, processor, saved)
+    freeze(trained, config.train.frozen)
+    if config.train.gradient_checkpointing:
+        for part in [trained] if trained is model else trained.modules():
+            if isinstance(part, PreTrainedModel):
+                part.gradient_checkpointing_enable({"use_reentrant": False})
+    return trained
+
+
+def build_engine(start: Start, model: nn.Module, peak_lr: float) -> Engine:
     """Build the engine, with the optimizer state of the checkpoint."""
     masters = None
     if start.lacks_masters:  # copied before the engine rounds the model's weights
@@ -221,6 +257,13 @@ def build_engine(start: Start, model: MM1ForConditionalGeneration, peak_lr: floa
         engine.load_state(start.state.optimizer, masters)
         start.ranks.meet("loading the optimizer state", _num_bytes(start))
     return engine
+
+
+def build_objective(start: Start, engine: Engine, inputs: ModelInputs, processor: MM1Processor) -> StepObjective:
+    """Build the objective of the stage."""
+    if isinstance(engine.model, TowerModel):
+        return build_tower_objective(start.config, start.mix, engine.model, processor, engine, inputs)
+    return Objective(engine, inputs, start.config.train.balance_over)
 
 
 def build_history(start: Start, peak_lr: float) -> tuple[History, Progress]:
@@ -248,7 +291,7 @@ def _num_bytes(start: Start) -> int:
     return sum(ref.num_bytes for ref in (*checkpoint.model.values(), *checkpoint.trainer.values())) if checkpoint else 0
 
 
-def build_validation(start: Start, engine: Engine, inputs: ModelInputs) -> Validation | None:
+def build_validation(start: Start, engine: Engine, objective: StepObjective) -> Validation | None:
     """Build the validation with its micro-batches; None if it is off, or no samples are held out."""
     train, plan, ranks = start.config.train, start.batch_plan, start.ranks
     if not train.validate_every:
@@ -256,7 +299,7 @@ def build_validation(start: Start, engine: Engine, inputs: ModelInputs) -> Valid
     store = open_store(split_uri(start.job.data)[0])
     batches = held_out_batches(store, start.mix, plan, ranks.rank, train.validation_sequences)
     ranks.meet("reading the held-out samples", sum(held_bytes(own) for own in batches.values()))
-    return Validation(engine, batches, inputs, train.validate_every, ranks.rank) if batches else None
+    return Validation(engine, batches, objective, train.validate_every, ranks.rank) if batches else None
 
 
 def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
@@ -265,7 +308,7 @@ def build_loop(parts: RunParts, callbacks: Sequence[Callback]) -> Loop:
     step = TrainStep(
         parts.engine,
         parts.history.sources,
-        Objective(parts.engine, parts.inputs, parts.job.config.train.balance_over),
+        parts.objective,
         model.num_experts_per_tok if model.is_moe else 0,
         build_band(parts),
     )

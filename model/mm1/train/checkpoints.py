@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from mm1.checkpoint.adapters import adapter_names, is_adapted, put_adapted
 from mm1.checkpoint.pieces import StatePiece
 from mm1.checkpoint.resume import publish_checkpoint
 from mm1.checkpoint.write import put_model, put_rank_state, put_run_state
@@ -36,6 +37,7 @@ from mm1.train.optimizer_state import OptimizerState
 from mm1.train.pauses import pause
 from mm1.train.progress import Progress
 from mm1.train.ranks import Ranks, storage_limit_s
+from mm1.train.vision.tower import TowerModel
 
 WEIGHT_BYTES, STATE_BYTES = 4, 12
 """Bytes per parameter that rank 0 writes at most, and that all ranks together write of AdamW's state in float32."""
@@ -50,7 +52,7 @@ class Snapshot:
     """Rows of the history."""
     loader: dict[str, Any]
     weights: Tensors
-    """The whole model's weights on rank 0, else empty."""
+    """The whole model's weights on rank 0, or those of its adapters; else empty."""
     state: OptimizerState | None
     """This rank's part; None in a finished checkpoint, except with ``train.keep_state``."""
     final: bool
@@ -84,7 +86,9 @@ class Checkpoints:
         loader: provides the position in the data.
         history: rows of the run.
         ranks: all processes of the run.
-        model_files: of the run's last checkpoint, previous processes included.
+        model_files: of the run's last checkpoint, previous processes included; of an adapted model at least those of its base.
+        num_parameters: of the model.
+        temporary: has trained parts that the published model lacks; their weights belong to the state to resume from.
     """
 
     def __init__(
@@ -99,18 +103,22 @@ class Checkpoints:
         history: History,
         ranks: Ranks,
         model_files: Files | None,
+        num_parameters: int,
+        temporary: TowerModel | None = None,
     ) -> None:
         self.job, self.store = job, store
         self.ranks, self.rank = ranks, ranks.rank
         self.model, self.processor, self.engine = model, processor, engine
         self.loader, self.history = loader, history
         self.model_files = model_files
+        self._is_adapted = is_adapted(model)
+        self.num_parameters, self.temporary = num_parameters, temporary
         self.stalled_s = 0.0
         """Time that training waited for checkpoints, seconds."""
         self._buffers = HostBuffers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
         self._background = ranks.channel("checkpoint")
-        self._num_bytes = engine.num_parameters * (WEIGHT_BYTES + STATE_BYTES // ranks.world_size)
+        self._num_bytes = num_parameters * (WEIGHT_BYTES + STATE_BYTES // ranks.world_size)
         self._writing: Future[str] | None = None
 
     def save(self, progress: Progress) -> None:
@@ -155,15 +163,25 @@ class Checkpoints:
         # Rank 0 may still be storing other files of the run, such as its rows; gathering the weights is a collective.
         with pause("storing the files of the run", storage_limit_s(0), self.rank):
             self.ranks.meet(f"storing the files of the run up to step {progress.step}")
-        weights = self.engine.weights()
+        weights = self.engine.weights(adapter_names(self.model) if self._is_adapted else None)
         if weights is None:  # the model itself has them
-            own = dict(self.model.named_parameters()) if self.rank == 0 else {}  # a tied weight appears once
+            own = self._own_weights() if self.rank == 0 else {}
             weights = {name: self._buffers.copy(f"weights {name}", tensor) for name, tensor in own.items()}
-        state = self._copy(self.engine.state()) if not final or self.job.config.train.keep_state else None
+        state = self._copy(self._state()) if not final or self.job.config.train.keep_state else None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         progress = Progress(**dataclasses.asdict(progress))
         return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
+
+    def _own_weights(self) -> Tensors:
+        """Return the weights to save: of an adapted model only those of its adapters."""
+        weights = dict(self.model.named_parameters())  # a tied weight appears once
+        return {name: weights[name] for name in adapter_names(self.model)} if self._is_adapted else weights
+
+    def _state(self) -> OptimizerState:
+        state = self.engine.state()
+        own = self.temporary.temporary_pieces() if self.temporary is not None and self.rank == 0 else []
+        return dataclasses.replace(state, pieces=[*state.pieces, *own])
 
     def _copy(self, state: OptimizerState) -> OptimizerState:
         pieces = [dataclasses.replace(piece, tensor=self._buffers.copy(_name(piece), piece.tensor)) for piece in state.pieces]
@@ -195,7 +213,11 @@ class Checkpoints:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _write_model(self, snapshot: Snapshot, folder: Path) -> Files:
-        self.model_files = put_model(self.store, self.model, self.processor, folder, self.model_files, snapshot.weights)
+        if self._is_adapted:
+            assert self.model_files is not None, "the base of adapters is stored before the first step"
+            self.model_files = put_adapted(self.store, self.model, folder, self.model_files, snapshot.weights)
+        else:
+            self.model_files = put_model(self.store, self.model, self.processor, folder, self.model_files, snapshot.weights)
         return self.model_files
 
     def _write_state(self, state: OptimizerState, folder: Path) -> Files:
@@ -221,7 +243,7 @@ class Checkpoints:
             images_seen=progress.images,
             skipped=tuple(progress.skipped),
             world_size=self.engine.batch_plan.world_size,
-            num_parameters=self.engine.num_parameters,
+            num_parameters=self.num_parameters,
             model=files,
             trainer=trainer,
             final=snapshot.final and bool(trainer),

@@ -20,7 +20,7 @@ from mm1.manifests import Checkpoint, digest_of_manifest, split_uri
 from mm1.train.config import ModelConfig, RunConfig, TrainJob
 
 MODEL_ALONE = "or start a new run with init=<this checkpoint>, which takes the model alone"
-SAME = ("stage", "optim.name", "optim.first_moment", "train.frozen", "train.global_batch", "train.dtype")
+SAME = ("stage", "optim.name", "optim.first_moment", "train.frozen", "train.lora", "train.global_batch", "train.dtype")
 """Fields that the state depends on: the optimizer and its tensors, the counters, which count whole batches."""
 
 
@@ -78,6 +78,12 @@ def check_end(config: RunConfig, checkpoint: Checkpoint) -> None:
 
 def _same_parts(config: RunConfig, before: dict[str, Any], overrides: Sequence[str]) -> ModelConfig:
     """Return the parts of the run before, after a comparison with the recipe's."""
+    objectives = ModelConfig.model_validate(before).objectives
+    if config.model.objectives != objectives:
+        raise ConfigurationError(
+            f"resume: recipe {config.recipe} trains model.{config.model.objectives[0]}, but the checkpoint was trained with "
+            f"model.{objectives[0]}: use its recipe, {MODEL_ALONE}"
+        )
     for part in ModelConfig.model_fields:
         section, saved = getattr(config.model, part), before.get(part)
         ignored = [item for item in overrides if f"{path_of(item)}.".startswith(f"model.{part}.")]
@@ -143,9 +149,10 @@ def num_sequences(job: TrainJob, first_step: int) -> int:
 
 
 def _at(tree: dict[str, Any], path: str) -> Any:
+    value: Any = tree
     for key in path.split("."):
-        tree = tree[key]
-    return tree
+        value = value.get(key)  # left out if it is empty
+    return value
 
 
 def _text(value: Any) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -151,6 +151,7 @@ class Engine:
             config: Any = model.config
             check_experts(train.expert_parallel, config.num_experts if config.is_moe else 0, config.text_config.model_type)
         self.batch_plan = batch_plan
+        self.rank = dist.get_rank()
         self.model = model
         self.stage = train.zero_stage
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -310,15 +311,19 @@ class Engine:
         expert_rank = 0 if self._expert_group is None else dist.get_rank(self._expert_group)
         return Slots(self.model, self._inner, self._wrapper, self.stage, expert_rank)
 
-    def weights(self) -> Tensors | None:
+    def weights(self, names: Container[str] | None = None) -> Tensors | None:
         """Gather the whole model's weights on rank 0, with transformers' names; every process calls this.
+
+        Args:
+            names: parameters to gather; all by default.
 
         Returns:
             None if the model itself has them whole and by those names; empty on the other ranks.
         """
         if self.stage < 3 and self._expert_group is None:
             return None
-        return whole_weights(self.model, self._gathered, self._expert_group, keep=dist.get_rank() == 0)
+        keep = dist.get_rank() == 0
+        return whole_weights(self.model, self._gathered, self._expert_group, keep=keep, names=names)
 
     def _gathered(self, parameter: nn.Parameter) -> AbstractContextManager[None]:
         if self.stage < 3:

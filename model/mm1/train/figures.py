@@ -35,6 +35,8 @@ class Figures(NamedTuple):
     """Tokens of each expert in each sparse layer (L, X); empty without experts."""
     squared_norm: torch.Tensor
     """Squared norm of the whole gradient after the last micro-batch, 0 before."""
+    hits: torch.Tensor
+    """Pairs of an image whose caption is the most similar one (1,); empty for objectives without pairs."""
 
     @classmethod
     def of(cls, batch: Batch, source_ids_B: torch.Tensor, output: Any, num_sources: int, experts_per_token: int) -> Figures:
@@ -63,6 +65,7 @@ class Figures(NamedTuple):
             z_loss=output.z_loss.detach().double() if has_router else zero,
             loads=expert_loads(output.router_logits, kept_BS, experts_per_token) if has_router else zero.expand(0, 0),
             squared_norm=zero,
+            hits=zero.expand(0) if getattr(output, "hits", None) is None else output.hits.double().reshape(1),
         )
 
     @property

@@ -11,7 +11,7 @@ Names of dimensions: X experts, F inner width of an expert, D width of the decod
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager
 
 import torch
@@ -27,6 +27,7 @@ def whole_weights(
     gathered: Callable[[nn.Parameter], AbstractContextManager[None]],
     expert_group: dist.ProcessGroup | None,
     keep: bool,
+    names: Container[str] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Collect all weights on rank 0; every process calls this.
 
@@ -35,12 +36,13 @@ def whole_weights(
         gathered: context manager that gathers one parameter.
         expert_group: the processes that share the experts; None if each has all of them.
         keep: whether this process keeps the weights (rank 0) or only takes part.
+        names: parameters to collect; all by default.
 
     Returns:
         State dict with transformers' names on the CPU; empty on processes that keep none.
     """
     weights: dict[str, torch.Tensor] = {}
-    for name, tensor in _gather_each(model, gathered, expert_group):
+    for name, tensor in _gather_each(model, gathered, expert_group, names):
         if keep:
             weights[name] = tensor.detach().cpu().clone()
     return _joined(weights)
@@ -50,8 +52,11 @@ def _gather_each(
     model: nn.Module,
     gathered: Callable[[nn.Parameter], AbstractContextManager[None]],
     expert_group: dist.ProcessGroup | None,
+    names: Container[str] | None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
+        if names is not None and name not in names:
+            continue
         with gathered(parameter):
             whole = parameter.data
             if expert_group is not None and LOCAL_EXPERTS.match(name):

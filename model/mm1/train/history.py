@@ -19,7 +19,7 @@ class History:
     """Rows of a run.
 
     Columns: step, lr, loss, loss/<source>, validation/<source>, grad_norm, tokens, positions, images, applied (0 = spike),
-    router/<figure>.
+    router/<figure>; in stage vision with model.clip also retrieval, retrieval/<source> (held out).
 
     Args:
         peak_lr: peak learning rate.
@@ -39,6 +39,7 @@ class History:
         row |= {"grad_norm": result.grad_norm, "tokens": result.tokens, "positions": result.positions, "images": result.images}
         row |= {"applied": int(result.applied)}
         row |= {f"router/{name}": value for name, value in result.router.items()}
+        row |= retrieval(progress, result)
         self.rows.append(row)
 
     def to_parquet(self, number: int | None = None) -> bytes:
@@ -69,3 +70,9 @@ class History:
             if values:
                 means[name.removeprefix("loss/") if name != "loss" else "all"] = sum(values) / len(values)
         return means
+
+
+def retrieval(progress: Progress, result: StepResult) -> dict[str, float]:
+    """Return the columns of retrieval of a step; none for objectives that compare no pairs."""
+    row = {} if result.retrieval is None else {"retrieval": result.retrieval}
+    return row | {f"retrieval/{name}": share for name, share in progress.new_retrieval.items()}

@@ -9,6 +9,7 @@ See :mod:`mm1.train.model_origin` for which part comes from where.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from mm1.modeling.attention import PACKED_ATTENTION
 from mm1.modeling.configuration import ConnectorType, MM1Config
 from mm1.modeling.folders import image_mean_std
 from mm1.modeling.modeling import MM1ForConditionalGeneration
-from mm1.modeling.parts import adopt_language, build_from_parts, grow_vocabulary
+from mm1.modeling.parts import adopt, adopt_language, build_from_parts, grow_vocabulary
 from mm1.modeling.processing import IMAGE_TOKEN, MM1Processor, build_processor
 from mm1.modeling.stopping import num_token_ids
+from mm1.modeling.tokenization import is_family_template
 from mm1.store.base import Store
 from mm1.train.config import (
     ConnectorConfig,
@@ -38,7 +40,8 @@ from mm1.train.config import (
     VisionConfig,
 )
 from mm1.train.init_weights import unit_decoder
-from mm1.train.model_origin import LANGUAGE_ONLY, check_connector, check_patches
+from mm1.train.lora import with_adapters
+from mm1.train.model_origin import check_connector, check_patches, provides
 from mm1.train.upcycle import upcycle
 
 DEFAULT_MEAN_STD = VisionConfig.model_fields["image_mean"].default, VisionConfig.model_fields["image_std"].default
@@ -83,17 +86,23 @@ def build_model(
         if init is None:
             model = _assemble(config, mix, tokenizer, vision=vision, decoder=decoder, source=None, dtype=dtype)
             return model, _processor(config, mix, tokenizer, vision)
-        source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype)
+        merge = not config.train.lora.rank
+        source, processor = load_model(init.store, init.checkpoint, scratch / "init", dtype, merge=merge)
         processor = fit_processor(processor, mix, tokenizer)
-        if init.checkpoint.stage in LANGUAGE_ONLY or vision:
+        if vision or not provides(init.checkpoint.stage, "connector"):
             model = _assemble(config, mix, tokenizer, vision=vision, decoder="", source=source, dtype=dtype)
-            processor = _processor(config, mix, tokenizer, vision)
+            if vision or not provides(init.checkpoint.stage, "vision"):
+                processor = _processor(config, mix, tokenizer, vision)
+            else:
+                images = processor.image_processor
+                processor = _processor_of(mix, tokenizer, (images.image_mean, images.image_std))
         else:
             model = source
             if mix.has_images:
                 _check_patches(model, mix)
         if config.model.decoder is not None:
             model = upcycle(model, config.model.decoder)
+        model = with_adapters(model, config.train.lora, config.train.seed)
     except (ValueError, OSError, StrictDataclassError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the operating system; those that transformers raises have no errno
@@ -145,9 +154,12 @@ def _assemble(
         "image_tokens": mix.image_tokens,
         **_connector_fields(parts.connector or ConnectorConfig()),
     }
+    tower = source.model.vision_tower if source is not None and parts.vision is None and not vision else None
     if parts.vision is not None:
         fields["vision_config"] = _vision_fields(parts.vision, mix.image_size_px)
     if source is not None:
+        if tower is not None:
+            fields["vision_config"] = source.config.vision_config
         fields["text_config"] = source.config.text_config
         fields["lm_head_bias"] = source.config.lm_head_bias
         fields["router_balance_loss_weight"] = source.config.router_balance_loss_weight
@@ -156,14 +168,16 @@ def _assemble(
         fields["text_config"] = _decoder_fields(parts.decoder, tokenizer)
         fields["router_balance_loss_weight"] = parts.decoder.balance_loss_weight
         fields["router_z_loss_weight"] = parts.decoder.z_loss_weight
-    # With a trained tower, only the connector is initialised. Without one, everything is, even the decoder that init replaces:
-    # a seed then gives the same tower and connector with and without init.
+    # With the tower of a folder, only the connector is initialised. Without one, everything is, even what init replaces: a seed
+    # then gives the same tower and connector with and without init.
     language = source if vision and source is not None else decoder or None
     model = build_from_parts(MM1ForConditionalGeneration, vision or None, language, dtype=dtype, **fields)
     if parts.decoder is not None and parts.decoder.init == "unit" and source is None:
         unit_decoder(model)
     if source is not None and language is None:
         adopt_language(model, source)
+    if tower is not None:
+        adopt(model.model.vision_tower, tower)
     _check_patches(model, mix)
     _check_positions(model, mix)
     grow_vocabulary(model, num_token_ids(tokenizer))
@@ -262,8 +276,12 @@ def _decoder_shape(decoder: DecoderConfig, vocab_size: int, special: dict[str, i
 def _processor(config: RunConfig, mix: DataMix, tokenizer: Any, folder: str) -> MM1Processor:
     vision = config.model.vision
     recipe = (vision.image_mean, vision.image_std) if vision else DEFAULT_MEAN_STD
-    mean, std = (image_mean_std(folder) if folder else None) or recipe
-    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, mean, std)
+    return _processor_of(mix, tokenizer, (image_mean_std(folder) if folder else None) or recipe)
+
+
+def _processor_of(mix: DataMix, tokenizer: Any, mean_std: tuple[Sequence[float], Sequence[float]]) -> MM1Processor:
+    own = tokenizer.chat_template if is_family_template(tokenizer.chat_template) else None
+    return build_processor(tokenizer, mix.image_tokens, mix.image_size_px, *mean_std, own, image_layout=mix.image_layout)
 
 
 def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
@@ -272,7 +290,7 @@ def load_tokenizer(mix: DataMix, store: Store, scratch: Path) -> Any:
 
 
 def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1Processor:
-    """Set the image size of a mixture in the processor of a checkpoint; the tower interpolates its position embeddings.
+    """Set image size and layout of a mixture in the processor of a checkpoint; the tower interpolates its positions.
 
     Raises:
         ConfigurationError: the mixture has another tokenizer.
@@ -284,4 +302,5 @@ def fit_processor(processor: MM1Processor, mix: DataMix, tokenizer: Any) -> MM1P
         )
     if mix.has_images:
         processor.image_processor.size = {"height": mix.image_size_px, "width": mix.image_size_px}
+        processor.image_layout = mix.image_layout
     return processor

@@ -4,6 +4,7 @@
 |-------------------------------|----------------------|--------------------|-------------------|
 | nothing                       | recipe               | recipe             | recipe            |
 | init of a text stage          | recipe               | recipe             | init              |
+| init of a vision stage        | init                 | recipe             | init              |
 | init of pretrain or sft       | init                 | init               | init              |
 | `vision` folder as well       | folder               | recipe (fresh)     | as above          |
 | `decoder` folder (text stage) | recipe               | recipe             | folder            |
@@ -21,6 +22,7 @@ from typing import Any
 from mm1.config.resolve import path_of, validate
 from mm1.errors import ConfigurationError
 from mm1.manifests import Checkpoint, DataMix
+from mm1.modeling.image_layout import ImageLayout
 from mm1.store.base import Store
 from mm1.train.config import ModelConfig, RunConfig, SequenceConfig
 
@@ -33,8 +35,15 @@ EXPERT_FIELDS = (
     "z_loss_weight",
 )
 """Fields that control how a dense decoder becomes sparse."""
-LANGUAGE_ONLY = ("text", "imported")
-"""Stages whose checkpoints provide a language model only; their tower and connector were never trained."""
+SINGLE = str(ImageLayout())
+PARTS = ("vision", "connector", "decoder")
+TRAINED_PARTS = {"text": ("decoder",), "imported": ("decoder",), "vision": ("vision", "decoder")}
+"""Stage -> parts that its checkpoints provide: the others were never trained. Stages that are not here provide all parts."""
+
+
+def provides(stage: str, part: str) -> bool:
+    """Whether a checkpoint of a stage provides a part of the model to a run that starts from it; False without a stage."""
+    return bool(stage) and part in TRAINED_PARTS.get(stage, PARTS)
 
 
 def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -54,10 +63,14 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
         raise ConfigurationError(
             "decoder: only the text stage accepts a folder, and without init; later stages take that checkpoint as init"
         )
-    whole = bool(init_stage) and init_stage not in LANGUAGE_ONLY
+    if config.stage == "vision" and provides(init_stage, "connector"):
+        raise ConfigurationError(
+            f"init: a checkpoint of stage {init_stage}, whose connector fits its tower: train the tower before the connector, "
+            "with init set to a text base or a checkpoint of stage vision, or leave init empty"
+        )
     origins = {
-        "vision": f"the folder {vision}" if vision else "init" if whole else "",
-        "connector": "init" if whole and not vision else "",
+        "vision": f"the folder {vision}" if vision else "init" if provides(init_stage, "vision") else "",
+        "connector": "init" if provides(init_stage, "connector") and not vision else "",
         "decoder": f"the folder {decoder}" if decoder else "init" if init_stage else "",
     }
     upcycled = bool(init_stage and config.model.decoder and config.model.decoder.num_experts)
@@ -70,11 +83,17 @@ def settle_parts(config: RunConfig, init_stage: str, vision: str, decoder: str, 
     check_connector(ModelConfig(**kept))
     if upcycled:
         kept["decoder"] = config.model.decoder  # the target of upcycling
+    if config.train.lora.rank and (not provides(init_stage, "connector") or vision or upcycled):
+        raise ConfigurationError(
+            f"train.lora.rank={config.train.lora.rank}: adapters need a whole model as init, a checkpoint of pretrain or sft, "
+            "and no other part: set init, or train.lora.rank=0"
+        )
     if missing := [part for part, section in kept.items() if section is None]:
         raise ConfigurationError(
             f"recipe {config.recipe} has no {' and no '.join(missing)}: set init to a checkpoint of the previous stage"
         )
-    return config.model_copy(update={"model": ModelConfig(**kept)})
+    temporary = {name: getattr(config.model, name) for name in config.model.objectives}
+    return config.model_copy(update={"model": ModelConfig(**kept, **temporary)})
 
 
 def _reaches(path: str, part: str) -> bool:
@@ -101,8 +120,13 @@ def model_json(store: Store, checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
+def check_against_mixture(model: dict[str, Any], mix: DataMix, *, tower_only: bool = False) -> None:
     """Refuse a whole model whose images take a different number of tokens from the mixture's, or do not fit its tower.
+
+    Args:
+        model: its configuration.
+        mix: the mixture.
+        tower_only: whether a fresh connector replaces its own, so that the number of tokens does not matter.
 
     Raises:
         ConfigurationError: the numbers differ, or the patch size does not divide the image size.
@@ -112,7 +136,8 @@ def check_against_mixture(model: dict[str, Any], mix: DataMix) -> None:
     vision = model["vision_config"]
     if isinstance(vision.get("patch_size"), int):
         check_patches(mix.image_size_px, vision["patch_size"], vision.get("image_size"))
-    check_image_tokens(model["image_tokens"], mix.image_tokens)
+    if not tower_only:
+        check_image_tokens(model["image_tokens"], mix.image_tokens)
 
 
 def check_image_tokens(of_init: int, of_mixture: int) -> None:
@@ -135,10 +160,11 @@ def sequence_of(mix: DataMix) -> SequenceConfig:
         max_images=mix.max_images,
         image_size_px=mix.image_size_px,
         image_tokens=mix.image_tokens,
+        image_layout=mix.image_layout,
     )
 
 
-def sequence_sizes(**sizes: int) -> SequenceConfig:
+def sequence_sizes(**sizes: int | str) -> SequenceConfig:
     """Validate the sizes of a mixture that a model is to be trained on.
 
     Raises:
@@ -151,17 +177,30 @@ def check_sequence(expected: SequenceConfig | None, mixture: SequenceConfig) -> 
     """Refuse a mixture whose sequences are not the ones that the recipe expects.
 
     Raises:
-        ConfigurationError: the sequence length, the images or the image tokens differ.
+        ConfigurationError: the sequence length, the images, their tokens or their division into tiles differ.
     """
     parameters = {"length": "sequence_length", "image_size_px": "image_size"}
     for field in SequenceConfig.model_fields if expected else ():
-        value, actual = getattr(expected, field), getattr(mixture, field)
+        value, actual = (getattr(sizes, field) or SINGLE for sizes in (expected, mixture))
         if value != actual:
             name = parameters.get(field, field)
             raise ConfigurationError(
                 f"data: {name}={actual} in its mixture, but the recipe expects sequence.{field}={value}: "
                 f"build the mixture with {name}={value}, or override sequence.{field}={actual}"
             )
+
+
+def check_pairs(model: ModelConfig, mixture: SequenceConfig) -> None:
+    """Refuse images in tiles for the contrastive objective, whose pairs are documents with one image as the tower sees it.
+
+    Raises:
+        ConfigurationError: the mixture divides images.
+    """
+    if model.clip is not None and mixture.image_layout:
+        raise ConfigurationError(
+            f"data: image_layout={mixture.image_layout} in its mixture, but model.clip compares whole images with their "
+            f"captions: build the mixture with image_layout={SINGLE}, or train with model.aim"
+        )
 
 
 def check_patches(image_size_px: int, patch_size_px: int, own_size_px: int | None) -> None:

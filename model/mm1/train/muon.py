@@ -1,6 +1,6 @@
 """Selection of Muon's parameters: matrices of blocks and connector, stacked matrices of experts. Torch-free.
 
-AdamW trains embeddings, the output layer and routers.
+AdamW trains embeddings, the output layer, routers and adapters.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 ROUTER = re.compile(r"\.mlp\.gate\.weight$|\.router\.")
 """Names of the routers' weights in the families of decoders."""
-NOT_FOR_MUON = re.compile(rf"embed|\.wte\.|\.wpe\.|lm_head|{ROUTER.pattern}|positions|queries")
+NOT_FOR_MUON = re.compile(rf"embed|\.wte\.|\.wpe\.|lm_head|{ROUTER.pattern}|positions|queries|\.lora_")
 
 
 def takes_muon(name: str, shape: Sequence[int]) -> bool:

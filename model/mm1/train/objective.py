@@ -15,9 +15,9 @@ Names of dimensions: L sparse layers, X experts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 
@@ -40,8 +40,35 @@ class Totals:
     """choices_LX: number of tokens whose first choice is each expert; None if it is counted with the only micro-batch."""
 
 
+class HeldOutSums(NamedTuple):
+    """Sums over a rank's held-out samples, numbers on the device."""
+
+    loss: torch.Tensor
+    number: torch.Tensor
+    """Predictions that the sum is over."""
+    hits: torch.Tensor | None = None
+    """Pairs whose caption is the most similar one; None if the objective compares no pairs."""
+
+
+class StepObjective(Protocol):
+    """The objective of a stage, which a step and the validation use."""
+
+    @property
+    def inputs(self) -> Callable[[Batch], tuple[Batch, torch.Tensor]]:
+        """Prepares a batch of the loader: inputs on the device, with `document_ids`, and source_ids_B."""
+
+    def totals(self, micro_batches: Sequence[Batch]) -> Any:
+        """Compute what the losses of a step's micro-batches need from the global batch; every rank calls this first."""
+
+    def __call__(self, inputs: Batch, totals: Any) -> Any:
+        """Run the model on a micro-batch, and return an output that :meth:`mm1.train.figures.Figures.of` reads."""
+
+    def held_out(self, micro_batches: Sequence[Batch]) -> HeldOutSums:
+        """Compute the losses of held-out micro-batches in evaluation mode; every rank has equally many."""
+
+
 class Objective:
-    """Computes the loss of micro-batches.
+    """Computes the next-token loss of micro-batches.
 
     Args:
         engine: runs the model.
@@ -88,6 +115,16 @@ class Objective:
             weighted = self._model.weighted_router_losses(output.balance_loss, output.z_loss)
             output.loss = output.token_loss + weighted
         return output
+
+    def held_out(self, micro_batches: Sequence[Batch]) -> HeldOutSums:
+        """Sum the next-token losses of held-out micro-batches."""
+        sums_2 = torch.zeros(2, dtype=torch.float64, device=self.engine.device)
+        for batch in micro_batches:
+            inputs, _ = self.inputs(batch)
+            output = self.engine(**inputs, use_cache=False)
+            sums_2[0] += output.sequence_loss.double().sum()
+            sums_2[1] += output.sequence_tokens.double().sum()
+        return HeldOutSums(sums_2[0], sums_2[1])
 
     @torch.no_grad()
     def _count(self, micro_batches: Sequence[Batch]) -> torch.Tensor:

@@ -19,34 +19,37 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from mm1.errors import ConfigurationError
-from mm1.train.config import OptimConfig
+from mm1.train.config import PARTS, OptimConfig, frozen_pattern
 from mm1.train.muon import ROUTER, takes_muon
 
 MATCH_ADAMW = 0.2  # root mean square of AdamW's updates, arXiv 2502.16982
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
-    """Exclude parameters from training.
+    """Exclude parameters from training; those that are excluded already stay so.
 
     Args:
         model: its parameters' ``requires_grad`` is set.
-        patterns: regular expressions to search for in parameter names.
+        patterns: parts of the model, or regular expressions to search for in parameter names.
 
     Raises:
         ConfigurationError: a pattern is not a regular expression or matches nothing, or nothing is left to train.
     """
-    names = [name for name, _ in model.named_parameters()]
+    parameters = dict(model.named_parameters())
+    expected = f"expected {', '.join(PARTS)}, or a regular expression for names such as {next(iter(parameters), '')!r}"
     for pattern in patterns:
         try:
-            matches = any(re.search(pattern, name) for name in names)
+            matching = [name for name in parameters if frozen_pattern(pattern).search(name)]
         except re.error as error:
             raise ConfigurationError(f"train.frozen: {pattern!r} is not a regular expression: {error}") from None
-        if not matches:
-            raise ConfigurationError(f"train.frozen: no parameter name matches {pattern!r} (one name is {names[0]!r})")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = not any(re.search(pattern, name) for pattern in patterns)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigurationError("train.frozen excludes every parameter: nothing is left to train")
+        if not matching:
+            raise ConfigurationError(f"train.frozen: no parameter name matches {pattern!r}; {expected}")
+        if len(matching) == len(parameters):
+            raise ConfigurationError(f"train.frozen: {pattern!r} matches every parameter: nothing is left to train; {expected}")
+        for name in matching:
+            parameters[name].requires_grad = False
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigurationError(f"train.frozen={[*patterns]} excludes every parameter: nothing is left to train")
 
 
 def takes_decay(parameter: nn.Parameter) -> bool:
@@ -134,5 +137,5 @@ def num_decoder_parameters(model: nn.Module) -> int:
     return sum(
         parameter[0].numel() if parameter.ndim == 3 else parameter.numel()  # experts are stacked
         for name, parameter in model.named_parameters()
-        if "language_model" in name and parameter not in embeddings and not ROUTER.search(name)
+        if "language_model" in name and ".lora_" not in name and parameter not in embeddings and not ROUTER.search(name)
     )

@@ -25,7 +25,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from mm1.checkpoint.pieces import MASTER, StatePiece, StateReader
+from mm1.checkpoint.pieces import MASTER, WEIGHT, StatePiece, StateReader
 from mm1.errors import CheckpointError
 from mm1.train.adafactor import Adafactor, Part
 from mm1.train.gather_weights import LOCAL_EXPERTS, ROUTER
@@ -261,7 +261,7 @@ def load_state(slots: Slots, saved: StateReader, masters: Mapping[str, torch.Ten
             numbers = {} if isinstance(slots.inner, Adafactor) else saved.numbers.get(piece.name, {})
             for key, number in numbers.items():
                 held[key] = torch.tensor(number, device=slot.holder.device) if key in saved.scalars else int(number)
-        keys = {key for piece in slot.pieces for key in saved.keys(piece.name)}
+        keys = {key for piece in slot.pieces for key in saved.keys(piece.name)} - {WEIGHT}  # loaded before the engine is built
         if masters is not None and MASTER not in keys:
             _copy(slot, masters)
         for key in sorted(keys):

@@ -27,6 +27,8 @@ class Progress:
     images: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     """Source -> mean loss per predicted token of its held-out samples, at the last validation; empty before the first one."""
+    validation_retrieval: dict[str, float] = field(default_factory=dict)
+    """Source -> share of its held-out images whose caption is the most similar one, at the last validation."""
     validated_step: int = 0
     """Step of the last validation."""
     skipped: list[int] = field(default_factory=list)
@@ -44,6 +46,11 @@ class Progress:
     def new_validation(self) -> dict[str, float]:
         """Validation losses after the current step; empty if it was not validated."""
         return self.validation if self.validated_step == self.step else {}
+
+    @property
+    def new_retrieval(self) -> dict[str, float]:
+        """Held-out retrieval after the current step; empty if it was not validated."""
+        return self.validation_retrieval if self.validated_step == self.step else {}
 
     @property
     def done(self) -> bool:

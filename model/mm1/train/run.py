@@ -74,6 +74,7 @@ class Run:
             padding_share=1 - speed.tokens / max(speed.positions, 1),
             losses=self.history.mean_losses(max(1, round(FINAL_LOSS_SHARE * self.progress.total_steps))),
             validation_losses=self.progress.validation,
+            validation_retrieval=self.progress.validation_retrieval,
             source_tokens=self.progress.source_tokens,
             facts={
                 "processes": batch_plan.world_size,

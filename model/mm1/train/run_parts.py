@@ -16,7 +16,7 @@ from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import TrainJob
 from mm1.train.engine import Engine
 from mm1.train.history import History
-from mm1.train.inputs import ModelInputs
+from mm1.train.objective import StepObjective
 from mm1.train.progress import Progress
 from mm1.train.ranks import Ranks
 
@@ -36,8 +36,8 @@ class RunParts:
     processor: MM1Processor
     engine: Engine
     """The model's optimizer."""
-    inputs: ModelInputs
-    """Prepares batches of the loader for the model."""
+    objective: StepObjective
+    """Prepares batches of the loader for the model, and computes their losses."""
     loader: MixtureLoader
     history: History
     """Rows of the run."""

@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mm1.data.load.collate import Batch
 from mm1.errors import DivergedError
 from mm1.train.engine import Engine
 from mm1.train.figures import Figures
-from mm1.train.objective import Objective, Totals
+from mm1.train.objective import StepObjective
 from mm1.train.spikes import SpikeBand
 
 
@@ -29,7 +30,7 @@ class StepResult:
     """Figures of one step over all processes; reproducible with the same world size."""
 
     loss: float
-    """Mean next-token loss over the predicted tokens, without router losses."""
+    """Mean next-token loss over the predicted tokens, without router losses; in stage vision over pairs or patches."""
     source_losses: dict[str, float]
     """The same for each source in the batch."""
     grad_norm: float
@@ -49,6 +50,8 @@ class StepResult:
     """Whether the weights were updated; False for a spike (:mod:`mm1.train.spikes`)."""
     source_tokens: dict[str, int] = field(default_factory=dict)
     """Tokens without padding of each source."""
+    retrieval: float | None = None
+    """Share of the images whose caption is the most similar one of the global batch; for model.clip."""
 
 
 class TrainStep:
@@ -66,7 +69,7 @@ class TrainStep:
         self,
         engine: Engine,
         sources: Sequence[str],
-        objective: Objective,
+        objective: StepObjective,
         experts_per_token: int = 0,
         band: SpikeBand | None = None,
     ) -> None:
@@ -104,7 +107,7 @@ class TrainStep:
         engine.step(rate_factor, result.grad_norm)
         return result
 
-    def _learn(self, batch: Batch, totals: Totals) -> Figures:
+    def _learn(self, batch: Batch, totals: Any) -> Figures:
         """Add the gradient of a micro-batch."""
         inputs, source_ids_B = self.objective.inputs(batch)
         output = self.objective(inputs, totals)
@@ -126,6 +129,7 @@ class TrainStep:
             pairs=int(figures.pairs),
             source_tokens={name: int(count) for name, count in zip(self.sources, figures.source_tokens.tolist(), strict=True)},
             router=self._router(figures) if figures.loads.numel() else {},
+            retrieval=float(figures.hits) / max(sum(predicted), 1.0) if figures.hits.numel() else None,
         )
 
     def _router(self, figures: Figures) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The benchmarks part: held-out questions, captions and text items in the formats of VQAv2 and COCO.
 
-Folders ``dev/`` and ``test/``. Each contains, per task of :data:`VQA_TASKS`, ``<task>_questions.json`` and
-``<task>_annotations.json``, and for few-shot prompts ``<task>_demo_questions.json`` and
+Folders ``dev/`` and ``test/``. Each contains, per task of :data:`VQA_TASKS` and :data:`DETAIL_TASKS`,
+``<task>_questions.json`` and ``<task>_annotations.json``, and for few-shot prompts ``<task>_demo_questions.json`` and
 ``<task>_demo_annotations.json`` (like VQAv2's training split); ``captions.json``, ``captions_demo.json`` and the same
 for ``captions_heldout`` in COCO's caption format; the Parquet files of :mod:`mm1.world.image_sets`; ``text.jsonl`` with all
 kinds of text items, and ``text_<kind>.jsonl`` with one kind; and ``images/``, where image 17 is
@@ -23,15 +23,19 @@ from pathlib import Path
 
 import numpy as np
 
+from mm1.coordinates import Box
 from mm1.world import image_sets, language, streams
 from mm1.world.config import EVAL_SPLITS, EXAMPLES_PER_NAME, WorldConfig
-from mm1.world.instructions import INSTRUCTION_FORMS
+from mm1.world.detail_benchmarks import scene_tasks, write_pages
+from mm1.world.instruction_forms import INSTRUCTION_FORMS
 from mm1.world.pages import CONCEPT_KINDS, concepts
-from mm1.world.render import encoded_images
+from mm1.world.render import encoded_with_boxes
 from mm1.world.scene import NUM_COLOURS, NUM_SHAPES, Object, Pair, Scene, SceneSampler, Split, held_out_pairs
 from mm1.world.text_items import ITEM_KINDS, text_items
 
 VQA_TASKS = ("vqa", "vqa_heldout", "vague", "style", "novel", "codes", "instruct")
+DETAIL_TASKS = ("ocr", "grounding", "pointing", "referring")
+"""Tasks of :mod:`mm1.world.detail_benchmarks` in VQAv2's format, besides ``mark``."""
 CAPTION_TASKS = ("captions", "captions_heldout")
 SPLITS = dict(zip(EVAL_SPLITS, ((Split.DEV, Split.DEV_DEMO), (Split.TEST, Split.TEST_DEMO)), strict=True))
 NUM_ANSWERS = 10
@@ -64,11 +68,14 @@ class ImageFolder:
         """Return the COCO file name of an image."""
         return f"{image_id:012d}.jpg"
 
-    def write(self, folder: Path, image_size_px: int, noise: np.random.Generator) -> None:
-        """Render all scenes into ``folder``."""
+    def write(self, folder: Path, image_size_px: int, noise: np.random.Generator) -> list[list[Box]]:
+        """Render all scenes into ``folder``; returns the boxes of their objects."""
         folder.mkdir()
-        for image_id, picture in enumerate(encoded_images(self.scenes, image_size_px, noise), start=1):
+        boxes = []
+        for image_id, (picture, own) in enumerate(encoded_with_boxes(self.scenes, image_size_px, noise), start=1):
             (folder / self.file_name(image_id)).write_bytes(picture)
+            boxes.append(own)
+        return boxes
 
 
 def _dump(path: Path, content: object) -> None:
@@ -225,8 +232,13 @@ def _write_split(folder: Path, name: str, config: WorldConfig) -> dict[str, int]
         _write_captions(folder, f"{task}_demo", images, shown_ids, side)
     counts = {task: len(rows) for task, (rows, _) in tasks.items()} | _write_texts(folder, items, count)
     noise = streams.pixels(config.seed, f"benchmarks {name}")
-    images.write(folder / "images", side, noise)
-    return counts | image_sets.write(folder, items, demos, count, side, noise) | {"images": len(images.scenes)}
+    boxes = images.write(folder / "images", side, noise)
+    counts |= image_sets.write(folder, items, demos, count, side, noise)
+    details = scene_tasks(item_ids, images.scenes, boxes, config, name)
+    details |= write_pages(folder / "images", len(images.scenes) + 1, config, name, SPLITS[name])
+    for task, rows in details.items():
+        _write_vqa(folder, task, rows)
+    return counts | {task: len(rows) for task, rows in details.items()} | {"images": len(images.scenes)}
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:

@@ -19,6 +19,9 @@ EVAL_SPLITS = ("dev", "test")
 EXAMPLES_PER_NAME = 4
 """Number of demonstrations for each invented word of an episode of the tasks `novel` (two words) and `codes` (five or six)."""
 
+MARK_SIDE_PX = 64
+"""Height and width of the smallest images with fine marks (:mod:`mm1.world.marks`)."""
+
 
 class WorldConfig(Config):
     """Sizes and seed of the toy world. The defaults suit one pre-training run of about 2 million tokens."""
@@ -44,6 +47,9 @@ class WorldConfig(Config):
     synthetic_share: float = Field(default=0.2, ge=0, le=1)
     """Fraction of pairs with a rich synthetic caption (like VeCap, paper section 3.2)."""
 
+    num_synthetic: int = Field(default=4_000, ge=1)
+    """Number of pairs with a rich synthetic caption in the part `synthetic`, a source of its own."""
+
     question_share: float = Field(default=0.1, ge=0, le=1)
     """Fraction of pairs with a question and its answer: they help a small model learn the question format."""
 
@@ -60,7 +66,16 @@ class WorldConfig(Config):
     """Number of documents per jsonl file in the text part."""
 
     num_instructions: int = Field(default=4_000, ge=1)
-    """Number of conversations in the instruction part."""
+    """Number of conversations about at most one image in the instruction part; those about several come on top."""
+
+    num_pages: int = Field(default=8_000, ge=1)
+    """Number of pairs of a text page and its text, or a question about it, in the part ocr."""
+
+    num_reading: int = Field(default=2_000, ge=1)
+    """Number of conversations about text pages in the part reading."""
+
+    num_grounding: int = Field(default=2_000, ge=1)
+    """Number of conversations with boxes and points in the part grounding."""
 
     num_eval_items: int = Field(default=512, ge=6, multiple_of=2)
     """Questions per task and split, and the same number of demonstrations (novel words: eight per episode of two questions)."""
@@ -74,11 +89,16 @@ class WorldConfig(Config):
             raise ValueError("synthetic_share + question_share must not exceed 1: the rest are alt texts")
         return self
 
+    def has_task(self, task: str) -> bool:
+        """Whether the benchmarks have a task: all worlds have those of this project, except that marks need large images."""
+        return task != "mark" or self.image_size_px >= MARK_SIDE_PX
+
     def demonstrations(self, task: str) -> int:
         """Return the maximum number of demonstrations for an item of a benchmark task."""
         if task.partition("_")[0] == "text":
             return 0
-        return {"novel": 2 * EXAMPLES_PER_NAME, "codes": 5 * EXAMPLES_PER_NAME}.get(task, self.num_eval_items)
+        few = {"novel": 2 * EXAMPLES_PER_NAME, "codes": 5 * EXAMPLES_PER_NAME, "ocr": self.num_eval_items // 4}
+        return few.get(task, self.num_eval_items)
 
     @classmethod
     def small(cls, seed: int = 0) -> Self:
@@ -87,9 +107,13 @@ class WorldConfig(Config):
             seed=seed,
             num_captions=60,
             captions_per_shard=40,
+            num_synthetic=20,
             num_interleaved=24,
             documents_per_file=16,
             num_texts=80,
             num_instructions=32,
+            num_pages=50,
+            num_reading=16,
+            num_grounding=16,
             num_eval_items=12,
         )

@@ -1,20 +1,18 @@
-r"""The instruction part: conversations in LLaVA's format, with their images in a folder.
+"""The instruction part: conversations in LLaVA's format (:mod:`mm1.world.llava`).
 
-``llava_instruct.json`` is a list of ``{"id", "image": "images/<id>.jpg", "conversations": [{"from": "human", "value":
-"<image>\\n…"}, {"from": "gpt", "value": "…"}, …]}``; conversations without an image lack the field. Each form of
-instruction has exactly one correct answer, so an evaluation can use exact match. None is phrased like the pre-training
-texts, so a base model must be tuned to answer it.
+Most are about one image, with one to three questions; some are about none, and some about several
+(:mod:`mm1.world.several_images`), which come last.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
-from mm1.world import language, streams
+from mm1.world import several_images, streams
 from mm1.world.config import WorldConfig
-from mm1.world.language import ANIMALS, COLOURS, PLACES, SHAPES
+from mm1.world.instruction_forms import forms_of
+from mm1.world.language import ANIMALS
+from mm1.world.llava import Chat, Turn, about_image, write_chats
 from mm1.world.render import encoded_images
 from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs
 from mm1.world.texts import facts_about
@@ -22,56 +20,6 @@ from mm1.world.texts import facts_about
 TEXT_ONLY_SHARE = 0.12
 TURNS = {1: 0.5, 2: 0.3, 3: 0.2}
 """Number of questions about an image -> probability."""
-
-IMAGE_TOKEN = "<image>"
-"""LLaVA's image placeholder in conversations."""
-
-
-def _describe(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    descriptions = [f"a {language.phrase(thing)} at the {PLACES[thing.place]}" for thing in scene.objects]
-    return "describe the image in detail .", f"the image shows {language.join(descriptions)} ."
-
-
-def _one_word(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    rng = sampler.rng
-    question, answer = language.question(rng.choice(("colour", "size", "where", "count")), scene, rng.choice(scene.objects))
-    return f"{question} answer with one word .", answer
-
-
-def _sentence(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    rng = sampler.rng
-    thing = rng.choice(scene.objects)
-    kind = rng.choice(("colour", "size", "where"))
-    question, answer = language.question(kind, scene, thing)
-    joint = "is at the" if kind == "where" else "is"
-    return f"{question} answer in a full sentence .", f"the {SHAPES[thing.shape]} {joint} {answer} ."
-
-
-def _list(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    kind = sampler.rng.choice(("shapes", "colours"))
-    column = 2 if kind == "shapes" else 1
-    # Objects in the order of their places; a colour shared by two objects is repeated.
-    return f"list the {kind} .", " , ".join(language.words_of(thing)[column] for thing in scene.objects)
-
-
-def _yes_no(scene: Scene, sampler: SceneSampler) -> tuple[str, str]:
-    rng = sampler.rng
-    column, vocabulary = rng.choice(((1, COLOURS), (2, SHAPES)))
-    present = {language.words_of(thing)[column] for thing in scene.objects}
-    is_present = rng.random() < 0.5
-    word = rng.choice([word for word in vocabulary if (word in present) == is_present])
-    name = f"{word} object" if column == 1 else word
-    return f"is there a {name} ? answer yes or no .", "yes" if is_present else "no"
-
-
-INSTRUCTION_FORMS: dict[str, Callable[[Scene, SceneSampler], tuple[str, str]]] = {
-    "describe": _describe,
-    "one word": _one_word,
-    "sentence": _sentence,
-    "list": _list,
-    "yes or no": _yes_no,
-}
-"""The forms by name: each converts a scene to an instruction and its only correct answer."""
 
 
 def _about_text(sampler: SceneSampler) -> tuple[str, str]:
@@ -84,44 +32,42 @@ def _about_text(sampler: SceneSampler) -> tuple[str, str]:
     return f"what is {left} plus {right} ? answer with one word .", str(left + right)
 
 
-def _turns(pairs: list[tuple[str, str]], with_image: bool) -> list[dict[str, str]]:
-    turns = []
-    for number, (question, answer) in enumerate(pairs):
-        value = f"{IMAGE_TOKEN}\n{question}" if with_image and number == 0 else question
-        turns += [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
-    return turns
+def _about_one_image(sampler: SceneSampler, image_size_px: int) -> tuple[Chat, list[Scene], list[str]]:
+    """Draw a conversation about an image; returns its forms, too."""
+    scene, known = sampler.any(), forms_of(image_size_px)
+    length = sampler.rng.choices(list(TURNS), list(TURNS.values()))[0]
+    forms = sampler.rng.sample(list(known), length)
+    return about_image([known[form](scene, sampler) for form in forms]), [scene], forms
 
 
 def write(folder: Path, config: WorldConfig) -> dict[str, int]:
     """Write the instruction part into an existing folder.
 
     Returns:
-        Number of conversations, images and turns, and number of turns of each form.
+        Number of conversations, images and turns, of conversations of each kind, and of turns of each form.
     """
     rng = streams.choices(config.seed, "instructions")
     sampler = SceneSampler(rng, Split.TRAIN, held_out_pairs(config))
-    counts = dict.fromkeys(["conversations", "images", "turns", "text only", *INSTRUCTION_FORMS], 0)
-    items: list[dict[str, object]] = []
+    counts = dict.fromkeys(["conversations", "images", "turns", "text only", *forms_of(config.image_size_px)], 0)
+    chats: list[Chat] = []
     scenes: list[Scene] = []
-    for number in range(config.num_instructions):
-        key = f"{number:09d}"
+    for _ in range(config.num_instructions):
         if rng.random() < TEXT_ONLY_SHARE:
-            pairs = [_about_text(sampler)]
-            items.append({"id": key, "conversations": _turns(pairs, with_image=False)})
+            chats.append(Chat((Turn(*_about_text(sampler)),)))
             counts["text only"] += 1
-        else:
-            scene = sampler.any()
-            length = rng.choices(list(TURNS), list(TURNS.values()))[0]
-            forms = rng.sample(list(INSTRUCTION_FORMS), length)
-            pairs = [INSTRUCTION_FORMS[form](scene, sampler) for form in forms]
-            items.append({"id": key, "image": f"images/{key}.jpg", "conversations": _turns(pairs, with_image=True)})
-            scenes.append(scene)
-            for form in forms:
-                counts[form] += 1
-        counts["turns"] += len(pairs)
-    (folder / "images").mkdir()
-    pictures = encoded_images(scenes, config.image_size_px, streams.pixels(config.seed, "instructions"))
-    for item, picture in zip((item for item in items if "image" in item), pictures, strict=True):
-        (folder / str(item["image"])).write_bytes(picture)
-    (folder / "llava_instruct.json").write_text(json.dumps(items, indent=1))
-    return counts | {"conversations": len(items), "images": len(scenes)}
+            continue
+        chat, drawn, forms = _about_one_image(sampler, config.image_size_px)
+        chats.append(chat)
+        scenes += drawn
+        for form in forms:
+            counts[form] += 1
+    for kind, (share, draw) in several_images.KINDS.items():
+        counts[kind] = round(share * config.num_instructions)
+        for _ in range(counts[kind]):
+            chat, drawn = draw(sampler)
+            chats.append(chat)
+            scenes += drawn
+    noise = streams.pixels(config.seed, "instructions")
+    write_chats(folder, chats, encoded_images(scenes, config.image_size_px, noise))
+    num_turns = sum(len(chat.turns) for chat in chats)
+    return counts | {"conversations": len(chats), "images": len(scenes), "turns": num_turns}

@@ -1,8 +1,8 @@
 """Batched rendering of scenes to pixels.
 
 Data flow: scenes -> arrays of attributes -> one pass per (cell, shape) with a distance function and a soft edge ->
-letter by area sampling -> noise -> 8-bit images -> JPEG. Every call draws new jitter and noise, so no two images are
-equal, even of equal scenes.
+letter by area sampling, from 64 pixels on the fine mark -> noise -> 8-bit images -> JPEG. Every call draws new jitter and
+noise, so no two images are equal, even of equal scenes.
 
 Shape suffixes: N images, M objects of one shape in one cell, S side of the image, C side of a cell (S / 2), all in
 pixels.
@@ -18,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mm1.coordinates import Box, box_of_corners
+from mm1.world.marks import MARK_GRID, draw_marks, shows_marks
 from mm1.world.scene import NUM_SHAPES, Scene
 
 Floats = NDArray[np.float32]
+Boxes = list[list[Box]]
+"""Boxes of the objects of each image, in the order of the objects."""
 
 COLOUR_VALUES = np.array(
     [(0.90, 0.15, 0.15), (0.15, 0.80, 0.20), (0.20, 0.35, 0.95), (0.95, 0.85, 0.15), (0.65, 0.20, 0.80), (0.15, 0.85, 0.85)],
@@ -70,6 +74,11 @@ DISTANCES: tuple[Callable[[Floats, Floats, Floats], Floats], ...] = (
 )
 """Signed distance to the outline of circle, square, triangle, cross and ring, in half cells."""
 
+EXTENTS = np.array(
+    [(-1, -1, 1, 1), (-0.85, -0.85, 0.85, 0.85), (-0.866, -0.8, 0.866, 0.7), (-1, -1, 1, 1), (-1, -1, 1, 1)], dtype=np.float32
+)
+"""Left, top, right and bottom of each shape relative to its centre, in radii."""
+
 
 def _jitter(rng: np.random.Generator, shape: tuple[int, ...], amount: float) -> Floats:
     return (rng.random(shape, dtype=np.float32) * 2 - 1) * np.float32(amount)
@@ -83,13 +92,16 @@ def _paint(images_NSS3: Floats, image_M: NDArray[np.int64], cell: tuple[int, int
     images_NSS3[image_M, rows, columns] = patch_MCC3
 
 
-def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Generator) -> None:
+def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Generator) -> Floats:
+    """Paint all objects; returns left, top, right and bottom as shares of the image's side, in the order of the scenes."""
     flat = np.array([(index, *thing) for index, scene in enumerate(scenes) for thing in scene.objects], dtype=np.int64)
+    corners = np.empty((len(flat), 4), dtype=np.float32)
     side = images_NSS3.shape[1] // 2
     axis_C = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1).astype(np.float32)
     for index, cell in enumerate(CELL_ORIGINS):
         for shape in range(NUM_SHAPES):
-            chosen = flat[(flat[:, 1] == shape) & (flat[:, 4] == index)]
+            is_chosen = (flat[:, 1] == shape) & (flat[:, 4] == index)
+            chosen = flat[is_chosen]
             count = len(chosen)
             if not count:
                 continue
@@ -101,6 +113,9 @@ def _paint_objects(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.
             mask_MCC = np.clip(0.5 - distance_MCC * np.float32(side / 2), 0, 1)
             colour_M3 = COLOUR_VALUES[chosen[:, 2]] + _jitter(rng, (count, 3), COLOUR_JITTER)
             _paint(images_NSS3, chosen[:, 0], cell, mask_MCC, colour_M3)
+            in_cell = np.tile(centre_M2, 2) + EXTENTS[shape] * radius_M11[:, 0]
+            corners[is_chosen] = (np.array([cell[1], cell[0], cell[1], cell[0]], dtype=np.float32) + (in_cell + 1) / 2) / 2
+    return corners
 
 
 def _coverage(start_N: Floats, bits: int, bit_px: float, side: int) -> Floats:
@@ -117,12 +132,31 @@ def _paint_tags(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Gen
     centre_N2 = side / 2 + _jitter(rng, (count, 2), POSITION_JITTER) * np.float32(side / 2)
     rows_NC5 = _coverage(centre_N2[:, 0] - np.float32(2.5 * bit_px), 5, bit_px, side)
     columns_NC3 = _coverage(centre_N2[:, 1] - np.float32(1.5 * bit_px), 3, bit_px, side)
-    bits_N53 = GLYPH_BITS[[scene.tag for scene in scenes]]
-    # Explicit sums instead of a matrix product, so that the order of additions does not depend on the machine's BLAS.
-    bands_NC3 = (rows_NC5[:, :, :, None] * bits_N53[:, None, :, :]).sum(axis=2)
-    mask_NCC = (bands_NC3[:, :, None, :] * columns_NC3[:, None, :, :]).sum(axis=3)
+    mask_NCC = _sampled(rows_NC5, GLYPH_BITS[[scene.tag for scene in scenes]], columns_NC3)
     colour_N3 = np.float32(0.9) + _jitter(rng, (count, 3), COLOUR_JITTER)
     _paint(images_NSS3, np.arange(count), (1, 1), mask_NCC, colour_N3)
+
+
+def _sampled(rows_NCR: Floats, bits_NRB: Floats, columns_NCB: Floats) -> Floats:
+    """Sample bitmaps by area, given the pixels' coverage by their rows and columns."""
+    # Explicit sums instead of a matrix product, so that the order of additions does not depend on the machine's BLAS.
+    bands_NCB = (rows_NCR[:, :, :, None] * bits_NRB[:, None, :, :]).sum(axis=2)
+    mask_NCC: Floats = (bands_NCB[:, :, None, :] * columns_NCB[:, None, :, :]).sum(axis=3)
+    return mask_NCC
+
+
+def _paint_marks(images_NSS3: Floats, scenes: Sequence[Scene], rng: np.random.Generator) -> None:
+    side = images_NSS3.shape[1] // 2
+    bit_px = images_NSS3.shape[1] / MARK_GRID
+    bits_NRB, row_N, column_N = draw_marks(scenes, rng)
+    rows_NCR, columns_NCB = (
+        _coverage(start_N * np.float32(bit_px) - side, bits, bit_px, side)
+        for start_N, bits in zip((row_N, column_N), bits_NRB.shape[1:], strict=True)
+    )
+    covered_NCC = _sampled(rows_NCR, np.ones_like(bits_NRB), columns_NCB)
+    patch_NCC3 = images_NSS3[:, side:, side:]
+    patch_NCC3 *= 1 - covered_NCC[..., None]
+    patch_NCC3 += _sampled(rows_NCR, bits_NRB, columns_NCB)[..., None]
 
 
 def render(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -131,14 +165,26 @@ def render(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator
     Returns:
         Images, (N, S, S, 3), RGB, 0 to 255.
     """
+    return render_with_boxes(scenes, image_size_px, rng)[0]
+
+
+def render_with_boxes(scenes: Sequence[Scene], image_size_px: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Boxes]:
+    """Render a batch of scenes.
+
+    Returns:
+        Images, (N, S, S, 3), RGB, 0 to 255; and the boxes of their objects.
+    """
     tint = np.array([(s.background // 16, s.background // 4 % 4, s.background % 4) for s in scenes], dtype=np.int64)
     images_NSS3 = np.empty((len(scenes), image_size_px, image_size_px, 3), dtype=np.float32)
     images_NSS3[:] = BACKGROUND_LEVELS[tint][:, None, None, :]
-    _paint_objects(images_NSS3, scenes, rng)
+    corners = iter(_paint_objects(images_NSS3, scenes, rng).tolist())
+    boxes = [[box_of_corners(next(corners)) for _ in scene.objects] for scene in scenes]
     _paint_tags(images_NSS3, scenes, rng)
+    if shows_marks(image_size_px):
+        _paint_marks(images_NSS3, scenes, rng)
     images_NSS3 += rng.standard_normal(images_NSS3.shape, dtype=np.float32) * np.float32(PIXEL_NOISE)
     np.clip(images_NSS3, 0, 1, out=images_NSS3)
-    return np.rint(images_NSS3 * 255).astype(np.uint8)
+    return np.rint(images_NSS3 * 255).astype(np.uint8), boxes
 
 
 def encode(image_SS3: NDArray[np.uint8]) -> bytes:
@@ -150,7 +196,14 @@ def encode(image_SS3: NDArray[np.uint8]) -> bytes:
 
 def encoded_images(scenes: Iterable[Scene], image_size_px: int, rng: np.random.Generator) -> Iterator[bytes]:
     """Render and encode a stream of scenes batch by batch, in order."""
+    return (image for image, _ in encoded_with_boxes(scenes, image_size_px, rng))
+
+
+def encoded_with_boxes(
+    scenes: Iterable[Scene], image_size_px: int, rng: np.random.Generator
+) -> Iterator[tuple[bytes, list[Box]]]:
+    """Render and encode a stream of scenes like :func:`encoded_images`, with the boxes of the objects of each."""
     remaining = iter(scenes)
     while batch := list(islice(remaining, BATCH)):
-        for image_SS3 in render(batch, image_size_px, rng):
-            yield encode(image_SS3)
+        images_NSS3, boxes = render_with_boxes(batch, image_size_px, rng)
+        yield from zip(map(encode, images_NSS3), boxes, strict=True)

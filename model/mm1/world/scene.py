@@ -58,10 +58,24 @@ class Split(Enum):
     TEST_DEMO = frozenset({3})
 
 
+def flat_values(scene: Scene) -> bytes:
+    """Return all values of a scene, for checksums."""
+    flat = [value for thing in scene.objects for value in thing]
+    return bytes([*flat, scene.tag, scene.background])
+
+
 def split_class(scene: Scene) -> int:
     """Compute the class of a scene, 0 to 15, which determines its :class:`Split`."""
-    flat = [value for thing in scene.objects for value in thing]
-    return zlib.crc32(bytes([*flat, scene.tag, scene.background])) & 15
+    return _class_of(flat_values(scene))
+
+
+def _class_of(content: bytes) -> int:
+    return zlib.crc32(content) & 15
+
+
+def split_of(content: bytes) -> Split:
+    """Return the split of any content that is assigned like scenes, such as the text of a page."""
+    return next(split for split in Split if _class_of(content) in split.value)
 
 
 def held_out_pairs(config: WorldConfig) -> frozenset[Pair]:

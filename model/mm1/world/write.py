@@ -16,17 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mm1.errors import ConfigurationError
-from mm1.world import benchmarks, captions, instructions, interleaved, texts
+from mm1.world import benchmarks, captions, grounding, instructions, interleaved, ocr, texts
 from mm1.world.config import WorldConfig
 
 _LOG = logging.getLogger(__name__)
 
 _WRITERS: dict[str, Callable[[Path, WorldConfig], dict[str, int]]] = {
     "captions": captions.write,
+    "web_captions": captions.write_web,
+    "synthetic": captions.write_synthetic,
     "interleaved": interleaved.write,
     "text": texts.write,
     "instructions": instructions.write,
     "benchmarks": benchmarks.write,
+    "ocr": ocr.write_pairs,
+    "reading": ocr.write_conversations,
+    "grounding": grounding.write,
 }
 
 PARTS = tuple(_WRITERS)

@@ -22,17 +22,9 @@ from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.checks import Producer
 from mm1_components.wrapper.execute import execute
 from mm1_components.wrapper.raw_data import SOURCES
+from tests.support.data_steps import run
 from tests.support.mixtures import build_mix
 from tests.support.raw_files import pairs, write_img2dataset, write_text
-
-
-def run(step, folder, **inputs):
-    out = folder / f"{step.name}.out"
-    out.unlink(missing_ok=True)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in inputs.items()]
-    places = ["--store", str(folder / "store"), "--out.manifest", str(out), "--artifact.summary.md", str(folder / "summary.md")]
-    outcome = execute(step, build_parser(step).parse_args([*options, *places]))
-    return outcome, out.read_text() if out.exists() else ""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +65,18 @@ def test_a_mixture_is_frozen_measured_and_readable(data):
     assert (sources.count(0), sources.count(1)) == (30, 10)
 
 
+def test_tiles_are_part_of_the_mixture_and_its_summary(data):
+    folder, uri = data
+    _, single = run(STEP, folder, data=uri, weights="captions=1")
+    assert "image_layout" not in load(single, DataMix).model_dump_json(), "as before there were layouts"
+    outcome, found = run(STEP, folder, data=uri, weights="captions=1", image_layout="dynamic, grid=2-4")
+    mix = load(found, DataMix)
+    assert (outcome, mix.image_layout) == (Outcome.DONE, "dynamic,grid=2-4") and mix.mark_tokens["(0,0,0)"] > 1
+    tiles, images = mix.packing["images_per_sequence"], load(single, DataMix).packing["images_per_sequence"]
+    assert tiles / mix.packing["documents_per_sequence"] > 2 and mix.packing["documents_per_sequence"] < images
+    assert "layout dynamic,grid=2-4: up to 5 tiles" in (folder / "summary.md").read_text()
+
+
 def test_what_the_manifest_measures_is_what_the_loader_gives(data):
     folder, uri = data
     _, found = run(STEP, folder, data=uri, weights="text=1", sequence_length=32)
@@ -102,6 +106,8 @@ def test_what_the_manifest_measures_is_what_the_loader_gives(data):
         ({"weights": "captions"}, "captions=0.45"),
         ({"weights": "captions=1", "sequence_length": 8, "image_tokens": 7}, "sequence_length"),
         ({"weights": "captions=1", "max_images": 0}, "max_images"),
+        ({"weights": "captions=1", "image_layout": "tiled"}, "image_layout: expected single or static or dynamic, got 'tiled'"),
+        ({"weights": "captions=1", "image_layout": "static", "max_images": 4}, "up to 5 tiles with 20 tokens"),
     ],
 )
 def test_bad_settings_are_refused(data, caplog, inputs, message):
@@ -141,7 +147,7 @@ def test_the_weight_of_a_source_that_is_not_ingested_goes_to_the_others(data, ca
     assert sentence in caplog.text and sentence in (folder / "summary.md").read_text()
     sources = load(found, DataMix).sources
     assert [(source.name, source.weight) for source in sources] == [("captions", 0.818181818), ("text", 0.181818182)]
-    for weights, expected in [("text", [("text", 1.0)]), ("mm1.5", [("captions", 0.2), ("text", 0.8)])]:
+    for weights, expected in [("text", [("text", 1.0)]), ("mm1_5", [("captions", 0.555555556), ("text", 0.444444444)])]:
         _, found = run(STEP, folder, data=uri, weights=weights)
         assert [(source.name, source.weight) for source in load(found, DataMix).sources] == expected
 

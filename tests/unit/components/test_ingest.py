@@ -59,7 +59,7 @@ def test_all_sources_of_the_toy_world(ingest, world, tmp_path):
     raw = load(uri, RawData)
     store = open_store(str(tmp_path / "store"))
     assert set(raw.sources) == set(SOURCES)
-    for name, count in zip(SOURCES, (60, 24, 80, 32), strict=True):
+    for name, count in zip(SOURCES, (60, 24, 80, 37), strict=True):
         source = raw.sources[name]
         assert source.num_read == count == source.num_samples + sum(source.dropped.values())
         for shard in source.shards:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 
 from mm1.config.values import parse_integer, parse_number, quoted
@@ -59,7 +61,7 @@ def test_numbers_that_none_of_them_takes(text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in NOT_INTEGERS if text == text.strip() and text])
 def test_shots_are_integers_wherever_they_are_given(text: str) -> None:
-    settings = Inputs(checkpoint="x").model_dump(exclude={"checkpoint", "benchmarks", "split", "batch_size", "processes"})
+    settings = {name: getattr(Inputs(checkpoint="x"), name) for name in signature(eval_config).parameters}
     with pytest.raises(ConfigurationError, match="expected numbers of demonstrations after @"):
         parse_name(f"vqa@{text}")
     with pytest.raises(ConfigurationError, match="shots: expected numbers separated by spaces"):

@@ -94,6 +94,7 @@ def test_a_png_may_have_its_tag_after_the_pixels():
     pixels = np.asarray(stored(6))
     data = raw_png(pixels, 2, 8, late=png_chunk(b"eXIf", tiff_tag(">", 6)))
     opened = open_image(data)
+    assert opened.size == (WIDTH, HEIGHT), "tiles are planned from the header"
     assert_upright(decode(data, 32))
     decode_small(opened)
     assert opened.size == (WIDTH, HEIGHT)

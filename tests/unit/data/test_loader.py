@@ -17,6 +17,7 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.data.load.open_mix import open_mix
 from mm1.data.sample import TextPart
 from mm1.errors import ConfigurationError, DataError
+from mm1.modeling.losses import next_token_targets
 from mm1.store.base import blob_key
 from mm1.store.local import LocalStore
 from tests.support.mixtures import build_mix, make_samples
@@ -53,6 +54,18 @@ def joined(batches):
     pixels = [batch["pixel_values"] for batch in batches if "pixel_values" in batch]
     names = [name for name in batches[0] if name != "pixel_values"]
     return {name: torch.cat([batch[name] for batch in batches]) for name in names} | {"pixel_values": torch.cat(pixels)}
+
+
+def test_attention_across_documents_keeps_the_tokens_with_loss(mixture):
+    store, raw, mix = mixture
+    isolated = joined(take(loader(mixture), 8))
+    shared = joined(take(loader((store, raw, mix.model_copy(update={"cross_document_attention": True}))), 8))
+    kept = isolated["document_ids"] != 0
+    assert torch.equal(shared["document_ids"], kept.int())
+    assert torch.equal(shared["position_ids"][kept], torch.arange(kept.shape[1]).expand(kept.shape)[kept])
+    assert torch.equal(shared["input_ids"], isolated["input_ids"])
+    targets = [next_token_targets(batch["labels"], batch["document_ids"]) for batch in (isolated, shared)]
+    assert torch.equal(*targets)
 
 
 def test_batch_keeps_the_contract(mixture):

@@ -39,9 +39,9 @@ def with_shares(mix, shares):
 
 def test_presets_are_those_of_the_papers():
     assert parse_weights("mm1") == {"captions": 0.45, "interleaved": 0.45, "text": 0.10}
-    assert parse_weights("mm1.5") == {"captions": 0.10, "interleaved": 0.50, "text": 0.40}
+    assert parse_weights("mm1_5") == parse_weights("mm1.5") == {"captions": 0.50, "interleaved": 0.10, "text": 0.40}
     assert all(sum(weights.values()) == pytest.approx(1) for weights in WEIGHT_PRESETS.values())
-    with pytest.raises(ConfigurationError, match=r"one of mm1, mm1.5, sft, got 'mm2'"):
+    with pytest.raises(ConfigurationError, match=r"one of mm1, mm1_5, mm1.5, sft, mm1_sft, mm1_5_sft, got 'mm2'"):
         parse_weights("mm2")
 
 

@@ -43,6 +43,7 @@ def test_rounded_thirds_are_thirds():
 
 def test_weights_are_parsed():
     assert parse_weights("captions=0.45, text=1") == {"captions": 0.45, "text": 1.0}
+    assert parse_weights("captions/my set=1,captions/size=64=2") == {"captions/my set": 1.0, "captions/size=64": 2.0}
 
 
 @pytest.mark.parametrize("text", ["", "captions", "captions=", "captions=-1", "captions=0", "a=1,a=2", "a=nan", "a=inf", "=1"])

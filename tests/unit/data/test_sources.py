@@ -25,7 +25,7 @@ def read(source, path):
     return list(read_all(source, LocalRoot(path), CLEAN))
 
 
-@pytest.mark.parametrize(("source", "count"), [("captions", 60), ("interleaved", 24), ("text", 80), ("instructions", 32)])
+@pytest.mark.parametrize(("source", "count"), [("captions", 60), ("interleaved", 24), ("text", 80), ("instructions", 37)])
 def test_the_toy_world_is_read_like_any_data(source, count, tmp_path):
     path = write_part(source, tmp_path / source, WorldConfig.small())
     samples = read(source, path)

@@ -7,12 +7,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from mm1.data.load.documents import build_documents
+from mm1.data.load.image_tiles import ImageTiles
 from mm1.data.prepare.files.raw import cleaner
 from mm1.data.prepare.sources.conversations import chat_parts
 from mm1.data.sample import ImagePart, Sample
 from mm1.data.tokenizer import SPECIAL_TOKENS, TextTokenizer, adopt_folder, train_bpe
 from mm1.errors import ConfigurationError
 from mm1.modeling import processing
+from mm1.modeling.image_layout import ImageLayout
 from tests.support.mixtures import encoded_image
 
 TEXTS = ["a red ring is on the left .", "what is it ? a blue circle .", "big and small"] * 5
@@ -54,7 +56,7 @@ def test_chat_parts_give_the_tokens_of_the_processor(folder):
     tokenizer = TextTokenizer.from_folder(folder)
     messages = [("user", ["", "what is it ?"]), ("assistant", ["a red ring ."]), ("user", ["big ?"]), ("assistant", ["small"])]
     sample = Sample("k", "instructions", chat_parts(messages, cleaner(SPECIAL_TOKENS)), [encoded_image(0)])
-    (document,) = build_documents([sample], tokenizer, image_tokens=4)
+    (document,) = build_documents([sample], tokenizer, ImageTiles(ImageLayout(), 16, image_tokens=4))
     processor = processing.build_processor(AutoTokenizer.from_pretrained(folder), image_tokens=4, image_size=16)
     chat = [
         {"role": role, "content": [{"type": "image"}, {"type": "text", "text": texts[1]}] if len(texts) > 1 else texts[0]}

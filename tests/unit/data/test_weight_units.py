@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from mm1.data.load.freeze import with_shares
+from mm1.data.load.freeze import with_layout, with_shares
 from mm1.data.load.mixture import Mixture, check_period
 from mm1.data.load.open_mix import make_plan, open_indexes
 from mm1.data.load.statistics import few_labels, measure, sequence_shares
@@ -58,7 +58,7 @@ def test_the_index_counts_the_tokens_with_loss(mixture):
         assert (index.num_label_tokens < index.num_text_tokens).all() and (index.num_label_tokens > 1).all()
     shard = raw.sources["instructions"].shards[0]
     table = pq.read_table(store.local_path(shard.index))
-    assert table.column_names[-2:] == ["num_label_tokens", "content_hash"]
+    assert table.column_names[-3:] == ["num_label_tokens", "content_hash", "image_sizes"]
 
 
 @pytest.mark.parametrize("one_source", [True, False])
@@ -68,9 +68,9 @@ def test_weights_by_label_are_shares_of_the_tokens_with_loss(mixture, one_source
     np.testing.assert_allclose(measured(mixture, mix, "label_share"), weights, atol=0.02)
 
 
-@pytest.mark.parametrize("length", [20, 64])
-def test_labels_of_cut_documents_add_up(mixture, length):
-    mix = mixture[2].model_copy(update={"sequence_length": length})
+@pytest.mark.parametrize(("length", "layout"), [(20, "single"), (64, "single"), (60, "static,marks=index")])
+def test_labels_of_cut_documents_add_up(mixture, length, layout):
+    mix = with_layout(mixture[2].model_copy(update={"sequence_length": length}), layout, mixture[0])
     plan = make_plan(mix, mixture[3])
     stream = plan.streams[3]
     labels = sum(stream.num_labels(span) for sequence in stream.first_epoch() for span in sequence)

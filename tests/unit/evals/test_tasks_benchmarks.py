@@ -14,6 +14,7 @@ from mm1.evals.demonstrations import DemonstrationPool
 from mm1.evals.plan import plan
 from mm1.evals.prompts import PromptWriter
 from mm1.evals.tasks.registry import TASKS
+from mm1.generation.tiles import Detailed
 from tests.support.benchmark_files import (
     MMBENCH_HEAD,
     WRITERS,
@@ -166,6 +167,31 @@ def test_only_the_query_and_the_last_demonstrations_are_divided(folder):
     assert [crop.tobytes() for crop in crops] == [large.crop((x, y, x + 16, y + 16)).tobytes() for x, y in corners]
 
 
+def test_the_models_own_layout_divides_the_query_and_the_last_demonstrations(folder):
+    options = {"controls": False, "style": "chat", "items": 1, "sub_images_of_model": True, "sub_image_shots": 1}
+    (trial,) = plan(folder, EvalConfig(tasks=("scienceqa_cot",), shots=(2,), **options))[0].trials
+    turns = [*trial.request.prefix[::2], *trial.request.messages]
+    assert [isinstance(turn.content[0], Detailed) for turn in turns] == [False, True, True]
+    assert turns[-1].content[0].read_bytes() == trial.item.images[0].read_bytes(), "another model gets the whole image"
+    assert "sub_images_of_model" not in EvalConfig(tasks=("vqa",)).model_dump(), "as in earlier reports"
+
+
+def test_refcoco_converts_pixels_and_reads_rows(tmp_path):
+    WRITERS["refcoco"](tmp_path / "refcoco")
+    folder = BenchmarkFolder(tmp_path, "")
+    items = items_of(folder, "refcoco", "testA")
+    assert [item.answer for item in items] == ["125 62 625 343", "250 62 750 343"]  # of 16 pixels
+    assert "Where is testA ring 1?" in prompt_of(TASKS["refcoco"], items[0])[-1]
+    name = "COCO_train2014_000000000001.jpg"
+    rows = [{"image": name, "sentences": [{"raw": "the ring"}, {"raw": "a red ring"}], "bbox": [0, 0, 16, 8]}]
+    write(tmp_path / "refcoco" / "refcoco_train.jsonl", rows)
+    rows = items_of(folder := BenchmarkFolder(tmp_path, ""), "refcoco", "train")
+    assert [(item.question, item.answer) for item in rows] == [("the ring", "0 0 999 500"), ("a red ring", "0 0 999 500")]
+    metrics = TASKS["refcoco"].metrics
+    assert metrics["accuracy_iou50"](["[0, 0, 999, 300]"] * 2, rows) == [1.0, 1.0]
+    assert metrics["mean_iou"](["[0, 0, 999, 250]"] * 2, rows) == [0.5, 0.5]
+
+
 # -- damage -------------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +221,24 @@ def test_a_benchmark_without_files_says_which_it_needs(tmp_path, name):
         ("docvqa", "val_v1.0_withQT.json", '{"data": [{"questionId": 1}]}', "row 1: an entry lacks"),
         ("mmvet", "mm-vet.json", '{"v1_0": {}}', "row v1_0: an entry lacks 'answer'"),
         ("llava_w", "answers_gpt4.jsonl", "{}", "answers_gpt4.jsonl, row 1"),
+        (
+            "refcoco",
+            "finetune_refcoco_testA.json",
+            '{"images": [], "annotations": [{"id": 1}]}',
+            "row 1: an entry lacks 'image_id'",
+        ),
+        (
+            "refcocog",
+            "finetune_refcocog_test.json",
+            '[{"expression": "x", "bbox": [1, 2, 3, 4]}]',
+            "expected one of the fields file_name",
+        ),
+        (
+            "refcocoplus",
+            "finetune_refcoco+_testA.json",
+            '[{"image": "COCO_train2014_000000000001.jpg", "bbox": [1]}]',
+            "the fields expression",
+        ),
         ("nlvr2", "dev.json", '{"identifier": "dev-0-0-0", "sentence": "x", "label": "perhaps"}', "row 1"),
     ],
 )

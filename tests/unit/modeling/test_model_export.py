@@ -51,7 +51,7 @@ json.dump(answer | {"classes": [type(item).__name__ for item in classes]}, sys.s
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     model = tiny_model(moe=True, text={"vocab_size": len(tiny_tokenizer())})
-    processor = build_processor(tiny_tokenizer(), image_tokens=4, image_size=16)
+    processor = build_processor(tiny_tokenizer(), image_tokens=4, image_size=16, image_layout="dynamic,grid=2-6")
     return model, processor, export(model, processor, tmp_path_factory.mktemp("export") / "model")
 
 

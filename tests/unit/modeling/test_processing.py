@@ -137,3 +137,30 @@ def test_an_image_may_be_a_path_or_a_data_url(processor, tmp_path):
     wanted = processor(images=upright)["pixel_values"]
     for image in (tmp_path / "page.png", str(tmp_path / "page.png"), url, Image.open(tmp_path / "page.png")):
         torch.testing.assert_close(processor(images=[image])["pixel_values"], wanted)
+
+
+def test_images_are_divided_if_they_are_few_or_if_the_caller_wants_it():
+    processor = build_processor(tiny_tokenizer(), image_tokens=4, image_size=16, image_layout="dynamic,grid=4-4,marks=none")
+
+    def rows(number, **options):
+        inputs = processor(text="<image>a" * number, images=[_image(40, 30)] * number, **options)
+        assert (inputs["input_ids"] == 1).sum() == 4 * len(inputs["pixel_values"])
+        return len(inputs["pixel_values"])
+
+    assert [rows(number) for number in (1, 2, 3)] == [5, 10, 3]
+    assert (rows(1, divide_images=False), rows(3, divide_images=True)) == (1, 15)
+    assert len(processor(images=[_image(40, 30)] * 3)["pixel_values"]) == 15, "without a text, each image is alone"
+    texts = processor(text=["a", "<image>", "<image><image><image>"], images=[_image(9, 9)] * 4)
+    assert len(texts["pixel_values"]) == 5 + 3, "each text is a sample"
+
+
+def test_the_layout_is_saved_and_those_that_cannot_be_are_refused(processor, tmp_path):
+    tiled = build_processor(tiny_tokenizer(), image_tokens=4, image_size=16, image_layout="static")
+    tiled.save_pretrained(tmp_path / "tiled")
+    assert MM1Processor.from_pretrained(tmp_path / "tiled").image_layout == "static"
+    processor.save_pretrained(tmp_path / "single")
+    assert "image_layout" not in (tmp_path / "single" / "processor_config.json").read_text(), "as before there were layouts"
+    with pytest.raises(ValueError, match="expected single or static or dynamic"):
+        build_processor(tiny_tokenizer(), image_tokens=4, image_size=16, image_layout="tiled")
+    with pytest.raises(ValueError, match="to a square"):
+        build_processor(tiny_tokenizer(), image_tokens=4, image_size=(16, 24), image_layout="static")

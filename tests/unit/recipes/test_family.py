@@ -69,6 +69,13 @@ def test_numbers_of_the_papers_fine_tuning():
     assert (config.optim.name, config.optim.lr, config.schedule.final_share, config.train.frozen) == ("adafactor", 1e-5, 0, ())
 
 
+def test_numbers_of_mm1_5s_fine_tuning():
+    """MM1.5 (arXiv 2409.20566); sequence length and image size are ours."""
+    config = registry.get("mm1_5_sft")
+    assert (config.stage, config.train.steps, config.train.global_batch, config.train.frozen) == ("sft", 23_000, 256, ())
+    assert (config.optim.name, config.optim.lr, config.schedule.final_share) == ("adafactor", 2e-5, 0)
+
+
 def test_numbers_of_the_papers_continual_pre_training():
     """MM1.5 (arXiv 2409.20566); the image size is ours, that of one of its tiles."""
     config = registry.get("mm1_continual")

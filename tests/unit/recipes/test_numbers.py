@@ -99,6 +99,7 @@ def test_numbers_are_refused_or_sensible(recipe: str) -> None:
         "model.vision.image_mean=[0, 0, 0]",
         "model.connector.type=average_pool",
         'train.frozen=["vision_tower", "^model\\\\.connector"]',
+        "train.frozen=vision,connector",
         'sequence={"length": 32, "max_images": 1, "image_size_px": 32, "image_tokens": 1}',
     ],
 )

@@ -199,6 +199,8 @@ def test_measures_are_drawn_from_history_and_rows(tmp_path: Path) -> None:
     assert "router" not in figure
     moe = measures({"step": steps, "router/dropped": steps * 0, "router/entropy": steps / 40}, [], ReportConfig(), "x")
     assert "dropped by routers" in moe and "router entropy" in moe and "tokens/s" not in moe
+    clip = measures({"step": steps, "retrieval": steps / 40, "retrieval/captions": steps / 80}, [], ReportConfig(), "x")
+    assert "captions found in the batch, %" in clip and "held-out captions found, %" in clip
     assert measures({"step": steps}, [{"step": 1, "tokens_per_s": 1.0}], ReportConfig(), "x") is None, "nothing to draw"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import GenerationConfig, GPT2Config, PhiConfig
 
@@ -23,7 +24,7 @@ from mm1.serve.vllm_plugin.register import register
 from mm1.serve.vllm_plugin.weights import ARCHITECTURE, prefixes, vllm_name
 from tests.support.tiny_mm1 import tiny_mm1
 from tests.support.tiny_model import tiny_config
-from tests.support.vllm_stand_in import install
+from tests.support.vllm_stand_in import Items, ProcessorInputs, install
 
 SIZES: dict[str, Any] = {"vocab_size": 400, "hidden_size": 32}
 
@@ -149,6 +150,42 @@ def test_images_of_a_prompt_are_placed_by_their_tokens(monkeypatch: pytest.Monke
     assert plugin.MM1ForVllm.get_placeholder_str("image", 0) == "<image>"
     with pytest.raises(ValueError, match="images only"):
         plugin.MM1ForVllm.get_placeholder_str("audio", 0)
+
+
+@pytest.mark.parametrize(("layout", "count"), [("", 2), ("static,marks=index", 2), ("dynamic,grid=2-4", 1), ("dynamic", 3)])
+def test_the_tiles_of_an_image_are_one_item(monkeypatch: pytest.MonkeyPatch, layout: str, count: int) -> None:
+    install(monkeypatch)
+    plugin = importlib.import_module("mm1.serve.vllm_plugin.model")
+    _, processor = tiny_mm1()
+    processor.image_layout = layout
+    processing = plugin.MM1MultiModalProcessor()
+    processing.info = SimpleNamespace(get_hf_config=lambda: config_of("qwen3"), get_hf_processor=lambda: processor)
+    images = [Image.new("RGB", (40 + number, 20)) for number in range(count)]
+    outputs, fields, of_images = processing.apply(ProcessorInputs("<image>red" * count, Items(image=images), {}))
+    expected = processor(text="<image>red" * count, images=images)
+    assert torch.equal(outputs["input_ids"], expected["input_ids"])
+    assert torch.equal(outputs["pixel_values"], expected["pixel_values"])
+    red, tokens = processor.encode("red"), [each[0] if layout else each for each in of_images]
+    assert outputs["input_ids"][0].tolist() == [token for ids in tokens for token in (*ids, *red)]
+    if not layout:
+        assert fields == {"pixel_values": "image"}
+        return
+    counts = [ids.count(1) // 4 for ids in tokens]
+    assert fields == {"pixel_values": ("image", counts), "num_tiles": "image"}
+    assert all(embedded == 1 for _, embedded in of_images)
+    assert (min(counts) > 1) == (count < 3), "three images are not divided"
+
+
+def test_features_of_tiles_are_given_by_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, tensors = exported("qwen3", tmp_path)
+    module = build(monkeypatch, model.config)
+    module.load_weights(tensors.items())
+    pixels = torch.randn(7, 3, *model.config.image_size)
+    with torch.no_grad():
+        features_NKD = module.embed_multimodal(pixel_values=pixels)
+        first, second = module.embed_multimodal(pixel_values=[pixels[:5], pixels[5:]], num_tiles=torch.tensor([5, 2]))
+    torch.testing.assert_close(first, features_NKD[:5].flatten(0, 1))
+    torch.testing.assert_close(second, features_NKD[5:].flatten(0, 1))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (pip install vllm, on a GPU)")

@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from mm1.errors import ConfigurationError
-from mm1.train.config import OptimConfig
+from mm1.train.build import build_run
+from mm1.train.config import PARTS, OptimConfig, frozen_pattern
 from mm1.train.engine import build_optimizer
 from mm1.train.model import build_model
 from mm1.train.muon import takes_muon
 from mm1.train.optim import freeze, num_decoder_parameters, parameter_groups
-from tests.support.tiny_runs import small_run
+from tests.support.tiny_runs import job_of, small_run
 
 MUON = OptimConfig(name="muon", lr=5e-3, weight_decay=0.01, clip=0)
 
@@ -125,8 +126,28 @@ def test_freezing(mixture, tmp_path):
         freeze(model, ("vision_towre",))
     with pytest.raises(ConfigurationError, match="not a regular expression"):
         freeze(model, ("(",))
-    with pytest.raises(ConfigurationError, match="nothing is left"):
+    with pytest.raises(ConfigurationError, match=r"'\.' matches every parameter: nothing is left.* expected vision,"):
         freeze(model, (".",))
+    with pytest.raises(ConfigurationError, match=r"train\.frozen=\['vision', .* excludes every parameter"):
+        freeze(model, ("vision", "connector", "decoder"))
+
+
+@pytest.mark.parametrize("frozen", ["vision,decoder", "connector"])
+def test_frozen_parts_stay_and_all_others_change(alone, mixture, tmp_path, frozen):
+    store, data, _ = mixture
+    config = small_run("mm1_tiny", "train.steps=2", "optim.name=adamw", "schedule.warmup_steps=0", f"train.frozen={frozen}")
+    run = build_run(job_of(config, store, data, tmp_path, key=f"frozen-{frozen}"), 0, 1)
+    before = {name: parameter.detach().clone() for name, parameter in run.parts.model.named_parameters()}
+    run.go()
+    stay = {name for name, parameter in run.parts.model.named_parameters() if torch.equal(parameter, before[name])}
+    assert stay == {name for name in before if any(frozen_pattern(part).search(name) for part in frozen.split(","))}
+
+
+def test_named_parts_cover_the_model_without_overlap(mixture, tmp_path):
+    names = [name for name, _ in model_of("mm1_tiny_moe", mixture, tmp_path).named_parameters()]
+    owners = [[part for part in PARTS if frozen_pattern(part).search(name)] for name in names]
+    assert all(len(parts) == 1 for parts in owners)
+    assert {part for (part,) in owners} == set(PARTS)
 
 
 def test_the_decoders_parameters_are_counted_without_embeddings(mixture, tmp_path):

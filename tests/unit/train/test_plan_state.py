@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from mm1.train.batch_plan import BUCKET_ELEMENTS
+from mm1.train.empty_model import empty_model
+from mm1.train.lora import with_adapters
 from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.memory import World, state_bytes
 from mm1.train.plan.shapes import num_experts_parameters, num_parameters
@@ -110,6 +112,18 @@ def test_what_is_frozen_has_weights_only():
     state = state_bytes(shapes, config, World(1))
     trained = num_parameters({name: shape for name, shape in shapes.items() if "language_model" in name or "lm_head" in name})
     assert (state.weights, state.gradients, state.optimizer) == (2 * num_parameters(shapes), 4 * trained, 12 * trained)
+
+
+def test_adapters_have_states_and_the_model_has_weights_only():
+    config = small_family("mm1_3b", "train.lora.rank=4", 'train.lora.parts=["decoder", "vision"]', "train.zero_stage=2")
+    model = empty_model(blueprint_of(config).config)
+    state = state_bytes(blueprint_of(config).shapes, config, World(1))
+    adapted = with_adapters(model, config.train.lora, seed=0)
+    every, trained = (
+        num_parameters({name: p.shape for name, p in adapted.named_parameters() if p.requires_grad or is_all})
+        for is_all in (True, False)
+    )
+    assert (state.weights, state.gradients, state.optimizer) == (2 * every, 4 * trained, 12 * trained)
 
 
 def spread(*overrides, processes=8, expert_parallel=1, recipe="mm1_3b_moe"):

@@ -26,6 +26,11 @@ def checkpoint_of(stage: str, model: dict | None = None) -> Checkpoint:
         ("mm1_tiny", "", "", {"vision", "connector", "decoder"}),
         ("mm1_tiny", "text", "", {"vision", "connector"}),
         ("mm1_tiny", "imported", "", {"vision", "connector"}),
+        ("mm1_tiny", "vision", "", {"connector"}),
+        ("mm1_tiny_moe", "vision", "", {"connector", "decoder"}),
+        ("mm1_tiny_clip", "", "", {"vision", "connector", "decoder", "clip"}),
+        ("mm1_tiny_aim", "text", "", {"vision", "connector", "aim"}),
+        ("mm1_clip", "vision", "", {"connector", "clip"}),
         ("mm1_tiny", "pretrain", "", set()),
         ("mm1_tiny", "pretrain", "clip", {"connector"}),
         ("mm1_tiny", "", "clip", {"connector", "decoder"}),
@@ -49,6 +54,8 @@ def test_parts_without_origin_and_overrides_without_effect_are_refused(mixture):
         settle_parts(moe, "text", "", "", [*expert_fields, "model.decoder.ffn_size=8"])
     with pytest.raises(ConfigurationError, match=r"num_experts=8: the decoder comes from init"):
         settle_parts(registry.get("mm1_tiny"), "text", "", "", ["model.decoder.num_experts=8"])
+    with pytest.raises(ConfigurationError, match="stage pretrain, whose connector fits its tower"):
+        settle_parts(registry.get("mm1_tiny_clip"), "pretrain", "", "")
     with pytest.raises(ConfigurationError, match="only the text stage"):
         settle_parts(registry.get("mm1_tiny"), "", "", "somewhere")
     with pytest.raises(ConfigurationError, match="image_tokens=16"):

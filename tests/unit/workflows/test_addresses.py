@@ -74,11 +74,6 @@ def test_addresses_that_nothing_reads_are_refused_here_and_on_a_cluster(
     assert not (tmp_path / "runs").exists(), "nothing has started"
 
 
-def test_the_toy_world_has_no_rewritten_captions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert submitted(INGEST, "synthetic=world:0") == 80
-    assert "expected path or s3://bucket/prefix, got 'world:0'" in said(capsys)
-
-
 @pytest.mark.parametrize(
     "value",
     ["captions=s3://bkt", "captions=s3://bkt/a b", f"tokenizer={MANIFEST}", "benchmarks=world:7", "vision=", "store=s3://bkt"],
@@ -100,7 +95,7 @@ def test_a_step_and_its_early_check_refuse_the_same() -> None:
         (evaluate.STEP, "benchmarks", "s3://bkt/x"),
         (deploy.STEP, "checkpoint", "x"),
         (pretrain.STEP, "decoder", "s3://bkt/x"),
-        (ingest.STEP, "synthetic", "world:0"),
+        (ingest.STEP, "synthetic", "world:"),
         (ingest.STEP, "tokenizer", ""),
     ):
         with pytest.raises(ConfigurationError) as early:

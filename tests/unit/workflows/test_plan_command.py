@@ -28,10 +28,13 @@ COLUMNS = ("recipe", "ZeRO stage", "experts shared by", "recomputed", "micro-bat
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 MODEL_OF_INIT = {
     "mm1_continual": "mm1_3b",
+    "mm1_5_sft": "mm1_3b",
     "mm1_sft": "mm1_3b",
+    "mm1_sft_1344": "mm1_3b",
     "mm1_tiny_continual": "mm1_tiny",
     "mm1_tiny_sft": "mm1_tiny",
 }
+FORECAST = [name for name in registry.names() if registry.get(name).stage != "vision"]
 
 
 def named_gpus() -> dict[str, int]:
@@ -40,7 +43,7 @@ def named_gpus() -> dict[str, int]:
     return {name: int(gpus) for name, gpus in rows}
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", FORECAST)
 def test_every_recipe_has_a_layout_that_fits_80_gb(name):
     gpus = named_gpus().get(name, 1)
     config = complete(registry.get(name), MODEL_OF_INIT.get(name, ""))
@@ -50,6 +53,15 @@ def test_every_recipe_has_a_layout_that_fits_80_gb(name):
     # The overrides alone give the same forecast.
     again = forecast(resolve(config, overrides_of(proposed)), Machine(gpus, "a100-80"))
     assert (again.memory_gib, again.speed) == (proposed.memory_gib, proposed.speed)
+
+
+@pytest.mark.parametrize("model", ["", "mm1_3b"])
+def test_the_stage_of_the_vision_tower_is_refused_rather_than_guessed(model):
+    for name in set(registry.names()) - set(FORECAST):
+        with pytest.raises(ConfigurationError, match=f"recipe {name}: stage vision is not forecast"):
+            complete(registry.get(name), model)
+    with pytest.raises(ConfigurationError, match="stage vision is not forecast"):
+        forecast(registry.get("mm1_tiny_clip"), Machine(1))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +96,7 @@ def row(name: str) -> str:
 
 @pytest.mark.golden
 def test_the_page_has_the_layouts_of_the_fewest_gpus():
-    table = HEAD + "".join(row(name) for name in registry.names() if registry.get(name).sequence)
+    table = HEAD + "".join(row(name) for name in FORECAST if registry.get(name).sequence)
     block = re.compile(r"(<!-- layouts: .*? -->\n)(.*?)(<!-- /layouts -->)", re.DOTALL)
     if os.environ.get("MM1_UPDATE_GOLDEN"):
         text = block.sub(lambda found: found[1] + table + found[3], RECIPES.read_text(encoding="utf-8"))

@@ -13,7 +13,15 @@ from mm1_workflows.cli.commands.serve import Command
 
 GIVEN = {
     **{"host": "::1", "port": 0, "name": "n", "device": "cpu", "dtype": "float32", "verify_key": "k.pub"},
-    **{"require_signature": True, "max_tokens": 9, "max_images": 0, "max_running": 1, "max_waiting": 1, "drain": 0},
+    **{
+        "require_signature": True,
+        "max_tokens": 9,
+        "max_images": 0,
+        "max_tiles": 16,
+        "max_running": 1,
+        "max_waiting": 1,
+        "drain": 0,
+    },
     **{"api_key_file": "keys", "cors_origins": "*", "image_hosts": "*.a.org"},
 }
 

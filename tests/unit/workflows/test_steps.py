@@ -14,10 +14,11 @@ from hera.workflows import DAG, Container, Parameter, Task, Workflow
 
 from mm1.errors import ConfigurationError
 from mm1_components import gate
+from mm1_components.wrapper import registry
 from mm1_workflows.argo import parameters
 from mm1_workflows.argo.document import Document, InputType, spec_of
 from mm1_workflows.argo.graph import read_template
-from mm1_workflows.authoring import declarations, profiles, signatures, steps
+from mm1_workflows.authoring import profiles, signatures, steps
 from mm1_workflows.authoring.load import load
 from mm1_workflows.rules.finding import PolicyError
 from mm1_workflows.rules.reading import read_workflow
@@ -82,9 +83,9 @@ def test_steps_look_like_functions() -> None:
     assert not hasattr(steps, "__wrapped__")
 
 
-@pytest.mark.parametrize("name", declarations.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_a_step_is_described_and_leaves_the_task_s_keywords_free(name: str) -> None:
-    step = declarations.declaration(name)
+    step = registry.declaration(name)
     fields = step.inputs.model_fields | step.outputs.model_fields
     assert [field for field, info in fields.items() if not info.description] == []
     assert not signatures.TASK_KEYWORDS.keys() & step.inputs.model_fields.keys()
@@ -102,7 +103,7 @@ def test_a_step_is_named_like_its_module(monkeypatch: pytest.MonkeyPatch) -> Non
     for wrong in (replace(gate.STEP, name="gait"), replace(gate.STEP, inputs=STEP.inputs)):
         monkeypatch.setattr(gate, "STEP", wrong)
         with pytest.raises(ConfigurationError, match=r"mm1_components.gate: expected STEP.name 'gate'"):
-            declarations.declaration("gate")
+            registry.declaration("gate")
 
 
 def test_a_step_in_a_workflow_file_is_refused(tmp_path: Path) -> None:

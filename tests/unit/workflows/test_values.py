@@ -433,13 +433,17 @@ def test_a_check_runs_when_all_its_inputs_are_known() -> None:
         run_checks(STEP, {"a": 2, "b": 1, "data": MANIFEST})
 
 
+STEPS = {"sft": "sft", "vision": "pretrain_vision"}
+"""Stage -> the step that trains its recipes, if it is not pretrain."""
+
+
 def train_inputs(**values: object) -> dict[str, object]:
     return {name: field.default for name, field in pretrain.Inputs.model_fields.items() if not field.is_required()} | values
 
 
-def mix_of(**sizes: int) -> Producer:
+def mix_of(**sizes: int | str) -> Producer:
     defaults = {"sequence_length": 128, "max_images": 24, "image_tokens": 4, "image_size": 32, "weights": "mm1"}
-    return Producer("data_mix", {**defaults, **sizes})
+    return Producer("data_mix", {**defaults, "image_layout": "single", **sizes})
 
 
 @pytest.mark.parametrize(
@@ -449,16 +453,28 @@ def mix_of(**sizes: int) -> Producer:
         ("mm1_tiny", {"image_size": 60}, "image_size=32, the tower's own size, or another multiple of 8"),
         ("mm1_tiny", {"image_size": 64, "image_tokens": 16}, "those of init take 4: build the mixture with image_tokens=4"),
         ("mm1_tiny_lm", {"image_size": 64, "image_tokens": 16}, ""),
+        ("mm1_tiny_clip", {"image_size": 64, "image_tokens": 16}, ""),
+        ("mm1_tiny_clip", {"image_size": 60}, "image_size=32, the tower's own size, or another multiple of 8"),
     ],
 )
 def test_a_phase_at_another_resolution_fits_the_model_before(recipe_before: str, sizes: dict[str, int], words: str) -> None:
     base = Producer("pretrain", train_inputs(recipe="mm1_tiny_lm", data=mix_of()))
-    before = Producer("pretrain", train_inputs(recipe=recipe_before, data=mix_of(), init=base))
+    step = STEPS.get(registry.get(recipe_before).stage, "pretrain")
+    before = Producer(step, train_inputs(recipe=recipe_before, data=mix_of(), init=base))
     values = train_inputs(recipe="mm1_tiny")
     del values["init"]  # another task produces it
     producers = {"init": Producers([before]), "data": Producers([mix_of(**sizes)])}
     errors = [str(error) for error in check_errors(pretrain.STEP, values, producers)]
     assert len(errors) == bool(words) and words in " ".join(errors)
+
+
+@pytest.mark.parametrize(("recipe", "refused"), [("mm1_tiny_clip", True), ("mm1_tiny_aim", False)])
+def test_pairs_of_whole_images_and_captions_are_not_made_of_tiles(recipe: str, refused: bool) -> None:
+    producers = {"data": Producers([mix_of(image_layout="static")])}
+    errors = [
+        str(error) for error in check_errors(steps.declaration("pretrain_vision"), train_inputs(recipe=recipe), producers)
+    ]
+    assert len(errors) == refused and all("model.clip compares whole images" in error for error in errors)
 
 
 def test_a_run_that_continues_another_one_needs_neither_init_nor_folders() -> None:
@@ -475,7 +491,7 @@ def test_a_run_that_continues_another_one_needs_neither_init_nor_folders() -> No
 @pytest.mark.parametrize("recipe", registry.names())
 def test_every_recipe_passes_the_checks_of_its_step(recipe: str) -> None:
     stage = registry.get(recipe).stage
-    step = steps.declaration("sft" if stage == "sft" else "pretrain")
+    step = steps.declaration(STEPS.get(stage, "pretrain"))
     assert list(check_errors(step, {"recipe": recipe, "overrides": "", "seed": 0})) == []
 
 

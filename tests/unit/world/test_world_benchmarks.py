@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mm1.coordinates import parse_box
 from mm1.world import language, streams
-from mm1.world.benchmarks import CAPTION_TASKS, VQA_TASKS
+from mm1.world.benchmarks import CAPTION_TASKS, DETAIL_TASKS, VQA_TASKS
 from mm1.world.config import EXAMPLES_PER_NAME, WorldConfig
 from mm1.world.image_sets import SET_TASKS
+from mm1.world.marks import MARKS
 from mm1.world.scene import Scene, SceneSampler, Split, held_out_pairs, split_class
 from mm1.world.steps import STEP_KINDS, illustrate, two_step
 from mm1.world.text_items import ITEM_KINDS, text_items
+from mm1.world.write import write_part
 
 CONFIG = WorldConfig.small()
 
@@ -50,6 +53,31 @@ def test_questions_have_vqav2_form(world: Path, split: str, task: str) -> None:
     types = {annotation["question_type"] for _, annotation in items}
     assert types <= {annotation["question_type"] for _, annotation in demos}
     assert not {q["image_id"] for q, _ in items} & {q["image_id"] for q, _ in demos}
+
+
+@pytest.mark.parametrize("task", DETAIL_TASKS)
+def test_detail_tasks_have_vqav2_form(world: Path, task: str) -> None:
+    folder = world / "benchmarks" / "dev"
+    items = vqa(folder, task)
+    assert len(items) == (CONFIG.num_eval_items // 2 if task == "ocr" else CONFIG.num_eval_items)
+    for question, annotation in items:
+        assert question["question"].endswith(("?", "."))
+        size = Image.open(folder / "images" / f"{question['image_id']:012d}.jpg").size
+        assert size == ((64, 64) if task == "ocr" else (32, 32))
+        if task in ("grounding", "pointing"):
+            assert str(parse_box(annotation["multiple_choice_answer"])) == annotation["multiple_choice_answer"]
+    if task == "ocr":
+        demonstrations = vqa(folder, "ocr_demo")
+        assert len(demonstrations) == CONFIG.demonstrations("ocr")
+        assert not {q["image_id"] for q, _ in items} & {q["image_id"] for q, _ in demonstrations}
+
+
+def test_large_images_have_a_task_of_their_marks(tmp_path: Path) -> None:
+    folder = write_part("benchmarks", tmp_path / "benchmarks", CONFIG.model_copy(update={"image_size_px": 64}))
+    items = vqa(folder / "test", "mark")
+    assert len(items) == CONFIG.num_eval_items and {annotation["multiple_choice_answer"] for _, annotation in items} <= set(
+        MARKS
+    )
 
 
 @pytest.mark.parametrize(("task", "sizes"), [("novel", {2}), ("codes", {5, 6})])

@@ -61,7 +61,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(captions, "_write_shard", no_space)
+    monkeypatch.setattr(captions, "write_shard", no_space)
     with pytest.raises(OSError, match="No space"):
         write_part("captions", tmp_path / "captions", WorldConfig.small())
     assert not list(tmp_path.iterdir())
@@ -100,20 +100,29 @@ def test_interleaved_rows_have_obelics_form(world: Path) -> None:
         assert Image.open(io.BytesIO(first)).format == "JPEG"
 
 
-def test_instructions_have_llava_form(world: Path) -> None:
-    items = json.loads((world / "instructions" / "llava_instruct.json").read_text())
-    assert len(items) == WorldConfig.small().num_instructions
+@pytest.mark.parametrize("part", ["instructions", "reading", "grounding"])
+def test_conversations_have_llava_form(part: str, world: Path) -> None:
+    items = json.loads((world / part / "llava_instruct.json").read_text())
+    shown = []
     for item in items:
         turns = item["conversations"]
         assert [turn["from"] for turn in turns] == ["human", "gpt"] * (len(turns) // 2)
-        assert ("image" in item) == turns[0]["value"].startswith("<image>\n")
-        assert all("<image>" not in turn["value"] for turn in turns[1:])
-        if "image" in item:
-            Image.open(world / "instructions" / item["image"]).verify()
+        names = [item["image"]] if isinstance(item.get("image"), str) else item.get("image", [])
+        assert sum(turn["value"].count("<image>\n") for turn in turns[::2]) == len(names)
+        assert not any("<image>" in turn["value"] for turn in turns[1::2])
+        shown += names
+    for name in shown:
+        Image.open(world / part / name).verify()
     assert any(len(item["conversations"]) > 2 for item in items)
-    assert any("image" not in item for item in items)
-    pictures = {path.name for path in (world / "instructions" / "images").iterdir()}
-    assert pictures == {Path(item["image"]).name for item in items if "image" in item}
+    assert {path.name for path in (world / part / "images").iterdir()} == {Path(name).name for name in shown}
+
+
+def test_instructions_have_no_image_one_or_several(world: Path) -> None:
+    items = json.loads((world / "instructions" / "llava_instruct.json").read_text())
+    counts = [len(image) if isinstance(image := item.get("image", []), list) else 1 for item in items]
+    assert set(counts) == {0, 1, 2, 3}
+    assert counts[: WorldConfig.small().num_instructions].count(1) > 20
+    assert sum(count > 1 for count in counts) == len(items) - WorldConfig.small().num_instructions == 5
 
 
 def test_the_command_line_writes_all_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,3 +130,12 @@ def test_the_command_line_writes_all_parts(tmp_path: Path, capsys: pytest.Captur
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
     assert main(["--out", str(tmp_path), "--small", "--part", "text"]) == 80
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_synthetic_captions_are_a_part_of_their_own(world: Path) -> None:
+    rows = pq.read_table(world / "synthetic" / "00000.parquet").to_pylist()
+    assert len(rows) == WorldConfig.small().num_synthetic
+    assert {row["caption_kind"] for row in rows} == {"synthetic"}
+    others = pq.read_table(world / "web_captions" / "00000.parquet").to_pylist()
+    assert {row["caption_kind"] for row in others} == {"alt", "qa"}
+    assert not {row["sha256"] for row in rows} & {row["sha256"] for row in others}

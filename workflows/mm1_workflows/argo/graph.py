@@ -124,6 +124,8 @@ class Graph:
     on_exit: TaskNode | None = None
     timeout_s: float | None = None
     """Time limit of a run, which its exit task may exceed; None = no limit."""
+    fail_fast: bool = True
+    """Whether no task starts after a failure; otherwise only those that depend on the failed one do not."""
 
 
 def graph_of(document: Document) -> Graph:
@@ -132,12 +134,14 @@ def graph_of(document: Document) -> Graph:
     bodies = {body["name"]: body for body in spec["templates"]}
     volumes = spec.get("volumes") or []
     containers = {name: read_template(body, volumes) for name, body in bodies.items() if "container" in body}
-    tasks = [_task(raw, containers) for raw in bodies[spec["entrypoint"]]["dag"]["tasks"]]
+    dag = bodies[spec["entrypoint"]]["dag"]
+    tasks = [_task(raw, containers) for raw in dag["tasks"]]
     on_exit = _exit_task(spec, bodies, containers)
     types = parameter_types([*tasks, *([on_exit] if on_exit else [])])
     parameters = {raw["name"]: read_parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
     limit = spec.get("activeDeadlineSeconds")
-    return Graph(name_of(document), parameters, _ordered(tasks), on_exit, None if limit is None else float(limit))
+    timeout_s = None if limit is None else float(limit)
+    return Graph(name_of(document), parameters, _ordered(tasks), on_exit, timeout_s, dag.get("failFast") is not False)
 
 
 def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) -> Template:

@@ -123,6 +123,7 @@ class _Task(_Object):
 
 
 class _Dag(_Object):
+    fail_fast: bool = True
     tasks: list[_Task] = []
 
 

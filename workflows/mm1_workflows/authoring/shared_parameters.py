@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from hera.workflows import Parameter
 
+CAPTIONS = Parameter(
+    name="captions",
+    value="world:0",
+    description="image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files; world:<seed> = the "
+    "generated toy world",
+)
 SOURCES = (
-    Parameter(
-        name="captions",
-        value="world:0",
-        description="image-caption pairs: img2dataset, webdataset, Hugging Face tables, CSV, JSON or files; world:<seed> = the "
-        "generated toy world",
-    ),
+    CAPTIONS,
     Parameter(
         name="interleaved",
         value="world:0",
@@ -106,17 +107,22 @@ MIXING = (
     Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
 )
 """How a mixture chooses shards and packs sequences."""
+IMAGE_LAYOUT = Parameter(
+    name="image_layout",
+    value="single",
+    description="division of images into tiles of image_size, which count as images: single, static (MM1) or dynamic (MM1.5)",
+)
 
 WEIGHTS = (
     Parameter(
         name="weights",
         value="mm1",
-        description="weight of each source (captions=0.45,text=0.10,...; captions/cc12m is a subfolder), or mm1, mm1.5",
+        description="weight of each source (captions=0.45,text=0.10,...; captions/cc12m is a subfolder), or mm1, mm1_5",
     ),
     Parameter(
         name="weights_by",
         value="sequence",
-        enum=["sequence", "token", "image", "label"],
+        enum=["sequence", "token", "image", "label", "sample"],
         description="unit that the weights are shares of; label = tokens with loss",
     ),
 )
@@ -184,7 +190,8 @@ SFT_WEIGHTS = Parameter(
     name="sft_weights",
     value="sft",
     description="weight of each source in fine-tuning; sft = 70 % instructions, the rest the data of pre-training if it is "
-    "given, which keeps what that taught; instructions=1 = instructions alone",
+    "given, which keeps what that taught; mm1_sft, mm1_5_sft = the sets of the papers, as folders of the instructions; "
+    "instructions=1 = instructions alone",
 )
 SERVING = Parameter(
     name="serving",

@@ -21,11 +21,12 @@ from collections.abc import Callable
 
 from hera.workflows import Task
 
-from mm1_workflows.authoring import declarations, signatures
-from mm1_workflows.authoring.declarations import declaration
+from mm1_components.wrapper import registry
+from mm1_components.wrapper.registry import declaration
+from mm1_workflows.authoring import signatures
 from mm1_workflows.authoring.tasks import given, task
 
-__all__ = ["declaration", "given", "task", *declarations.names()]
+__all__ = ["declaration", "given", "task", *registry.names()]
 
 
 def __getattr__(name: str) -> Callable[..., Task]:

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from hera.workflows import Parameter, Task
 
-from mm1_workflows.authoring.declarations import declaration as declaration
+from mm1_components.wrapper.registry import declaration as declaration
 from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
@@ -43,13 +43,15 @@ def data_mix(
     *,
     data: _Text,
     weights: _Text = "mm1",
-    weights_by: Literal["sequence", "token", "image", "label"] | _Text = "sequence",
+    weights_by: Literal["sequence", "token", "image", "label", "sample"] | _Text = "sequence",
     synthetic_share: float | _Text = 0.07,
     sequence_length: int | _Text = 128,
     max_images: int | _Text = 24,
     image_tokens: int | _Text = 4,
     image_size: int | _Text = 32,
+    image_layout: _Text = "single",
     one_source: bool | _Text = True,
+    cross_document_attention: bool | _Text = False,
     long_documents: Literal["cut", "drop"] | _Text = "cut",
     max_epochs: float | _Text = 0.0,
     holdout: _Text = "",
@@ -66,15 +68,21 @@ def data_mix(
     Args:
         data: RawData to mix [required]
         weights: weights, for example captions=0.45,interleaved=0.45,text=0.10 (only the ratios matter; captions/cc12m is
-            the subfolder cc12m of the captions); or mm1, mm1.5, sft, text, where the weight of a source that is not
-            ingested goes to the others [default: mm1]
-        weights_by: unit that the weights are shares of; label = tokens with loss [default: sequence]
+            the subfolder cc12m of the captions); or mm1, mm1_5, sft, mm1_sft, mm1_5_sft (sets of instructions), text, where
+            the weight of a source that is not ingested goes to the others [default: mm1]
+        weights_by: unit that the weights are shares of; label = tokens with loss; mm1_sft and mm1_5_sft: sample by default
+            [default: sequence]
         synthetic_share: share of the captions that come from the source synthetic, if the data has it [default: 0.07]
         sequence_length: length of a packed sequence, in tokens [default: 128]
         max_images: maximum number of images in a packed sequence (MM1: 16 in 4096 tokens) [default: 24]
         image_tokens: tokens per image [default: 4]
         image_size: height and width of the model's input images, in pixels [default: 32]
+        image_layout: division of images into tiles, each of image_size pixels and image_tokens tokens, which count as
+            images: single = none; static = an overview and 2 x 2 crops (MM1); dynamic = a grid that fits the image, and an
+            overview (MM1.5), with options such as dynamic,grid=4-9,marks=index,max_images=2 [default: single]
         one_source: false: documents of several sources may share a sequence [default: true]
+        cross_document_attention: true: tokens attend to earlier documents of their sequence, which shows what isolation is
+            worth [default: false]
         long_documents: how documents longer than a sequence are handled [default: cut]
         max_epochs: maximum number of epochs over any source; 0 = unlimited [default: 0.0]
         holdout: samples that never enter the mixture, for validation: a share of every source, such as 0.001, or
@@ -143,6 +151,9 @@ def evaluate(
     question_template: _Text = "{question} {answer} .",
     caption_template: _Text = "a photo of {caption} .",
     draws: int | _Text = 1,
+    sub_images: bool | _Text = False,
+    sub_image_shots: int | _Text = 0,
+    max_tiles: int | _Text = 0,
     batch_size: int | _Text = 64,
     processes: int | _Text = 0,
     seed: int | _Text = 0,
@@ -166,6 +177,10 @@ def evaluate(
         question_template: plain style, after an image: question and answer [default: {question} {answer} .]
         caption_template: plain style, after an image: its caption [default: a photo of {caption} .]
         draws: draws of the demonstrations; scores are means over them [default: 1]
+        sub_images: divide the query's images into the tiles of the model's layout, however many images a prompt has
+            [default: false]
+        sub_image_shots: last demonstrations whose images are divided as the query's [default: 0]
+        max_tiles: tiles of an image at most, without the overview; 0 = as in the training [default: 0]
         batch_size: prompts per batch [default: 64]
         processes: processes that answer, with the same results; 0 = one per GPU [default: 0]
         seed: seed of items, demonstrations and swaps [default: 0]
@@ -466,6 +481,45 @@ def pretrain(
         manifest: address of the finished Checkpoint manifest
     """
 
+def pretrain_vision(
+    *,
+    data: _Text,
+    recipe: _Text,
+    init: _Text = "",
+    resume: _Text = "",
+    overrides: _Text = "",
+    processes: int | _Text = 0,
+    nodes: int | _Text = 1,
+    pool: _Text = "",
+    seed: int | _Text = 0,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Train the vision tower alone on images and captions: contrastive or pixels.
+
+    Args:
+        data: DataMix to train on; of captions, for example weights=captions=1 [required]
+        recipe: name of the recipe; `mm1 recipes` lists them [required]
+        init: Checkpoint of a text base, whose decoder is kept, or of a vision tower; empty = random initialization
+            [default: empty]
+        resume: Checkpoint to continue with more steps: model, optimizer, counters and position in the data; empty = none
+            [default: empty]
+        overrides: overrides of recipe fields, separated by spaces, for example train.steps=20 [default: empty]
+        processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
+        nodes: number of nodes; on one machine, their processes run side by side [default: 1]
+        pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        seed: seed of the initialization [default: 0]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: address of the finished Checkpoint manifest
+    """
+
 def report(
     *,
     status: _Text = "",
@@ -525,4 +579,117 @@ def sft(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+    """
+
+def study_evaluate(
+    *,
+    plan: _Text,
+    cell: _Text,
+    trained: _Text,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Score the Checkpoint of a cell of a study.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell [required]
+        trained: JSON list: Checkpoint of each cell, in the order of the plan; empty for one that failed [required]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: EvalReport; empty if the training failed, or only losses are compared
+    """
+
+def study_plan(
+    *,
+    studies: _Text,
+    base: _Text = "",
+    seeds: _Text = "",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """List the trainings of studies: levels, seeds, and what they share.
+
+    Args:
+        studies: names of studies, separated by spaces; files; or the text of a study, which also works on a cluster
+            [required]
+        base: chain that the levels change: a name (studies/bases), a file or its text; empty = that of each study [default:
+            empty]
+        seeds: seeds, separated by spaces; empty = those of each study [default: empty]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyPlan
+        bases: JSON list: beginnings of chains that no other shared chain precedes
+        shared: JSON list: the other beginnings that several cells have in common
+        cells: JSON list: names of all cells
+    """
+
+def study_report(
+    *,
+    plan: _Text,
+    trained: _Text,
+    reports: _Text,
+    title: _Text = "The paper's lessons",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Compute the verdicts of studies from their trained and evaluated cells.
+
+    Args:
+        plan: StudyPlan [required]
+        trained: addresses of the cells' Checkpoints, a JSON list in the order of the plan; an empty one = the cell failed
+            [required]
+        reports: addresses of the cells' EvalReports, a JSON list in the order of the plan; an empty one = not evaluated
+            [required]
+        title: title of the page [default: The paper's lessons]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: StudyReport
+        num_shown: claims that are shown
+        num_claims: claims of all studies
+    """
+
+def study_train(
+    *,
+    plan: _Text,
+    cell: _Text,
+    tolerate: bool | _Text = False,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Train a cell of a study, or a beginning that cells share.
+
+    Args:
+        plan: StudyPlan [required]
+        cell: name of a cell or of a shared chain; several are joined by + [required]
+        tolerate: end without a Checkpoint if the training diverges or runs out of memory, so that other cells go on
+            [default: false]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        manifest: Checkpoint; empty if the training failed
+        failure: outcome class and message of a training that failed
     """

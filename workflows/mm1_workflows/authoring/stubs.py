@@ -11,7 +11,8 @@ import json
 import textwrap
 from typing import Any, Literal, get_args, get_origin
 
-from mm1_workflows.authoring import declarations, signatures
+from mm1_components.wrapper import registry
+from mm1_workflows.authoring import signatures
 from mm1_workflows.authoring.tasks import task
 
 HEADER = '''"""The steps of this project. Generated from their declarations by `mm1 compile`; do not edit."""
@@ -21,7 +22,7 @@ from typing import Literal, TypeAlias
 
 from hera.workflows import Parameter, Task
 
-from mm1_workflows.authoring.declarations import declaration as declaration
+from mm1_components.wrapper.registry import declaration as declaration
 from mm1_workflows.authoring.tasks import given as given
 from mm1_workflows.authoring.tasks import task as task
 
@@ -32,11 +33,11 @@ _Text: TypeAlias = str | Parameter
 
 def text() -> str:
     """Return the stub."""
-    return "\n".join([HEADER, *map(_function, declarations.names())])
+    return "\n".join([HEADER, *map(_function, registry.names())])
 
 
 def _function(name: str) -> str:
-    step = declarations.declaration(name)
+    step = registry.declaration(name)
     parameters = signatures.signature(step).parameters.values()
     body = textwrap.indent(f'"""{signatures.docstring(step)}\n"""', " " * 4)
     return "\n".join([f"def {name}(", "    *,", *map(_parameter, parameters), ") -> Task:", body, ""])

@@ -1,4 +1,4 @@
-"""Build step that adds the pipelines and the chart's values, which are outside this package, to the wheel.
+"""Build step that adds the pipelines, the chart's values and the studies, which are outside the packages, to the wheel.
 
 Registered as `build_py` in pyproject.toml; setuptools loads only this file.
 """
@@ -10,16 +10,22 @@ from pathlib import Path
 from setuptools.command.build_py import build_py  # type: ignore[import-untyped]
 
 PIPELINES = "mm1_workflows/pipelines"
+STUDIES = "mm1/studies/library"
 
 
 class BuildWithPipelines(build_py):
-    """Build command that copies ``workflows/*.py`` and ``charts/mm1/values.yaml`` to ``mm1_workflows/pipelines``."""
+    """Build command that copies the pipelines with ``charts/mm1/values.yaml``, and ``studies/``, into the packages."""
 
     def run(self) -> None:
         """Build the packages, then add the files; an editable installation reads them from the checkout."""
         super().run()
         if not self.editable_mode:
-            target = Path(self.build_lib) / PIPELINES
-            target.mkdir(parents=True, exist_ok=True)
-            for path in [*sorted(Path("workflows").glob("*.py")), Path("charts/mm1/values.yaml")]:
-                self.copy_file(str(path), str(target / path.name))
+            self._add([*sorted(Path("workflows").glob("*.py")), Path("charts/mm1/values.yaml")], PIPELINES)
+            self._add(sorted(Path("studies").glob("*.yaml")), STUDIES)
+            self._add(sorted(Path("studies/bases").glob("*.yaml")), f"{STUDIES}/bases")
+
+    def _add(self, paths: list[Path], folder: str) -> None:
+        target = Path(self.build_lib) / folder
+        target.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            self.copy_file(str(path), str(target / path.name))

@@ -26,7 +26,7 @@ from mm1.lineage.card import Card, ResumeProof, StepCall, read_card
 from mm1.manifests import manifest_key
 from mm1.store.base import Store
 from mm1_components.wrapper.declaration import Step
-from mm1_workflows.authoring.declarations import declaration
+from mm1_components.wrapper.registry import declaration
 
 POLL_S = 0.02
 LOG_LINES = 15

@@ -20,7 +20,7 @@ from mm1_workflows.cli import commands
 
 NAMES = (
     *("run", "submit", "watch", "logs", "stop", "retry", "open"),
-    *("compile", "lint", "runs", "compare", "verify", "lineage", "data", "export", "pin", "gc"),
+    *("compile", "lint", "runs", "compare", "lessons", "lr-fit", "verify", "lineage", "data", "export", "pin", "gc"),
     *("eval", "serve", "doctor", "recipes", "plan"),
 )
 """All commands, in the order of the help."""
@@ -47,7 +47,7 @@ def hera() -> type[Any]:
 
 
 def _command(name: str) -> type[Any]:
-    declaration: type[Any] = importlib.import_module(f"{commands.__name__}.{name}").Command
+    declaration: type[Any] = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}").Command
     return declaration
 
 

@@ -93,7 +93,7 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
     if spec.get("onExit") and spec["onExit"] not in bodies:
         yield Finding("P008", "onExit", f"there is no template {spec['onExit']!r}")
     for name, body in bodies.items():
-        yield from _unknown(body, TEMPLATE_FIELDS, f"template {name}")
+        yield from _unknown(body, TEMPLATE_FIELDS | ({"failFast"} if "dag" in body else set()), f"template {name}")
         if not NAME.match(name):
             yield Finding("P002", f"template {name}", "expected a name of letters, digits and dashes")
         if ("container" in body) == ("dag" in body):
@@ -111,6 +111,8 @@ def _dag_body(name: str, body: dict[str, Any], used: bool) -> Iterator[Finding]:
     if not used:
         yield Finding("P002", f"template {name}", "only the entrypoint and the exit handler may be a DAG")
     yield from _unknown(body["dag"], {"tasks", "failFast"}, f"template {name}.dag")
+    if body.get("failFast") not in (None, body["dag"].get("failFast")):
+        yield Finding("P002", f"template {name}.failFast", "differs from that of its DAG: set dag.failFast only")
     if body.get("inputs"):
         yield Finding("P002", f"template {name}", "a DAG cannot have inputs: use parameters of the workflow")
     if not body["dag"].get("tasks"):

@@ -27,12 +27,12 @@ from mm1_components.ranks.launcher import parse_launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, role_of
 from mm1_components.wrapper.checks import Producer, Producers, check_errors, field_value
 from mm1_components.wrapper.declaration import Step
+from mm1_components.wrapper.registry import declaration
 from mm1_components.wrapper.sources import Kind, addresses_in, check_exists, kind_of, path_in, reads_of
 from mm1_workflows.argo.document import Document
 from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, references, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode, Template, graph_of
 from mm1_workflows.argo.parameters import defaults_of, unknown_choice
-from mm1_workflows.authoring.declarations import declaration
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
 from mm1_workflows.rules.subset import is_string_list

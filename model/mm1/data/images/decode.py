@@ -1,6 +1,6 @@
 """Decoding of encoded images: in full, to a square for the model, or small and cheaply for ingest.
 
-Shape suffixes: H height, W width, P side in pixels.
+Shape suffixes: H height, W width, P side in pixels, T tiles of an image.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from mm1.data.images.colour import as_seen
 from mm1.data.images.header import DECODE_ERRORS, FORMATS, MAX_PIXELS, EncodedImage, open_by_pillow, open_image
 from mm1.data.images.orientation import UPRIGHT, is_sideways, upright
 from mm1.errors import DataError
+from mm1.modeling.image_colours import as_seen
+from mm1.modeling.image_layout import Tiles
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 SMALL_SIDE = 48
@@ -47,6 +48,38 @@ def decode_into(data: bytes, out_HW3: Pixels) -> None:
         return
     height, width = out_HW3.shape[:2]
     out_HW3[:] = np.asarray(_rgb(_resized(_decode_by_pillow(image), width, height)))
+
+
+def decode_tiles(data: bytes, tiles: Tiles, out_TPP3: Pixels) -> None:
+    """Decode an image once and cut it into its tiles.
+
+    Args:
+        data: encoded image.
+        tiles: the division, made for the size in the image's header.
+        out_TPP3: output, uint8 (tiles, side, side, 3), contiguous.
+
+    Raises:
+        DataError: unreadable, damaged or too large image.
+    """
+    if not tiles.rows:
+        decode_into(data, out_TPP3[0])
+        return
+    for out_PP3, tile in zip(out_TPP3, tiles.cut(_decode_for(data, tiles.width, tiles.height)), strict=True):
+        out_PP3[:] = np.asarray(tile)
+
+
+def _decode_for(data: bytes, width: int, height: int) -> Image.Image:
+    """Decode an image to be resized: a JPEG at a reduced scale if that is still twice the target size."""
+    image = open_image(data)
+    if image.picture is None:
+        if is_sideways(image.orientation):
+            height, width = width, height
+        try:
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=2 * height, min_width=2 * width)
+            return upright(Image.fromarray(pixels), image.orientation)
+        except ValueError:
+            pass  # Pillow reports the error, or is more lenient
+    return _rgb(_decode_by_pillow(image))
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> Image.Image:

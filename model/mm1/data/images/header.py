@@ -31,6 +31,8 @@ DECODE_ERRORS = (
 """Exceptions of Pillow's decoders on damaged files."""
 JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_DEPTH_OFFSET = 24  # the header is always the first chunk
+_PNG_CHUNKS_OFFSET, _PNG_CHUNK_BYTES = 8, 12
+"""Bytes before the first chunk; bytes of a chunk without its data."""
 _SIMPLEJPEG_COLOURS = ("YCbCr", "Gray", "RGB")
 """JPEG colour spaces that simplejpeg converts to RGB."""
 _MAGIC = ((JPEG_MAGIC, "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"))
@@ -52,11 +54,13 @@ class EncodedImage(NamedTuple):
 
     @property
     def orientation(self) -> int:
-        """EXIF orientation, 1 to 8. In a PNG it may follow the pixels and is known only when they are decoded."""
+        """EXIF orientation, 1 to 8."""
         if self.picture is None:
             return self.jpeg_orientation
-        # Pillow turns TIFFs itself
-        return UPRIGHT if self.form == "TIFF" else stored_orientation(self.picture.info)
+        if self.form == "TIFF":  # Pillow turns them itself
+            return UPRIGHT
+        late = {"exif": exif} if self.form == "PNG" and (exif := _png_exif(self.data)) else {}
+        return stored_orientation(late | self.picture.info)
 
     @property
     def png_depth(self) -> int | None:
@@ -99,6 +103,25 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS, formats: Sequen
     if max_pixels is not None and width * height > max_pixels:
         raise DataError(f"image of {width} x {height} pixels, more than {max_pixels} are not decoded")
     return image
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Read width and height of an encoded image as people see it, in pixels; (0, 0) if it is no image."""
+    try:
+        return open_image(data, max_pixels=None).size
+    except DataError:
+        return 0, 0
+
+
+def _png_exif(data: bytes) -> bytes:
+    """Find the EXIF of a PNG, which may follow the pixels; Pillow knows that only when they are decoded."""
+    position = _PNG_CHUNKS_OFFSET
+    while position + _PNG_CHUNK_BYTES <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            return data[position + 8 : position + 8 + length]
+        position += _PNG_CHUNK_BYTES + length
+    return b""
 
 
 def _open_jpeg(data: bytes) -> EncodedImage | None:

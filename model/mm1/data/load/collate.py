@@ -5,7 +5,7 @@
 The arrays can be in any buffer. In shared memory, images are decoded directly into their slots, and nothing is copied on
 the way to the trainer. Values are normalised on the device.
 
-Shape suffixes: B sequences, S tokens of a sequence, N images of the batch, P side in pixels.
+Shape suffixes: B sequences, S tokens of a sequence, N images of the batch (an image in tiles is several), P side in pixels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mm1.data.images import Pixels, decode_into
+from mm1.data.images import Pixels, decode_tiles
 from mm1.data.load.documents import Document
+from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import DataError
+from mm1.manifests import DataMix
 
 NO_LOSS = -100
 """Label of tokens without loss (torch's default)."""
@@ -44,7 +46,7 @@ class BatchShape:
     Args:
         sequences: B.
         sequence_length: S.
-        max_images: maximum images per sequence.
+        max_images: maximum images per sequence; the tiles of an image count as images.
         side_px: P.
     """
 
@@ -94,13 +96,27 @@ class Collator:
         image_id: token ID of the image token.
         padding_id: token ID of the padding.
         keep: whether documents cache their decoded images.
+        isolated: whether the documents of a sequence are numbered apart. Otherwise all have the number 1 and one line of
+            positions, so that tokens attend to earlier documents; the first token of a document has no loss in either case.
     """
 
-    def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool) -> None:
+    def __init__(self, *, image_tokens: int, image_id: int, padding_id: int, keep: bool, isolated: bool = True) -> None:
         self.image_tokens = image_tokens
         self.image_id = image_id
         self.padding_id = padding_id
         self.keep = keep
+        self.isolated = isolated
+
+    @classmethod
+    def of_mixture(cls, mix: DataMix, tokenizer: TextTokenizer, *, keep: bool) -> Collator:
+        """Create the collator of a mixture."""
+        return cls(
+            image_tokens=mix.image_tokens,
+            image_id=tokenizer.image_id,
+            padding_id=tokenizer.eos_id,
+            keep=keep,
+            isolated=not mix.cross_document_attention,
+        )
 
     def fill(
         self, arrays: dict[str, np.ndarray[Any, Any]], rows: Sequence[Sequence[DocumentSpan]], sources: Sequence[int]
@@ -139,26 +155,33 @@ class Collator:
                 ids = document.ids[start:stop]
                 ids_BS[row, begin:end] = ids
                 np.copyto(labels_BS[row, begin:end], ids, where=document.loss[start:stop])
-                positions_BS[row, begin:end] = positions_S[: stop - start]
-                documents_BS[row, begin:end] = documents
+                if self.isolated:
+                    positions_BS[row, begin:end] = positions_S[: stop - start]
+                    documents_BS[row, begin:end] = documents
+                else:
+                    labels_BS[row, begin] = NO_LOSS
+                    positions_BS[row, begin:end] = positions_S[begin:end]
+                    documents_BS[row, begin:end] = 1
         return num_images, damaged
 
     def _decode(self, document: Document, places: range, out_NPP3: Pixels) -> int:
-        for number, index in enumerate(places):
-            image = document.images[index]
+        end = 0
+        for index in places:
+            image, tiles = document.images[index], document.tiles[index]
+            start, end = end, end + tiles.count
             if isinstance(image, bytes):
                 try:
-                    decode_into(image, out_NPP3[number])
+                    decode_tiles(image, tiles, out_NPP3[start:end])
                 except DataError as error:
                     document.images[index] = error  # decode and report it only once
                     raise
                 if self.keep:
-                    document.images[index] = out_NPP3[number].copy()
+                    document.images[index] = out_NPP3[start:end].copy()
             elif isinstance(image, DataError):
                 raise _AlreadyReported
             else:
-                out_NPP3[number] = image
-        return len(places)
+                out_NPP3[start:end] = image
+        return end
 
 
 class _AlreadyReported(Exception):

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mm1.data.load.holdout import ALL, Rows, parse_holdout, request_of, share_for, trainable_rows
+from mm1.data.load.image_tiles import count_marks, layout_of
 from mm1.data.load.mixture import Mixture, check_period
 from mm1.data.load.open_mix import open_shard_indexes
 from mm1.data.reader import ShardIndex
 from mm1.data.source_names import check_names_in, group_of, named_shards, parent_of
+from mm1.data.tokenizer import TextTokenizer
 from mm1.errors import ConfigurationError
 from mm1.manifests import DataMix, MixSource, RawData
 from mm1.store.base import Store
@@ -111,6 +113,24 @@ def _trainable(source: MixSource, indexes: Sequence[ShardIndex], rows: Sequence[
             "num_text_tokens": sum(int(index.num_text_tokens[kept].sum()) for index, kept in pairs),
         }
     )
+
+
+def with_layout(mix: DataMix, text: str, store: Store) -> DataMix:
+    """Freeze the division of images into tiles, and the tokens of the marks between them.
+
+    Args:
+        mix: the mixture.
+        text: text form of the layout.
+        store: the store with the tokenizer.
+
+    Raises:
+        ConfigurationError: it is not a layout.
+    """
+    layout = layout_of(text)
+    if layout.is_single:
+        return mix
+    marks = count_marks(layout, TextTokenizer.from_store(store, mix.tokenizer))
+    return mix.model_copy(update={"image_layout": str(layout), "mark_tokens": marks})
 
 
 def with_shares(mix: DataMix, shares: Mapping[int, float]) -> DataMix:

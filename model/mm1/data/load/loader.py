@@ -97,7 +97,7 @@ class MicroBatches:
                 samples[sample_id] = self.opened.read(*sample_id)
             except DataError as error:
                 loaded[sample_id] = error
-        documents = build_documents(list(samples.values()), self.opened.tokenizer, self.opened.mix.image_tokens)
+        documents = build_documents(list(samples.values()), self.opened.tokenizer, self.opened.tiles)
         for sample_id, document in zip(samples, documents, strict=True):
             fits = isinstance(document, DataError) or len(document.ids) == self.opened.num_tokens(*sample_id)
             mismatch = DataError(f"sample {samples[sample_id].key}: the index does not match its tokens")
@@ -170,12 +170,8 @@ class MixtureLoader:
         self._last_damage = ""
         self._opened = open_mix(store, mix, raw, self.limits.cache_disk_bytes)
         self.seek(start_sequence, cursors)
-        collator = Collator(
-            image_tokens=mix.image_tokens,
-            image_id=self._opened.tokenizer.image_id,
-            padding_id=self._opened.tokenizer.eos_id,
-            keep=self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes,
-        )
+        keep = self._opened.decoded_bytes() * max(1, num_workers) <= self.limits.cache_bytes
+        collator = Collator.of_mixture(mix, self._opened.tokenizer, keep=keep)
         self._shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
         self._prepare = MicroBatches(self._opened, collator, self._shape)
         self._workers: Workers | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from mm1.data.load.image_tiles import ImageTiles
+from mm1.data.load.sets import SOURCE, plan, presets
 from mm1.data.load.statistics import epochs_of
-from mm1.data.source_names import parent_of
+from mm1.data.source_names import parent_of, samples_by_group
 from mm1.manifests import DataMix, RawData
 
 SHOWN_SEQUENCES = 10_000
@@ -13,7 +15,7 @@ SHOWN_SEQUENCES = 10_000
 UNITS = {"label": "labels (tokens with loss)"}
 
 
-def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequence[str]) -> str:
+def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequence[str], weights: str = "") -> str:
     """Render the summary.
 
     Args:
@@ -21,13 +23,15 @@ def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequen
         raw: its data.
         num_shards: number of shards of each source.
         notes: sentences on what needs attention.
+        weights: the weights as given; for a preset of sets, its plan is shown.
     """
     figures, epochs = mix.packing, epochs_of(mix, SHOWN_SEQUENCES)
     lines = [
         "# Mixture",
         "",
         f"Sequences of {mix.sequence_length:,} tokens with at most {mix.max_images} images of {mix.image_tokens} tokens, "
-        f"{mix.image_size_px} px a side; {'one source each' if mix.one_source else 'sources share sequences'}. "
+        f"{mix.image_size_px} px a side{_layout(mix)}; {'one source each' if mix.one_source else 'sources share sequences'}, "
+        f"{'with attention across documents' if mix.cross_document_attention else 'documents isolated'}. "
         f"Order seed {mix.order_seed}. Weights are shares of {UNITS.get(mix.weights_by, f'{mix.weights_by}s')}.",
         f"Measured over the first {int(figures['sequences']):,} sequences.",
         "",
@@ -51,6 +55,7 @@ def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequen
         "Cut: share of pieces of longer documents.",
     ]
     lines += [f"\n- {note}." if number == 0 else f"- {note}." for number, note in enumerate(notes)]
+    lines += _sets(weights, samples_by_group(raw, SOURCE)) if weights in presets() else []
     if mix.holdout:
         shares = [f"{name} {share!r}" for name, share in mix.holdout.items()]
         lines += ["", f"Held out, as shares of the samples: {', '.join(shares)}. No sequence contains these samples."]
@@ -62,6 +67,27 @@ def summary(mix: DataMix, raw: RawData, num_shards: Sequence[int], notes: Sequen
     if mix.snapshot:
         lines += ["", "Shards: " + ", ".join(f"{name} {value}" for name, value in mix.snapshot.items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def _sets(preset: str, samples: Mapping[str, int]) -> list[str]:
+    """Render the plan of a preset of sets."""
+    lines = [
+        *("", f"## Sets of {preset}", "", f"{presets()[preset].source}.", ""),
+        "| group | set | share in the paper | share here | samples in the paper | samples here |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for each in plan(preset, samples):
+        published = "" if each.paper_samples is None else f"{each.paper_samples:,}"
+        columns = f"{each.weight:.2%} | {published} | {each.samples:,}" if each.folder else f"| {published} | not ingested"
+        lines.append(f"| {each.group} | {each.name} | {each.share:.2%} | {columns} |")
+    return lines
+
+
+def _layout(mix: DataMix) -> str:
+    if not mix.image_layout:
+        return ""
+    tokens, tiles = ImageTiles.of(mix).most()
+    return f" (layout {mix.image_layout}: up to {tiles} tiles and {tokens:,} tokens an image; a tile counts as an image)"
 
 
 def _row(name: str, shares: Sequence[str], figures: dict[str, float], prefix: str, epochs: str) -> str:

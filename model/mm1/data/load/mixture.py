@@ -14,19 +14,23 @@ from math import lcm
 import numpy as np
 
 from mm1.config.values import parse_number
+from mm1.data.load.sets import nominal_weights, presets
 from mm1.data.source_names import group_of, parent_of
 from mm1.errors import ConfigurationError
 
 MAX_PERIOD = 10_000
 """Maximum period of the pattern; weights that need a longer one are rounded to multiples of its inverse."""
 
+_MM1_5 = {"captions": 0.50, "interleaved": 0.10, "text": 0.40}
 WEIGHT_PRESETS = {
     "mm1": {"captions": 0.45, "interleaved": 0.45, "text": 0.10},
-    "mm1.5": {"captions": 0.10, "interleaved": 0.50, "text": 0.40},
+    "mm1_5": _MM1_5,
+    "mm1.5": _MM1_5,
     "sft": {"instructions": 0.70, "captions": 0.10, "interleaved": 0.15, "text": 0.05},
+    **{name: nominal_weights(name) for name in presets()},
 }
-"""Presets of weights: MM1 2.2, MM1.5 3.1 (50 % interleaved, 10 % captions, 40 % text), and fine-tuning that keeps what
-pre-training taught (ours, docs/reference/recipes.md)."""
+"""Presets of weights: MM1 2.2, MM1.5 3 (50 % captions, 10 % interleaved, 40 % text), fine-tuning that keeps what pre-training
+taught (ours, docs/reference/recipes.md), and the papers' mixtures of instruction sets (:mod:`mm1.data.load.sets`)."""
 TEXT_BASE = "text"
 """Named weights of the mixture for the text base: the source text. Without it, the first given source takes its place, since a
 decoder from a folder needs no text, but does need a mixture's sizes."""
@@ -77,7 +81,7 @@ def parse_weights(text: str) -> dict[str, float]:
         return {TEXT_BASE: 1.0}
     weights: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
-        name, separator, value = (part.strip() for part in item.partition("="))
+        name, separator, value = (part.strip() for part in item.rpartition("="))
         try:
             weight = parse_number(value)
         except ValueError:
@@ -121,7 +125,7 @@ def weights_of(text: str, given: Collection[str]) -> tuple[dict[str, float], lis
     if preset == TEXT_BASE and given:
         instead = next(iter(given))
         return {instead: 1.0}, [f"text is not ingested: {instead} takes its place, and a text base cannot be trained on it"]
-    required = [name for name in missing if preset not in WEIGHT_PRESETS or name == INSTRUCTIONS]
+    required = [name for name in missing if preset not in WEIGHT_PRESETS or parent_of(name) == INSTRUCTIONS]
     if required:
         first = required[0]
         raise ConfigurationError(

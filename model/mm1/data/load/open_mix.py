@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from mm1.data.blocks import BlockCache, CachedBytes, FileBytes
 from mm1.data.load.holdout import held_out_rows, trainable_rows
+from mm1.data.load.image_tiles import ImageTiles
 from mm1.data.load.mixture import Mixture
 from mm1.data.load.order import Members, MixedOrder, SampleOrder
 from mm1.data.load.packing import PackingLimits
@@ -60,13 +61,19 @@ class OpenMix:
     def num_tokens(self, source: int, shard: int, row: int) -> int:
         """Return the number of tokens of a sample according to the index, including image tokens."""
         index = self.readers[source][shard].index
-        return int(index.num_text_tokens[row]) + int(index.num_images[row]) * self.mix.image_tokens
+        return int(index.num_text_tokens[row]) + sum(tokens for tokens, _ in self.tiles.images(index, row))
+
+    @cached_property
+    def tiles(self) -> ImageTiles:
+        """The division of its images."""
+        return ImageTiles.of(self.mix)
 
     def decoded_bytes(self) -> int:
-        """Estimate the memory for all decoded samples of the mixture."""
+        """Estimate the memory for all decoded samples of the mixture, at most."""
         image_bytes = 3 * self.mix.image_size_px**2
-        tokens = sum(source.num_text_tokens + source.num_images * self.mix.image_tokens for source in self.mix.sources)
-        images = sum(source.num_images for source in self.mix.sources)
+        tiles = self.tiles.layout.max_count
+        tokens = sum(source.num_text_tokens + source.num_images * tiles * self.mix.image_tokens for source in self.mix.sources)
+        images = tiles * sum(source.num_images for source in self.mix.sources)
         samples = sum(source.num_samples for source in self.mix.sources)
         return images * (image_bytes + 128) + 5 * tokens + 600 * samples
 
@@ -115,6 +122,7 @@ def make_plan(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> Mixt
         drop_long=mix.long_documents == "drop",
         places=[shard_place for stream in streams.values() for shard_place in stream.places],
         members=[rows for stream in streams.values() for rows in _members(stream)] if mix.holdout else None,
+        tiles=ImageTiles.of(mix),
     )
     return MixturePlan(None, [together])
 
@@ -142,6 +150,7 @@ def source_stream(mix: DataMix, number: int, indexes: Sequence[ShardIndex], *, h
         drop_long=mix.long_documents == "drop",
         places=[(number, shard) for shard in range(len(indexes))],
         members=members,
+        tiles=ImageTiles.of(mix),
     )
 
 

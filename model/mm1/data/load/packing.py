@@ -33,9 +33,9 @@ class PackingLimits(Config):
     sequence_length: int
     """Tokens per sequence."""
     max_images: int
-    """Maximum images per sequence."""
+    """Maximum images per sequence; the tiles of an image count as images."""
     image_tokens: int
-    """Tokens per image."""
+    """Tokens per image, or per tile."""
 
     def check(self) -> PackingLimits:
         """Check that a sequence can hold at least an image and a word.
@@ -61,53 +61,56 @@ class Span(NamedTuple):
     stop: int
     """One past the last token."""
     num_images: int
+    """Images; the tiles of an image count as images."""
 
 
-def cut_document(parts: Sequence[int], limits: PackingLimits) -> list[Span]:
+def cut_document(parts: Sequence[int], limits: PackingLimits, images: Sequence[tuple[int, int]] | None = None) -> list[Span]:
     """Split a document that is longer than a sequence.
 
-    Splits are between parts if possible, and never inside an image. Images at the end of a span move to the text that follows
-    them. A text is split only if it does not fit into a sequence after its images.
+    Splits are between parts if possible, and never inside an image, not even between its tiles. Images at the end of a span
+    move to the text that follows them. A text is split only if it does not fit into a sequence after its images.
 
     Args:
         parts: tokens of each text part, -1 for an image; excludes the end-of-document token.
         limits: limits of a sequence.
+        images: tokens and tiles of each image; by default one tile of `limits.image_tokens`.
 
     Returns:
         Pieces in order; together they contain every token exactly once, including the end-of-document token.
     """
     cuts: list[Span] = []
-    position = start = images = 0
-    text_end = images_at_text_end = 0
+    sizes = iter(images or [(limits.image_tokens, 1)] * len(parts))
+    position = start = tiles = 0
+    text_end = tiles_at_text_end = 0
 
-    def close(stop: int, images_inside: int) -> None:
-        nonlocal start, images, text_end, images_at_text_end
-        cuts.append(Span(start, stop, images_inside))
-        start, images = stop, images - images_inside
-        text_end, images_at_text_end = stop, 0
+    def close(stop: int, tiles_inside: int) -> None:
+        nonlocal start, tiles, text_end, tiles_at_text_end
+        cuts.append(Span(start, stop, tiles_inside))
+        start, tiles = stop, tiles - tiles_inside
+        text_end, tiles_at_text_end = stop, 0
 
     ends_with_text = bool(parts) and parts[-1] != IMAGE_PLACE
     for length in [*parts[:-1], parts[-1] + 1] if ends_with_text else [*parts, 1]:
         is_image = length == IMAGE_PLACE
-        tokens = limits.image_tokens if is_image else length
-        overflows = position + tokens - start > limits.sequence_length or images + is_image > limits.max_images
+        tokens, more = next(sizes) if is_image else (length, 0)
+        overflows = position + tokens - start > limits.sequence_length or tiles + more > limits.max_images
         if overflows and text_end > start:
-            close(text_end, images_at_text_end)  # before the images preceding this part
-            overflows = position + tokens - start > limits.sequence_length or images + is_image > limits.max_images
+            close(text_end, tiles_at_text_end)  # before the images preceding this part
+            overflows = position + tokens - start > limits.sequence_length or tiles + more > limits.max_images
         if overflows and is_image:
-            close(position, images)  # only images: a full span of them
+            close(position, tiles)  # only images: a full span of them
             overflows = False
         while overflows:  # a text that does not fit after its images, if any
             taken = limits.sequence_length - (position - start)
             position, tokens = position + taken, tokens - taken
-            close(position, images)
+            close(position, tiles)
             overflows = tokens > limits.sequence_length
         position += tokens
         if is_image:
-            images += 1
+            tiles += more
         elif length:
-            text_end, images_at_text_end = position, images
-    cuts.append(Span(start, position, images))
+            text_end, tiles_at_text_end = position, tiles
+    cuts.append(Span(start, position, tiles))
     return cuts
 
 

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mm1.data.load.image_tiles import ImageTiles
 from mm1.data.load.mixture import Mixture
 from mm1.data.load.order import Members, MixedOrder, SampleOrder
 from mm1.data.load.packing import Lengths, PackingLimits, Span, cut_document, pack
 from mm1.data.reader import ShardIndex
 from mm1.errors import DataError
+from mm1.modeling.image_layout import ImageLayout
 
 
 class SampleSpan(NamedTuple):
@@ -64,6 +66,7 @@ class SourceStream:
         drop_long: drop documents longer than a sequence instead of splitting them.
         places: source and index within the source, for each shard.
         members: row numbers of the stream's samples in each shard; None = all rows.
+        tiles: the division of images; None = they are not divided.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class SourceStream:
         drop_long: bool = False,
         places: Sequence[tuple[int, int]] | None = None,
         members: Sequence[Members] | None = None,
+        tiles: ImageTiles | None = None,
     ) -> None:
         self.name = name
         self.indexes = list(indexes)
         self.limits = limits
+        self.tiles = tiles or ImageTiles(ImageLayout(), 1, limits.image_tokens)
         self.order = order
         self.drop_long = drop_long
         self.places = list(places or ((0, shard) for shard in range(len(self.indexes))))
@@ -99,7 +104,7 @@ class SourceStream:
     @property
     def num_long(self) -> int:
         """Number of documents that do not fit into one sequence."""
-        too_long = [self._too_long(*self._lengths(index)) for index in self.indexes]
+        too_long = [self._too_long(*self.tiles.lengths(index)) for index in self.indexes]
         if self.members is not None:
             too_long = [long[rows] for long, rows in zip(too_long, self.members, strict=True)]
         return sum(int(long.sum()) for long in too_long)
@@ -124,17 +129,25 @@ class SourceStream:
 
     def is_cut(self, span: SampleSpan) -> bool:
         """Whether a span is only part of its document."""
+        return span.stop - span.start < self.num_tokens(span)
+
+    def num_tokens(self, span: SampleSpan) -> int:
+        """Return the tokens of the whole document of a span, including those of images."""
         index = self._index_of(span)
-        tokens = int(index.num_text_tokens[span.row]) + int(index.num_images[span.row]) * self.limits.image_tokens
-        return span.stop - span.start < tokens
+        images = self.tiles.images(index, span.row)
+        return int(index.num_text_tokens[span.row]) + sum(tokens for tokens, _ in images)
 
     def num_labels(self, span: SampleSpan) -> float | None:
         """Return the tokens with loss in a span (of a cut document: a proportional part); None if they were not counted."""
         index = self._index_of(span)
         if index.num_label_tokens is None:
             return None
-        num_text_tokens = span.stop - span.start - span.num_images * self.limits.image_tokens
-        return num_text_tokens * int(index.num_label_tokens[span.row]) / int(index.num_text_tokens[span.row])
+        num_labels, all_tokens = int(index.num_label_tokens[span.row]), int(index.num_text_tokens[span.row])
+        if not self.is_cut(span):
+            return num_labels
+        tokens, tiles = np.sum(self.tiles.images(index, span.row), axis=0).tolist() if span.num_images else (0, 1)
+        num_text_tokens = min(all_tokens, span.stop - span.start - round(span.num_images * tokens / tiles))
+        return num_text_tokens * num_labels / all_tokens
 
     def first_epoch(self, most: int = sys.maxsize) -> Iterator[list[SampleSpan]]:
         """Yield the sequences that begin in the first epoch: each document occurs in them.
@@ -167,7 +180,7 @@ class SourceStream:
         tokens, images = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for shard in np.unique(shards).tolist():
             mask = shards == shard
-            all_tokens, all_images = self._lengths(self.indexes[shard])
+            all_tokens, all_images = self.tiles.lengths(self.indexes[shard])
             tokens[mask], images[mask] = all_tokens[rows[mask]], all_images[rows[mask]]
         table = np.stack([shards, rows, np.zeros_like(rows), tokens, images], axis=1)
         too_long = self._too_long(tokens, images)
@@ -177,11 +190,6 @@ class SourceStream:
             table = self._cut(table, np.flatnonzero(too_long).tolist())
         return _PackedWindow(cursor, table, self.limits)
 
-    def _lengths(self, index: ShardIndex) -> tuple[Lengths, Lengths]:
-        """Return the tokens (including image tokens) and images of a shard's documents."""
-        images = index.num_images.astype(np.int64)
-        return index.num_text_tokens + images * self.limits.image_tokens, images
-
     def _too_long(self, tokens: Lengths, images: Lengths) -> Any:
         return (tokens > self.limits.sequence_length) | (images > self.limits.max_images)
 
@@ -189,7 +197,8 @@ class SourceStream:
         tables, after = [], 0
         for index in too_long:
             shard, row = int(table[index, 0]), int(table[index, 1])
-            cuts: list[Span] = cut_document(self.indexes[shard].parts(row), self.limits)
+            document = self.indexes[shard]
+            cuts: list[Span] = cut_document(document.parts(row), self.limits, self.tiles.images(document, row))
             tables += [table[after:index], np.asarray([(shard, row, *cut) for cut in cuts], np.int64)]
             after = index + 1
         return np.concatenate([*tables, table[after:]])

@@ -110,7 +110,7 @@ def _labels(mix: DataMix, span: SampleSpan, counted: float | None) -> float:
         return counted
     if parent_of(mix.sources[span.source].name) == INSTRUCTIONS:
         return math.nan
-    return span.stop - span.start - span.num_images * mix.image_tokens
+    return span.stop - span.start - span.num_images * mix.image_tokens  # marks between tiles count as text here
 
 
 def num_long_documents(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[str, float]:
@@ -120,7 +120,7 @@ def num_long_documents(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]
 
 
 def sequence_shares(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -> dict[int, float]:
-    """Convert shares of tokens, images or labels to sequence shares.
+    """Convert shares of tokens, images, labels or samples to sequence shares.
 
     A source with more of them per sequence (or per document, if sequences mix sources) needs fewer sequences. They are
     measured over the first sequences of an epoch of each source. Sources without any, such as text in a mixture by images,
@@ -146,13 +146,14 @@ def sequence_shares(mix: DataMix, indexes: Mapping[int, Sequence[ShardIndex]]) -
 
 
 def _units(mix: DataMix, stream: SourceStream) -> float:
-    """Return the tokens, images or labels per sequence of a source (or per document, if sequences mix sources)."""
+    """Return the tokens, images, labels or samples per sequence of a source (or per document, if sequences mix sources)."""
     tally = Tally()
     for spans in stream.first_epoch(MEASURED_SEQUENCES):
         tally.sequences += 1
         for span in spans:
             tally.add(span, _labels(mix, span, stream.num_labels(span)), cut=False)
-    amount = {"image": tally.images, "label": tally.labels}.get(mix.weights_by, tally.tokens)
+    amounts = {"image": tally.images, "label": tally.labels, "sample": tally.begun}
+    amount = amounts.get(mix.weights_by, tally.tokens)
     if math.isnan(amount):
         raise DataError(
             f"weights_by=label: an earlier version wrote the shards of {stream.name} and did not count their tokens with loss: "

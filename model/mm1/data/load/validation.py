@@ -72,8 +72,7 @@ class HeldOut:
             limit: maximum number of sequences over all processes: the first ones.
         """
         mix = self.opened.mix
-        tokenizer = self.opened.tokenizer
-        collator = Collator(image_tokens=mix.image_tokens, image_id=tokenizer.image_id, padding_id=tokenizer.eos_id, keep=False)
+        collator = Collator.of_mixture(mix, self.opened.tokenizer, keep=False)
         shape = BatchShape(micro_batch, mix.sequence_length, mix.max_images, mix.image_size_px)
         prepare = MicroBatches(self.opened, collator, shape)
         sequences = list(self._stream.first_epoch(limit))

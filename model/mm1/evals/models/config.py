@@ -35,6 +35,8 @@ class ModelSettings(Config):
     """Requests to an address at the same time."""
     request_timeout_s: float = Field(default=120.0, gt=0)
     """Time for one answer of an address, s."""
+    max_tiles: int = Field(default=0, ge=0)
+    """Maximum number of tiles of an image of an MM1 model, without the overview; 0: as in its training."""
     retry_s: float = Field(default=600.0, ge=0)
     """Time in which a failed request to an address is repeated, s."""
 
@@ -67,12 +69,15 @@ class ModelChoice(Config):
         content: dict[str, Any] = {"kind": self.kind, "digest": self.digest}
         if self.kind != "api":
             content |= {"dtype": self.settings.dtype, "batch_size": self.settings.batch_size, "versions": versions()}
+        if self.settings.max_tiles:
+            content["max_tiles"] = self.settings.max_tiles
         return canonical_json(content)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Content for the manifest of a report: no address and no path."""
-        facts = {"kind": self.kind, "digest": self.digest, "model_type": self.model_type, "name": self.settings.model_name}
+        facts: dict[str, Any] = {"kind": self.kind, "digest": self.digest, "model_type": self.model_type}
+        facts |= {"name": self.settings.model_name, "max_tiles": self.settings.max_tiles}
         return {name: value for name, value in facts.items() if value}
 
 

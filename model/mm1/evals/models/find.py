@@ -23,7 +23,7 @@ from mm1.store.base import digest_of, digest_of_file
 from mm1.store.open import find_store
 
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
-CONFIG = "config.json"
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 OWN_TYPE = "mm1"
 
 
@@ -63,6 +63,10 @@ def _behind_address(address: str, settings: ModelSettings) -> ModelChoice:
 
 def _in_folder(folder: Path, settings: ModelSettings) -> ModelChoice:
     path = folder / CONFIG
+    if (folder / ADAPTER_CONFIG).is_file():  # names its base model
+        return ModelChoice(
+            name=str(folder), kind="mm1", digest=digest_of_folder(folder), model_type=OWN_TYPE, settings=settings
+        )
     try:
         model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
     except FileNotFoundError:
@@ -114,7 +118,7 @@ def _applicable(choice: ModelChoice, other_kinds: Collection[Kind]) -> ModelSett
     of_kind: dict[Kind, tuple[str, ...]] = {
         "transformers": ("dtype", "device_map", "trust_remote_code"),
         "api": ("model_name", "api_key_file", "concurrency", "request_timeout_s", "retry_s"),
-        "mm1": ("verify_key",),
+        "mm1": ("verify_key", "max_tiles"),
     }
     unused: dict[str, object] = {}
     for kind, names in of_kind.items():

@@ -36,9 +36,11 @@ def _own(choice: ModelChoice) -> EvalModel:
     from mm1.generation.config import BatchSettings
     from mm1.generation.device import choose_device
     from mm1.generation.generator import Generator
+    from mm1.generation.tiles import allow_tiles
     from mm1.lineage.signing import Signatures
 
     name, signatures = choice.digest if choice.store else choice.name, Signatures.of(choice.settings.verify_key)
     opened = open_model(name, choice.store, signatures, choose_device()[1])
     settings = BatchSettings(batch_size=choice.settings.batch_size)
+    allow_tiles(opened.model, opened.processor, choice.settings.max_tiles)
     return OwnModel(Generator(opened.model, opened.processor, settings), choice.name)

@@ -27,6 +27,8 @@ MODULES = (
     "image_sets",
     "text",
     "instruct",
+    "reading",
+    "grounding",
     "coco",
     "nocaps",
     "textcaps",
@@ -55,6 +57,7 @@ MODULES = (
     "muirbench",
     "nlvr2",
     "pope",
+    "refcoco",
     "scienceqa",
     "seed",
 )

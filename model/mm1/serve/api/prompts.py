@@ -14,6 +14,7 @@ from mm1.errors import ConfigurationError, DataError
 from mm1.generation.chat import chat_prompt
 from mm1.generation.generator import Generator
 from mm1.generation.prompt import Image, Message, Request, Segment, TokenIds
+from mm1.generation.tiles import Tile
 from mm1.modeling.stopping import num_token_ids
 from mm1.serve.api.errors import ApiError, wrong
 from mm1.serve.config import ServeSettings
@@ -76,7 +77,7 @@ class Prompts:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def ids_of(self, prompt: TokenizedPrompt) -> list[int]:
-        """Return the token ids of a prompt; an image is `image_tokens` times the image token."""
+        """Return the token ids of a prompt; an image, or a tile, is `image_tokens` times the image token."""
         image = [int(self._processor.image_token_id)] * int(self._processor.image_tokens)
         parts = prompt.request.prompt
         return [token for part in parts for token in (part.ids if isinstance(part, TokenIds) else image)]
@@ -115,11 +116,18 @@ class Prompts:
         Raises:
             ApiError: an image is damaged.
         """
-        path = iter(paths)
-        parts = [self._decoded(part, next(path)) if isinstance(part, bytes) else part for part in prompt.request.prompt]
+        remaining, path = iter(paths), ""
+        parts: list[Segment | TokenIds] = []
+        for part in prompt.request.prompt:
+            if not isinstance(part, bytes | Tile):
+                parts.append(part)
+                continue
+            if isinstance(part, bytes) or not part.number:  # the first tile of an image
+                path = next(remaining)
+            parts.append(self._decoded(part, path))
         return replace(prompt, request=Request(tuple(parts)))
 
-    def _decoded(self, image: bytes, path: str) -> Image:
+    def _decoded(self, image: bytes | Tile, path: str) -> Image:
         try:
             return self._encoder.decode_ahead(image)
         except DataError as error:
@@ -183,8 +191,12 @@ class Prompts:
             raise self.too_long(f"the text has {num_characters} characters in {max(1, num_turns)} messages", param)
 
     def _tokenized(self, prompt: Sequence[Segment | TokenIds], param: str) -> TokenizedPrompt:
+        try:
+            divided = self._encoder.division(prompt).divided(prompt)
+        except DataError as error:
+            raise ApiError(f"{param}: {error}", param, "invalid_image") from None
         # Not by the encoder, whose cache would keep the texts of all requests.
-        parts = [TokenIds(tuple(self._processor.encode(part))) if isinstance(part, str) else part for part in prompt]
+        parts = [TokenIds(tuple(self._processor.encode(part))) if isinstance(part, str) else part for part in divided]
         image_tokens = int(self._processor.image_tokens)
         num_tokens = sum(len(part.ids) if isinstance(part, TokenIds) else image_tokens for part in parts)
         return TokenizedPrompt(Request(tuple(parts)), num_tokens, param)

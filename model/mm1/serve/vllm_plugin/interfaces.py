@@ -13,6 +13,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "BaseProcessingInfo": tuple(f"{package}.processing" for package in _MULTIMODAL),
     "BaseMultiModalProcessor": tuple(f"{package}.processing" for package in _MULTIMODAL),
     "PromptReplacement": tuple(f"{package}.processing" for package in _MULTIMODAL),
+    "PromptUpdateDetails": tuple(f"{package}.processing" for package in _MULTIMODAL),
     "BaseDummyInputsBuilder": (*(f"{package}.processing" for package in _MULTIMODAL), "vllm.multimodal.profiling"),
     "SupportsMultiModal": (f"{_MODELS}.interfaces",),
     "SupportsPP": (f"{_MODELS}.interfaces",),

@@ -3,12 +3,18 @@
     pixel_values (N, 3, height, width) -> vision_tower -> connector -> features_NKD -> vLLM merges them with the text
     -> vLLM's decoder (paged attention, tensor parallel) -> logits
 
-Names of dimensions: N images, K tokens of an image, D width of the decoder, T tokens of the batch, V vocabulary.
+If the model divides images into tiles, the tiles of an image are one item for vLLM. Whether a prompt's images are divided
+depends on their number, so it is part of what vLLM's caches of items are keyed by.
+
+Names of dimensions: N images (an image in tiles is several), K tokens of an image, D width of the decoder, T tokens of the
+batch, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +22,7 @@ from torch import nn
 
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.connectors import build_connector
+from mm1.modeling.image_layout import Tiles
 from mm1.modeling.processing import MM1Processor
 from mm1.modeling.vision import build_vision_tower, encode_patches
 from mm1.serve.vllm_plugin.interfaces import load_interfaces
@@ -50,10 +57,13 @@ class MM1DummyInputs(vllm.BaseDummyInputsBuilder):
     def get_dummy_mm_data(
         self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any] | None = None, **_: object
     ) -> dict[str, Any]:
-        """Return images of the tower's size; all images have the same number of tokens."""
+        """Return images with the most tokens: of the tower's size, or with the largest grid of tiles."""
         height, width = self.info.get_hf_config().image_size
-        images = self._get_dummy_images(width=width, height=height, num_images=mm_counts.get("image", 0))
-        return {"image": images}
+        layout, count = self.info.get_hf_processor().layout, mm_counts.get("image", 0)
+        if layout.divides(count):
+            rows, columns = max(layout.grids(), key=lambda grid: grid[0] * grid[1]) if layout.name == "dynamic" else (2, 2)
+            height, width = height * rows, width * columns
+        return {"image": self._get_dummy_images(width=width, height=height, num_images=count)}
 
 
 class MM1MultiModalProcessor(vllm.BaseMultiModalProcessor):
@@ -62,15 +72,56 @@ class MM1MultiModalProcessor(vllm.BaseMultiModalProcessor):
     def _get_hf_processor_text(self, mm_counts: Mapping[str, int]) -> str:
         return self.dummy_inputs.get_dummy_text(mm_counts)
 
+    @property
+    def _processor(self) -> MM1Processor:
+        return self.info.get_hf_processor()
+
+    def apply(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        """Process a prompt; whether its images are divided is decided here, where all of them are known."""
+        layout = self._processor.layout
+        if not layout.is_single:
+            counts = inputs.mm_data_items.get_all_counts()
+            chosen = {"divide_images": layout.divides(counts.get("image", 0))}
+            inputs = replace(inputs, hf_processor_mm_kwargs={**inputs.hf_processor_mm_kwargs, **chosen})
+        return super().apply(inputs, *arguments, **options)
+
+    def _cached_apply_hf_processor(self, *arguments: Any, **options: Any) -> Any:
+        # The marks of an image have its number in the prompt, which a cached item does not know.
+        if self._processor.layout.is_single:
+            return super()._cached_apply_hf_processor(*arguments, **options)
+        return self._apply_hf_processor(*arguments, **options)
+
+    def _call_hf_processor(
+        self, prompt: str, mm_data: Mapping[str, Any], mm_kwargs: Mapping[str, Any], tok_kwargs: Mapping[str, Any]
+    ) -> Any:
+        outputs = super()._call_hf_processor(prompt, mm_data, mm_kwargs, tok_kwargs)
+        if images := mm_data.get("images"):
+            outputs["num_tiles"] = torch.tensor([each.count for each in self._tiles(images, mm_kwargs)])
+        return outputs
+
+    def _tiles(self, images: Any, mm_kwargs: Mapping[str, Any]) -> list[Tiles]:
+        return self._processor.tiles(list(images), mm_kwargs.get("divide_images"))
+
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, object]) -> Mapping[str, Any]:
-        return {"pixel_values": vllm.MultiModalFieldConfig.batched("image")}
+        if self._processor.layout.is_single or "num_tiles" not in hf_inputs:
+            return {"pixel_values": vllm.MultiModalFieldConfig.batched("image")}
+        tiles = vllm.MultiModalFieldConfig.flat_from_sizes("image", hf_inputs["num_tiles"])
+        return {"pixel_values": tiles, "num_tiles": vllm.MultiModalFieldConfig.batched("image")}
 
     def _get_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, object], out_mm_kwargs: Any
     ) -> Sequence[Any]:
         config = self.info.get_hf_config()
-        tokens = [config.image_token_id] * config.image_tokens
+        tokens: Any = [config.image_token_id] * config.image_tokens
+        if not self._processor.layout.is_single:
+            tokens = partial(self._tokens_of_item, mm_items, hf_processor_mm_kwargs)
         return [vllm.PromptReplacement(modality="image", target=[config.image_token_id], replacement=tokens)]
+
+    def _tokens_of_item(self, mm_items: Any, mm_kwargs: Mapping[str, Any], number: int) -> Any:
+        """Return the tokens of an image: those of its tiles, which embeddings replace, and the marks around them."""
+        (tiles,) = self._tiles([mm_items["image"][number]], mm_kwargs)
+        tokens = self._processor.image_ids(tiles, number)
+        return vllm.PromptUpdateDetails.select_token_id(tokens, self.info.get_hf_config().image_token_id)
 
 
 @vllm.MULTIMODAL_REGISTRY.register_processor(MM1MultiModalProcessor, info=MM1ProcessingInfo, dummy_inputs=MM1DummyInputs)
@@ -120,14 +171,19 @@ class MM1ForVllm(nn.Module, vllm.SupportsMultiModal, vllm.SupportsPP):
         self.suppressed_ids = sorted({self.config.image_token_id, *(generation.get("suppress_tokens") or ())})
 
     def embed_multimodal(self, **inputs: Any) -> torch.Tensor | list[torch.Tensor]:
-        """Encode images: pixel_values (N, 3, height, width) to features_NKD."""
+        """Encode images: pixel_values (N, 3, height, width) to features_NKD, or to those of each image if it has tiles."""
         pixel_values = inputs.get("pixel_values")
         if pixel_values is None:
             return []
         if isinstance(pixel_values, list | tuple):
-            pixel_values = torch.stack(list(pixel_values))
+            join = torch.stack if pixel_values[0].ndim == 3 else torch.cat
+            pixel_values = join(list(pixel_values))
         dtype = next(self.connector.parameters()).dtype
-        return self.connector(*encode_patches(self.vision_tower, pixel_values.to(dtype), self.config))
+        features_NKD = self.connector(*encode_patches(self.vision_tower, pixel_values.to(dtype), self.config))
+        if (num_tiles := inputs.get("num_tiles")) is None:
+            return features_NKD
+        counts = [int(count) for count in num_tiles]
+        return [features.flatten(0, 1) for features in features_NKD.split(counts)]
 
     def forward(
         self,

@@ -32,6 +32,7 @@ from mm1.train.callback import Callback
 from mm1.train.callbacks.timing import Timing
 from mm1.train.flops import UnitFlops, Work, count_flops, peak_flops, utilisation
 from mm1.train.goodput import WallTime, wall_time
+from mm1.train.history import retrieval
 
 if TYPE_CHECKING:
     from mm1.train.progress import Progress
@@ -177,7 +178,8 @@ class Metrics(Callback):
                 row |= {"slowest_rank": straggler.rank, "slowest_rank_slower": round(straggler.slower, 4)}
         row |= {"memory_bytes": peak_memory(), "skipped": len(progress.skipped)}
         row |= {"applied": result.applied, "spikes": progress.spikes}
-        return row | {f"router/{name}": value for name, value in result.router.items()}
+        row |= {f"router/{name}": value for name, value in result.router.items()}
+        return row | retrieval(progress, result)
 
     def _keep(self, step: int) -> None:
         """Store the new rows; a store that is unreachable for a while must not end the run."""

@@ -84,6 +84,8 @@ class ProgressLines(Callback):
         }
         if "mfu" in row:
             line["mfu"] = round(sum(row["mfu"] * row["seconds"] for row in self._rows) / seconds, 4)
+        if result.retrieval is not None:
+            line["retrieval"] = round(result.retrieval, 4)
         phases = {name: sum(row.get(f"phase/{name}", 0.0) for row in self._rows) / seconds for name in PHASES}
         line["phases"] = {name: round(share, 4) for name, share in phases.items() if share}
         if "slowest_rank" in row:

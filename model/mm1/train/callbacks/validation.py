@@ -1,7 +1,8 @@
 """The callback that computes the loss of each source on its held-out samples, every n steps and after the last one.
 
     held-out samples -> the first sequences, packed as in training -> micro-batches of each rank, read before the first step
-    every n steps: forward passes in eval mode, without gradients -> sums over the ranks -> mean loss per predicted token
+    every n steps: forward passes in eval mode, without gradients -> sums over the ranks -> mean loss per prediction (token; in
+        stage vision pair or patch)
 
 Every rank runs the same number of micro-batches of the same size, so it works at any ZeRO stage and with shared experts. The
 sums are over sequences, so the result does not depend on the number of ranks. Nothing is read from a store while other ranks
@@ -25,7 +26,7 @@ from mm1.store.base import Store
 from mm1.train.batch_plan import BatchPlan
 from mm1.train.callback import Callback
 from mm1.train.engine import Engine
-from mm1.train.inputs import ModelInputs
+from mm1.train.objective import StepObjective
 from mm1.train.pauses import pause
 
 if TYPE_CHECKING:
@@ -44,17 +45,17 @@ class Validation(Callback):
     Args:
         engine: the model.
         batches: source -> this rank's micro-batches.
-        inputs: prepares a micro-batch for the model.
+        objective: computes the losses.
         every: steps between two validations.
         rank: this process.
     """
 
     def __init__(
-        self, engine: Engine, batches: Mapping[str, Sequence[Batch]], inputs: ModelInputs, every: int, rank: int
+        self, engine: Engine, batches: Mapping[str, Sequence[Batch]], objective: StepObjective, every: int, rank: int
     ) -> None:
         self.engine = engine
         self.batches = batches
-        self.inputs = inputs
+        self.objective = objective
         self.every, self.rank = every, rank
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
@@ -62,28 +63,27 @@ class Validation(Callback):
         if progress.step % self.every == 0 or progress.done:
             limit_s = max(LEAST_LIMIT_S, LIMIT_S * sum(map(len, self.batches.values())))
             with pause("validating", limit_s, self.rank):
-                progress.validation, progress.validated_step = self.losses(), progress.step
+                progress.validation, progress.validation_retrieval = self.means()
+                progress.validated_step = progress.step
 
-    def losses(self) -> dict[str, float]:
-        """Compute the mean loss per predicted token of each source.
+    def means(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Compute the mean loss per prediction of each source, and the share of captions that are found.
+
+        Returns:
+            Both by source; the second is empty for an objective that compares no pairs.
 
         Raises:
             DivergedError: a loss is not finite.
         """
-        sums_K2 = torch.zeros(len(self.batches), 2, dtype=torch.float64, device=self.engine.device)  # K sources
         with self.engine.phases("validation"), self.engine.evaluating():
-            for number, batches in enumerate(self.batches.values()):
-                for batch in batches:
-                    inputs, _ = self.inputs(batch)
-                    output = self.engine(**inputs, use_cache=False)
-                    sums_K2[number, 0] += output.sequence_loss.double().sum()
-                    sums_K2[number, 1] += output.sequence_tokens.double().sum()
-            totals = zip(self.batches, self.engine.all_sum(sums_K2).tolist(), strict=True)
-        losses = {name: loss / tokens for name, (loss, tokens) in totals if tokens}
+            sums = [self.objective.held_out(batches) for batches in self.batches.values()]
+            sums_KF = torch.stack([torch.stack([value for value in own if value is not None]) for own in sums])  # K sources
+            totals = dict(zip(self.batches, self.engine.all_sum(sums_KF).tolist(), strict=True))
+        losses = {name: loss / number for name, (loss, number, *_) in totals.items() if number}
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise DivergedError(f"the validation loss of {name} is {loss}: a smaller optim.lr or optim.clip may help")
-        return losses
+        return losses, {name: hits[0] / number for name, (_, number, *hits) in totals.items() if number and hits}
 
 
 def held_bytes(batches: Iterable[Batch]) -> int:

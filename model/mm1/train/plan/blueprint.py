@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from mm1.modeling.configuration import MM1Config
+from mm1.train.batch_plan import check_forecast
 from mm1.train.config import ModelConfig, RunConfig, SequenceConfig
 from mm1.train.empty_model import empty_model
 from mm1.train.flops import UnitFlops, count_flops
@@ -55,8 +56,9 @@ def blueprint_of(config: RunConfig) -> Blueprint:
     """Build the blueprint of a recipe that has all parts and a sequence; equal ones are built once.
 
     Raises:
-        ConfigurationError: a size is not in the recipe.
+        ConfigurationError: a size is not in the recipe, or its stage is not forecast.
     """
+    check_forecast(config)
     return _blueprint(config.model, config.sequence)
 
 

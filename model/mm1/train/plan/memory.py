@@ -21,13 +21,12 @@ weights if ZeRO partitions it.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from mm1.train.batch_plan import BUCKET_ELEMENTS
 from mm1.train.config import RunConfig, TrainConfig
 from mm1.train.muon import takes_muon
-from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
+from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block, trained_shapes
 
 JOINED = 500_000_000
 """Elements that DeepSpeed joins for one reduction where it does not use these buckets."""
@@ -86,15 +85,15 @@ def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
         world: processes; its expert-parallel size is used, not the one in `config`.
     """
     train, size = config.train, weight_bytes(config.train)
+    shapes, is_trained = trained_shapes(shapes, train)
     stage, offloaded = train.zero_stage, train.offload == "optimizer"
-    frozen = [re.compile(pattern) for pattern in train.frozen]
     weights = gradients = optimizer = host = 0.0
     local = 0
     for name, shape in shapes.items():
         numel, sharing = world.local(name, shape), world.sharing(name)
         local += numel
         weights += size * numel / (sharing if stage == 3 else 1)
-        if any(pattern.search(name) for pattern in frozen):
+        if not is_trained(name):
             continue
         partition = numel / (sharing if stage else 1)
         state = _state(name, shape, partition, config) + (4 * partition if stage else 0)

@@ -195,7 +195,11 @@ def test_a_split_in_the_name_of_an_own_task_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"sub_images_px": 1_000_000}, "4096"), ({"sub_image_shots": 1}, "--sub-images")],
+    [
+        ({"sub_images_px": 1_000_000}, "4096"),
+        ({"sub_image_shots": 1}, "--sub-images"),
+        ({"sub_images_px": 8, "sub_images_of_model": True}, "one of the two"),
+    ],
 )
 def test_sub_images_have_a_side_that_fits_into_memory(fields, message):
     with pytest.raises(ValueError, match=message):

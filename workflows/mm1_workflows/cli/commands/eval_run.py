@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OUTPUTS = Path("runs/eval")
 """Default parent of output folders."""
 _WAIT_S = 1.0
+OF_MODEL = "model"
 
 
 @command(name="run", help="Evaluate a model on benchmark files; the same command continues an interrupted run.")
@@ -60,9 +61,18 @@ class EvalRun:
         int, count_option("Also evaluate 0 shots with this number of demonstrations without images.", least=0)
     ] = 0
     sub_images: Annotated[
-        int, count_option("Divide images into an overview and 4 crops of this side; that of the model's images.", least=0)
-    ] = 0
+        str,
+        Arg(
+            long=True,
+            value_name="SIDE",
+            help="Divide the query's images: model = by the model's own layout; a number = into an overview and 4 crops of "
+            "this side, that of the model's images.",
+        ),
+    ] = ""
     sub_image_shots: Annotated[int, count_option("Last demonstrations whose images are divided, too.", least=0)] = 0
+    max_tiles: Annotated[
+        int, count_option("Tiles of an image of an MM1 model at most [default: as in its training].", least=0)
+    ] = 0
     judge: Annotated[
         str, Arg(long=True, value_name="MODEL", help="Model that grades free answers (LLaVA-W, MM-Vet), given like the model.")
     ] = ""
@@ -169,16 +179,26 @@ class EvalRun:
         from mm1.evals.tasks.names import parse_shots
 
         given = {"question": self.question_template, "caption": self.caption_template, "text": self.text_template}
-        tree = {
+        tree: dict[str, Any] = {
             "tasks": split_names(self.tasks),
             "shots": parse_shots(self.shots.replace(",", " ")),
             "items": self.limit or None,
             "controls": not self.no_controls,
             "templates": {name: text for name, text in given.items() if text},
         }
-        tree["sub_images_px"] = self.sub_images
+        tree |= self._sub_images()
         same = ("style", "choose", "draws", "selection", "sub_image_shots", "text_demonstrations", "seed")
         return validate(EvalConfig, tree | {name: getattr(self, name) for name in same}, "eval")
+
+    def _sub_images(self) -> dict[str, int | bool]:
+        from mm1.config.values import parse_integer
+
+        if self.sub_images in ("", OF_MODEL):
+            return {"sub_images_of_model": self.sub_images == OF_MODEL}
+        try:
+            return {"sub_images_px": parse_integer(self.sub_images)}
+        except ValueError:
+            raise ConfigurationError(f"--sub-images: expected model, or a side in pixels, got {self.sub_images!r}") from None
 
     def _judge(self, settings: ModelSettings) -> ModelChoice | None:
         from mm1.evals.models.find import find_model
@@ -195,7 +215,7 @@ class EvalRun:
         from mm1.evals.models.config import ModelSettings
 
         names = ("batch_size", "dtype", "device_map", "trust_remote_code", "verify_key", "model_name", "api_key_file")
-        tree: dict[str, Any] = {name: getattr(self, name) for name in (*names, "concurrency")}
+        tree: dict[str, Any] = {name: getattr(self, name) for name in (*names, "concurrency", "max_tiles")}
         tree |= {"request_timeout_s": self.request_timeout, "retry_s": self.retry}
         return validate(ModelSettings, tree, "eval")
 

@@ -12,9 +12,11 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError
+from mm1.lineage.adapters import adapter_of
 from mm1.lineage.models import Model, fetch_model, find_model
 from mm1.lineage.new_folder import check_new, new_folder
 from mm1.lineage.signing import SIGNATURE_NAME
+from mm1.manifests import manifest_key
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, stored_run
 from mm1_workflows.cli.output import console, say
 
@@ -41,6 +43,7 @@ class Command:
     max_shard_size: Annotated[
         str, Arg(long=True, value_name="SIZE", help="Maximum size of a file of weights [default: 5GB].")
     ] = ""
+    adapter: Annotated[bool, Arg(long=True, help="Export the LoRA adapter alone, for peft.")] = False
     force: Annotated[bool, Arg(long=True, help="Replace a model that is in the folder.")] = False
     store: StoreArg = DEFAULT_STORE
 
@@ -53,6 +56,9 @@ class Command:
         folder = self._checked_folder()
         model = find_model(existing_store(self.store), self.model, self.task)
         say(console(), f"{self.model}: {model.description}")
+        if self.adapter:
+            self._write_adapter(model, folder)
+            return 0
         with new_folder(folder, force=self.force) as target:
             if model.exported and not self.dtype and not self.max_shard_size:
                 self._copy(model, target)
@@ -75,6 +81,8 @@ class Command:
             raise ConfigurationError(f"--dtype: expected {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.max_shard_size and not _SIZE.fullmatch(self.max_shard_size):
             raise ConfigurationError(f"--max-shard-size: expected a size such as 5GB or 200MB, got {self.max_shard_size!r}")
+        if self.adapter and (self.dtype or self.max_shard_size or self.sign_key):
+            raise ConfigurationError("--adapter: expected no --dtype, --max-shard-size or --sign-key: it is written as it is")
         if self.sign_key:
             from mm1.lineage.signing import check_private_key
 
@@ -96,7 +104,7 @@ class Command:
 
         from mm1.checkpoint.folder import load_folder
         from mm1.lineage.reports import reports_of
-        from mm1.manifests import Checkpoint, load_digest, manifest_key
+        from mm1.manifests import Checkpoint, load_digest
         from mm1.modeling.export import MAX_SHARD_SIZE
         from mm1.serve.export import write_export
 
@@ -105,11 +113,26 @@ class Command:
             raise ConfigurationError(f"{model.store.uri}/{manifest_key(model.checkpoint)} is not a Checkpoint")
         with tempfile.TemporaryDirectory(prefix="mm1-export-") as links:
             fetch_model(model, Path(links))
-            loaded, processor = load_folder(Path(links), getattr(torch, self.dtype) if self.dtype else "auto")
+            loaded, processor = load_folder(Path(links), getattr(torch, self.dtype) if self.dtype else "auto", merge=True)
             say(console(), "writing")
             reports = reports_of(model.store, model.checkpoint)
             size = self.max_shard_size or MAX_SHARD_SIZE
             write_export(loaded, processor, model.store, checkpoint, target, reports=reports, max_shard_size=size)
+
+    def _write_adapter(self, model: Model, folder: Path) -> None:
+        """Write the adapter of a checkpoint in peft's format, with the address of its base model."""
+        adapter = adapter_of(model)
+        with new_folder(folder, force=self.force) as target:
+            adapter.write(target)
+        base = f"{model.store.uri}/{manifest_key(adapter.base)}"
+        lines = [
+            f"written: {folder}",
+            f"serve it: mm1 serve {folder}",
+            f"its base model, for peft: mm1 export {base} BASE",
+            f"load it: PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained('BASE', ...), {str(folder)!r})",
+        ]
+        for line in lines:
+            say(console(), line)
 
     def _explain(self, folder: Path, signed: bool) -> None:
         """Print what to do next."""

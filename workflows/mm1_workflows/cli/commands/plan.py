@@ -10,6 +10,7 @@ from cappa import Arg, command
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
+from mm1.train.batch_plan import check_forecast
 from mm1.train.config import RunConfig, SequenceConfig
 from mm1_components import data_mix, ingest
 from mm1_workflows.cli.options import choices, count_option
@@ -83,8 +84,10 @@ def complete(config: RunConfig, model: str = "") -> RunConfig:
     """Complete the sizes that a recipe does not set, from another recipe or the defaults of ingest and data_mix.
 
     Raises:
-        ConfigurationError: the run gets its model from `init`, and no recipe of the model is given.
+        ConfigurationError: the run gets its model from `init`, and no recipe of the model is given; or its stage is not
+            forecast.
     """
+    check_forecast(config)
     if config.model.decoder is None and not model:
         raise ConfigurationError(
             f"recipe {config.recipe} trains the model of its init: set the recipe of that model, for example --model mm1_3b"

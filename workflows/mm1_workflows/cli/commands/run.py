@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from mm1_workflows.authoring.load import load
 from mm1_workflows.cli.options import DEFAULT_STORE, FileArg, FolderArg, ParameterArg, ProfileArg, StoreArg, count_option
 from mm1_workflows.cli.output import console, say
 from mm1_workflows.display.screen import choose
-from mm1_workflows.display.view import State
+from mm1_workflows.display.view import State, reason
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.runner import Runner, RunResult
 from mm1_workflows.engines.local.state import Instance
@@ -129,12 +131,14 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
         lines = [f"{workflow.name} was stopped after {spent}; finished steps are kept. Resume it with:"]
         lines.append(f"  {continue_command(command, name)}")
     elif result.failed:
-        lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, command, name)]
+        others = [item for item in result.instances if item.state is State.FAILED and item is not result.failed]
+        lines = [f"{workflow.name} failed after {spent}", *_failure(result.failed, others, command, name)]
     else:
         hits = sum(item.state is State.CACHED for item in result.instances)
         cached = f" ({count(hits, 'step', len(result.instances))} cached)" if hits else ""
-        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result)]
-    pages = [page for item in result.instances for page in sorted((command.folder / name / item.key).glob("*.html"))]
+        lines = [f"{workflow.name} succeeded in {spent}{cached}", *_outputs(result), *_tolerated(result)]
+    single = [item for item in result.instances if item.item is None]
+    pages = [page for item in single for page in sorted((command.folder / name / item.key).glob("*.html"))]
     lines += ["", *(f"{page.stem}: {page}" for page in pages)] if pages else []
     if not result.failed and any(item.outputs.get("deployed") == "true" for item in result.instances):
         store = "" if command.store == Command(file="").store else f" --store {shlex.quote(command.store)}"
@@ -142,22 +146,31 @@ def _summary(result: RunResult, command: Command, name: str, workflow: Graph, se
     return "\n".join(["", *lines])
 
 
-def _failure(failed: Instance, command: Command, name: str) -> list[str]:
-    """Format the failed task, the cause, its log, and how to resume."""
+def _failure(failed: Instance, others: Sequence[Instance], command: Command, name: str) -> list[str]:
+    """Format the failed task, the cause, its log, other tasks that failed, and how to resume."""
     outcome, message = failed.ending.outcome, failed.ending.message
     condition = "after fixing it, " if outcome in (Outcome.CONFIGURATION, Outcome.DATA) else ""
     return [
         f"  step  {short_name(failed.label)} ({outcome.label}, exit code {int(outcome)})",
         "  why   " + message.replace("\n", "\n        "),
         f"  log   {command.folder / name / failed.key / 'log.txt'}",
+        *(f"  also  {short_name(item.label)}: {reason(item.ending).splitlines()[0]}" for item in others),
         f"  {condition}resume with:",
         f"    {continue_command(command, name)}",
     ]
 
 
+def _tolerated(result: RunResult) -> list[str]:
+    """One line per item that ended without a result and did not stop the run."""
+    failures = {short_name(item.label): failure for item in result.instances if (failure := item.outputs.get("failure"))}
+    return ["", *(f"without a result: {label}: {failure}" for label, failure in failures.items())] if failures else []
+
+
 def _outputs(result: RunResult) -> list[str]:
-    """One line per step with outputs: the address of its manifest, then its scalars."""
-    outputs = {short_name(item.label): item.outputs for item in result.instances if item.outputs}
+    """One line per step with outputs: the address of its manifest, then its scalars. Items of a loop are counted."""
+    outputs = {short_name(item.label): item.outputs for item in result.instances if item.outputs and item.item is None}
+    loops = Counter(item.task.name for item in result.instances if item.item is not None)
+    outputs |= {name: {"items": str(number)} for name, number in loops.items()}
     width = max(map(len, outputs), default=0)
     return [
         f"  {label:<{width}}  {' '.join(filter(None, (values.get('manifest'), scalars(values))))}"

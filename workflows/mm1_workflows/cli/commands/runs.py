@@ -87,7 +87,7 @@ class Command(ClusterOptions):
         output = console()
         store = existing_store(self.store)
         if self.run:
-            tasks = read_run(store, self.run).tasks
+            tasks = read_run(store, self.run).own
             output.print(task_table([_view(record) for record in tasks.values()]))
             for line in failed_rules(store, {name: record.outputs for name, record in tasks.items()}):
                 say(output, line)
@@ -102,7 +102,7 @@ class Command(ClusterOptions):
         for run in chosen[: self.limit]:
             why = ", ".join(f"{short_name(task)} ({outcome})" for task, outcome in run.failures.items())
             started, spent = f"{run.started:%Y-%m-%d %H:%M:%S}", duration(run.seconds)
-            listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.tasks)), str(run.cache_hits), why)
+            listing.add_row(run.name, styled(State(run.state)), started, spent, str(len(run.own)), str(run.cache_hits), why)
         output.print(listing)
         if len(chosen) > self.limit:
             say(output, f"and {len(chosen) - self.limit} older runs: set --limit {len(chosen)}")

@@ -39,6 +39,9 @@ class Command:
         int | None, count_option("Maximum number of new tokens per answer [default: the context].", least=1)
     ] = None
     max_images: Annotated[int | None, count_option("Maximum number of images per request [default: 16].", least=0)] = None
+    max_tiles: Annotated[
+        int | None, count_option("Maximum number of tiles per image [default: as in the training].", least=1)
+    ] = None
     max_running: Annotated[int | None, count_option("Maximum number of answers generated at once [default: 32].", least=1)] = (
         None
     )

@@ -59,6 +59,7 @@ KINDS: dict[str, str] = {
     "exit-codes": "a failed step always has exit code 1; the outcome class is in the run record (mm1 runs)",
     "exit-status": "after a loop, Kubeflow 2.16 and later give the exit task the status RUNNING (kubeflow/pipelines#13321); "
     "the state of the run is in the run records (mm1 runs)",
+    "fail-fast": "after a failure, tasks that do not depend on it may not be started, either (failFast: false is lost)",
     "grace": "the grace period of a pod is Kubernetes' default of 30 s, not that of the step",
     "metrics": "metrics.json is a file of the step, not a table in the run's view",
     "pod-clean-up": "finished pods are kept until the run is deleted or its time to live expires",
@@ -128,6 +129,7 @@ _WORKFLOW_RULES: dict[str, Callable[[Document, Body], bool]] = {
     "choices": lambda _, spec: any(raw.get("enum") for raw in parameters_of(spec)),
     "conditions": _conditional,
     "exit-status": _loop_before_exit,
+    "fail-fast": lambda _, spec: any((body.get("dag") or {}).get("failFast") is False for body in spec.get("templates") or []),
     "pod-clean-up": lambda _, spec: bool(spec.get("podGC")),
     "pod-metadata": lambda document, spec: bool(
         (document.get("metadata") or {}).keys() & {"labels", "annotations"} or spec.get("podMetadata")

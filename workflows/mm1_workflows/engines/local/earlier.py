@@ -27,7 +27,7 @@ class EarlierRecords:
     def __init__(self, store: Store, run: str) -> None:
         self.store = store
         self.keys: dict[str, str] = {}
-        """Task -> object name of its record."""
+        """Object name of a record -> task, also of a record about work within the task."""
         for key in store.list(f"runs/{run}/"):
             if key.endswith(".json"):
                 self._read(key)
@@ -39,13 +39,14 @@ class EarlierRecords:
             log.debug("%s", error)
             return
         if not record.superseded:
-            self.keys[record.task] = key
+            self.keys[key] = record.within or record.task
 
     def supersede(self, is_in_attempt: Callable[[str], bool]) -> None:
         """Mark the records of tasks that the current attempt does not have."""
-        for task in [task for task in self.keys if not is_in_attempt(task)]:
+        for key, task in [(key, task) for key, task in self.keys.items() if not is_in_attempt(task)]:
             try:
-                supersede(self.store, self.keys.pop(task))
+                del self.keys[key]
+                supersede(self.store, key)
             except (Mm1Error, OSError) as error:  # the run itself does not need it
                 log.warning("the record of %s, which this attempt does not have, could not be marked: %s", task, error)
 

@@ -82,9 +82,16 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
-            preexec_fn=partial(machine.die_with_parent, signal.SIGTERM, os.getpid()),  # SIGTERM, to let it save
+            preexec_fn=partial(_begin, os.getpid(), instance.cores),
             env={**os.environ, "PYTHONUNBUFFERED": "1", **machine.THREAD_SETTINGS, **instance.task.template.env},
         )
+
+
+def _begin(parent: int, cores: frozenset[int]) -> None:
+    """Prepare a task's process, between fork and exec."""
+    machine.die_with_parent(signal.SIGTERM, parent)  # SIGTERM, to let it save
+    if cores:
+        os.sched_setaffinity(0, cores)  # from which the number of its threads follows
 
 
 def read_progress(path: Path) -> tuple[int, int] | None:

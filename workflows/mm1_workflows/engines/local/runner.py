@@ -5,9 +5,11 @@ r"""The local runner: runs the graph of a workflow as processes on this machine.
     waiting --dependencies done, cores free--> running --exit code 0--> done | cached
        \-- when is false --> skipped              \-- retried class --> retrying --backoff--> running
                                                    \-- else --> failed: no new tasks are started, the rest is omitted
+                                                         (with `failFast: false`: only what depends on the failed one)
 
 It has the semantics of Argo: the same argv per task, parameters, ``when``, loops, retries by exit code, and an exit task that
-always runs. A single thread polls the processes; :class:`Instance` is the state of a task.
+always runs. A single thread polls the processes; :class:`Instance` is the state of a task. The items of a loop share the cores
+(:mod:`mm1_workflows.engines.local.loops`).
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ from mm1 import machine
 from mm1.errors import ConfigurationError, Ending, Mm1Error, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
+from mm1_components.wrapper.pools import Pool
 from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode
 from mm1_workflows.authoring import profiles
 from mm1_workflows.display.screen import Display
 from mm1_workflows.display.view import State
-from mm1_workflows.engines.local import process
+from mm1_workflows.engines.local import loops, process
 from mm1_workflows.engines.local.earlier import EarlierRecords, may_record, record_label
 from mm1_workflows.engines.local.folder import RunFolder
 from mm1_workflows.engines.local.state import SUCCESS, Instance
@@ -124,7 +127,7 @@ class Runner:
         """Update the display after a change of state, and regularly to refresh times."""
         if self.has_changed or time.monotonic() - self.displayed >= REFRESH_S:
             self.has_changed, self.displayed = False, time.monotonic()
-            self.display.update([item.view for item in self._all()])
+            self.display.update([view for group in self.instances.values() for view in loops.views(group)])
 
     def _poll_all(self) -> None:
         for item in self._all():
@@ -133,18 +136,19 @@ class Runner:
         self._display()  # before a failed task is retried
 
     def _advance(self) -> None:
-        """Start the ready tasks that fit; after a failure, omit the tasks that have not started."""
-        if why := self._limit_reached():
+        """Start the ready tasks that fit; after a failure, omit the tasks that it prevents."""
+        why = self._limit_reached()
+        if why:
             ahead = [item for item in self._all() if not item.state.over]
             if any(item.process for item in ahead):
                 return  # they are being stopped
             if ahead and not self._failed():
                 self._fail(ahead[0], _unhandled(why))
-        broken = self._failed() is not None
+        is_over = bool(why) or (self.graph.fail_fast and self._failed() is not None)
         free = self.cores - sum(self._cost(item) for item in self._all() if item.state is State.RUNNING)
         for name, task in self.graph.tasks.items():
             group = self.instances[name]
-            if broken:
+            if is_over or self._is_prevented(task):
                 for item in group:
                     if item.state in (State.WAITING, State.RETRYING):
                         self._set(item, State.OMITTED)
@@ -152,6 +156,10 @@ class Runner:
                 for item in self.instances[name]:
                     if item.state in (State.WAITING, State.RETRYING) and time.monotonic() >= item.not_before:
                         free -= self._start_if_room(item, free)
+
+    def _is_prevented(self, task: TaskNode) -> bool:
+        """Whether a task that it depends on has ended badly."""
+        return any(item.state.over and not item.state.good for name in task.depends for item in self.instances[name])
 
     # -- readiness ----------------------------------------------------------------------------------------------------
 
@@ -207,10 +215,17 @@ class Runner:
         return cost
 
     def _cost(self, item: Instance) -> int:
+        if not self._is_heavy(item):
+            return min(math.ceil(self._pool(item).cpus), self.cores)
+        return loops.cores_of_item(len(self.instances.get(item.task.name, ())), self.cores)
+
+    def _is_heavy(self, item: Instance) -> bool:
+        """Whether a task takes all cores of this machine, or its share of them in a loop: those for GPU nodes do."""
+        return self._pool(item).image != "cpu"
+
+    def _pool(self, item: Instance) -> Pool:
         template = item.task.template
-        pool = self.profile.pool(template.launches or template.pool)
-        is_heavy = pool.image != "cpu"  # a task for GPU nodes takes all cores of this machine
-        return self.cores if is_heavy else min(math.ceil(pool.cpus), self.cores)
+        return self.profile.pool(template.launches or template.pool)
 
     # -- one task -----------------------------------------------------------------------------------------------------
 
@@ -226,6 +241,7 @@ class Runner:
             argv.append("--no-cache")
         item.record_name = process.argument(argv, "--task")
         log.debug("%s: %s", item.label, argv)
+        item.cores = loops.free_cores(self._cost(item), self.cores, self._all()) if self._is_heavy(item) else frozenset()
         try:
             process.start(item, argv, self.folder)
         except OSError as error:

@@ -32,6 +32,8 @@ class Instance:
     not_before: float = 0.0
     """Earliest start of a retry, monotonic clock, s."""
     process: subprocess.Popen[bytes] | None = None
+    cores: frozenset[int] = frozenset()
+    """Cores that it is bound to, as one of several items of a loop; empty: any."""
     overtime: Overtime | None = None
     """Of an attempt that has exceeded a time limit."""
     record_name: str = ""

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from mm1.data.chat import ChatTemplate
 from mm1.data.config import MAX_ROW_BYTES
 from mm1.data.prepare.files.values import encodable
 from mm1.data.prepare.locations.roots import LeftOut, RawRoot, inside
@@ -76,6 +77,7 @@ class RawInput:
         fetch: fetches a remote image (empty bytes on failure); None if fetching is not allowed.
         columns: names of columns or fields as given by the user: role (``caption``, ``image``, ``text``, ...) -> name.
         max_row_bytes: maximum size of a row.
+        template: chat template of the decoder's family; None for ChatML.
 
     Attributes:
         num_done: bytes of the file read so far, set by the reader; for the progress.
@@ -87,6 +89,7 @@ class RawInput:
     fetch: Fetch | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     max_row_bytes: int = MAX_ROW_BYTES
+    template: ChatTemplate | None = None
     num_done: int = 0
 
     @property

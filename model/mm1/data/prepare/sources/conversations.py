@@ -5,7 +5,8 @@ They become ChatML exactly as in MM1Processor's chat template, with loss only on
     <|im_start|>user\n [image] what is it ?<|im_end|>\n <|im_start|>assistant\n  a ring<|im_end|>  \n
     ------------------------------- no loss -----------------------------------  -----loss-----
 
-Each piece is tokenised separately, split where the processor splits too: after turn headers and at special tokens.
+Each piece is tokenised separately, split where the processor splits too: after turn headers and at special tokens. With a
+tokenizer whose folder brought its own chat template, they become what that renders (:mod:`mm1.data.chat`).
 
 Conversations are repaired where that is unambiguous, and what is left out of them is counted:
 
@@ -21,6 +22,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from jinja2 import TemplateError
+
+from mm1.data.chat import IMAGE_TOKEN, ChatTemplate, Document
 from mm1.data.prepare.files.fields import Fields, listed
 from mm1.data.prepare.files.images import read_image
 from mm1.data.prepare.files.jsonl import json_rows
@@ -30,7 +34,7 @@ from mm1.data.prepare.files.values import as_text, type_of
 from mm1.data.prepare.locations.roots import LeftOut
 from mm1.data.prepare.sources.turns import Picture, Turn, turns_of
 from mm1.data.sample import ImagePart, Part, Sample, TextPart
-from mm1.data.tokenizer import IMAGE_TOKEN, TURN_END, TURN_START
+from mm1.data.tokenizer import TURN_END, TURN_START
 
 IMAGE_FIELDS = ("images", "image", "image_path", "image_paths", "image_file", "img")
 OTHER_MEDIA = ("video", "videos", "audio", "audios", "sound", "speech")
@@ -71,8 +75,9 @@ def _items(file: RawInput, fields: Fields, origin: str, row: dict[str, Any], cle
     meta: dict[str, Any] = {"origin": origin}
     if images:
         meta["addresses"] = [address for _, address in images]
-    parts = chat_parts([(turn.role, _texts(turn)) for turn in turns], clean)
-    yield Sample(key="", source=file.source, parts=parts, images=[data for data, _ in images], meta=meta)
+    messages = [(turn.role, _texts(turn)) for turn in turns]
+    for parts in [chat_parts(messages, clean)] if file.template is None else family_parts(messages, clean, file.template):
+        yield Sample(key="", source=file.source, parts=parts, images=[data for data, _ in images], meta=meta)
     yield from (LeftOut(origin, 0, reason) for reason in lost)
 
 
@@ -198,4 +203,38 @@ def chat_parts(messages: list[tuple[str, list[str]]], clean: Clean) -> list[Part
                 parts.append(TextPart(text + ending, loss=learnt))
         if learnt:
             parts.append(TextPart("\n", loss=False))
+    return parts
+
+
+def family_parts(messages: list[tuple[str, list[str]]], clean: Clean, template: ChatTemplate) -> list[list[Part]]:
+    """Convert a conversation to parts with the chat template of a decoder's family.
+
+    Args:
+        messages: role, and the texts separated by images (one image fewer than texts).
+        clean: applied to each text.
+        template: the template.
+
+    Returns:
+        The parts of one sample, or of several if the template renders turns differently once others follow.
+
+    Raises:
+        OddRow: the template refuses the conversation.
+    """
+    chat = [{"role": role, "content": IMAGE_TOKEN.join(map(clean, texts))} for role, texts in messages]
+    try:
+        return [_document_parts(document) for document in template.documents(chat)]
+    except (TemplateError, ValueError) as error:
+        raise OddRow("refused_by_chat_template", f"the chat template of the tokenizer: {str(error)[:200]}") from None
+
+
+def _document_parts(document: Document) -> list[Part]:
+    parts: list[Part] = []
+    num_images = 0
+    for piece, learnt in document.pieces():
+        for number, text in enumerate(piece.split(IMAGE_TOKEN)):
+            if number:
+                parts.append(ImagePart(num_images))
+                num_images += 1
+            if text:
+                parts.append(TextPart(text, loss=learnt))
     return parts

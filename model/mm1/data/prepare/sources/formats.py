@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from mm1.data.chat import ChatTemplate
 from mm1.data.config import MAX_ROW_BYTES
 from mm1.data.prepare.files import jsonl, parquet
 from mm1.data.prepare.files.kinds import Look, look, suffix_of
@@ -44,6 +45,8 @@ class Options(NamedTuple):
     columns: Mapping[str, str] = {}
     """Role -> name of the column or field (:mod:`mm1.data.prepare.files.roles`)."""
     max_row_bytes: int = MAX_ROW_BYTES
+    template: ChatTemplate | None = None
+    """Chat template of the decoder's family; None for ChatML."""
 
 
 DEFAULTS = Options()
@@ -250,7 +253,8 @@ class Reading:
     ) -> None:
         self._read = FORMATS[form].read
         self._clean = clean
-        self._inputs = [RawInput(source, root, file, options.fetch, options.columns, options.max_row_bytes) for file in files]
+        given = (options.fetch, options.columns, options.max_row_bytes, options.template)
+        self._inputs = [RawInput(source, root, file, *given) for file in files]
         self._finished = 0
         self._current: RawInput | None = None
 

@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mm1.data.chat import IMAGE_TOKEN
 from mm1.data.prepare.files.raw import OddRow
 from mm1.data.prepare.files.values import as_text, type_of
-from mm1.data.tokenizer import IMAGE_TOKEN
 
 SPEAKERS = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),

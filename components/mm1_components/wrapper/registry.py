@@ -1,4 +1,7 @@
-"""The steps of this project by name: the modules of :mod:`mm1_components` (but not its packages)."""
+"""The steps of this project by name: the modules of :mod:`mm1_components` (but not its packages).
+
+A step that runs other steps looks them up here, because no step imports another one.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,69 @@
+"""What a trainer process reads and writes: the resolved configuration with addresses, and the result."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mm1.config.base import Config
+from mm1.train.config.run import RunConfig
+
+
+class TrainJob(Config):
+    """Input of a trainer process: the resolved configuration and addresses (not stored)."""
+
+    config: RunConfig
+    """The resolved run."""
+    data: str
+    """Address of the DataMix manifest."""
+    init: str = ""
+    """Address of the Checkpoint manifest to start from: its model alone."""
+    resume: str = ""
+    """Address of the Checkpoint manifest to continue: model, optimizer, counters and position in the data."""
+    vision: str = ""
+    """Local folder of a vision tower in transformers' layout."""
+    decoder: str = ""
+    """Local folder of a causal decoder in transformers' layout."""
+    store: str
+    """Address of the store for checkpoints."""
+    key: str
+    """Name of this work, under which it finds its own unfinished checkpoints."""
+    code: str = ""
+    """Digest of the code; a run that resumes with different code logs a warning."""
+    folder: str
+    """Local folder for result.json, error files and scratch."""
+    threads: int = Field(default=0, ge=0)
+    """Threads of one process; 0 = torch's default."""
+
+    def with_micro_batch(self, micro_batch: int) -> TrainJob:
+        """Return the same job with another micro-batch; its global batch does not change."""
+        train = self.config.train.model_copy(update={"micro_batch": micro_batch})
+        return self.model_copy(update={"config": self.config.model_copy(update={"train": train})})
+
+
+class TrainResult(Config):
+    """Result of a trainer process, written to result.json."""
+
+    manifest: str
+    """Address of the finished Checkpoint."""
+    steps: int
+    """Optimizer steps of the whole run."""
+    resumed_from: int
+    """Step of the checkpoint that this process resumed from; 0 = from the beginning."""
+    seconds: float
+    """Wall time of this process in the training loop."""
+    tokens: int
+    """Tokens of this process's steps, padding excluded."""
+    tokens_per_s: float
+    """Tokens per second."""
+    padding_share: float
+    """Share of padding in the positions of those steps."""
+    losses: dict[str, float]
+    """Mean loss of the last steps: `all`, and each source by name."""
+    validation_losses: dict[str, float] = Field(default={})
+    """Source -> mean loss of its held-out samples after the last step."""
+    validation_retrieval: dict[str, float] = Field(default={})
+    """Source -> share of its held-out images whose caption is the most similar one; for model.clip."""
+    source_tokens: dict[str, int] = Field(default={})
+    """Source -> tokens of the whole run, padding excluded."""
+    facts: dict[str, float | int | str]
+    """Threads, processes, parameters, startup time, slowest step and so on."""
