@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         "images": pa.list_(pa.string()),  # sha256 of the encoded images of the prompt, in order
         "references": pa.list_(pa.string()),
         "choices": pa.list_(pa.string()),
-        "logprobs": pa.list_(pa.float64()),  # of the choices
+        "logprobs": pa.list_(pa.float64()),  # of the choices, rounded
         "output": pa.string(),  # generated text
         "prediction": pa.string(),  # the answer in it, or the likeliest choice
         "values": pa.map_(pa.string(), pa.float64()),  # metric -> value
@@ -44,6 +44,8 @@ SCHEMA = pa.schema(
         "finish_reason": pa.string(),
     }
 )
+LOGPROB_DIGITS = 3
+"""Decimals of log-probabilities: fewer than those in which another number of threads shows."""
 PAIRED_BY = ("task", "split", "shots", "control", "draw", "item")
 
 
@@ -102,7 +104,7 @@ def _row(result: TaskResult, answer: Answer, digests: ImageDigests) -> Mapping[s
         "images": [digests(piece) for piece in pieces if not isinstance(piece, str)],
         "references": list(trial.item.references),
         "choices": list(trial.item.choices),
-        "logprobs": [each.logprob for each in answer.likelihoods],
+        "logprobs": [round(each.logprob, LOGPROB_DIGITS) for each in answer.likelihoods],
         "output": completion.text if completion else "",
         "prediction": answer.prediction,
         "values": list(answer.values.items()),
