@@ -27,12 +27,12 @@ from mm1.world.steps import STEP_KINDS, illustrate, two_step
 Entry = tuple[tuple[Scene, ...], str]
 """Images and the text after them."""
 
-PAGE_KINDS = {"novel": 0.54, "captions": 0.10, "style": 0.06, "quiz": 0.15, "steps": 0.13, "story": 0.02}
+PAGE_KINDS = {"novel": 0.54, "captions": 0.10, "style": 0.06, "quiz": 0.17, "steps": 0.11, "story": 0.02}
 CONCEPT_KINDS = ("shape", "colour", "pair", "pair", "exact", "exact")
 NUM_CONCEPTS = (2, 2, 2, 3, 3, 4, 5, 6)
 """Number of concepts of a page, drawn from these: mostly few, as in the text part, so that their names recur soon."""
 NAME_FORMS = {"": 0.8, f"{language.LINK} ": 0.1, "a ": 0.1}
-DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES, STEPS_SHARE = 0.4, 0.6, 0.4, 0.5
+DESCRIBE_SHARE, BURSTY_SHARE, VAGUE_SHARE_OF_QUIZZES, STEPS_SHARE = 0.4, 0.6, 0.45, 0.5
 
 Concept = dict[str, int]
 """The attributes fixed by a concept, as keyword arguments of :meth:`SceneSampler.single`."""

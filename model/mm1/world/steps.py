@@ -1,11 +1,12 @@
 """Questions about two images that take two steps, with the steps that lead to the answer (few-shot chain of thought, MM1 6.4).
 
 - ``more``: "which has more ?": "two and one so first";
-- ``colour`` and ``shape``: "same colour ?": "red and cyan so no";
+- ``size``: "same size ?": "big and small so no";
 - ``sum``: "how many in all ?": "two and three so five".
 
 The first step names what each image shows, the second one combines it. Without the steps the answer follows the question at
-once. The steps come before :data:`SO`, the answer after it.
+once. The steps come before :data:`SO`, the answer after it. Half a million parameters do not learn to compare six colours or
+five shapes in 500 steps, not even as words; two sizes they do.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from mm1.world.language import COLOURS, COUNTS, SHAPES
+from mm1.world.language import COUNTS, SIZES
 from mm1.world.scene import Scene, SceneSampler
 
 SO = "so"
 """Word between the steps and the answer."""
-COMPARE_KINDS = ("more", "colour", "shape")
+COMPARE_KINDS = ("more", "size")
 MAX_PER_IMAGE = 3
 """Maximum number of objects in an image."""
 
@@ -59,19 +60,8 @@ def _summands(rng: Random) -> tuple[int, int]:
     return first, total - first
 
 
-def _attributes(size: int) -> Callable[[Random], tuple[int, int]]:
-    def draw(rng: Random) -> tuple[int, int]:
-        first, second = rng.sample(range(size), 2)
-        return first, first if rng.random() < 0.5 else second
-
-    return draw
-
-
-def _same(attribute: str, vocabulary: tuple[str, ...]) -> _Kind:
-    draw = _attributes(len(vocabulary))
-    return _Kind(
-        f"same {attribute} ?", vocabulary, ("yes", "no"), draw, lambda first, second: "yes" if first == second else "no"
-    )
+def _sizes(rng: Random) -> tuple[int, int]:
+    return rng.randrange(len(SIZES)), rng.randrange(len(SIZES))
 
 
 _KINDS = {
@@ -82,8 +72,7 @@ _KINDS = {
         _different_counts,
         lambda first, second: "first" if first > second else "second",
     ),
-    "colour": _same("colour", COLOURS),
-    "shape": _same("shape", SHAPES),
+    "size": _Kind("same size ?", SIZES, ("yes", "no"), _sizes, lambda first, second: "yes" if first == second else "no"),
     "sum": _Kind("how many in all ?", COUNTS, COUNTS[2:], _summands, lambda first, second: COUNTS[first + second]),
 }
 
@@ -100,6 +89,6 @@ def two_step(kind: str, rng: Random) -> TwoStep:
 
 def illustrate(kind: str, drawn: TwoStep, sampler: SceneSampler) -> tuple[Scene, ...]:
     """Draw the two images of a question."""
-    if kind in ("more", "sum"):
-        return tuple(sampler.single() if count == 1 else sampler.several(count=count) for count in drawn.values)
-    return tuple(sampler.single(**{kind: value}) for value in drawn.values)
+    if kind == "size":
+        return tuple(sampler.single(size=size) for size in drawn.values)
+    return tuple(sampler.single() if count == 1 else sampler.several(count=count) for count in drawn.values)

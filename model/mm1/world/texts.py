@@ -24,14 +24,14 @@ from mm1.world.scene import SceneSampler, Split, held_out_pairs
 from mm1.world.skills import SKILLS, document
 
 TEXT_KINDS = {
-    "binding": 0.54,
+    "binding": 0.56,
     "scene": 0.10,
     "facts": 0.05,
     "sums": 0.07,
     "copy": 0.08,
     "notes": 0.02,
     **dict.fromkeys(SKILLS, 0.02),
-    "steps": 0.06,
+    "steps": 0.04,
 }
 
 NUM_THINGS = (2, 2, 2, 3, 3, 4, 5)

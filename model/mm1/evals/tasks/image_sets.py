@@ -52,7 +52,7 @@ def _with_steps(item: Item) -> str:
 
 compare = Task(
     name="compare",
-    summary="compare two images: which has more objects, whether a colour or a shape is the same",
+    summary="compare two images: which has more objects, whether the size is the same",
     form="question",
     read=read,
     extract=lambda prediction, item: prediction.rpartition(SO)[2].strip(),

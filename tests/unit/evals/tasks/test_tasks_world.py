@@ -58,7 +58,7 @@ def test_only_the_demonstrations_of_the_second_variant_show_steps(folder):
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize(
-    ("text", "answer"), [("two and one so first", "first"), (" first", "first"), ("red and cyan so no", "no")]
+    ("text", "answer"), [("two and one so first", "first"), (" first", "first"), ("big and small so no", "no")]
 )
 def test_the_answer_follows_the_steps(name, text, answer):
     assert TASKS[name].extract(text, Item(id="1")) == answer
