@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from mm1 import machine
@@ -51,7 +52,8 @@ def main() -> None:
             raise KeyError("something")
         case "wait":
             sys.stdout.flush()
-            signal.pause()
+            while True:  # not signal.pause(), which misses a signal that arrives just before it
+                time.sleep(0.05)
         case "start":
             signal.signal(signal.SIGTERM, lambda *_: None)
             logging.basicConfig(level=logging.INFO)

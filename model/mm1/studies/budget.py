@@ -35,7 +35,7 @@ def with_budget(chain: Chain, base: Chain, same: Literal["steps", "tokens", "flo
         defaults: defaults of the steps.
 
     Raises:
-        ConfigurationError: one of them has no stage `pretrain`, or a size is unknown.
+        ConfigurationError: one of them has no stage `pretrain`, a size is unknown, or the level has steps of its own.
     """
     if same == "steps":
         return chain
@@ -43,6 +43,11 @@ def with_budget(chain: Chain, base: Chain, same: Literal["steps", "tokens", "flo
         if STAGE not in candidate:
             raise ConfigurationError(f"budget.same: {same} is about the stage {STAGE}, which the chain does not have")
     cost = tokens_per_step if same == "tokens" else flops_per_step
+    if steps_of(chain) != steps_of(base):
+        raise ConfigurationError(
+            f"{STAGE}.overrides: the level sets train.steps, which budget.same: {same} computes: "
+            "remove one of them, or give the steps of all levels with budget.same: steps"
+        )
     total = steps_of(base) * cost(base, defaults)
     steps = max(1, round(total / cost(chain, defaults)))
     if steps == steps_of(chain):

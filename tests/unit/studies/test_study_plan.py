@@ -174,6 +174,13 @@ def test_flops_of_the_base_set_the_steps_of_every_level() -> None:
     assert 50 < int(steps["large"].partition("=")[2]) < 300, "four times as many patches"
 
 
+@pytest.mark.parametrize("same", ["tokens", "flops"])
+def test_a_level_has_the_budget_or_steps_of_its_own(same: str) -> None:
+    levels = {"base": {}, "longer": {"pretrain.overrides": "train.steps=900"}}
+    with pytest.raises(ConfigurationError, match=f"level longer: .* sets train.steps, which budget.same: {same} computes"):
+        plan_studies({"x": study(levels, budget={"same": same})}, DEFAULTS)
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------------
 
 
