@@ -148,7 +148,7 @@ def path_in(info: FieldInfo, address: str) -> str:
 
 
 def existing(name: str, address: str) -> Path:
-    """Return the local file or folder of an address.
+    """Return the local file or folder of an address; it must not be changed.
 
     Args:
         name: name of the input, for the message.
@@ -239,12 +239,13 @@ def _root(address: Address, part: str, work: Path) -> RawRoot:
 
 
 def raw_files(address: str, part: str, work: Path) -> Path:
-    """Return the local file or folder of an address.
+    """Return the local file or folder of an address; it must not be changed.
 
     Args:
         address: a path, or ``world:<seed>``.
         part: name of the input: captions, synthetic, interleaved, text, instructions or benchmarks.
         work: scratch folder that the toy world is written to: its part, or a subfolder of each if the address names several.
+            Benchmarks of the toy world are in a folder of this machine, which all evaluations share.
 
     Raises:
         ConfigurationError: the path does not exist, or the address of the toy world is malformed.
@@ -253,9 +254,12 @@ def raw_files(address: str, part: str, work: Path) -> Path:
         return existing(part, address)
     from mm1.world.config import WorldConfig
     from mm1.world.write import write_part
+    from mm1_components.wrapper.world_copies import world_copy
 
     world, parts, folder = parse_world(address), parts_for(address, part), work / f"world-{part}"
     config = WorldConfig(seed=world.seed, image_size_px=world.image_size_px)
+    if parts == ("benchmarks",):
+        return world_copy("benchmarks", config)
     for name in parts:
         write_part(name, folder / name if len(parts) > 1 else folder, config)
     return folder
