@@ -107,7 +107,7 @@ def mm1_clip() -> RunConfig:
     """MM1's vision tower, ViT-H, trained to match images with their captions (CLIP); the decoder comes from `init`.
 
     From CLIP (arXiv 2103.00020): 32,768 pairs per step (2,048 sequences of 16), AdamW with (0.9, 0.98) and 1e-6, weight decay
-    0.2, 2,000 steps of warm-up and cosine decay (table 18), 4e-4, the rate of its ViT-L/14 (table 20). OpenCLIP trained a
+    0.2, 2,000 steps of warm-up (table 18), cosine decay (2.5), 4e-4, the rate of its ViT-L/14 (table 20). OpenCLIP trained a
     ViT-H/14 at 5e-4 with 79,104 pairs per step (LAION-AI/scaling-laws-openclip, trained_models_info.csv). The text tower and
     its outputs of 1024 are those of DFN5B-CLIP-ViT-H-14, Apple's published ViT-H of 224 px (mlfoundations/open_clip,
     src/open_clip/model_configs/ViT-H-14-quickgelu.json).
