@@ -1,4 +1,4 @@
-r"""Pre-training of the vision tower alone, on images with captions, before the training on the mixture (MM1 3.1).
+r"""Pre-training of the vision tower alone, on images with captions, before the training on the mixture (MM1 3.2).
 
 ``mm1 run workflows/encoder.py`` matches images with captions (CLIP); ``-p recipe=mm1_tiny_aim`` predicts patches (AIM). With
 ``-p init=<address of a text base> -p tokenizer=<the same address>`` the result has its decoder, and is the `init` of a

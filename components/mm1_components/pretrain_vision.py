@@ -1,4 +1,4 @@
-"""Step pretrain_vision: train the vision tower alone, on images and captions, before pre-training (MM1 3.1).
+"""Step pretrain_vision: train the vision tower alone, on images and captions, before pre-training (MM1 3.2).
 
 DataMix of captions (+ Checkpoint of a text base) -> Checkpoint of the whole model, in which the tower is trained. Step pretrain
 takes it as `init`: tower and decoder come from it, the connector is fresh.

@@ -30,14 +30,14 @@ class MM1Config(PreTrainedConfig):
             `last_hidden_state` of its patches in row order, after any class or register tokens.
         text_config: configuration (or its dictionary with `model_type`) of any causal decoder.
         image_token_id: id of the token whose embedding is replaced by image features.
-        image_tokens: number of tokens of one image, a square number. MM1 uses 144 (paper, section 3.1).
-        connector_type: name of the connector; MM1 uses `c_abstractor` (paper, section 3.1).
+        image_tokens: number of tokens of one image, a square number. MM1 uses 144 (paper, section 4).
+        connector_type: name of the connector; MM1 uses `c_abstractor` (paper, section 4).
         connector_hidden_size: width of the C-Abstractor.
         connector_depth: RegNet blocks in each of the two stages of the C-Abstractor.
         connector_mlp_depth: linear layers of the C-Abstractor's readout.
         connector_num_heads: heads of the attention pool.
-        router_balance_loss_weight: weight of the experts' balance loss (paper, section 3.4).
-        router_z_loss_weight: weight of the router's z-loss (paper, section 3.4).
+        router_balance_loss_weight: weight of the experts' balance loss (paper, section 4).
+        router_z_loss_weight: weight of the router's z-loss (paper, section 4).
         tie_word_embeddings: whether the output layer shares the weight of the input embedding; also true if it is set
             in the decoder's configuration.
         lm_head_bias: whether the output layer has a bias, as that of Phi.

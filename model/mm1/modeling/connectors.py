@@ -5,7 +5,7 @@ Each converts the patches of an image to a fixed number of embeddings of the dec
     patches_NPV, grid (h, w) with h * w = P  ->  features_NKD
 
 All pooling is adaptive, so any square token count works with any patch grid (also a non-square one): at 378 pixels
-and patch 14 the grid is 27 x 27, which no integer stride reduces to 12 x 12 (paper, section 3.1).
+and patch 14 the grid is 27 x 27, which no integer stride reduces to 12 x 12 (paper, section 4).
 
 Names of dimensions:
     N images, P patches of an image, h w rows and columns of the patch grid, V width of the vision tower,

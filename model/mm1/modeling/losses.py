@@ -97,7 +97,7 @@ def router_losses(
 
     Balance, as in GShard and AXLearn (the library MM1 was trained with): number of experts times the sum over the
     experts of (share of tokens whose first choice it is) x (mean probability). It is 1 when balanced. z-loss, as in
-    ST-MoE: mean of the squared logarithm of the sum of the exponentials (paper, section 3.4).
+    ST-MoE: mean of the squared logarithm of the sum of the exponentials (paper, section 4).
 
     Args:
         router_logits: (M, X) of each sparse layer, M = B * S.

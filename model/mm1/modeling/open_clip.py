@@ -3,7 +3,7 @@
     open_clip_config.json, open_clip_model.safetensors -> read_open_clip -> configuration and weights of a CLIPVisionModel
 
 Both compute the same; only the names and the packing of attention differ. MM1's own encoder, ViT-H at 378 pixels trained on
-DFN-5B (paper, section 3.1), is public in this layout.
+DFN-5B (paper, section 4), is public in this layout.
 
 | open_clip (`visual.`)                        | transformers                                |
 |----------------------------------------------|---------------------------------------------|

@@ -1,20 +1,20 @@
 """The paper's family: MM1 of 1B, 3B, 7B and 30B, the two mixtures of experts, and supervised fine-tuning (arXiv 2403.09611).
 
-From the paper: image encoder (ViT-H, 378 px; 3.1), connector (C-Abstractor, 144 tokens; 3.1), 4096 tokens and 16 images per
+From the paper's section 4: image encoder (ViT-H, 378 px), connector (C-Abstractor, 144 tokens), 4096 tokens and 16 images per
 sequence, 512 sequences per step, 200,000 steps, learning rate by the law, 2,000 steps of warm-up, cosine decay to 10 %, weight
-decay 0.1 times the learning rate, everything trained (3.3), experts (3.4), fine-tuning (4). The paper does not state optimizer,
-betas and clipping of pre-training; AdamW with (0.9, 0.95) and clipping at 1 are the defaults of AXLearn, the library that MM1
-was trained with.
+decay 0.1 times the learning rate, everything trained, experts; from its section 5: fine-tuning. The paper does not state
+optimizer, betas and clipping of pre-training; AdamW with (0.9, 0.95) and clipping at 1 are the defaults of AXLearn, the library
+that MM1 was trained with (apple/axlearn, axlearn/experiments/text/gpt/common.py, ``adamw_decoupled_learner_config``).
 
 The paper states only the sizes of MM1's language models, not their shapes. The shapes chosen for the whole family:
 
-- heads of 128 and 8 key-value heads, as in most published decoders and in Apple's on-device model (arXiv 2407.21075), whose
-  depth, width and heads the 3B recipe shares;
+- heads of 128 and 8 key-value heads, as in most published decoders and in Apple's on-device model (arXiv 2407.21075, table 1:
+  26 layers of 3072, 24 query heads), whose depth, width and heads the 3B recipe shares;
 - a vocabulary of 49,152: about that model's 49k, and a multiple of 128, so that output layers divide well;
 - rotary base 500,000, as in that model: it costs nothing at 4096 tokens and leaves room for longer sequences, since a base
   cannot be changed later without further training;
 - feed-forward layers of 2.7 to 3.5 times the width. They are most of a layer, and follow from the mixtures of experts: only
-  with these do 64 experts in every 2nd layer of 3B give 64B parameters, and 32 in every 4th layer of 7B give 47B (3.4).
+  with these do 64 experts in every 2nd layer of 3B give 64B parameters, and 32 in every 4th layer of 7B give 47B (section 4).
 
 `docs/reference/recipes.md` has the table of counts. Memory: 18 bytes per parameter for bfloat16 weights, float32 gradients,
 master weights and AdamW's moments, of which ZeRO partitions 12 at stage 1, 16 at 2, all at 3. Activations are recomputed, so
@@ -40,7 +40,9 @@ from mm1.train.config import (
 )
 
 VIT_H = VisionConfig(hidden_size=1280, num_layers=32, num_heads=16, ffn_size=5120, patch_size_px=14)
+"""ViT-H/14, 632M parameters (mlfoundations/open_clip, src/open_clip/model_configs/ViT-H-14.json: heads of 80)."""
 HONEYBEE = ConnectorConfig(type="c_abstractor", hidden_size=1024, depth=3, mlp_depth=2)
+"""Honeybee's C-Abstractor (arXiv 2312.06742, khanrc/honeybee); MM1's own width and depth are not published."""
 LOADER_WORKERS = 8
 """Processes per GPU that read and decode: 8 decode about 4,000 images/s of 378 px, many times what a GPU trains on."""
 
@@ -105,9 +107,14 @@ def mm1_clip() -> RunConfig:
     """MM1's vision tower, ViT-H, trained to match images with their captions (CLIP); the decoder comes from `init`.
 
     From CLIP (arXiv 2103.00020): 32,768 pairs per step (2,048 sequences of 16), AdamW with (0.9, 0.98) and 1e-6, weight decay
-    0.2, 2,000 steps of warm-up, cosine decay to 0, the rate of its ViT-L. The text tower is that of OpenCLIP's ViT-H/14, which
-    MM1's tower shares (DFN5B-CLIP-ViT-H-14). Ours: 150,000 steps, one pass over DFN-5B, at 224 px; pre-training interpolates
-    the position embeddings to its size. The similarities of all pairs take about 20 GB of each GPU.
+    0.2, 2,000 steps of warm-up (table 18), cosine decay (2.5), 4e-4, the rate of its ViT-L/14 (table 20). OpenCLIP trained a
+    ViT-H/14 at 5e-4 with 79,104 pairs per step (LAION-AI/scaling-laws-openclip, trained_models_info.csv). The text tower and
+    its outputs of 1024 are those of DFN5B-CLIP-ViT-H-14, Apple's published ViT-H of 224 px (mlfoundations/open_clip,
+    src/open_clip/model_configs/ViT-H-14-quickgelu.json).
+
+    Ours: clipping at 1, the decay to 0, which is OpenCLIP's, and 150,000 steps, one pass over the 5 billion pairs of DFN-5B.
+    Apple's tower saw 39 billion pairs at 224 px, then 5 billion at 378 px (README of open_clip). Pre-training interpolates the
+    position embeddings to its size. The similarities of all pairs take about 20 GB of each GPU.
     """
     optim = OptimConfig(name="adamw", lr=4e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip=1.0)
     return _tower(
@@ -123,9 +130,13 @@ def mm1_clip() -> RunConfig:
 def mm1_aim() -> RunConfig:
     """MM1's vision tower, ViT-H, trained to predict the pixels of the next patch (AIM); the decoder comes from `init`.
 
-    From AIM (arXiv 2401.08541): 500,000 steps of 4,096 images (256 sequences of 16), AdamW at 1e-3 with (0.9, 0.95), weight
-    decay 0.05, clipping at 1, 31,250 steps of warm-up, cosine decay to 0, 224 px, a head of 12 blocks. Ours: the ViT-H of
-    :func:`mm1_clip`, for a comparison at equal size; AIM's own towers are wider and less deep.
+    From AIM (arXiv 2401.08541): 500,000 steps of 4,096 images (256 sequences of 16) at 1e-3, those of AIM-0.6B (table 1, 5.1),
+    a head of 12 blocks (4.2), cosine decay to 0 (figure 4); from its appendix D, as in lightly-ai/lightly
+    (benchmarks/imagenet/vitb16/aim.py): AdamW with (0.9, 0.95), weight decay 0.05, clipping at 1, 31,250 steps of warm-up,
+    224 px.
+
+    Ours: the ViT-H of :func:`mm1_clip`, 32 layers of 1280 with 16 heads, for a comparison at equal size. AIM-0.6B has 24 layers
+    of 1536 with 12 heads (apple/ml-aim, aim-v1/aim/v1/torch/models.py), and a head 2048 wide (5.2), not as wide as the tower.
     """
     optim = OptimConfig(name="adamw", lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, clip=1.0)
     return _tower("mm1_aim", optim, steps=500_000, global_batch=256, warmup_steps=31_250, aim=AimConfig(head_layers=12))
@@ -164,7 +175,7 @@ def _tower(
 
 
 def mm1_1b() -> RunConfig:
-    """MM1 with a language model of 1.2B parameters, the size of the paper's ablations.
+    """MM1 with a language model of 1.2B parameters, the size of the paper's ablations (3.1).
 
     24 layers of 2048. The embeddings are tied: separate ones would be a sixth of the model.
     """
@@ -191,7 +202,7 @@ def mm1_3b_moe() -> RunConfig:
     """MM1-3B-MoE: 64 experts in every 2nd layer, top-2, 64B parameters; a dense text base is upcycled.
 
     Each expert is as wide as the dense layer. The eight processes of a node share the experts. The hyperparameters are those of
-    the dense model, including the learning rate (MM1 3.4).
+    the dense model, including the learning rate (MM1 4).
     """
     return _sparse("mm1_3b_moe", _decoder_3b(), num_experts=64, sparse_every=2)
 
@@ -229,8 +240,8 @@ def _sparse(recipe: str, dense: DecoderConfig, *, num_experts: int, sparse_every
 def mm1_continual() -> RunConfig:
     """MM1.5's continual pre-training on text-rich images of high resolution, starting from the model in `init`.
 
-    From MM1.5 (arXiv 2409.20566): at most 30,000 steps of 256 sequences, Adafactor at 1e-5, cosine decay to 0, all parts
-    trained; 45 million OCR samples (PDFA, IDL, RenderedText, DocStruct-4M) in equal shares; 1344 px in four tiles and an
+    From MM1.5 (arXiv 2409.20566, 3.1 and 3.3): at most 30,000 steps of 256 sequences, Adafactor at 1e-5, cosine decay to 0, all
+    parts trained; 45 million OCR samples (PDFA, IDL, RenderedText, DocStruct-4M) in equal shares; 1344 px in four tiles and an
     overview.
 
     Ours: images are not split into tiles, but have the size of one of MM1.5's tiles, 672 px; the tower and the C-Abstractor
@@ -250,11 +261,12 @@ def mm1_continual() -> RunConfig:
 def mm1_sft() -> RunConfig:
     """MM1's supervised fine-tuning on instructions, all parts trained, starting from the model in `init`.
 
-    10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine decay to 0 (MM1 4). The paper states no warm-up; 3 %
-    is that of LLaVA-1.5, whose data are part of MM1's. Nor does it state whether the rate is relative to the weights, which
-    AXLearn's Adafactor asks for (``multiply_by_parameter_scale``). It is not here: a relative rate of 1e-5 moves a weight by at
-    most 5 % of its size in the whole run, and one that starts at zero by 5e-5 (docs/reference/recipes.md has measurements).
-    30B needs ``train.zero_stage=3``.
+    10,000 steps of 256 sequences of 2048 tokens, Adafactor at 1e-5, cosine decay (MM1 5); its end at 0 is that of MM1.5's
+    continual pre-training. The paper states no warm-up; 3 % is that of LLaVA-1.5 (haotian-liu/LLaVA, scripts/v1_5/finetune.sh),
+    whose data are part of MM1's. Nor does it state whether the rate is relative to the weights, which AXLearn's Adafactor asks
+    for (``multiply_by_parameter_scale``). It is not here: a relative rate of 1e-5 moves a weight by at most 5 % of its size in
+    the whole run, and one that starts at zero by 5e-5 (docs/reference/recipes.md has measurements). 30B needs
+    ``train.zero_stage=3``.
     """
     return _handed_over(
         "mm1_sft",
@@ -269,7 +281,7 @@ def mm1_sft() -> RunConfig:
 def mm1_sft_1344() -> RunConfig:
     """MM1's fine-tuning at 1344 px: an overview and 2 x 2 crops of 672 px, 720 tokens an image.
 
-    Everything else is as in :func:`mm1_sft` (MM1 4). A tile counts as an image: a sequence holds 14 of them.
+    Everything else is as in :func:`mm1_sft` (MM1 5). A tile counts as an image: a sequence holds 14 of them.
     """
     return _handed_over(
         "mm1_sft_1344",
@@ -284,9 +296,9 @@ def mm1_sft_1344() -> RunConfig:
 def mm1_5_sft() -> RunConfig:
     """MM1.5's fine-tuning: a grid of 4 to 9 tiles of 672 px that fits the image, and an overview, at most 1,440 tokens.
 
-    From MM1.5 (arXiv 2409.20566): 23,000 steps of 256 sequences, Adafactor at 2e-5, cosine decay; index marks before the
-    tiles, overview last; samples of three images and more are not divided. Its mixture is ``weights=mm1_5_sft``. Ours:
-    sequences of 4096 tokens, which hold two of the largest images, the decay to 0, and a warm-up of 3 %.
+    From MM1.5 (arXiv 2409.20566, 3.1, 3.5, 4): 23,000 steps of 256 sequences, Adafactor at 2e-5, cosine decay; index marks
+    before the tiles, overview last; samples of three images and more are not divided. Its mixture is ``weights=mm1_5_sft``.
+    Ours: sequences of 4096 tokens, which hold two of the largest images, the decay to 0, and a warm-up of 3 %.
     """
     return _handed_over(
         "mm1_5_sft",

@@ -5,7 +5,7 @@
     losses of sizes x rates x seeds -> mean over seeds -> parabola in ln(rate) through the best rate and its neighbours
         -> best rate of each size -> ln(rate) = slope ln(N) + intercept
 
-The paper fitted 8-shot scores, since the loss did not follow downstream quality (MM1 3.3); both are possible here. Errors of
+The paper fitted 8-shot scores, since the loss did not follow downstream quality (MM1 4); both are possible here. Errors of
 the best rates are bootstrap errors over seeds; intervals of slope and intercept are those of the linear regression, with
 Student's t for the number of sizes minus two, so that they include all causes of scatter around the line.
 """
@@ -25,7 +25,7 @@ from mm1.errors import ConfigurationError
 from mm1.manifests import Record
 
 SLOPE, INTERCEPT = -0.4214, -0.5535
-"""Of the paper's law (MM1 3.3)."""
+"""Of the paper's law (MM1 4)."""
 RESAMPLES = 200
 MIN_SIZES = 3
 """A line through two points says nothing about its error."""

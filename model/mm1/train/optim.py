@@ -128,10 +128,10 @@ def _group(kind: _Kind, members: list[tuple[str, nn.Parameter]], config: OptimCo
 
 
 def num_decoder_parameters(model: nn.Module) -> int:
-    """Count N of the learning-rate law: non-embedding parameters of the language model (MM1 3.3).
+    """Count N of the learning-rate law: non-embedding parameters of the language model (MM1 4).
 
     For a mixture of experts, count its dense counterpart: one expert of each sparse layer and no router, since MM1 trains both
-    with the same hyperparameters (3.4).
+    with the same hyperparameters (MM1 4).
     """
     embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     return sum(

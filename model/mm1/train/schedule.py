@@ -1,4 +1,4 @@
-"""Learning rates: MM1's law for the peak; then warm-up, and cosine decay (MM1 3.3), a late decay (WSD) or none."""
+"""Learning rates: MM1's law for the peak; then warm-up, and cosine decay (MM1 4), a late decay (WSD) or none."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Every k-th feed-forward layer is copied into each expert; routers start fresh. The weights of the chosen experts sum to one,
 so before the first step the output is that of the dense model for any routing (Komatsuzaki et al., arXiv 2212.05055; for MM1
-the sources disagree on whether its experts were initialised this way, see the paper's notes, 3.4). All other weights are
-shared with the dense model, not copied; only routers are initialised.
+the sources disagree on whether its experts were initialised this way). All other weights are shared with the dense model, not
+copied; only routers are initialised.
 """
 
 from __future__ import annotations

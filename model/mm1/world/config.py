@@ -45,7 +45,7 @@ class WorldConfig(Config):
     """Number of pairs per tar in the captions part."""
 
     synthetic_share: float = Field(default=0.2, ge=0, le=1)
-    """Fraction of pairs with a rich synthetic caption (like VeCap, paper section 3.2)."""
+    """Fraction of pairs with a rich synthetic caption (like VeCap, paper section 3.3)."""
 
     num_synthetic: int = Field(default=4_000, ge=1)
     """Number of pairs with a rich synthetic caption in the part `synthetic`, a source of its own."""

@@ -70,7 +70,7 @@ def test_numbers_of_the_papers_fine_tuning():
 
 
 def test_numbers_of_mm1_5s_fine_tuning():
-    """MM1.5 (arXiv 2409.20566); sequence length and image size are ours."""
+    """MM1.5 (arXiv 2409.20566) 3.1 and 4; the sequence length and the end of the decay are ours."""
     config = registry.get("mm1_5_sft")
     assert (config.stage, config.train.steps, config.train.global_batch, config.train.frozen) == ("sft", 23_000, 256, ())
     assert (config.optim.name, config.optim.lr, config.schedule.final_share) == ("adafactor", 2e-5, 0)

@@ -81,15 +81,15 @@ class DecoderConfig(Config):
     num_experts: int = Field(default=0, ge=0, le=4096)
     """Experts of a sparse layer; 0 = dense decoder."""
     experts_per_token: int = Field(default=2, ge=1, le=4096)
-    """Experts that each token is routed to (MM1 3.4: top-2)."""
+    """Experts that each token is routed to (MM1 4: top-2)."""
     expert_ffn_size: int = Field(default=0, ge=0, le=2**20)
     """Inner width of one expert; 0 = the width of the dense layer."""
     sparse_every: Depth = 2
-    """Every n-th layer is sparse (MM1 3.4: 2 or 4)."""
+    """Every n-th layer is sparse (MM1 4: 2 or 4)."""
     balance_loss_weight: Weight = 0.01
-    """Weight of the router's balance loss (MM1 3.4)."""
+    """Weight of the router's balance loss (MM1 4)."""
     z_loss_weight: Weight = 0.001
-    """Weight of the router's z-loss (MM1 3.4)."""
+    """Weight of the router's z-loss (MM1 4)."""
 
     @model_validator(mode="after")
     def _check(self) -> DecoderConfig:

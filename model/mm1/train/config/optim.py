@@ -18,10 +18,10 @@ class OptimConfig(Config):
     """Optimizer."""
 
     name: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 4), a row and a column of state for each matrix;
+    """adamw: for all tensors; adafactor: the optimizer of the paper's SFT (MM1 5), a row and a column of state for each matrix;
     muon: for the matrices of the blocks, with adamw for the rest (ZeRO stages 0 to 2)."""
     lr: float | Literal["law"] = "law"
-    """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 3.3)."""
+    """Peak learning rate; law = exp(-0.4214 ln N - 0.5535) for N non-embedding parameters of the decoder (MM1 4)."""
     vision_lr_factor: Weight = 1.0
     """Learning-rate multiplier of the vision tower."""
     connector_lr_factor: Weight = 1.0
@@ -33,7 +33,7 @@ class OptimConfig(Config):
     eps: float = Field(default=1e-8, gt=0, le=1)
     """AdamW's epsilon."""
     weight_decay: float = Field(default=0.1, ge=0, le=1000)
-    """Each step shrinks weights by this times the learning rate (MM1 3.3: 0.1 lr), except norms and biases."""
+    """Each step shrinks weights by this times the learning rate (MM1 4: 0.1 lr), except norms and biases."""
     momentum: DecayRate = 0.95
     """Muon's momentum."""
     parameter_scale: bool = False
@@ -64,7 +64,7 @@ class ScheduleConfig(Config):
     """Learning rate over steps or tokens: linear warm-up, then one of three shapes."""
 
     shape: Literal["cosine", "wsd", "constant"] = "cosine"
-    """cosine: falls from the end of the warm-up to the end of the run (MM1 3.3). wsd (warm-up, stable, decay; MiniCPM,
+    """cosine: falls from the end of the warm-up to the end of the run (MM1 4). wsd (warm-up, stable, decay; MiniCPM,
     arXiv 2404.06395): stays at the peak and falls at the end. constant: stays at the peak; a later run with shape=wsd can
     continue it and add the decay."""
     unit: Literal["steps", "tokens"] = "steps"
@@ -74,7 +74,7 @@ class ScheduleConfig(Config):
     total_tokens: int = Field(default=0, ge=0)
     """Tokens of the whole run, padding excluded; for unit=tokens."""
     warmup_steps: int = Field(default=2000, ge=0)
-    """Steps of the warm-up (MM1 3.3: 2,000). With shape=cosine at most a tenth of all steps; otherwise exactly this number, so
+    """Steps of the warm-up (MM1 4: 2,000). With shape=cosine at most a tenth of all steps; otherwise exactly this number, so
     that a run that is continued has the same warm-up."""
     decay_share: float = Field(default=0.1, gt=0, le=1)
     """Decay of shape=wsd as a share of all steps or tokens; MiniCPM takes a tenth, arXiv 2405.18392 10 to 20 %."""
@@ -85,7 +85,7 @@ class ScheduleConfig(Config):
     decay_curve: Literal["1-sqrt", "linear"] = "1-sqrt"
     """Curve of the decay of shape=wsd. 1-sqrt falls quickly at first, and gives lower losses than linear (arXiv 2405.18392)."""
     final_share: float = Field(default=0.1, ge=0, le=1)
-    """Learning rate of the last step as a share of the peak, for cosine (MM1 3.3: 10 %) and wsd."""
+    """Learning rate of the last step as a share of the peak, for cosine (MM1 4: 10 %) and wsd."""
 
     def check(self, steps: int) -> None:
         """Refuse a warm-up and a decay that do not fit into a run of ``steps`` steps.

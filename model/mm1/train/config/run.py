@@ -22,15 +22,15 @@ class SequenceConfig(Config):
     """Sequences that a recipe expects; checked against the mixture of a run."""
 
     length: int = Field(ge=1, le=2**24)
-    """Tokens per sequence (MM1 3.3: 4096; 2048 in SFT)."""
+    """Tokens per sequence (MM1 4: 4096; 5: 2048 in SFT)."""
     max_images: int = Field(ge=1, le=2**16)
-    """Maximum number of images per sequence (MM1 3.3: 16)."""
+    """Maximum number of images per sequence (MM1 4: 16)."""
     image_size_px: Pixels
-    """Side of an image in pixels (MM1 3.3: 378)."""
+    """Side of an image in pixels (MM1 4: 378)."""
     image_tokens: int = Field(ge=1, le=2**14)
     """Tokens per image, a square number (MM1 3.2: 144)."""
     image_layout: str = Field(default="", exclude_if=not_)
-    """Division of images into tiles, which count as images: empty, static (MM1 4) or dynamic,grid=4-9,... (MM1.5)."""
+    """Division of images into tiles, which count as images: empty, static (MM1 5) or dynamic,grid=4-9,... (MM1.5)."""
 
     @field_validator("image_layout")
     @classmethod

@@ -41,4 +41,4 @@ class AimConfig(Config):
     """
 
     head_layers: Depth = 12
-    """MLP blocks of the head, as wide as the tower (12 in AIM)."""
+    """MLP blocks of the head, which is as wide as the tower (AIM 4.2 and 5.2: 12 blocks, 2048 wide)."""
