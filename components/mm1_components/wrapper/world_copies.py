@@ -1,7 +1,7 @@
 """Copies of the toy world's benchmarks on this machine, so that evaluations do not write 20,000 small files each.
 
-A copy is identified by everything that it depends on: the code of :mod:`mm1.world`, the image library, and the configuration. It
-lies in a folder that only this user can enter, and is removed a week after its last use.
+A copy is identified by everything that it depends on: the code of :mod:`mm1.world`, the image library, and the configuration.
+It lies in a folder that only this user can enter, and is removed a week after its last use.
 """
 
 from __future__ import annotations
