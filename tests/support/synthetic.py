@@ -23,6 +23,7 @@ from mm1.train.inputs import ModelInputs
 from mm1.train.model import model_config
 from mm1.train.objective import Objective
 from mm1.train.optim import num_decoder_parameters
+from mm1.train.recompute import recompute_activations
 from mm1.train.schedule import learning_rate_law
 from mm1.train.step import TrainStep
 from tests.support.tiny_runs import one_process
@@ -117,7 +118,7 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
     with torch.device(device):
         model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
     if config.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     batch_plan = plan_batch(config.train.global_batch, config.train.micro_batch, world_size=1)
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=batch_plan)

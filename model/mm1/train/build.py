@@ -49,6 +49,7 @@ from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.randomness import seed_step
 from mm1.train.ranks import Ranks
+from mm1.train.recompute import recompute_activations
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_loader import build_loader
@@ -242,7 +243,7 @@ def build_trained_part(
     if config.train.gradient_checkpointing:
         for part in [trained] if trained is model else trained.modules():
             if isinstance(part, PreTrainedModel):
-                part.gradient_checkpointing_enable({"use_reentrant": False})
+                recompute_activations(part)
     return trained
 
 
