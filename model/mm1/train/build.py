@@ -39,6 +39,7 @@ from mm1.train.callbacks.validation import Validation, held_bytes, held_out_batc
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import begins
+from mm1.train.empty_model import Trained
 from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
 from mm1.train.inputs import ModelInputs, blank_image
@@ -167,7 +168,8 @@ def build_parts(start: Start) -> RunParts:
         loader.seek(position["sequence"], position["cursors"])
     metrics = None
     if start.ranks.rank == 0:
-        devices = Devices.current(model.config, start.batch_plan.world_size) if trained is model else None
+        number, counted = start.batch_plan.world_size, Trained.of(config.train)
+        devices = Devices.current(model.config, number, counted) if trained is model else None
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
