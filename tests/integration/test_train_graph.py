@@ -18,7 +18,7 @@ UNEVEN = ("unlabelled", "padding", "image", "images")
 """The first rank has nothing to predict, and no images."""
 NAMED = {
     "nothing-frozen": Case(stage=3),
-    "tower-and-connector-frozen": Case(stage=3, frozen=BOTH),
+    "tower-and-connector-frozen": Case(stage=3, frozen=BOTH, checkpointing=True),
     "connector-frozen": Case(stage=1, frozen=("connector",)),
     "images-larger-than-tower": Case(stage=3, tower_px=16),
     "a-layer-frozen": Case(stage=3, frozen=(r"vision_tower.*layers\.0", "embed_tokens", "readout"), checkpointing=True),

@@ -30,6 +30,7 @@ from mm1.train.engine import Engine, start_processes
 from mm1.train.inputs import ModelInputs, blank_image
 from mm1.train.objective import Objective
 from mm1.train.optim import freeze
+from mm1.train.recompute import recompute_activations
 from mm1.train.step import TrainStep
 from tests.support.tiny_model import packed_batch, tiny_model
 
@@ -95,7 +96,7 @@ def train(case: Case, rank: int, world_size: int) -> Case:
                     parameter.zero_()  # equal scores: the first experts win
     freeze(model, case.frozen)
     if case.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     blank = blank_image(model, SimpleNamespace(has_images=case.images, image_size_px=32)) if case.blank else None
     shared, stage = (case.expert_parallel, case.stage) if world_size > 1 else (1, 0)
     settings = {"steps": 2, "global_batch": 4, "micro_batch": 1, "checkpoint_every": 2, "zero_stage": stage}

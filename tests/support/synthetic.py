@@ -20,9 +20,11 @@ from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.engine import Engine
 from mm1.train.flops import Work
 from mm1.train.inputs import ModelInputs
+from mm1.train.lora import with_adapters
 from mm1.train.model import model_config
 from mm1.train.objective import Objective
-from mm1.train.optim import num_decoder_parameters
+from mm1.train.optim import freeze, num_decoder_parameters
+from mm1.train.recompute import recompute_activations
 from mm1.train.schedule import learning_rate_law
 from mm1.train.step import TrainStep
 from tests.support.tiny_runs import one_process
@@ -116,8 +118,10 @@ def training_step(config: RunConfig, device: str) -> TrainStep:
     torch.manual_seed(config.train.seed)
     with torch.device(device):
         model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
+    with_adapters(model, config.train.lora, config.train.seed)
+    freeze(model, config.train.frozen)
     if config.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     peak_lr = learning_rate_law(num_decoder_parameters(model)) if config.optim.lr == "law" else config.optim.lr
     batch_plan = plan_batch(config.train.global_batch, config.train.micro_batch, world_size=1)
     engine = Engine(model, peak_lr=peak_lr, optim=config.optim, train=config.train, batch_plan=batch_plan)

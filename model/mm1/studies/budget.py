@@ -1,7 +1,7 @@
 """The budget of a level: as many steps of pre-training as the tokens or the arithmetic of the base allow.
 
-Tokens are those of full sequences, FLOPs those of full sequences with as many images as fit, forward and backward
-(:mod:`mm1.train.flops`). Counting FLOPs imports torch, which nothing else here does.
+Tokens are those of full sequences, FLOPs those of full sequences with as many images as fit, forward and backward, with what
+the run trains (:mod:`mm1.train.flops`). Counting FLOPs imports torch, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def flops_per_step(chain: Chain, defaults: Defaults) -> int:
     Raises:
         ConfigurationError: the model is not that of a recipe but of a folder.
     """
+    from mm1.train.empty_model import Trained
     from mm1.train.flops import count_flops, full_work
     from mm1.train.model import model_config
 
@@ -86,7 +87,8 @@ def flops_per_step(chain: Chain, defaults: Defaults) -> int:
     if model.decoder is not None and not model.decoder.vocab_size:
         vocabulary = _integer(chain, "data", "vocabulary", defaults)
         model = model.model_copy(update={"decoder": model.decoder.model_copy(update={"vocab_size": vocabulary})})
-    return count_flops(model_config(model, sequence)).step(full_work(sequence, config.train.global_batch)).total
+    flops = count_flops(model_config(model, sequence), Trained.of(config.train))
+    return flops.step(full_work(sequence, config.train.global_batch)).total
 
 
 def _sequence(chain: Chain, defaults: Defaults) -> SequenceConfig:

@@ -39,6 +39,7 @@ from mm1.train.callbacks.validation import Validation, held_bytes, held_out_batc
 from mm1.train.checkpoints import Checkpoints
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import begins
+from mm1.train.empty_model import Trained
 from mm1.train.engine import Engine, limit_collectives
 from mm1.train.history import History
 from mm1.train.inputs import ModelInputs, blank_image
@@ -49,6 +50,7 @@ from mm1.train.optim import freeze, num_decoder_parameters
 from mm1.train.progress import Progress
 from mm1.train.randomness import seed_step
 from mm1.train.ranks import Ranks
+from mm1.train.recompute import recompute_activations
 from mm1.train.run import Run
 from mm1.train.run_callbacks import FACTORIES, CallbackFactory
 from mm1.train.run_loader import build_loader
@@ -166,7 +168,8 @@ def build_parts(start: Start) -> RunParts:
         loader.seek(position["sequence"], position["cursors"])
     metrics = None
     if start.ranks.rank == 0:
-        devices = Devices.current(model.config, start.batch_plan.world_size) if trained is model else None
+        number, counted = start.batch_plan.world_size, Trained.of(config.train)
+        devices = Devices.current(model.config, number, counted) if trained is model else None
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
     return RunParts(
@@ -242,7 +245,7 @@ def build_trained_part(
     if config.train.gradient_checkpointing:
         for part in [trained] if trained is model else trained.modules():
             if isinstance(part, PreTrainedModel):
-                part.gradient_checkpointing_enable({"use_reentrant": False})
+                recompute_activations(part)
     return trained
 
 

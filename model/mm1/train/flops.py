@@ -1,19 +1,20 @@
 """FLOPs of a training step, counted on the model itself, and its share of a device's peak (MFU).
 
-    MM1Config -> empty model -> torch's FLOP counter, forward and backward of each part -> UnitFlops
+    MM1Config, Trained -> empty model -> torch's FLOP counter, forward and backward of each part -> UnitFlops
     UnitFlops, Work (tokens, documents, images) -> StepFlops; StepFlops.total / seconds / devices / peak -> MFU
 
-Counts the matrix products and convolutions that the step needs, with everything trained. An expert's product counts for the
-tokens that are routed to it, attention for the pairs that attend to each other (causal, inside a document), the output layer
-for positions that predict a token. Excluded: norms, activations, softmax, losses, rotary embeddings, the optimizer, and work
-that is repeated (recomputed activations) or useless (masked pairs, padding of a batch). So MFU measures useful work, and is
-comparable between implementations.
+Counts the matrix products and convolutions that the step needs. An expert's product counts for the tokens that are routed to
+it, attention for the pairs that attend to each other (causal, inside a document), the output layer for positions that predict
+a token. Frozen weights have no gradients, and nothing below the first trained parameter has a backward pass; autograd decides
+this on the empty model as in training. Excluded: norms, activations, softmax, losses, rotary embeddings, the optimizer, and
+work that is repeated (recomputed activations) or useless (masked pairs, padding of a batch). So MFU measures useful work, and
+is comparable between implementations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mm1.modeling.configuration import MM1Config
+from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.vision import encode_patches
 from mm1.train.config import SequenceConfig
-from mm1.train.empty_model import empty_model, fold_blocks
+from mm1.train.empty_model import EVERYTHING, Trained, empty_model, fold_blocks, is_trained
 
 PEAK_FLOPS = (
     ("H100 PCIe", 756e12),
@@ -60,7 +62,7 @@ class Work:
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Floating-point operations of a step, forward and backward, with everything trained; one multiply-add is two."""
+    """Floating-point operations of a step, forward and backward; one multiply-add is two."""
 
     vision: int
     connector: int
@@ -74,6 +76,15 @@ class StepFlops:
     def total(self) -> int:
         """Sum of the parts."""
         return self.vision + self.connector + self.decoder + self.attention + self.output
+
+    def recomputed(self, forward: StepFlops) -> int:
+        """Count what gradient checkpointing repeats: the forward passes of the parts that have a backward pass.
+
+        Args:
+            forward: FLOPs of the same step's forward pass.
+        """
+        pairs = zip(astuple(self), astuple(forward), strict=True)
+        return sum(forward_part for part, forward_part in pairs if part > forward_part)
 
 
 @dataclass(frozen=True)
@@ -125,37 +136,62 @@ def utilisation(flops: float, seconds: float, devices: int, peak: float) -> floa
 # -- counting --------------------------------------------------------------------------------------------------------------
 
 
-def count_flops(config: MM1Config) -> UnitFlops:
-    """Count the FLOPs of one unit of each kind of work, by running an empty model."""
-    whole = empty_model(config)
-    model, width = whole.model, config.text_config.hidden_size
+def count_flops(config: MM1Config, trained: Trained = EVERYTHING) -> UnitFlops:
+    """Count the FLOPs of one unit of each kind of work, by running an empty model.
+
+    Args:
+        config: of the model.
+        trained: what the run trains.
+
+    Raises:
+        ConfigurationError: a name in `trained` matches nothing, or nothing is left to train.
+    """
+    return _count_model(empty_model(config, trained))
+
+
+def count_forward(config: MM1Config, trained: Trained = EVERYTHING) -> UnitFlops:
+    """Count the FLOPs of the forward pass only, adapters included; the arguments are those of `count_flops`."""
+    return _count_model(empty_model(config, trained).requires_grad_(False))
+
+
+def _count_model(whole: MM1ForConditionalGeneration) -> UnitFlops:
+    model, width = whole.model, whole.config.text_config.hidden_size
     # Only the products of the chosen experts, as batched products, which torch's counter supports.
     model.language_model.set_experts_implementation("batched_mm")
     counter = _Counter(fold_blocks(whole))
 
-    pixels = torch.empty(1, 3, *config.image_size, device="meta")
-    patches, grid = encode_patches(model.vision_tower, pixels, config)
-    patches = torch.empty_like(patches, requires_grad=True)
+    # Each part starts from a tensor that requires a gradient if the output of the part before it does.
+    pixels = torch.empty(1, 3, *whole.config.image_size, device="meta")
+    patches, grid = encode_patches(model.vision_tower, pixels, whole.config)
+    patches = _like(patches)
+    embedding = model.get_input_embeddings()
+    has_gradient = model.connector(patches, grid).requires_grad or is_trained(embedding)
 
     def decode(tokens: int) -> torch.Tensor:
-        embeds = torch.empty(1, tokens, width, device="meta", requires_grad=True)
+        embeds = torch.empty(1, tokens, width, device="meta", requires_grad=has_gradient)
         visible = torch.ones(1, 1, 1, 1, dtype=torch.bool, device="meta")
         return model.language_model(inputs_embeds=embeds, attention_mask=visible, use_cache=False).last_hidden_state
 
     # In one pass n tokens are n units of the layers and n * n pairs.
     single, double = counter(lambda: decode(1)), counter(lambda: decode(2))
     pair = (double - 2 * single) // 2
+    hidden = _like(decode(1)[0])
     return UnitFlops(
-        vision=counter(lambda: encode_patches(model.vision_tower, pixels, config)[0]),
+        vision=counter(lambda: encode_patches(model.vision_tower, pixels, whole.config)[0]),
         connector=counter(lambda: model.connector(patches, grid)),
         decoder=single - pair,
         attention=pair,
-        output=counter(lambda: whole.lm_head(torch.empty(1, width, device="meta", requires_grad=True))),
+        output=counter(lambda: whole.lm_head(hidden)),
     )
 
 
+def _like(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a leaf of the same shape that requires a gradient if the tensor does."""
+    return torch.empty_like(tensor, requires_grad=tensor.requires_grad)
+
+
 class _Counter:
-    """Counts a forward pass and its backward pass; a block that represents several counts that many times.
+    """Counts a forward pass and its backward pass, if it has one; a block that represents several counts that many times.
 
     Args:
         blocks: number of blocks that each block represents.
@@ -169,7 +205,7 @@ class _Counter:
         repeats: list[int] = []
 
         def record(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            calls.append(partial(block, torch.empty_like(args[0], requires_grad=True), *args[1:], **kwargs))
+            calls.append(partial(block, _like(args[0]), *args[1:], **kwargs))
             repeats.append(self.blocks[block] - 1)
 
         hooks = [block.register_forward_pre_hook(record, with_kwargs=True) for block in self.blocks]
@@ -183,7 +219,9 @@ def _count(forward: Callable[[], torch.Tensor]) -> int:
     # Attention as plain products, which the counter sees.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=_CORRECTED) as counter:
         output = forward()
-        (output[0] if isinstance(output, tuple) else output).sum().backward()
+        output = output[0] if isinstance(output, tuple) else output
+        if output.requires_grad:
+            output.sum().backward()
     return counter.get_total_flops()
 
 

@@ -169,9 +169,11 @@ def test_tokens_of_the_base_set_the_steps_of_every_level() -> None:
 
 def test_flops_of_the_base_set_the_steps_of_every_level() -> None:
     levels = {"base": {}, "wide": {"pretrain.overrides": "train.global_batch=32"}, "large": {"mix.image_size": "64"}}
+    levels["frozen"] = {"pretrain.overrides": "train.frozen=vision"}
     steps = steps_of(plan_studies({"x": study(levels, budget={"same": "flops"})}, DEFAULTS))
     assert steps["wide"] == "train.steps=150"
     assert 50 < int(steps["large"].partition("=")[2]) < 300, "four times as many patches"
+    assert 300 < int(steps["frozen"].partition("=")[2]) < 600, "the tower has no backward pass"
 
 
 @pytest.mark.parametrize("same", ["tokens", "flops"])

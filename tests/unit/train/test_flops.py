@@ -7,9 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mm1.modeling.configuration import CONNECTOR_TYPES
 from mm1.modeling.losses import IGNORED_LABEL, next_token_targets
 from mm1.recipes import registry
-from mm1.train.flops import Work, count_flops, full_work, peak_flops, utilisation
+from mm1.train.config import LoraConfig
+from mm1.train.empty_model import Trained
+from mm1.train.flops import Work, count_flops, count_forward, full_work, peak_flops, utilisation
+from mm1.train.lora import with_adapters
 from mm1.train.model import model_config
-from tests.support.tiny_model import packed_batch, tiny_model
+from mm1.train.optim import freeze
+from tests.support.tiny_model import packed_batch, tiny_config, tiny_model
 
 LENGTHS = [[20, 9, 11], [40]]
 DEEP = {"num_hidden_layers": 5}
@@ -56,6 +60,85 @@ def test_the_c_abstractor_is_counted_to_the_last_operation():
     step = count_flops(model.config).step(work_of(batch)).total
     patches = len(batch["pixel_values"]) * 2 * 16 * (3 * 4 * 4) * 32
     assert (step + patches) / 3 == counted(model, batch, backward=False)
+
+
+def as_trained(model, trained):
+    """The model as the trainer prepares it."""
+    with_adapters(model, trained.lora, seed=0)
+    freeze(model, trained.frozen)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("frozen", "moe"),
+    [
+        (("vision",), True),
+        (("connector",), False),
+        (("decoder",), False),
+        (("decoder",), True),
+        (("vision", "connector"), False),
+        (("vision", "decoder"), True),
+        (("connector", "decoder"), False),
+        (("embed_tokens",), False),
+        (("vision", "connector", "embed_tokens"), True),
+        (("vision", "connector", "embed_tokens", r"language_model\.layers\.[012]\."), False),
+        (("vision", "connector", "embed_tokens", r"language_model\.layers\.[012]\."), True),
+        (("vision", "connector", "language_model"), False),
+        ((r"vision_tower\..*layers\.0\.", "vision_tower.*embeddings"), False),
+        ((r"layers\.[024]\.", "norm"), True),
+        (("mlp",), True),
+    ],
+)
+def test_frozen_parts_are_counted_to_the_last_operation(frozen, moe):
+    model = as_trained(tiny_model("attention_pool", moe=moe, text=DEEP), trained := Trained(frozen))
+    batch = packed_batch(LENGTHS)
+    assert count_flops(model.config, trained).step(work_of(batch)).total == counted(model, batch, backward=True)
+
+
+@pytest.mark.parametrize(
+    ("lora", "frozen", "moe"),
+    [
+        ({}, (), False),
+        ({}, (), True),
+        ({"targets": ("q_proj", "v_proj"), "dropout": 0.1}, (), False),
+        ({"trained": ("connector",)}, (), True),
+        ({"trained": ("vision",)}, (), False),
+        ({"parts": ("vision", "decoder")}, (), False),
+        ({"parts": ("vision", "connector", "decoder")}, ("connector",), False),
+    ],
+)
+def test_adapters_are_counted_to_the_last_operation(lora, frozen, moe):
+    trained = Trained(frozen, LoraConfig(rank=4, **lora))
+    model = as_trained(tiny_model("average_pool", moe=moe, text=DEEP), trained)
+    batch, config = packed_batch(LENGTHS), tiny_config("average_pool", moe=moe, text=DEEP)
+    assert count_flops(config, trained).step(work_of(batch)).total == counted(model, batch, backward=True)
+    assert count_forward(config, trained).step(work_of(batch)).total == counted(model, batch, backward=False)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_tied_output_layer_is_frozen_with_the_embedding(tied):
+    text = {**DEEP, "tie_word_embeddings": tied}
+    model = as_trained(tiny_model("average_pool", text=text), trained := Trained(("vision", "embed_tokens")))
+    batch = packed_batch(LENGTHS)
+    assert count_flops(model.config, trained).step(work_of(batch)).total == counted(model, batch, backward=True)
+
+
+def test_frozen_parts_do_only_what_others_need_of_them():
+    config = tiny_config("average_pool")
+    whole, forward = count_flops(config), count_forward(config)
+    tower = count_flops(config, Trained(("vision",)))
+    assert (tower.vision, tower.decoder) == (forward.vision, whole.decoder)
+    assert tower.connector == whole.connector - forward.connector  # no gradient of the patches
+    both = count_flops(config, Trained(("vision", "decoder")))
+    assert (both.decoder, both.output) == (2 * forward.decoder, 2 * forward.output)  # gradients of activations, not of weights
+    assert both.attention == whole.attention
+
+
+def test_recomputing_repeats_the_forward_pass_of_parts_with_a_backward_pass():
+    config, work = tiny_config("average_pool"), Work(tokens=40, pairs=820, predicted=30, images=2)
+    forward = count_forward(config).step(work)
+    assert count_flops(config).step(work).recomputed(forward) == forward.total
+    assert count_flops(config, Trained(("vision",))).step(work).recomputed(forward) == forward.total - forward.vision
 
 
 def test_counting_leaves_the_configuration_as_it_is():

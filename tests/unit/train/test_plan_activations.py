@@ -7,10 +7,13 @@ from mm1.errors import ConfigurationError
 from mm1.modeling.configuration import CONNECTOR_TYPES
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.recipes import registry
+from mm1.train.lora import with_adapters
 from mm1.train.model import model_config
+from mm1.train.optim import freeze
 from mm1.train.plan.activations import MicroBatch, activation_bytes, fullest
 from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.shapes import num_sparse_layers
+from mm1.train.recompute import recompute_activations
 from tests.support.saved_tensors import saved_bytes
 from tests.support.synthetic import small_family, synthetic_batch, work_of
 
@@ -52,7 +55,7 @@ def test_activations_are_those_that_autograd_saves(recipe, checkpointing, precis
     if precision == "bfloat16":
         model = model.to(torch.bfloat16)
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     batch = synthetic_batch(model.config, config.sequence, 1, 1)
     work = work_of(batch, 1, config.sequence)
     del batch["source_ids"]
@@ -63,6 +66,46 @@ def test_activations_are_those_that_autograd_saves(recipe, checkpointing, precis
     rotation = 2 * 16 * work.tokens * (2 if precision == "bfloat16" else 4) if checkpointing else 0
     assert counted.saved == pytest.approx(saved + rotation, rel=0.03 if precision == "autocast" else 0.01)
     assert counted.working > 0
+
+
+TRAINED = {
+    "frozen tower": ("train.frozen=vision",),
+    "connector alone": ("train.frozen=vision,decoder",),
+    "decoder alone": ("train.frozen=vision,connector",),
+    "last block alone": ('train.frozen=["vision", "connector", "embed_tokens", "layers.[012].", "lm_head"]',),
+    "adapters": ("train.lora.rank=4",),
+    "adapters of two layers": ("train.lora.rank=4", "train.lora.targets=q_proj,v_proj", "train.lora.trained=connector"),
+    "adapters of tower and decoder": ("train.lora.rank=4", "train.lora.parts=vision,decoder"),
+}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("trained", TRAINED)
+def test_frozen_weights_save_less(trained, checkpointing):
+    config = small_family("mm1_3b", *SIZES["large"], *TRAINED[trained])
+    model = MM1ForConditionalGeneration(model_config(config.model, config.sequence)).train()
+    with_adapters(model, config.train.lora, seed=0)
+    freeze(model, config.train.frozen)
+    if checkpointing:
+        recompute_activations(model)
+    batch = synthetic_batch(model.config, config.sequence, 1, 1)
+    work = work_of(batch, 1, config.sequence)
+    del batch["source_ids"]
+    units = blueprint_of(config).unit_bytes("float32")
+    counted = activation_bytes(units, MicroBatch(work.tokens, work.predicted, work.images), checkpointing)
+    saved = saved_bytes(model, lambda: model(**batch, use_cache=False), length=config.sequence.length)
+    rotation = 2 * 4 * 16 * work.tokens if checkpointing else 0
+    assert counted.saved == pytest.approx(saved + rotation, rel=0.01)
+
+
+def test_gradients_inside_a_block_are_as_large_with_frozen_weights():
+    whole, tuned, alone = (
+        blueprint_of(small_family("mm1_3b", *TRAINED.get(trained, ()))).unit_bytes("float32")
+        for trained in ("", "connector alone", "decoder alone")
+    )
+    assert [block.widest for block in tuned.token.blocks] == [block.widest for block in whole.token.blocks]
+    assert [block.widest for block in alone.image.blocks] == [0]
+    assert (alone.image.outside, alone.image.blocks[0].saved, alone.image.blocks[0].inputs) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("connector", CONNECTOR_TYPES)

@@ -9,6 +9,7 @@ import torch
 from mm1.train.batch_plan import BUCKET_ELEMENTS
 from mm1.train.empty_model import empty_model
 from mm1.train.lora import with_adapters
+from mm1.train.model import model_config
 from mm1.train.plan.blueprint import blueprint_of
 from mm1.train.plan.memory import World, state_bytes
 from mm1.train.plan.shapes import num_experts_parameters, num_parameters
@@ -22,6 +23,13 @@ WIDER = (
     "model.decoder.vocab_size=256",
     "train.global_batch=1",
 )
+
+ADAPTERS = ("train.lora.rank=16", "train.lora.trained=connector")
+
+
+def state_of(config, processes=1, expert_parallel=1):
+    blueprint = blueprint_of(config)
+    return state_bytes(blueprint.shapes, blueprint.trained_shapes, config, World(processes, expert_parallel))
 
 
 def storages(tensors):
@@ -95,12 +103,16 @@ def warm():
         ("mm1_3b", ("train.zero_stage=0", "optim.name=adafactor")),
         ("mm1_3b", ("train.zero_stage=2", "optim.name=adafactor", "optim.first_moment=0.9")),
         ("mm1_3b", ("train.zero_stage=0", "optim.name=muon", "train.dtype=float32")),
+        ("mm1_3b", ("train.zero_stage=2", "train.frozen=vision")),
+        ("mm1_3b", ("train.zero_stage=0", "train.frozen=vision", "train.dtype=float32")),
+        ("mm1_3b", ("train.zero_stage=3", *ADAPTERS)),
+        ("mm1_3b", ("train.zero_stage=1", "train.dtype=float32", *ADAPTERS)),
     ],
 )
 def test_bytes_by_kind_are_those_of_an_engine(warm, alone, recipe, overrides):
     experts = ("model.decoder.num_experts=4",) if recipe == "mm1_3b_moe" else ()
     config = small_family(recipe, *WIDER, *experts, *overrides)
-    state = state_bytes(blueprint_of(config).shapes, config, World(1))
+    state = state_of(config)
     real = measured(config)
     for kind in ("weights", "gradients", "optimizer"):
         assert getattr(state, kind) == pytest.approx(real[kind], rel=0.1), kind
@@ -109,27 +121,39 @@ def test_bytes_by_kind_are_those_of_an_engine(warm, alone, recipe, overrides):
 def test_what_is_frozen_has_weights_only():
     config = small_family("mm1_3b", 'train.frozen=["vision_tower", "connector"]', "train.zero_stage=2")
     shapes = blueprint_of(config).shapes
-    state = state_bytes(shapes, config, World(1))
+    state = state_of(config)
     trained = num_parameters({name: shape for name, shape in shapes.items() if "language_model" in name or "lm_head" in name})
     assert (state.weights, state.gradients, state.optimizer) == (2 * num_parameters(shapes), 4 * trained, 12 * trained)
 
 
-def test_adapters_have_states_and_the_model_has_weights_only():
-    config = small_family("mm1_3b", "train.lora.rank=4", 'train.lora.parts=["decoder", "vision"]', "train.zero_stage=2")
-    model = empty_model(blueprint_of(config).config)
-    state = state_bytes(blueprint_of(config).shapes, config, World(1))
+def test_what_is_frozen_is_neither_reduced_nor_copied_at_start():
+    whole, tuned = (
+        small_family("mm1_3b", f"train.frozen={frozen}", "train.zero_stage=2") for frozen in ("[]", "vision,decoder")
+    )
+    shapes, trained = blueprint_of(tuned).shapes, num_parameters(blueprint_of(tuned).trained_shapes)
+    assert state_of(tuned).start == 2 * (num_parameters(shapes) + trained)
+    assert state_of(whole).start == 4 * num_parameters(shapes)
+    assert state_of(tuned, 8).buffers < state_of(whole, 8).buffers
+
+
+@pytest.mark.parametrize("trained", ["[]", "connector"])
+def test_adapters_have_states_and_the_model_has_weights_only(trained):
+    lora = ("train.lora.rank=4", "train.lora.parts=decoder,vision", f"train.lora.trained={trained}")
+    config = small_family("mm1_3b", *lora, "train.zero_stage=2")
+    model = empty_model(model_config(config.model, config.sequence))
+    state = state_of(config)
     adapted = with_adapters(model, config.train.lora, seed=0)
-    every, trained = (
+    every, changed = (
         num_parameters({name: p.shape for name, p in adapted.named_parameters() if p.requires_grad or is_all})
         for is_all in (True, False)
     )
-    assert (state.weights, state.gradients, state.optimizer) == (2 * every, 4 * trained, 12 * trained)
+    assert (state.weights, state.gradients, state.optimizer) == (2 * every, 4 * changed, 12 * changed)
 
 
 def spread(*overrides, processes=8, expert_parallel=1, recipe="mm1_3b_moe"):
     experts = ("model.decoder.num_experts=8",) if recipe == "mm1_3b_moe" else ()
     config = small_family(recipe, *experts, *overrides)
-    return state_bytes(blueprint_of(config).shapes, config, World(processes, expert_parallel))
+    return state_of(config, processes, expert_parallel)
 
 
 def test_zero_spreads_more_with_each_stage():

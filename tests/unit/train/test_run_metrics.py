@@ -16,6 +16,7 @@ from mm1.train.build import build_run
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.profiler import Profiler
 from mm1.train.callbacks.progress import ProgressLines
+from mm1.train.empty_model import Trained
 from mm1.train.flops import Work, count_flops
 from mm1.train.progress import Progress
 from mm1.train.step import StepResult
@@ -142,9 +143,18 @@ def test_a_model_is_counted_where_the_devices_peak_is_known(monkeypatch, caplog)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
     assert Devices.current(config, number=4) == Devices(number=4, peak=989e12, flops=count_flops(config))
+    tower = Devices.current(config, 4, Trained(("vision",)))
+    assert tower is not None and tower.flops == count_flops(config, Trained(("vision",)))
     config.text_config.num_attention_heads = 3  # no multiple of the key-value heads: a decoder that does not run like this
     assert Devices.current(config, number=4) is None
     assert "no MFU: cannot count the model's FLOPs" in caplog.text
+
+
+def test_mfu_is_of_what_the_run_trains(alone, mixture, tmp_path, monkeypatch):
+    arguments = []
+    monkeypatch.setattr(Devices, "current", lambda *given: arguments.append(given))
+    run = build(small_run("mm1_tiny", "train.frozen=vision"), mixture, tmp_path, f"{tmp_path.name}-frozen")
+    assert arguments == [(run.parts.model.config, 1, Trained(("vision",)))]
 
 
 def test_pairs_of_a_step_are_those_of_its_documents(alone, mixture, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
 from mm1.recipes import registry
-from mm1.train.plan.forecast import Machine, forecast, overrides_of, propose, smallest
+from mm1.train.plan.forecast import Forecast, Machine, forecast, overrides_of, propose, smallest
 from mm1.train.plan.speed import GPUS
 from mm1_workflows import cli
 from mm1_workflows.authoring import profiles
@@ -124,6 +124,54 @@ def test_a_given_mfu_is_reached_where_the_network_hides():
     found = forecast(registry.get("mm1_3b"), Machine(1, mfu=0.5))
     assert found.speed.reached_mfu == pytest.approx(0.5)
     assert found.gpu_hours == pytest.approx(200_000 * found.speed.flops.total / (989e12 * 0.5) / 3600)
+
+
+def tuned(*overrides: str, gpus: int = 16) -> Forecast:
+    return forecast(resolve(complete(registry.get("mm1_sft"), "mm1_3b"), ["optim.name=adamw", *overrides]), Machine(gpus))
+
+
+def test_what_is_frozen_takes_less_time_and_memory():
+    whole, tower, adapters = tuned(), tuned("train.frozen=vision"), tuned("train.lora.rank=16")
+    assert whole.speed.flops.vision == pytest.approx(3 * tower.speed.flops.vision, rel=0.01)
+    assert whole.speed.flops.decoder == tower.speed.flops.decoder == pytest.approx(1.5 * adapters.speed.flops.decoder, rel=0.02)
+    assert whole.num_trained == whole.num_parameters and adapters.num_trained < 0.01 * adapters.num_parameters
+    assert whole.num_trained - tower.num_trained == pytest.approx(0.631e9, rel=0.01)
+    for kind in ("gradients", "optimizer", "activations"):
+        assert whole.memory_gib[kind] > tower.memory_gib[kind] > adapters.memory_gib[kind], kind
+    assert whole.start_gib > tower.start_gib > adapters.start_gib
+    assert whole.speed.step_s > tower.speed.step_s > adapters.speed.step_s
+
+
+def test_recomputing_repeats_only_what_has_a_backward_pass():
+    shares = [
+        tuned(*overrides).speed.mfu / tuned(*overrides, "train.gradient_checkpointing=false").speed.mfu
+        for overrides in ((), ("train.frozen=vision,connector",), ("train.lora.rank=16", "train.lora.parts=vision,decoder"))
+    ]
+    everything, decoder, adapters = shares
+    assert everything == pytest.approx(3 / 4, rel=0.01)
+    assert decoder > everything > adapters
+    assert adapters == pytest.approx(2 / 3, rel=0.02)
+
+
+def test_gradients_of_frozen_weights_are_not_sent():
+    layout = ("train.zero_stage=0", "train.micro_batch=1")
+    whole, adapters = (tuned(*layout, *overrides) for overrides in ((), ("train.lora.rank=16",)))
+    share = adapters.num_trained / whole.num_trained
+    assert adapters.speed.network_s == pytest.approx(share * whole.speed.network_s)
+
+
+def test_a_name_that_freezes_nothing_is_refused(capsys):
+    assert cli.main(["plan", "--recipe", "mm1_3b", "--set", "train.frozen=visoin"]) == 80
+    assert "train.frozen: no parameter name matches 'visoin'" in capsys.readouterr().err
+
+
+def test_it_prints_how_much_is_trained(capsys):
+    command = ["plan", "--recipe", "mm1_sft", "--model", "mm1_3b", "--set", "train.lora.rank=16"]
+    assert cli.main(command) == 0
+    assert re.search(r"^[\d.]+M of them trained$", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main([*command, "--json"]) == 0
+    proposed = json.loads(capsys.readouterr().out)["proposed"]
+    assert 0 < proposed["trained_parameters"] < 0.02 * proposed["parameters"]
 
 
 def test_a_slower_network_makes_steps_longer():

@@ -30,6 +30,7 @@ from mm1.store.base import Store
 from mm1.train import run_files
 from mm1.train.callback import Callback
 from mm1.train.callbacks.timing import Timing
+from mm1.train.empty_model import EVERYTHING, Trained
 from mm1.train.flops import UnitFlops, Work, count_flops, peak_flops, utilisation
 from mm1.train.goodput import WallTime, wall_time
 from mm1.train.history import retrieval
@@ -52,25 +53,29 @@ class Devices:
     peak: float
     """Peak FLOP/s of each in bfloat16, whatever the run's dtype."""
     flops: UnitFlops
-    """FLOPs of the model."""
+    """FLOPs of the model, with what the run trains."""
 
     @classmethod
-    def current(cls, config: MM1Config, number: int) -> Devices | None:
+    def current(cls, config: MM1Config, number: int, trained: Trained = EVERYTHING) -> Devices | None:
         """Describe devices like that of this process; None if its peak is unknown, as for CPUs, or the model is not countable.
 
         Args:
             config: of the model to train.
             number: devices of all processes.
+            trained: what the run trains of it.
         """
         peak = peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         try:
-            return None if peak is None else cls(number, peak, count_flops(config))
+            return None if peak is None else cls(number, peak, count_flops(config, trained))
         except Exception as error:  # noqa: BLE001 - any decoder from a folder can be trained, counted or not
             log.warning("no MFU: cannot count the model's FLOPs: %s", error)
             return None
 
     def mfu(self, result: StepResult, seconds: float) -> float:
-        """Compute the share of the peak that a step's useful work took: no padding, no recomputation."""
+        """Compute the share of the peak that a step's useful work took.
+
+        Padding, recomputation and gradients of frozen weights are not useful work.
+        """
         work = Work(result.tokens, result.pairs, result.predicted_tokens, result.images)
         return utilisation(self.flops.step(work).total, seconds, self.number, self.peak)
 

@@ -1,6 +1,6 @@
 """Bytes of activations that a micro-batch saves for its backward pass, and of its temporary ones.
 
-    MM1Config, precision -> plan/saved.py -> UnitBytes: bytes that autograd saves per image, token and prediction
+    MM1Config, precision, Trained -> plan/saved.py -> UnitBytes: bytes that autograd saves per image, token and prediction
     UnitBytes, MicroBatch, checkpointing -> ActivationBytes
 
 Three precisions: float32; bfloat16 weights; autocast, where the residual stream stays float32 and every product keeps a
@@ -37,7 +37,7 @@ class BlockBytes:
     number: int
     """Blocks of this kind."""
     inputs: float
-    """Input of one block; with checkpointing, nothing else is saved."""
+    """Input of one block; with checkpointing, nothing else is saved. 0 for a block without a backward pass."""
     saved: float
     """Bytes that autograd saves in one block."""
     widest: float
@@ -55,9 +55,10 @@ class PartBytes:
     blocks: tuple[BlockBytes, ...] = ()
 
     def with_widest_of(self, other: PartBytes) -> PartBytes:
-        """Return the same with the largest layers of another precision."""
+        """Return the same with the largest layers of another count, except of blocks without a backward pass."""
         pairs = zip(self.blocks, other.blocks, strict=True)
-        return replace(self, blocks=tuple(replace(block, widest=wide.widest) for block, wide in pairs))
+        widest = [wide.widest if block.saved else 0.0 for block, wide in pairs]
+        return replace(self, blocks=tuple(replace(block, widest=size) for block, size in zip(self.blocks, widest, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class UnitBytes:
     """Output layer and loss, per position that predicts a token."""
     logits: float
     """Logits of a position with their gradients."""
+
+    def with_widest_of(self, other: UnitBytes) -> UnitBytes:
+        """Return the same with the largest layers of another count, except of blocks without a backward pass."""
+        return replace(self, image=self.image.with_widest_of(other.image), token=self.token.with_widest_of(other.token))
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,10 @@ def fullest(sequence: SequenceConfig, sequences: int) -> tuple[MicroBatch, Micro
 
 
 def activation_bytes(units: UnitBytes, batch: MicroBatch, checkpointing: bool, expert_parallel: int = 1) -> ActivationBytes:
-    """Count the activations of one micro-batch, everything trained.
+    """Count the activations of one micro-batch.
 
     Args:
-        units: of the model, in the precision of the run.
+        units: of the model, in the precision of the run, with what it trains.
         batch: contents of the micro-batch.
         checkpointing: whether blocks save only their input.
         expert_parallel: number of processes that share the experts.

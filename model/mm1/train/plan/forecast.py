@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from mm1.config.resolve import resolve
 from mm1.errors import ConfigurationError
 from mm1.train.batch_plan import BatchPlan, check_experts, plan_batch, plan_layout
-from mm1.train.config import RunConfig
+from mm1.train.config import RunConfig, TrainConfig
 from mm1.train.plan.activations import activation_bytes, fullest, precision_of
-from mm1.train.plan.blueprint import blueprint_of
+from mm1.train.plan.blueprint import Blueprint, blueprint_of
 from mm1.train.plan.memory import StateBytes, World, state_bytes, weight_bytes
 from mm1.train.plan.shapes import num_parameters
 from mm1.train.plan.speed import GPUS, GPUS_PER_NODE, Gpu, Speed, step_speed
@@ -70,6 +70,9 @@ class Forecast:
     machine: Machine
     batch_plan: BatchPlan
     num_parameters: int
+    """Parameters, adapters included."""
+    num_trained: int
+    """Parameters that are trained."""
     memory_gib: dict[str, float]
     """Memory of one process on its GPU: weights, gradients, optimizer, activations, buffers."""
     start_gib: float
@@ -105,15 +108,14 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
     num_experts = blueprint.config.num_experts if blueprint.config.is_moe else 0
     check_experts(train.expert_parallel, num_experts)
     batch_plan = plan_layout(train, machine.gpus)
-    state = state_bytes(blueprint.shapes, config, World(machine.gpus, train.expert_parallel))
+    state = state_bytes(blueprint.shapes, blueprint.trained_shapes, config, World(machine.gpus, train.expert_parallel))
     units = blueprint.unit_bytes(precision_of(train))
     activations = max(
         activation_bytes(units, batch, train.gradient_checkpointing, train.expert_parallel).peak
         for batch in fullest(sequence, batch_plan.micro_batch)[config.stage == "text" :]
     )
-    numel = num_parameters(blueprint.shapes)
     if precision_of(train) == "autocast":
-        activations += 2 * numel  # weights in bfloat16, for the step
+        activations += 2 * _num_copied(blueprint, train)
     kinds = {
         "weights": state.weights,
         "gradients": state.gradients,
@@ -125,20 +127,31 @@ def forecast(config: RunConfig, machine: Machine) -> Forecast:
         config=config,
         machine=machine,
         batch_plan=batch_plan,
-        num_parameters=numel,
+        num_parameters=num_parameters(blueprint.shapes),
+        num_trained=num_parameters(blueprint.trained_shapes),
         memory_gib={kind: size / GIB for kind, size in kinds.items()},
         start_gib=state.start / GIB,
-        host_gib=_host_gib(config, numel, state, machine.gpus),
+        host_gib=_host_gib(config, blueprint, state, machine.gpus),
         speed=step_speed(config, blueprint, batch_plan, machine.kind, machine.mfu),
     )
 
 
-def _host_gib(config: RunConfig, numel: int, state: StateBytes, gpus: int) -> dict[str, float]:
-    local = min(gpus, GPUS_PER_NODE)
+def _num_copied(blueprint: Blueprint, train: TrainConfig) -> int:
+    """Count the weights that autocast copies in bfloat16 for the step.
+
+    It keeps the copies of trained weights. Copies of frozen ones stay as long as autograd needs them for gradients of inputs,
+    which a block that is recomputed does not.
+    """
+    return num_parameters(blueprint.trained_shapes if train.gradient_checkpointing else blueprint.backward_shapes)
+
+
+def _host_gib(config: RunConfig, blueprint: Blueprint, state: StateBytes, gpus: int) -> dict[str, float]:
+    local, numel = min(gpus, GPUS_PER_NODE), num_parameters(blueprint.shapes)
     # Fresh weights are initialised in float32; weights from a checkpoint, also those to upcycle, have the run's dtype.
     from_init = config.stage == "sft" or (config.model.decoder is not None and config.model.decoder.num_experts > 0)
     start = local * numel * (weight_bytes(config.train) if from_init else 4)
-    training = local * (state.host + state.optimizer) + weight_bytes(config.train) * numel
+    saved = num_parameters(blueprint.trained_shapes) if config.train.lora.rank else numel  # checkpoints have the adapter alone
+    training = local * (state.host + state.optimizer) + weight_bytes(config.train) * saved
     return {"start": start / GIB, "training": training / GIB}
 
 

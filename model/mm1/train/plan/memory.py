@@ -1,8 +1,9 @@
 """Bytes of a training run's state in one process, by kind: weights, gradients, optimizer, buffers.
 
-    {name: shape}, RunConfig, World -> StateBytes on the device, in host memory, and while the run starts
+    {name: shape} of all and of trained parameters, RunConfig, World -> StateBytes on the device, on the host, and at start-up
 
-Bytes per parameter as allocated by DeepSpeed 0.19 (the tests compare with the tensors of real engines):
+Bytes per trained parameter as allocated by DeepSpeed 0.19 (the tests compare with the tensors of real engines); a frozen one
+has only weights:
 
 | | weights | gradients | masters | AdamW |
 |---|---|---|---|---|
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from mm1.train.batch_plan import BUCKET_ELEMENTS
 from mm1.train.config import RunConfig, TrainConfig
 from mm1.train.muon import takes_muon
-from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block, trained_shapes
+from mm1.train.plan.shapes import EXPERTS, Shapes, largest_block
 
 JOINED = 500_000_000
 """Elements that DeepSpeed joins for one reduction where it does not use these buckets."""
@@ -76,36 +77,34 @@ def reduced_bytes(train: TrainConfig) -> int:
     return 2 if train.reduce_dtype == "bfloat16" else 4
 
 
-def state_bytes(shapes: Shapes, config: RunConfig, world: World) -> StateBytes:
+def state_bytes(shapes: Shapes, trained: Shapes, config: RunConfig, world: World) -> StateBytes:
     """Count the state of a run.
 
     Args:
         shapes: all parameters.
-        config: optimizer, precision, ZeRO stage, frozen parameters.
+        trained: those that are trained.
+        config: optimizer, precision, ZeRO stage.
         world: processes; its expert-parallel size is used, not the one in `config`.
     """
     train, size = config.train, weight_bytes(config.train)
-    shapes, is_trained = trained_shapes(shapes, train)
     stage, offloaded = train.zero_stage, train.offload == "optimizer"
-    weights = gradients = optimizer = host = 0.0
-    local = 0
-    for name, shape in shapes.items():
-        numel, sharing = world.local(name, shape), world.sharing(name)
-        local += numel
-        weights += size * numel / (sharing if stage == 3 else 1)
-        if not is_trained(name):
-            continue
-        partition = numel / (sharing if stage else 1)
+    local = {name: world.local(name, shape) for name, shape in shapes.items()}
+    weights = sum(size * numel / (world.sharing(name) if stage == 3 else 1) for name, numel in local.items())
+    gradients = optimizer = host = 0.0
+    for name, shape in trained.items():
+        partition = local[name] / (world.sharing(name) if stage else 1)
         state = _state(name, shape, partition, config) + (4 * partition if stage else 0)
         if offloaded:
             # Also gradients, once summed and once as the optimizer reads them, and updated weights before their copy back.
             host += state + (8 + size) * partition
         else:
             optimizer += state
-        gradients += _gradient(numel, partition, train)
-    buffers = _buffers(train, size, shapes, world)
-    start = size * local * (2 if stage in (1, 2) else 1 if stage == 0 else 1 + 1 / world.processes)
-    return StateBytes(weights, gradients, optimizer, buffers, host, start)
+        gradients += _gradient(local[name], partition, train)
+    local_trained = {name: local[name] for name in trained}
+    # ZeRO copies trained weights into flat buffers (stages 1 and 2), or partitions all weights (3).
+    copied = {0: 0.0, 3: sum(local.values()) / world.processes}.get(stage, sum(local_trained.values()))
+    start = size * (sum(local.values()) + copied)
+    return StateBytes(weights, gradients, optimizer, _buffers(train, size, local, local_trained, world), host, start)
 
 
 def _state(name: str, shape: tuple[int, ...], partition: float, config: RunConfig) -> float:
@@ -127,18 +126,17 @@ def _gradient(numel: int, partition: float, train: TrainConfig) -> float:
     return (6 if kept_twice else 4) * numel
 
 
-def _buffers(train: TrainConfig, size: int, shapes: Shapes, world: World) -> float:
+def _buffers(train: TrainConfig, size: int, local: dict[str, int], trained: dict[str, int], world: World) -> float:
+    """Count the buffers; `local` and `trained` are numbers of elements by name."""
     if world.processes == 1 and train.zero_stage == 0:
         return 0.0
-    local = {name: world.local(name, shape) for name, shape in shapes.items()}
-    numel = sum(local.values())
     joins = train.zero_stage == 1 and train.dtype == "bfloat16" and train.offload == "none"
     if train.zero_stage == 0 or joins:
-        return 4 * min(JOINED, numel)
+        return 4 * min(JOINED, sum(trained.values()))
     # Two buckets, one filled while the other is reduced (only one on a CPU), and the largest gradient itself.
-    buckets = (2 * BUCKET_ELEMENTS + max(local.values())) * (4 if train.zero_stage == 1 else size)
+    buckets = (2 * BUCKET_ELEMENTS + max(trained.values())) * (4 if train.zero_stage == 1 else size)
     if reduced_bytes(train) != (4 if train.zero_stage == 1 else size):  # the bucket in transit is converted
-        buckets += reduced_bytes(train) * max(BUCKET_ELEMENTS, *local.values())
+        buckets += reduced_bytes(train) * max(BUCKET_ELEMENTS, *trained.values())
     if train.zero_stage < 3:
         return buckets
-    return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, numel))
+    return buckets + size * max(largest_block(local), min(LIVE_PARAMETERS, sum(local.values())))

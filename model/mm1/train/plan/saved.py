@@ -1,9 +1,11 @@
 """Bytes that autograd saves for the backward pass, counted on an empty model.
 
-    MM1Config, precision -> empty model of fake tensors -> forward pass of each part under saved-tensor hooks -> UnitBytes
+    MM1Config, precision, Trained -> empty model of fake tensors -> forward pass of each part, with hooks on what it saves
+        -> UnitBytes
 
 Each part runs twice, with some units of work and with twice as many. The difference gives the bytes per unit: weights, their
-copies under autocast and other constants cancel out.
+copies under autocast and other constants cancel out. Autograd saves less of a part with frozen weights, and nothing below the
+first trained parameter, on the empty model as in training.
 
 The count is for CUDA on any device: attention is variable-length attention, which saves one number per head and token besides
 queries, keys, values and output; autocast computes norms in float32. (On a CPU, packed attention saves more, a mask of the
@@ -29,7 +31,8 @@ from transformers.modeling_utils import AttentionInterface
 from mm1.errors import ConfigurationError
 from mm1.modeling.configuration import MM1Config
 from mm1.modeling.losses import position_losses, router_losses
-from mm1.train.empty_model import empty_model, fold_blocks
+from mm1.modeling.modeling import MM1ForConditionalGeneration
+from mm1.train.empty_model import EVERYTHING, Trained, empty_model, fold_blocks, is_trained
 from mm1.train.plan.activations import BlockBytes, PartBytes, Precision, UnitBytes
 from mm1.train.plan.shapes import EXPERTS
 
@@ -38,54 +41,91 @@ UNITS = 16
 """Units of the smaller of two passes."""
 
 
-def unit_bytes(config: MM1Config, precision: Precision) -> UnitBytes:
-    """Count the bytes that autograd saves per unit of work, with everything trained.
+def unit_bytes(config: MM1Config, precision: Precision, trained: Trained = EVERYTHING) -> UnitBytes:
+    """Count the bytes that autograd saves per unit of work.
 
     Args:
         config: of the model.
         precision: of the run.
+        trained: what the run trains.
 
     Raises:
         ConfigurationError: shapes in a part of the model depend on data.
     """
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    text, product = config.text_config, 4 if precision == "float32" else 2
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast")
-    with FakeTensorMode(), _AsOnCuda(), autocast:
-        whole = empty_model(config, "cpu", dtype)
+    whole = empty_model(config, trained, dtype)
+    with FakeTensorMode(allow_non_fake_inputs=True), _AsOnCuda(), autocast:
+        whole.to_empty(device="cpu")  # of fake tensors
         whole.model.language_model.set_attn_implementation(VARLEN)
         blocks = fold_blocks(whole)
-        recorder = _Recorder(blocks)
-        routers = [number for block, number in blocks.items() if _has_experts(block)]
-        rows = 2 * product * config.num_experts_per_tok * text.hidden_size if routers else 0
+        units = _Parts(whole, blocks, precision).unit_bytes()
+        if trained == EVERYTHING:
+            return units
+        # The gradients inside a block do not get smaller if its weights are frozen.
+        return units.with_widest_of(_Parts(whole.requires_grad_(True), blocks, precision).unit_bytes())
 
-        def encode(images: int) -> None:
-            whole.get_image_features(torch.empty(images, 3, *config.image_size))
 
-        def decode(tokens: int) -> None:
-            index = torch.empty(tokens, dtype=torch.long)
-            outputs = whole.model.language_model(
-                inputs_embeds=whole.get_input_embeddings()(index[None]),
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),  # a placeholder, as with packed documents
-                use_cache=False,
-                **({"output_router_logits": True} if routers else {}),
-            )
-            if routers:  # their losses copy the scores of the tokens that are not padding
-                scores = [scores for scores, number in zip(outputs.router_logits, routers, strict=True) for _ in range(number)]
-                router_losses(tuple(layer[index] for layer in scores), None)
+class _Parts:
+    """Passes through the parts of a model.
 
-        def predict(positions: int) -> None:
-            index = torch.empty(positions, dtype=torch.long)
-            hidden = torch.empty(1, 1, text.hidden_size, dtype=dtype, requires_grad=True)
-            position_losses(hidden[index, index], index.clone(), whole.lm_head)
+    Args:
+        whole: the model, of fake tensors.
+        blocks: its blocks, and the number of blocks that each of them represents.
+        precision: of the run.
+    """
 
+    def __init__(self, whole: MM1ForConditionalGeneration, blocks: dict[nn.Module, int], precision: Precision) -> None:
+        self.whole = whole
+        self.recorder = _Recorder(blocks)
+        self.product = 4 if precision == "float32" else 2
+        """Bytes of a number in products."""
+        self.routers = [number for block, number in blocks.items() if _has_experts(block)]
+        model = whole.model
+        self.features_have_gradient = is_trained(model.vision_tower, model.connector)
+        self.hidden_has_gradient = self.features_have_gradient or is_trained(model.language_model)
+
+    def unit_bytes(self) -> UnitBytes:
+        """Count the bytes of each part."""
+        config, text = self.whole.config, self.whole.config.text_config
+        rows = 2 * self.product * config.num_experts_per_tok * text.hidden_size if self.routers else 0
         return UnitBytes(
-            image=recorder.per_unit("tower and connector", encode),
-            token=recorder.per_unit("decoder", decode, rows),
-            prediction=recorder.per_unit("output layer", predict),
+            image=self.recorder.per_unit("tower and connector", self.encode),
+            token=self.recorder.per_unit("decoder", self.decode, rows),
+            prediction=self.recorder.per_unit("output layer", self.predict),
             # Gradients of logits are in float32, then in the dtype of products.
-            logits=text.vocab_size * (4 if precision == "float32" else 4 + product),
+            logits=text.vocab_size * (4 if self.product == 4 else 4 + self.product),
         )
+
+    def encode(self, images: int) -> torch.Tensor:
+        """Run tower and connector."""
+        return self.whole.get_image_features(torch.empty(images, 3, *self.whole.config.image_size))
+
+    def decode(self, tokens: int) -> torch.Tensor:
+        """Run the decoder and the losses of its routers."""
+        index = torch.empty(tokens, dtype=torch.long)
+        embeds = self.whole.get_input_embeddings()(index[None])
+        if self.features_have_gradient:  # they replace embeddings
+            embeds.requires_grad_()
+        outputs = self.whole.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),  # a placeholder, as with packed documents
+            use_cache=False,
+            **({"output_router_logits": True} if self.routers else {}),
+        )
+        if self.routers:  # their losses copy the scores of the tokens that are not padding
+            layers = zip(outputs.router_logits, self.routers, strict=True)
+            scores = [scores for scores, number in layers for _ in range(number)]
+            router_losses(tuple(layer[index] for layer in scores), None)
+        hidden: torch.Tensor = outputs.last_hidden_state
+        return hidden
+
+    def predict(self, positions: int) -> torch.Tensor:
+        """Run the output layer and its loss."""
+        index = torch.empty(positions, dtype=torch.long)
+        size, dtype = self.whole.config.text_config.hidden_size, self.whole.lm_head.weight.dtype
+        hidden = torch.empty(1, 1, size, dtype=dtype, requires_grad=self.hidden_has_gradient)
+        return position_losses(hidden[index, index], index.clone(), self.whole.lm_head)
 
 
 def _has_experts(block: nn.Module) -> bool:
@@ -136,7 +176,7 @@ class _Recorder:
     def __init__(self, blocks: dict[nn.Module, int]) -> None:
         self.blocks = blocks
 
-    def per_unit(self, part: str, forward: Callable[[int], None], exchanged: float = 0.0) -> PartBytes:
+    def per_unit(self, part: str, forward: Callable[[int], object], exchanged: float = 0.0) -> PartBytes:
         """Count the bytes per unit.
 
         Args:
@@ -161,7 +201,7 @@ class _Recorder:
         blocks = tuple(
             BlockBytes(
                 number=self.blocks[block],
-                inputs=unit(_Pass.inputs, block),
+                inputs=unit(_Pass.inputs, block) if unit(_Pass.saved_in, block) else 0.0,
                 saved=unit(_Pass.saved_in, block),
                 widest=max(unit(_Pass.made_in, layer) for layer in block.children()),
                 exchanged=exchanged if _has_experts(block) else 0.0,
@@ -179,7 +219,7 @@ class _Pass:
         forward: runs the pass.
     """
 
-    def __init__(self, blocks: Iterable[nn.Module], forward: Callable[[], None]) -> None:
+    def __init__(self, blocks: Iterable[nn.Module], forward: Callable[[], object]) -> None:
         self._first: dict[nn.Module, set[int]] = {}
         self._given: dict[nn.Module, set[int]] = {}
         self._saved: dict[nn.Module | None, set[int]] = defaultdict(set)

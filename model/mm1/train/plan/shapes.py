@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 
 from torch import nn
 
-from mm1.train.config import PARTS, TrainConfig, frozen_pattern
-from mm1.train.muon import ROUTER
+from mm1.train.config import PARTS
 
 Shapes = dict[str, tuple[int, ...]]
 
 EXPERTS = ".mlp.experts."
-NOT_LINEAR = re.compile(rf"embed|\.wte\.|\.wpe\.|^lm_head|{ROUTER.pattern}")
-"""Names of matrices that are no linear layers, and of the output layer, which all-linear leaves out."""
 BLOCK = re.compile(r"^(.*\.layers\.\d+)\.")
 """Prefix of the parameters of one block of the tower or the decoder."""
 
@@ -25,33 +21,21 @@ def parameter_shapes(model: nn.Module) -> Shapes:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def trained_shapes(shapes: Shapes, train: TrainConfig) -> tuple[Shapes, Callable[[str], bool]]:
-    """Add the adapters of a run to the shapes of its model.
+def trained_shapes(model: nn.Module) -> Shapes:
+    """Return names and shapes of the parameters that are trained."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def backward_shapes(shapes: Shapes, trained: Shapes) -> Shapes:
+    """Return the parameters of the parts that have a backward pass: the first trained part, and those after it.
 
     Args:
-        shapes: parameters of the model.
-        train: what is frozen, and the adapters.
-
-    Returns:
-        All shapes, and whether the parameter of a name is trained.
+        shapes: all parameters.
+        trained: those that are trained.
     """
-    frozen, lora = [frozen_pattern(pattern) for pattern in train.frozen], train.lora
-    whole = [re.compile(PARTS[part]) for part in (lora.trained if lora.rank else PARTS)]
-    parts = [re.compile(PARTS[part]) for part in lora.parts]
-    adapters: Shapes = {}
-    for name, shape in shapes.items() if lora.rank else ():
-        layer, _, kind = name.rpartition(".")
-        is_target = lora.targets == ("all-linear",) or layer.endswith(tuple(f".{target}" for target in lora.targets))
-        if kind != "weight" or len(shape) != 2 or not is_target or NOT_LINEAR.search(name):
-            continue
-        if any(part.search(name) for part in parts):
-            adapters |= {f"{layer}.lora_A": (lora.rank, shape[1]), f"{layer}.lora_B": (shape[0], lora.rank)}
-
-    def is_trained(name: str) -> bool:
-        chosen = name in adapters or any(part.search(name) for part in whole)
-        return chosen and not any(pattern.search(name) for pattern in frozen)
-
-    return {**shapes, **adapters}, is_trained
+    patterns = [re.compile(pattern) for pattern in PARTS.values()]  # in the order of the forward pass
+    first = next(number for number, pattern in enumerate(patterns) if any(map(pattern.search, trained)))
+    return {name: shape for name, shape in shapes.items() if any(pattern.search(name) for pattern in patterns[first:])}
 
 
 def num_parameters(shapes: Shapes) -> int:

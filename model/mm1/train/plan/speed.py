@@ -2,11 +2,12 @@
 
 All of these are named assumptions for planning, to be replaced by a measurement (`make bench-gpu`, `--mfu`):
 
-- compute: the FLOPs of a full step (:mod:`mm1.train.flops`) at :data:`ASSUMED_MFU` of the peak, three quarters of it with
-  recomputed activations, which are a third more work;
+- compute: the FLOPs of a full step (:mod:`mm1.train.flops`) at :data:`ASSUMED_MFU` of the peak, less with recomputed
+  activations, which repeat the forward pass: three quarters of it if everything is trained;
 - network: bytes sent in a ring, at :data:`REACHED` of the slowest link's bandwidth: NVLink within a machine, all network cards
-  of the machine between machines. Reductions and gathers during a pass overlap with its compute, of which the backward pass is
-  two thirds; gathers of weights after the update, and rows sent to experts, do not overlap;
+  of the machine between machines. Only gradients of trained weights are reduced. Reductions and gathers during a pass overlap
+  with the compute of the backward pass, two thirds of all if everything is trained; gathers of weights after the update, and
+  rows sent to experts, do not overlap;
 - offloading: gradients and weights over PCIe, and a step in host memory, at :data:`OFFLOAD_BYTES_PER_S` per process.
 """
 
@@ -19,7 +20,7 @@ from mm1.train.config import RunConfig, SequenceConfig
 from mm1.train.flops import StepFlops, Work, full_work, peak_flops
 from mm1.train.plan.blueprint import Blueprint
 from mm1.train.plan.memory import World, reduced_bytes, weight_bytes
-from mm1.train.plan.shapes import num_experts_parameters, num_parameters, num_sparse_layers
+from mm1.train.plan.shapes import Shapes, num_experts_parameters, num_parameters, num_sparse_layers
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ ASSUMED_MFU = {"text": 0.40, "images and text": 0.35, "experts": 0.25}
 """Share of the peak without recomputing. Published on H100s: dense text of 1B to 8B 33 to 52 % (torchtitan, llm-foundry,
 OLMo-core, Megatron-Bridge); image-text 30 to 40 % (lmms-engine); mixtures of experts 20 to 39 %, with images 14 %
 (Megatron-Bridge)."""
-RECOMPUTED = 0.75
 REACHED = 0.7
 OFFLOAD_BYTES_PER_S = 10e9
 
@@ -86,10 +86,18 @@ class Speed:
         return self.tokens / self.step_s
 
 
-def assumed_mfu(config: RunConfig, has_experts: bool) -> float:
-    """Return the share of the peak to plan a recipe with."""
+def assumed_mfu(config: RunConfig, has_experts: bool, flops: StepFlops, forward: StepFlops) -> float:
+    """Return the share of the peak to plan a recipe with.
+
+    Args:
+        config: the run.
+        has_experts: whether the decoder is a mixture of experts.
+        flops: useful work of a step.
+        forward: that of its forward pass.
+    """
     kind = "experts" if has_experts else "text" if config.stage == "text" else "images and text"
-    return ASSUMED_MFU[kind] * (RECOMPUTED if config.train.gradient_checkpointing else 1)
+    recomputed = flops.recomputed(forward) if config.train.gradient_checkpointing else 0
+    return ASSUMED_MFU[kind] * flops.total / (flops.total + recomputed)
 
 
 def work_of_step(config: RunConfig, sequence: SequenceConfig) -> Work:
@@ -109,18 +117,19 @@ def step_speed(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, g
         mfu: share of the peak while computing, 0 to 1; 0 = the assumption for the class of the model.
     """
     assert config.sequence is not None, "checked by blueprint_of"
-    mfu = mfu or assumed_mfu(config, blueprint.config.is_moe)
-    flops = blueprint.flops.step(work_of_step(config, config.sequence))
+    work = work_of_step(config, config.sequence)
+    flops, forward = blueprint.flops.step(work), blueprint.forward_flops.step(work)
+    mfu = mfu or assumed_mfu(config, blueprint.config.is_moe, flops, forward)
     world = World(batch_plan.world_size, config.train.expert_parallel)
     available = batch_plan.world_size * gpu.peak
     compute_s = flops.total / (available * mfu)
     overlapped_s, exposed_s = _network_seconds(config, blueprint, batch_plan, gpu)
     # At stages below 2, gradients are reduced after the last backward pass.
-    backward_s = compute_s * 2 / 3 if config.train.zero_stage >= 2 else 0.0
+    backward_s = compute_s * (1 - forward.total / flops.total) if config.train.zero_stage >= 2 else 0.0
     network_s = exposed_s + max(0.0, overlapped_s - backward_s)
     offload_s = 0.0
     if config.train.offload == "optimizer":
-        partition = sum(world.local(name, shape) / world.sharing(name) for name, shape in blueprint.shapes.items())
+        partition = sum(world.local(name, shape) / world.sharing(name) for name, shape in blueprint.trained_shapes.items())
         offload_s = partition * (4 + 28 + 2 * weight_bytes(config.train)) / OFFLOAD_BYTES_PER_S
     step_s = compute_s + network_s + offload_s
     tokens = batch_plan.global_batch * config.sequence.length
@@ -129,20 +138,25 @@ def step_speed(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, g
 
 def _network_seconds(config: RunConfig, blueprint: Blueprint, batch_plan: BatchPlan, gpu: Gpu) -> tuple[float, float]:
     """Compute the seconds that can overlap with compute, and those that cannot."""
-    train, size = config.train, weight_bytes(config.train)
-    experts = num_experts_parameters(blueprint.shapes)
-    common, own = num_parameters(blueprint.shapes) - experts, experts / train.expert_parallel
-    sharing = batch_plan.world_size // train.expert_parallel
-    # A ring over n processes sends (n - 1) / n of a tensor for each gather or scatter. Processes that share an expert are on
-    # different machines.
-    parts = ((common, batch_plan.world_size, batch_plan.world_size), (own, sharing, batch_plan.world_size))
-    once = sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
-    gathered = once * size if train.zero_stage in (1, 2) else 0.0
-    reduced = reduced_bytes(train)
-    if train.zero_stage >= 2:  # each micro-batch is reduced; stage 3 also gathers the weights in both of its passes
-        overlapped = once * batch_plan.accumulation * (reduced + (2 * size if train.zero_stage == 3 else 0))
-    else:
-        overlapped = once * 2 * reduced
+    train, size, reduced = config.train, weight_bytes(config.train), reduced_bytes(config.train)
+
+    def once(shapes: Shapes) -> float:
+        """Compute the seconds to gather or scatter one byte of each parameter."""
+        experts = num_experts_parameters(shapes)
+        common, own = num_parameters(shapes) - experts, experts / train.expert_parallel
+        sharing = batch_plan.world_size // train.expert_parallel
+        # A ring over n processes sends (n - 1) / n of a tensor for each gather or scatter. Processes that share an expert are
+        # on different machines.
+        parts = ((common, batch_plan.world_size, batch_plan.world_size), (own, sharing, batch_plan.world_size))
+        return sum(numel * (1 - 1 / n) / _bandwidth(gpu, across) for numel, n, across in parts)
+
+    trained = once(blueprint.trained_shapes)
+    gathered = trained * size if train.zero_stage in (1, 2) else 0.0
+    if train.zero_stage < 2:
+        overlapped = trained * 2 * reduced
+    else:  # each micro-batch is reduced; stage 3 also gathers the weights of a part in each of its passes
+        weights = once(blueprint.shapes) + once(blueprint.backward_shapes) if train.zero_stage == 3 else 0.0
+        overlapped = batch_plan.accumulation * (trained * reduced + weights * size)
     return overlapped, gathered + _exchange_seconds(config, blueprint, batch_plan, gpu)
 
 

@@ -59,6 +59,7 @@ def facts(prediction: Forecast) -> dict[str, Any]:
         "gpus": prediction.machine.gpus,
         "gpu": prediction.machine.gpu,
         "parameters": prediction.num_parameters,
+        "trained_parameters": prediction.num_trained,
         "train": {name: getattr(prediction.config.train, name) for name in FIELDS},
         "accumulation": prediction.batch_plan.accumulation,
         "memory_gib": {**prediction.memory_gib, "total": sum(prediction.memory_gib.values())},
@@ -66,6 +67,7 @@ def facts(prediction: Forecast) -> dict[str, Any]:
         "limit_gib": prediction.machine.limit_gib,
         "fits": prediction.fits,
         "host_gib_per_node": prediction.host_gib,
+        "step_flops": speed.flops.total,
         "step_s": speed.step_s,
         "network_gb_s": prediction.machine.kind.network_gb_s,
         "network_s": speed.network_s,
@@ -89,11 +91,13 @@ def _show(output: Console, columns: dict[str, Forecast]) -> None:
     first = next(iter(columns.values()))
     machine, train, decoder = first.machine, first.config.train, first.config.model.decoder
     vocabulary = f"vocabulary of {decoder.vocab_size:,} tokens; " if decoder is not None else ""
+    trained = f"{_size(first.num_trained)} of them trained\n" if first.num_trained < first.num_parameters else ""
     say(
         output,
         f"{first.config.recipe}, {_size(first.num_parameters)} parameters, {train.dtype}, "
         f"{first.config.optim.name}, {train.steps:,} steps of {train.global_batch}\n"
-        f"{vocabulary}{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
+        f"{trained}{vocabulary}"
+        f"{machine.gpus} {machine.gpu}: {machine.kind.memory_gib:.0f} GiB each, {machine.limit_gib:.0f} to use\n",
     )
     listing = table("", *columns)
     for column in listing.columns[1:]:
