@@ -29,7 +29,7 @@ PARTS_OF: Mapping[str, tuple[str, ...]] = {
     "synthetic": ("synthetic",),
     "interleaved": ("interleaved",),
     "text": ("text",),
-    "instructions": ("instructions", "reading", "grounding"),
+    "instructions": ("instructions", "reading", "grounding", "marks"),
     "benchmarks": ("benchmarks",),
 }
 """Inputs of steps -> the parts that they read, the default first."""

@@ -77,6 +77,9 @@ class WorldConfig(Config):
     num_grounding: int = Field(default=2_000, ge=1)
     """Number of conversations with boxes and points in the part grounding."""
 
+    num_marks: int = Field(default=8_000, ge=1)
+    """Number of conversations about fine marks in the part marks."""
+
     num_eval_items: int = Field(default=512, ge=6, multiple_of=2)
     """Questions per task and split, and the same number of demonstrations (novel words: eight per episode of two questions)."""
 
@@ -115,5 +118,6 @@ class WorldConfig(Config):
             num_pages=50,
             num_reading=16,
             num_grounding=16,
+            num_marks=16,
             num_eval_items=12,
         )

@@ -1,7 +1,7 @@
-"""The instruction part: conversations in LLaVA's format (:mod:`mm1.world.llava`).
+"""The parts ``instructions`` and ``marks``: conversations in LLaVA's format (:mod:`mm1.world.llava`).
 
-Most are about one image, with one to three questions; some are about none, and some about several
-(:mod:`mm1.world.several_images`), which come last.
+Most instructions are about one image, with one to three questions; some are about none, and some about several
+(:mod:`mm1.world.several_images`), which come last. The part ``marks`` asks for the fine mark of each image alone.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mm1.world import several_images, streams
-from mm1.world.config import WorldConfig
-from mm1.world.instruction_forms import forms_of
+from mm1.world.config import MARK_SIDE_PX, WorldConfig
+from mm1.world.instruction_forms import forms_of, mark_question
 from mm1.world.language import ANIMALS
 from mm1.world.llava import Chat, Turn, about_image, write_chats
 from mm1.world.render import encoded_images
@@ -71,3 +71,17 @@ def write(folder: Path, config: WorldConfig) -> dict[str, int]:
     write_chats(folder, chats, encoded_images(scenes, config.image_size_px, noise))
     num_turns = sum(len(chat.turns) for chat in chats)
     return counts | {"conversations": len(chats), "images": len(scenes), "turns": num_turns}
+
+
+def write_marks(folder: Path, config: WorldConfig) -> dict[str, int]:
+    """Write the part ``marks`` into an existing folder: one question about the fine mark of each image, of 64 pixels or more.
+
+    Returns:
+        Number of conversations.
+    """
+    sampler = SceneSampler(streams.choices(config.seed, "marks"), Split.TRAIN, held_out_pairs(config))
+    scenes = [sampler.any() for _ in range(config.num_marks)]
+    side, noise = max(config.image_size_px, MARK_SIDE_PX), streams.pixels(config.seed, "marks")
+    chats = [about_image([mark_question(scene)]) for scene in scenes]
+    write_chats(folder, chats, encoded_images(scenes, side, noise))
+    return {"conversations": len(scenes)}

@@ -32,6 +32,7 @@ _WRITERS: dict[str, Callable[[Path, WorldConfig], dict[str, int]]] = {
     "ocr": ocr.write_pairs,
     "reading": ocr.write_conversations,
     "grounding": grounding.write,
+    "marks": instructions.write_marks,
 }
 
 PARTS = tuple(_WRITERS)
