@@ -1,16 +1,16 @@
-"""Lessons in Markdown: the summary of a run, and docs/lessons.md. Torch-free."""
+"""Lessons in Markdown: the summary of a run, and docs/lessons.md for one or several runs. Torch-free."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mm1.studies.files import names
-from mm1.studies.lessons_file import Lessons
+from mm1.studies.lessons_file import Lessons, RunLessons
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.verdict import Verdict
 
-GENERATED = "<!-- written by `mm1 lessons RUN --write docs` from the results of a run; do not edit -->"
+GENERATED = "<!-- written by `mm1 lessons RUN --write docs` from the results of runs; do not edit -->"
 
 
 def summary_markdown(results: Results) -> str:
@@ -18,40 +18,47 @@ def summary_markdown(results: Results) -> str:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in results.counts.items()) or "no claims"
     lines = ["# Studies", "", f"{counts}.", ""]
     if results.failed:
-        lines += [*(f"- {_plain(line)}" for line in failed_lines(results)), ""]
+        lines += [*(f"- {_plain(line)}" for line in failed_lines(results.failed)), ""]
     return "\n".join([*lines, *_table(results.studies), ""])
 
 
 def lessons_markdown(lessons: Lessons) -> str:
     """Format docs/lessons.md: all lessons in a table, then each study with the paper's numbers, the scores and the command."""
-    results = lessons.results
-    lines = [GENERATED, "", "# The paper's lessons", "", *_introduction(lessons), "", *_table(results.studies), ""]
-    for study in results.studies:
+    lines = [GENERATED, "", "# The paper's lessons", "", *_introduction(lessons), "", *_table(lessons.studies), ""]
+    for study in lessons.studies:
         lines += [f"## {_plain(study.title)}", "", *_study(study)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _introduction(lessons: Lessons) -> list[str]:
-    results, source = lessons.results, lessons.provenance
-    date = f"{source.date:%Y-%m-%d}" if source.date else "unknown"
-    machine = ", ".join(source.devices) or source.processor or "unknown"
-    lines = [
-        f"Measured on {date} in run `{source.run}`, {results.num_cells} trainings on {machine}"
-        + (f" ({source.cores} cores)" if source.cores else "")
-        + (f", commit `{source.commit}`." if source.commit else ", commit not recorded."),
-        f"Claims and smallest effects of interest are from before the run, in plan `{results.plan[:12]}`; "
-        f"{results.num_tested} of {len(results.verdicts)} were tested.",
+    verdicts = [verdict for run in lessons.runs for verdict in run.results.verdicts]
+    num_tested = sum(run.results.num_tested for run in lessons.runs)
+    return [
+        f"Claims and smallest effects of interest are from before each run, in its plan; {num_tested} of {len(verdicts)} were tested.",
         "Effects are in units of the score, ± one standard error over seeds and items, positive in the claimed direction.",
         "[Verdicts](reference/verdicts.md) describes the method.",
+        "",
+        *map(_run, lessons.runs),
+        *(f"- {_plain(line)}" for line in failed_lines(lessons.failed)),
     ]
-    if results.failed:
-        lines += ["", *(f"- {_plain(line)}" for line in failed_lines(results))]
-    return lines
 
 
-def failed_lines(results: Results) -> list[str]:
+def _run(run: RunLessons) -> str:
+    results, source = run.results, run.provenance
+    date = f"{source.date:%Y-%m-%d}" if source.date else "unknown date"
+    machine = ", ".join(source.devices) or source.processor or "unknown machine"
+    cores = f" ({source.cores} cores)" if source.cores else ""
+    commit = f"commit `{source.commit}`" if source.commit else "commit not recorded"
+    names = ", ".join(study.name for study in results.studies)
+    return (
+        f"- Run `{source.run}`, {date}: {results.num_cells} trainings on {machine}{cores}, {commit}, plan `{results.plan[:12]}`. "
+        f"Studies: {names}."
+    )
+
+
+def failed_lines(failed: Mapping[str, str]) -> list[str]:
     """Return a line for each cell without a result, with the reason if it is known."""
-    return [f"no result of {name}" + (f": {reason}" if reason else "") for name, reason in results.failed.items()]
+    return [f"no result of {name}" + (f": {reason}" if reason else "") for name, reason in failed.items()]
 
 
 def _table(studies: tuple[StudyResult, ...]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Results of a run with their provenance: read from a store, kept in docs/lessons.json. Torch-free."""
+"""Results of runs with their provenance: read from a store, joined, kept in docs/lessons.json. Torch-free."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mm1.lineage.records import TaskRecord, read_run
 from mm1.manifests import Record, StudyReport, load, split_uri
 from mm1.store.base import Store
 from mm1.store.open import find_store
-from mm1.studies.results import Results
+from mm1.studies.results import Results, StudyResult
 from mm1.studies.run_records import records_by_digest
 
 STEP = "study_report"
@@ -34,11 +35,28 @@ class Provenance(Record):
     """``git describe`` of the code; empty if it was not a checkout."""
 
 
-class Lessons(Record):
-    """The content of docs/lessons.json: verdicts and scores, without curves and items."""
+class RunLessons(Record):
+    """Verdicts and scores of a run, without curves and items."""
 
     provenance: Provenance
     results: Results
+
+
+class Lessons(Record):
+    """The content of docs/lessons.json."""
+
+    runs: tuple[RunLessons, ...]
+    """No study is in two of them."""
+
+    @property
+    def studies(self) -> tuple[StudyResult, ...]:
+        """Studies of all runs."""
+        return tuple(study for run in self.runs for study in run.results.studies)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Cells without a result -> reason; empty if it is not known."""
+        return {cell: reason for run in self.runs for cell, reason in run.results.failed.items()}
 
     def json_text(self) -> str:
         """Return the text of docs/lessons.json."""
@@ -55,12 +73,12 @@ def read_lessons(path: Path) -> Lessons:
         return Lessons.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(
-            f"{path}: not the lessons of a run, write it with `mm1 lessons RUN --write FOLDER`: {explain(error)[:200]}"
+            f"{path}: not lessons, write them with `mm1 lessons RUN --write FOLDER`: {explain(error)[:200]}"
         ) from None
 
 
-def read_results(path: Path) -> Results:
-    """Read the results in a ``studies.json`` or a ``lessons.json``.
+def read_studies(path: Path) -> tuple[StudyResult, ...]:
+    """Read the results of the studies in a ``studies.json`` or a ``lessons.json``.
 
     Raises:
         ConfigurationError: there is no such file.
@@ -68,11 +86,26 @@ def read_results(path: Path) -> Results:
     """
     try:
         tree = json.loads(path.read_bytes())
-        return Results.model_validate(tree.get("results", tree))
+        return (Lessons if "runs" in tree else Results).model_validate(tree).studies
     except FileNotFoundError:
         raise ConfigurationError(f"no such file: {path}; expected studies.json of a run, or lessons.json") from None
-    except (ValueError, AttributeError) as error:  # a ValidationError is a ValueError
+    except (ValueError, TypeError) as error:  # a ValidationError is a ValueError
         raise DataError(f"{path}: expected studies.json of a run, or lessons.json: {str(error)[:200]}") from None
+
+
+def joined(parts: Sequence[Lessons]) -> Lessons:
+    """Join lessons; a study of several runs is taken from the last one."""
+    runs: list[RunLessons] = []
+    taken: set[str] = set()
+    for run in reversed([run for part in parts for run in part.runs]):
+        studies = tuple(study for study in run.results.studies if study.name not in taken)
+        taken |= {study.name for study in studies}
+        cells = {cell for study in studies for cell in study.failed}
+        failed = {cell: reason for cell, reason in run.results.failed.items() if cell in cells}
+        if studies:
+            results = run.results.model_copy(update={"studies": studies, "failed": failed})
+            runs.insert(0, run.model_copy(update={"results": results}))
+    return Lessons(runs=tuple(runs))
 
 
 def lessons_of_run(store: Store, run: str) -> Lessons:
@@ -113,4 +146,4 @@ def lessons(results: Results, record: TaskRecord) -> Lessons:
         commit=str(record.facts.get("commit") or ""),
     )
     studies = tuple(study.model_copy(update={"curves": {}, "items": (), "shots": ()}) for study in results.studies)
-    return Lessons(provenance=provenance, results=results.model_copy(update={"studies": studies}))
+    return Lessons(runs=(RunLessons(provenance=provenance, results=results.model_copy(update={"studies": studies})),))

@@ -20,7 +20,7 @@ from mm1.studies.config import Score
 from mm1.studies.curves import LevelScore
 from mm1.studies.figures import color_of, marker_of
 from mm1.studies.lessons import lessons_markdown
-from mm1.studies.lessons_file import read_lessons
+from mm1.studies.lessons_file import Lessons, read_lessons
 from mm1.studies.results import Results, ScoreTable
 from mm1_components.study_report import check_numbers, parse_addresses
 from mm1_workflows import cli
@@ -166,13 +166,32 @@ def test_lessons_are_printed_and_written(reported, tmp_path, capsys):
     assert "B is better than A." in printed
     assert "no result of letters-C-1: diverged: loss is not finite" in printed
     text = (tmp_path / "lessons.md").read_text()
-    assert "Measured on 20" in text
-    assert "in run `letters`, 15 trainings on" in text
+    assert re.search(r"- Run `letters`, 20\d\d-\d\d-\d\d: 15 trainings on .* Studies: letters, losses\.", text)
     assert "| letter | few-shot | paper: 8 shots |" in text
     assert "Limits: Small \\| models." in text
     assert "<script>" not in text
     assert lessons_markdown(read_lessons(tmp_path / "lessons.json")) == text
-    assert not json.loads((tmp_path / "lessons.json").read_text())["results"]["studies"][0]["curves"]
+    assert not any(study.curves for study in read_lessons(tmp_path / "lessons.json").studies)
+
+
+def test_a_study_of_several_runs_is_taken_from_the_last_one(reported, tmp_path, capsys):
+    assert cli.main(["lessons", "letters", "--store", str(reported / "store"), "--write", str(tmp_path)]) == 0
+    (run,) = read_lessons(tmp_path / "lessons.json").runs
+    study = run.results.studies[0]
+    other = study.model_copy(update={"name": "other", "failed": ("other-1",)})
+    earlier = run.results.model_copy(update={"studies": (study, other), "failed": {"letters-C-1": "early", "other-1": ""}})
+    provenance = run.provenance.model_copy(update={"run": "earlier"})
+    before = Lessons(runs=(run.model_copy(update={"results": earlier, "provenance": provenance}),))
+    (tmp_path / "before.json").write_text(before.json_text())
+    arguments = [str(tmp_path / "before.json"), "letters", "--store", str(reported / "store"), "--write", str(tmp_path)]
+    assert cli.main(["lessons", *arguments]) == 0
+    after = read_lessons(tmp_path / "lessons.json")
+    assert [(part.provenance.run, [each.name for each in part.results.studies]) for part in after.runs] == [
+        ("earlier", ["other"]),
+        ("letters", ["letters", "losses"]),
+    ]
+    assert set(after.failed) == {"other-1", "letters-C-1"}
+    assert after.failed["letters-C-1"].startswith("diverged")
 
 
 def test_a_run_without_studies_has_no_lessons(reported, capsys):

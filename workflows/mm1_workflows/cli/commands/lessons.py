@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from mm1.studies.lessons_file import Lessons
 
 
-@command(name="lessons", help="Print the verdicts of a run of studies: effects, errors, p-values.")
+@command(name="lessons", help="Print the verdicts of runs of studies: effects, errors, p-values.")
 @dataclass
 class Command:
     """``mm1 lessons``."""
 
-    run: Annotated[str, stored_run("Run of studies, or a lessons.json.")]
+    runs: Annotated[
+        list[str],
+        stored_run("Run of studies, or a lessons.json. A study of several is taken from the last one."),
+    ]
     store: StoreArg = DEFAULT_STORE
     write: Annotated[
         Path | None, Arg(long=True, value_name="FOLDER", help="Also write lessons.md and lessons.json into this folder.")
@@ -38,23 +41,30 @@ class Command:
 
         lessons, output = self._lessons(), console()
         listing = table("study", "claim", "effect", "p", "verdict", "why", less_important=("p", "study"))
-        for study in lessons.results.studies:
+        for study in lessons.studies:
             for verdict in study.verdicts:
                 cells = (study.name, verdict.claim.says, effect_text(verdict), p_text(verdict.p_study), verdict.outcome)
                 listing.add_row(*map(plain, (*cells, verdict.reason)))
         output.print(listing)
         say(output, "\neffects ± standard errors over seeds and items, positive in the claimed direction")
-        for line in failed_lines(lessons.results):
+        for line in failed_lines(lessons.failed):
             say(output, line)
         if self.write:
             self._write(lessons, self.write.expanduser())
         return 0
 
     def _lessons(self) -> Lessons:
-        from mm1.studies.lessons_file import lessons_of_run, read_lessons
+        from mm1.studies.lessons_file import joined, lessons_of_run, read_lessons
 
-        path = Path(self.run).expanduser()
-        return read_lessons(path) if path.suffix == ".json" else lessons_of_run(existing_store(self.store), self.run)
+        paths = [Path(run).expanduser() for run in self.runs]
+        is_file = [path.suffix == ".json" for path in paths]
+        store = None if all(is_file) else existing_store(self.store)
+        return joined(
+            [
+                lessons_of_run(store, run) if store and not given else read_lessons(path)
+                for run, path, given in zip(self.runs, paths, is_file, strict=True)
+            ]
+        )
 
     def _write(self, lessons: Lessons, folder: Path) -> None:
         from mm1.studies.lessons import lessons_markdown

@@ -14,7 +14,7 @@ from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, existing_store, s
 from mm1_workflows.cli.output import console, plain, say, table
 
 if TYPE_CHECKING:
-    from mm1.studies.results import Results
+    from mm1.studies.results import StudyResult
     from mm1.studies.section import Block
 
 REFUSED = 1
@@ -39,8 +39,8 @@ class Command:
         """
         from mm1.studies.laws import is_refused, stored_blocks
 
-        results = self._results()
-        blocks = [block for study in results.studies for block in stored_blocks(study.section, study.name)]
+        studies = self._studies()
+        blocks = [block for study in studies for block in stored_blocks(study.section, study.name)]
         if not blocks:
             raise ConfigurationError(
                 f"{self.run}: no study with analysis learning_rate or scaling; run `make ablate STUDY=learning_rate` "
@@ -49,13 +49,13 @@ class Command:
         for block in blocks:
             _print(block)
         _write(self.plot.expanduser(), blocks, Path(self.run).name)
-        return REFUSED if any(is_refused(study.section) for study in results.studies) else 0
+        return REFUSED if any(is_refused(study.section) for study in studies) else 0
 
-    def _results(self) -> Results:
-        from mm1.studies.lessons_file import lessons_of_run, read_results
+    def _studies(self) -> tuple[StudyResult, ...]:
+        from mm1.studies.lessons_file import lessons_of_run, read_studies
 
         path = Path(self.run).expanduser()
-        return read_results(path) if path.suffix == ".json" else lessons_of_run(existing_store(self.store), self.run).results
+        return read_studies(path) if path.suffix == ".json" else lessons_of_run(existing_store(self.store), self.run).studies
 
 
 def _print(block: Block) -> None:
