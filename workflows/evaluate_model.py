@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint few-shot and check its scores against the gate (MM1 section 6).
+"""Evaluate a checkpoint few-shot and check its scores against the gate (MM1 4, appendix C).
 
 ``mm1 run workflows/evaluate_model.py -p checkpoint=<address> -p benchmarks=<folder of VQAv2 and COCO-caption files>``::
 

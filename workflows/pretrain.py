@@ -1,4 +1,4 @@
-r"""Pre-train and evaluate a model on raw data: a text base first, then the paper's mixture (MM1 2.2 and 3).
+r"""Pre-train and evaluate a model on raw data: a text base first, then the paper's mixture (MM1 4).
 
 One machine: ``mm1 run workflows/pretrain.py -p captions=<img2dataset folder> -p text=<jsonl>``.
 A cluster:   ``hera submit workflows/pretrain.py -p recipe=mm1_tiny_moe``.

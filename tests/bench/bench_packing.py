@@ -1,7 +1,7 @@
 """Packing under two limits, 4096 tokens and 16 images, beside plain algorithms: ``python tests/bench/bench_packing.py``.
 
 20,000 documents: captions (one image of 144 tokens and some twenty words), interleaved pages (images in geometric numbers, 2.5
-on average, and log-normal text of 815 tokens on average) and texts; 45/45/10 by tokens and by documents (MM1 2.2). Fill is the
+on average, and log-normal text of 815 tokens on average) and texts; 45/45/10 by tokens and by documents (MM1 4). Fill is the
 share of 4096 tokens that is not padding. Whole-set algorithms hold all documents at once; ours holds 128.
 """
 

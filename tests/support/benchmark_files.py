@@ -1,4 +1,4 @@
-"""Small files of the benchmarks of tuned models (MM1, table 5) in their official formats, with invented content."""
+"""Small files of the benchmarks of tuned models (MM1 5) in their official formats, with invented content."""
 
 from __future__ import annotations
 

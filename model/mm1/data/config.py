@@ -129,12 +129,12 @@ _OBELICS_TEXT = TextRules(
 _TOY_IMAGE = ImageRules(min_side_px=8, max_side_px=4_096, max_aspect_ratio=4.0)
 _TOY_TEXT = TextRules(min_words=2, max_words=5_000)
 PRESETS: dict[str, FilterPreset] = {
-    # MM1's own pipeline for interleaved pages, as far as it is published (2.1): no images under 100 or over 10,000 pixels, with
-    # aspect ratios outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30 images. The paper
-    # says that the text of pages was filtered by length, quality and duplicates in the manner of GPT-3 and CCNet, but gives no
-    # numbers: the limits on stop words and repetition are those of OBELICS, which took these rules from ROOTS (web text, so
-    # they apply to text, too); word counts are our own. Models that score language, profanity or quality are not included
-    # (quality scores can be added later: mm1 data score).
+    # MM1's own pipeline for interleaved pages, as far as it is published (appendix A): no images under 100 or over 10,000
+    # pixels, with aspect ratios outside 1/2 to 2, of logos and buttons, or seen more than 10 times; documents of 1 to 30
+    # images. The paper says that the text of pages was filtered by length, quality and duplicates in the manner of GPT-3 and
+    # CCNet, but gives no numbers: the limits on stop words and repetition are those of OBELICS, which took these rules from
+    # ROOTS (web text, so they apply to text, too); word counts are our own. Models that score language, profanity or quality
+    # are not included (quality scores can be added later: mm1 data score).
     "paper": FilterPreset(
         captions=_CAPTIONS,
         interleaved=SourcePreset(
@@ -149,7 +149,7 @@ PRESETS: dict[str, FilterPreset] = {
         text=SourcePreset(text=_PAPER_TEXT, near_duplicates=NearDuplicates()),
         instructions=_INSTRUCTIONS,
     ),
-    # OBELICS, from its published configuration (MM1 2.1 names it as the public part of the interleaved data). Its language
+    # OBELICS, from its published configuration (MM1 3.3 names it as the public part of the interleaved data). Its language
     # and perplexity limits need models and are omitted.
     "obelics": FilterPreset(
         captions=_CAPTIONS.model_copy(update={"text": TextRules(min_words=1, max_words=1_000)}),

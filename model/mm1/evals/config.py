@@ -1,7 +1,7 @@
 """Configuration of an evaluation. Torch-free.
 
 The default templates match the questions of the toy world's pages (see its documentation). For a model trained on real data,
-set the paper's, for example ``Question: {question} Short answer: {answer}`` (MM1 5.1).
+set the paper's, for example ``Question: {question} Short answer: {answer}`` (MM1, appendix C).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EvalConfig(Config):
     tasks: tuple[str, ...] = Field(min_length=1)
     """Names of tasks; ``name@0,4`` sets the shots of one task."""
     shots: tuple[int, ...] = (0, 4, 8)
-    """Numbers of demonstrations (MM1 4: 0, 4, 8), for tasks without fixed ones."""
+    """Numbers of demonstrations (MM1 3.1: 0, 4, 8), for tasks without fixed ones."""
     items: int | None = Field(default=256, ge=1)
     """Items per task, sampled without replacement; all if there are fewer, or for None."""
     controls: bool = True
@@ -60,14 +60,14 @@ class EvalConfig(Config):
     draws: int = Field(default=1, ge=1)
     """Number of draws of the demonstrations; scores are means over items and draws."""
     selection: Literal["random", "similar"] = "random"
-    """random (MM1 5.1), or similar: the demonstrations most similar to the query."""
+    """random (MM1, appendix C), or similar: the demonstrations most similar to the query."""
     sub_images_px: int = Field(default=0, ge=0, le=4096)
     """Side of the parts into which the query's images are divided, an overview and four crops, in pixels: that of the model's
-    images (MM1 6.3: 672), for models of any kind. 0 = as the model's own layout does (`mm1.modeling.image_layout`)."""
+    images (MM1 5: 672), for models of any kind. 0 = as the model's own layout does (`mm1.modeling.image_layout`)."""
     sub_images_of_model: bool = Field(default=False, exclude_if=not_)
     """Whether to divide the query's images by the model's own layout, however many images the prompt has."""
     sub_image_shots: int = Field(default=0, ge=0)
-    """Number of last demonstrations whose images are divided as the query's (mixed resolution, MM1 6.4)."""
+    """Number of last demonstrations whose images are divided as the query's (mixed resolution, MM1 5)."""
     text_demonstrations: int = Field(default=0, ge=0)
     """Also evaluate 0 shots with this number of demonstrations without their images, which others call 0-shot (Flamingo: 2)."""
     choose: Choose = "likelihood"

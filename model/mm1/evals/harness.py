@@ -3,7 +3,7 @@
     files -> items, demonstrations -> prompts (0, 4, 8 shots; control: query image swapped) -> answers -> metrics
 
 An item with choices is answered by the likeliest of them, any other by greedy generation. Item and control share their
-demonstrations, which are processed once for both. Protocol: MM1 5.1 (greedy, random demonstrations, a true 0-shot).
+demonstrations, which are processed once for both. Protocol: MM1, appendix C (greedy, random demonstrations, a true 0-shot).
 """
 
 from __future__ import annotations

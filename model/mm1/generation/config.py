@@ -39,7 +39,7 @@ class EngineSettings(Config):
 
 
 class Sampling(Config):
-    """Sampling of the next token. The default is greedy, as in all evaluations (MM1 5.1)."""
+    """Sampling of the next token. The default is greedy, as in all evaluations (MM1, appendix C)."""
 
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 = greedy; otherwise logits are divided by it before sampling."""

@@ -1,4 +1,4 @@
-"""Division of the images of a prompt into tiles, each of which is an image of the prompt (MM1 6.3, 6.4). Torch-free.
+"""Division of the images of a prompt into tiles, each of which is an image of the prompt (MM1 5). Torch-free.
 
     prompt, layout -> text segments of marks and `Tile`s in place of an image
 

@@ -101,7 +101,7 @@ class MixSource(Record):
 
 
 class DataMix(Manifest):
-    """A frozen, deterministic, endless sequence of packed sequences (MM1 2.2: 45/45/10)."""
+    """A frozen, deterministic, endless sequence of packed sequences (MM1, appendix B; shares of 45/45/10: MM1 4)."""
 
     kind: Literal["DataMix"] = "DataMix"
     raw: Digest
@@ -126,9 +126,9 @@ class DataMix(Manifest):
     """Source -> share of its samples that are held out (:mod:`mm1.data.load.holdout`); sources without held-out samples are
     omitted."""
     one_source: bool = True
-    """Whether all documents of a sequence come from one source (MM1 2.2)."""
+    """Whether all documents of a sequence come from one source (MM1, appendix B)."""
     cross_document_attention: bool = Field(False, exclude_if=not_)
-    """Whether tokens attend to earlier documents of their sequence; otherwise documents are isolated (MM1 2.2)."""
+    """Whether tokens attend to earlier documents of their sequence; otherwise documents are isolated (MM1, appendix B)."""
     long_documents: Literal["cut", "drop"] = "cut"
     """How documents longer than a sequence are handled."""
     max_epochs: float = 0.0

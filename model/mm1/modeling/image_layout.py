@@ -1,4 +1,4 @@
-"""Division of images into tiles, which the model sees as images of their own (MM1 6.3, MM1.5 in arXiv 2409.20566).
+"""Division of images into tiles, which the model sees as images of their own (MM1 5, MM1.5 in arXiv 2409.20566).
 
     width, height -> ImageLayout -> Tiles: grid, size after resizing, padding, boxes, marks -> cut -> images of one size
 

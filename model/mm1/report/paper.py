@@ -1,4 +1,4 @@
-"""MM1's results, to compare with: few-shot after pre-training (table 4) and after supervised fine-tuning (table 5).
+"""MM1's results, to compare with: few-shot after pre-training (section 4) and after supervised fine-tuning (section 5).
 
 Scores of captions are CIDEr times 100, others are percent, MME is a sum. The paper evaluates VQAv2 and VizWiz on test-dev,
 whose answers are not public; a comparison on another split is not exact.
@@ -44,7 +44,7 @@ def _row(model: str, shots: int, *values: float | None) -> PaperRow:
 
 
 PRETRAINED = PaperTable(
-    title="Few-shot, pre-trained models (MM1, table 4)",
+    title="Few-shot, pre-trained models (MM1, section 4)",
     columns=(
         Column("COCO", "coco", "cider", 100),
         Column("NoCaps", "nocaps", "cider", 100),
@@ -69,7 +69,7 @@ PRETRAINED = PaperTable(
 )
 
 TUNED = PaperTable(
-    title="After supervised fine-tuning, 0 shots (MM1, table 5)",
+    title="After supervised fine-tuning, 0 shots (MM1, section 5)",
     columns=(
         Column("VQAv2", "vqav2", "accuracy", 100),
         Column("TextVQA", "textvqa", "accuracy", 100),

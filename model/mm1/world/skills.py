@@ -1,4 +1,4 @@
-"""Sentences behind some skills of the text benchmark: small counterparts of TextCore's tasks (MM1 5.2), and steps.
+"""Sentences behind some skills of the text benchmark: small counterparts of TextCore's tasks (MM1 3.3), and steps.
 
 - ``last`` (LAMBADA): the last word follows from an earlier sentence; animals go to places other than their homes;
 - ``pronoun`` (WinoGrande): an adjective decides to which of two nouns "it" refers;

@@ -1,4 +1,4 @@
-"""Questions about two images that take two steps, with the steps that lead to the answer (few-shot chain of thought, MM1 6.4).
+"""Questions about two images that take two steps, with the steps that lead to the answer (few-shot chain of thought, MM1 5).
 
 - ``more``: "which has more ?": "two and one so first";
 - ``size``: "same size ?": "big and small so no";

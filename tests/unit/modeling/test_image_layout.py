@@ -25,7 +25,7 @@ def test_the_text_form_gives_the_layout_back(layout):
 
 @given(SIDES, SIDES, GRIDS, st.sampled_from([8, 32, 672]))
 def test_the_grid_is_the_one_that_the_paper_prints(width, height, grid, side):
-    """Least padding among the grids that need not shrink the image, otherwise least loss of resolution (MM1.5 7.3)."""
+    """Least padding among the grids that need not shrink the image, otherwise least loss of resolution (MM1.5 3.5)."""
     tiles = ImageLayout("dynamic", *grid).tiles(width, height, side)
     candidates = [(r, c) for r in range(1, grid[1] + 1) for c in range(1, grid[1] + 1) if grid[0] <= r * c <= grid[1]]
     assert (tiles.rows, tiles.columns) in candidates
@@ -76,9 +76,9 @@ def test_the_tiles_put_together_are_the_resized_image(layout, size):
 
 def test_the_numbers_of_the_papers():
     static = ImageLayout("static").tiles(900, 700, 672)
-    assert (static.width, static.height, static.count, static.count * 144) == (1344, 1344, 5, 720)  # MM1 6.3
+    assert (static.width, static.height, static.count, static.count * 144) == (1344, 1344, 5, 720)  # MM1 5
     largest = ImageLayout.parse("dynamic").tiles(4000, 4000, 672)
-    assert (largest.width, largest.height, largest.count, largest.count * 144) == (2016, 2016, 10, 1440)  # MM1.5 7.3
+    assert (largest.width, largest.height, largest.count, largest.count * 144) == (2016, 2016, 10, 1440)  # MM1.5 3.5
     assert ImageLayout.parse("dynamic").with_max_tiles(16).tiles(4000, 4000, 672).count == 17
     assert ImageLayout.parse("dynamic").tiles(2000, 300, 672).rows == 1, "a line of text is a row of tiles"
 

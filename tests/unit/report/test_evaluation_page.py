@@ -88,6 +88,6 @@ def test_scores_stand_beside_the_papers():
     html = page([], scores)
     assert "this model" in html and "<b>114.6</b>" in html and "coco val, vqav2 val" in html
     assert [each.table.title for each in beside_paper([score("mme", "mme_perception", 1200.0)])] == [
-        "After supervised fine-tuning, 0 shots (MM1, table 5)"
+        "After supervised fine-tuning, 0 shots (MM1, section 5)"
     ]
     assert beside_paper([score("vqa", "accuracy", 0.5)]) == []

@@ -1,8 +1,8 @@
 """Tokenisation of samples into documents: token IDs, loss mask, and image positions.
 
 Each text part is tokenised separately, each tile of an image becomes ``image_tokens`` image tokens, and the end-of-document
-token is appended. Loss is on the texts of parts with ``loss`` and on the last token, never on image tokens (MM1 2.2) or on the
-marks between tiles.
+token is appended. Loss is on the texts of parts with ``loss`` and on the last token, never on image tokens (as in MM1) or on
+the marks between tiles.
 
 Names of dimensions: T tokens of a document, K images of it, G tiles of an image, P side of a tile in pixels.
 """

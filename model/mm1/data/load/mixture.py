@@ -29,7 +29,7 @@ WEIGHT_PRESETS = {
     "sft": {"instructions": 0.70, "captions": 0.10, "interleaved": 0.15, "text": 0.05},
     **{name: nominal_weights(name) for name in presets()},
 }
-"""Presets of weights: MM1 2.2, MM1.5 3 (50 % captions, 10 % interleaved, 40 % text), fine-tuning that keeps what pre-training
+"""Presets of weights: MM1 4, MM1.5 4 (50 % captions, 10 % interleaved, 40 % text), fine-tuning that keeps what pre-training
 taught (ours, docs/reference/recipes.md), and the papers' mixtures of instruction sets (:mod:`mm1.data.load.sets`)."""
 TEXT_BASE = "text"
 """Named weights of the mixture for the text base: the source text. Without it, the first given source takes its place, since a
@@ -155,7 +155,7 @@ def with_synthetic(weights: Mapping[str, float], share: float) -> dict[str, floa
 
     Args:
         weights: weights by source.
-        share: fraction of synthetic captions among all captions (MM1 2.1: about 7 %); ignored if the weights name the source.
+        share: fraction of synthetic captions among all captions (MM1 3.3: about 7 %); ignored if the weights name the source.
     """
     captions = {name: weight for name, weight in weights.items() if parent_of(name) == CAPTIONS}
     if any(parent_of(name) == SYNTHETIC for name in weights) or not captions or not share:

@@ -1,4 +1,4 @@
-"""ARC: science questions of school tests, easy and challenge (TextCore, MM1 5.2); the test split.
+"""ARC: science questions of school tests, easy and challenge (TextCore, MM1 3.3); the test split.
 
 Format: ``ARC-Easy-{Test,Dev,Train}.jsonl`` with ``question.stem``, ``question.choices`` of ``text`` and ``label``, and
 ``answerKey``; the same fields without nesting in ``ARC-Easy/<split>-*.parquet``.

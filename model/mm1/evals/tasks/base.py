@@ -58,8 +58,8 @@ class Task:
     """Official splits, the one to evaluate first; its files are those of the benchmark's download. Empty: the files are in this
     project's layout, <name>_questions.json, <name>.json or <name>.jsonl, with demonstrations in <name>_demo..."""
     demonstration_split: str = "train"
-    """Official split of the demonstrations (MM1 5.1: the training split). If it does not exist, or its files are missing, the
-    demonstrations are the other items of the evaluated split."""
+    """Official split of the demonstrations (MM1, appendix C: the training split). If it does not exist, or its files are
+    missing, the demonstrations are the other items of the evaluated split."""
     same_type: bool = True
     """Whether demonstrations are sampled from items of the same question type."""
     balanced: bool = False

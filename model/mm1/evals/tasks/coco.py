@@ -1,4 +1,4 @@
-"""COCO captions: CIDEr-D on the test split of Karpathy (MM1 5.1).
+"""COCO captions: CIDEr-D on the test split of Karpathy (MM1, appendix C).
 
 Format: ``dataset_coco.json`` of Karpathy's splits (``images`` with ``cocoid``, ``filepath``, ``filename``, ``split``,
 ``sentences``) and the images of ``train2014/`` and ``val2014/``; also the files ``coco_karpathy_<split>.json`` of image and

@@ -1,4 +1,4 @@
-"""GQA: compositional questions made from scene graphs; exact match on test-dev (MM1 4: part of the ablations' mean).
+"""GQA: compositional questions made from scene graphs; exact match on test-dev (MM1 3.1: part of the ablations' mean).
 
 Format: ``<split>_balanced_questions.json``, an object of question id -> ``imageId``, ``question``, ``answer``, ``types``;
 images ``images/<imageId>.jpg``. The splits test and challenge have no answers. Scores are broken down by structural type:

@@ -1,4 +1,4 @@
-"""Groups of tasks by name, whose mean is a score of its own, as in the paper's ablations (MM1 4) and text averages (MM1 4.3).
+"""Groups of tasks by name, whose mean is a score of its own, as in the paper's ablations (MM1 3.1) and text averages (MM1 3.3).
 
 textcore      mean accuracy on TextCore, each task with the same weight (the paper gives no weights)
 mm1-fewshot   mean over captioning (CIDEr-D) and questions (accuracy); VQAv2 and VizWiz on val, since the answers of

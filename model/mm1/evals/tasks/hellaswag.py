@@ -1,4 +1,4 @@
-"""HellaSwag: the likeliest continuation of a description of an activity (TextCore, MM1 5.2); the validation split.
+"""HellaSwag: the likeliest continuation of a description of an activity (TextCore, MM1 3.3); the validation split.
 
 Format: ``hellaswag_{val,train,test}.jsonl`` with ``activity_label``, ``ctx_a``, ``ctx_b``, ``endings`` and ``label``. The
 text is cleaned as in lm-evaluation-harness: marks such as ``[header]``, which WikiHow's articles left in it, are removed;

@@ -1,7 +1,7 @@
 """Questions about several images, which take two steps, in MuirBench's format; the answer is free.
 
 The demonstrations of ``compare``, ``count_across`` and ``steps`` show answers only. ``steps_cot`` has the items of ``steps``,
-and its demonstrations show the steps before the answer (MM1 6.4): "two and one so first".
+and its demonstrations show the steps before the answer (MM1 5): "two and one so first".
 
 Format: ``<task>.parquet`` and ``<task>_demo.parquet`` in the layout of this project, with the columns of `muirbench` and
 optionally ``steps``. The images come before the question.

@@ -1,4 +1,4 @@
-"""LAMBADA: the last word of a passage (TextCore, MM1 5.2); the test split.
+"""LAMBADA: the last word of a passage (TextCore, MM1 3.3); the test split.
 
 Format: OpenAI's ``lambada_test.jsonl`` (``lambada_test_en.jsonl`` on Hugging Face) with ``text``, which harnesses use, or
 else the authors' ``lambada_test_plain_text.txt``, one passage per line with separated punctuation. Their scores are not

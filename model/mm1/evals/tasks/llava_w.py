@@ -2,7 +2,7 @@
 
 Format: ``questions.jsonl``, ``context.jsonl`` (descriptions of the images, for a judge that sees none),
 ``answers_gpt4.jsonl`` (references) and ``images/``. The score is the mean grade in percent of the references' mean grade
-(MM1 5.4).
+(MM1 5).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Format: ``testmini-*.parquet`` as Hugging Face distributes it (``decoded_image``), or ``testmini.json`` with ``images/``.
 The ``query`` of an entry holds the hint about the form of the answer. The official score extracts answers by a language
-model; without a judge, an answer is extracted by rule, which is stricter. `mathvista_cot` writes the steps first (MM1 6.4);
+model; without a judge, an answer is extracted by rule, which is stricter. `mathvista_cot` writes the steps first (MM1 5);
 the benchmark has no solutions, so its demonstrations are the entries of ``demonstrations.jsonl`` (``pid``, ``steps``) that
 you write.
 """

@@ -2,7 +2,7 @@
 
 Format: the folder of the download, ``MME_Benchmark_release_version/<subtask>/``, with ``<image>.txt`` of lines
 "question<TAB>Yes|No" beside the image, or in ``questions_answers_YN/`` with the images in ``images/``. A subtask's score is
-100 (accuracy + accuracy of images with both answers right); the benchmark's scores are sums over subtasks (MM1 5.4 reports
+100 (accuracy + accuracy of images with both answers right); the benchmark's scores are sums over subtasks (MM1 5 reports
 both).
 """
 

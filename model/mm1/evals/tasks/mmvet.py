@@ -1,7 +1,7 @@
 """MM-Vet: open questions that need several capabilities at once, graded by a judge from 0 to 1.
 
 Format: ``mm-vet.json`` (``imagename``, ``question``, ``answer`` with ``<AND>`` and ``<OR>`` between its parts,
-``capability``) and ``images/``. An item counts for the breakdown under all its capabilities joined (MM1 5.4 has the total).
+``capability``) and ``images/``. An item counts for the breakdown under all its capabilities joined (MM1 5 has the total).
 """
 
 from __future__ import annotations

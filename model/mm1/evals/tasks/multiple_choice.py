@@ -1,4 +1,4 @@
-"""Common parts of TextCore's tasks: prompts and scores as in lm-evaluation-harness, of which MM1 used a fork (5.1, 5.2).
+"""Common parts of TextCore's tasks (MM1 3.3): prompts and scores as in lm-evaluation-harness, of which MM1 used a fork.
 
 A question is ``Question: ...`` and ``Answer:`` on the next line. The likeliest choice is the answer: ``accuracy`` compares
 log-likelihoods, ``accuracy_norm`` log-likelihoods per character. Demonstrations end with an empty line. All tasks run without

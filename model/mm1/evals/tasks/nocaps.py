@@ -1,4 +1,4 @@
-"""NoCaps: captions of images with objects that COCO's captions do not name; CIDEr-D on the validation split (MM1 5.1).
+"""NoCaps: captions of images with objects that COCO's captions do not name; CIDEr-D on the validation split (MM1, appendix C).
 
 Format: ``nocaps_val_4500_captions.json`` in COCO's format, where an image also has its ``domain``: in-domain, near-domain or
 out-domain, by which scores are broken down. ``nocaps_test_image_info.json`` has the images of the test split, without

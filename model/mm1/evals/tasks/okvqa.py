@@ -1,4 +1,4 @@
-"""OK-VQA: questions about COCO images that need knowledge; VQA accuracy on the validation split (MM1 5.1).
+"""OK-VQA: questions about COCO images that need knowledge; VQA accuracy on the validation split (MM1, appendix C).
 
 Format: ``OpenEnded_mscoco_{train,val}2014_questions.json`` and ``mscoco_{train,val}2014_annotations.json``, where an answer
 has its ``raw_answer`` and, as ``answer``, its stem by the authors' rules ("riding horses" -> "ride horse"). Scores compare

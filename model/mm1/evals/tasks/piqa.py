@@ -1,4 +1,4 @@
-"""PIQA: which of two solutions reaches a physical goal (TextCore, MM1 5.2); the validation split.
+"""PIQA: which of two solutions reaches a physical goal (TextCore, MM1 3.3); the validation split.
 
 Format: ``valid.jsonl`` with ``goal``, ``sol1``, ``sol2``, and ``valid-labels.lst`` with one label of 0 or 1 per line;
 ``train`` likewise; in Parquet files a row also has its ``label``. ``tests.jsonl`` has no labels.

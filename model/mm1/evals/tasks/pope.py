@@ -1,8 +1,8 @@
 """POPE: is an object in the image? With random, popular and adversarial negative objects.
 
 Format: ``coco_pope_{random,popular,adversarial}.json`` of JSON lines with ``question_id``, ``image``, ``text``, ``label``;
-images of COCO val2014. The usual score is the mean F1 of "yes" over the three settings; MM1 5.4's column is its accuracy or
-F1 (not stated).
+images of COCO val2014. The usual score is the mean F1 of "yes" over the three settings; the column of MM1 5 is its accuracy
+or F1 (not stated).
 """
 
 from __future__ import annotations

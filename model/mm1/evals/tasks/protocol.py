@@ -1,4 +1,4 @@
-"""Common parts of MM1's image evaluations (MM1 5.1): prompts, stop strings, post-processing, instructions for chats.
+"""Common parts of MM1's image evaluations (MM1, appendix C): prompts, stop strings, post-processing, instructions for chats.
 
 In the plain style the image comes first, then ``A photo of`` for a caption, ``Question: ... Short answer:`` for a question.
 An answer ends with the line; a short answer also at ".", "," and "Question". A line break ends each demonstration, so that a

@@ -1,4 +1,4 @@
-"""Chain of thought: demonstrations with steps before the answer, and the answer after the steps (MM1 6.4)."""
+"""Chain of thought: demonstrations with steps before the answer, and the answer after the steps (MM1 5)."""
 
 from __future__ import annotations
 

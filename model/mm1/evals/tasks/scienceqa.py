@@ -1,7 +1,7 @@
-"""ScienceQA: school questions with options; the questions with an image are MM1 5.4's column.
+"""ScienceQA: school questions with options; the questions with an image are the column of MM1 5.
 
 Format: ``problems.json``, ``pid_splits.json`` and ``<split>/<id>/image.png``. The task `scienceqa_cot` has demonstrations
-with the lecture and the solution before the answer (MM1 6.4: few-shot chain of thought).
+with the lecture and the solution before the answer (MM1 5: few-shot chain of thought).
 """
 
 from __future__ import annotations

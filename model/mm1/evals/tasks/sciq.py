@@ -1,4 +1,4 @@
-"""SciQ: science questions with a supporting text (TextCore, MM1 5.2); the test split.
+"""SciQ: science questions with a supporting text (TextCore, MM1 3.3); the test split.
 
 Format: ``{test,valid,train}.json``, lists of ``question``, ``support``, ``correct_answer`` and ``distractor1`` to
 ``distractor3``.

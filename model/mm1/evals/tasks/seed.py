@@ -1,4 +1,4 @@
-"""SEED-Bench: questions with four options about images (MM1 5.4's "image" column).
+"""SEED-Bench: questions with four options about images (the "image" column of MM1 5).
 
 Format: ``SEED-Bench.json`` with ``questions`` (``choice_a`` to ``choice_d``, ``data_id``, ``data_type``) and
 ``question_type``; images in ``SEED-Bench-image/`` under their ``data_id``. Questions about videos are left out, since they

@@ -1,4 +1,4 @@
-"""TextCaps: captions that need the text in an image; CIDEr-D on the validation split (MM1 5.1).
+"""TextCaps: captions that need the text in an image; CIDEr-D on the validation split (MM1, appendix C).
 
 Format: ``TextCaps_0.1_{train,val,test}.json`` with one entry of ``data`` per caption (``image_id``, ``caption_str``,
 ``reference_strs``), per image in the test split. Images of train and val are in ``train_images/``, those of test in

@@ -1,4 +1,4 @@
-"""TextVQA: questions about the text in an image; VQA accuracy on the validation split (MM1 5.1).
+"""TextVQA: questions about the text in an image; VQA accuracy on the validation split (MM1, appendix C).
 
 ``accuracy_evalai`` is the same with the answer processing of its server, EvalAI.
 

@@ -1,4 +1,4 @@
-"""TriviaQA without its documents: trivia questions answered from memory (TextCore, MM1 5.2); the validation split.
+"""TriviaQA without its documents: trivia questions answered from memory (TextCore, MM1 3.3); the validation split.
 
 Format: ``unfiltered-web-dev.json`` or ``web-dev.json`` and the like, with ``Data`` of ``QuestionId``, ``Question`` and
 ``Answer.Aliases``; in Parquet files (configurations rc.nocontext and unfiltered.nocontext) ``question_id``, ``question``,

@@ -1,4 +1,4 @@
-"""VizWiz-VQA: questions of blind people about their photos; VQA accuracy on test-dev, by the server (MM1 5.1).
+"""VizWiz-VQA: questions of blind people about their photos; VQA accuracy on test-dev, by the server (MM1, appendix C).
 
 ``accuracy_evalai`` is the same with the answer processing of its server, EvalAI.
 

@@ -1,4 +1,4 @@
-"""VQAv2: questions about COCO images, each answered by ten people; VQA accuracy on test-dev, by the server (MM1 5.1).
+"""VQAv2: questions about COCO images, each answered by ten people; VQA accuracy on test-dev, by the server (MM1, appendix C).
 
 Format: ``v2_OpenEnded_mscoco_<part>_questions.json`` and, except for the test splits, ``v2_mscoco_<part>_annotations.json``,
 where part is train2014, val2014, test2015 or test-dev2015; images ``COCO_<part>_<id of 12 digits>.jpg``, those of test-dev in

@@ -1,4 +1,4 @@
-"""WebQuestions: questions of web users, answered from memory (TextCore, MM1 5.2); the test split.
+"""WebQuestions: questions of web users, answered from memory (TextCore, MM1 3.3); the test split.
 
 Format: ``webquestions.examples.{test,train}.json``, lists of ``utterance`` and ``targetValue``, such as ``(list (description
 "Jamaican English"))``; in Parquet files ``question`` and ``answers``. As in lm-evaluation-harness an answer is right if the

@@ -1,4 +1,4 @@
-"""WinoGrande: which of two names fills a gap (TextCore, MM1 5.2); the validation split.
+"""WinoGrande: which of two names fills a gap (TextCore, MM1 3.3); the validation split.
 
 Format: ``dev.jsonl``, ``train_xl.jsonl`` and ``test.jsonl`` with ``sentence``, in which ``_`` is the gap, ``option1``,
 ``option2`` and, except for test, ``answer`` of 1 or 2. Partial evaluation (Trinh and Le 2018), as in lm-evaluation-harness:

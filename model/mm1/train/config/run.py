@@ -28,7 +28,7 @@ class SequenceConfig(Config):
     image_size_px: Pixels
     """Side of an image in pixels (MM1 4: 378)."""
     image_tokens: int = Field(ge=1, le=2**14)
-    """Tokens per image, a square number (MM1 3.2: 144)."""
+    """Tokens per image, a square number (MM1 4: 144)."""
     image_layout: str = Field(default="", exclude_if=not_)
     """Division of images into tiles, which count as images: empty, static (MM1 5) or dynamic,grid=4-9,... (MM1.5)."""
 
