@@ -34,7 +34,8 @@ def _introduction(lessons: Lessons) -> list[str]:
     verdicts = [verdict for run in lessons.runs for verdict in run.results.verdicts]
     num_tested = sum(run.results.num_tested for run in lessons.runs)
     return [
-        f"Claims and smallest effects of interest are from before each run, in its plan; {num_tested} of {len(verdicts)} were tested.",
+        "Claims and smallest effects of interest are from before each run, in its plan; "
+        f"{num_tested} of {len(verdicts)} were tested.",
         "Effects are in units of the score, ± one standard error over seeds and items, positive in the claimed direction.",
         "[Verdicts](reference/verdicts.md) describes the method.",
         "",
@@ -51,8 +52,8 @@ def _run(run: RunLessons) -> str:
     commit = f"commit `{source.commit}`" if source.commit else "commit not recorded"
     names = ", ".join(study.name for study in results.studies)
     return (
-        f"- Run `{source.run}`, {date}: {results.num_cells} trainings on {machine}{cores}, {commit}, plan `{results.plan[:12]}`. "
-        f"Studies: {names}."
+        f"- Run `{source.run}`, {date}: {results.num_cells} trainings on {machine}{cores}, {commit}, "
+        f"plan `{results.plan[:12]}`. Studies: {names}."
     )
 
 

@@ -1,10 +1,10 @@
 """Fine marks: a detail of images from 64 pixels on that no reader can see at half their resolution.
 
-A mark is a texture of 4 x 3 equal blocks in the lower right corner. A block has 2 x 2 bits, two light and two dark, on a random
-grey; a bit is a 64th of the image's side. Vertical, horizontal or checkered, each with either half light, make six textures.
-Blocks of random grey are around the texture. All textures have the mean of their greys, so an image of 32 pixels shows the greys
-alone; what filters such as bicubic carry from the texture to other pixels is far below the differences of the greys. The letter of
-the tag, in contrast, is only blurred at 32 pixels.
+A mark is a texture of 4 x 3 equal blocks in the lower right corner. A block has 2 x 2 bits, two light and two dark, on a
+random grey; a bit is a 64th of the image's side. Vertical, horizontal or checkered, each with either half light, make six
+textures. Blocks of random grey are around them. A texture does not change the mean of a block, so an image of 32 pixels shows
+the greys alone; what filters such as bicubic carry from the texture to other pixels is far below the differences of the greys.
+The letter of the tag, in contrast, is only blurred at 32 pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 MARK_GRID = 64
 """Number of bits along an image's side: bits are whole pixels in the smallest images with marks."""
 MARK_ROWS, MARK_COLUMNS = (54, 56), (54, 56, 58)
-"""Upper row and left column of a texture, in bits: even, so that blocks coincide with the pixels of an image of half the size."""
+"""Upper row and left column of a texture, in bits: even, so that a block is a pixel of an image of half the size."""
 MARKS = ("1", "2", "3", "4", "5", "6")
 """Names of the marks in questions: words that every part of the world has."""
 MARK_QUESTION = "what mark is it ?"
