@@ -12,6 +12,7 @@ the model answers there, and the log before the pointer, so that no promotion is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -79,6 +80,40 @@ def history(store: Store, target: str) -> list[Change]:
 def targets(store: Store) -> list[str]:
     """Return the targets with a log."""
     return sorted({key.split("/")[1] for key in store.list(PREFIX) if "/log/" in key})
+
+
+def in_order(changes: Sequence[Change]) -> list[Change]:
+    """Return the changes to go back through, oldest first: the last one is of what is served, the one before of what was.
+
+    A model that was promoted and rolled back is not among them.
+
+    Args:
+        changes: history of a target, oldest first.
+    """
+    stack: list[Change] = []
+    for change in changes:
+        if change.action == "promoted" and not (stack and stack[-1].deployment == change.deployment):
+            stack.append(change)
+        elif change.action == "rolled back":
+            while stack and stack[-1].deployment != change.deployment:
+                stack.pop()
+            stack = stack or [change]
+    return stack
+
+
+def previous(store: Store, target: str) -> str:
+    """Return the digest of the Deployment to which a rollback goes; empty if there is none."""
+    stack = in_order(history(store, target))
+    return stack[-2].deployment if len(stack) > 1 else ""
+
+
+def kept(store: Store) -> set[str]:
+    """Return the digests of the Deployments that all targets serve and can roll back to."""
+    digests = set()
+    for target in targets(store):
+        digests |= {change.deployment for change in in_order(history(store, target))[-2:]}
+        digests |= {change.deployment for change in [current(store, target)] if change}
+    return digests
 
 
 def record(store: Store, target: str, change: Change) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mm1.errors import ConfigurationError, DataError
-from mm1.lineage.serving import Change, current, history, record, targets
+from mm1.lineage.serving import Change, current, history, in_order, kept, previous, record, targets
 from mm1.store.local import LocalStore
 
 START = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -37,6 +37,22 @@ def test_a_target_serves_what_was_promoted_last_and_the_log_has_everything(tmp_p
     record(store, "mm1", change(5, "refused"))
     assert current(store, "mm1") == changes[3], "a refusal changes nothing"
     assert targets(store) == ["mm1"]
+
+
+def test_a_rollback_goes_to_what_was_served_before_and_not_back_again(tmp_path) -> None:
+    store = LocalStore(tmp_path)
+
+    def after(number: int, deployment: int, action: str = "promoted") -> str:
+        record(store, "mm1", change(number, action).model_copy(update={"deployment": f"{deployment:064x}"}))
+        return previous(store, "mm1").lstrip("0")
+
+    assert after(1, 1) == "" and after(2, 2) == "1" and after(3, 3) == "2"
+    assert after(4, 2, "rolled back") == "1", "3 was bad"
+    assert after(5, 2) == "1", "promoted again"
+    assert after(6, 7, "refused") == "1"
+    assert kept(store) == {f"{number:064x}" for number in (1, 2)}
+    assert after(7, 1, "rolled back") == ""
+    assert [each.deployment for each in in_order([change(9, "rolled back")])] == [f"{9:064x}"], "of a log without its beginning"
 
 
 def test_a_damaged_pointer_is_named(tmp_path) -> None:
