@@ -11,7 +11,7 @@ On a cluster it needs the account ``mm1-rollout`` and a server of the chart with
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,9 @@ from mm1_components.serving.state import Question, Settings
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
+
+if TYPE_CHECKING:
+    from mm1_components.serving.deployments import DeploymentCluster
 
 
 class Inputs(BaseModel):
@@ -80,7 +83,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if not inputs.target:
         return _outputs(inputs, context, False, "no serving target is set")
     log = StoreLog(context.store, inputs.target, by=f"run {context.run}")
-    given = inputs.deployment or address_of(context.store, before(context.store, inputs.target, log.by))
+    given = inputs.deployment or _before(inputs, log)
     deployment = deployment_in(context.store, given)
     address = address_of(context.store, digest_in(given))  # as the log spells it
     if inputs.decision != "pass" or not deployment.deployed:
@@ -94,15 +97,34 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return _on_cluster(inputs, context, log, address, deployment)
 
 
+def _before(inputs: Inputs, log: StoreLog) -> str:
+    """Return the address of the model to which a rollback goes: the recorded one if another one is served, else the one before.
+
+    Another one is served if a promotion was killed before it was recorded.
+    """
+    if inputs.deployment_name:
+        served, recorded = _cluster(inputs).served(), log.current()
+        if served.journal and served.journal.by == log.by:
+            return served.journal.model  # of an earlier attempt of this rollback
+        if recorded and served.model not in ("", recorded):
+            return recorded
+    return address_of(log.store, before(log.store, inputs.target, log.by))
+
+
+def _cluster(inputs: Inputs) -> DeploymentCluster:
+    from mm1_components.serving.deployments import DeploymentCluster, ServingNamespace
+
+    return DeploymentCluster(ServingNamespace.of_this_pod(), inputs.deployment_name)
+
+
 def _on_cluster(inputs: Inputs, context: Context, log: StoreLog, address: str, deployment: Deployment) -> Outputs:
     from mm1.serve.api.keys import read_api_keys
     from mm1_components.serving.asking import HttpAsker
-    from mm1_components.serving.deployments import DeploymentCluster, ServingNamespace
     from mm1_components.serving.rollout import Rollout
     from mm1_components.serving.state import SystemClock
 
     rollout = Rollout(
-        DeploymentCluster(ServingNamespace.of_this_pod(), inputs.deployment_name),
+        _cluster(inputs),
         HttpAsker(next(iter(read_api_keys("")), "")),
         log,
         questions_of(deployment, context, compare_answers=inputs.compare_answers),

@@ -23,12 +23,11 @@ from typing import Literal
 
 from mm1.errors import Ending, Outcome
 from mm1_components.serving.analysis import Analysis, failure_of, lateness, summary
-from mm1_components.serving.state import Asker, Canary, Clock, Cluster, Journal, Log, Pod, Question, Settings
+from mm1_components.serving.state import Asker, Clock, Cluster, Journal, Log, Question, Served, Settings
+from mm1_components.serving.trial import POLL_S, Superseded, Trial
 
 log = logging.getLogger("mm1")
 
-POLL_S = 2.0
-"""Between two looks at the cluster."""
 Direction = Literal["promote", "rollback"]
 
 
@@ -40,10 +39,6 @@ class Result:
     """Whether the model is served."""
     reason: str
     """One sentence."""
-
-
-class Superseded(Exception):
-    """Another rollout has replaced the canary or the model of this one."""
 
 
 class Rollout:
@@ -111,13 +106,12 @@ class Rollout:
             before = served.journal.before if served.journal and served.journal.model == self.model else self._recorded()
             return self._finish(journal or self._journal(before))
         if self.direction == "promote" and self.settings.replicas_of_canary:
-            if failure := self._try():
+            if failure := Trial(self.cluster, self.analysis, self.clock, self.model, self.by).run():
                 return self._refused(f"canary: {failure}")
             log.info("canary: %s", summary(self.analysis.facts()))
         else:
             self._remove_others()
-        # Read again: what is served may have changed in the meantime.
-        journal = self._journal(self.cluster.served().model)
+        journal = self._journal(self._verified(self.cluster.served()))  # read again: it may have changed in the meantime
         log.info("promoting: the pods are replaced one by one")
         self.cluster.set_model(self.model, journal)
         return self._finish(journal)
@@ -128,80 +122,20 @@ class Rollout:
     def _journal(self, before: str) -> Journal:
         return Journal(by=self.by, model=self.model, before=before, phase="promoting", analysis=self.analysis.facts())
 
+    def _verified(self, served: Served) -> str:
+        """Return the model to go back to: what is served, unless that is a promotion which was killed and never verified."""
+        journal = served.journal
+        is_left = journal is not None and (journal.model, journal.phase) == (served.model, "promoting")
+        if not is_left or self.direction == "rollback" or self.record.current() == served.model:
+            return served.model
+        return journal.before if journal and journal.before != self.model else served.model
+
     def _recorded(self) -> str:
         """Return the model of the record, if it is another one."""
         current = self.record.current()
         return current if current != self.model else ""
 
     # -- the canary -------------------------------------------------------------------------------------------
-
-    def _try(self) -> str:
-        """Start or adopt the canary and analyse it; return why it failed."""
-        canary = self._started()
-        started = self.clock.now()
-        if failure := self._wait_ready(canary):
-            return failure
-        self.analysis.ready_s = self.clock.now() - started
-        log.info("canary: ready after %.0f s; analysing it for %.0f s", self.analysis.ready_s, self.settings.canary_seconds)
-        self.cluster.set_canary_weight(self.settings.canary_weight)
-        return self._analyse(canary)
-
-    def _started(self) -> Canary:
-        """Return the canary of this rollout; one that is left of another rollout, or of an older template, is deleted."""
-        while (canary := self.cluster.canary()) is None or not self._fits(canary):
-            if canary is None:
-                self.cluster.start_canary(self.model, self.by, self.settings.replicas_of_canary)
-                log.info("canary: started")
-                continue
-            if not canary.is_ending:
-                log.info("canary: deleting the one that %s left", canary.by or "somebody")
-                self.cluster.remove_canary(canary)
-            self.clock.sleep(POLL_S)
-        return canary
-
-    def _fits(self, canary: Canary) -> bool:
-        is_own = (canary.by, canary.model) == (self.by, self.model)
-        return is_own and canary.is_current and not canary.is_ending
-
-    def _wait_ready(self, canary: Canary) -> str:
-        limit = self.clock.now() + self.settings.ready_seconds
-        while True:
-            pods = self._canary_pods(canary)
-            if failure := failure_of(pods):
-                return failure
-            if sum(pod.is_ready for pod in pods) >= self.settings.replicas_of_canary:
-                return ""
-            if self.clock.now() >= limit:
-                return lateness(pods, self.settings.ready_seconds)
-            self.clock.sleep(POLL_S)
-
-    def _analyse(self, canary: Canary) -> str:
-        started, number = self.clock.now(), 0
-        pause_s = self.settings.canary_seconds / self.settings.questions
-        while True:
-            pods = self._canary_pods(canary)
-            if failure := failure_of(pods):
-                return failure
-            ready = [pod for pod in pods if pod.is_ready]
-            if not ready:
-                return "no pod is ready any more"
-            elapsed = self.clock.now() - started
-            is_due = number < self.settings.questions and elapsed >= number * pause_s
-            for pod in ready:
-                if is_due and (failure := self.analysis.ask(pod, number)):
-                    return failure
-                if failure := self.analysis.check_replies(pod):
-                    return failure
-            number += is_due
-            if number == self.settings.questions and elapsed >= self.settings.canary_seconds:
-                return ""
-            self.clock.sleep(min(POLL_S, pause_s))
-
-    def _canary_pods(self, canary: Canary) -> list[Pod]:
-        current = self.cluster.canary()
-        if current is None or current.uid != canary.uid or current.is_ending:
-            raise Superseded(f"its canary was {'replaced by ' + current.by if current else 'deleted'}")
-        return self.cluster.pods(self.model, of_canary=True)
 
     def _remove_others(self) -> None:
         """Delete a canary, which ends its rollout."""
@@ -279,8 +213,9 @@ class Rollout:
             self.cluster.remove_canary(canary)
 
     def _restore(self) -> None:
-        """Serve again what was served first; an error here must not hide the cause of the end."""
-        self._attempt(self._go_back)
+        """Serve again what was served first, unless that was to be rolled back; an error must not hide the cause of the end."""
+        if self.direction == "promote":
+            self._attempt(self._go_back)
         self._attempt(self._clean)
 
     def _go_back(self) -> None:

@@ -24,7 +24,7 @@ from mm1.store.open import open_store
 from mm1_components.rollout import STEP
 from mm1_components.serving.asking import HttpAsker
 from mm1_components.serving.deployments import ServingNamespace
-from mm1_components.serving.state import Pod, Question
+from mm1_components.serving.state import Journal, Pod, Question
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute
 from tests.support.kube_api import NAMESPACE, KubeApi, kube_api
@@ -175,6 +175,19 @@ def test_a_rollback_sets_the_model_before_at_once(place, store, model, tmp_path)
     assert served(place) == first and len(place.canaries) == 1
     assert [change.action for change in serving.history(store, "mm1")] == ["promoted", "promoted", "rolled back"]
     assert run(store, tmp_path, "", action="rollback")[1]["reason"] == "it is served already", "the same run again"
+
+
+def test_a_rollback_of_a_promotion_that_was_killed_goes_to_the_recorded_model(place, store, model, tmp_path):
+    first, second, third = model("first"), model("second"), model("third")
+    place.api.put("deployments", deployment(first))
+    run(store, tmp_path, first)
+    run(store, tmp_path, second)
+    journal = Journal(by="run other", model=third, before=second, phase="promoting")
+    place.api.put("deployments", deployment(third, **{"mm1.dev/rollout": journal.model_dump_json()}))
+    outputs = run(store, tmp_path, "", action="rollback")[1]
+    assert outputs["promoted"] == "true" and served(place) == second
+    change = serving.history(store, "mm1")[-1]
+    assert (change.action, change.before) == ("rolled back", split_uri(third)[1])
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mm1.errors import ConfigurationError, NetworkError, Preempted
 from mm1_components.serving.rollout import Result, Rollout
-from mm1_components.serving.state import Question, Replies, Settings
+from mm1_components.serving.state import Journal, Question, Replies, Settings
 from tests.support.serving_world import Killed, Model, World
 
 OLD, NEW, OTHER = (f"file:///store/manifests/{digit * 64}.json" for digit in "abc")
@@ -240,7 +241,7 @@ def test_several_attempts_are_killed(name):
         check_clean(place)
 
 
-@pytest.mark.parametrize("name", ["good", "fails after the promotion", "first", "rollback"])
+@pytest.mark.parametrize("name", ["good", "fails after the promotion", "first"])
 def test_a_rollout_that_is_stopped_and_not_started_again_leaves_what_was_served(name):
     for call in range(1, calls_of(name) + 1):
         place, options = scene(name)
@@ -250,6 +251,35 @@ def test_a_rollout_that_is_stopped_and_not_started_again_leaves_what_was_served(
             rollout(place, **options)
         assert place.model == (NEW if place.promoted == NEW else before), f"call {call}"
         assert place.the_canary is None and place.weight == 0
+
+
+def test_a_rollback_that_is_stopped_is_not_undone():
+    place = world()
+    place.on_call = lambda _: place.at_call.update({place.calls + 1: Preempted("stopped")}) if place.model == NEW else None
+    with pytest.raises(Preempted):
+        rollout(place, direction="rollback")
+    assert place.model == NEW and place.journal and place.journal.before == OLD
+    place.on_call, place.at_call = (lambda _: None), {}
+    assert rollout(place, direction="rollback").promoted and place.changes[0][:3] == ("rolled back", NEW, OLD)
+    check_clean(place)
+
+
+@pytest.mark.parametrize("promoted", [OLD, OTHER])
+def test_a_promotion_that_was_killed_and_never_verified_is_not_gone_back_to(promoted):
+    place = world(Model(crashes_when_served=True), served=OTHER)
+    place.promoted = promoted
+    place.journal = Journal(by="run other", model=OTHER, before=OLD, phase="promoting")
+    assert not rollout(place).promoted
+    assert place.model == promoted and place.changes[0][:3] == ("rolled back", promoted, NEW)
+    check_clean(place)
+
+
+def test_a_canary_that_stays_while_it_is_deleted_ends_the_attempt():
+    place = world()
+    place.start_canary(OTHER, "run other", 1)
+    place.the_canary = replace(place.the_canary, is_ending=True)
+    with pytest.raises(NetworkError, match="the canary of run other is still being deleted after 60 s"):
+        rollout(place)
 
 
 def test_an_error_while_it_restores_does_not_hide_the_cause(caplog):
