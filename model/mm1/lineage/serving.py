@@ -64,8 +64,8 @@ def current(store: Store, target: str) -> Change | None:
         DataError: the pointer is damaged.
     """
     key = _current(target)
-    found = store.read_json(key)
-    return None if found is None else _read(store, key, found)
+    content = store.read_json(key)
+    return None if content is None else _read(store, key, content)
 
 
 def history(store: Store, target: str) -> list[Change]:
@@ -131,8 +131,8 @@ def _current(target: str) -> str:
     return f"{PREFIX}{target}/current.json"
 
 
-def _read(store: Store, key: str, found: Any) -> Change:
+def _read(store: Store, key: str, content: Any) -> Change:
     try:
-        return Change.model_validate(found)
+        return Change.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{store.uri}/{key} is damaged: {explain(error)[:200]}; restore it from a backup") from None

@@ -220,7 +220,6 @@ ROLLOUT = (
     Parameter(
         name="compare_answers",
         value="true",
-        enum=["true", "false"],
         description="whether the answer to the deployment's own question must be the recorded or the expected one",
     ),
     Parameter(
