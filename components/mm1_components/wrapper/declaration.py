@@ -50,6 +50,8 @@ class Step(Generic[InputsT, OutputsT]):
     """Checks of inputs, run before the workflow starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
     distributed: bool = False
     """The step runs torchrun, on a cluster through the supervisor."""
+    account: str = ""
+    """Service account of its pods: a field of the profile's `accounts`; empty: step, or supervisor of a distributed step."""
     timeout_s: int = 86_400
     grace_s: int = 60
     """Seconds between SIGTERM and SIGKILL, in which the step saves its state."""

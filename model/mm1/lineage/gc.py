@@ -1,10 +1,10 @@
 """Garbage collection of a store: removal of everything that is no longer referenced.
 
-The roots are the records of kept runs, pins, and resume pointers of work unfinished in the last month. Any digest mentioned in
-one of these objects keeps the manifest and the blob with that digest, and so on recursively. Runs that are running are kept,
-too: their records name the inputs of their tasks from the start. Parts of an unfinished ingest are kept for a month. Everything
-else is removed, except objects younger than an hour (a running step writes blobs before the manifest that references them), and
-what killed writers left.
+The roots are the records of kept runs, pins, what is served and what a rollback would serve, and resume pointers of work
+unfinished in the last month. Any digest mentioned in one of these objects keeps the manifest and the blob with that digest, and
+so on recursively. Runs that are running are kept, too: their records name the inputs of their tasks from the start. Parts of an
+unfinished ingest are kept for a month. Everything else is removed, except objects younger than an hour (a running step writes
+blobs before the manifest that references them), and what killed writers left.
 
 Ages are those of the store's own clock, which may differ from this machine's.
 """
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from mm1.errors import ConfigurationError, DataError
+from mm1.lineage import serving
 from mm1.lineage.records import RunRecords, TaskRecord, all_runs, record_key
 from mm1.manifests import manifest_key
 from mm1.store.base import Store, blob_key, digest_of
@@ -153,6 +154,7 @@ def _reachable(store: Store, kept_runs: list[RunRecords], runs: list[RunRecords]
                 keys.add(key)
                 queue += [_read_verified(store, key)] if prefix != "watch/" else []
     queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
+    queue += [digest.encode() for digest in serving.kept(store)]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
             manifest = manifest_key(digest)

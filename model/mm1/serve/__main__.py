@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from mm1 import machine
-from mm1.errors import Mm1Error
+from mm1.errors import ConfigurationError, Mm1Error
 
 log = logging.getLogger("mm1")
 
@@ -100,6 +100,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from mm1.serve.api.keys import read_api_keys
     from mm1.serve.server import Server, address_of, bind
 
+    if not arguments.model:  # a pod of the chart without the annotation that the step rollout sets
+        raise ConfigurationError("no model has been promoted yet: mm1 rollout promote ADDRESS -n NAMESPACE, or set --model")
     settings, engine_settings = _settings(arguments)
     keys = read_api_keys(arguments.api_key_file)
     signatures = Signatures.of(arguments.verify_key, required=arguments.require_signature)

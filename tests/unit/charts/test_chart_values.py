@@ -93,7 +93,11 @@ def paths_of_maps(value: Any, path: str = "") -> list[str]:
 
 
 FREE = {  # maps whose keys are the user's
-    *(f"accounts.{role}.{kind}" for role in ("step", "supervisor", "rank", "serve") for kind in ("annotations", "labels")),
+    *(
+        f"accounts.{role}.{kind}"
+        for role in ("step", "supervisor", "rank", "serve", "rollout")
+        for kind in ("annotations", "labels")
+    ),
     "accounts.annotations",
     "accounts.labels",
     "schedules",
@@ -135,6 +139,11 @@ def test_a_misspelt_name_is_refused(path):
         ("serving.imageHosts", ["https://images.example.com"]),
         ("serving.apiKey.secret", "has_underscore"),
         ("serving.verifyKey.key", "../other"),
+        ("serving.podAnnotations", {"mm1.dev/model": "s3://mm1/store/manifests/x.json"}),
+        ("serving.gateway.parentRefs", [{"namespace": "gateways"}]),
+        ("serving.gateway.hostnames", ["https://mm1.example.org"]),
+        ("serving.autoscaling.minReplicas", 0),
+        ("serving.autoscaling.waitingPerPod", 0.5),
         ("serving.dtype", "int8"),
         ("networkPolicy.store.ports", []),
         ("networkPolicy.identity.to", []),
@@ -146,6 +155,13 @@ def test_a_misspelt_name_is_refused(path):
 )
 def test_what_cannot_work_is_refused(path, value):
     assert any(place.startswith(f"$.{path}") for place in refusals(changed(path, value)))
+
+
+def test_a_route_needs_a_gateway():
+    gateway = {"enabled": True, "hostnames": ["*.example.org"]}
+    assert refusals(changed("serving.gateway", gateway | {"parentRefs": []})) == ["$.serving.gateway.parentRefs"]
+    reference = {"name": "public", "namespace": "gateways", "sectionName": "https"}
+    assert refusals(changed("serving.gateway", gateway | {"parentRefs": [reference]})) == []
 
 
 def test_the_readme_lists_every_value_with_its_default():

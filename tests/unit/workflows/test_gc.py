@@ -12,10 +12,10 @@ import pytest
 from minio.error import S3Error
 
 from mm1.errors import ConfigurationError
-from mm1.lineage import gc
+from mm1.lineage import gc, serving
 from mm1.lineage.gc import find_garbage, remove
 from mm1.lineage.records import record_key
-from mm1.manifests import digest_of_manifest, publish
+from mm1.manifests import Deployment, digest_of_manifest, publish
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
@@ -198,3 +198,19 @@ def test_the_clock_of_a_folder_that_cannot_be_written_is_this_machines(tmp_path:
     assert abs(LocalStore(tmp_path / "none").now() - time.time()) < 5
     assert not (tmp_path / "none").exists()
     assert gc.ALIVE_FOR_S > 5 * 300
+
+
+def test_what_is_served_and_what_a_rollback_would_serve_stay(store: Store) -> None:
+    digests = []
+    for number in range(3):
+        deployment = Deployment(deployed=True, reason=f"model {number}")
+        publish(store, deployment)
+        digests.append(digest_of_manifest(deployment))
+        time_of = datetime.now(UTC) + timedelta(seconds=number)
+        serving.record(
+            store,
+            "mm1",
+            serving.Change(action="promoted", deployment=digests[-1], time=time_of, by="run weekly", reason="passed"),
+        )
+    age(store, DAY)
+    assert find_garbage(store, keep=0).keys == [f"manifests/{digests[0]}.json"]

@@ -20,6 +20,7 @@ from hera.workflows import (
     Env,
     ExistingVolume,
     RetryStrategy,
+    SecretEnv,
     SecretVolume,
     Task,
     Workflow,
@@ -39,6 +40,7 @@ from hera.workflows.models import (
     TTLStrategy,
 )
 
+from mm1.serve.api.keys import VARIABLE
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
 from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, STEP_LABEL
 from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
@@ -77,6 +79,10 @@ def fill_container(template: Container) -> Container:
 
 SIGNING_STEP = "deploy"
 """The only step whose pods have the signing key."""
+ROLLOUT_STEP = "rollout"
+"""The only step whose pods have the API key of the served model."""
+API_KEY = "api-key"
+"""Key in the profile's `serving_secret`."""
 
 
 def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
@@ -97,10 +103,22 @@ def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
             ),
             *_signing_key(template, profile),
         ]
-    if template.env is None and profile.environment:
-        template.env = [Env(name=name, value=value) for name, value in profile.environment.items()]
+    if template.env is None and (variables := [*_environment(profile), *_api_key(template, profile)]):
+        template.env = variables
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
+
+
+def _environment(profile: Profile) -> list[Env]:
+    return [Env(name=name, value=value) for name, value in profile.environment.items()]
+
+
+def _api_key(template: Container, profile: Profile) -> list[SecretEnv]:
+    """Return the variable with the API key of the served model, for the step that asks it."""
+    asks = (template.labels or {}).get(STEP_LABEL) == ROLLOUT_STEP
+    if not asks or not profile.serving_secret:
+        return []
+    return [SecretEnv(name=VARIABLE, secret_name=profile.serving_secret, secret_key=API_KEY)]
 
 
 def _signing_key(template: Container, profile: Profile) -> list[SecretVolume]:

@@ -54,6 +54,8 @@ class Accounts(Config):
     """Training steps: also permissions for JobSets and the pods of their ranks."""
     rank: ObjectName = "mm1-rank"
     """Ranks: no permissions; the token is not mounted."""
+    rollout: ObjectName = "mm1-rollout"
+    """The step `rollout`: also permissions for the Deployment that serves, and its canary."""
 
 
 class Retries(Config):
@@ -92,6 +94,9 @@ class Profile(Config):
     """Claims that every pod mounts read-only."""
     signing_secret: OptionalName = ""
     """Secret with the private key that signs models; pods of the step `deploy` mount it at /etc/mm1/sign; empty = none."""
+    serving_secret: OptionalName = ""
+    """Secret with the API key of the served model, under `api-key`; pods of the step `rollout` have it as MM1_API_KEY; empty =
+    none is needed."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()
@@ -143,6 +148,17 @@ class Profile(Config):
         if name not in self.pools:
             raise ConfigurationError(f"profile {self.name}: no pool {name!r}; {suggest(name, list(self.pools))}")
         return self.pools[name]
+
+    def account(self, role: str) -> str:
+        """Return the service account of a role.
+
+        Raises:
+            ConfigurationError: there is no such role.
+        """
+        accounts = self.accounts.model_dump()
+        if role not in accounts:
+            raise ConfigurationError(f"step account: no role {role!r}; {suggest(role, list(accounts))}")
+        return str(accounts[role])
 
     def image(self, name: str) -> str:
         """Return an image by name.

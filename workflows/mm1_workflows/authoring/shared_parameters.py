@@ -199,3 +199,38 @@ SERVING = Parameter(
     description="model that is served, for rules with >=serving-margin: address of its EvalReport, GateDecision, Deployment, "
     "ExportedModel or Checkpoint; empty: first deployment",
 )
+
+TARGET = Parameter(
+    name="target", value="mm1", description="serving target: the name under which the store records what is served"
+)
+ROLLOUT = (
+    Parameter(
+        name="deployment_name",
+        value="",
+        description="Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only",
+    ),
+    Parameter(name="replicas_of_canary", value="1", description="pods of the canary; 0: promote without a canary"),
+    Parameter(
+        name="canary_weight",
+        value="10",
+        description="percentage of the requests for the canary, where the chart made an HTTPRoute",
+    ),
+    Parameter(name="canary_seconds", value="60", description="duration of the canary's analysis, in seconds"),
+    Parameter(name="questions", value="12", description="number of image questions that the canary is asked in that time"),
+    Parameter(
+        name="compare_answers",
+        value="true",
+        description="whether the answer to the deployment's own question must be the recorded or the expected one",
+    ),
+    Parameter(
+        name="max_error_rate",
+        value="0.01",
+        description="largest share of the canary's replies with a status of 500 or more",
+    ),
+    Parameter(
+        name="ready_seconds",
+        value="900",
+        description="limit for a pod to load the model and become ready, in seconds",
+    ),
+)
+"""How a deployed model replaces the one that is served."""

@@ -543,6 +543,52 @@ def report(
         manifest: address of the ReportPage manifest
     """
 
+def rollout(
+    *,
+    deployment: _Text = "",
+    decision: _Text = "pass",
+    target: _Text = "mm1",
+    deployment_name: _Text = "",
+    action: Literal["promote", "rollback"] | _Text = "promote",
+    replicas_of_canary: int | _Text = 1,
+    canary_weight: int | _Text = 10,
+    canary_seconds: float | _Text = 60.0,
+    questions: int | _Text = 12,
+    compare_answers: bool | _Text = True,
+    max_error_rate: float | _Text = 0.01,
+    ready_seconds: float | _Text = 900.0,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Serve a deployed model after a canary has answered its image questions; go back if it fails.
+
+    Args:
+        deployment: Deployment to serve; empty, only for a rollback: the model before [default: empty]
+        decision: decision of the gate; with any value but pass, the refusal is recorded only [default: pass]
+        target: serving target, whose record in the store is changed; empty: nothing is done [default: mm1]
+        deployment_name: Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only
+            [default: empty]
+        action: promote, or rollback: at once, without a canary [default: promote]
+        replicas_of_canary: pods of the canary; 0: promote without a canary [default: 1]
+        canary_weight: percentage of the requests for the canary, where the chart made an HTTPRoute [default: 10]
+        canary_seconds: duration of the canary's analysis, in seconds [default: 60.0]
+        questions: number of image questions that the canary is asked in that time [default: 12]
+        compare_answers: whether the answer to the deployment's own question must be the recorded or the expected one
+            [default: true]
+        max_error_rate: largest share of the canary's replies with a status of 500 or more [default: 0.01]
+        ready_seconds: limit for a pod to load the model and become ready, in seconds [default: 900.0]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        promoted: whether the model is served, or recorded as served
+        reason: why, or why not, in one sentence
+    """
+
 def sft(
     *,
     data: _Text,

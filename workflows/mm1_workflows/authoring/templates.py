@@ -42,11 +42,13 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
     pool = profile.placed(step.pool)
     placing: dict[str, Any] = {}
+    if step.account:
+        placing["service_account_name"] = profile.account(step.account)
     if step.distributed:  # the step's pod is only the supervisor
         args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
         launches, pool = pool, profile.placed("cpu")
         placing = {
-            "service_account_name": profile.accounts.supervisor,
+            "service_account_name": profile.account(step.account or "supervisor"),
             "retry_strategy": hooks.retries(profile.retries.supervisor),
         }
     return Container(

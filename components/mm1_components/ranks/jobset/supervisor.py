@@ -25,12 +25,13 @@ from dataclasses import replace
 from mm1.checkpoint.resume import skipped_batches
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.train.config import TrainJob, TrainResult
+from mm1_components.kube.pods import Object, Waiting, phase_of, waiting_of
 from mm1_components.ranks.jobset.api import Cluster
 from mm1_components.ranks.jobset.jobset import Gang, label_value, manifest
 from mm1_components.ranks.jobset.lease import Lease
 from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
-from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
+from mm1_components.ranks.jobset.pods import REMEDY, ending_of, index_of
 from mm1_components.ranks.jobset.successor import why_nobody_follows, workflow_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
 from mm1_components.ranks.stuck import OUTER_PATIENCE, StuckWatch

@@ -51,7 +51,7 @@ class Loss:
 
 KINDS: dict[str, str] = {
     "accounts": "all steps use one service account, chosen when a run is started; it needs the permissions of mm1-supervisor "
-    "if the pipeline trains",
+    "if the pipeline trains, and those of mm1-rollout if it has a rollout on a cluster",
     "artifact-store": "logs are kept by the Kubeflow installation, not by the workflow",
     "choices": "a parameter with choices is a text field in the form; the step checks the value",
     "claims": "claims are mounted read-write",
