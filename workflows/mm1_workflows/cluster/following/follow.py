@@ -194,12 +194,15 @@ def farewell(name: str, ending: Ending, options: str, refused: Iterable[str] = (
     """
     if ending.outcome is Outcome.DONE:
         return "\n".join([f"{name} succeeded", *refusals(name, refused, options)])
-    verb = "was stopped" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
+    by_user = ending.outcome is Outcome.PREEMPTED and not ending.where
+    verb = "was stopped" if by_user or ending.outcome is Outcome.BUDGET else "failed"
     at_task = f" at {ending.where}" if ending.where else ""
     message = f": {' '.join(ending.message.split())}" if ending.message else ""
     lines = [f"{name} {verb}{at_task} ({ending.outcome.label}, exit code {int(ending.outcome)}){message}"]
     if ending.where:
         lines.append(f"its log: `mm1 logs {name} --task '{ending.where}' {options}`")
+    if ending.outcome is Outcome.BUDGET:
+        return "\n".join([*lines, "submit it again with a larger device_hours: training resumes, finished steps are cached"])
     return "\n".join([*lines, f"retry it, with finished steps from the cache: `mm1 retry {name} {options}`"])
 
 
