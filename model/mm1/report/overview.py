@@ -183,6 +183,8 @@ def verdict(story: RunStory, status: str) -> tuple[str, str]:
     decisions = [decision for _, decision in story.of(GateDecision)]
     if decisions:
         return ("gate passed", "good") if all(item.decision == "pass" for item in decisions) else ("gate failed", "bad")
+    if any(record.outputs.get("decision") == "wait" for record in story.tasks):
+        return "waits", "good"
     return ("done", "good") if story.tasks else ("nothing ran", "bad")
 
 
