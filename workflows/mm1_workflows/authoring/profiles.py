@@ -92,6 +92,9 @@ class Profile(Config):
     """Claims that every pod mounts read-only."""
     signing_secret: OptionalName = ""
     """Secret with the private key that signs models; pods of the step `deploy` mount it at /etc/mm1/sign; empty = none."""
+    notify_secret: OptionalName = ""
+    """Secret with the address of a webhook under `url`, and optionally that of a run in a UI under `link`; pods of the step
+    `report` post a message about the run to it; empty = none."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()
