@@ -148,8 +148,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     outputs = Outputs(
         decision="retrain" if chosen else "wait",
         reason=plan.reason,
-        new_shards=findings.arrivals.count.shards,
-        new_samples=findings.arrivals.count.samples,
+        new_shards=findings.arrivals.new.shards,
+        new_samples=findings.arrivals.new.samples,
         data=f"{store.uri}/{manifest_key(chosen.data)}" if chosen else inputs.data,
         as_of=(chosen.as_of if chosen else now).isoformat(),
         init=chosen.init if chosen else init,

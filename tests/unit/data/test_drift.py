@@ -58,7 +58,7 @@ def test_the_statistic_that_drifted_is_named(tmp_path):
     site.arrive(30, OLD)
     site.arrive(30, OLD, words=40.0)
     same = largest_drift(site.store, tars(site, 0, 40), tars(site, 40, 70))
-    assert same is not None and same.size == 0 and same.index < same.chance
+    assert same is not None and same.size == 0 and same.psi < same.chance
     drift = largest_drift(site.store, tars(site, 0, 40), tars(site, 70, 100))
     assert drift is not None and drift.size > 2 and drift.statistic in ("mean_words", "tokens_per_sample")
     assert "by chance" in str(drift) and drift.source in ("captions", "text")

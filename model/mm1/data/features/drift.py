@@ -51,7 +51,7 @@ class Drift(NamedTuple):
 
     source: str
     statistic: str
-    index: float
+    psi: float
     """Population stability index."""
     chance: float
     """What the index does not exceed by chance."""
@@ -59,10 +59,10 @@ class Drift(NamedTuple):
     @property
     def size(self) -> float:
         """The index if it is not a matter of chance, otherwise 0."""
-        return self.index if self.index > self.chance else 0.0
+        return self.psi if self.psi > self.chance else 0.0
 
     def __str__(self) -> str:
-        return f"{self.index:.3g} ({self.statistic} of {self.source}; up to {self.chance:.3g} by chance)"
+        return f"{self.psi:.3g} ({self.statistic} of {self.source}; up to {self.chance:.3g} by chance)"
 
 
 def largest_drift(store: Store, old: Mapping[str, Collection[str]], new: Mapping[str, Collection[str]]) -> Drift | None:
@@ -84,7 +84,7 @@ def largest_drift(store: Store, old: Mapping[str, Collection[str]], new: Mapping
         comparisons += [_comparison(source, statistic, before, after) for statistic in (*OWN, *PER_SAMPLE)]
     known = [comparison for comparison in comparisons if comparison is not None]
     drifts = [comparison.drift(CHANCE / len(known)) for comparison in known]
-    return max(drifts, key=lambda drift: (drift.size, drift.index), default=None)
+    return max(drifts, key=lambda drift: (drift.size, drift.psi), default=None)
 
 
 def statistics_of(store: Store) -> pa.Table:

@@ -47,7 +47,7 @@ class Arrivals(NamedTuple):
     """When the newest shard of all, new or not, became available; None if none is recorded."""
 
     @property
-    def count(self) -> NewData:
+    def new(self) -> NewData:
         """Number of new shards and of the samples in them; a tar that occurs under several names counts once."""
         unique = {shard.tar.sha256: shard.num_samples for shards in self.shards.values() for shard in shards}
         return NewData(len(unique), sum(unique.values()))
@@ -81,7 +81,7 @@ def last_mix(store: Store, sources: Sequence[str]) -> LastMix | None:
 
 def new_data_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> NewData:
     """Count the shards and samples that the feature store first recorded after a given time; None = all."""
-    return arrivals_since(store, raw, sources, since).count
+    return arrivals_since(store, raw, sources, since).new
 
 
 def arrivals_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> Arrivals:

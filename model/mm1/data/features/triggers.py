@@ -96,7 +96,7 @@ class Findings(NamedTuple):
     @property
     def why_not(self) -> str:
         """Why to wait."""
-        if not self.arrivals.count.samples:
+        if not self.arrivals.new.samples:
             return f"nothing new: {self.summary}"
         return f"{self.summary}; below every threshold: {', '.join(map(str, self.thresholds))}"
 
@@ -123,7 +123,7 @@ def look(
         DataError: feature rows are damaged.
     """
     arrivals = arrivals_since(store, raw, sources, reference.as_of if reference else None)
-    new = arrivals.count
+    new = arrivals.new
     since = f" since {reference}" if reference else ", and no mixture yet"
     summary = f"{new.samples:,} new samples in {new.shards:,} shards of {', '.join(sources)}{since}"
     thresholds = []
