@@ -38,7 +38,7 @@ TRIGGERS = (
         value="captions interleaved text",
         description="sources whose new data count: those of the pre-training mixture, separated by spaces",
     ),
-    Parameter(name="target", value="mm1", description="what serves the model: lower-case letters, digits and '-'"),
+    Parameter(name="target", value="mm1", description="serving target: the name under which the store records what is served"),
     Parameter(name="min_samples", value="0", description="train again from this number of new samples on; 0 = off"),
     Parameter(
         name="min_share",
