@@ -28,6 +28,10 @@ Placement = Annotated[str, Field(json_schema_extra={"role": PLACEMENT})]
 """Where the work runs; it does not affect the result, so it is not part of the cache key."""
 
 
+Limit = Annotated[str, Field(json_schema_extra={"decisive": False})]
+"""How much of something the work may use; like :data:`Placement`, it does not affect the result."""
+
+
 def role_of(info: FieldInfo) -> str:
     """Return ``source``, ``manifest`` or ``placement``; an empty string for a plain value."""
     extra = info.json_schema_extra
@@ -36,17 +40,17 @@ def role_of(info: FieldInfo) -> str:
 
 def source_fields(model: type[BaseModel]) -> list[str]:
     """Return the names of the inputs that are raw files and affect the result."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_location(info)]
+    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and _is_decisive(info)]
 
 
 def placement_fields(model: type[BaseModel]) -> list[str]:
-    """Return the names of the inputs that set where the work runs or where its files are."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_location(info)]
+    """Return the names of the inputs that do not affect the result: where the work runs, where its files are, limits."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or not _is_decisive(info)]
 
 
-def _is_location(info: FieldInfo) -> bool:
+def _is_decisive(info: FieldInfo) -> bool:
     extra = info.json_schema_extra
-    return isinstance(extra, dict) and extra.get("decisive") is False
+    return not isinstance(extra, dict) or extra.get("decisive") is not False
 
 
 def type_name(info: FieldInfo) -> str:

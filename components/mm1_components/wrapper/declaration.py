@@ -46,6 +46,8 @@ class Step(Generic[InputsT, OutputsT]):
     """Why a remembered manifest cannot be the result of these inputs; returns an empty string if it can."""
     state: Callable[[InputsT, Store], str] | None = None
     """State that the result depends on in addition to the inputs (for example rows in a store); part of the cache key."""
+    recalled: Callable[[InputsT, dict[str, Any]], dict[str, Any]] | None = None
+    """Outputs of a cached result for these inputs, for outputs that are not part of the result, such as a budget's rest."""
     checks: tuple[Callable[..., object], ...] = ()
     """Checks of inputs, run before the workflow starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
     distributed: bool = False

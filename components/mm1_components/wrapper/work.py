@@ -78,8 +78,9 @@ def perform(step: Step[Any, Any], given: Mapping[str, Any], record: Record, arou
     if step.cached and around.use_cache and (result := _recall(step, store, entry, inputs, artifacts)) is not None:
         log.info("%s: cached (%s), nothing to do", step.name, key[:12])
         stored = {name: ref.model_dump() for name, ref in result.artifacts.items()}
-        record |= {"cache_hit": True, "outputs": result.outputs, "artifacts": stored}
-        return result.outputs
+        outputs = step.recalled(inputs, result.outputs) if step.recalled else result.outputs
+        record |= {"cache_hit": True, "outputs": outputs, "artifacts": stored}
+        return outputs
     records.save(store, record)  # with its inputs, which must not be removed while it runs
     with scratch_folder(around.scratch, key) as work:
         context = Context(

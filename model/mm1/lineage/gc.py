@@ -1,10 +1,10 @@
 """Garbage collection of a store: removal of everything that is no longer referenced.
 
-The roots are the records of kept runs, pins, what is served and what a rollback would serve, and resume pointers of work
-unfinished in the last month. Any digest mentioned in one of these objects keeps the manifest and the blob with that digest, and
-so on recursively. Runs that are running are kept, too: their records name the inputs of their tasks from the start. Parts of an
-unfinished ingest are kept for a month. Everything else is removed, except objects younger than an hour (a running step writes
-blobs before the manifest that references them), and what killed writers left.
+The roots are the records of kept runs, pins, what is served and what a rollback would serve, what the last retrainings are
+about, and resume pointers of work unfinished in the last month. Any digest mentioned in one of these objects keeps the manifest
+and the blob with that digest, and so on recursively. Runs that are running are kept, too: their records name the inputs of their
+tasks from the start. Parts of an unfinished ingest are kept for a month. Everything else is removed, except objects younger than
+an hour (a running step writes blobs before the manifest that references them), and what killed writers left.
 
 Ages are those of the store's own clock, which may differ from this machine's.
 """
@@ -34,6 +34,8 @@ UNFINISHED_FOR_S = 30 * 24 * 3600.0
 """How long unfinished training can be resumed; until then its checkpoints and progress files are kept."""
 UNFINISHED = ("resume/", "watch/")
 PARTS = "cache/ingest_parts/"
+POINTERS = ("pins/", "retraining/")
+"""Small objects that name manifests to keep."""
 UNKNOWN = "cannot determine what is still in use, so nothing is removed"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
@@ -153,7 +155,7 @@ def _reachable(store: Store, kept_runs: list[RunRecords], runs: list[RunRecords]
             if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
                 queue += [_read_verified(store, key)] if prefix != "watch/" else []
-    queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
+    queue += [key.encode() + b" " + store.read(key) for prefix in POINTERS for key in store.list(prefix)]
     queue += [digest.encode() for digest in serving.kept(store)]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:

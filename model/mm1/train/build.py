@@ -32,6 +32,7 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
+from mm1.train.callbacks.device_hours import DeviceHours
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.timing import Timing
@@ -201,6 +202,9 @@ def build_parts(start: Start) -> RunParts:
         validation=build_validation(start, engine, objective),
         timing=timing,
         speed=ProgressLines(config.log.progress_every_s, metrics),
+        device_hours=DeviceHours(
+            start.store, job.key, job.run, devices=start.batch_plan.world_size, limit=job.device_hours, rank=start.ranks.rank
+        ),
     )
 
 

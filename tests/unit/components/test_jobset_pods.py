@@ -40,6 +40,7 @@ EVICTED = (("DisruptionTarget", "True", "Eviction"),)
         ({"exitCode": 80}, Outcome.CONFIGURATION),
         ({"exitCode": 84}, Outcome.NETWORK),
         ({"exitCode": 87}, Outcome.PREEMPTED),
+        ({"exitCode": 88}, Outcome.BUDGET),
         ({"exitCode": 1}, Outcome.UNHANDLED),
         ({"exitCode": 137, "reason": "OOMKilled"}, Outcome.OUT_OF_MEMORY),
         ({"exitCode": 137}, Outcome.NETWORK),

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from mm1.checkpoint.resume import skip_batch
-from mm1.errors import ConfigurationError, DivergedError, HardwareError, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted
+from mm1.errors import (
+    BudgetUsedUp,
+    ConfigurationError,
+    DivergedError,
+    HardwareError,
+    Mm1Error,
+    NetworkError,
+    Outcome,
+    OutOfMemory,
+    Preempted,
+)
 from mm1_components.ranks.launcher import result_key
 from tests.support.gangs import RESULT, RUN, Gangs
 from tests.support.kube_api import Object, kube_api
@@ -68,7 +78,12 @@ def test_a_jobset_that_leaves_no_result_is_retried_by_the_engine(gangs: Gangs) -
 
 @pytest.mark.parametrize(
     ("outcome", "error"),
-    [(Outcome.DIVERGED, DivergedError), (Outcome.CONFIGURATION, ConfigurationError), (Outcome.UNHANDLED, Mm1Error)],
+    [
+        (Outcome.DIVERGED, DivergedError),
+        (Outcome.CONFIGURATION, ConfigurationError),
+        (Outcome.BUDGET, BudgetUsedUp),
+        (Outcome.UNHANDLED, Mm1Error),
+    ],
 )
 def test_the_class_of_the_rank_that_explains_the_others_is_raised(
     gangs: Gangs, outcome: Outcome, error: type[Mm1Error]
@@ -76,7 +91,7 @@ def test_the_class_of_the_rank_that_explains_the_others_is_raised(
     gangs.fates = [gangs.failed(outcome)]
     with pytest.raises(error, match="node 1: why") as caught:
         gangs.supervisor().run()
-    assert caught.value.outcome is outcome
+    assert caught.value.outcome is outcome and len(gangs.made) == 1
 
 
 def test_a_jobset_that_fails_without_pods_says_what_kubernetes_says(gangs: Gangs) -> None:

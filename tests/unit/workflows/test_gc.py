@@ -114,6 +114,14 @@ def test_parts_of_an_unfinished_ingest_are_kept_for_a_month(store: Store) -> Non
     assert {entry, f"manifests/{digest_of_manifest(part)}.json"} < set(find_garbage(store, keep=1).keys)
 
 
+def test_what_a_retraining_is_about_is_kept(store: Store) -> None:
+    kept, old = (publish(store, raw(store, name)).rpartition("/")[2] for name in ("kept", "old"))
+    store.write_json("retraining/mm1.json", {"last": {"data": kept.removesuffix(".json")}})
+    age(store, 2 * 3600)
+    removed = set(find_garbage(store, keep=0).keys)
+    assert f"manifests/{old}" in removed and f"manifests/{kept}" not in removed
+
+
 def test_a_task_that_starts_after_the_listing_stops_the_removal(store: Store) -> None:
     store.put_bytes(b"orphan")
     age(store, 2 * DAY)

@@ -97,6 +97,9 @@ class Profile(Config):
     serving_secret: OptionalName = ""
     """Secret with the API key of the served model, under `api-key`; pods of the step `rollout` have it as MM1_API_KEY; empty =
     none is needed."""
+    notify_secret: OptionalName = ""
+    """Secret with the address of a webhook under `url`, and optionally that of a run in a UI under `link`; pods of the step
+    `report` post a message about the run to it; empty = none."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()

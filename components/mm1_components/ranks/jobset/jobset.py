@@ -44,6 +44,7 @@ FINAL = (
     Outcome.OUT_OF_MEMORY,
     Outcome.HARDWARE,
     Outcome.CHECKPOINT,
+    Outcome.BUDGET,
 )
 """Outcomes that restarting the same ranks on the same nodes does not change."""
 KEEP_FINISHED_S = 600

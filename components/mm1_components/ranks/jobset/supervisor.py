@@ -8,6 +8,7 @@ r"""The supervisor of a training run on a cluster: it creates or adopts the JobS
                                |-- Failed, hardware         -> again, away from that node
                                |-- Failed, diverged         -> again, if the ranks have listed a batch to skip
                                |-- Failed, preempted        -> again, not counted
+                               |-- Failed, budget           -> the error: nobody starts it again without a new budget
                                \-- Failed, anything else    -> the typed error, hence the exit code
 
 At any other end of the supervisor, whatever the cause, the JobSet is deleted, or left to the next supervisor if one follows

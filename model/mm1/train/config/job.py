@@ -27,6 +27,10 @@ class TrainJob(Config):
     """Address of the store for checkpoints."""
     key: str
     """Name of this work, under which it finds its own unfinished checkpoints."""
+    run: str = ""
+    """Name of the run, to which its device hours are counted."""
+    device_hours: float | None = Field(default=None, ge=0)
+    """Device hours that the run may spend on this work, all its attempts together; None = no limit."""
     code: str = ""
     """Digest of the code; a run that resumes with different code logs a warning."""
     folder: str

@@ -15,7 +15,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.gates import failed_rules
+from mm1.lineage.gates import decisions
 from mm1.lineage.text import count, duration, scalars, short_name
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
@@ -83,7 +83,7 @@ class Command:
             )
             result = runner.run()
         say(output, _summary(result, self, name, workflow, time.monotonic() - started))
-        for line in failed_rules(store, {item.label: item.outputs for item in result.instances}):
+        for line in decisions(store, {item.label: item.outputs for item in result.instances}):
             say(output, line)
         return result.exit_code
 
