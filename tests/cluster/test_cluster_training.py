@@ -57,6 +57,22 @@ def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures
     assert "nvidia.com/gpu" not in json.dumps(pod["spec"]["containers"])
 
 
+SCRAPE = """
+import socket, urllib.request
+print(urllib.request.urlopen(f"http://{socket.gethostbyname(socket.gethostname())}:9464/metrics").read().decode())
+"""
+
+
+def state(cluster: Cluster, run: str) -> str:
+    """The state of a training in the metrics of its supervisor."""
+    selector = f"mm1.dev/role=supervisor,workflows.argoproj.io/workflow={run}"
+    (pod,) = cluster.items("pods", selector)
+    text = cluster.kubectl("exec", pod["metadata"]["name"], "--container=main", "--", "python3", "-c", SCRAPE)
+    (sample,) = [line for line in text.splitlines() if line.startswith("mm1_training_state{") and line.endswith(" 1.0")]
+    assert f'run="{run}"' in sample
+    return re.search(r'state="(\w+)"', sample)[1]
+
+
 def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Cluster, mixtures: Mixtures) -> None:
     cluster.quota(gpus=1)
     try:
@@ -66,6 +82,7 @@ def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Clus
         reason = re.compile("waiting for quota in queue mm1: .*nvidia.com/gpu.* maximum capacity")
         cluster.wait("the reason in the supervisor's log", lambda: reason.search(cluster.log(name, "pretrain")))
         assert not cluster.items("pods", selector), "no node of the gang may start alone"
+        assert state(cluster, name) == "queued"
         cluster.quota(gpus=8)
         assert cluster.finished(name)["status"]["phase"] == "Succeeded"
     finally:

@@ -20,6 +20,7 @@ SOURCE = "source"
 MANIFEST = "manifest"
 PLACEMENT = "placement"
 LAUNCHER_FLAG = "--launcher"
+METRICS_FLAG = "--metrics-port"
 
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
@@ -111,6 +112,12 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
             LAUNCHER_FLAG,
             metavar="JSON",
             help="how to start the ranks on a cluster [default: on this machine, with torchrun]",
+        )
+        running.add_argument(
+            METRICS_FLAG,
+            type=int,
+            metavar="PORT",
+            help="port of 127.0.0.1 for metrics in Prometheus' format, if the ranks run on this machine [default: none]",
         )
     running.add_argument("--no-cache", action="store_true", help="run the step even if its result is cached")
     running.add_argument(

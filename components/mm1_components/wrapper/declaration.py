@@ -98,6 +98,8 @@ class Context:
     progress_file: Path | None = None
     launcher: str = ""
     """How to start ranks on a cluster, as JSON (:class:`mm1_components.ranks.launcher.Launcher`); empty: on this machine."""
+    metrics_port: int | None = None
+    """Port on this machine for the metrics of a training whose ranks run on this machine; None: no server."""
     use_cache: bool = True
     """Whether results of earlier executions may be used; False with ``--no-cache``."""
     facts: dict[str, Any] = field(default_factory=dict)

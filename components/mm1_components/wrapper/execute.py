@@ -69,6 +69,7 @@ def _around(step: Step[Any, Any], arguments: argparse.Namespace, store: Store) -
         store=store,
         scratch=arguments.work or Path(tempfile.gettempdir()),
         launcher=(arguments.launcher or "") if step.distributed else "",
+        metrics_port=arguments.metrics_port if step.distributed else None,
         use_cache=not arguments.no_cache,
         progress_file=arguments.progress,
         artifacts={name: getattr(arguments, f"artifact.{name}") for name in step.artifacts},

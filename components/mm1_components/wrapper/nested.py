@@ -37,6 +37,7 @@ def run_step(name: str, inputs: Mapping[str, str], context: Context, label: str)
         store=context.store,
         scratch=context.work,
         launcher=context.launcher,
+        metrics_port=context.metrics_port,
         use_cache=context.use_cache,
         progress_file=context.progress_file,
     )

@@ -44,6 +44,8 @@ class Surroundings:
     """Parent of its scratch folder."""
     launcher: str = ""
     """How to start ranks on a cluster; empty: on this machine."""
+    metrics_port: int | None = None
+    """Port for the metrics of a training on this machine."""
     use_cache: bool = True
     progress_file: Path | None = None
     artifacts: Mapping[str, Path | None] = field(default_factory=dict)
@@ -92,6 +94,7 @@ def perform(step: Step[Any, Any], given: Mapping[str, Any], record: Record, arou
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=around.progress_file,
             launcher=launcher,
+            metrics_port=around.metrics_port,
             use_cache=around.use_cache,
         )
         outputs, stored = _run(step, inputs, context, record)
