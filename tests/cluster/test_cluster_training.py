@@ -44,9 +44,15 @@ def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recip
     assert found[2] == pytest.approx(found[1], rel=1e-3)
 
 
-def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures, tmp_path: Path) -> None:
+def messages(log: str) -> list[str]:
+    """Messages of a log of JSON lines, without those of Argo's executor."""
+    return [json.loads(line).get("message", "") for line in log.splitlines() if line and "argo=true" not in line]
+
+
+def test_a_pool_without_gpus_trains_on_cpus_and_logs_json(cluster: Cluster, mixtures: Mixtures, tmp_path: Path) -> None:
     def without_gpus(content: dict[str, Any]) -> None:
         content["pools"]["test-train"]["gpus"] = 0  # as the pool of the profile `smoke`
+        content["log_format"] = "json"
 
     profile = cluster.variant(tmp_path / "cpu.yaml", without_gpus)
     size = "train.steps=2 train.global_batch=4 train.micro_batch=2"
@@ -55,6 +61,8 @@ def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (pod,) = cluster.items("pods", f"mm1.dev/run={name}")
     assert "nvidia.com/gpu" not in json.dumps(pod["spec"]["containers"])
+    assert any(message.startswith("step 2 of 2: loss") for message in messages(cluster.log(name, "pretrain")))
+    assert messages(cluster.kubectl("logs", pod["metadata"]["name"]))
 
 
 SCRAPE = """

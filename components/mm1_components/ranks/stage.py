@@ -137,6 +137,7 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
         key=work_key(config, inputs.data, inputs.init, vision, decoder, inputs.resume),
         code=context.code,
         folder=str(context.work),
+        logs=context.logs,
     )
     layout = Layout(nodes=inputs.nodes, processes=inputs.processes, pool=inputs.pool, grace_s=GRACE_S)
     try:

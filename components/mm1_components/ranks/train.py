@@ -139,7 +139,7 @@ class OutputLines:
         progress = _progress(line)
         if progress is None:
             if not line.startswith(PAUSES):
-                sys.stderr.write(line)
+                sys.stderr.write(self.context.logs.whole_line(line))
                 sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from mm1_components.ranks.jobset.names import ROLE_LABEL, SUPERVISOR_ROLE
 from mm1_components.ranks.launcher import Launcher
-from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, flag_of, role_of
+from mm1_components.wrapper.arguments import LAUNCHER_FLAG, LOG_FORMAT_FLAG, PLACEMENT, flag_of, role_of
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.pools import POOL_LABEL
 from mm1_workflows.argo.document import INPUTS_ANNOTATION, LAUNCHES_ANNOTATION, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
@@ -42,6 +42,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += [f"--artifact.{name}={ARTIFACT_FOLDER}/{name}" for name in step.artifacts]
     args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
+    args += [f"{LOG_FORMAT_FLAG}={profile.log_format}"] if profile.log_format != "text" else []
     pool = profile.placed(step.pool)
     labels = {POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")}
     placing: dict[str, Any] = {}
