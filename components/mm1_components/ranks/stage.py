@@ -148,6 +148,7 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
         device_hours=parse_device_hours(inputs.device_hours),
         code=context.code,
         folder=str(context.work),
+        logs=context.logs,
     )
     layout = Layout(nodes=inputs.nodes, processes=inputs.processes, pool=inputs.pool, grace_s=GRACE_S)
     try:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from mm1.monitoring.logs import LogFormat
 from mm1_components.wrapper.declaration import Step
 
 SOURCE = "source"
 MANIFEST = "manifest"
 PLACEMENT = "placement"
 LAUNCHER_FLAG = "--launcher"
+METRICS_FLAG = "--metrics-port"
+LOG_FORMAT_FLAG = "--log-format"
 
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
@@ -116,6 +119,15 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
             metavar="JSON",
             help="how to start the ranks on a cluster [default: on this machine, with torchrun]",
         )
+        running.add_argument(
+            METRICS_FLAG,
+            type=int,
+            metavar="PORT",
+            help="port of 127.0.0.1 for metrics in Prometheus' format, if the ranks run on this machine [default: none]",
+        )
+    running.add_argument(
+        LOG_FORMAT_FLAG, choices=get_args(LogFormat), default="text", help="text, or one JSON object per line [default: text]"
+    )
     running.add_argument("--no-cache", action="store_true", help="run the step even if its result is cached")
     running.add_argument(
         "--once",

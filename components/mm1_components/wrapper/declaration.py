@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from mm1.errors import ConfigurationError
 from mm1.manifests import Manifest, ManifestT, load, publish
+from mm1.monitoring.logs import LogSettings
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 
@@ -102,6 +103,10 @@ class Context:
     progress_file: Path | None = None
     launcher: str = ""
     """How to start ranks on a cluster, as JSON (:class:`mm1_components.ranks.launcher.Launcher`); empty: on this machine."""
+    metrics_port: int | None = None
+    """Port on this machine for the metrics of a training whose ranks run on this machine; None: no server."""
+    logs: LogSettings = field(default_factory=LogSettings)
+    """The form of the log, also of processes that the step starts."""
     use_cache: bool = True
     """Whether results of earlier executions may be used; False with ``--no-cache``."""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -21,7 +21,8 @@ from pydantic import Field, model_validator
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
-from mm1_components.ranks.launcher import LEASE_S, RETRIES
+from mm1.monitoring.logs import LogFormat
+from mm1_components.ranks.launcher import LEASE_S, METRICS_PORT, RETRIES
 from mm1_components.wrapper.kubernetes_fields import (
     ImageName,
     LabelValue,
@@ -110,6 +111,10 @@ class Profile(Config):
     """Maximum duration of a run, of a training step in it, and of the step's JobSet, in seconds; empty = no limit."""
     lease_seconds: int = Field(default=LEASE_S, ge=60)
     """Seconds for which ranks continue without a supervisor; then they save a checkpoint and end."""
+    metrics_port: int | None = Field(default=METRICS_PORT, ge=1, le=65535)
+    """Port of training supervisors for metrics in Prometheus' format; empty = none."""
+    log_format: LogFormat = "text"
+    """Log of steps and ranks: text, or json, which is one object per line for log collectors."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mm1.config.base import Config
+from mm1.monitoring.logs import LogSettings
 from mm1.train.config.run import RunConfig
 
 
@@ -37,6 +38,8 @@ class TrainJob(Config):
     """Local folder for result.json, error files and scratch."""
     threads: int = Field(default=0, ge=0)
     """Threads of one process; 0 = torch's default."""
+    logs: LogSettings = Field(default=LogSettings(), exclude_if=lambda logs: logs == LogSettings())
+    """Form of the log."""
 
     def with_micro_batch(self, micro_batch: int) -> TrainJob:
         """Return the same job with another micro-batch; its global batch does not change."""
