@@ -1,10 +1,11 @@
 """Garbage collection of a store: removal of everything that is no longer referenced.
 
 The roots are the records of kept runs, pins, what is served and what a rollback would serve, what the last retrainings are
-about, and resume pointers of work unfinished in the last month. Any digest mentioned in one of these objects keeps the manifest
-and the blob with that digest, and so on recursively. Runs that are running are kept, too: their records name the inputs of their
-tasks from the start. Parts of an unfinished ingest are kept for a month. Everything else is removed, except objects younger than
-an hour (a running step writes blobs before the manifest that references them), and what killed writers left.
+about, and resume pointers of work unfinished in the last month. Any digest mentioned in one of these objects keeps the
+manifest and the blob with that digest, and so on recursively. Runs that are running are kept, too: their records name the
+inputs of their tasks from the start. Parts of an unfinished ingest are kept for a month. Everything else is removed, except
+objects younger than an hour (a running step writes blobs before the manifest that references them), and what killed writers
+left.
 
 Ages are those of the store's own clock, which may differ from this machine's.
 """
