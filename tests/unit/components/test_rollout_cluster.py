@@ -228,6 +228,7 @@ def test_a_server_is_asked_with_the_key_and_its_replies_are_counted(server, answ
     assert asker.ask(target, Question(QUESTION, "", max_tokens=2)) is not None
     after = asker.replies(target)
     assert after.total >= before.total + 1 and after.failed == before.failed == 0
+    assert asker.replies(target).total == after.total, "its own requests for metrics do not count"
     with pytest.raises(ConfigurationError, match="replied 401"):
         HttpAsker().ask(target, Question(QUESTION, ""))
     with pytest.raises(NetworkError, match="pod p has no address"):
