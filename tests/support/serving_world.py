@@ -30,6 +30,8 @@ class Model:
     crashes_when_served: bool = False
     crashes_after_s: float | None = None
     never_ready: bool = False
+    was_restarted: bool = False
+    """Once, long ago."""
     replies: Replies = field(default_factory=lambda: Replies(100, 0))
     unreachable: bool = False
 
@@ -135,7 +137,11 @@ class World:
     def pods(self, model: str, *, of_canary: bool) -> list[Pod]:
         self._point()
         chosen = [pod for pod in self.running if pod.of_canary == of_canary and pod.model == model]
-        return [Pod(pod.name, f"http://{pod.name}", self._is_ready(pod), self._failure(pod)) for pod in chosen]
+        return [Pod(pod.name, f"http://{pod.name}", self._is_ready(pod), self._reported(pod)) for pod in chosen]
+
+    def _reported(self, pod: _Pod) -> str:
+        restarted = pod.model in self.models and self.models[pod.model].was_restarted
+        return self._failure(pod) or ("the server was restarted" if restarted else "")
 
     def set_model(self, model: str, journal: Journal | None) -> None:
         self._point()

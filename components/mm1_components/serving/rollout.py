@@ -174,7 +174,12 @@ class Rollout:
         return Result(False, reason)
 
     def _wait_served(self, model: str, *, ask: bool) -> str:
-        """Wait until all pods are of a model and ready, and ask each of them once; return why that failed."""
+        """Wait until all pods are of a model and ready; return why that failed.
+
+        Args:
+            model: address of the model.
+            ask: whether the pods are new: each is asked once, and none may have ended.
+        """
         asked: set[str] = set()
         limit: float | None = None
         while True:
@@ -184,7 +189,7 @@ class Rollout:
             limit_s = self.settings.ready_seconds * max(1, served.replicas)
             limit = self.clock.now() + limit_s if limit is None else limit
             pods = self.cluster.pods(model, of_canary=False)
-            if failure := failure_of(pods):
+            if ask and (failure := failure_of(pods)):  # pods that served before may have been restarted long ago
                 return failure
             for pod in pods if ask else []:
                 if pod.is_ready and pod.name not in asked and (failure := self.analysis.ask(pod, 0)):

@@ -88,6 +88,15 @@ def test_a_promotion_that_fails_goes_back_to_the_model_before(model):
     assert place.analyses[0]["questions"] == 4
 
 
+def test_pods_that_were_restarted_long_ago_do_not_end_the_wait_for_the_model_before():
+    place = world(Model(answer_when_served="blue"))
+    place.models = {**place.models, OLD: Model(was_restarted=True)}
+    result = rollout(place)
+    assert not result.promoted and place.model == OLD and "the model before" not in result.reason
+    check_clean(place)
+    assert place.served().is_complete
+
+
 def test_the_first_model_is_promoted_with_nothing_to_go_back_to():
     place = world(served="")
     assert rollout(place).promoted and place.changes[0][:3] == ("promoted", NEW, "")
