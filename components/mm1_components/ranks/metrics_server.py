@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mm1.errors import Outcome, Preempted
+from mm1.errors import SAVED, Outcome, Preempted
 from mm1.monitoring.training import RUN_LABELS, TRAINING
 from mm1_components.ranks.training_metrics import TrainingMetrics
 
@@ -101,7 +101,7 @@ def _await_last_scrape(exposition: Exposition) -> None:
 
     The process ends soon afterwards. Without this, no scrape would see most failures, and no alert could name their class.
     """
-    if exposition.metrics.outcome in (None, Outcome.DONE, Outcome.PREEMPTED):
+    if exposition.metrics.outcome in (None, Outcome.DONE, *SAVED):
         return
     if time.monotonic() - exposition.scraped_at > 2 * LAST_SCRAPE_S:
         return

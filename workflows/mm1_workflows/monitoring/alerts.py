@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import yaml
 
-from mm1.errors import Outcome
+from mm1.errors import SAVED, Outcome
 
 TRAINING, SERVING = "mm1-training", "mm1-serving"
 HERE = 'namespace="${namespace}"'
-FINAL = "|".join(outcome.label for outcome in Outcome if outcome is not Outcome.DONE and not outcome.retried)
+FINAL = "|".join(
+    outcome.label for outcome in Outcome if outcome is not Outcome.DONE and outcome not in SAVED and not outcome.retried
+)
 RETRIED = "|".join(outcome.label for outcome in Outcome if outcome.retried and outcome is not Outcome.PREEMPTED)
 RUN = "{{ $labels.run }}/{{ $labels.task }}"
 AGE = "{{ $value | humanizeDuration }}"
@@ -168,7 +170,8 @@ ALERTS = (
         expression=f"absent(mm1_serving_ready{{{HERE}}} == 1)",
         for_="${notReadySeconds}s",
         summary="No server takes requests",
-        action="Look at the pods of the deployment mm1-serve: pending, loading the model, refused signature, or out of memory.",
+        action="Look at the pods of the Deployment mm1-serve: pending, loading the model, no model promoted yet, refused "
+        "signature, or out of memory.",
     ),
     Alert(
         name="Mm1ServingErrors",
@@ -178,7 +181,8 @@ ALERTS = (
         f'/ sum by (namespace) (rate(mm1_requests_total{{{HERE}, route=~"/v1/.*"}}[5m])) > ${{errorRatio}}',
         for_="5m",
         summary=f"{SHARE} of the requests fail",
-        action="The server's log has the errors. If a new model was deployed just before, roll it back.",
+        action="The server's log has the errors. If a new model was promoted just before (mm1 rollout history), go back: "
+        "mm1 rollout rollback -n NAMESPACE.",
     ),
     Alert(
         name="Mm1ServingRejections",
@@ -188,7 +192,7 @@ ALERTS = (
         f'/ sum by (namespace) (rate(mm1_requests_total{{{HERE}, route=~"/v1/.*"}}[5m])) > ${{rejectedRatio}}',
         for_="5m",
         summary=f"{SHARE} of the requests are refused because the queue is full",
-        action="Add replicas (serving.replicas).",
+        action="Add replicas (serving.replicas, or serving.autoscaling).",
     ),
     Alert(
         name="Mm1ServingQueueFull",
@@ -198,7 +202,7 @@ ALERTS = (
         f"/ sum by (namespace) (mm1_answers_waiting_limit{{{HERE}}}) > ${{queueRatio}}",
         for_="5m",
         summary=f"The queue of answers is {SHARE} full",
-        action="Add replicas (serving.replicas), or limit the length of answers (serving.maxTokens).",
+        action="Add replicas (serving.replicas, or serving.autoscaling), or limit the length of answers (serving.maxTokens).",
     ),
     Alert(
         name="Mm1ServingSlow",
