@@ -4,7 +4,7 @@ r"""Retraining that decides: train again if enough is new, and replace the serve
 ``decide`` are skipped if it decides to wait, and the reason is in the run, its report and the notification::
 
     ingest -> decide -> mix -> pretrain (from the served model) \
-                   \-> instruction-mix ---------------------------> sft -> evaluate -> gate (against it) -> deploy
+                   \-> instruction-mix ---------------------------> sft -> evaluate -> gate (against it) -> deploy -> rollout
 
 A retraining whose budget was used up ends with a checkpoint, and the next one continues it.
 """
@@ -21,12 +21,14 @@ from mm1_workflows.authoring.shared_parameters import (
     QUESTION,
     RANKS,
     READING,
+    ROLLOUT,
     SEED,
     SEQUENCES,
     SFT_WEIGHTS,
     SIGN_KEY,
     SOURCES,
     SYNTHETIC,
+    TARGET,
     THRESHOLDS,
     WEIGHTS,
 )
@@ -38,7 +40,6 @@ TRIGGERS = (
         value="captions interleaved text",
         description="sources whose new data count: those of the pre-training mixture, separated by spaces",
     ),
-    Parameter(name="target", value="mm1", description="serving target: the name under which the store records what is served"),
     Parameter(name="min_samples", value="0", description="train again from this number of new samples on; 0 = off"),
     Parameter(
         name="min_share",
@@ -84,6 +85,7 @@ with Workflow(
             "folder, or the address of a RawData, DataMix or Checkpoint manifest",
         ),
         Parameter(name="vocabulary", value="1024", description="vocabulary size of a trained tokenizer"),
+        TARGET,
         *TRIGGERS,
         *BUDGET,
         Parameter(
@@ -127,13 +129,14 @@ with Workflow(
         ),
         QUESTION,
         SIGN_KEY,
+        *ROLLOUT,
     ],
 ) as w:
     with DAG(name="retrain"):
         ingest = steps.ingest(
             **steps.given(*SOURCES, SYNTHETIC, INSTRUCTIONS, DATA, PRESET, *READING, "tokenizer", "vocabulary")
         )
-        decide = steps.decide(data=ingest.get_parameter("manifest"), **steps.given(*TRIGGERS, *BUDGET, "init"))
+        decide = steps.decide(data=ingest.get_parameter("manifest"), **steps.given(TARGET, *TRIGGERS, *BUDGET, "init"))
         mixing = {
             "data": decide.get_parameter("data"),
             "as_of": decide.get_parameter("as_of"),
@@ -171,11 +174,17 @@ with Workflow(
             when=RETRAIN,
             **steps.given("rules"),
         )
-        steps.deploy(
+        deploy = steps.deploy(
             checkpoint=sft.get_parameter("manifest"),
             decision=gate.get_parameter("decision"),
             when=RETRAIN,
             **steps.given(QUESTION, SIGN_KEY, "benchmarks"),
+        )
+        steps.rollout(
+            deployment=deploy.get_parameter("manifest"),
+            decision=gate.get_parameter("decision"),
+            when=RETRAIN,
+            **steps.given(TARGET, *ROLLOUT),
         )
 
     with DAG(name="at-exit"):

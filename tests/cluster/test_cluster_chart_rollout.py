@@ -63,7 +63,9 @@ def test_a_route_has_weights_that_the_rollout_may_change(helm):
         ("mm1-serve-canary", 0),
     ]
     for track in ("stable", "canary"):
-        assert named(objects, "Service", f"mm1-serve-{track}")["spec"]["selector"]["mm1.dev/track"] == track
+        service = named(objects, "Service", f"mm1-serve-{track}")
+        assert service["spec"]["selector"]["mm1.dev/track"] == track
+        assert service["metadata"]["labels"]["app.kubernetes.io/component"] != "serving", "the ServiceMonitor selects it"
     assert named(objects, "Deployment", "mm1-serve")["metadata"]["annotations"] == {"mm1.dev/route": "mm1-serve"}
     rules = {rule["resources"][0]: rule for rule in named(objects, "Role", "mm1-rollout")["rules"]}
     assert rules["httproutes"]["verbs"] == ["get", "patch"] and rules["httproutes"]["resourceNames"] == ["mm1-serve"]
@@ -71,6 +73,17 @@ def test_a_route_has_weights_that_the_rollout_may_change(helm):
     [rule] = named(plain, "HTTPRoute", "mm1-serve")["spec"]["rules"]
     assert [each["name"] for each in rule["backendRefs"]] == ["mm1-serve"]
     assert not [each for each in plain if each["kind"] == "Service" and each["metadata"]["name"] != "mm1-serve"]
+
+
+def test_a_scheduled_retraining_rolls_out_to_the_releases_server(helm):
+    def arguments(**values: Any) -> dict[str, str]:
+        values = {"profile": "default", "schedules": {"retrain": {"enabled": True, **values}}, "serving": ROLLOUT}
+        spec = named(helm.objects(values), "CronWorkflow", "mm1-retrain")["spec"]["workflowSpec"]
+        return {each["name"]: each["value"] for each in spec.get("arguments", {}).get("parameters", [])}
+
+    assert arguments()["deployment_name"] == "mm1-serve"
+    assert arguments(arguments={"deployment_name": "other"})["deployment_name"] == "other"
+    assert "deployment_name" not in arguments(template="mm1-ingest")
 
 
 def test_an_autoscaler_sets_the_number_of_pods(helm):

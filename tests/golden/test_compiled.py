@@ -87,7 +87,9 @@ def test_a_retraining_that_waits_starts_nothing_after_its_decision() -> None:
     assert arguments["pretrain"]["device_hours"] == outputs % ("decide", "device_hours")
     assert arguments["sft"]["device_hours"] == outputs % ("pretrain", "device_hours_left")
     assert arguments["gate"]["serving"] == outputs % ("decide", "serving")
-    assert arguments["deploy"]["decision"] == outputs % ("gate", "decision")
+    assert arguments["deploy"]["decision"] == arguments["rollout"]["decision"] == outputs % ("gate", "decision")
+    assert arguments["rollout"]["deployment"] == outputs % ("deploy", "manifest")
+    assert arguments["rollout"]["target"] == arguments["decide"]["target"]
     assert {arguments[task]["as_of"] for task in ("mix", "instruction-mix")} == {outputs % ("decide", "as_of")}
 
 

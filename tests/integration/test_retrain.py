@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mm1.lineage.records import read_run
-from mm1.lineage.serving import Change, record
+from mm1.lineage.serving import Change, current, record
 from mm1.manifests import Checkpoint, Deployment, RawData, load, split_uri
 from mm1.store.open import open_store
 from mm1.world.config import WorldConfig
@@ -69,7 +69,12 @@ def test_it_waits_trains_on_new_data_and_waits_again(toy_run, tmp_path, warm_pyt
     checkpoint = load(tasks["pretrain"]["manifest"], Checkpoint)
     assert checkpoint.parents[1] == site.pretrained and checkpoint.step == 2
     assert tasks["gate"]["decision"] == "pass" and load(tasks["deploy"]["manifest"], Deployment).deployed
+    assert tasks["rollout"]["promoted"] is True
+    served = current(site.store, "mm1")
+    assert (served.by, served.before) == ("run second", site.served)
+    assert tasks["deploy"]["manifest"].endswith(f"{served.deployment}.json")
     assert read_run(site.store, "second").tasks["pretrain"].facts["device_hours"] > 0
 
     tasks = site.retrain("third")
     assert tasks["decide"]["decision"] == "wait" and "since the retraining of run second" in tasks["decide"]["reason"]
+    assert tasks["decide"]["serving"].endswith(f"{served.deployment}.json")
