@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mm1.errors import Outcome
+from mm1.errors import SAVED, Outcome
 from mm1.monitoring.metric import Metric
 from mm1.monitoring.serving import SERVING
 from mm1.monitoring.training import RUN_LABELS, STATES, TRAINING
@@ -78,8 +78,9 @@ def test_every_placeholder_is_a_threshold_and_every_threshold_is_used() -> None:
     assert "${" not in alerts.filled(text, {"namespace": "mm1"})
 
 
-def test_outcomes_are_final_or_retried() -> None:
-    assert {*alerts.FINAL.split("|"), *alerts.RETRIED.split("|"), "done", "preempted"} == {item.label for item in Outcome}
+def test_outcomes_are_final_retried_or_saved() -> None:
+    listed = [*alerts.FINAL.split("|"), *alerts.RETRIED.split("|"), "done", *(item.label for item in SAVED)]
+    assert sorted(listed) == sorted(item.label for item in Outcome)
 
 
 # -- situations -------------------------------------------------------------------------------------------------------
