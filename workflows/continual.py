@@ -13,6 +13,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    DEVICE_HOURS,
     IMAGE_LAYOUT,
     PACKING,
     PRESET,
@@ -54,6 +55,7 @@ with Workflow(
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
         RESUME,
         *RANKS,
+        DEVICE_HOURS,
         SEED,
         *BENCHMARKS,
         Parameter(
@@ -74,7 +76,7 @@ with Workflow(
         continual = steps.pretrain(
             name="continual",
             data=mix.get_parameter("manifest"),
-            **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", init="checkpoint"),
+            **steps.given(RESUME, *RANKS, DEVICE_HOURS, SEED, "recipe", "overrides", init="checkpoint"),
         )
         steps.evaluate(
             checkpoint=continual.get_parameter("manifest"),

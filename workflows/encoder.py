@@ -13,6 +13,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     CAPTIONS,
     DATA,
+    DEVICE_HOURS,
     MIXING,
     PRESET,
     RANKS,
@@ -44,6 +45,7 @@ with Workflow(
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
         RESUME,
         *RANKS,
+        DEVICE_HOURS,
         SEED,
     ],
 ) as w:
@@ -55,7 +57,7 @@ with Workflow(
         steps.pretrain_vision(
             name="vision",
             data=mix.get_parameter("manifest"),
-            **steps.given(RESUME, *RANKS, SEED, "init", "recipe", "overrides"),
+            **steps.given(RESUME, *RANKS, DEVICE_HOURS, SEED, "init", "recipe", "overrides"),
         )
 
     with DAG(name="at-exit"):

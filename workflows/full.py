@@ -15,6 +15,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    DEVICE_HOURS,
     INSTRUCTIONS,
     MIXING,
     PRESET,
@@ -54,6 +55,7 @@ with Workflow(
         Parameter(name="sft_recipe", value="mm1_tiny_sft", description="recipe of fine-tuning; `mm1 recipes` lists all"),
         Parameter(name="sft_overrides", value="", description="overrides of the fine-tuning recipe: path=value ..."),
         *RANKS,
+        DEVICE_HOURS,
         SEED,
         *BENCHMARKS,
         Parameter(
@@ -97,11 +99,12 @@ with Workflow(
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),
-            **steps.given(*RANKS, SEED, "decoder", recipe="text_recipe", overrides="text_overrides"),
+            **steps.given(*RANKS, DEVICE_HOURS, SEED, "decoder", recipe="text_recipe", overrides="text_overrides"),
         )
         pretrain = steps.pretrain(
             data=mix.get_parameter("manifest"),
             init=text_base.get_parameter("manifest"),
+            device_hours=text_base.get_parameter("device_hours_left"),
             **steps.given(*RANKS, SEED, "recipe", "overrides", "vision"),
         )
         steps.evaluate(
@@ -112,6 +115,7 @@ with Workflow(
         sft = steps.sft(
             data=instruction_mix.get_parameter("manifest"),
             init=pretrain.get_parameter("manifest"),
+            device_hours=pretrain.get_parameter("device_hours_left"),
             **steps.given(*RANKS, SEED, recipe="sft_recipe", overrides="sft_overrides"),
         )
         evaluate_sft = steps.evaluate(

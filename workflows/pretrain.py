@@ -15,6 +15,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    DEVICE_HOURS,
     MIXING,
     PRESET,
     PRETRAINING,
@@ -42,6 +43,7 @@ with Workflow(
         *PRETRAINING,
         RESUME,
         *RANKS,
+        DEVICE_HOURS,
         SEED,
         *BENCHMARKS,
         Parameter(
@@ -61,11 +63,12 @@ with Workflow(
         text_base = steps.pretrain(
             name="text-base",
             data=text_mix.get_parameter("manifest"),
-            **steps.given(*RANKS, SEED, "decoder", recipe="text_recipe", overrides="text_overrides"),
+            **steps.given(*RANKS, DEVICE_HOURS, SEED, "decoder", recipe="text_recipe", overrides="text_overrides"),
         )
         pretrain = steps.pretrain(
             data=mix.get_parameter("manifest"),
             init=text_base.get_parameter("manifest"),
+            device_hours=text_base.get_parameter("device_hours_left"),
             **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", "vision"),
         )
         steps.evaluate(

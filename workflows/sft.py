@@ -12,6 +12,7 @@ from mm1_workflows import steps
 from mm1_workflows.authoring.shared_parameters import (
     BENCHMARKS,
     DATA,
+    DEVICE_HOURS,
     IMAGE_LAYOUT,
     INSTRUCTIONS,
     MIXING,
@@ -43,6 +44,7 @@ with Workflow(
         Parameter(name="overrides", value="", description="overrides of the recipe: path=value ..."),
         RESUME,
         *RANKS,
+        DEVICE_HOURS,
         SEED,
         *BENCHMARKS,
         Parameter(
@@ -61,7 +63,7 @@ with Workflow(
         )
         sft = steps.sft(
             data=mix.get_parameter("manifest"),
-            **steps.given(RESUME, *RANKS, SEED, "recipe", "overrides", init="checkpoint"),
+            **steps.given(RESUME, *RANKS, DEVICE_HOURS, SEED, "recipe", "overrides", init="checkpoint"),
         )
         steps.evaluate(
             checkpoint=sft.get_parameter("manifest"),

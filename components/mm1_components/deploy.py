@@ -134,7 +134,12 @@ def _deploy(inputs: Inputs, context: Context, checkpoint: Checkpoint) -> Outputs
     data = bytes_of(item.images[0])
     answer = _ask(folder, question, data, inputs.max_tokens, key)
     image = context.store.put_bytes(data)
-    sample: dict[str, Any] = {"question": question, "answer": answer, "image": image.sha256}
+    sample: dict[str, Any] = {
+        "question": question,
+        "answer": answer,
+        "image": image.sha256,
+        "max_tokens": inputs.max_tokens,
+    }
     if not inputs.question and item.answer:
         sample["expected"] = item.answer
     deployment = Deployment(

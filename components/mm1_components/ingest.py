@@ -32,6 +32,7 @@ from mm1_components.wrapper.raw_data import (
     check_preset,
     check_tokenizer,
     given_tokenizer,
+    tokenizer_state,
 )
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ STEP = Step(
     kind="RawData",
     summary="Filter raw data, write shards with an index and count tokens; train a tokenizer if none is given.",
     artifacts=("summary.md",),
+    state=tokenizer_state,
     checks=(check_sources, check_preset, check_tokenizer, check_columns),
 )
 

@@ -21,6 +21,7 @@ from mm1_components.wrapper.raw_data import (
     check_preset,
     check_tokenizer,
     given_tokenizer,
+    tokenizer_state,
 )
 
 
@@ -65,6 +66,7 @@ STEP = Step(
     run=run,
     kind="FilteredParts",
     summary="Read and filter one batch of the raw data.",
+    state=tokenizer_state,
     checks=(check_preset, check_tokenizer, check_columns),
 )
 

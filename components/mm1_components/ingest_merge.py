@@ -21,6 +21,7 @@ from mm1_components.wrapper.raw_data import (
     check_tokenizer,
     given_tokenizer,
     manifests_of,
+    tokenizer_state,
 )
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ STEP = Step(
     run=run,
     kind="MergedParts",
     summary="Find duplicates across all filtered parts; train a tokenizer if none is given.",
+    state=tokenizer_state,
     checks=(check_tokenizer,),
 )
 

@@ -1,4 +1,4 @@
-"""Step report: render an HTML page about the run that it belongs to.
+"""Step report: render an HTML page about the run that it belongs to, and post a message about it to a webhook if there is one.
 
 It reads the records of the run's other tasks in the store, and the manifests that they refer to. It therefore needs no input,
 also runs after a failure (as the exit task), and is never cached.
@@ -6,9 +6,12 @@ also runs after a failure (as the exit task), and is never cached.
 
 from __future__ import annotations
 
+import os
+
 from pydantic import BaseModel, Field
 
 from mm1.config.resolve import read_value
+from mm1.store.base import blob_key
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -30,13 +33,18 @@ class Outputs(BaseModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Render the page, save it in the store, and write it as an artifact."""
+    """Render the page, save it in the store, and write it as an artifact; then notify."""
+    from mm1.report.notification import LINK_VARIABLE, URL_VARIABLE, message, post
     from mm1.report.page import render_run
 
     status = status_of(inputs.status)
     html, page = render_run(context.store, context.run, title=inputs.title, status=status, leave_out=context.task)
     context.artifact("report.html").write_text(html, encoding="utf-8")
     context.note(page_bytes=page.page.num_bytes)
+    if url := os.environ.get(URL_VARIABLE):
+        address = f"{context.store.uri}/{blob_key(page.page)}"
+        content = message(context.store, context.run, status=status, report=address, link=os.environ.get(LINK_VARIABLE, ""))
+        context.note(notified=post(url, content))
     return Outputs(manifest=context.publish(page))
 
 
@@ -54,7 +62,7 @@ STEP = Step(
     outputs=Outputs,
     run=run,
     kind="ReportPage",
-    summary="Render an HTML report of the run.",
+    summary="Render an HTML report of the run, and notify a webhook.",
     artifacts=("report.html",),
     cached=False,
     timeout_s=1800,

@@ -14,6 +14,7 @@ from mm1_components.ranks.stage import (
     training_step,
 )
 from mm1_components.wrapper.arguments import ManifestUri
+from mm1_components.wrapper.device_hours import DeviceHoursField
 from mm1_components.wrapper.execute import main
 
 
@@ -28,6 +29,7 @@ class Inputs(BaseModel):
     processes: ProcessesField = 0
     nodes: NodesField = 1
     pool: PoolField = ""
+    device_hours: DeviceHoursField = ""
     seed: int = Field(0, ge=0, description="seed of the run")
 
 

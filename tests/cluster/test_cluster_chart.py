@@ -97,7 +97,7 @@ def test_history_limits_may_be_zero(helm):
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (3, 0)
 
 
-ROLES = ("step", "supervisor", "rank", "serve")
+ROLES = ("step", "supervisor", "rank", "serve", "rollout")
 ROLE_ARN, GCP_ACCOUNT = "eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"
 
 

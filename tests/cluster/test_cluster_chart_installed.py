@@ -29,6 +29,7 @@ RIGHTS = {
     "mm1-executor": EXECUTOR,
     "mm1-rank": set(),
     "mm1-serve": set(),
+    "mm1-rollout": EXECUTOR,
     "mm1-supervisor": EXECUTOR
     | {("jobset.x-k8s.io", "jobsets", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")}
     | {("batch", "jobs", verb) for verb in ("list", "patch")}

@@ -21,6 +21,7 @@ TABLE = {
     Outcome.HARDWARE: (3, 2),  # away from the node, twice; then the engine tries
     Outcome.NETWORK: (1, 2),
     Outcome.CHECKPOINT: (1, 2),
+    Outcome.BUDGET: (1, 1),
 }
 
 

@@ -44,9 +44,15 @@ def test_two_nodes_train_as_one_does(cluster: Cluster, mixtures: Mixtures, recip
     assert found[2] == pytest.approx(found[1], rel=1e-3)
 
 
-def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures, tmp_path: Path) -> None:
+def messages(log: str) -> list[str]:
+    """Messages of a log of JSON lines, without those of Argo's executor."""
+    return [json.loads(line).get("message", "") for line in log.splitlines() if line and "argo=true" not in line]
+
+
+def test_a_pool_without_gpus_trains_on_cpus_and_logs_json(cluster: Cluster, mixtures: Mixtures, tmp_path: Path) -> None:
     def without_gpus(content: dict[str, Any]) -> None:
         content["pools"]["test-train"]["gpus"] = 0  # as the pool of the profile `smoke`
+        content["log_format"] = "json"
 
     profile = cluster.variant(tmp_path / "cpu.yaml", without_gpus)
     size = "train.steps=2 train.global_batch=4 train.micro_batch=2"
@@ -55,6 +61,24 @@ def test_a_pool_without_gpus_trains_on_cpus(cluster: Cluster, mixtures: Mixtures
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (pod,) = cluster.items("pods", f"mm1.dev/run={name}")
     assert "nvidia.com/gpu" not in json.dumps(pod["spec"]["containers"])
+    assert any(message.startswith("step 2 of 2: loss") for message in messages(cluster.log(name, "pretrain")))
+    assert messages(cluster.kubectl("logs", pod["metadata"]["name"]))
+
+
+SCRAPE = """
+import socket, urllib.request
+print(urllib.request.urlopen(f"http://{socket.gethostbyname(socket.gethostname())}:9464/metrics").read().decode())
+"""
+
+
+def state(cluster: Cluster, run: str) -> str:
+    """The state of a training in the metrics of its supervisor."""
+    selector = f"mm1.dev/role=supervisor,workflows.argoproj.io/workflow={run}"
+    (pod,) = cluster.items("pods", selector)
+    text = cluster.kubectl("exec", pod["metadata"]["name"], "--container=main", "--", "python3", "-c", SCRAPE)
+    (sample,) = [line for line in text.splitlines() if line.startswith("mm1_training_state{") and line.endswith(" 1.0")]
+    assert f'run="{run}"' in sample
+    return re.search(r'state="(\w+)"', sample)[1]
 
 
 def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Cluster, mixtures: Mixtures) -> None:
@@ -66,6 +90,7 @@ def test_a_gang_waits_for_its_whole_quota_and_says_what_is_missing(cluster: Clus
         reason = re.compile("waiting for quota in queue mm1: .*nvidia.com/gpu.* maximum capacity")
         cluster.wait("the reason in the supervisor's log", lambda: reason.search(cluster.log(name, "pretrain")))
         assert not cluster.items("pods", selector), "no node of the gang may start alone"
+        assert state(cluster, name) == "queued"
         cluster.quota(gpus=8)
         assert cluster.finished(name)["status"]["phase"] == "Succeeded"
     finally:

@@ -20,10 +20,12 @@ pytestmark = pytest.mark.golden
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/golden/cli"
 DATA = ("stats", "show", "shards", "score")
+ROLLOUT = ("status", "history", "promote", "rollback")
 HELP = {
     "help": "--help",
     **{f"help-{name}": f"{name} --help" for name in NAMES},
     **{f"help-data-{name}": f"data {name} --help" for name in DATA},
+    **{f"help-rollout-{name}": f"rollout {name} --help" for name in ROLLOUT},
 }
 ERRORS = {
     "error-command": "rnu",

@@ -76,6 +76,23 @@ def test_the_whole_chain_is_there() -> None:
     }
 
 
+def test_a_retraining_that_waits_starts_nothing_after_its_decision() -> None:
+    workflow = read_workflow(yaml.safe_load((FOLDER / "retrain.yaml").read_text()))
+    always = {name for name, task in workflow.tasks.items() if task.when is None}
+    assert always == {"ingest", "decide"}
+    assert {str(task.when) for name, task in workflow.tasks.items() if name not in always} == {str(workflow.tasks["mix"].when)}
+    arguments = {name: task.arguments for name, task in workflow.tasks.items()}
+    outputs = "{{tasks.%s.outputs.parameters.%s}}"
+    assert arguments["pretrain"]["init"] == outputs % ("decide", "init")
+    assert arguments["pretrain"]["device_hours"] == outputs % ("decide", "device_hours")
+    assert arguments["sft"]["device_hours"] == outputs % ("pretrain", "device_hours_left")
+    assert arguments["gate"]["serving"] == outputs % ("decide", "serving")
+    assert arguments["deploy"]["decision"] == arguments["rollout"]["decision"] == outputs % ("gate", "decision")
+    assert arguments["rollout"]["deployment"] == outputs % ("deploy", "manifest")
+    assert arguments["rollout"]["target"] == arguments["decide"]["target"]
+    assert {arguments[task]["as_of"] for task in ("mix", "instruction-mix")} == {outputs % ("decide", "as_of")}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_every_parameter_is_described_and_offers_its_choices(file: Path) -> None:
     document = yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())
@@ -99,6 +116,7 @@ def test_shared_parameters_are_the_same_in_every_file(file: Path) -> None:
         "sft": {"recipe", "overrides", "captions", "interleaved", "text"},
         "continual": {"recipe", "overrides", "image_size", "captions", "interleaved", "text"},
         "encoder": {"recipe", "overrides"},
+        "retrain": {"tokenizer", "device_hours"},
     }.get(file.stem, set())
     raws = parameters_of(spec_of(yaml.safe_load((FOLDER / f"{file.stem}.yaml").read_text())))
     declared = {raw["name"]: (raw.get("value"), raw["description"]) for raw in raws}

@@ -328,7 +328,7 @@ def test_a_task_that_hangs_is_ended_at_its_limit(place: Path) -> None:
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize(("code", "attempts"), [(87, 3), (80, 1), (0, 1)])
+@pytest.mark.parametrize(("code", "attempts"), [(87, 3), (88, 1), (80, 1), (0, 1)])
 def test_a_task_stopped_at_its_limit_has_the_class_of_its_exit_code(place: Path, code: int, attempts: int) -> None:
     script = f"trap 'exit {code}' TERM; for i in $(seq 200); do sleep 0.1; done"
 

@@ -150,6 +150,24 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, warm_python, u
     assert trial.digest() == undisturbed.digest()
 
 
+def test_a_budget_ends_in_a_checkpoint_and_a_larger_one_goes_on(tmp_path, data, warm_python, undisturbed):
+    trial = Trial(tmp_path, data, warm_python)
+    budget = ("--device-hours", "0.000001", "--out.device_hours_left", str(tmp_path / "left"))
+    assert trial.finish(*budget) == Outcome.BUDGET, trial.log[-3000:]
+    assert "stopped after step 1 of" in trial.log and "with a larger device_hours" in trial.log
+    record = trial.store.read_json("runs/manual/pretrain.json")
+    assert record["outcome"] == Outcome.BUDGET and 0 < record["facts"]["device_hours"] < 1
+    started = trial.log.count("resuming")
+    assert trial.finish(*budget) == Outcome.BUDGET, "the same run: its budget is used up"
+    assert "no step was trained" in trial.log and trial.log.count("resuming") == started
+    assert trial.finish("--device-hours", "5", *budget[2:]) == 0, trial.log[-3000:]
+    assert json.loads((tmp_path / "metrics.json").read_text())["resumed_from"] == 1
+    assert 4 < float((tmp_path / "left").read_text()) < 5
+    assert trial.digest() == undisturbed.digest()
+    assert trial.finish("--device-hours", "2.5", *budget[2:]) == 0 and "cached" in trial.log
+    assert (tmp_path / "left").read_text() == "2.5", "a result from the cache spends nothing"
+
+
 @pytest.mark.parametrize(
     ("arguments", "keywords", "code", "says"),
     [
@@ -163,6 +181,8 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, data, warm_python, u
             "expects a recipe of stage text or pretrain, got mm1_tiny_sft of stage sft",
         ),
         (("--decoder", "tests"), {}, Outcome.CONFIGURATION, "only the text stage"),
+        (("--device-hours", "-1"), {}, Outcome.CONFIGURATION, "device_hours: expected a number of at least 0, got -1"),
+        (("--device-hours", "ten"), {}, Outcome.CONFIGURATION, "set a number of hours, or nothing for no limit"),
     ],
 )
 def test_wrong_input_is_refused_before_training(tmp_path, data, warm_python, arguments, keywords, code, says):

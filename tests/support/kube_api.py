@@ -91,8 +91,12 @@ class KubeApi:
             return _refused(404, f'{plural} "{name}" not found')
         item = self.objects[plural, name]
         if method == "PATCH":
-            item["spec"] |= body["spec"]
+            merge(item, body)
+            if "spec" in body:
+                item["metadata"]["generation"] = item["metadata"].get("generation", 1) + 1
         if method == "DELETE":
+            if (body.get("preconditions") or {}).get("uid", item["metadata"].get("uid")) != item["metadata"].get("uid"):
+                return _refused(409, "the UID in the precondition does not match the UID in record")
             del self.objects[plural, name]
         return 200, item
 
@@ -104,6 +108,17 @@ class KubeApi:
         self.put(plural, body)
         self.on_create(body)
         return 201, body
+
+
+def merge(item: Object, changes: Object) -> None:
+    """Apply a merge patch (RFC 7386) in place."""
+    for key, value in changes.items():
+        if value is None:
+            item.pop(key, None)
+        elif isinstance(value, dict):
+            merge(item.setdefault(key, {}), value)
+        else:
+            item[key] = value
 
 
 @contextmanager

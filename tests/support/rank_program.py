@@ -1,6 +1,7 @@
 """Run several training jobs one after the other as one rank: ``torchrun ... -m tests.support.rank_program JOB...``.
 
-A job whose file's name ends in ``.cut.json`` is stopped after its first step, as by SIGTERM.
+A job whose file's name ends in ``.cut.json`` is stopped after its first step, as by SIGTERM. A run that stops with its state
+saved leaves how it ended, for each rank.
 """
 
 import os
@@ -8,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mm1.errors import Preempted
+from mm1.errors import BudgetUsedUp, Ending, Preempted
 from mm1.train.build import build_run
 from mm1.train.config import TrainJob
 from mm1.train.engine import start_processes, stop_processes
@@ -23,11 +24,11 @@ def main() -> None:
         run = build_run(TrainJob.model_validate_json(path.read_bytes()), rank, world_size)
         if path.name.endswith(".cut.json"):
             run.loop.callbacks[-1].signal = signal.SIGTERM
-            try:
-                run.go()
-            except Preempted:
-                continue
-        result = run.go()
+        try:
+            result = run.go()
+        except (Preempted, BudgetUsedUp) as error:
+            path.with_suffix(f".ended{rank}").write_text(Ending.of(error, f"rank {rank}").to_json())
+            continue
         if rank == 0:
             path.with_suffix(".result").write_text(result.model_dump_json())
     stop_processes()

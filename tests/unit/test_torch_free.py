@@ -20,7 +20,19 @@ import importlib
 for name in sys.argv[1:]:
     importlib.import_module(name)
 """
-ROOMS = ("coordinates", "errors", "machine", "config", "store", "manifests", "lineage", "world", "report", "studies")
+ROOMS = (
+    "coordinates",
+    "errors",
+    "machine",
+    "config",
+    "store",
+    "manifests",
+    "lineage",
+    "world",
+    "report",
+    "studies",
+    "monitoring",
+)
 NEEDS_TORCH = {"loader", "collate", "validation"}
 """Modules of `mm1.data` that the trainer alone imports."""
 

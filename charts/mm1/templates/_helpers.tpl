@@ -28,6 +28,13 @@ Text of a value: whole numbers from a file are floats to Helm, which writes 1000
 {{- end }}
 
 {{/*
+Text of a number of any kind, without an exponent if it is whole. Argument: the number.
+*/}}
+{{- define "mm1.number" -}}
+{{- ternary (int64 .) . (eq (float64 (int64 .)) (float64 .)) | toString -}}
+{{- end }}
+
+{{/*
 The profile's workflow templates as a JSON object: name -> parsed file. Fails if the chart does not contain the profile.
 */}}
 {{- define "mm1.workflowTemplates" -}}

@@ -21,6 +21,8 @@ LEASE_S = 3_600
 """Default of :attr:`Launcher.lease_s`: longer than a supervisor is away that is moved, or whose node is replaced."""
 RETRIES = 10
 """Default of :attr:`Launcher.retries`."""
+METRICS_PORT = 9464
+"""Default of :attr:`Launcher.metrics_port`, usual for exporters of Prometheus' format."""
 
 
 class Launcher(Config):
@@ -57,6 +59,8 @@ class Launcher(Config):
     """Seconds for which ranks continue without a supervisor; then they save a checkpoint and end."""
     pull_timeout_s: int = Field(default=60, ge=1)
     """Seconds after which an image that cannot be pulled fails the run."""
+    metrics_port: int | None = Field(default=METRICS_PORT, ge=1, le=65535)
+    """Port of the supervisor for Prometheus' scrapes; None = no server."""
 
     def deadline_s(self, elapsed_s: float) -> int:
         """Return the next deadline of a Job that has run for ``elapsed_s`` seconds, in seconds since its start."""

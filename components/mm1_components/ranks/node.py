@@ -18,10 +18,13 @@ import sys
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted
+from mm1.monitoring import logs
+from mm1.monitoring.logs import LogSettings
 from mm1.store.open import open_store
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import result_key
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument("--grace-s", type=int, required=True, metavar="S", help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--job", required=True, metavar="JSON", help="the training job")
     arguments = parser.parse_args()
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(sys.stdout, LogSettings())
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(int(_end(arguments)))
 
@@ -69,6 +72,7 @@ def _end(arguments: argparse.Namespace) -> Outcome:
 def run(arguments: argparse.Namespace) -> None:
     """Join the other nodes, train, and write the result to the store."""
     job = TrainJob.model_validate_json(arguments.job)
+    logs.configure(sys.stdout, job.logs)
     index = _index()
     with tempfile.TemporaryDirectory(prefix="mm1-node-") as folder:
         job = job.model_copy(update={"folder": folder})
@@ -78,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
             result: TrainResult | None = publish_decoder(job) if index == 0 else None
         else:
             rendezvous = _rendezvous(arguments.master, arguments.nodes, index)
-            result = run_ranks(job, arguments.processes, _echo, arguments.grace_s, rendezvous)
+            result = run_ranks(job, arguments.processes, partial(_echo, job.logs), arguments.grace_s, rendezvous)
     if result is not None:
         open_store(job.store).write_json(result_key(job.key), result.model_dump(mode="json"))
 
@@ -119,8 +123,8 @@ def _index() -> int:
     return int(text)
 
 
-def _echo(line: str) -> None:
-    sys.stdout.write(line)
+def _echo(settings: LogSettings, line: str) -> None:
+    sys.stdout.write(settings.whole_line(line))
     sys.stdout.flush()
 
 

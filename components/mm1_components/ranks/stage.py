@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 from pydantic import BaseModel, Field
 
 from mm1.checkpoint.resume import forget
 from mm1.config.resolve import canonical_json, split_overrides
 from mm1.config.values import local_path
-from mm1.errors import ConfigurationError
+from mm1.errors import BudgetUsedUp, ConfigurationError
 from mm1.manifests import Checkpoint, DataMix, load, split_uri
 from mm1.store.base import digest_of
 from mm1.store.open import open_store
 from mm1.train import run_files
+from mm1.train.callbacks.device_hours import used_up_message
 from mm1.train.config import RunConfig, TrainJob
 from mm1.train.continuation import check_mixture, check_origin, continued
 from mm1.train.model_origin import check_against_mixture, check_pairs, check_sequence, model_json, provides, sequence_of
@@ -27,6 +28,7 @@ from mm1_components.ranks.train import train
 from mm1_components.wrapper.arguments import ManifestUri, Placement
 from mm1_components.wrapper.cache import folder_fingerprint
 from mm1_components.wrapper.declaration import Context, InputsT, Step
+from mm1_components.wrapper.device_hours import device_hours_text, parse_device_hours
 
 RecipeField = Annotated[str, Field(description="name of the recipe; `mm1 recipes` lists them")]
 OverridesField = Annotated[
@@ -56,6 +58,7 @@ class StageInputs(Protocol):
     processes: int
     nodes: int
     pool: str
+    device_hours: str
     seed: int
 
 
@@ -63,6 +66,7 @@ class StageOutputs(BaseModel):
     """Outputs of a training step."""
 
     manifest: str = Field(description="address of the finished Checkpoint manifest")
+    device_hours_left: str = Field("", description="device hours that are left of the budget; empty = no limit")
 
 
 GRACE_S = 600
@@ -82,6 +86,10 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
     def run(given: InputsT, context: Context) -> StageOutputs:
         return run_stage(cast(StageInputs, given), context, name)
 
+    def recalled(given: InputsT, outputs: dict[str, Any]) -> dict[str, Any]:
+        """A result from the cache spends nothing."""
+        return outputs | {"device_hours_left": cast(StageInputs, given).device_hours}
+
     return Step(
         name=name,
         inputs=inputs,
@@ -92,6 +100,7 @@ def training_step(name: str, inputs: type[InputsT], stages: Sequence[str], summa
         summary=summary,
         pool="train",
         artifacts=("metrics.json", "metrics.jsonl", "card.yaml"),
+        recalled=recalled,
         checks=checks_of(name, stages),
         distributed=True,
         grace_s=GRACE_S,
@@ -135,11 +144,15 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
         decoder=_absolute(decoder),
         store=context.store.uri,
         key=work_key(config, inputs.data, inputs.init, vision, decoder, inputs.resume),
+        run=context.run,
+        device_hours=parse_device_hours(inputs.device_hours),
         code=context.code,
         folder=str(context.work),
+        logs=context.logs,
     )
     layout = Layout(nodes=inputs.nodes, processes=inputs.processes, pool=inputs.pool, grace_s=GRACE_S)
     try:
+        _check_budget(job, context)
         result = train(job, layout, context)
     finally:
         facts = collect_files(context, job.key)
@@ -149,7 +162,18 @@ def run_stage(inputs: StageInputs, context: Context, step: str) -> StageOutputs:
         write_card(step, cast(BaseModel, inputs), context, result, finished, facts)
     forget(context.store, job.key)
     run_files.forget(context.store, job.key)
-    return StageOutputs(manifest=result.manifest)
+    left = None if job.device_hours is None else job.device_hours - facts.get("device_hours", 0.0)
+    return StageOutputs(manifest=result.manifest, device_hours_left=device_hours_text(left))
+
+
+def _check_budget(job: TrainJob, context: Context) -> None:
+    """Check that something is left of the budget, before any rank starts.
+
+    Raises:
+        BudgetUsedUp: earlier attempts of the run have used it up, or it is 0.
+    """
+    if job.device_hours is not None and run_files.device_hours(context.store, job.key, context.run) >= job.device_hours:
+        raise BudgetUsedUp(f"no step was trained: {used_up_message(job.device_hours)}")
 
 
 def _folders(inputs: StageInputs) -> tuple[str, str]:

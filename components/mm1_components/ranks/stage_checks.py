@@ -26,6 +26,7 @@ from mm1.train.model_origin import (
 )
 from mm1_components.ranks.launcher import Layout
 from mm1_components.wrapper.checks import Producer
+from mm1_components.wrapper.device_hours import check_device_hours
 
 FOLDER_FILES = ("config.json", "open_clip_config.json")
 NO_TEXT = (
@@ -76,6 +77,7 @@ def checks_of(step: str, stages: Sequence[str]) -> tuple[Callable[..., object], 
         check_init_images,
         check_tower_folder,
         check_layout,
+        check_device_hours,
     )
 
 

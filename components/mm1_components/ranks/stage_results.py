@@ -18,6 +18,7 @@ from mm1.train import run_files
 from mm1.train.config import TrainResult
 from mm1.train.goodput import wall_time
 from mm1_components.wrapper.declaration import Context
+from mm1_components.wrapper.device_hours import DIGITS
 
 log = logging.getLogger("mm1")
 
@@ -26,16 +27,19 @@ def collect_files(context: Context, key: str) -> dict[str, Any]:
     """Collect the trainer's files from the store: the rows as an artifact, other files as blobs.
 
     Returns:
-        Statistics of the rows, and addresses of the files by name.
+        Statistics of the rows, device hours of the run, and addresses of the files by name.
     """
     path = context.artifact("metrics.jsonl")
     try:
         starts = run_files.starts(context.store, key)
+        spent = run_files.device_hours(context.store, key, context.run)
         files = run_files.take(context.store, key, path)
     except Mm1Error as error:  # must not hide the outcome of the training
         log.warning("metrics.jsonl stays in the store, at %s: %s", run_files.address(key), error)
         return {}
     facts: dict[str, Any] = _statistics(path, starts) if path.is_file() else {}
+    if spent:
+        facts["device_hours"] = round(spent, DIGITS)
     if files:
         facts["files"] = {name: f"{context.store.uri}/{blob_key(ref)}" for name, ref in files.items()}
         for name, address in facts["files"].items():

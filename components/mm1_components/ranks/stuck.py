@@ -46,7 +46,9 @@ class StuckWatch:
         """Forget what was seen: the ranks start again."""
         self._seconds: deque[float] = deque(maxlen=STEPS_KEPT)
         self._since: float | None = None
-        self._step, self._doing, self._pause_s = 0, "", 0.0
+        self._step, self._pause_s = 0, 0.0
+        self.doing = ""
+        """What the announced pause is for; empty while steps go on."""
 
     def take(self, line: str) -> None:
         """Read a line of the ranks' output; others than the above change nothing."""
@@ -59,23 +61,28 @@ class StuckWatch:
             self._pause_s = float(message["limit_s"])
         elif kind != "resume":
             return
-        self._doing = str(message["doing"]) if kind == "pause" else ""
+        self.doing = str(message["doing"]) if kind == "pause" else ""
         self._since = self.clock()
+
+    @property
+    def waited_s(self) -> float | None:
+        """Seconds since the last line; None before the first one."""
+        return None if self._since is None else self.clock() - self._since
 
     @property
     def limit_s(self) -> float:
         """Seconds without a line after which the run is stuck."""
         median = statistics.median(self._seconds) if self._seconds else 0.0
         usual = self.every_s + max(self.floor_s, MEDIANS * median)
-        return self.patience * (max(usual, self._pause_s) if self._doing else usual)
+        return self.patience * (max(usual, self._pause_s) if self.doing else usual)
 
     def reason(self) -> str:
         """Return why the run is stuck; empty while it is not."""
-        if self._since is None or (waited := self.clock() - self._since) <= self.limit_s:
+        if (waited := self.waited_s) is None or waited <= self.limit_s:
             return ""
-        if self._doing:
+        if self.doing:
             return (
-                f"stuck after step {self._step}: {self._doing} has taken {waited:.0f} s, expected at most {self.limit_s:.0f} s"
+                f"stuck after step {self._step}: {self.doing} has taken {waited:.0f} s, expected at most {self.limit_s:.0f} s"
             )
         median = f"; the median step takes {statistics.median(self._seconds):.3g} s" if self._seconds else ""
         return f"stuck after step {self._step}: no step has ended for {waited:.0f} s{median}"

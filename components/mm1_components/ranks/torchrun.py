@@ -27,6 +27,7 @@ from typing import Self
 
 from mm1 import machine
 from mm1.errors import Ending, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted, cause
+from mm1.monitoring.logs import LogSettings
 from mm1.store.open import open_store
 from mm1.train import run_files
 from mm1.train.config import TrainJob, TrainResult
@@ -90,7 +91,7 @@ def run_ranks(
         return None
     if machine.oom_kills() > killed_before:
         raise OutOfMemory("a rank was killed: out of memory; reduce train.micro_batch, or request more memory for the step")
-    error = NetworkError(guard.reason) if guard.reason else _failure(folder, code)
+    error = NetworkError(guard.reason) if guard.reason else _failure(folder, code, job.logs)
     raise type(error)(f"{error}{_keep_records(job, folder)}")
 
 
@@ -215,7 +216,7 @@ def _signal_ranks(process: subprocess.Popen[str], number: int = signal.SIGTERM) 
             os.kill(pid, number)
 
 
-def _failure(folder: Path, code: int) -> Mm1Error:
+def _failure(folder: Path, code: int, logs: LogSettings) -> Mm1Error:
     """Return the error of the rank that failed first, according to the error files."""
     paths = sorted(folder.glob("error-rank*.json"), key=lambda path: path.stat().st_mtime_ns)
     endings = [ending for path in paths if (ending := Ending.from_json(path.read_bytes()))]
@@ -223,7 +224,8 @@ def _failure(folder: Path, code: int) -> Mm1Error:
     if first is None:
         if code == Outcome.PREEMPTED:
             return Preempted("stopped before the first step; run the same command again")
-        sys.stderr.write((folder / "stderr.txt").read_text(errors="replace")[-4000:])
+        tail = (folder / "stderr.txt").read_text(errors="replace")[-4000:]
+        sys.stderr.writelines(map(logs.whole_line, tail.splitlines(keepends=True)))
         if any(path.name.startswith(NCCL_RECORD) for path in _recorded(folder)):
             return NetworkError("NCCL ended a collective that did not finish within train.collective_timeout_s")
         return NetworkError(f"a trainer process exited without reporting an error (torchrun: {code}): killed or out of memory")

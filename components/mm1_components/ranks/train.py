@@ -12,14 +12,17 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from mm1.checkpoint.resume import skipped_batches
-from mm1.errors import DivergedError, OutOfMemory
+from mm1.errors import DivergedError, Ending, Outcome, OutOfMemory
 from mm1.train.config import TrainJob, TrainResult
-from mm1_components.ranks.launcher import Layout, parse_launcher
+from mm1_components.ranks.launcher import Launcher, Layout, parse_launcher
 from mm1_components.ranks.torchrun import run_ranks
+from mm1_components.ranks.training_metrics import TrainingMetrics
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
@@ -47,17 +50,45 @@ def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     Raises:
         Mm1Error: the error of the rank that failed; Preempted after a request to stop.
     """
-    if context.launcher:
-        from mm1_components.ranks.jobset.supervisor import supervise  # the Kubernetes client: only on a cluster
-
-        result = supervise(job, layout, context, parse_launcher(context.launcher), OutputLines(context).take)
-    else:
-        result = _train_here(job, layout, context)
+    metrics = TrainingMetrics(context.run, context.task, job.config)
+    launcher = parse_launcher(context.launcher) if context.launcher else None
+    with _exposed(metrics, launcher.metrics_port if launcher else context.metrics_port, is_pod=launcher is not None):
+        try:
+            result = _train(job, layout, context, launcher, metrics)
+        except BaseException as error:
+            metrics.ended(Ending.of(error).outcome)
+            raise
+        metrics.ended(Outcome.DONE)
     context.note(tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds, **result.facts)
     return result
 
 
-def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
+def _exposed(metrics: TrainingMetrics, port: int | None, *, is_pod: bool) -> AbstractContextManager[object]:
+    """Serve the metrics in a pod to everybody, else to this machine; without a port to nobody."""
+    if port is None:
+        return nullcontext()
+    from mm1_components.ranks.metrics_server import EVERYWHERE, THIS_MACHINE, exposed  # the library takes long to import
+
+    return exposed(metrics, port, EVERYWHERE if is_pod else THIS_MACHINE)
+
+
+def _train(job: TrainJob, layout: Layout, context: Context, launcher: Launcher | None, metrics: TrainingMetrics) -> TrainResult:
+    output = OutputLines(context)
+
+    def take(line: str) -> None:
+        metrics.take(line)
+        output.take(line)
+
+    if launcher is None:
+        return _train_here(job, layout, context, take, metrics)
+    from mm1_components.ranks.jobset.supervisor import supervise  # the Kubernetes client: only on a cluster
+
+    return supervise(job, layout, context, launcher, take, metrics)
+
+
+def _train_here(
+    job: TrainJob, layout: Layout, context: Context, take: Callable[[str], None], metrics: TrainingMetrics
+) -> TrainResult:
     folder = context.work / "train"
     folder.mkdir(parents=True, exist_ok=True)
     job = job.model_copy(update={"folder": str(folder)})
@@ -68,7 +99,8 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     processes = layout.world_size(launcher="")
     relaunched: list[str] = []
 
-    def again(why: str) -> None:
+    def again(reason: Outcome, why: str) -> None:
+        metrics.relaunched(reason)
         relaunched.append(why)
         context.note(relaunched=relaunched)
         log.warning("restarting from the last checkpoint: %s", why)
@@ -76,17 +108,20 @@ def _train_here(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
     while True:
         skipped = len(skipped_batches(context.store, job.key))
         try:
-            result = run_ranks(job, processes, OutputLines(context).take, layout.grace_s)
+            result = run_ranks(job, processes, take, layout.grace_s)
         except OutOfMemory as error:
             if (micro_batch := job.config.train.micro_batch) == 1:
                 raise
             job = job.with_micro_batch(micro_batch // 2)
-            again(f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2} (the global batch stays): {error}")
+            again(
+                error.outcome,
+                f"out of memory, micro_batch {micro_batch} -> {micro_batch // 2} (the global batch stays): {error}",
+            )
             continue
         except DivergedError as error:
             if len(skipped_batches(context.store, job.key)) == skipped:  # the ranks know of no batch to skip
                 raise
-            again(f"diverged: {error}")
+            again(error.outcome, f"diverged: {error}")
             continue
         assert result is not None, "rank 0 is on this machine"
         return result
@@ -104,7 +139,7 @@ class OutputLines:
         progress = _progress(line)
         if progress is None:
             if not line.startswith(PAUSES):
-                sys.stderr.write(line)
+                sys.stderr.write(self.context.logs.whole_line(line))
                 sys.stderr.flush()
             return
         self.context.progress(progress["step"], progress["steps"])

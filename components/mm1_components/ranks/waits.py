@@ -1,24 +1,18 @@
 """Waits of a training run on a cluster, with the reason for each: the supervisor, its requests, and the program of a node.
 
 The waits that a site may want to change are fields of :class:`~mm1_components.ranks.launcher.Launcher`; those of the trainer
-are in its configuration (section ``train``). All values are seconds.
+are in its configuration (section ``train``), those of every client of the Kubernetes API in :mod:`mm1_components.kube.api`. All
+values are seconds.
 """
 
 from __future__ import annotations
 
 # -- the Kubernetes API ---------------------------------------------------------------------------------------------------
 
-REQUEST_S = 30
-"""A request without an answer; the API server itself gives up after 60 s, and most answers take milliseconds."""
 LOG_READ_S = 60
 """Silence in the log stream of a pod; then the stream is opened again, because a lost connection looks the same."""
-API_AWAY_S = 600.0
-"""The API server is unreachable, or rejects the token: an upgrade of a control plane takes minutes, and tokens rotate. Then the
-supervisor exits with 84, and the ranks continue until the next one, or until their lease ends."""
 API_AWAY_AT_THE_END_S = 60.0
 """The same while a supervisor ends: its pod is killed after 120 s (SUPERVISOR_GRACE_S)."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-"""Between two attempts of a request, doubled each time: a restart of seconds is noticed soon, one of minutes not often."""
 
 # -- the supervisor -------------------------------------------------------------------------------------------------------
 

@@ -9,23 +9,30 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from mm1.monitoring.logs import LogFormat
 from mm1_components.wrapper.declaration import Step
 
 SOURCE = "source"
 MANIFEST = "manifest"
 PLACEMENT = "placement"
 LAUNCHER_FLAG = "--launcher"
+METRICS_FLAG = "--metrics-port"
+LOG_FORMAT_FLAG = "--log-format"
 
 ManifestUri = Annotated[str, Field(json_schema_extra={"role": MANIFEST})]
 """The address of a manifest."""
 
 Placement = Annotated[str, Field(json_schema_extra={"role": PLACEMENT})]
 """Where the work runs; it does not affect the result, so it is not part of the cache key."""
+
+
+Limit = Annotated[str, Field(json_schema_extra={"decisive": False})]
+"""How much of something the work may use; like :data:`Placement`, it does not affect the result."""
 
 
 def role_of(info: FieldInfo) -> str:
@@ -36,17 +43,17 @@ def role_of(info: FieldInfo) -> str:
 
 def source_fields(model: type[BaseModel]) -> list[str]:
     """Return the names of the inputs that are raw files and affect the result."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and not _is_location(info)]
+    return [name for name, info in model.model_fields.items() if role_of(info) == SOURCE and _is_decisive(info)]
 
 
 def placement_fields(model: type[BaseModel]) -> list[str]:
-    """Return the names of the inputs that set where the work runs or where its files are."""
-    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or _is_location(info)]
+    """Return the names of the inputs that do not affect the result: where the work runs, where its files are, limits."""
+    return [name for name, info in model.model_fields.items() if role_of(info) == PLACEMENT or not _is_decisive(info)]
 
 
-def _is_location(info: FieldInfo) -> bool:
+def _is_decisive(info: FieldInfo) -> bool:
     extra = info.json_schema_extra
-    return isinstance(extra, dict) and extra.get("decisive") is False
+    return not isinstance(extra, dict) or extra.get("decisive") is not False
 
 
 def type_name(info: FieldInfo) -> str:
@@ -112,6 +119,15 @@ def build_parser(step: Step[Any, Any]) -> argparse.ArgumentParser:
             metavar="JSON",
             help="how to start the ranks on a cluster [default: on this machine, with torchrun]",
         )
+        running.add_argument(
+            METRICS_FLAG,
+            type=int,
+            metavar="PORT",
+            help="port of 127.0.0.1 for metrics in Prometheus' format, if the ranks run on this machine [default: none]",
+        )
+    running.add_argument(
+        LOG_FORMAT_FLAG, choices=get_args(LogFormat), default="text", help="text, or one JSON object per line [default: text]"
+    )
     running.add_argument("--no-cache", action="store_true", help="run the step even if its result is cached")
     running.add_argument(
         "--once",

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from mm1.errors import ConfigurationError
 from mm1.manifests import Manifest, ManifestT, load, publish
+from mm1.monitoring.logs import LogSettings
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 
@@ -46,10 +47,14 @@ class Step(Generic[InputsT, OutputsT]):
     """Why a remembered manifest cannot be the result of these inputs; returns an empty string if it can."""
     state: Callable[[InputsT, Store], str] | None = None
     """State that the result depends on in addition to the inputs (for example rows in a store); part of the cache key."""
+    recalled: Callable[[InputsT, dict[str, Any]], dict[str, Any]] | None = None
+    """Outputs of a cached result for these inputs, for outputs that are not part of the result, such as a budget's rest."""
     checks: tuple[Callable[..., object], ...] = ()
     """Checks of inputs, run before the workflow starts and again in the step (:mod:`mm1_components.wrapper.checks`)."""
     distributed: bool = False
     """The step runs torchrun, on a cluster through the supervisor."""
+    account: str = ""
+    """Service account of its pods: a field of the profile's `accounts`; empty: step, or supervisor of a distributed step."""
     timeout_s: int = 86_400
     grace_s: int = 60
     """Seconds between SIGTERM and SIGKILL, in which the step saves its state."""
@@ -98,6 +103,10 @@ class Context:
     progress_file: Path | None = None
     launcher: str = ""
     """How to start ranks on a cluster, as JSON (:class:`mm1_components.ranks.launcher.Launcher`); empty: on this machine."""
+    metrics_port: int | None = None
+    """Port on this machine for the metrics of a training whose ranks run on this machine; None: no server."""
+    logs: LogSettings = field(default_factory=LogSettings)
+    """The form of the log, also of processes that the step starts."""
     use_cache: bool = True
     """Whether results of earlier executions may be used; False with ``--no-cache``."""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -24,6 +24,8 @@ from types import FrameType
 from typing import Any
 
 from mm1.errors import Ending, Outcome, Preempted
+from mm1.monitoring import logs
+from mm1.monitoring.logs import LogSettings
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
@@ -37,10 +39,16 @@ log = logging.getLogger("mm1")
 
 def main(step: Step[Any, Any], argv: Sequence[str] | None = None) -> None:
     """Run a step as a process and exit with the exit code of its outcome."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     arguments = build_parser(step).parse_args(argv)
     logging.Formatter.default_msec_format = None
+    logs.configure(sys.stderr, _log_settings(step, arguments))
     sys.exit(int(execute(step, arguments)))
+
+
+def _log_settings(step: Step[Any, Any], arguments: argparse.Namespace) -> LogSettings:
+    if arguments.log_format == "text":
+        return LogSettings()
+    return LogSettings(format=arguments.log_format, run=arguments.run, task=arguments.task or step.name)
 
 
 def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
@@ -53,6 +61,7 @@ def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
             if arguments.once and (previous := records.previous_final_outcome(store, record)):
                 return previous
             with records.recorded(store, record):
+                logs.add_fields(attempt=record["attempts"])
                 _write_outputs(arguments, perform(step, input_values(step, arguments), record, _around(step, arguments, store)))
             return Outcome.DONE
         except (Exception, SystemExit) as error:
@@ -69,6 +78,8 @@ def _around(step: Step[Any, Any], arguments: argparse.Namespace, store: Store) -
         store=store,
         scratch=arguments.work or Path(tempfile.gettempdir()),
         launcher=(arguments.launcher or "") if step.distributed else "",
+        metrics_port=arguments.metrics_port if step.distributed else None,
+        logs=_log_settings(step, arguments),
         use_cache=not arguments.no_cache,
         progress_file=arguments.progress,
         artifacts={name: getattr(arguments, f"artifact.{name}") for name in step.artifacts},

@@ -37,6 +37,8 @@ def run_step(name: str, inputs: Mapping[str, str], context: Context, label: str)
         store=context.store,
         scratch=context.work,
         launcher=context.launcher,
+        metrics_port=context.metrics_port,
+        logs=context.logs,
         use_cache=context.use_cache,
         progress_file=context.progress_file,
     )

@@ -13,6 +13,7 @@ from mm1.data.config import MAX_ROW_BYTES
 from mm1.errors import ConfigurationError
 from mm1_components.wrapper.declaration import Context
 from mm1_components.wrapper.sources import (
+    SERVED_SCHEME,
     Kind,
     Source,
     SourceLocation,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mm1.data.prepare.pipeline import FilterSettings
     from mm1.data.prepare.sources.formats import Options
     from mm1.manifests import Files, ManifestT
+    from mm1.store.base import Store
 
 TRAIN = "train"
 _ADDRESSES = TypeAdapter(list[str])
@@ -42,7 +44,8 @@ PresetField = Annotated[
 TokenizerField = Annotated[
     TokenizerAddress,
     Field(
-        description="train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint manifest"
+        description="train (a byte-level BPE on this data), a Hugging Face folder, a RawData, DataMix or Checkpoint manifest, "
+        "or serving:<target> (of the served model; train if nothing is served)"
     ),
 ]
 PartBytesField = Annotated[int, Field(description="approximate raw bytes per part", ge=1)]
@@ -209,6 +212,7 @@ def given_tokenizer(address: str, context: Context) -> tuple[Path | None, str | 
     from mm1.manifests import MANIFEST_NAME, Manifest, split_uri
     from mm1.store.open import open_store
 
+    address = _address_of_tokenizer(address, context.store)
     if address == TRAIN:
         return None, None
     folder = context.work / "tokenizer"
@@ -218,6 +222,26 @@ def given_tokenizer(address: str, context: Context) -> tuple[Path | None, str | 
     files = _tokenizer_files(context.load(address, Manifest), address)
     open_store(store_uri).get_folder(dict(files), context.work / "tokenizer-of-manifest")
     return adopt_folder(context.work / "tokenizer-of-manifest", folder), digest
+
+
+def tokenizer_state(inputs: BaseModel, store: Store) -> str:
+    """Return the tokenizer of the served model, if that is the one to use; part of the cache key."""
+    address = str(getattr(inputs, "tokenizer", ""))
+    address = _address_of_tokenizer(address, store) if kind_of(address) is Kind.SERVED else ""
+    return address.rpartition("/")[2].removesuffix(".json")
+
+
+def _address_of_tokenizer(address: str, store: Store) -> str:
+    """Replace `serving:<target>` by the address of the manifest that the served model's tokenizer comes from, or by `train`."""
+    if kind_of(address) is not Kind.SERVED:
+        return address
+    from mm1.lineage.retraining import pretrained, tokenizer_origin
+    from mm1.lineage.serving import current
+    from mm1.manifests import manifest_key
+
+    served = current(store, address.removeprefix(SERVED_SCHEME))
+    checkpoint = pretrained(store, served.deployment) if served else None
+    return f"{store.uri}/{manifest_key(tokenizer_origin(store, checkpoint))}" if checkpoint else TRAIN
 
 
 def _tokenizer_files(manifest: object, address: str) -> Files:

@@ -20,6 +20,7 @@ from mm1.config.values import FILE_SCHEME, local_path, quoted
 from mm1.data.prepare.locations.addresses import Address, parse_addresses
 from mm1.data.prepare.locations.names import is_key
 from mm1.errors import ConfigurationError
+from mm1.lineage.serving import check_target
 from mm1.manifests import MANIFEST_NAME
 from mm1.store.address import BUCKET_SCHEME, check_store, scheme_of, split_bucket
 from mm1.store.base import digest_of
@@ -32,6 +33,8 @@ from mm1_components.wrapper.cache import folder_fingerprint
 if TYPE_CHECKING:
     from mm1.data.prepare.locations.roots import RawRoot
 
+SERVED_SCHEME = "serving:"
+"""Prefix of a target of :mod:`mm1.lineage.serving`."""
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -42,6 +45,7 @@ class Kind(StrEnum):
     BUCKET = "s3://bucket/prefix"
     WORLD = WORLD_FORM
     MANIFEST = "<store>/manifests/<sha256>.json"
+    SERVED = "serving:<target>"
 
 
 def _source(*reads: Kind, decisive: bool = True, several: bool = False) -> Any:
@@ -56,8 +60,8 @@ Benchmarks = Annotated[str, _source(Kind.PATH, Kind.WORLD)]
 """A folder of benchmark files."""
 LocalFiles = Annotated[str, _source(Kind.PATH)]
 """A file or a folder, such as a model in Hugging Face format."""
-TokenizerAddress = Annotated[str, _source(Kind.PATH, Kind.MANIFEST)]
-"""The folder of a tokenizer, or a manifest that contains one."""
+TokenizerAddress = Annotated[str, _source(Kind.PATH, Kind.MANIFEST, Kind.SERVED)]
+"""The folder of a tokenizer, or a manifest or served model that contains one."""
 
 
 def reads_of(info: FieldInfo) -> list[Kind]:
@@ -74,6 +78,8 @@ def kind_of(address: str) -> Kind | None:
         return Kind.MANIFEST
     if address.startswith(WORLD_SCHEME):
         return Kind.WORLD
+    if address.startswith(SERVED_SCHEME):
+        return Kind.SERVED
     scheme = scheme_of(address)
     return Kind.BUCKET if scheme == "s3" else Kind.PATH if scheme in ("", "file") else None
 
@@ -134,6 +140,8 @@ def _check_kind(name: str, info: FieldInfo, address: str) -> None:
         prefix = split_bucket(address)[1]
         if prefix and not is_key(prefix):
             raise ConfigurationError(f"expected a prefix without '//', '.' and '..', got {quoted(address)}")
+    elif kind is Kind.SERVED:
+        check_target(address.removeprefix(SERVED_SCHEME))
     elif kind is Kind.MANIFEST:
         check_store(MANIFEST_NAME.sub(r"\g<store>", address))
 
@@ -144,7 +152,7 @@ def path_in(info: FieldInfo, address: str) -> str:
         return ""
     kind, match = kind_of(address), MANIFEST_NAME.match(address)
     path = match["store"] if match else address
-    return "" if kind is Kind.WORLD or path.startswith(BUCKET_SCHEME) else path.removeprefix(FILE_SCHEME)
+    return "" if kind in (Kind.WORLD, Kind.SERVED) or path.startswith(BUCKET_SCHEME) else path.removeprefix(FILE_SCHEME)
 
 
 def existing(name: str, address: str) -> Path:
@@ -198,8 +206,7 @@ def _remedy(address: str, error: OSError) -> str:
         return "; check the owner and mode of it and of the folders above it"
     if error.errno not in _MISSING:
         return ""
-    path = local_path(address)
-    if path.is_symlink():
+    if (path := local_path(address)).is_symlink():
         return f"; it is a link to {quoted(str(path.readlink()))}, which does not exist"
     if any(map(str.isspace, address)) or "," in address:
         return '; write several addresses as a JSON list: ["/data/a", "/data/b"]'

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from mm1.config.resolve import validate
 from mm1.errors import CheckpointError, DataError
+from mm1.monitoring.logs import LogSettings
 from mm1.store.base import Store
 from mm1.store.scratch import scratch_folder
 from mm1_components.wrapper import records
@@ -44,6 +45,10 @@ class Surroundings:
     """Parent of its scratch folder."""
     launcher: str = ""
     """How to start ranks on a cluster; empty: on this machine."""
+    metrics_port: int | None = None
+    """Port for the metrics of a training on this machine."""
+    logs: LogSettings = field(default_factory=LogSettings)
+    """The form of the log."""
     use_cache: bool = True
     progress_file: Path | None = None
     artifacts: Mapping[str, Path | None] = field(default_factory=dict)
@@ -78,8 +83,9 @@ def perform(step: Step[Any, Any], given: Mapping[str, Any], record: Record, arou
     if step.cached and around.use_cache and (result := _recall(step, store, entry, inputs, artifacts)) is not None:
         log.info("%s: cached (%s), nothing to do", step.name, key[:12])
         stored = {name: ref.model_dump() for name, ref in result.artifacts.items()}
-        record |= {"cache_hit": True, "outputs": result.outputs, "artifacts": stored}
-        return result.outputs
+        outputs = step.recalled(inputs, result.outputs) if step.recalled else result.outputs
+        record |= {"cache_hit": True, "outputs": outputs, "artifacts": stored}
+        return outputs
     records.save(store, record)  # with its inputs, which must not be removed while it runs
     with scratch_folder(around.scratch, key) as work:
         context = Context(
@@ -92,6 +98,8 @@ def perform(step: Step[Any, Any], given: Mapping[str, Any], record: Record, arou
             artifacts={name: path or work / "artifacts" / name for name, path in artifacts.items()},
             progress_file=around.progress_file,
             launcher=launcher,
+            metrics_port=around.metrics_port,
+            logs=around.logs.of_attempt(record["attempts"]),
             use_cache=around.use_cache,
         )
         outputs, stored = _run(step, inputs, context, record)

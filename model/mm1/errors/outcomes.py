@@ -1,6 +1,6 @@
 """Exceptions and their outcome classes.
 
-Every failure that a person or an engine can act on is an :class:`Mm1Error` with one of nine outcome classes. The class sets
+Every failure that a person or an engine can act on is an :class:`Mm1Error` with one of ten outcome classes. The class sets
 the exit code of the process, which decides who acts: the exit code passes from rank to pod, JobSet, supervisor, the engine's
 retry rule, and finally the command line. 64 and 65 are reserved by Argo, 1 is an unhandled exception, and 2 an argument
 error; none of them is used here.
@@ -25,6 +25,7 @@ class Outcome(IntEnum):
     HARDWARE = 85
     CHECKPOINT = 86
     PREEMPTED = 87
+    BUDGET = 88
 
     @property
     def retried(self) -> bool:
@@ -43,6 +44,8 @@ class Outcome(IntEnum):
 
 
 RETRIED = frozenset({Outcome.NETWORK, Outcome.HARDWARE, Outcome.CHECKPOINT, Outcome.PREEMPTED})
+SAVED = frozenset({Outcome.PREEMPTED, Outcome.BUDGET})
+"""Outcomes of work that stopped with its state saved: it continues when it is started again."""
 
 
 class Mm1Error(Exception):
@@ -99,6 +102,12 @@ class Preempted(Mm1Error):
     outcome = Outcome.PREEMPTED
 
 
+class BudgetUsedUp(Mm1Error):
+    """The device hours of the run are used up and its state is saved; not retried, a new budget continues (exit code 88)."""
+
+    outcome = Outcome.BUDGET
+
+
 BY_OUTCOME: dict[Outcome, type[Mm1Error]] = {
     cls.outcome: cls
     for cls in (
@@ -110,6 +119,7 @@ BY_OUTCOME: dict[Outcome, type[Mm1Error]] = {
         HardwareError,
         CheckpointError,
         Preempted,
+        BudgetUsedUp,
     )
 }
 
@@ -122,6 +132,7 @@ EXPLAINS = (
     Outcome.CHECKPOINT,
     Outcome.HARDWARE,
     Outcome.UNHANDLED,
+    Outcome.BUDGET,
     Outcome.PREEMPTED,
     Outcome.NETWORK,
 )

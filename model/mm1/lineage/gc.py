@@ -1,10 +1,11 @@
 """Garbage collection of a store: removal of everything that is no longer referenced.
 
-The roots are the records of kept runs, pins, and resume pointers of work unfinished in the last month. Any digest mentioned in
-one of these objects keeps the manifest and the blob with that digest, and so on recursively. Runs that are running are kept,
-too: their records name the inputs of their tasks from the start. Parts of an unfinished ingest are kept for a month. Everything
-else is removed, except objects younger than an hour (a running step writes blobs before the manifest that references them), and
-what killed writers left.
+The roots are the records of kept runs, pins, what is served and what a rollback would serve, with their evaluations (the next
+gate compares with them), what the last retrainings are about, and resume pointers of work unfinished in the last month. Any
+digest mentioned in one of these objects keeps the manifest and the blob with that digest, and so on recursively. Runs that are
+running are kept, too: their records name the inputs of their tasks from the start. Parts of an unfinished ingest are kept for a
+month. Everything else is removed, except objects younger than an hour (a running step writes blobs before the manifest that
+references them), and what killed writers left.
 
 Ages are those of the store's own clock, which may differ from this machine's.
 """
@@ -15,14 +16,17 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from mm1.errors import ConfigurationError, DataError
+from mm1.errors import ConfigurationError, DataError, Mm1Error
+from mm1.lineage import serving
 from mm1.lineage.records import RunRecords, TaskRecord, all_runs, record_key
-from mm1.manifests import manifest_key
+from mm1.lineage.reports import checkpoint_of, find_reports
+from mm1.manifests import Digest, load_digest, manifest_key
 from mm1.store.base import Store, blob_key, digest_of
 from mm1.store.scratch import killed
 
@@ -33,6 +37,8 @@ UNFINISHED_FOR_S = 30 * 24 * 3600.0
 """How long unfinished training can be resumed; until then its checkpoints and progress files are kept."""
 UNFINISHED = ("resume/", "watch/")
 PARTS = "cache/ingest_parts/"
+POINTERS = ("pins/", "retraining/")
+"""Small objects that name manifests to keep."""
 UNKNOWN = "cannot determine what is still in use, so nothing is removed"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
@@ -152,7 +158,8 @@ def _reachable(store: Store, kept_runs: list[RunRecords], runs: list[RunRecords]
             if now - store.modified(key) < UNFINISHED_FOR_S:
                 keys.add(key)
                 queue += [_read_verified(store, key)] if prefix != "watch/" else []
-    queue += [key.encode() + b" " + store.read(key) for key in store.list("pins/")]
+    queue += [key.encode() + b" " + store.read(key) for prefix in POINTERS for key in store.list(prefix)]
+    queue += [digest.encode() for digest in _served(store, serving.kept(store))]
     while queue:
         for digest in {match.decode() for match in _DIGEST.findall(queue.pop())}:
             manifest = manifest_key(digest)
@@ -161,6 +168,16 @@ def _reachable(store: Store, kept_runs: list[RunRecords], runs: list[RunRecords]
                 keys.add(manifest)
                 queue.append(_read_verified(store, manifest, digest))
     return keys
+
+
+def _served(store: Store, deployments: Collection[Digest]) -> Iterator[Digest]:
+    """Yield Deployments, and the evaluations of their checkpoints, which refer to them but not the other way round."""
+    yield from deployments
+    checkpoints = set()
+    for digest in deployments:
+        with suppress(Mm1Error):  # it is not in the store any more, or damaged, which is reported when it is reached
+            checkpoints.add(checkpoint_of(store, digest, load_digest(store, digest)))
+    yield from find_reports(store, checkpoints)
 
 
 def _has_unfinished_ingest(runs: list[RunRecords], now: float) -> bool:

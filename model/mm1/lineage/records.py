@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from mm1.config.resolve import explain, suggest
-from mm1.errors import ConfigurationError, DataError, Ending, Outcome
+from mm1.errors import SAVED, ConfigurationError, DataError, Ending, Outcome
 from mm1.store.base import Store, digest_of
 
 log = logging.getLogger("mm1")
@@ -62,7 +62,7 @@ class TaskRecord(BaseModel):
             return "cached" if self.cache_hit else "done"
         if self.state != "failed":
             return "unfinished"
-        return "stopped" if self.outcome == Outcome.PREEMPTED else "failed"
+        return "stopped" if self.outcome in SAVED else "failed"
 
     @property
     def ending(self) -> Ending | None:

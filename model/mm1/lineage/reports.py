@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mm1.errors import ConfigurationError
 from mm1.lineage.records import readable_runs
 from mm1.manifests import (
@@ -36,7 +38,7 @@ def serving_reports(address: str) -> tuple[Digest, list[EvalReport]]:
     manifest = load_digest(store, digest)
     if isinstance(manifest, EvalReport):
         return manifest.checkpoint, [manifest]
-    checkpoint = _checkpoint_of(store, digest, manifest)
+    checkpoint = checkpoint_of(store, digest, manifest)
     reports = reports_of(store, checkpoint)
     if not reports:
         raise ConfigurationError(
@@ -46,14 +48,25 @@ def serving_reports(address: str) -> tuple[Digest, list[EvalReport]]:
     return checkpoint, reports
 
 
-def _checkpoint_of(store: Store, digest: Digest, manifest: Manifest) -> Digest:
+def checkpoint_of(store: Store, digest: Digest, manifest: Manifest) -> Digest:
+    """Return the checkpoint of a model that is served.
+
+    Args:
+        store: store of the model.
+        digest: of the manifest.
+        manifest: a GateDecision, Deployment, ExportedModel or Checkpoint.
+
+    Raises:
+        ConfigurationError: another kind of manifest, or a model that was not deployed.
+        DataError: a manifest of its lineage does not exist.
+    """
     match manifest:
         case Checkpoint():
             return digest
         case GateDecision(decision="pass") | ExportedModel():
             return manifest.checkpoint
         case Deployment(exported=str(exported)):
-            return _checkpoint_of(store, exported, load_digest(store, exported))
+            return checkpoint_of(store, exported, load_digest(store, exported))
         case GateDecision() | Deployment():
             raise ConfigurationError(
                 f"serving: the model of {type(manifest).__name__} {digest[:12]} was refused; give one that was deployed"
@@ -68,14 +81,20 @@ def reports_of(store: Store, checkpoint: Digest) -> list[EvalReport]:
     Returns:
         The reports, the newest last: those of no run (``mm1 eval --store``) first, then by their runs.
     """
-    reports = {}
-    for key in sorted(store.list("manifests/")):
-        data = store.read(key)
-        if b'"EvalReport"' in data and checkpoint.encode() in data:
-            digest = key.removeprefix("manifests/").removesuffix(".json")
-            manifest = load_digest(store, digest)
-            if isinstance(manifest, EvalReport) and manifest.checkpoint == checkpoint:
-                reports[digest] = manifest
+    reports = find_reports(store, {checkpoint})
     records = (record for run in reversed(readable_runs(store)) for record in run.tasks.values() if record.manifest)
     order = {split_uri(record.manifest)[1]: number for number, record in enumerate(records)} if reports else {}
     return [reports[digest] for digest in sorted(reports, key=lambda digest: order.get(digest, -1))]
+
+
+def find_reports(store: Store, checkpoints: Collection[Digest]) -> dict[Digest, EvalReport]:
+    """Find the evaluations of some checkpoints in a store, by digest."""
+    reports = {}
+    for key in sorted(store.list("manifests/")) if checkpoints else ():
+        data = store.read(key)
+        if b'"EvalReport"' in data and any(checkpoint.encode() in data for checkpoint in checkpoints):
+            digest = key.removeprefix("manifests/").removesuffix(".json")
+            manifest = load_digest(store, digest)
+            if isinstance(manifest, EvalReport) and manifest.checkpoint in checkpoints:
+                reports[digest] = manifest
+    return reports

@@ -154,7 +154,8 @@ class Deployment(Manifest):
     reason: str
     exported: Digest | None = None
     sample: dict[str, Any] = {}
-    """The chat question used to test the server: question, answer, image (digest)."""
+    """The chat question used to test the server: question, answer, image (digest), max_tokens, and expected if there is a right
+    answer."""
     images: Files = {}
 
 

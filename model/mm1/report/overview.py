@@ -55,6 +55,7 @@ REMEDIES = {
     Outcome.NETWORK: "This may be transient: run the same command again; finished tasks are cached.",
     Outcome.HARDWARE: "Run again on another machine; finished tasks are cached.",
     Outcome.CHECKPOINT: "A checkpoint does not match its digest: run again to use the previous one.",
+    Outcome.BUDGET: "The device hours are used up and the state is saved: run the same command with a larger budget to resume.",
     Outcome.PREEMPTED: "The task was stopped and saved its state: run the same command again to resume.",
 }
 
@@ -182,6 +183,8 @@ def verdict(story: RunStory, status: str) -> tuple[str, str]:
     decisions = [decision for _, decision in story.of(GateDecision)]
     if decisions:
         return ("gate passed", "good") if all(item.decision == "pass" for item in decisions) else ("gate failed", "bad")
+    if any(record.outputs.get("decision") == "wait" for record in story.tasks):
+        return "waits", "good"
     return ("done", "good") if story.tasks else ("nothing ran", "bad")
 
 

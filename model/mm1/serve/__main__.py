@@ -14,15 +14,17 @@ import sys
 from typing import Any
 
 from mm1 import machine
-from mm1.errors import Mm1Error
+from mm1.errors import ConfigurationError, Mm1Error
+from mm1.monitoring import logs
+from mm1.monitoring.logs import LogSettings
 
 log = logging.getLogger("mm1")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the server until it is stopped, and return the exit code."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     arguments = _parser().parse_args(argv)
+    logs.configure(sys.stderr, LogSettings(format=arguments.log_format))
     os.environ.update(machine.thread_settings())  # GOMP_SPINCOUNT ..., before torch is imported
     try:
         return _serve(arguments)
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--api-key-file", "file with API keys, one per line [default: the variable MM1_API_KEY]", default="", metavar="FILE")
     add("--cors-origins", "origins whose pages may send requests, comma-separated, or *", default="", metavar="ORIGINS")
     add("--image-hosts", "hosts from which images are fetched, comma-separated: name, *.name or *", default="", metavar="HOSTS")
+    add("--log-format", "text, or json: one object per line [default: text]", choices=("text", "json"), default="text")
     return parser
 
 
@@ -100,6 +103,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from mm1.serve.api.keys import read_api_keys
     from mm1.serve.server import Server, address_of, bind
 
+    if not arguments.model:  # a pod of the chart without the annotation that the step rollout sets
+        raise ConfigurationError("no model has been promoted yet: mm1 rollout promote ADDRESS -n NAMESPACE, or set --model")
     settings, engine_settings = _settings(arguments)
     keys = read_api_keys(arguments.api_key_file)
     signatures = Signatures.of(arguments.verify_key, required=arguments.require_signature)

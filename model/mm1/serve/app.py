@@ -81,12 +81,12 @@ def create_app(
 def _add_error_replies(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> JSONResponse:
-        return error.response()
+        return error.response(request.scope)
 
     @app.exception_handler(HTTPException)
     async def refused_by_framework(request: Request, error: HTTPException) -> JSONResponse:
         path = request.url.path
         message = {404: f"unknown path {path[:200]}", 405: f"{request.method} is not allowed for {path[:200]}"}
-        reply = ApiError(message.get(error.status_code, str(error.detail)), status=error.status_code).response()
+        reply = ApiError(message.get(error.status_code, str(error.detail)), status=error.status_code).response(request.scope)
         reply.headers.update(error.headers or {})
         return reply

@@ -85,20 +85,40 @@ def ask(url: str, max_tokens: int, timeout_s: float, api_key: str = "") -> tuple
     examples = _request(f"{url}/examples", None, deadline, api_key)
     first = _object(examples[0] if isinstance(examples, list) and examples else None)
     question = str(first.get("question") or GREY_SQUARE_QUESTION)
-    image = {"type": "image_url", "image_url": {"url": first.get("image") or _grey_square()}}
-    content = [*([image] if limits.get("max_images", 1) else []), {"type": "text", "text": question}]
+    image = (first.get("image") or _grey_square()) if limits.get("max_images", 1) else ""
     max_tokens = min(max_tokens, limits.get("max_tokens", max_tokens))
-    body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
     started = time.monotonic()
+    text = answer(url, question, image, max_tokens, deadline, api_key)
+    return question, text, time.monotonic() - started
+
+
+def answer(url: str, question: str, image: str, max_tokens: int, deadline: float, api_key: str = "") -> str:
+    """Return the server's answer to a question, without sampling.
+
+    Args:
+        url: address of the server.
+        question: the question.
+        image: the image as a ``data:`` URL; empty = none.
+        max_tokens: maximum number of tokens of the answer.
+        deadline: monotonic clock at which to give up, s.
+        api_key: sent with the request; empty = none.
+
+    Raises:
+        ConfigurationError: it is another kind of server, or it refused the question.
+        NetworkError: the server is unreachable, did not answer in time, or failed.
+    """
+    parts = [{"type": "image_url", "image_url": {"url": image}}] if image else []
+    content = [*parts, {"type": "text", "text": question}]
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0}
     reply = _request(f"{url}/v1/chat/completions", body, deadline, api_key)
     try:
         choice = reply["choices"][0]
-        answer, is_complete = choice["message"]["content"], choice["finish_reason"] in ("stop", "length")
+        text, is_complete = choice["message"]["content"], choice["finish_reason"] in ("stop", "length")
     except (LookupError, TypeError):
         is_complete = False
     if not is_complete:  # an answer may be empty: a model may end it with its first token
         raise ConfigurationError(f"{url} is not a chat completions server: it replied {json.dumps(reply)[:200]}")
-    return question, str(answer), time.monotonic() - started
+    return str(text)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -106,6 +126,25 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _request(url: str, body: dict[str, Any] | None, deadline: float, api_key: str) -> Any:
+    try:
+        return json.loads(text_of(url, body, deadline, api_key))
+    except ValueError:
+        raise ConfigurationError(f"{url} did not reply with JSON: this is another kind of server") from None
+
+
+def text_of(url: str, body: dict[str, Any] | None, deadline: float, api_key: str = "") -> str:
+    """Send a request and return the text of the reply.
+
+    Args:
+        url: address of the route.
+        body: JSON to post; None = get.
+        deadline: monotonic clock at which to give up, s.
+        api_key: sent with the request; empty = none.
+
+    Raises:
+        ConfigurationError: the server refused the request.
+        NetworkError: the server is unreachable, did not answer in time, or failed.
+    """
     remaining = deadline - time.monotonic()
     if remaining <= 0:
         raise NetworkError(f"{url}: the timeout has expired; set a longer --timeout")
@@ -116,7 +155,8 @@ def _request(url: str, body: dict[str, Any] | None, deadline: float, api_key: st
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=remaining) as reply:
-            return json.loads(reply.read(_MAX_REPLY_BYTES))
+            content: bytes = reply.read(_MAX_REPLY_BYTES)
+            return content.decode(errors="replace")
     except urllib.error.HTTPError as error:
         text = error.read(500).decode(errors="replace")
         kind = NetworkError if error.code >= 500 else ConfigurationError
@@ -124,8 +164,6 @@ def _request(url: str, body: dict[str, Any] | None, deadline: float, api_key: st
     except (OSError, http.client.HTTPException) as error:  # includes URLError and timeouts
         reason = getattr(error, "reason", None) or error
         raise NetworkError(f"{url} did not answer: {reason or type(error).__name__}") from None
-    except ValueError:
-        raise ConfigurationError(f"{url} did not reply with JSON: this is another kind of server") from None
 
 
 def _grey_square() -> str:

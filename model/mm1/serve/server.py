@@ -62,7 +62,14 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(
-            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=CLOSE_S, backlog=BACKLOG)
+            uvicorn.Config(
+                app,
+                log_config=None,  # its messages have the form of all others
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=CLOSE_S,
+                backlog=BACKLOG,
+            )
         )
         self._service: Service = app.state.service
         self._deadline: float | None = None

@@ -11,6 +11,8 @@ Layout below the store's address::
     pins/<name>                    manifests protected from `mm1 gc`
     features/<view>/<name>.parquet feature-store rows: observations about shards with their timestamps; never changed
     mixes/<sources>.json           latest mixture of a set of sources, with its as-of time
+    serving/<target>/              what is served, and the log of its changes
+    retraining/<target>.json       what its last retraining was about, and the device hours spent
 
 Blobs are written first and the manifest last, so a crash leaves nothing partially visible.
 """
@@ -32,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mm1.errors import CheckpointError, DataError
 
 CHUNK_BYTES = 1 << 20
-FOLDERS = ("blobs", "manifests", "runs", "cache", "resume", "watch", "pins", "features", "mixes")
+FOLDERS = ("blobs", "manifests", "runs", "cache", "resume", "watch", "pins", "features", "mixes", "serving", "retraining")
 """Folders of a store; whatever else is at its address does not belong to it."""
 LOOKUPS = 16
 """Concurrent requests for the sizes of objects."""

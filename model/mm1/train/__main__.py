@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from mm1.errors import Ending, Outcome
 from mm1.machine import STARTER_VARIABLE, die_with_launcher, die_with_parent
+from mm1.monitoring import logs
 from mm1.train.config import TrainJob, TrainResult
 
 log = logging.getLogger("mm1.train")
@@ -33,12 +34,13 @@ def main() -> None:
     path = parser.parse_args().config
     die_with_launcher(int(starter)) if (starter := os.environ.get(STARTER_VARIABLE)) else die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
-    logging.basicConfig(stream=sys.stdout, format=f"%(asctime)s %(levelname)s [rank {rank}] %(message)s")
-    logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)
     try:
         job = TrainJob.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         sys.exit(f"{path} is not a training job: {error}")
+    text = f"%(asctime)s %(levelname)s [rank {rank}] %(message)s"
+    logs.configure(sys.stdout, job.logs, rank=rank, text_format=text, level=logging.WARNING)
+    logging.getLogger("mm1").setLevel(logging.INFO if rank == 0 else logging.WARNING)
     sys.exit(int(run(job, rank)))
 
 

@@ -32,6 +32,7 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1.train.batch_plan import BatchPlan, plan_layout
 from mm1.train.callback import Callback
+from mm1.train.callbacks.device_hours import DeviceHours
 from mm1.train.callbacks.metrics import Devices, Metrics
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.timing import Timing
@@ -172,6 +173,19 @@ def build_parts(start: Start) -> RunParts:
         devices = Devices.current(model.config, number, counted) if trained is model else None
         every = config.train.checkpoint_every
         metrics = Metrics(Path(job.folder), start.store, job.key, every=every, peak_lr=peak_lr, devices=devices, timing=timing)
+    checkpoints = Checkpoints(
+        job=job,
+        store=start.store,
+        model=model,
+        processor=processor,
+        engine=engine,
+        loader=loader,
+        history=history,
+        ranks=start.ranks,
+        model_files=_model_files(start, model, processor),
+        num_parameters=num_parameters,
+        temporary=trained if isinstance(trained, TowerModel) else None,
+    )
     return RunParts(
         job=job,
         rank=start.ranks.rank,
@@ -184,23 +198,14 @@ def build_parts(start: Start) -> RunParts:
         loader=loader,
         history=history,
         progress=progress,
-        checkpoints=Checkpoints(
-            job=job,
-            store=start.store,
-            model=model,
-            processor=processor,
-            engine=engine,
-            loader=loader,
-            history=history,
-            ranks=start.ranks,
-            model_files=_model_files(start, model, processor),
-            num_parameters=num_parameters,
-            temporary=trained if isinstance(trained, TowerModel) else None,
-        ),
+        checkpoints=checkpoints,
         metrics=metrics,
         validation=build_validation(start, engine, objective),
         timing=timing,
-        speed=ProgressLines(config.log.progress_every_s, metrics),
+        speed=ProgressLines(config.log.progress_every_s, metrics, checkpoints=checkpoints),
+        device_hours=DeviceHours(
+            start.store, job.key, job.run, devices=start.batch_plan.world_size, limit=job.device_hours, rank=start.ranks.rank
+        ),
     )
 
 

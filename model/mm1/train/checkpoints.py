@@ -17,7 +17,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -57,6 +57,16 @@ class Snapshot:
     """This rank's part; None in a finished checkpoint, except with ``train.keep_state``."""
     final: bool
     """Whether the run ends with this checkpoint."""
+    taken: float
+    """Clock at the copy: ``time.perf_counter()``, s."""
+
+
+class SavedStep(NamedTuple):
+    """A step whose state is durable."""
+
+    step: int
+    taken: float
+    """Clock when its state was copied: ``time.perf_counter()``, s."""
 
 
 class HostBuffers:
@@ -115,6 +125,8 @@ class Checkpoints:
         self.num_parameters, self.temporary = num_parameters, temporary
         self.stalled_s = 0.0
         """Time that training waited for checkpoints, seconds."""
+        self.saved: SavedStep | None = None
+        """The newest checkpoint of this process that is durable; None before the first one."""
         self._buffers = HostBuffers()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mm1-checkpoint")
         self._background = ranks.channel("checkpoint")
@@ -171,7 +183,8 @@ class Checkpoints:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         progress = Progress(**dataclasses.asdict(progress))
-        return Snapshot(progress, len(self.history.rows), self.loader.state_dict(), weights, state, final)
+        rows, loader = len(self.history.rows), self.loader.state_dict()
+        return Snapshot(progress, rows, loader, weights, state, final, taken=time.perf_counter())
 
     def _own_weights(self) -> Tensors:
         """Return the weights to save: of an adapted model only those of its adapters."""
@@ -196,6 +209,7 @@ class Checkpoints:
             self._background.fail(error)
             raise
         self._background.meet(doing, self._num_bytes)
+        self.saved = SavedStep(snapshot.progress.step, snapshot.taken)
         return uri
 
     def _put(self, snapshot: Snapshot, doing: str) -> str:

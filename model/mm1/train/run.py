@@ -63,6 +63,7 @@ class Run:
         except DivergedError as error:
             raise skip_diverged(self.parts, error, self.loop.batch) from None
         manifest = self.checkpoints.finish(self.progress)
+        self.parts.device_hours.keep()  # with the time of the last checkpoint
         speed, batch_plan = self.parts.speed, self.engine.batch_plan
         return TrainResult(
             manifest=manifest,

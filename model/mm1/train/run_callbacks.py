@@ -77,14 +77,19 @@ def measure_speed(parts: RunParts) -> Callback:
     return parts.speed
 
 
+def count_device_hours(parts: RunParts) -> Callback:
+    """Count the device hours of the run."""
+    return parts.device_hours
+
+
 def save_checkpoints(parts: RunParts) -> Callback:
     """Save checkpoints to resume from."""
     return Saving(parts.job.config.train.checkpoint_every, parts.checkpoints)
 
 
 def stop_on_request(parts: RunParts) -> Callback:
-    """Stop gracefully on SIGTERM or SIGINT."""
-    return Preemption(parts.engine, parts.checkpoints)
+    """Stop gracefully on SIGTERM or SIGINT, and when the device hours are used up."""
+    return Preemption(parts.engine, parts.checkpoints, parts.device_hours)
 
 
 FACTORIES: tuple[CallbackFactory, ...] = (
@@ -95,6 +100,7 @@ FACTORIES: tuple[CallbackFactory, ...] = (
     copy_to_wandb,
     profile_steps,
     measure_speed,
+    count_device_hours,
     save_checkpoints,
     stop_on_request,
 )

@@ -4,6 +4,7 @@
 
     watch/<key>/metrics/<last step>.jsonl   rows of metrics.jsonl since the previous part
     watch/<key>/starts/<time>.json          a start of the trainer, for the goodput
+    watch/<key>/spent/<time>-<run>.json     device hours of a start of the trainer
     watch/<key>/trace.json.gz               the requested profile
     watch/<key>/wandb/<name>.wandb          offline files of Weights & Biases, one for each start of the trainer
     watch/<key>/flight-recorder/<name>      last collectives and stacks of ranks whose collective did not finish
@@ -21,6 +22,7 @@ from mm1.store.base import BlobRef, Store
 
 METRICS = "metrics/"
 STARTS = "starts/"
+SPENT = "spent/"
 FLIGHT_FOLDER = "flight-recorder"
 """Folder for the files of ranks whose collective did not finish, in the job's folder and in the store."""
 
@@ -64,6 +66,37 @@ def starts(store: Store, key: str) -> list[dict[str, float]]:
     return [start for name in sorted(store.list(address(key, STARTS))) if (start := store.read_json(name))]
 
 
+def put_device_hours(store: Store, key: str, run: str, started: float, hours: float) -> None:
+    """Store the device hours of a start of the trainer so far.
+
+    Args:
+        store: store of the files.
+        key: name of the work.
+        run: run that the trainer works for.
+        started: start time of its process, s since 1970.
+        hours: hours of all its processes together.
+    """
+    store.write_json(_spent_key(key, run, started), {"run": run, "device_hours": hours})
+
+
+def device_hours(store: Store, key: str, run: str, without: float | None = None) -> float:
+    """Sum the device hours that a run has spent on a piece of work, over all starts of the trainer.
+
+    Args:
+        store: store of the files.
+        key: name of the work.
+        run: name of the run.
+        without: start time of a trainer that does not count, s since 1970.
+    """
+    names = set(store.list(address(key, SPENT))) - {_spent_key(key, run, without) if without is not None else ""}
+    entries = [entry for name in sorted(names) if (entry := store.read_json(name))]
+    return sum(float(entry["device_hours"]) for entry in entries if entry["run"] == run)
+
+
+def _spent_key(key: str, run: str, started: float) -> str:
+    return address(key, f"{SPENT}{round(started * 1e3):014d}-{run}.json")
+
+
 def cut_rows(store: Store, key: str, last_step: int) -> tuple[list[str], list[str]]:
     """Remove the rows after a step.
 
@@ -99,7 +132,7 @@ def take(store: Store, key: str, metrics: Path) -> dict[str, BlobRef]:
     files = {}
     prefix = address(key)
     for name in store.list(prefix):
-        if not name.startswith((prefix + METRICS, prefix + STARTS)):
+        if not name.startswith(tuple(prefix + own for own in (METRICS, STARTS, SPENT))):
             files[name.removeprefix(prefix)] = store.put_bytes(store.read(name))
     return files
 

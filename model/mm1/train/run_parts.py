@@ -8,6 +8,7 @@ from mm1.data.load.loader import MixtureLoader
 from mm1.modeling.modeling import MM1ForConditionalGeneration
 from mm1.modeling.processing import MM1Processor
 from mm1.store.base import Store
+from mm1.train.callbacks.device_hours import DeviceHours
 from mm1.train.callbacks.metrics import Metrics
 from mm1.train.callbacks.progress import ProgressLines
 from mm1.train.callbacks.timing import Timing
@@ -53,3 +54,5 @@ class RunParts:
     """Measures the phases of each step."""
     speed: ProgressLines
     """Measures the speed."""
+    device_hours: DeviceHours
+    """Counts the device hours of the run, on rank 0."""

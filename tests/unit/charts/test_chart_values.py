@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mm1_workflows.authoring import profiles
+from mm1_workflows.monitoring.alerts import ALERTS, THRESHOLDS
 from mm1_workflows.rules.cron import cron_complaint
 
 CHART = Path(__file__).parents[3] / "charts" / "mm1"
@@ -93,9 +94,16 @@ def paths_of_maps(value: Any, path: str = "") -> list[str]:
 
 
 FREE = {  # maps whose keys are the user's
-    *(f"accounts.{role}.{kind}" for role in ("step", "supervisor", "rank", "serve") for kind in ("annotations", "labels")),
+    *(
+        f"accounts.{role}.{kind}"
+        for role in ("step", "supervisor", "rank", "serve", "rollout")
+        for kind in ("annotations", "labels")
+    ),
     "accounts.annotations",
     "accounts.labels",
+    *(f"monitoring.{part}.labels" for part in ("podMonitor", "serviceMonitor", "rules", "dashboards")),
+    "monitoring.dashboards.annotations",
+    "monitoring.rules.alertLabels",
     "schedules",
     "schedules.retrain.arguments",
     "serving.environment",
@@ -135,17 +143,38 @@ def test_a_misspelt_name_is_refused(path):
         ("serving.imageHosts", ["https://images.example.com"]),
         ("serving.apiKey.secret", "has_underscore"),
         ("serving.verifyKey.key", "../other"),
+        ("serving.podAnnotations", {"mm1.dev/model": "s3://mm1/store/manifests/x.json"}),
+        ("serving.gateway.parentRefs", [{"namespace": "gateways"}]),
+        ("serving.gateway.hostnames", ["https://mm1.example.org"]),
+        ("serving.autoscaling.minReplicas", 0),
+        ("serving.autoscaling.waitingPerPod", 0.5),
         ("serving.dtype", "int8"),
         ("networkPolicy.store.ports", []),
         ("networkPolicy.identity.to", []),
         ("networkPolicy.identity.to", ["169.254.170.23/32"]),
         ("networkPolicy.identity.ports", ["http"]),
+        ("networkPolicy.monitoring.from", []),
+        ("monitoring.podMonitor.interval", "30"),
+        ("monitoring.rules.disabled", ["NoSuchAlert"]),
+        ("monitoring.rules.thresholds.queuedSeconds", 0),
+        ("monitoring.rules.thresholds.lossRatio", 1),
+        ("monitoring.rules.thresholds.errorRatio", 5),
+        ("monitoring.rules.labels", {"app.kubernetes.io/name": "other"}),
+        ("monitoring.dashboards.namespace", "has_underscore"),
+        ("serving.logFormat", "xml"),
         ("artifactRepository.secret", None),
         ("artifactRepository.endpoint", "https://s3.example"),
     ],
 )
 def test_what_cannot_work_is_refused(path, value):
     assert any(place.startswith(f"$.{path}") for place in refusals(changed(path, value)))
+
+
+def test_a_route_needs_a_gateway():
+    gateway = {"enabled": True, "hostnames": ["*.example.org"]}
+    assert refusals(changed("serving.gateway", gateway | {"parentRefs": []})) == ["$.serving.gateway.parentRefs"]
+    reference = {"name": "public", "namespace": "gateways", "sectionName": "https"}
+    assert refusals(changed("serving.gateway", gateway | {"parentRefs": [reference]})) == []
 
 
 def test_the_readme_lists_every_value_with_its_default():
@@ -160,8 +189,18 @@ def test_the_readme_lists_every_value_with_its_default():
     assert shown == {path: default for path, default in leaves(VALUES).items() if path not in in_words}
 
 
-def test_accounts_secret_and_queue_are_those_of_the_profile():
+def test_thresholds_are_those_of_the_alerts():
+    assert VALUES["monitoring"]["rules"]["thresholds"] == {name: item.default for name, item in THRESHOLDS.items()}
+
+
+def test_an_alert_that_is_left_out_exists():
+    rules = SCHEMA["properties"]["monitoring"]["properties"]["rules"]["properties"]
+    assert rules["disabled"]["items"]["enum"] == [alert.name for alert in ALERTS]
+
+
+def test_accounts_secret_port_and_queue_are_those_of_the_profile():
     profile = profiles.read("default")
+    assert VALUES["networkPolicy"]["monitoring"]["port"] == profile.metrics_port
     assert VALUES["store"]["secret"] == VALUES["artifactRepository"]["secret"] == profile.environment_secret
     accounts = profile.accounts.model_dump()
     assert {role: VALUES["accounts"][role]["name"] for role in accounts} == accounts

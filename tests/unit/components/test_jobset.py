@@ -103,7 +103,7 @@ def test_rules_of_the_jobset_name_those_of_its_job() -> None:
     body = manifest(Gang(run="r", task="t", key="k", attempt=0), job(), Layout(), LAUNCHER)
     rules = {rule["name"]: rule for rule in body["spec"]["failurePolicy"]["rules"]}
     places = body["spec"]["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
-    for code, name in ((80, "final"), (81, "final"), (82, "final"), (83, "final"), (85, "final"), (86, "final"), (87, "saved")):
+    for code, name in [*((code, "final") for code in (80, 81, 82, 83, 85, 86, 88)), (87, "saved")]:
         place = next(i for i, rule in enumerate(places) if code in rule.get("onExitCodes", {}).get("values", []))
         message = f"Container main for pod ns/p failed with exit code {code} matching FailJob rule at index {place}"
         (pattern,) = rules[name]["onJobFailureMessagePatterns"]

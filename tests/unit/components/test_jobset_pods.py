@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 
 from mm1.errors import Outcome
+from mm1_components.kube.pods import NEEDS_FIX, Object, has_ended, waiting_of
 from mm1_components.ranks.jobset.logs import sortable
-from mm1_components.ranks.jobset.pods import (
-    NEEDS_FIX,
-    Object,
-    ending_of,
-    has_ended,
-    index_of,
-    needs_fix,
-    unmet_quota,
-    waiting_of,
-)
+from mm1_components.ranks.jobset.pods import ending_of, index_of, needs_fix, unmet_quota
 from mm1_workflows.cluster.following.outcome import ending_of as ending_of_run
 from tests.support.argo_objects import pod_node, workflow
 
@@ -48,6 +40,7 @@ EVICTED = (("DisruptionTarget", "True", "Eviction"),)
         ({"exitCode": 80}, Outcome.CONFIGURATION),
         ({"exitCode": 84}, Outcome.NETWORK),
         ({"exitCode": 87}, Outcome.PREEMPTED),
+        ({"exitCode": 88}, Outcome.BUDGET),
         ({"exitCode": 1}, Outcome.UNHANDLED),
         ({"exitCode": 137, "reason": "OOMKilled"}, Outcome.OUT_OF_MEMORY),
         ({"exitCode": 137}, Outcome.NETWORK),

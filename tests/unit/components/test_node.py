@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mm1.errors import Ending, Outcome
+from mm1.monitoring.logs import LogSettings
 from mm1.recipes import registry
 from mm1.store.local import LocalStore
 from mm1.train.config import TrainJob, TrainResult
@@ -27,6 +29,7 @@ RESULT = TrainResult(
     manifest="m", steps=4, resumed_from=0, seconds=1.0, tokens=8, tokens_per_s=8.0, padding_share=0.0, losses={}, facts={}
 )
 Run = Callable[..., tuple[int, Ending | None]]
+TEXT = LogSettings()
 
 
 @pytest.fixture
@@ -41,10 +44,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(node, "TERMINATION_LOG", log)
     former = signal.getsignal(signal.SIGTERM)
 
-    def run(does: str, *, index: str = "0", nodes: int = 1) -> tuple[int, Ending | None]:
+    def run(does: str, *, index: str = "0", nodes: int = 1, logs: LogSettings = TEXT) -> tuple[int, Ending | None]:
         (launcher / "run.py").write_text(LAUNCHER + does)
         log.write_text("")
-        job = TrainJob(config=registry.get("mm1_tiny"), data="d", store=str(tmp_path / "store"), key="work", folder="")
+        store = str(tmp_path / "store")
+        job = TrainJob(config=registry.get("mm1_tiny"), data="d", store=store, key="work", folder="", logs=logs)
         options = {"nodes": nodes, "processes": 2, "master": "localhost:29500", "grace-s": 5, "job": job.model_dump_json()}
         monkeypatch.setattr(sys, "argv", ["node", *(f"--{name}={value}" for name, value in options.items())])
         monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
@@ -54,6 +58,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
     yield run
     signal.signal(signal.SIGTERM, former)
+    logging.captureWarnings(False)
 
 
 def leave(name: str, text: str) -> str:
@@ -80,6 +85,17 @@ def test_node_0_leaves_the_result_in_the_store(run: Run, tmp_path: Path, capfd: 
     assert (code, ending) == (0, None)
     assert LocalStore(tmp_path / "store").read_json(result_key("work")) == RESULT.model_dump(mode="json")
     assert "a line of rank 0" in capfd.readouterr().out, "the supervisor reads it"
+
+
+def test_what_ranks_print_is_json_if_the_job_says_so(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    progress = '{"mm1": "progress", "step": 1, "step_s": 0.1}'
+    does = f"print({progress!r}, flush=True)\nprint('Segmentation fault', file=sys.stderr)\nsys.exit(1)"
+    run(does, logs=LogSettings(format="json", run="run-1", task="pretrain", launch=2))
+    captured = capfd.readouterr()
+    first, second = captured.out.splitlines()
+    assert json.loads(first)["message"] == "a line of rank 0" and json.loads(first)["launch"] == 2
+    assert second == progress, "the supervisor reads it"
+    assert json.loads(captured.err)["message"] == "Segmentation fault"
 
 
 def test_other_nodes_join_the_first_and_leave_nothing(run: Run, tmp_path: Path) -> None:

@@ -96,6 +96,15 @@ def test_second_time_is_a_hit_with_the_same_outputs_and_artifacts(start, tmp_pat
     assert (tmp_path / "again.md").read_text() == "made\n"
 
 
+def test_outputs_that_are_no_part_of_the_result_are_those_of_this_execution(start, tmp_path):
+    step = dataclasses.replace(STEP, recalled=lambda inputs, outputs: outputs | {"deployed": False})
+    start("--size", 4, step=step)
+    assert record(tmp_path)["outputs"]["deployed"] is True
+    start("--size", 4, "--out.deployed", tmp_path / "deployed", step=step, run="r2")
+    assert len(CALLS) == 1 and (tmp_path / "deployed").read_text() == "false"
+    assert record(tmp_path, run="r2")["outputs"]["deployed"] is False
+
+
 def test_what_changes_the_key(start, tmp_path):
     folder = tmp_path / "raw"
     folder.mkdir()

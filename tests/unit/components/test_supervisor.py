@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from mm1.checkpoint.resume import skip_batch
-from mm1.errors import ConfigurationError, DivergedError, HardwareError, Mm1Error, NetworkError, Outcome, OutOfMemory, Preempted
+from mm1.errors import (
+    BudgetUsedUp,
+    ConfigurationError,
+    DivergedError,
+    HardwareError,
+    Mm1Error,
+    NetworkError,
+    Outcome,
+    OutOfMemory,
+    Preempted,
+)
 from mm1_components.ranks.launcher import result_key
 from tests.support.gangs import RESULT, RUN, Gangs
 from tests.support.kube_api import Object, kube_api
@@ -68,7 +78,12 @@ def test_a_jobset_that_leaves_no_result_is_retried_by_the_engine(gangs: Gangs) -
 
 @pytest.mark.parametrize(
     ("outcome", "error"),
-    [(Outcome.DIVERGED, DivergedError), (Outcome.CONFIGURATION, ConfigurationError), (Outcome.UNHANDLED, Mm1Error)],
+    [
+        (Outcome.DIVERGED, DivergedError),
+        (Outcome.CONFIGURATION, ConfigurationError),
+        (Outcome.BUDGET, BudgetUsedUp),
+        (Outcome.UNHANDLED, Mm1Error),
+    ],
 )
 def test_the_class_of_the_rank_that_explains_the_others_is_raised(
     gangs: Gangs, outcome: Outcome, error: type[Mm1Error]
@@ -76,7 +91,7 @@ def test_the_class_of_the_rank_that_explains_the_others_is_raised(
     gangs.fates = [gangs.failed(outcome)]
     with pytest.raises(error, match="node 1: why") as caught:
         gangs.supervisor().run()
-    assert caught.value.outcome is outcome
+    assert caught.value.outcome is outcome and len(gangs.made) == 1
 
 
 def test_a_jobset_that_fails_without_pods_says_what_kubernetes_says(gangs: Gangs) -> None:
@@ -185,10 +200,41 @@ def test_a_restart_by_jobset_is_told_with_its_reason(gangs: Gangs, caplog: pytes
 
     gangs.context.task = "train"
     gangs.fates = [restarts]
+    supervisor = gangs.supervisor()
     with caplog.at_level(logging.WARNING, "mm1"):
-        assert gangs.supervisor().run() == RESULT
+        assert supervisor.run() == RESULT
     assert gangs.context.facts["relaunched"] == ["restart 1: node 0: network: lost node 1"]
+    restarts = supervisor.metrics.samples()["mm1_training_restarts"]
+    assert {item.labels[0]: item.value for item in restarts if item.value} == {"network": 1}
     assert "restarted (1)" in caplog.text
+
+
+def test_metrics_count_restarts_and_launches_by_class_and_show_what_is_waited_for(gangs: Gangs) -> None:
+    states = []
+
+    def waits(jobset: Object) -> None:
+        jobset["spec"]["suspend"] = True
+        looks = iter(range(30))
+
+        def step(request: str) -> None:
+            look = next(looks, None)
+            states.append(supervisor.metrics.state)
+            if look == 10:
+                jobset["spec"]["suspend"] = False
+                gangs.pod(jobset, 0)
+            elif look == 20:
+                gangs.pod(jobset, 1)
+            elif look is None:
+                gangs.done(jobset)
+
+        gangs.api.on_request = step
+
+    gangs.fates = [gangs.failed(Outcome.OUT_OF_MEMORY), gangs.failed(Outcome.PREEMPTED), waits]
+    supervisor = gangs.supervisor()
+    supervisor.run()
+    samples = supervisor.metrics.samples()["mm1_training_relaunches"]
+    assert {item.labels[0]: item.value for item in samples if item.value} == {"out of memory": 1, "preempted": 1}
+    assert list(dict.fromkeys(states[states.index("queued") :])) == ["queued", "pending", "starting"]
 
 
 # -- adopted ----------------------------------------------------------------------------------------------------------

@@ -240,6 +240,8 @@ def test_the_cause_is_named_and_not_its_consequences() -> None:
     bug = Ending.of(KeyError("only this rank came here"))
     assert cause([lost, bug]) is bug, "its peers lose it"
     assert cause([lost, drained]) is drained, "who lost a drained node is a consequence"
+    used_up = Ending(outcome=Outcome.BUDGET, where="node 3")
+    assert cause([lost, drained, used_up]) is used_up, "the ranks decide together, then their connections close"
     assert cause([lost, drained], stops_others=True) is lost, "torchrun stops the ranks that are left"
     assert cause([lost, Ending(outcome=Outcome.NETWORK, where="node 5")]) is lost
     assert cause([]) is None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mm1.config.base import Config
 from mm1.config.resolve import canonical_json, resolve, suggest
-from mm1.errors import BY_OUTCOME, ConfigurationError, NetworkError, Outcome, from_os_error
+from mm1.errors import BY_OUTCOME, SAVED, ConfigurationError, NetworkError, Outcome, from_os_error
 
 
 class Optim(Config):
@@ -59,11 +59,12 @@ def test_canonical_json_refuses_nan():
 def test_exit_codes_are_those_of_the_contract():
     assert {outcome.name: int(outcome) for outcome in Outcome if outcome >= 80} == {
         "CONFIGURATION": 80, "DATA": 81, "DIVERGED": 82, "OUT_OF_MEMORY": 83,
-        "NETWORK": 84, "HARDWARE": 85, "CHECKPOINT": 86, "PREEMPTED": 87,
+        "NETWORK": 84, "HARDWARE": 85, "CHECKPOINT": 86, "PREEMPTED": 87, "BUDGET": 88,
     }  # fmt: skip
     assert set(BY_OUTCOME) == {outcome for outcome in Outcome if outcome >= 80}
     assert Outcome.from_exit_code(137) is Outcome.UNHANDLED
     assert not Outcome.CONFIGURATION.retried and Outcome.NETWORK.retried
+    assert Outcome.PREEMPTED.retried and not Outcome.BUDGET.retried and Outcome.BUDGET in SAVED
 
 
 @pytest.mark.parametrize(

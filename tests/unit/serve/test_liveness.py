@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mm1.generation.decode import Decoder
+from mm1.monitoring.serving import SERVING
 from mm1.serve.server import Server, address_of, bind
 from tests.support.chat_requests import ask, refusal, user
 from tests.support.waiting import wait_until
@@ -201,9 +205,32 @@ def test_metrics_count_requests_tokens_and_times(serve):
         "mm1_answers_finished_total 1.0",
         "mm1_time_to_first_token_seconds_count 1.0",
         "mm1_answer_seconds_count 1.0",
+        'mm1_request_errors_total{error="unsupported_parameter",status="400"} 1.0',
+        'mm1_request_errors_total{error="invalid_request_error",status="404"} 1.0',
+        f'mm1_model_info{{digest="",model="tiny",version="{version("mm1")}"}} 1.0',
+        "mm1_serving_ready 1.0",
+        "mm1_answers_waiting_limit 256.0",
+        'mm1_image_fetches_total{result="failed"} 0.0',
     ):
         assert f"{line}\n" in text
     assert "process_resident_memory_bytes" in text
+    own = re.compile(r"mm1_.*(?<!_created)")
+    families = [family for family in text_string_to_metric_families(text) if own.fullmatch(family.name)]
+    assert {family.name for family in families} == set(SERVING)
+    for family in families:
+        assert family.documentation == SERVING[family.name].help and family.type == SERVING[family.name].kind
+        for sample in family.samples:
+            assert sample.name in SERVING[family.name].series
+            assert sample.labels.keys() - {"le"} == set(SERVING[family.name].labels)
+
+
+def test_a_server_that_shuts_down_is_not_ready_and_its_refusals_are_counted(serve):
+    client = serve()
+    client.app.state.service.answers.is_draining = True
+    refusal(ask(client, user("red")), 503)
+    text = client.get("/metrics").text
+    assert "mm1_serving_ready 0.0\n" in text
+    assert 'mm1_request_errors_total{error="service_unavailable",status="503"} 1.0\n' in text
 
 
 def test_with_a_key_only_health_metrics_and_the_page_are_open(serve):

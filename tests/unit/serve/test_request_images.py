@@ -179,6 +179,9 @@ def test_images_of_allowed_hosts_are_fetched(serve, images):
     }.items():
         error = refusal(ask(client, image_part(f"{images}/{path}")))
         assert says in error["message"] and error["param"] == "messages[0].content[0].image_url.url"
+    counted = client.get("/metrics").text
+    assert 'mm1_image_fetches_total{result="fetched"} 2.0\n' in counted, "text is fetched, and then refused"
+    assert 'mm1_image_fetches_total{result="failed"} 3.0\n' in counted
 
 
 def test_private_addresses_are_never_fetched(serve, images):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, Outcome
+from mm1.serve.__main__ import main
 from mm1.serve.api.keys import VARIABLE, read_api_keys
 from mm1.serve.config import ServeSettings
 from mm1.serve.server import bind
@@ -56,3 +57,8 @@ def test_keys_are_the_same_lines_from_a_file_and_from_the_variable(tmp_path, tex
 def test_an_address_that_cannot_be_listened_on_is_named(host, port):
     with pytest.raises(ConfigurationError, match=f"cannot listen on {host}:{port}: .*: choose another"):
         bind(host, port)
+
+
+def test_a_pod_without_a_promoted_model_says_so(caplog):
+    assert main(["--model=", "--port=0"]) == Outcome.CONFIGURATION
+    assert "no model has been promoted yet: mm1 rollout promote" in caplog.text

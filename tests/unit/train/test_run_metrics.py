@@ -183,6 +183,7 @@ def test_progress_lines_tell_what_goes_on(tmp_path, devices):
     assert line["mfu"] == pytest.approx(metrics.row["mfu"], abs=1e-4)
     assert line["eta_s"] == pytest.approx(4 * lines.seconds, abs=0.06)
     assert line["memory_bytes"] > 50e6
+    assert line["checkpoint"]["step"] == 0 and 0 <= line["checkpoint"]["age_s"] < 60
     other = ProgressLines(1e-9, None, silent := io.StringIO())
     other.on_start(progress)
     other.on_step(progress, RESULT, 0.5)

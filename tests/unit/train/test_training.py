@@ -1,6 +1,7 @@
 """The trainer in one process: steps, states, learning."""
 
 import io
+import json
 import signal
 from collections import defaultdict
 
@@ -85,7 +86,7 @@ def test_frozen_parts_stay_and_the_text_stage_trains_the_language_model_only(alo
 
 
 @pytest.mark.parametrize("recipe", ["mm1_tiny", "mm1_tiny_moe"])
-def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, recipe):
+def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, capsys, recipe):
     store = mixture[0]
     config = small_run(recipe, "train.steps=6")
     whole = build(config, mixture, tmp_path, "whole").go()
@@ -93,9 +94,17 @@ def test_a_resumed_run_ends_in_the_same_checkpoint(alone, mixture, tmp_path, rec
     first.loop.callbacks[-1].signal = signal.SIGTERM
     with pytest.raises(Preempted, match="after step 1 of 6"):
         first.go()
+    assert first.checkpoints.saved.step == 1
     second = build(config, mixture, tmp_path, "cut")
     assert second.progress.step == 1
+    capsys.readouterr()
     resumed = second.go()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"mm1": "progress"')]
+    saved = [line["checkpoint"]["step"] for line in lines]
+    assert (
+        saved[0] == 1 and saved == sorted(saved) and all(line["step"] > step for line, step in zip(lines, saved, strict=True))
+    )
+    assert second.checkpoints.saved.step == 6
     assert resumed.manifest == whole.manifest
     assert resumed.resumed_from == 1
     checkpoint = load(whole.manifest, Checkpoint)

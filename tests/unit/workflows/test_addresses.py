@@ -44,8 +44,11 @@ def started(workflow: str, folder: Path, *values: str) -> int:
         ("benchmarks=", "expected path or world:<seed>, got ''"),
         ("decoder=s3://bkt/x", "expected path, got"),
         ("vision=world:0", "expected path, got 'world:0'"),
-        ("tokenizer=s3://bkt/x", "expected path or <store>/manifests/<sha256>.json or 'train', got"),
+        ("tokenizer=s3://bkt/x", "expected path or <store>/manifests/<sha256>.json or serving:<target> or 'train', got"),
         ("tokenizer=", "or 'train', got ''"),
+        ("tokenizer=serving:", "target: expected lower-case letters"),
+        ("tokenizer=serving:My Model", "target: expected lower-case letters"),
+        ("captions=serving:mm1", "expected path or s3://bucket/prefix or world:<seed>, got 'serving:mm1'"),
         ("captions=s3://", "a bucket name of 3 to 63"),
         ("captions=s3:///x", "a bucket name of 3 to 63"),
         ("captions=http://host/x", "expected path or s3://bucket/prefix or world:<seed>, got 'http://host/x'"),
@@ -76,7 +79,15 @@ def test_addresses_that_nothing_reads_are_refused_here_and_on_a_cluster(
 
 @pytest.mark.parametrize(
     "value",
-    ["captions=s3://bkt", "captions=s3://bkt/a b", f"tokenizer={MANIFEST}", "benchmarks=world:7", "vision=", "store=s3://bkt"],
+    [
+        "captions=s3://bkt",
+        "captions=s3://bkt/a b",
+        f"tokenizer={MANIFEST}",
+        "tokenizer=serving:mm1",
+        "benchmarks=world:7",
+        "vision=",
+        "store=s3://bkt",
+    ],
 )
 def test_addresses_that_are_read(value: str) -> None:
     assert submitted(PRETRAIN, value) == 0

@@ -147,10 +147,25 @@ def test_a_line_is_completed(terminal: Terminal, line: str, completed: str) -> N
 @pytest.mark.parametrize(
     ("line", "listing"),
     [
-        ("mm1 r", ["run", "retry", "runs", "recipes"]),
+        ("mm1 r", ["run", "retry", "runs", "rollout", "recipes"]),
         ("mm1 data s", ["stats", "show", "shards", "score"]),
         ("mm1 run workflows/", ["a.py", "b.yaml"]),
-        ("mm1 lint mm1:", ["ablate", "continual", "deploy", "encoder", "evaluate_model", "full", "ingest", "pretrain", "sft"]),
+        (
+            "mm1 lint mm1:",
+            [
+                "ablate",
+                "continual",
+                "deploy",
+                "encoder",
+                "evaluate_model",
+                "full",
+                "ingest",
+                "pretrain",
+                "retrain",
+                "rollout",
+                "sft",
+            ],
+        ),
         ("mm1 serve --store pip", ["pip.txt", "pipeline.py"]),
     ],
 )

@@ -12,17 +12,17 @@ import pytest
 from minio.error import S3Error
 
 from mm1.errors import ConfigurationError
-from mm1.lineage import gc
+from mm1.lineage import gc, serving
 from mm1.lineage.gc import find_garbage, remove
 from mm1.lineage.records import record_key
-from mm1.manifests import digest_of_manifest, publish
+from mm1.manifests import Deployment, ExportedModel, digest_of_manifest, publish
 from mm1.store.base import Store
 from mm1.store.local import LocalStore
 from mm1.store.open import open_store
 from mm1.store.s3 import S3Store
 from mm1_workflows import cli
 from tests.support.s3_server import s3_server
-from tests.support.stored_runs import raw, record
+from tests.support.stored_runs import raw, record, report
 
 DAY = 24 * 3600.0
 
@@ -114,6 +114,14 @@ def test_parts_of_an_unfinished_ingest_are_kept_for_a_month(store: Store) -> Non
     assert {entry, f"manifests/{digest_of_manifest(part)}.json"} < set(find_garbage(store, keep=1).keys)
 
 
+def test_what_a_retraining_is_about_is_kept(store: Store) -> None:
+    kept, old = (publish(store, raw(store, name)).rpartition("/")[2] for name in ("kept", "old"))
+    store.write_json("retraining/mm1.json", {"last": {"data": kept.removesuffix(".json")}})
+    age(store, 2 * 3600)
+    removed = set(find_garbage(store, keep=0).keys)
+    assert f"manifests/{old}" in removed and f"manifests/{kept}" not in removed
+
+
 def test_a_task_that_starts_after_the_listing_stops_the_removal(store: Store) -> None:
     store.put_bytes(b"orphan")
     age(store, 2 * DAY)
@@ -198,3 +206,28 @@ def test_the_clock_of_a_folder_that_cannot_be_written_is_this_machines(tmp_path:
     assert abs(LocalStore(tmp_path / "none").now() - time.time()) < 5
     assert not (tmp_path / "none").exists()
     assert gc.ALIVE_FOR_S > 5 * 300
+
+
+def test_what_is_served_and_what_a_rollback_would_serve_stay_with_their_evaluations(store: Store) -> None:
+    deployments, reports = [], []
+    for number in range(3):
+        checkpoint = str(number) * 64
+        exported = ExportedModel(checkpoint=checkpoint, files={}, contract={})
+        reports.append(report(store, 0.5).model_copy(update={"checkpoint": checkpoint}))
+        deployments.append(Deployment(deployed=True, reason="passed", exported=digest_of_manifest(exported)))
+        for manifest in (exported, reports[-1], deployments[-1]):
+            publish(store, manifest)
+        change = serving.Change(
+            action="promoted",
+            deployment=digest_of_manifest(deployments[-1]),
+            time=datetime.now(UTC) + timedelta(seconds=number),
+            by="run weekly",
+            reason="passed",
+        )
+        serving.record(store, "mm1", change)
+    age(store, DAY)
+    removed = {f"manifests/{digest_of_manifest(manifest)}.json" for manifest in (reports[0], deployments[0])}
+    removed.add(f"manifests/{deployments[0].exported}.json")
+    assert set(find_garbage(store, keep=0).keys) == removed
+    store.delete(f"manifests/{digest_of_manifest(deployments[2])}.json")  # its evaluations are then unknown
+    assert f"manifests/{digest_of_manifest(reports[2])}.json" in find_garbage(store, keep=0).keys

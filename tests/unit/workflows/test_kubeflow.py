@@ -245,6 +245,7 @@ LOST: dict[str, Callable[[Document], Any]] = {
     "pod-clean-up": lambda d: d["spec"].update(podGC={"strategy": "OnPodCompletion"}),
     "pod-metadata": lambda d: d["metadata"].update(labels={"a": "b"}),
     "pod-network": lambda d: step_of(d)["container"].update(resources={"limits": {"nvidia.com/gpu": 8, "x.com/efa": 4}}),
+    "ports": lambda d: step_of(d)["container"].update(ports=[{"name": "metrics", "containerPort": 9464}]),
     "pull-policy": lambda d: step_of(d)["container"].update(imagePullPolicy="Always"),
     "read-only-root": lambda d: step_of(d)["container"].update(securityContext={"readOnlyRootFilesystem": True}),
     "retry": lambda d: step_of(d).update(retryStrategy={"limit": 1, "expression": "asInt(lastRetry.exitCode) in [84]"}),

@@ -120,8 +120,13 @@ def test_the_farewell_names_the_step_the_class_and_what_to_do() -> None:
     assert "run-1 failed at ingest (data, exit code 81): main: Error (exit code 81)" in words
     assert "`mm1 logs run-1 --task 'ingest' -n team`" in words and "`mm1 retry run-1 -n team`" in words
     assert farewell("run-1", Ending(outcome=Outcome.DONE), "-n team") == "run-1 succeeded"
+    waits = farewell("run-1", Ending(outcome=Outcome.DONE), "", decided=["decide: wait: nothing new"])
+    assert waits == "run-1 succeeded\ndecide: wait: nothing new"
     stopped = Ending(outcome=Outcome.PREEMPTED, message="stopped by a user (Stop)")
     assert farewell("run-1", stopped, "").startswith("run-1 was stopped (preempted, exit code 87): stopped by a user (Stop)")
+    words = farewell("run-1", Ending(outcome=Outcome.BUDGET, where="pretrain", message="2 device hours are used up"), "")
+    assert words.startswith("run-1 was stopped at pretrain (budget, exit code 88): 2 device hours are used up")
+    assert "a larger device_hours" in words and "mm1 retry" not in words
 
 
 def test_a_gate_that_refused_the_model_is_named_although_the_run_succeeded() -> None:

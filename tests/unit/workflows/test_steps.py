@@ -92,7 +92,7 @@ def test_a_step_is_described_and_leaves_the_task_s_keywords_free(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("pools", "known: check_data"), ("wrapper", "known:"), ("data_mx", "mean 'data_mix'")]
+    ("name", "hint"), [("pools", "known: data_mix"), ("wrapper", "known:"), ("data_mx", "mean 'data_mix'")]
 )
 def test_what_is_no_step_is_refused_with_the_nearest_names(name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=hint):
@@ -285,3 +285,14 @@ def test_building_twice_gives_the_same() -> None:
     with Workflow(generate_name="x-", entrypoint="main", arguments=words) as w, DAG(name="main"):
         steps.task(STEP, name="one", say=w.get_parameter("word"))
     assert w.to_dict() == w.to_dict()
+
+
+def test_a_step_may_have_an_account_of_its_own_and_the_key_of_the_served_model(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("serving_secret: mm1-api-key\naccounts: {rollout: site-rollout}\n")
+    bodies = spec_of(load(str(ROOT / "workflows/rollout.py"), str(tmp_path / "site.yaml")).document)["templates"]
+    rollout, report = (next(each for each in bodies if each["name"] == f"step-{name}") for name in ("rollout", "report"))
+    assert rollout["serviceAccountName"] == "site-rollout" and "serviceAccountName" not in report
+    key = {"name": "MM1_API_KEY", "valueFrom": {"secretKeyRef": {"name": "mm1-api-key", "key": "api-key"}}}
+    assert rollout["container"]["env"] == [key] and "env" not in report["container"]
+    with pytest.raises(ConfigurationError, match="no role 'rolout'; did you mean 'rollout'"):
+        profiles.default().account("rolout")

@@ -72,5 +72,5 @@ def test_on_one_machine_it_is_not_told_of_the_cluster(template: Template, tmp_pa
     assert [word for word in argv if word.startswith("--nodes=")] == ["--nodes=inputs.parameters.nodes"]
 
 
-def test_only_the_pool_is_left_out_of_the_cache_key() -> None:
-    assert placement_fields(pretrain.Inputs) == placement_fields(sft.Inputs) == ["pool"]
+def test_only_pool_and_budget_are_left_out_of_the_cache_key() -> None:
+    assert placement_fields(pretrain.Inputs) == placement_fields(sft.Inputs) == ["pool", "device_hours"]

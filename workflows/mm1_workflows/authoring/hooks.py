@@ -20,6 +20,7 @@ from hera.workflows import (
     Env,
     ExistingVolume,
     RetryStrategy,
+    SecretEnv,
     SecretVolume,
     Task,
     Workflow,
@@ -39,6 +40,8 @@ from hera.workflows.models import (
     TTLStrategy,
 )
 
+from mm1.report.notification import LINK_VARIABLE, URL_VARIABLE
+from mm1.serve.api.keys import VARIABLE
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
 from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, STEP_LABEL
 from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
@@ -77,6 +80,12 @@ def fill_container(template: Container) -> Container:
 
 SIGNING_STEP = "deploy"
 """The only step whose pods have the signing key."""
+ROLLOUT_STEP = "rollout"
+"""The only step whose pods have the API key of the served model."""
+API_KEY = "api-key"
+"""Key in the profile's `serving_secret`."""
+NOTIFYING_STEP = "report"
+"""The only step whose pods have the address of the webhook."""
 
 
 def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
@@ -97,10 +106,19 @@ def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
             ),
             *_signing_key(template, profile),
         ]
-    if template.env is None and profile.environment:
-        template.env = [Env(name=name, value=value) for name, value in profile.environment.items()]
+    if template.env is None:
+        own = [Env(name=name, value=value) for name, value in profile.environment.items()]
+        template.env = [*own, *_api_key(template, profile), *_webhook(template, profile)] or None
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]
+
+
+def _api_key(template: Container, profile: Profile) -> list[SecretEnv]:
+    """Return the variable with the API key of the served model, for the step that asks it."""
+    asks = (template.labels or {}).get(STEP_LABEL) == ROLLOUT_STEP
+    if not asks or not profile.serving_secret:
+        return []
+    return [SecretEnv(name=VARIABLE, secret_name=profile.serving_secret, secret_key=API_KEY)]
 
 
 def _signing_key(template: Container, profile: Profile) -> list[SecretVolume]:
@@ -109,6 +127,17 @@ def _signing_key(template: Container, profile: Profile) -> list[SecretVolume]:
     if not signs or not profile.signing_secret:
         return []
     return [SecretVolume(name="signing", secret_name=profile.signing_secret, mount_path=profiles.SIGNING_PATH, read_only=True)]
+
+
+def _webhook(template: Container, profile: Profile) -> list[SecretEnv]:
+    """Return the variables with the webhook's address, for the step that notifies."""
+    notifies = (template.labels or {}).get(STEP_LABEL) == NOTIFYING_STEP
+    if not notifies or not profile.notify_secret:
+        return []
+    keys = {URL_VARIABLE: "url", LINK_VARIABLE: "link"}
+    return [
+        SecretEnv(name=name, secret_name=profile.notify_secret, secret_key=key, optional=True) for name, key in keys.items()
+    ]
 
 
 def retries(limit: int) -> RetryStrategy:

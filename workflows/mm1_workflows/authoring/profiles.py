@@ -21,7 +21,8 @@ from pydantic import Field, model_validator
 from mm1.config.base import Config
 from mm1.config.resolve import suggest, validate
 from mm1.errors import ConfigurationError
-from mm1_components.ranks.launcher import LEASE_S, RETRIES
+from mm1.monitoring.logs import LogFormat
+from mm1_components.ranks.launcher import LEASE_S, METRICS_PORT, RETRIES
 from mm1_components.wrapper.kubernetes_fields import (
     ImageName,
     LabelValue,
@@ -54,6 +55,8 @@ class Accounts(Config):
     """Training steps: also permissions for JobSets and the pods of their ranks."""
     rank: ObjectName = "mm1-rank"
     """Ranks: no permissions; the token is not mounted."""
+    rollout: ObjectName = "mm1-rollout"
+    """The step `rollout`: also permissions for the Deployment that serves, and its canary."""
 
 
 class Retries(Config):
@@ -92,6 +95,12 @@ class Profile(Config):
     """Claims that every pod mounts read-only."""
     signing_secret: OptionalName = ""
     """Secret with the private key that signs models; pods of the step `deploy` mount it at /etc/mm1/sign; empty = none."""
+    serving_secret: OptionalName = ""
+    """Secret with the API key of the served model, under `api-key`; pods of the step `rollout` have it as MM1_API_KEY; empty =
+    none is needed."""
+    notify_secret: OptionalName = ""
+    """Secret with the address of a webhook under `url`, and optionally that of a run in a UI under `link`; pods of the step
+    `report` post a message about the run to it; empty = none."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
     retries: Retries = Retries()
@@ -102,6 +111,10 @@ class Profile(Config):
     """Maximum duration of a run, of a training step in it, and of the step's JobSet, in seconds; empty = no limit."""
     lease_seconds: int = Field(default=LEASE_S, ge=60)
     """Seconds for which ranks continue without a supervisor; then they save a checkpoint and end."""
+    metrics_port: int | None = Field(default=METRICS_PORT, ge=1, le=65535)
+    """Port of training supervisors for metrics in Prometheus' format; empty = none."""
+    log_format: LogFormat = "text"
+    """Log of steps and ranks: text, or json, which is one object per line for log collectors."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -143,6 +156,17 @@ class Profile(Config):
         if name not in self.pools:
             raise ConfigurationError(f"profile {self.name}: no pool {name!r}; {suggest(name, list(self.pools))}")
         return self.pools[name]
+
+    def account(self, role: str) -> str:
+        """Return the service account of a role.
+
+        Raises:
+            ConfigurationError: there is no such role.
+        """
+        accounts = self.accounts.model_dump()
+        if role not in accounts:
+            raise ConfigurationError(f"step account: no role {role!r}; {suggest(role, list(accounts))}")
+        return str(accounts[role])
 
     def image(self, name: str) -> str:
         """Return an image by name.

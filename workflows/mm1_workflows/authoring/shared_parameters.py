@@ -72,23 +72,23 @@ TOKENIZER = (
     Parameter(
         name="tokenizer",
         value="train",
-        description="train (a byte-level BPE on this data), a Hugging Face folder, or the address of a RawData, DataMix or "
-        "Checkpoint manifest",
+        description="train (a byte-level BPE on this data), a Hugging Face folder, the address of a RawData, DataMix or "
+        "Checkpoint manifest, or serving:<target> (that of the served model; train if nothing is served)",
     ),
     Parameter(name="vocabulary", value="1024", description="vocabulary size of a trained tokenizer"),
 )
 
-PACKING = (
-    Parameter(
-        name="thresholds",
-        value="quality>=0.1",
-        description="conditions that a shard's features must meet, separated by spaces",
-    ),
-    Parameter(
-        name="as_of",
-        value="",
-        description="use the shards' features as of this time (ISO 8601); empty = now",
-    ),
+THRESHOLDS = Parameter(
+    name="thresholds",
+    value="quality>=0.1",
+    description="conditions that a shard's features must meet, separated by spaces",
+)
+AS_OF = Parameter(
+    name="as_of",
+    value="",
+    description="use the shards' features as of this time (ISO 8601); empty = now",
+)
+SEQUENCES = (
     Parameter(
         name="holdout",
         value="0.01",
@@ -101,11 +101,11 @@ PACKING = (
     ),
     Parameter(name="image_tokens", value="4", description="tokens per image"),
 )
+"""How a mixture packs sequences, without the size of the images."""
+PACKING = (THRESHOLDS, AS_OF, *SEQUENCES)
 """How a mixture chooses shards and packs sequences, without the size of the images."""
-MIXING = (
-    *PACKING,
-    Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels"),
-)
+IMAGE_SIZE = Parameter(name="image_size", value="32", description="height and width of the model's input images, in pixels")
+MIXING = (*PACKING, IMAGE_SIZE)
 """How a mixture chooses shards and packs sequences."""
 IMAGE_LAYOUT = Parameter(
     name="image_layout",
@@ -166,6 +166,12 @@ RANKS = (
     Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's training pool"),
 )
 """Nodes and processes of training."""
+DEVICE_HOURS = Parameter(
+    name="device_hours",
+    value="",
+    description="device hours (wall time times processes) that training may spend in this run; then it saves a checkpoint and "
+    "ends with exit code 88; empty = no limit",
+)
 
 BENCHMARKS = (
     Parameter(
@@ -199,3 +205,38 @@ SERVING = Parameter(
     description="model that is served, for rules with >=serving-margin: address of its EvalReport, GateDecision, Deployment, "
     "ExportedModel or Checkpoint; empty: first deployment",
 )
+
+TARGET = Parameter(
+    name="target", value="mm1", description="serving target: the name under which the store records what is served"
+)
+ROLLOUT = (
+    Parameter(
+        name="deployment_name",
+        value="",
+        description="Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only",
+    ),
+    Parameter(name="replicas_of_canary", value="1", description="pods of the canary; 0: promote without a canary"),
+    Parameter(
+        name="canary_weight",
+        value="10",
+        description="percentage of the requests for the canary, where the chart made an HTTPRoute",
+    ),
+    Parameter(name="canary_seconds", value="60", description="duration of the canary's analysis, in seconds"),
+    Parameter(name="questions", value="12", description="number of image questions that the canary is asked in that time"),
+    Parameter(
+        name="compare_answers",
+        value="true",
+        description="whether the answer to the deployment's own question must be the recorded or the expected one",
+    ),
+    Parameter(
+        name="max_error_rate",
+        value="0.01",
+        description="largest share of the canary's replies with a status of 500 or more",
+    ),
+    Parameter(
+        name="ready_seconds",
+        value="900",
+        description="limit for a pod to load the model and become ready, in seconds",
+    ),
+)
+"""How a deployed model replaces the one that is served."""

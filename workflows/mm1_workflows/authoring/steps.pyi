@@ -12,33 +12,6 @@ from mm1_workflows.authoring.tasks import task as task
 _Text: TypeAlias = str | Parameter
 """Text, which may contain references, or a parameter of a task or workflow."""
 
-def check_data(
-    *,
-    data: _Text,
-    sources: _Text = "captions interleaved text",
-    min_samples: int | _Text = 1,
-    name: str | None = None,
-    when: str | None = None,
-    with_param: str | Parameter | None = None,
-    with_items: Sequence[str] | None = None,
-) -> Task:
-    """Decide whether enough data has arrived since the last mixture to train again.
-
-    Args:
-        data: current RawData [required]
-        sources: sources and sub-sources of the mixture, separated by spaces [default: captions interleaved text]
-        min_samples: new samples required to train again [default: 1]
-        name: name of the task [default: the step's name]
-        when: condition, {{tasks.x.outputs.parameters.y}} == literal
-        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
-        with_items: list of strings, in the same way
-
-    Outputs:
-        decision: retrain or wait
-        new_shards: shards added since the last mixture
-        new_samples: samples in them
-    """
-
 def data_mix(
     *,
     data: _Text,
@@ -97,6 +70,55 @@ def data_mix(
 
     Outputs:
         manifest: DataMix
+    """
+
+def decide(
+    *,
+    data: _Text,
+    sources: _Text = "captions interleaved text",
+    target: _Text = "mm1",
+    min_samples: int | _Text = 1,
+    min_share: float | _Text = 0.0,
+    max_drift: float | _Text = 0.0,
+    max_age_days: float | _Text = 0.0,
+    device_hours: _Text = "",
+    period_days: float | _Text = 7.0,
+    init: _Text = "",
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Decide whether to train again: new data, their drift, the age of the served model, and a budget.
+
+    Args:
+        data: current RawData [required]
+        sources: sources and sub-sources of the mixture, separated by spaces [default: captions interleaved text]
+        target: what serves the model: lower-case letters, digits and '-' [default: mm1]
+        min_samples: train again from this number of new samples on; 0 = off [default: 1]
+        min_share: train again from this ratio of new samples to those of the last mixture on; 0 = off [default: 0.0]
+        max_drift: train again if the population stability index of a statistic of the new shards is larger; 0.25 is a
+            significant change; 0 = off [default: 0.0]
+        max_age_days: train again if there are new samples and the served model is older, in days; 0 = off [default: 0.0]
+        device_hours: device hours (wall time times processes) that a period's retrainings may spend; empty = no limit
+            [default: empty]
+        period_days: length of the budget's period, in days [default: 7.0]
+        init: Checkpoint to continue from if nothing is served; empty = random initialization [default: empty]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        decision: retrain or wait
+        reason: reason in a sentence, with its numbers
+        new_shards: shards added since the last mixture
+        new_samples: samples in them
+        data: RawData to mix: the current one, or that of the retraining to continue
+        as_of: time for the mixtures (ISO 8601)
+        init: pre-trained Checkpoint to continue from; empty = random initialization
+        serving: served Deployment; empty = none
+        device_hours: device hours that are left of the budget; empty = no limit
     """
 
 def deploy(
@@ -259,8 +281,8 @@ def ingest(
         text: text documents: JSON lines, parquet or Arrow, compressed or not [default: empty]
         instructions: conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet [default: empty]
         data: existing RawData (for example made on many machines); nothing is ingested [default: empty]
-        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
-            manifest [default: train]
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, a RawData, DataMix or Checkpoint manifest,
+            or serving:<target> (of the served model; train if nothing is served) [default: train]
         preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
             auto]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
@@ -334,8 +356,8 @@ def ingest_filter(
         instructions: conversations: LLaVA, ShareGPT, OpenAI messages or the_cauldron; JSON or parquet [default: empty]
         plan: IngestPlan [required]
         batch: number of the batch [required]
-        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
-            manifest [default: train]
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, a RawData, DataMix or Checkpoint manifest,
+            or serving:<target> (of the served model; train if nothing is served) [default: train]
         preset: filter preset: paper, obelics, toy, or auto (toy for the toy world, paper for all other data) [default:
             auto]
         name: name of the task [default: the step's name]
@@ -362,8 +384,8 @@ def ingest_merge(
 
     Args:
         batches: addresses of the FilteredParts of all batches: a JSON list, or separated by spaces [required]
-        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, or a RawData, DataMix or Checkpoint
-            manifest [default: train]
+        tokenizer: train (a byte-level BPE on this data), a Hugging Face folder, a RawData, DataMix or Checkpoint manifest,
+            or serving:<target> (of the served model; train if nothing is served) [default: train]
         vocabulary: vocabulary size of a trained tokenizer [default: 1024]
         max_damaged_share: maximum share of rows of a source that cannot be read; more end the step [default: 0.01]
         name: name of the task [default: the step's name]
@@ -450,6 +472,7 @@ def pretrain(
     processes: int | _Text = 0,
     nodes: int | _Text = 1,
     pool: _Text = "",
+    device_hours: _Text = "",
     seed: int | _Text = 0,
     name: str | None = None,
     when: str | None = None,
@@ -471,6 +494,8 @@ def pretrain(
         processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
         nodes: number of nodes; on one machine, their processes run side by side [default: 1]
         pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        device_hours: device hours (wall time times processes) that this run may spend on the training, all its attempts
+            together; then it saves a checkpoint and ends with exit code 88; empty = no limit [default: empty]
         seed: seed of the initialization [default: 0]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
@@ -479,6 +504,7 @@ def pretrain(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+        device_hours_left: device hours that are left of the budget; empty = no limit
     """
 
 def pretrain_vision(
@@ -491,6 +517,7 @@ def pretrain_vision(
     processes: int | _Text = 0,
     nodes: int | _Text = 1,
     pool: _Text = "",
+    device_hours: _Text = "",
     seed: int | _Text = 0,
     name: str | None = None,
     when: str | None = None,
@@ -510,6 +537,8 @@ def pretrain_vision(
         processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
         nodes: number of nodes; on one machine, their processes run side by side [default: 1]
         pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        device_hours: device hours (wall time times processes) that this run may spend on the training, all its attempts
+            together; then it saves a checkpoint and ends with exit code 88; empty = no limit [default: empty]
         seed: seed of the initialization [default: 0]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
@@ -518,6 +547,7 @@ def pretrain_vision(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+        device_hours_left: device hours that are left of the budget; empty = no limit
     """
 
 def report(
@@ -529,7 +559,7 @@ def report(
     with_param: str | Parameter | None = None,
     with_items: Sequence[str] | None = None,
 ) -> Task:
-    """Render an HTML report of the run.
+    """Render an HTML report of the run, and notify a webhook.
 
     Args:
         status: status of the run according to the engine, for example Succeeded or Failed; may be empty [default: empty]
@@ -543,6 +573,52 @@ def report(
         manifest: address of the ReportPage manifest
     """
 
+def rollout(
+    *,
+    deployment: _Text = "",
+    decision: _Text = "pass",
+    target: _Text = "mm1",
+    deployment_name: _Text = "",
+    action: Literal["promote", "rollback"] | _Text = "promote",
+    replicas_of_canary: int | _Text = 1,
+    canary_weight: int | _Text = 10,
+    canary_seconds: float | _Text = 60.0,
+    questions: int | _Text = 12,
+    compare_answers: bool | _Text = True,
+    max_error_rate: float | _Text = 0.01,
+    ready_seconds: float | _Text = 900.0,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Serve a deployed model after a canary has answered its image questions; go back if it fails.
+
+    Args:
+        deployment: Deployment to serve; empty, only for a rollback: the model before [default: empty]
+        decision: decision of the gate; with any value but pass, the refusal is recorded only [default: pass]
+        target: serving target, whose record in the store is changed; empty: nothing is done [default: mm1]
+        deployment_name: Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only
+            [default: empty]
+        action: promote, or rollback: at once, without a canary [default: promote]
+        replicas_of_canary: pods of the canary; 0: promote without a canary [default: 1]
+        canary_weight: percentage of the requests for the canary, where the chart made an HTTPRoute [default: 10]
+        canary_seconds: duration of the canary's analysis, in seconds [default: 60.0]
+        questions: number of image questions that the canary is asked in that time [default: 12]
+        compare_answers: whether the answer to the deployment's own question must be the recorded or the expected one
+            [default: true]
+        max_error_rate: largest share of the canary's replies with a status of 500 or more [default: 0.01]
+        ready_seconds: limit for a pod to load the model and become ready, in seconds [default: 900.0]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        promoted: whether the model is served, or recorded as served
+        reason: why, or why not, in one sentence
+    """
+
 def sft(
     *,
     data: _Text,
@@ -553,6 +629,7 @@ def sft(
     processes: int | _Text = 0,
     nodes: int | _Text = 1,
     pool: _Text = "",
+    device_hours: _Text = "",
     seed: int | _Text = 0,
     name: str | None = None,
     when: str | None = None,
@@ -571,6 +648,8 @@ def sft(
         processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
         nodes: number of nodes; on one machine, their processes run side by side [default: 1]
         pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        device_hours: device hours (wall time times processes) that this run may spend on the training, all its attempts
+            together; then it saves a checkpoint and ends with exit code 88; empty = no limit [default: empty]
         seed: seed of the run [default: 0]
         name: name of the task [default: the step's name]
         when: condition, {{tasks.x.outputs.parameters.y}} == literal
@@ -579,6 +658,7 @@ def sft(
 
     Outputs:
         manifest: address of the finished Checkpoint manifest
+        device_hours_left: device hours that are left of the budget; empty = no limit
     """
 
 def study_evaluate(

@@ -10,11 +10,12 @@ import json
 from typing import Any, Literal, get_args, get_origin
 
 from hera.workflows import Artifact, Container, NoneArchiveStrategy, Parameter
-from hera.workflows.models import ValueFrom
+from hera.workflows.models import ContainerPort, ValueFrom
 from pydantic.fields import FieldInfo
 
+from mm1_components.ranks.jobset.names import ROLE_LABEL, SUPERVISOR_ROLE
 from mm1_components.ranks.launcher import Launcher
-from mm1_components.wrapper.arguments import LAUNCHER_FLAG, PLACEMENT, flag_of, role_of
+from mm1_components.wrapper.arguments import LAUNCHER_FLAG, LOG_FORMAT_FLAG, PLACEMENT, flag_of, role_of
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.pools import POOL_LABEL
 from mm1_workflows.argo.document import INPUTS_ANNOTATION, LAUNCHES_ANNOTATION, PROGRESS_FILE, STEP_LABEL, TASK_INPUT
@@ -24,6 +25,7 @@ TEMPLATE_PREFIX = "step-"
 """Distinguishes a step's template from a DAG of the same name (``DAG(name="pretrain")`` with ``steps.pretrain``)."""
 OUT_FOLDER = "/tmp/mm1/out"
 ARTIFACT_FOLDER = "/tmp/mm1/artifacts"
+METRICS_PORT_NAME = "metrics"
 SUPERVISOR_GRACE_S = 120
 """Seconds for a stopped supervisor to stop its ranks, which save within their own grace period."""
 
@@ -40,15 +42,22 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
     args += [f"--artifact.{name}={ARTIFACT_FOLDER}/{name}" for name in step.artifacts]
     args += ["--store={{workflow.parameters.store}}", "--run={{workflow.name}}"]
     args += [f"--task={{{{inputs.parameters.{TASK_INPUT}}}}}", f"--progress={PROGRESS_FILE}"]
+    args += [f"{LOG_FORMAT_FLAG}={profile.log_format}"] if profile.log_format != "text" else []
     pool = profile.placed(step.pool)
+    labels = {POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")}
     placing: dict[str, Any] = {}
+    if step.account:
+        placing["service_account_name"] = profile.account(step.account)
     if step.distributed:  # the step's pod is only the supervisor
         args += [f"{LAUNCHER_FLAG}={launcher(profile, pool, step.grace_s).model_dump_json(exclude_defaults=True)}"]
         launches, pool = pool, profile.placed("cpu")
+        labels |= {POOL_LABEL: pool, ROLE_LABEL: SUPERVISOR_ROLE}
         placing = {
-            "service_account_name": profile.accounts.supervisor,
+            "service_account_name": profile.account(step.account or "supervisor"),
             "retry_strategy": hooks.retries(profile.retries.supervisor),
         }
+        if profile.metrics_port is not None:  # the name by which the chart's PodMonitor finds it
+            placing["ports"] = [ContainerPort(name=METRICS_PORT_NAME, container_port=profile.metrics_port)]
     return Container(
         name=f"{TEMPLATE_PREFIX}{step.name.replace('_', '-')}",
         image=profile.image(profile.pool(pool).image),
@@ -57,7 +66,7 @@ def _template(step: Step[Any, Any], profile: profiles.Profile) -> Container:
         inputs=[_input(name, info) for name, info in fields.items()]
         + [Parameter(name=TASK_INPUT, description="name of the task in the run")],
         outputs=[*_outputs(step), *_artifacts(step)],
-        labels={POOL_LABEL: pool, STEP_LABEL: step.name.replace("_", "-")},
+        labels=labels,
         annotations={
             INPUTS_ANNOTATION: json.dumps({name: input_type(info) for name, info in fields.items()}),
             "mm1.dev/summary": step.summary,
@@ -88,6 +97,7 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
         lease_s=profile.lease_seconds,
         restarts=profile.retries.restarts,
         relaunches=profile.retries.relaunches,
+        metrics_port=profile.metrics_port,
     )
 
 

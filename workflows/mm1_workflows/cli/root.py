@@ -21,7 +21,7 @@ from mm1_workflows.cli import commands
 NAMES = (
     *("run", "submit", "watch", "logs", "stop", "retry", "open"),
     *("compile", "lint", "runs", "compare", "lessons", "lr-fit", "verify", "lineage", "data", "export", "pin", "gc"),
-    *("eval", "serve", "doctor", "recipes", "plan"),
+    *("eval", "serve", "rollout", "doctor", "recipes", "plan"),
 )
 """All commands, in the order of the help."""
 EVAL_SUBCOMMANDS = ("run", "compare", "tasks")

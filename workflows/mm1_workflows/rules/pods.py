@@ -24,7 +24,7 @@ from mm1_workflows.rules.finding import Finding
 from mm1_workflows.rules.reading import read_workflow
 
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-NEVER_RETRIED = frozenset({1, 2, 80, 81})
+NEVER_RETRIED = frozenset({1, 2, 80, 81, 88})
 MIN_GRACE_S = 60.0
 MIN_RANK_GRACE_S = 300.0
 """Minimum for ranks on GPUs: one step and a checkpoint of about 100 GB (a 7B model with its optimizer) at 1 GB/s, twice."""

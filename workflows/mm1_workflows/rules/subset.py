@@ -44,8 +44,8 @@ SPEC_FIELDS = _POD | {"activeDeadlineSeconds", "archiveLogs", "arguments", "entr
                       "parallelism", "podGC", "podMetadata", "priority", "templates", "ttlStrategy",
                       "workflowMetadata"}  # fmt: skip
 TEMPLATE_FIELDS = _POD | {"activeDeadlineSeconds", "container", "dag", "inputs", "metadata", "name", "outputs", "retryStrategy"}
-CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "resources", "securityContext",
-                    "terminationMessagePath", "terminationMessagePolicy", "volumeMounts"}  # fmt: skip
+CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "ports", "resources",
+                    "securityContext", "terminationMessagePath", "terminationMessagePolicy", "volumeMounts"}  # fmt: skip
 TASK_FIELDS = {"arguments", "depends", "name", "template", "when", "withItems", "withParam"}
 RETRY_FIELDS = {"backoff", "expression", "limit", "retryPolicy"}
 NAME = re.compile(r"^[A-Za-z0-9][-A-Za-z0-9]*$")

@@ -44,6 +44,7 @@ FINAL = (
     Outcome.OUT_OF_MEMORY,
     Outcome.HARDWARE,
     Outcome.CHECKPOINT,
+    Outcome.BUDGET,
 )
 """Outcomes that restarting the same ranks on the same nodes does not change."""
 KEEP_FINISHED_S = 600
@@ -205,7 +206,8 @@ def _pod(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Po
 
 def _container(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher, pool: Pool) -> dict[str, Any]:
     # Kubernetes expands $(NAME) in arguments; a regular expression in the configuration may contain it.
-    config = job.model_dump_json().replace("$(", "$$(")
+    launched = job.model_copy(update={"logs": job.logs.of_launch(gang.attempt)})
+    config = launched.model_dump_json().replace("$(", "$$(")
     master = f"{gang.name}-{REPLICATED_JOB}-0-0.{gang.name}"
     container: dict[str, Any] = {
         "name": MAIN_CONTAINER,

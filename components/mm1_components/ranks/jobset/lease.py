@@ -16,9 +16,9 @@ import time
 from datetime import UTC, datetime
 
 from mm1.errors import Ending, Outcome, Preempted
+from mm1_components.kube.pods import Object
 from mm1_components.ranks.jobset.api import Cluster
 from mm1_components.ranks.jobset.names import DEADLINE_EXCEEDED
-from mm1_components.ranks.jobset.pods import Object
 from mm1_components.ranks.launcher import Launcher
 
 RENEWALS = 10

@@ -12,7 +12,7 @@ DEADLINE_EXCEEDED = "DeadlineExceeded"
 """Reason of a Job that failed because of its deadline."""
 
 RUN_LABEL, TASK_LABEL, ROLE_LABEL = "mm1.dev/run", "mm1.dev/task", "mm1.dev/role"
-RANK_ROLE = "rank"
+RANK_ROLE, SUPERVISOR_ROLE = "rank", "supervisor"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 """Label of Kueue's workloads with the uid of their JobSet."""

@@ -15,8 +15,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from mm1.errors import Outcome
+from mm1_components.kube.pods import Object
 from mm1_components.ranks.jobset.names import NODE_NAME_ANNOTATION, WORKFLOW_LABEL
-from mm1_components.ranks.jobset.pods import Object
 
 ENDED = ("Succeeded", "Failed", "Error")
 EARLY = timedelta(seconds=30)

@@ -8,6 +8,7 @@ r"""The supervisor of a training run on a cluster: it creates or adopts the JobS
                                |-- Failed, hardware         -> again, away from that node
                                |-- Failed, diverged         -> again, if the ranks have listed a batch to skip
                                |-- Failed, preempted        -> again, not counted
+                               |-- Failed, budget           -> the error: nobody starts it again without a new budget
                                \-- Failed, anything else    -> the typed error, hence the exit code
 
 At any other end of the supervisor, whatever the cause, the JobSet is deleted, or left to the next supervisor if one follows
@@ -24,23 +25,33 @@ from dataclasses import replace
 
 from mm1.checkpoint.resume import skipped_batches
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
+from mm1.monitoring.training import PENDING, QUEUED
 from mm1.train.config import TrainJob, TrainResult
+from mm1_components.kube.pods import Object, Waiting, phase_of, waiting_of
 from mm1_components.ranks.jobset.api import Cluster
 from mm1_components.ranks.jobset.jobset import Gang, label_value, manifest
 from mm1_components.ranks.jobset.lease import Lease
 from mm1_components.ranks.jobset.logs import LogFollower
 from mm1_components.ranks.jobset.names import ATTEMPT_ANNOTATION, AVOID_ANNOTATION, KEY_ANNOTATION, MICRO_BATCH_ANNOTATION
-from mm1_components.ranks.jobset.pods import REMEDY, Object, Waiting, ending_of, index_of, phase_of, waiting_of
+from mm1_components.ranks.jobset.pods import REMEDY, ending_of, index_of
 from mm1_components.ranks.jobset.successor import why_nobody_follows, workflow_of
 from mm1_components.ranks.launcher import Launcher, Layout, result_key
 from mm1_components.ranks.stuck import OUTER_PATIENCE, StuckWatch
+from mm1_components.ranks.training_metrics import TrainingMetrics
 from mm1_components.ranks.waits import API_AWAY_AT_THE_END_S, GONE_S, POLL_S, QUIET_S
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
 
 
-def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launcher, take: Callable[[str], None]) -> TrainResult:
+def supervise(
+    job: TrainJob,
+    layout: Layout,
+    context: Context,
+    launcher: Launcher,
+    take: Callable[[str], None],
+    metrics: TrainingMetrics,
+) -> TrainResult:
     """Run a training job on a cluster to completion.
 
     Args:
@@ -49,11 +60,12 @@ def supervise(job: TrainJob, layout: Layout, context: Context, launcher: Launche
         context: context of the step.
         launcher: how ranks are started on this cluster.
         take: callback for each line of node 0's log.
+        metrics: are told about waits, restarts and launches.
 
     Raises:
         Mm1Error: the error class of the ranks; Preempted after SIGTERM.
     """
-    return Supervisor(job, layout, context, launcher, take, Cluster.of_this_pod()).run()
+    return Supervisor(job, layout, context, launcher, take, Cluster.of_this_pod(), metrics=metrics).run()
 
 
 class Supervisor:
@@ -68,10 +80,12 @@ class Supervisor:
         take: Callable[[str], None],
         cluster: Cluster,
         *,
+        metrics: TrainingMetrics | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """Set the job; arguments are those of :func:`supervise`, and ``poll_s`` is the polling interval in seconds."""
         self.job, self.layout, self.context, self.launcher = job, layout, context, launcher
+        self.metrics = metrics or TrainingMetrics(context.run, context.task, job.config)
         self.take, self.cluster, self.poll_s = take, cluster, poll_s
         self.attempt = 0
         self.avoid: tuple[str, ...] = ()
@@ -142,6 +156,7 @@ class Supervisor:
         self.skipped = len(skipped_batches(self.context.store, self.job.key))
         body = manifest(gang, self.job, self.layout, self.launcher)
         self.watch.reset()
+        self.metrics.waiting(PENDING)
         created = self.cluster.create_jobset(body)
         pool = self.layout.pool or self.launcher.pool
         log.info("JobSet %s %s: %d node(s) of pool %s", gang.name, "created" if created else "adopted", self.layout.nodes, pool)
@@ -205,6 +220,7 @@ class Supervisor:
         first = _first(endings)
         why = f"{first.where}: {first.outcome.label}: {first.message}" if first else "a pod was lost"
         self.history.append(f"restart {restarts}: {why}")
+        self.metrics.restarted(first.outcome if first else Outcome.NETWORK)
         self.watch.reset()
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
 
@@ -228,6 +244,8 @@ class Supervisor:
         """
         reason = self._unmet_quota(jobset)
         waiting = {pod["metadata"]["uid"]: (index_of(pod), why) for pod in pods if (why := waiting_of(pod))}
+        is_pending = waiting or len(pods) < self.layout.nodes
+        self.metrics.waiting(QUEUED if jobset["spec"].get("suspend") else PENDING if is_pending else "")
         now = time.monotonic()
         # The kubelet alternates between ErrImagePull and ImagePullBackOff; only ErrImagePull has the cause.
         self.stuck = {uid: self.stuck.get(uid, (now, why)) for uid, (_, why) in waiting.items() if why.needs_fix}
@@ -272,19 +290,20 @@ class Supervisor:
         if ending.outcome is Outcome.OUT_OF_MEMORY and may_relaunch and (micro := self.job.config.train.micro_batch) > 1:
             self.relaunches += 1
             self.job = self.job.with_micro_batch(micro // 2)
-            self._relaunch(f"out of memory, micro_batch {micro} -> {micro // 2}: {message}")
+            self._relaunch(ending.outcome, f"out of memory, micro_batch {micro} -> {micro // 2}: {message}")
         elif ending.outcome is Outcome.HARDWARE and may_relaunch and ending.host:
             self.relaunches += 1
             self.avoid += (ending.host,)
-            self._relaunch(f"hardware fault, avoiding {ending.host}: {message}")
+            self._relaunch(ending.outcome, f"hardware fault, avoiding {ending.host}: {message}")
         elif ending.outcome is Outcome.DIVERGED and len(skipped_batches(self.context.store, self.job.key)) > self.skipped:
-            self._relaunch(f"diverged: {message}")
+            self._relaunch(ending.outcome, f"diverged: {message}")
         elif ending.outcome is Outcome.PREEMPTED:
-            self._relaunch(f"preempted: {message}")
+            self._relaunch(ending.outcome, f"preempted: {message}")
         else:
             raise ending.error
 
-    def _relaunch(self, why: str) -> None:
+    def _relaunch(self, reason: Outcome, why: str) -> None:
+        self.metrics.relaunched(reason)
         self.history.append(f"launch {self.attempt + 1}: {why}")
         log.warning("relaunching: %s", why)
         self.cluster.delete_jobset(self._gang().name)

@@ -1,4 +1,4 @@
-"""New data since the last mixture: the trigger for retraining.
+"""New data since a mixture: a trigger for retraining.
 
 ``data_mix`` records its mixture and as-of time in ``mixes/<sources>.json``; shards that arrived later count as new.
 """
@@ -10,14 +10,12 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-import pyarrow.compute as pc
-
 from mm1.data.features.columns import EVENT
 from mm1.data.features.rows import read_rows
 from mm1.data.features.snapshot import parse_time
 from mm1.data.source_names import named_shards
 from mm1.errors import ConfigurationError, DataError
-from mm1.manifests import RawData
+from mm1.manifests import RawData, Shard
 from mm1.store.base import Store, digest_of
 
 MIXES = "mixes/"
@@ -38,6 +36,21 @@ class NewData(NamedTuple):
 
     shards: int
     samples: int
+
+
+class Arrivals(NamedTuple):
+    """Shards of some sources that became available after a given time."""
+
+    shards: dict[str, list[Shard]]
+    """Source -> its new shards, in the order of the data."""
+    latest: datetime | None
+    """When the newest shard of all, new or not, became available; None if none is recorded."""
+
+    @property
+    def new(self) -> NewData:
+        """Number of new shards and of the samples in them; a tar that occurs under several names counts once."""
+        unique = {shard.tar.sha256: shard.num_samples for shards in self.shards.values() for shard in shards}
+        return NewData(len(unique), sum(unique.values()))
 
 
 def mix_key(sources: Sequence[str]) -> str:
@@ -68,10 +81,14 @@ def last_mix(store: Store, sources: Sequence[str]) -> LastMix | None:
 
 def new_data_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> NewData:
     """Count the shards and samples that the feature store first recorded after a given time; None = all."""
+    return arrivals_since(store, raw, sources, since).new
+
+
+def arrivals_since(store: Store, raw: RawData, sources: Sequence[str], since: datetime | None) -> Arrivals:
+    """Find the shards that the feature store first recorded after a given time; None = all."""
     rows = read_rows(store, "shard_stats", ["shard", EVENT]).group_by("shard").aggregate([(EVENT, "min")])
-    fresh = rows if since is None else rows.filter(pc.greater(rows[f"{EVENT}_min"], since))
-    names = set(fresh["shard"].to_pylist())
-    shards = [shard for name in sources for shard in named_shards(raw, name, sources)]
-    num_samples = {shard.tar.sha256: shard.num_samples for shard in shards}
-    counts = [samples for shard, samples in num_samples.items() if shard in names]
-    return NewData(len(counts), sum(counts))
+    first = dict(zip(rows["shard"].to_pylist(), rows[f"{EVENT}_min"].to_pylist(), strict=True))
+    shards = {name: [shard for shard in named_shards(raw, name, sources) if shard.tar.sha256 in first] for name in sources}
+    times = [first[shard.tar.sha256] for some in shards.values() for shard in some]
+    new = {name: [shard for shard in some if since is None or first[shard.tar.sha256] > since] for name, some in shards.items()}
+    return Arrivals(new, max(times, default=None))

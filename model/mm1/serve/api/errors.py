@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -15,6 +16,10 @@ KINDS = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 CODES = {429: "rate_limit_exceeded", 503: "service_unavailable"}
 RETRY_AFTER_S = 5.0
 """Pause before the next attempt while the server shuts down or an answer failed for a passing reason."""
+
+
+SCOPE_KEY = "mm1.error"
+"""Key of a request's ASGI scope with the error that it got as its reply."""
 
 
 class ApiError(Exception):
@@ -41,13 +46,18 @@ class ApiError(Exception):
         self.code = code or CODES.get(status)
 
     @property
+    def kind(self) -> str:
+        """The type in the reply."""
+        return KINDS.get(self.status, "invalid_request_error")
+
+    @property
     def body(self) -> dict[str, Any]:
         """The JSON of the reply."""
-        kind = KINDS.get(self.status, "invalid_request_error")
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> JSONResponse:
-        """Build the HTTP response."""
+    def response(self, scope: MutableMapping[str, Any]) -> JSONResponse:
+        """Build the HTTP response, and note the error in the request's scope, where it is counted."""
+        scope[SCOPE_KEY] = self
         headers = {} if self.retry_after_s is None else {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"

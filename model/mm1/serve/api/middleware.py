@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mm1.serve.api.errors import RETRY_AFTER_S, ApiError, as_api_error
+from mm1.serve.api.errors import RETRY_AFTER_S, SCOPE_KEY, ApiError, as_api_error
 from mm1.serve.api.keys import ApiKeys
 from mm1.serve.api.metrics import Metrics
 
@@ -26,7 +26,7 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 
 class Counting:
-    """ASGI middleware that counts requests by route, method and status.
+    """ASGI middleware that counts requests by route, method and status, and error replies by code.
 
     Args:
         app: handles the requests.
@@ -56,6 +56,8 @@ class Counting:
             route = getattr(scope.get("route"), "path", "other")  # never a client's own path: labels are kept for ever
             method = scope["method"] if scope["method"] in METHODS else "other"
             self.metrics.requests.labels(route, method, str(status)).inc()
+            if (error := scope.get(SCOPE_KEY)) is not None:
+                self.metrics.count_error(error)
 
 
 class Authentication:
@@ -77,7 +79,7 @@ class Authentication:
             await self.app(scope, receive, send)
             return
         error = ApiError("missing or wrong API key: send the header Authorization: Bearer KEY", None, "invalid_api_key", 401)
-        await error.response()(scope, receive, send)
+        await error.response(scope)(scope, receive, send)
 
 
 class BodyLimit:
@@ -119,7 +121,7 @@ class BodyLimit:
 
             await self.app(scope, replay, send)
         except ApiError as error:
-            await error.response()(scope, receive, send)
+            await error.response(scope)(scope, receive, send)
         finally:
             self.open_bytes -= size
 
@@ -163,4 +165,4 @@ class Faults:
             if scope["type"] != "http" or has_started:
                 raise
             log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            await as_api_error(error).response()(scope, receive, send)
+            await as_api_error(error).response(scope)(scope, receive, send)

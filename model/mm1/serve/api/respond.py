@@ -102,7 +102,7 @@ async def _respond(service: Service, request: Request, prepare: Prepare) -> Resp
         # The first token comes before anything is sent, so that a damaged image still gets an error reply.
         steps_of_answers = pending.steps()
         first = await anext(steps_of_answers)
-        return EventStream(_events(job, first, steps_of_answers), pending)
+        return EventStream(_events(job, first, steps_of_answers, service.metrics.count_error), pending)
     except BaseException:
         pending.close()
         raise
@@ -137,7 +137,9 @@ class EventStream(StreamingResponse):
             self._pending.close()
 
 
-async def _events(job: Job, first: tuple[int, Step], others: AsyncIterator[tuple[int, Step]]) -> AsyncIterator[str]:
+async def _events(
+    job: Job, first: tuple[int, Step], others: AsyncIterator[tuple[int, Step]], on_error: Callable[[ApiError], None]
+) -> AsyncIterator[str]:
     previous: list[Step | None] = [None] * len(job.asks)
     for chunk in job.reply.first_chunks(len(job.asks)):
         yield event(chunk)
@@ -148,6 +150,7 @@ async def _events(job: Job, first: tuple[int, Step], others: AsyncIterator[tuple
             if body is not None:
                 yield event(body)
     except ApiError as error:  # the status was sent
+        on_error(error)
         yield event(error.body)
     else:
         if job.include_usage:

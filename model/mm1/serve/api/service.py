@@ -43,7 +43,7 @@ class Service:
         self.settings = settings
         self.created = int(time.time())
         self.prompts = Prompts(engine.generator, settings)
-        self.metrics = Metrics(engine)
+        self.metrics = Metrics(engine, settings, lambda: self.answers.is_alive and not self.answers.is_draining)
         self.answers = Answers(engine, self.metrics.count_answers)
         self._threads = ThreadPoolExecutor(settings.prepare_threads, "mm1-prepare")
         self._fetching = ThreadPoolExecutor(FETCH_THREADS, "mm1-fetch")
@@ -101,9 +101,12 @@ class Service:
 
     def _fetch(self, url: str) -> bytes | FetchError:
         try:
-            return self._fetcher.get(url)
+            image = self._fetcher.get(url)
         except FetchError as error:
+            self.metrics.image_fetches.labels("failed").inc()
             return error
+        self.metrics.image_fetches.labels("fetched").inc()
+        return image
 
     def _insert(self, messages: Sequence[Message], images: dict[str, bytes | FetchError]) -> list[Message]:
         total = sum(len(data) for data in images.values() if isinstance(data, bytes))

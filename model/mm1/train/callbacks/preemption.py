@@ -1,4 +1,7 @@
-"""Graceful stop: on the first SIGTERM or SIGINT, finish the current step, save a checkpoint and exit with code 87."""
+"""Graceful stop: finish the current step, save a checkpoint and exit.
+
+On the first SIGTERM or SIGINT with code 87, and with code 88 when the device hours of the run are used up.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from mm1.errors import Preempted
+from mm1.errors import BudgetUsedUp, Preempted
 from mm1.train.callback import Callback
+from mm1.train.callbacks.device_hours import DeviceHours, used_up_message
 from mm1.train.engine import Engine
 
 if TYPE_CHECKING:
@@ -29,16 +33,18 @@ class Received:
 
 
 class Preemption(Callback):
-    """Stops all ranks at the same step when one of them receives a signal.
+    """Stops all ranks at the same step when one of them receives a signal, or rank 0 has counted enough device hours.
 
     Args:
         engine: informs the other ranks.
         checkpoints: saves a checkpoint of the current step.
+        device_hours: counts them, on rank 0.
     """
 
-    def __init__(self, engine: Engine, checkpoints: Checkpoints) -> None:
+    def __init__(self, engine: Engine, checkpoints: Checkpoints, device_hours: DeviceHours) -> None:
         self.engine = engine
         self.checkpoints = checkpoints
+        self.device_hours = device_hours
         self._received = received = Received()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, received)
@@ -53,13 +59,13 @@ class Preemption(Callback):
         self._received.number = number
 
     def on_step(self, progress: Progress, result: StepResult, rate_factor: float) -> None:
-        """Save and stop if any rank received a signal."""
-        (signals,) = self.engine.reduce([float(self.signal)])
-        if not signals or progress.done:
+        """Save and stop if any rank received a signal, or the device hours are used up."""
+        signals, used_up = self.engine.reduce([float(self.signal), float(self.device_hours.used_up)])
+        if not (signals or used_up) or progress.done:
             return
         self.checkpoints.save(progress)
         self.checkpoints.wait()  # on every rank until the manifest is published
-        raise Preempted(
-            f"stopped after step {progress.step} of {progress.total_steps}, checkpoint saved; "
-            "run the same command again to continue"
-        )
+        where = f"stopped after step {progress.step} of {progress.total_steps}, checkpoint saved"
+        if signals:
+            raise Preempted(f"{where}; run the same command again to continue")
+        raise BudgetUsedUp(f"{where}: {used_up_message(self.device_hours.limit)}")

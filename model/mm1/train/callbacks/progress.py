@@ -16,6 +16,7 @@ from mm1.train.callbacks.metrics import Metrics
 from mm1.train.phases import PHASES
 
 if TYPE_CHECKING:
+    from mm1.train.checkpoints import Checkpoints
     from mm1.train.progress import Progress
     from mm1.train.step import StepResult
 
@@ -27,11 +28,19 @@ class ProgressLines(Callback):
         every_s: seconds between two lines.
         metrics: source of the rows on rank 0; None on other ranks, which write nothing.
         sink: stream for the lines; standard output by default.
+        checkpoints: of the run, for the step and the age of the last one; None for a run without.
     """
 
-    def __init__(self, every_s: float, metrics: Metrics | None, sink: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        every_s: float,
+        metrics: Metrics | None,
+        sink: TextIO | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.every_s = every_s
         self.metrics = metrics
+        self.checkpoints = checkpoints
         self.sink = sink or sys.stdout
         self.started = self._last = self._previous = 0.0
         self.first_step = 0
@@ -79,6 +88,7 @@ class ProgressLines(Callback):
             "skipped": row["skipped"],
             "spikes": row["spikes"],
             "goodput": self.metrics.goodput(),
+            "checkpoint": self._checkpoint(),
             "source_tokens": progress.source_tokens,
             "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
@@ -91,6 +101,12 @@ class ProgressLines(Callback):
         if "slowest_rank" in row:
             line["straggler"] = {"rank": row["slowest_rank"], "slower": row["slowest_rank_slower"]}
         return line
+
+    def _checkpoint(self) -> dict[str, float]:
+        """Return the step of the last durable checkpoint, 0 for none, and the age of its state since this process started."""
+        saved = self.checkpoints.saved if self.checkpoints is not None else None
+        step, taken = saved or (self.first_step, self.started)
+        return {"step": step, "age_s": round(time.perf_counter() - taken, 1)}
 
     def _remaining(self, progress: Progress) -> float:
         """Ratio of the remaining work to that done by this process, in steps or tokens, whichever ends first."""

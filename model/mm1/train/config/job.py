@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mm1.config.base import Config
+from mm1.monitoring.logs import LogSettings
 from mm1.train.config.run import RunConfig
 
 
@@ -27,12 +28,18 @@ class TrainJob(Config):
     """Address of the store for checkpoints."""
     key: str
     """Name of this work, under which it finds its own unfinished checkpoints."""
+    run: str = ""
+    """Name of the run, to which its device hours are counted."""
+    device_hours: float | None = Field(default=None, ge=0)
+    """Device hours that the run may spend on this work, all its attempts together; None = no limit."""
     code: str = ""
     """Digest of the code; a run that resumes with different code logs a warning."""
     folder: str
     """Local folder for result.json, error files and scratch."""
     threads: int = Field(default=0, ge=0)
     """Threads of one process; 0 = torch's default."""
+    logs: LogSettings = Field(default=LogSettings(), exclude_if=lambda logs: logs == LogSettings())
+    """Form of the log."""
 
     def with_micro_batch(self, micro_batch: int) -> TrainJob:
         """Return the same job with another micro-batch; its global batch does not change."""

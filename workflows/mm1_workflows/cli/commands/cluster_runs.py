@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mm1.lineage.gates import reasons
 from mm1.lineage.text import duration
 from mm1_workflows.argo.document import CRON_LABEL, TEMPLATE_LABEL, Document
 from mm1_workflows.cli.options import ClusterOptions
@@ -39,6 +40,8 @@ def list_tasks(cluster: ClusterOptions, name: str) -> int:
     workflow = transport.get(name)
     tasks = nodes.tasks_of(workflow)
     output.print(task_table(views_of(workflow, tasks)))
+    for line in reasons({task.name: task.outputs for task in tasks}):
+        say(output, line)
     for line in refusals(name, nodes.refusing(tasks), transport.options):
         say(output, line)
     return 0

@@ -15,7 +15,7 @@ from typing import Annotated
 from cappa import Arg, command
 
 from mm1.errors import ConfigurationError, Outcome
-from mm1.lineage.gates import failed_rules
+from mm1.lineage.gates import decisions
 from mm1.lineage.text import count, duration, scalars, short_name
 from mm1.store.open import open_store
 from mm1_workflows.argo import parameters
@@ -46,6 +46,15 @@ class Command:
     folder: FolderArg = Path("runs")
     profile: ProfileArg = "default"
     cores: Annotated[int, count_option("Cores shared by all tasks [default: all].", least=0)] = 0
+    metrics_port: Annotated[
+        int,
+        count_option(
+            "Port of this machine for the metrics of a training, in Prometheus' format [default: none].",
+            least=0,
+            most=65_535,
+            value_name="PORT",
+        ),
+    ] = 0
     list: Annotated[bool, Arg(long="--list", help="Print the workflow's steps and parameters without running it.")] = False
     no_cache: Annotated[bool, Arg(long=True, help="Run every step even if its result is cached.")] = False
 
@@ -79,11 +88,12 @@ class Command:
                 choose(output),
                 cores=self.cores or None,
                 use_cache=not self.no_cache,
+                metrics_port=self.metrics_port or None,
                 profile=loaded.profile,
             )
             result = runner.run()
         say(output, _summary(result, self, name, workflow, time.monotonic() - started))
-        for line in failed_rules(store, {item.label: item.outputs for item in result.instances}):
+        for line in decisions(store, {item.label: item.outputs for item in result.instances}):
             say(output, line)
         return result.exit_code
 
@@ -119,6 +129,7 @@ def continue_command(command: Command, name: str) -> str:
         ("--folder", str(command.folder), str(defaults.folder)),
         ("--profile", command.profile, defaults.profile),
         ("--cores", str(command.cores), str(defaults.cores)),
+        ("--metrics-port", str(command.metrics_port), str(defaults.metrics_port)),
     ):
         argv += [flag, value] if value != default else []
     return shlex.join(argv)

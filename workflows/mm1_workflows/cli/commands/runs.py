@@ -9,7 +9,7 @@ from cappa import Arg, Completion, command
 
 from mm1.config.resolve import suggest
 from mm1.errors import ConfigurationError
-from mm1.lineage.gates import failed_rules
+from mm1.lineage.gates import decisions
 from mm1.lineage.records import TaskRecord, read_run, readable_runs
 from mm1.lineage.text import duration, scalars, short_name
 from mm1_workflows.cli.options import (
@@ -89,7 +89,7 @@ class Command(ClusterOptions):
         if self.run:
             tasks = read_run(store, self.run).own
             output.print(task_table([_view(record) for record in tasks.values()]))
-            for line in failed_rules(store, {name: record.outputs for name, record in tasks.items()}):
+            for line in decisions(store, {name: record.outputs for name, record in tasks.items()}):
                 say(output, line)
             return 0
         since = parse_since(self.since)

@@ -1,7 +1,8 @@
-"""``mm1 serve``: serve the newest deployed model, or a given one, with an OpenAI-compatible API."""
+"""``mm1 serve``: serve the promoted or newest deployed model, or a given one, with an OpenAI-compatible API."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass, fields
@@ -11,9 +12,13 @@ from cappa import Arg, command
 
 from mm1 import machine
 from mm1.errors import ConfigurationError
+from mm1.lineage import serving
 from mm1.lineage.records import readable_runs
+from mm1.manifests import manifest_key
 from mm1.store.base import Store
 from mm1_workflows.cli.options import DEFAULT_STORE, StoreArg, count_option, existing_store
+
+log = logging.getLogger("mm1")
 
 
 def _text(value_name: str, help: str) -> Arg[str]:
@@ -26,7 +31,13 @@ def _text(value_name: str, help: str) -> Arg[str]:
 class Command:
     """``mm1 serve``. Options without a value keep the server's defaults."""
 
-    model: Annotated[str, Arg(value_name="model", help="Manifest or folder of a model [default: the newest deployment].")] = ""
+    model: Annotated[
+        str,
+        Arg(
+            value_name="model",
+            help="Manifest or folder of a model [default: what mm1 rollout promoted, or the newest deployment].",
+        ),
+    ] = ""
     store: StoreArg = DEFAULT_STORE
     host: Annotated[str, Arg(long=True, value_name="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, count_option("Port to listen on.", least=0, most=65535)] = 8000
@@ -63,7 +74,7 @@ class Command:
     def __call__(self) -> int:
         """Replace this process with the server."""
         store = existing_store(self.store)
-        model = self.model or newest_deployment(store)
+        model = self.model or promoted(store) or newest_deployment(store)
         argv = [sys.executable, "-m", "mm1.serve", "--model", model, "--store", store.uri, *self._options()]
         sys.stdout.flush()
         # The server then handles signals and sets the exit code.
@@ -73,6 +84,20 @@ class Command:
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("model", "store")}
         options = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value not in (None, "")}
         return [name if value is True else f"{name}={value}" for name, value in options.items() if value is not False]
+
+
+def promoted(store: Store) -> str:
+    """Return the manifest of the model that is recorded as served, and print since when; empty if there is none."""
+    current = serving.current(store, serving.DEFAULT_TARGET)
+    if current is None:
+        return ""
+    log.info(
+        "serving %s, %s by %s; `mm1 rollout promote` serves another one from now on",
+        current.deployment[:12],
+        current.action,
+        current.by,
+    )
+    return f"{store.uri}/{manifest_key(current.deployment)}"
 
 
 def newest_deployment(store: Store) -> str:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted
+from mm1.lineage.gates import reasons
 from mm1_components.ranks.jobset.pods import REMEDY, needs_fix
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following import nodes, pending
@@ -76,6 +77,8 @@ class Following:
         self.polls = 0
         self.refused: list[str] = []
         """Gates that refused the model, when the run has ended."""
+        self.decided: list[str] = []
+        """Decisions of its steps with their reasons, when the run has ended."""
 
     def to_the_end(self) -> Ending:
         """Follow until the run has ended.
@@ -90,6 +93,7 @@ class Following:
             if ending := ending_of(workflow):
                 self._finish()
                 self.refused = nodes.refusing(tasks)
+                self.decided = list(reasons({task.name: task.outputs for task in tasks}))
                 return ending
             if stuck := self._stuck_for_too_long(tasks):
                 return self._give_up(stuck)
@@ -179,11 +183,11 @@ def follow(transport: Transport, name: str, console: Console, *, watch: bool, lo
         watch_command, stop_command = (f"`mm1 {verb} {name} {transport.options}`" for verb in ("watch", "stop"))
         display.note(f"detached: {name} continues; watch it with {watch_command}, stop it with {stop_command}")
         return 130
-    display.note(farewell(name, ending, transport.options, following.refused))
+    display.note(farewell(name, ending, transport.options, following.refused, following.decided))
     return int(ending.outcome)
 
 
-def farewell(name: str, ending: Ending, options: str, refused: Iterable[str] = ()) -> str:
+def farewell(name: str, ending: Ending, options: str, refused: Iterable[str] = (), decided: Iterable[str] = ()) -> str:
     """Format the last lines: how the run ended (``where`` is the task), and the next commands.
 
     Args:
@@ -191,15 +195,19 @@ def farewell(name: str, ending: Ending, options: str, refused: Iterable[str] = (
         ending: how it ended.
         options: options of the cluster for commands.
         refused: gates that refused the model.
+        decided: decisions of its steps, with their reasons.
     """
     if ending.outcome is Outcome.DONE:
-        return "\n".join([f"{name} succeeded", *refusals(name, refused, options)])
-    verb = "was stopped" if ending.outcome is Outcome.PREEMPTED and not ending.where else "failed"
+        return "\n".join([f"{name} succeeded", *decided, *refusals(name, refused, options)])
+    by_user = ending.outcome is Outcome.PREEMPTED and not ending.where
+    verb = "was stopped" if by_user or ending.outcome is Outcome.BUDGET else "failed"
     at_task = f" at {ending.where}" if ending.where else ""
     message = f": {' '.join(ending.message.split())}" if ending.message else ""
     lines = [f"{name} {verb}{at_task} ({ending.outcome.label}, exit code {int(ending.outcome)}){message}"]
     if ending.where:
         lines.append(f"its log: `mm1 logs {name} --task '{ending.where}' {options}`")
+    if ending.outcome is Outcome.BUDGET:
+        return "\n".join([*lines, "submit it again with a larger device_hours: training resumes, finished steps are cached"])
     return "\n".join([*lines, f"retry it, with finished steps from the cache: `mm1 retry {name} {options}`"])
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mm1.errors import ConfigurationError
-from mm1_components.ranks.jobset.pods import STARTING
+from mm1_components.kube.pods import STARTING
 from mm1_workflows.argo.document import Document
 
 Node = dict[str, Any]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mm1.errors import Ending, Outcome
-from mm1_components.ranks.jobset.pods import NOT_STARTED, needs_fix
+from mm1_components.kube.pods import NOT_STARTED
+from mm1_components.ranks.jobset.pods import needs_fix
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following.nodes import FAILED, Attempt, FollowedTask, finished, phase_of, status_of, tasks_of
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mm1.errors import ConfigurationError
+from mm1_components.kube.pods import has_ended, phase_of, waiting_of
 from mm1_components.ranks.jobset.names import JOBSET, KUEUE, QUEUE_LABEL, RANK_ROLE, ROLE_LABEL, RUN_LABEL, TASK_LABEL
-from mm1_components.ranks.jobset.pods import has_ended, index_of, phase_of, unmet_quota, waiting_of
+from mm1_components.ranks.jobset.pods import index_of, unmet_quota
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.transport.base import Transport, one_line
 from mm1_workflows.cluster.transport.kubernetes import KubernetesTransport

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mm1.errors import Ending, Outcome
-from mm1_components.ranks.jobset.pods import KILLED, TERMINATED
+from mm1_components.kube.pods import KILLED, TERMINATED
 from mm1_workflows.argo.document import Document
 from mm1_workflows.cluster.following.nodes import FAILED, WAITING, FollowedTask, phase_of, tasks_of
 from mm1_workflows.cluster.following.outcome import attempt_outcome, stopped

@@ -30,8 +30,8 @@ MOUNTABLE = ("emptyDir", "persistentVolumeClaim", "secret", "configMap")
 _TEMPLATE_FIELDS = {"activeDeadlineSeconds", "container", "inputs", "metadata", "name", "nodeSelector", "outputs",
                     "podSpecPatch", "retryStrategy", "securityContext", "serviceAccountName", "tolerations",
                     "volumes"}  # fmt: skip
-_CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "resources", "securityContext",
-                     "volumeMounts"}  # fmt: skip
+_CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPolicy", "name", "ports", "resources",
+                     "securityContext", "volumeMounts"}  # fmt: skip
 _SPEC_FIELDS = {"activeDeadlineSeconds", "archiveLogs", "arguments", "entrypoint", "imagePullSecrets", "onExit", "podGC",
                 "podMetadata", "securityContext", "serviceAccountName", "templates", "ttlStrategy"}  # fmt: skip
 
@@ -51,7 +51,7 @@ class Loss:
 
 KINDS: dict[str, str] = {
     "accounts": "all steps use one service account, chosen when a run is started; it needs the permissions of mm1-supervisor "
-    "if the pipeline trains",
+    "if the pipeline trains, and those of mm1-rollout if it has a rollout on a cluster",
     "artifact-store": "logs are kept by the Kubeflow installation, not by the workflow",
     "choices": "a parameter with choices is a text field in the form; the step checks the value",
     "claims": "claims are mounted read-write",
@@ -65,6 +65,7 @@ KINDS: dict[str, str] = {
     "pod-clean-up": "finished pods are kept until the run is deleted or its time to live expires",
     "pod-metadata": "labels and annotations of the workflow are lost",
     "pod-network": "only one extended resource of a container is requested: GPUs if it has any",
+    "ports": "ports of a container are not declared, so a PodMonitor does not find the metrics of a training",
     "pull-policy": "images are pulled with the cluster's default policy and the pull secrets of the service account",
     "read-only-root": "the root file system of a step is writable",
     "retry": "every failure is retried, even if a retry cannot fix it (the step then exits at once with the same outcome, "
@@ -150,6 +151,7 @@ _TEMPLATE_RULES: dict[str, Callable[[Body], bool]] = {
         raw["path"].endswith("metrics.json") for raw in (body.get("outputs") or {}).get("artifacts") or []
     ),
     "pod-network": lambda body: len(_extended(body)) > 1,
+    "ports": lambda body: bool(body["container"].get("ports")),
     "pull-policy": lambda body: bool(body["container"].get("imagePullPolicy")),
     "read-only-root": lambda body: _context(body, "readOnlyRootFilesystem"),
     "retry": lambda body: bool((body.get("retryStrategy") or {}).get("expression")),

@@ -28,6 +28,7 @@ from mm1 import machine
 from mm1.errors import ConfigurationError, Ending, Mm1Error, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
+from mm1_components.wrapper.arguments import METRICS_FLAG
 from mm1_components.wrapper.pools import Pool
 from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode
@@ -74,6 +75,7 @@ class Runner:
         *,
         cores: int | None = None,
         use_cache: bool = True,
+        metrics_port: int | None = None,
         profile: profiles.Profile | None = None,
     ) -> None:
         self.graph = graph
@@ -83,6 +85,7 @@ class Runner:
         self.display = display
         self.cores = cores or machine.cores()
         self.use_cache = use_cache
+        self.metrics_port = metrics_port
         self.profile = profile or profiles.current()
         self.instances: dict[str, list[Instance]] = {name: [_single(task)] for name, task in graph.tasks.items()}
         self.expanded: set[str] = set()
@@ -239,6 +242,8 @@ class Runner:
         argv = process.argv_of(template, folder, lambda ref: self._lookup(ref, item, inputs, status))
         if template.step and not self.use_cache:
             argv.append("--no-cache")
+        if template.step and template.launches and self.metrics_port:
+            argv.append(f"{METRICS_FLAG}={self.metrics_port}")
         item.record_name = process.argument(argv, "--task")
         log.debug("%s: %s", item.label, argv)
         item.cores = loops.free_cores(self._cost(item), self.cores, self._all()) if self._is_heavy(item) else frozenset()
