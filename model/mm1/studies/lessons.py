@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 
-from mm1.studies.files import names
+from mm1.studies.files import names, read_studies
 from mm1.studies.lessons_file import Lessons, RunLessons
 from mm1.studies.results import Results, StudyResult
 from mm1.studies.verdict import Verdict
@@ -114,7 +114,11 @@ def _scores(study: StudyResult) -> Iterator[str]:
 
 def command(study: StudyResult) -> str:
     """Return the command that repeats a study: one of this project by its name, others by a file of that name."""
-    return f"make ablate STUDY={shlex.quote(study.name if study.name in names() else f'{study.name}.yaml')}"
+    is_own = study.name in names()
+    text = f"make ablate STUDY={shlex.quote(study.name if is_own else f'{study.name}.yaml')}"
+    if not is_own or read_studies(study.name)[study.name].seeds == study.seeds:
+        return text
+    return f"{text} PARAMS=\"-p seeds='{' '.join(map(str, study.seeds))}'\""
 
 
 def effect_text(verdict: Verdict) -> str:

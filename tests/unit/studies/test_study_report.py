@@ -18,7 +18,7 @@ from mm1.studies import figures
 from mm1.studies.config import Score
 from mm1.studies.curves import LevelScore
 from mm1.studies.figures import color_of, marker_of
-from mm1.studies.lessons import lessons_markdown
+from mm1.studies.lessons import command, lessons_markdown
 from mm1.studies.lessons_file import Lessons, read_lessons
 from mm1.studies.results import Results, ScoreTable
 from mm1_components.study_report import check_numbers, parse_addresses
@@ -191,6 +191,12 @@ def test_a_study_of_several_runs_is_taken_from_the_last_one(reported, tmp_path, 
     ]
     assert set(after.failed) == {"other-1", "letters-C-1"}
     assert after.failed["letters-C-1"].startswith("diverged")
+
+
+def test_the_command_of_a_study_has_its_seeds(results):
+    own = results.studies[0].model_copy(update={"name": "shots"})
+    assert command(own.model_copy(update={"seeds": (0, 1, 2)})) == "make ablate STUDY=shots"
+    assert command(own.model_copy(update={"seeds": (3, 4)})) == "make ablate STUDY=shots PARAMS=\"-p seeds='3 4'\""
 
 
 def test_a_run_without_studies_has_no_lessons(reported, capsys):
