@@ -56,15 +56,11 @@ class Command:
     def _lessons(self) -> Lessons:
         from mm1.studies.lessons_file import joined, lessons_of_run, read_lessons
 
-        paths = [Path(run).expanduser() for run in self.runs]
-        is_file = [path.suffix == ".json" for path in paths]
-        store = None if all(is_file) else existing_store(self.store)
-        return joined(
-            [
-                lessons_of_run(store, run) if store and not given else read_lessons(path)
-                for run, path, given in zip(self.runs, paths, is_file, strict=True)
-            ]
-        )
+        def of(run: str) -> Lessons:
+            path = Path(run).expanduser()
+            return read_lessons(path) if path.suffix == ".json" else lessons_of_run(existing_store(self.store), run)
+
+        return joined([of(run) for run in self.runs])
 
     def _write(self, lessons: Lessons, folder: Path) -> None:
         from mm1.studies.lessons import lessons_markdown
