@@ -14,8 +14,10 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from mm1.config.resolve import canonical_json
-from mm1.errors import ConfigurationError
+from pydantic import ValidationError
+
+from mm1.config.resolve import canonical_json, explain
+from mm1.errors import ConfigurationError, DataError
 from mm1.store.base import digest_of
 from mm1.studies.cells import StudyData
 from mm1.studies.curves import level_score
@@ -54,9 +56,15 @@ def stored_blocks(section: dict[str, Any], name: str) -> list[Block]:
     Args:
         section: ``section`` of a study's results; empty if the study has no analysis.
         name: name of the study.
+
+    Raises:
+        DataError: the results are damaged.
     """
-    laws = [LawResult.model_validate(law) for law in section.get("laws", [])]
-    ladders = [LadderResult.model_validate(ladder) for ladder in section.get("ladders", [])]
+    try:
+        laws = [LawResult.model_validate(law) for law in section.get("laws", [])]
+        ladders = [LadderResult.model_validate(ladder) for ladder in section.get("ladders", [])]
+    except ValidationError as error:
+        raise DataError(f"results of study {name} are damaged: {explain(error)[:200]}") from None
     blocks = [law_blocks(law, name) for law in laws] + [ladder_blocks(ladder, name) for ladder in ladders]
     return [block for group in blocks for block in group]
 

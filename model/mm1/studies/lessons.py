@@ -53,7 +53,7 @@ def _run(run: RunLessons) -> str:
     names = ", ".join(study.name for study in results.studies)
     return (
         f"- Run `{source.run}`, {date}: {results.num_cells} trainings on {machine}{cores}, {commit}, "
-        f"plan `{results.plan[:12]}`. Studies: {names}."
+        f"plan `{results.plan[:12]}`. Studies taken from it: {names}."
     )
 
 

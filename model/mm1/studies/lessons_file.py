@@ -90,7 +90,8 @@ def read_studies(path: Path) -> tuple[StudyResult, ...]:
     except FileNotFoundError:
         raise ConfigurationError(f"no such file: {path}; expected studies.json of a run, or lessons.json") from None
     except (ValueError, TypeError) as error:  # a ValidationError is a ValueError
-        raise DataError(f"{path}: expected studies.json of a run, or lessons.json: {str(error)[:200]}") from None
+        problem = explain(error) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"{path}: expected studies.json of a run, or lessons.json: {problem[:200]}") from None
 
 
 def joined(parts: Sequence[Lessons]) -> Lessons:

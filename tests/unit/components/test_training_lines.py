@@ -9,46 +9,19 @@ from pathlib import Path
 import pytest
 
 from mm1.errors import DivergedError, NetworkError
-from mm1.store.local import LocalStore
 from mm1.train import run_files as kept
 from mm1_components.ranks import stage_results as stage
 from mm1_components.ranks.stage import work_key
 from mm1_components.ranks.train import FIGURES_FILE, OutputLines
 from mm1_components.wrapper.declaration import Context
 from tests.support.tiny_runs import small_run
+from tests.support.training_output import LINE, context_in
 
-LINE = {
-    "mm1": "progress",
-    "step": 120,
-    "steps": 400,
-    "loss": 1.2344,
-    "losses": {"captions": 1.1, "text": 2.0},
-    "validation": {"captions": 1.301},
-    "grad_norm": 0.5312,
-    "tokens_per_s": 9120,
-    "memory_bytes": 812_345_344,
-    "skipped": 0,
-    "spikes": 0,
-    "eta_s": 72.4,
-}
 MEASURED = {
     "goodput": 0.9716,
     "phases": {"data": 0.1204, "forward": 0.3, "checkpoint": 0.02},
     "straggler": {"rank": 3, "slower": 0.14},
 }
-
-
-def context_in(folder: Path) -> Context:
-    return Context(
-        store=LocalStore(folder / "store"),
-        run="run",
-        task="pretrain",
-        key="key",
-        code="",
-        work=folder,
-        artifacts={name: folder / name for name in ("metrics.json", "metrics.jsonl")},
-        progress_file=folder / "progress",
-    )
 
 
 def test_figures_go_to_the_log_and_beside_the_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

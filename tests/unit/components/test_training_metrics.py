@@ -23,20 +23,12 @@ from mm1.monitoring.training import PENDING, QUEUED, RUN_LABELS, STATES, TRAININ
 from mm1_components.ranks.metrics_server import THIS_MACHINE, exposed
 from mm1_components.ranks.stuck import FLOOR_S
 from mm1_components.ranks.training_metrics import MAX_VALUES, TrainingMetrics
+from tests.support import training_output
 from tests.support.tiny_runs import small_run
 
 CONFIG = small_run("mm1_tiny", "log.progress_every_s=1")
-LINE: dict[str, Any] = {
-    "mm1": "progress",
-    "step": 120,
-    "steps": 400,
-    "loss": 1.2344,
-    "losses": {"captions": 1.1, "text": 2.0},
-    "validation": {"captions": 1.301},
-    "grad_norm": 0.5312,
+LINE: dict[str, Any] = training_output.LINE | {
     "step_s": 0.21,
-    "tokens_per_s": 9120,
-    "memory_bytes": 812_345_344,
     "skipped": 1,
     "spikes": 2,
     "goodput": 0.97,
@@ -45,7 +37,6 @@ LINE: dict[str, Any] = {
     "straggler": {"rank": 3, "slower": 0.14},
     "checkpoint": {"step": 100, "age_s": 4.5},
     "source_tokens": {"captions": 7, "text": 8},
-    "eta_s": 72.4,
 }
 OWN = {"run": "run-1", "task": "pretrain", "stage": "pretrain", "recipe": "mm1_tiny"}
 

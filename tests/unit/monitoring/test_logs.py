@@ -17,9 +17,8 @@ from typing import Any, TextIO
 import pytest
 
 from mm1.monitoring.logs import JsonFormatter, LogSettings, add_fields, configure
-from mm1.store.local import LocalStore
 from mm1_components.ranks.train import OutputLines
-from mm1_components.wrapper.declaration import Context
+from tests.support.training_output import context_in
 
 SETTINGS = LogSettings(format="json", run="run-1", task="pretrain", attempt=2, launch=0)
 OWN = {"run": "run-1", "task": "pretrain", "attempt": 2, "launch": 0}
@@ -80,24 +79,10 @@ def test_text_of_a_library_becomes_a_message() -> None:
     assert LogSettings().whole_line("loading\n") == "loading\n"
 
 
-def context_in(folder: Path) -> Context:
-    return Context(
-        store=LocalStore(folder / "store"),
-        run="run-1",
-        task="pretrain",
-        key="k",
-        code="",
-        work=folder,
-        artifacts={},
-        progress_file=folder / "progress",
-        logs=SETTINGS,
-    )
-
-
 def test_the_forwarded_log_has_one_object_per_line_and_progress_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = OutputLines(context_in(tmp_path))
+    output = OutputLines(context_in(tmp_path, run="run-1", artifacts={}, logs=SETTINGS))
     progress = {"mm1": "progress", "step": 3, "steps": 9, "loss": 1.0, "losses": {"text": 1.0}, "grad_norm": 1.0}
     progress |= {"tokens_per_s": 5, "memory_bytes": 1, "skipped": 0, "spikes": 0, "eta_s": 1.0}
     from_rank = JsonFormatter({**OWN, "rank": 0}).format(logging.LogRecord("mm1", logging.INFO, "", 0, "saved %d", (4,), None))

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, DataError
 from mm1.manifests import StudyPlan, load
 from mm1.store.local import LocalStore
 from mm1.studies.analyses import analyse
@@ -125,3 +125,18 @@ def test_the_command_prints_the_law_and_writes_its_page(store, tmp_path, capsys)
     assert (tmp_path / "law.html").read_text().count("<svg") == 2
     with pytest.raises(ConfigurationError, match="no such file"):
         Command(str(tmp_path / "missing.json"))()
+
+    tree = json.loads((tmp_path / "studies.json").read_text())
+    tree["studies"][0]["section"]["laws"][0]["law"]["slope"] = "steep"
+    (tmp_path / "damaged.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"study law are damaged: law\.slope: expected a number, got 'steep'"):
+        Command(str(tmp_path / "damaged.json"))()
+
+
+@pytest.mark.parametrize(("text", "says"), [('{"studies": 3}', "plan: is required"), ("{", "Expecting"), ("[1]", "expected a map")])
+def test_a_damaged_file_is_named_with_its_field(tmp_path, text, says):
+    from mm1_workflows.cli.commands.lr_fit import Command
+
+    (tmp_path / "studies.json").write_text(text)
+    with pytest.raises(DataError, match=rf"studies\.json: expected studies\.json of a run.*{says}"):
+        Command(str(tmp_path / "studies.json"))()

@@ -165,7 +165,7 @@ def test_lessons_are_printed_and_written(reported, tmp_path, capsys):
     assert "B is better than A." in printed
     assert "no result of letters-C-1: diverged: loss is not finite" in printed
     text = (tmp_path / "lessons.md").read_text()
-    assert re.search(r"- Run `letters`, 20\d\d-\d\d-\d\d: 15 trainings on .* Studies: letters, losses\.", text)
+    assert re.search(r"- Run `letters`, 20\d\d-\d\d-\d\d: 15 trainings on .* Studies taken from it: letters, losses\.", text)
     assert "| letter | few-shot | paper: 8 shots |" in text
     assert "Limits: Small \\| models." in text
     assert "<script>" not in text
