@@ -33,7 +33,7 @@ from mm1_workflows.authoring.shared_parameters import (
     WEIGHTS,
 )
 
-RETRAIN = "{{tasks.decide.outputs.parameters.decision}} == retrain"
+RETRAIN = "'{{tasks.decide.outputs.parameters.decision}}' == 'retrain'"
 TRIGGERS = (
     Parameter(
         name="sources",

@@ -117,7 +117,7 @@ def test_a_loop_runs_once_per_item_and_hands_over_a_list(place: Path) -> None:
 
     result = run(build(body), place)
     assert result.exit_code == 0
-    assert outputs(result)["whole"]["text"] == '["red!", "file:///tmp/x!"]'
+    assert outputs(result)["whole"]["text"] == '["red!","file:///tmp/x!"]'
     assert sorted(path.name for path in (place / "runs/r").iterdir() if path.name.startswith("each")) == ["each-0", "each-1"]
     records = sorted(path.name for path in (place / "store/runs/r").iterdir())
     assert len(records) == 4 and not any("/" in name for name in records)
@@ -249,7 +249,7 @@ def test_the_same_run_continues_with_what_is_finished(place: Path) -> None:
 def looping(w: Workflow) -> None:
     words = toy("words", say=w.get_parameter("words"))
     each = toy("each", say="{{item}}", fail="{{item}}", with_param=words.get_parameter("items"))
-    last = toy("last", say="x", fail=w.get_parameter("fail"), when="{{tasks.words.outputs.parameters.text}} != 0")
+    last = toy("last", say="x", fail=w.get_parameter("fail"), when="'{{tasks.words.outputs.parameters.text}}' != '0'")
     words >> each >> last
     words >> last
 

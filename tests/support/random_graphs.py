@@ -16,7 +16,7 @@ from hera.workflows.models import Backoff, ResourceRequirements, Toleration
 from hypothesis import strategies as st
 
 from mm1_workflows.argo.document import Document
-from mm1_workflows.argo.expressions import RETRY_EXPRESSION
+from mm1_workflows.argo.retries import RETRY_EXPRESSION
 from tests.support.toy_workflows import toy
 
 WORDS = st.text("abc xyz=.,", max_size=6)
@@ -98,7 +98,7 @@ def _tasks(draw: st.DrawFn, name: str, earlier: tuple[TaskPlan, ...]) -> TaskPla
     if when is None and plain and draw(st.integers(0, 2)) == 0:
         source = draw(st.sampled_from(plain))
         literal = draw(st.sampled_from(["pass", "fail-2", "x.y"]))
-        when = f"{{{{tasks.{source.name}.outputs.parameters.text}}}} {draw(st.sampled_from(['==', '!=']))} {literal}"
+        when = f"'{{{{tasks.{source.name}.outputs.parameters.text}}}}' {draw(st.sampled_from(['==', '!=']))} '{literal}'"
     elif when is not None:  # the same condition reads the same task, which is then also before
         before += [task for task in earlier if f"tasks.{task.name}." in when and task not in before]
     lists = [task.name for task in before if task.loop is None]

@@ -11,7 +11,7 @@ from hera.workflows.models import Backoff
 
 from mm1_workflows import steps
 from mm1_workflows.argo.document import Document
-from mm1_workflows.argo.expressions import RETRY_EXPRESSION
+from mm1_workflows.argo.retries import RETRY_EXPRESSION
 from tests.support.toy_steps import STEP
 
 QUICK_RETRY = RetryStrategy(limit=2, expression=RETRY_EXPRESSION, backoff=Backoff(duration="50ms", factor=2))

@@ -133,7 +133,9 @@ def test_the_command_prints_the_law_and_writes_its_page(store, tmp_path, capsys)
         Command(str(tmp_path / "damaged.json"))()
 
 
-@pytest.mark.parametrize(("text", "says"), [('{"studies": 3}', "plan: is required"), ("{", "Expecting"), ("[1]", "expected a map")])
+@pytest.mark.parametrize(
+    ("text", "says"), [('{"studies": 3}', "plan: is required"), ("{", "Expecting"), ("[1]", "expected a map")]
+)
 def test_a_damaged_file_is_named_with_its_field(tmp_path, text, says):
     from mm1_workflows.cli.commands.lr_fit import Command
 

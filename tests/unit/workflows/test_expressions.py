@@ -1,4 +1,4 @@
-"""Argo expressions: conditions, depends, durations, retries."""
+"""Argo expressions: depends, durations, references."""
 
 from __future__ import annotations
 
@@ -6,40 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.errors import RETRIED
 from mm1_workflows.argo.expressions import (
-    RETRY_EXPRESSION,
     is_duration,
-    parse_condition,
     parse_depends,
     parse_duration,
     references,
-    retry_codes,
     substitute,
     task_outputs,
 )
-
-
-def test_conditions_compare_one_output_with_a_literal() -> None:
-    condition = parse_condition("{{tasks.gate.outputs.parameters.decision}} == pass")
-    assert condition and condition.holds("pass") and not condition.holds("fail")
-    other = parse_condition("{{ tasks.gate.outputs.parameters.decision }} != 'pass'")
-    assert other and other.holds("fail") and not other.holds("pass")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{{workflow.parameters.x}} == a",
-        "{{tasks.a.outputs.parameters.b}} == a && {{tasks.c.outputs.parameters.d}} == e",
-        "{{tasks.a.outputs.parameters.b}} > 3",
-        "{{tasks.a.outputs.result}} == a",
-        "{{tasks.a.outputs.parameters.b}} == 'a",
-        "true",
-    ],
-)
-def test_other_conditions_are_not_understood(text: str) -> None:
-    assert parse_condition(text) is None
 
 
 @pytest.mark.parametrize(("text", "tasks"), [("", []), ("a", ["a"]), ("a && b-2&&c", ["a", "b-2", "c"])])
@@ -64,11 +38,6 @@ def test_other_depends_are_not_understood(text: str) -> None:
 )
 def test_durations(text: str | int | None, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
-
-
-def test_the_retry_expression_names_the_classes_that_can_pass() -> None:
-    assert retry_codes(RETRY_EXPRESSION) == {int(outcome) for outcome in RETRIED}
-    assert retry_codes("lastRetry.exitCode > 1") is None
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(), min_size=1))

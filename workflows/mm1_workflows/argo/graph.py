@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mm1_components.wrapper.pools import POOL_LABEL
+from mm1_workflows.argo.conditions import Condition, parse_condition
 from mm1_workflows.argo.document import (
     INPUTS_ANNOTATION,
     LAUNCHES_ANNOTATION,
@@ -35,22 +36,8 @@ from mm1_workflows.argo.document import (
     spec_of,
     text_of,
 )
-from mm1_workflows.argo.expressions import Condition, parse_condition, parse_depends, parse_duration, retry_codes
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Number of retries of a task, the exit codes that are retried, and the backoff."""
-
-    limit: int = 0
-    codes: frozenset[int] = frozenset()
-    wait_s: float = 0.0
-    factor: float = 1.0
-    max_wait_s: float = 600.0
-
-    def wait_before(self, attempt: int) -> float:
-        """Return the seconds to wait before a retry (the first one is attempt 1)."""
-        return min(self.wait_s * self.factor ** (attempt - 1), self.max_wait_s)
+from mm1_workflows.argo.expressions import parse_depends
+from mm1_workflows.argo.retries import Retry, read_retry
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class Template:
     """Pool of the ranks that the step starts; empty if it starts none."""
     step: str = ""
     """Step of this project that it runs; empty for other containers."""
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
     timeout_s: float | None = None
     grace_s: float = 30.0
 
@@ -126,6 +113,8 @@ class Graph:
     """Time limit of a run, which its exit task may exceed; None = no limit."""
     fail_fast: bool = True
     """Whether no task starts after a failure; otherwise only those that depend on the failed one do not."""
+    parallelism: int | None = None
+    """Maximum number of tasks that run at the same time; None = no limit."""
 
 
 def graph_of(document: Document) -> Graph:
@@ -141,7 +130,15 @@ def graph_of(document: Document) -> Graph:
     parameters = {raw["name"]: read_parameter(raw, types.get(raw["name"], {})) for raw in parameters_of(spec)}
     limit = spec.get("activeDeadlineSeconds")
     timeout_s = None if limit is None else float(limit)
-    return Graph(name_of(document), parameters, _ordered(tasks), on_exit, timeout_s, dag.get("failFast") is not False)
+    return Graph(
+        name_of(document),
+        parameters,
+        _ordered(tasks),
+        on_exit,
+        timeout_s,
+        fail_fast=dag.get("failFast") is not False,
+        parallelism=spec.get("parallelism"),
+    )
 
 
 def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) -> Template:
@@ -170,7 +167,7 @@ def read_template(body: dict[str, Any], volumes: Sequence[dict[str, Any]] = ()) 
         pool=labels.get(POOL_LABEL, "cpu"),
         launches=(metadata.get("annotations") or {}).get(LAUNCHES_ANNOTATION, ""),
         step=labels.get(STEP_LABEL, ""),
-        retry=_retry(body.get("retryStrategy")),
+        retry=read_retry(body.get("retryStrategy")),
         timeout_s=None if timeout is None else float(timeout),
         grace_s=grace_of(body),
     )
@@ -234,19 +231,6 @@ def _exit_task(spec: dict[str, Any], bodies: dict[str, Any], containers: dict[st
     if "dag" in body:
         return _task(body["dag"]["tasks"][0], containers)
     return TaskNode(body["name"], containers[body["name"]], {})
-
-
-def _retry(strategy: dict[str, Any] | None) -> Retry:
-    if not strategy:
-        return Retry()
-    backoff = strategy.get("backoff") or {}
-    return Retry(
-        limit=int(strategy.get("limit") or 0),
-        codes=retry_codes(strategy.get("expression")) or frozenset(),
-        wait_s=parse_duration(backoff.get("duration")),
-        factor=float(backoff.get("factor") or 1),
-        max_wait_s=parse_duration(backoff.get("cap"), 600.0),
-    )
 
 
 def _ordered(tasks: list[TaskNode]) -> dict[str, TaskNode]:

@@ -230,6 +230,7 @@ class _RetryStrategy(_Object):
     backoff: _Backoff = _Backoff()
     expression: str = ""
     limit: Quantity = 0
+    retry_policy: str = ""
 
 
 class _Toleration(_Object):
@@ -269,6 +270,7 @@ class _Spec(_Pod):
     arguments: _Arguments = _Arguments()
     entrypoint: str = ""
     on_exit: str = ""
+    parallelism: int = 1
     templates: list[_Template] = []
     ttl_strategy: _TtlStrategy = _TtlStrategy()
 

@@ -44,7 +44,8 @@ from mm1.report.notification import LINK_VARIABLE, URL_VARIABLE
 from mm1.serve.api.keys import VARIABLE
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
 from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, STEP_LABEL
-from mm1_workflows.argo.expressions import RETRY_EXPRESSION, parse_depends, task_outputs
+from mm1_workflows.argo.expressions import parse_depends, task_outputs
+from mm1_workflows.argo.retries import RETRY_EXPRESSION
 from mm1_workflows.authoring import hera_private, profiles
 from mm1_workflows.authoring.profiles import Profile
 

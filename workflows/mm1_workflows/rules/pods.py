@@ -17,8 +17,9 @@ from mm1_components.ranks.launcher import Launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import POOL_LABEL
 from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, Document, grace_of, parameters_of, spec_of
-from mm1_workflows.argo.expressions import references, retry_codes
+from mm1_workflows.argo.expressions import references
 from mm1_workflows.argo.graph import common_type, parameter_types
+from mm1_workflows.argo.retries import retry_codes
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
 from mm1_workflows.rules.reading import read_workflow

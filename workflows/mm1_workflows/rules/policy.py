@@ -67,8 +67,10 @@ RULES = (
     Rule(
         "P006",
         "`when` compares one output with a literal; tasks that depend on a conditional task have the same `when`",
-        "Kubeflow has no dependencies on tasks inside a condition, and a skipped task has no outputs.",
-        "repeat the condition, or better: make the decision an input of the step (deploy(decision=...)).",
+        "Kubeflow has no dependencies on tasks inside a condition, and a skipped task has no outputs. Without quotes, Argo "
+        "reads numbers and computes `needs-work`, where other engines compare text.",
+        "write '{{tasks.a.outputs.parameters.b}}' == 'text' and repeat the condition, or better: make the decision an input "
+        "of the step (deploy(decision=...)).",
     ),
     Rule(
         "P007",

@@ -14,6 +14,7 @@ from typing import Any
 
 from mm1.config.resolve import read_value
 from mm1.errors import ConfigurationError
+from mm1_workflows.argo.conditions import parse_condition
 from mm1_workflows.argo.document import (
     Document,
     arguments_of,
@@ -28,12 +29,11 @@ from mm1_workflows.argo.expressions import (
     TASK_OUTPUT,
     is_duration,
     is_number,
-    parse_condition,
     parse_depends,
     references,
-    retry_codes,
     task_outputs,
 )
+from mm1_workflows.argo.retries import POLICIES, evaluate
 from mm1_workflows.argo.shape import check_shape
 from mm1_workflows.rules.finding import Finding
 
@@ -48,6 +48,7 @@ CONTAINER_FIELDS = {"args", "command", "env", "envFrom", "image", "imagePullPoli
                     "securityContext", "terminationMessagePath", "terminationMessagePolicy", "volumeMounts"}  # fmt: skip
 TASK_FIELDS = {"arguments", "depends", "name", "template", "when", "withItems", "withParam"}
 RETRY_FIELDS = {"backoff", "expression", "limit", "retryPolicy"}
+BACKOFF_FIELDS = {"cap", "duration", "factor", "maxDuration"}
 NAME = re.compile(r"^[A-Za-z0-9][-A-Za-z0-9]*$")
 GLOBALS = ("workflow.name",)
 
@@ -103,7 +104,8 @@ def _structure(spec: dict[str, Any], bodies: dict[str, Any]) -> Iterator[Finding
         else:
             yield from _unknown(body["container"], CONTAINER_FIELDS, f"template {name}.container")
             yield from _io(name, body)
-            yield from _retry(name, body.get("retryStrategy") or {})
+            if body.get("retryStrategy") is not None:
+                yield from _retry(f"template {name}.retryStrategy", body["retryStrategy"])
             yield from _numbers(name, body)
 
 
@@ -142,14 +144,20 @@ def _io(name: str, body: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("P002", f"template {name}", text)
 
 
-def _retry(name: str, strategy: dict[str, Any]) -> Iterator[Finding]:
-    yield from _unknown(strategy, RETRY_FIELDS, f"template {name}.retryStrategy")
-    if strategy.get("expression") and retry_codes(strategy["expression"]) is None:
-        yield Finding(
-            "P002",
-            f"template {name}",
-            "expected a retry expression with exit codes, such as asInt(lastRetry.exitCode) in [84, 85]",
-        )
+def _retry(where: str, strategy: dict[str, Any]) -> Iterator[Finding]:
+    yield from _unknown(strategy, RETRY_FIELDS, where)
+    backoff = strategy.get("backoff")
+    yield from _unknown(backoff or {}, BACKOFF_FIELDS, f"{where}.backoff")
+    if backoff is not None and not backoff.get("duration"):
+        yield Finding("P002", f"{where}.backoff", "has no duration: Argo then fails the task instead of retrying it")
+    policy = strategy.get("retryPolicy") or POLICIES[0]
+    if policy not in POLICIES:
+        yield Finding("P002", f"{where}.retryPolicy", f"expected one of {', '.join(POLICIES)}, got {policy!r}")
+    if strategy.get("expression"):
+        try:
+            evaluate(strategy["expression"], 1)
+        except ConfigurationError as error:
+            yield Finding("P002", f"{where}.expression", str(error))
 
 
 def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
@@ -163,7 +171,7 @@ def _numbers(name: str, body: dict[str, Any]) -> Iterator[Finding]:
     }.items():
         if not is_number(value):
             yield Finding("P002", f"template {name}.{field}", f"expected an integer, got {value!r}")
-    for field in ("duration", "cap"):
+    for field in ("duration", "cap", "maxDuration"):
         if not is_duration(value := backoff.get(field) or 0):
             yield Finding(
                 "P002",
@@ -204,7 +212,7 @@ def _dag(tasks: list[dict[str, Any]], bodies: dict[str, Any], known: set[str]) -
         yield from _arguments(raw, bodies, known, "task")
         yield from _edges(raw, set(before), by_name, bodies)
         yield from _when(raw, before, by_name)
-        yield from _loop(raw, by_name)
+        yield from _loop(raw, known)
     yield from _cycles({name: before or [] for name, before in edges.items()})
 
 
@@ -246,6 +254,8 @@ def _when(raw: dict[str, Any], before: list[str], by_name: dict[str, Any]) -> It
     condition = parse_condition(text) if text else None
     if text and not condition:
         yield Finding("P006", where, f"when: expected one output compared (== or !=) with a literal, got {text!r}")
+    elif condition and (problem := condition.problem()):
+        yield Finding("P006", where, f"when: {problem}")
     elif condition and by_name.get(condition.task, {}).get("when"):
         yield Finding("P006", where, f"when refers to an output of {condition.task!r}, which is conditional itself")
     for other in before:
@@ -254,7 +264,7 @@ def _when(raw: dict[str, Any], before: list[str], by_name: dict[str, Any]) -> It
             yield Finding("P006", where, f"depends on the conditional task {other!r} and must have the same when: {other_when}")
 
 
-def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
+def _loop(raw: dict[str, Any], known: set[str]) -> Iterator[Finding]:
     where, text = f"task {raw['name']}", loop_of(raw)
     uses_item = any("item" in references(value) for value in arguments_of(raw).values())
     if text is None:
@@ -263,6 +273,9 @@ def _loop(raw: dict[str, Any], by_name: dict[str, Any]) -> Iterator[Finding]:
         return
     if raw.get("withItems") is not None and not all(isinstance(item, str) for item in raw["withItems"]):
         yield Finding("P007", where, "withItems: expected a list of strings")
+    for reference in references(text):
+        if not TASK_OUTPUT.match(reference) and reference not in known:
+            yield Finding("P005", where, f"loops over {{{{{reference}}}}}, which does not exist")
     if not references(text) and not is_string_list(text):
         yield Finding("P007", where, f"withParam: expected a JSON list of strings or a reference, got {text!r}")
 

@@ -23,8 +23,9 @@ from typing import Any
 
 from mm1.errors import ConfigurationError
 from mm1_workflows.argo import parameters
+from mm1_workflows.argo.conditions import Condition
 from mm1_workflows.argo.document import Document, spec_of
-from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT, Condition
+from mm1_workflows.argo.expressions import REFERENCE, TASK_OUTPUT
 from mm1_workflows.argo.graph import Graph, TaskNode, WorkflowParameter
 from mm1_workflows.engines.kubeflow import pods
 from mm1_workflows.engines.kubeflow.component import RUN, STATUS, container_component, interface, set_signature

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mm1 import machine
-from mm1.errors import Ending, Outcome
+from mm1.errors import DataError, Ending, Outcome
 from mm1_components.ranks.train import FIGURES_FILE
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_workflows.argo.document import PROGRESS_FILE
@@ -56,8 +56,14 @@ def argument(argv: list[str], flag: str) -> str:
     return next((word.removeprefix(f"{flag}=") for word in argv if word.startswith(f"{flag}=")), "")
 
 
-def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
+def start(instance: Instance, argv: list[str], env: Mapping[str, str], folder: RunFolder) -> None:
     """Start an attempt with its output in ``log.txt``.
+
+    Args:
+        instance: the task.
+        argv: its command and arguments.
+        env: environment variables of its container.
+        folder: folder of the run.
 
     Raises:
         OSError: the command cannot be started.
@@ -83,7 +89,7 @@ def start(instance: Instance, argv: list[str], folder: RunFolder) -> None:
             start_new_session=True,  # Ctrl-C only reaches the runner, which passes it on once
             pass_fds=[folder.lock_handle] if folder.lock_handle >= 0 else [],
             preexec_fn=partial(_begin, os.getpid(), instance.cores),
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **machine.THREAD_SETTINGS, **instance.task.template.env},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **machine.THREAD_SETTINGS, **env},
         )
 
 
@@ -110,13 +116,24 @@ def read_figures(folder: Path) -> str:
 
 
 def read_outputs(template: Template, folder: Path) -> dict[str, str]:
-    """Read the output parameters of a task.
+    """Read the output parameters of a task, without the newline at their end, as Argo does.
 
     Raises:
-        FileNotFoundError: an output is missing.
+        DataError: an output is missing, or is not text.
     """
     paths = local_paths(template, folder)
-    return {name: paths[path].read_text() for name, path in template.outputs.items()}
+    return {name: _text_of(name, paths[path]) for name, path in template.outputs.items()}
+
+
+def _text_of(name: str, path: Path) -> str:
+    try:
+        return path.read_bytes().decode().removesuffix("\n")
+    except FileNotFoundError:
+        raise DataError(f"succeeded, but did not write its output {name}: {path}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"its output {name} is not UTF-8 text (byte {error.start}): {path}") from None
+    except OSError as error:
+        raise DataError(f"its output {name} cannot be read: {path}: {error.strerror}") from None
 
 
 def ending_of(code: int, record: Mapping[str, object], log: Path) -> Ending:

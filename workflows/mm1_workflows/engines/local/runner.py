@@ -25,13 +25,14 @@ from dataclasses import dataclass, replace
 from types import FrameType
 
 from mm1 import machine
-from mm1.errors import ConfigurationError, Ending, Mm1Error, Outcome
+from mm1.errors import ConfigurationError, DataError, Ending, Mm1Error, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
 from mm1_components.wrapper.arguments import METRICS_FLAG
 from mm1_components.wrapper.pools import Pool
 from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode
+from mm1_workflows.argo.lists import listed
 from mm1_workflows.authoring import profiles
 from mm1_workflows.display.screen import Display
 from mm1_workflows.display.view import State
@@ -173,17 +174,17 @@ class Runner:
             return False
         self.expanded.add(task.name)
         group = self.instances[task.name]
-        if task.when and not task.when.holds(self._task_output(task.when.task, task.when.output)):
-            self._set(group[0], State.SKIPPED)
-            self._supersede()
-            return False
-        if task.loop is not None:
-            try:
-                self.instances[task.name] = _looped(task, self._items(task, task.loop))
-            except ConfigurationError as error:
-                self._fail(group[0], Ending.of(error))
+        try:
+            if task.when and not task.when.holds(self._task_output(task.when.task, task.when.output)):
+                self._set(group[0], State.SKIPPED)
+                self._supersede()
                 return False
-            self._supersede()
+            if task.loop is not None:
+                self.instances[task.name] = _looped(task, self._items(task, task.loop))
+                self._supersede()
+        except ConfigurationError as error:
+            self._fail(group[0], Ending.of(error))
+            return False
         return True
 
     def _supersede(self) -> None:
@@ -212,7 +213,8 @@ class Runner:
     def _start_if_room(self, item: Instance, free: int) -> int:
         """Start a task if enough cores are free, and return the number of cores that it takes."""
         cost = self._cost(item)
-        if cost > free:
+        limit = self.graph.parallelism
+        if cost > free or (limit is not None and sum(other.process is not None for other in self._all()) >= limit):
             return 0
         self._start(item, "Running")
         return cost
@@ -239,7 +241,12 @@ class Runner:
             for name, value in item.task.arguments.items()
         }
         inputs = {name: given.get(name, default or "") for name, default in template.inputs.items()}
-        argv = process.argv_of(template, folder, lambda ref: self._lookup(ref, item, inputs, status))
+
+        def lookup(reference: str) -> str:
+            return self._lookup(reference, item, inputs, status)
+
+        argv = process.argv_of(template, folder, lookup)
+        env = {name: substitute(value, lookup) for name, value in template.env.items()}
         if template.step and not self.use_cache:
             argv.append("--no-cache")
         if template.step and template.launches and self.metrics_port:
@@ -248,7 +255,7 @@ class Runner:
         log.debug("%s: %s", item.label, argv)
         item.cores = loops.free_cores(self._cost(item), self.cores, self._all()) if self._is_heavy(item) else frozenset()
         try:
-            process.start(item, argv, self.folder)
+            process.start(item, argv, env, self.folder)
         except OSError as error:
             ending = Ending.of(error)
             self._fail(item, replace(ending, message=f"{argv[0]} cannot be started: {ending.message}"))
@@ -257,7 +264,7 @@ class Runner:
 
     def _poll(self, item: Instance) -> None:
         assert item.process is not None
-        template, folder = item.task.template, self.folder.task(item.key)
+        folder = self.folder.task(item.key)
         item.progress = process.read_progress(folder / "progress") or item.progress
         item.figures = process.read_figures(folder) or item.figures
         code = item.process.poll()
@@ -271,12 +278,20 @@ class Runner:
         ending = process.ending_of(code, self._record(item), folder / "log.txt")
         if item.overtime is not None:
             ending = item.overtime.ending(ending)
-        if code in template.retry.codes and item.attempts <= template.retry.limit and not self._limit_reached():
-            item.ending = ending
-            item.not_before = time.monotonic() + template.retry.wait_before(item.attempts)
-            self._set(item, State.RETRYING)
-            return
-        self._fail(item, ending)
+        if not self._retry(item, code, ending):
+            self._fail(item, ending)
+
+    def _retry(self, item: Instance, code: int, ending: Ending) -> bool:
+        """Schedule another attempt, if the task's retries allow it."""
+        retry, now = item.task.template.retry, time.monotonic()
+        start = now + retry.wait_before(item.attempts)
+        is_late = self._limit_reached() or start > item.started + retry.max_time_s
+        exit_code = code if code >= 0 else 128 - code  # of a signal, as a container reports it
+        if is_late or item.attempts > retry.limit or not retry.covers(exit_code):
+            return False
+        item.ending, item.not_before = ending, start
+        self._set(item, State.RETRYING)
+        return True
 
     def _enforce_limit(self, item: Instance) -> None:
         """Stop a running task at its limit or that of the run."""
@@ -297,8 +312,8 @@ class Runner:
     def _finish(self, item: Instance) -> None:
         try:
             item.outputs = process.read_outputs(item.task.template, self.folder.task(item.key))
-        except FileNotFoundError as error:
-            self._fail(item, _unhandled(f"succeeded, but did not write its output {error.filename}"))
+        except DataError as error:
+            self._fail(item, _unhandled(str(error)))
             return
         item.ending = SUCCESS
         self._set(item, State.CACHED if self._record(item).get("cache_hit") else State.DONE)
@@ -340,7 +355,7 @@ class Runner:
     def _task_output(self, task: str, output: str) -> str:
         group = self.instances[task]
         if self.graph.tasks[task].loop is not None:
-            return json.dumps([item.outputs[output] for item in group])
+            return listed([item.outputs[output] for item in group])
         return group[0].outputs[output]
 
     # -- end and stop -------------------------------------------------------------------------------------------------
