@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,12 @@ from mm1_components.serving.inference_services import InferenceServiceCluster, c
 from mm1_components.serving.objects import ServingNamespace
 from mm1_components.serving.rollout import Result, Rollout
 from mm1_components.serving.state import Journal, Pod, Question, Replies, Settings
-from tests.support.golden import check_golden
 from tests.support.kserve_controller import KServeController, inference_service
 from tests.support.kube_api import NAMESPACE, KubeApi, kube_api
 
 PORTS = {"s3://b/old": 1001, "s3://b/new": 1002}
 OLD, NEW = PORTS
-GOLDEN = Path(__file__).parents[2] / "golden" / "serving"
+GOLDEN = Path(__file__).parents[2] / "golden" / "serving" / "inference-service.json"
 
 
 class Killed(BaseException):
@@ -194,7 +195,6 @@ def _kill(world: World, number: int, when_served: str) -> bool:
         return when_served if "canary" not in pod.name and urlsplit(pod.url).port == 1002 else ask(pod, question)
 
     space.send, world.asker.ask = counted, answered
-    world.cluster._restoring = False
     restore, Rollout._restore = Rollout._restore, lambda self: None  # a process that was killed restores nothing
     try:
         world.run()
@@ -261,3 +261,12 @@ def test_a_journal_of_another_version_is_ignored(world):
     assert world.cluster.served().journal.by == "a"
     world.api.objects["configmaps", "mm1-serve-rollout"]["data"]["rollout"] = "{}"
     assert world.cluster.served().journal is None
+
+
+def test_the_object_during_a_rollout_is_the_one_that_was_checked_against_the_schema_of_kserve():
+    live = inference_service(OLD, replicas=2)
+    live["spec"]["canary"] = [canary_of(live, NEW, "run weekly", 1, uid="0" * 32) | {"trafficPercent": 10}]
+    if os.environ.get("MM1_UPDATE_GOLDEN"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(json.dumps(live, indent=1) + "\n")
+    assert live == json.loads(GOLDEN.read_text()), "validate the new one against the definitions of KServe, then update it"
