@@ -28,6 +28,7 @@ from mm1_components.serving.names import (
     BY_ANNOTATION,
     CANARY,
     CANARY_ANNOTATION,
+    CONTAINERS,
     KSERVE,
     MODEL_ANNOTATION,
     MODEL_VARIABLE,
@@ -208,7 +209,7 @@ def canary_of(live: Object, model: str, by: str, replicas: int, *, uid: str) -> 
             "minReplicas": replicas,
             "labels": (predictor.get("labels") or {}) | {TRACK_LABEL: CANARY},
             "annotations": (predictor.get("annotations") or {}) | own,
-            "model": copy.deepcopy(predictor["model"]),
+            "model": copy.deepcopy(predictor["model"]) | {"name": CONTAINERS[1]},  # its schema requires a name here only
         },
         "trafficPercent": 0,
     }

@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from kubernetes.config import kube_config
 
 from mm1.errors import ConfigurationError
 from mm1_components.serving.inference_services import InferenceServiceCluster, canary_of
 from mm1_components.serving.objects import ServingNamespace
 from mm1_components.serving.rollout import Result, Rollout
 from mm1_components.serving.state import Journal, Pod, Question, Replies, Settings
+from mm1_workflows import cli
 from tests.support.kserve_controller import KServeController, inference_service
 from tests.support.kube_api import NAMESPACE, KubeApi, kube_api
 
@@ -253,6 +255,21 @@ def test_an_inference_service_of_other_tools_is_refused(world):
     world.controller.service["spec"]["predictor"]["model"]["env"] = []
     with pytest.raises(ConfigurationError, match=r"spec.predictor.model.env has no MM1_MODEL.*upgrade it"):
         world.cluster.served()
+
+
+def test_the_status_shows_an_inference_service_and_its_canary(world, tmp_path, capsys, monkeypatch):
+    kubeconfig = str(world.api.kubeconfig(tmp_path / "kubeconfig"))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig)
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    monkeypatch.setenv("COLUMNS", "200")
+    world.controller.serve(OLD, replicas=2)
+    world.cluster.start_canary(NEW, "run weekly", 1)
+    world.cluster.set_journal(Journal(by="run weekly", model=NEW, before=OLD, phase="promoting"))
+    assert cli.main(["rollout", "status", "-n", NAMESPACE]) == 0
+    said = capsys.readouterr().out
+    assert "mm1-serve: s3://b/old, 2 of 2 pods ready" in said
+    assert "canary mm1-serve-canary: s3://b/new, 1 of 1 pods ready, by run weekly" in said
+    assert "run weekly is promoting s3://b/new" in said
 
 
 def test_a_journal_of_another_version_is_ignored(world):
