@@ -22,5 +22,5 @@ def cluster_of(kind: Kind, name: str) -> Cluster:
     Raises:
         ConfigurationError: this process does not run in a pod.
     """
-    classes = {"deployment": DeploymentCluster, "kserve": InferenceServiceCluster}
-    return classes[kind](ServingNamespace.of_this_pod(), name)
+    namespace = ServingNamespace.of_this_pod()
+    return InferenceServiceCluster(namespace, name) if kind == "kserve" else DeploymentCluster(namespace, name)

@@ -130,7 +130,7 @@ def _predictor(name: str, predictor: Document, deployment: Document | None) -> S
         name=name,
         model=annotations.get(MODEL_ANNOTATION, ""),
         ready=int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0),
-        replicas=int(((deployment or {}).get("spec") or {}).get("replicas", predictor.get("minReplicas", 1))),
+        replicas=int(((deployment or {}).get("spec") or {}).get("replicas") or predictor.get("minReplicas") or 1),
         by=annotations.get(BY_ANNOTATION, ""),
     )
 
