@@ -5,7 +5,8 @@ no deployment_name             -> recorded as promoted; ``mm1 serve`` serves it 
 otherwise                      -> canary -> analysis -> promotion, or back (:mod:`mm1_components.serving.rollout`)
 action=rollback                -> the same without a canary, to the model before or the given one
 
-On a cluster it needs the account ``mm1-rollout`` and a server of the chart with ``serving.rollout.enabled``.
+On a cluster it needs the account ``mm1-rollout`` and a server of the chart with ``serving.rollout.enabled``: a
+Deployment, or with ``serving_target=kserve`` an InferenceService.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
 
 if TYPE_CHECKING:
-    from mm1_components.serving.deployments import DeploymentCluster
+    from mm1_components.serving.state import Cluster
 
 
 class Inputs(BaseModel):
@@ -35,6 +36,9 @@ class Inputs(BaseModel):
     target: str = Field("mm1", description="serving target, whose record in the store is changed; empty: nothing is done")
     deployment_name: str = Field(
         "", description="Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only"
+    )
+    serving_target: Literal["deployment", "kserve"] = Field(
+        "deployment", description="what deployment_name is: deployment, or kserve: an InferenceService"
     )
     action: Literal["promote", "rollback"] = Field("promote", description="promote, or rollback: at once, without a canary")
     replicas_of_canary: int = Field(1, ge=0, description="pods of the canary; 0: promote without a canary")
@@ -111,10 +115,10 @@ def _before(inputs: Inputs, log: StoreLog) -> str:
     return address_of(log.store, before(log.store, inputs.target, log.by))
 
 
-def _cluster(inputs: Inputs) -> DeploymentCluster:
-    from mm1_components.serving.deployments import DeploymentCluster, ServingNamespace
+def _cluster(inputs: Inputs) -> Cluster:
+    from mm1_components.serving.targets import cluster_of
 
-    return DeploymentCluster(ServingNamespace.of_this_pod(), inputs.deployment_name)
+    return cluster_of(inputs.serving_target, inputs.deployment_name)
 
 
 def _on_cluster(inputs: Inputs, context: Context, log: StoreLog, address: str, deployment: Deployment) -> Outputs:
@@ -166,7 +170,7 @@ def questions_of(deployment: Deployment, context: Context, *, compare_answers: b
 
 def _outputs(inputs: Inputs, context: Context, promoted: bool, reason: str, figures: str = "") -> Outputs:
     heading = "# " + ("Served" if promoted else "Not served")
-    what = f"Target {inputs.target or '-'}, Deployment {inputs.deployment_name or '-'}"
+    what = f"Target {inputs.target or '-'}, {inputs.serving_target} {inputs.deployment_name or '-'}"
     lines = [heading, "", reason, "", what, *(["", "```json", figures, "```"] if figures else []), ""]
     context.artifact("summary.md").write_text("\n".join(lines))
     return Outputs(promoted=promoted, reason=reason)

@@ -53,6 +53,21 @@ def test_without_rollouts_nothing_of_them_is_rendered(helm):
     assert not [each for each in objects if each["kind"] in ("HTTPRoute", "HorizontalPodAutoscaler")]
 
 
+def test_kserve_gets_the_same_server_and_the_rollout_only_its_permissions(helm):
+    [server] = named(rendered(helm), "Deployment", "mm1-serve")["spec"]["template"]["spec"]["containers"]
+    objects = rendered(helm, kserve={"enabled": True})
+    kinds = {each["kind"] for each in objects if each["metadata"]["name"] == "mm1-serve"}
+    assert not kinds & {"Deployment", "Service"} and kinds >= {"InferenceService", "ServingRuntime"}
+    [container] = named(objects, "ServingRuntime", "mm1-serve")["spec"]["containers"]
+    assert container == server | {"name": "kserve-container"}
+    predictor = named(objects, "InferenceService", "mm1-serve")["spec"]["predictor"]
+    assert "annotations" not in predictor and predictor["labels"]["mm1.dev/track"] == "stable"
+    assert "data" not in named(objects, "ConfigMap", "mm1-serve-rollout")
+    rules = named(objects, "Role", "mm1-rollout")["rules"]
+    assert [rule["verbs"] for rule in rules if rule["resources"] == ["deployments"]] == [["get", "list", "watch"]]
+    assert [rule["verbs"] for rule in rules if rule["resources"] == ["inferenceservices"]][1] == ["patch"]
+
+
 def test_a_route_has_weights_that_the_rollout_may_change(helm):
     objects = rendered(helm, gateway=GATEWAY)
     route = named(objects, "HTTPRoute", "mm1-serve")

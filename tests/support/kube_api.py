@@ -5,6 +5,7 @@ It keeps objects as they are sent; what controllers would do, a test does in its
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -91,7 +92,12 @@ class KubeApi:
             return _refused(404, f'{plural} "{name}" not found')
         item = self.objects[plural, name]
         if method == "PATCH":
-            merge(item, body)
+            version = item["metadata"].get("resourceVersion")
+            if (body.get("metadata") or {}).get("resourceVersion", version) != version:
+                return _refused(409, "the object has been modified")
+            merge(item, copy.deepcopy(body))
+            if version:
+                item["metadata"]["resourceVersion"] = str(int(version) + 1)
             if "spec" in body:
                 item["metadata"]["generation"] = item["metadata"].get("generation", 1) + 1
         if method == "DELETE":

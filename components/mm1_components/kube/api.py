@@ -105,7 +105,7 @@ class Namespace:
 
         Raises:
             ConfigurationError: forbidden, or the object is invalid.
-            FileExistsError: the object exists already.
+            FileExistsError: the object exists already, or has another resourceVersion than the changes are for.
             NetworkError: the API server stays unreachable, or rejects the token all the time.
         """
         started = time.monotonic()
@@ -119,7 +119,8 @@ class Namespace:
             except client.ApiException as error:
                 if error.status == MISSING:
                     return None
-                if error.status == CONFLICT and method == "POST":  # otherwise two writers at once
+                versioned = ((body or {}).get("metadata") or {}).get("resourceVersion")
+                if error.status == CONFLICT and (method == "POST" or versioned):  # otherwise two writers at once
                     raise FileExistsError(what) from None
                 if error.status == CONFLICT and (body or {}).get("preconditions"):  # another object of the same name
                     return None

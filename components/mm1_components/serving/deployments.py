@@ -12,43 +12,35 @@ The Service of mm1-serve selects the pods of both. The service account needs the
 from __future__ import annotations
 
 import copy
-import json
-from typing import Any
 
-from mm1.config.resolve import canonical_json, validate
+from mm1.config.resolve import canonical_json
 from mm1.errors import ConfigurationError
 from mm1.store.base import digest_of
-from mm1_components.kube.api import Namespace
-from mm1_components.kube.pods import Object, outcome_of, status_of, waiting_of
+from mm1_components.kube.pods import Object
 from mm1_components.serving.names import (
     APPS,
     BY_ANNOTATION,
     CANARY,
-    CONTAINER,
     GATEWAY,
     JOURNAL_ANNOTATION,
     MODEL_ANNOTATION,
     MODEL_VARIABLE,
-    PORT,
     ROUTE_ANNOTATION,
     SOURCE_ANNOTATION,
     STABLE,
     TRACK_LABEL,
     canary_name,
 )
+from mm1_components.serving.objects import (
+    MANAGER,
+    ServingNamespace,
+    annotations_of,
+    container_of,
+    is_complete,
+    journal_in,
+    pod_of,
+)
 from mm1_components.serving.state import Canary, Journal, Pod, Served
-
-MANAGER = [("fieldManager", "mm1-rollout")]
-"""Name of this writer, which server-side apply keeps apart from Helm."""
-REPEATED = "ErrImagePull"
-"""Waiting reason that may pass; ImagePullBackOff follows if it does not."""
-
-
-class ServingNamespace(Namespace):
-    """A namespace of a cluster, as a rollout uses it."""
-
-    role = "mm1-rollout"
-    needed_by = "deployment_name; leave it empty to record the promotion only"
 
 
 class DeploymentCluster:
@@ -64,12 +56,12 @@ class DeploymentCluster:
         """Return what is served."""
         live = self._live()
         replicas = int(live["spec"].get("replicas", 1))
-        text = _annotations(live).get(JOURNAL_ANNOTATION, "")
+        text = annotations_of(live).get(JOURNAL_ANNOTATION, "")
         return Served(
-            model=_annotations(live["spec"]["template"]).get(MODEL_ANNOTATION, ""),
+            model=annotations_of(live["spec"]["template"]).get(MODEL_ANNOTATION, ""),
             replicas=replicas,
-            is_complete=_is_complete(live, replicas),
-            journal=_journal(text) if text else None,
+            is_complete=is_complete(live, replicas),
+            journal=journal_in(text),
         )
 
     def set_model(self, model: str, journal: Journal | None) -> None:
@@ -91,7 +83,7 @@ class DeploymentCluster:
         live = self.namespace.ask("GET", path, f"Deployment {self.name}")
         if live is None:
             raise self._missing()
-        variables = [each["name"] for each in _container(live["spec"]["template"]["spec"]).get("env") or []]
+        variables = [each["name"] for each in container_of(live["spec"]["template"]["spec"]).get("env") or []]
         if MODEL_VARIABLE not in variables:
             raise ConfigurationError(
                 f"Deployment {self.name} gets its model from its arguments (the chart's serving.model), so a rollout cannot "
@@ -113,10 +105,10 @@ class DeploymentCluster:
         canary = self.namespace.ask("GET", self.namespace.path(APPS, "deployments", name), f"Deployment {name}")
         if canary is None:
             return None
-        annotations = _annotations(canary)
+        annotations = annotations_of(canary)
         return Canary(
             uid=canary["metadata"]["uid"],
-            model=_annotations(canary["spec"]["template"]).get(MODEL_ANNOTATION, ""),
+            model=annotations_of(canary["spec"]["template"]).get(MODEL_ANNOTATION, ""),
             by=annotations.get(BY_ANNOTATION, ""),
             is_current=annotations.get(SOURCE_ANNOTATION) == _source(self._live()),
             is_ending="deletionTimestamp" in canary["metadata"],
@@ -139,7 +131,7 @@ class DeploymentCluster:
 
     def set_canary_weight(self, percent: int) -> None:
         """Set the canary's share of the requests, where the Deployment names a route with weights."""
-        route = _annotations(self._live()).get(ROUTE_ANNOTATION)
+        route = annotations_of(self._live()).get(ROUTE_ANNOTATION)
         if not route:
             return
         path, what = self.namespace.path(GATEWAY, "httproutes", route), f"HTTPRoute {route}"
@@ -161,7 +153,7 @@ class DeploymentCluster:
         selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         pods = self.namespace.objects("v1", "pods", selector, "pods that serve")
         current = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-        return [pod_of(pod) for pod in current if _annotations(pod).get(MODEL_ANNOTATION, "") == model]
+        return [pod_of(pod) for pod in current if annotations_of(pod).get(MODEL_ANNOTATION, "") == model]
 
 
 def canary_of(live: Object, model: str, by: str, replicas: int) -> Object:
@@ -177,7 +169,7 @@ def canary_of(live: Object, model: str, by: str, replicas: int) -> Object:
     template = spec["template"]
     template["metadata"] = {
         "labels": (template["metadata"].get("labels") or {}) | {TRACK_LABEL: CANARY},
-        "annotations": _annotations(template) | {MODEL_ANNOTATION: model},
+        "annotations": annotations_of(template) | {MODEL_ANNOTATION: model},
     }
     spec |= {"replicas": replicas, "revisionHistoryLimit": 0}
     spec["selector"] = {"matchLabels": spec["selector"]["matchLabels"] | {TRACK_LABEL: CANARY}}
@@ -195,45 +187,6 @@ def canary_of(live: Object, model: str, by: str, replicas: int) -> Object:
     }
 
 
-def pod_of(pod: Object) -> Pod:
-    """Return what a rollout needs to know about a pod."""
-    status = status_of(pod)
-    ports = _container(pod["spec"]).get("ports") or []
-    port = next((item["containerPort"] for item in ports if item.get("name") == PORT), 8000)
-    address = str(status.get("podIP") or "")
-    host = f"[{address}]" if ":" in address else address
-    waiting = waiting_of(pod)
-    conditions = {item["type"]: item["status"] for item in status.get("conditions") or []}
-    return Pod(
-        name=pod["metadata"]["name"],
-        url=f"http://{host}:{port}" if address else "",
-        is_ready=conditions.get("Ready") == "True",
-        failure=str(waiting) if waiting and waiting.needs_fix and waiting.reason != REPEATED else _ending(status),
-        pending=str(waiting or ""),
-    )
-
-
-def _ending(status: Object) -> str:
-    """Return how the server of a pod ended, now or before its restart; empty if it never did."""
-    containers = [item for item in status.get("containerStatuses") or [] if item.get("name") == CONTAINER]
-    for container in containers:
-        for state in (container.get("state") or {}, container.get("lastState") or {}):
-            if terminated := state.get("terminated"):
-                outcome, message = outcome_of(terminated, disrupted=False)
-                return f"the server ended ({outcome.label}): {message}"
-        if container.get("restartCount"):
-            return "the server was restarted"
-    return f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}" if status.get("phase") == "Failed" else ""
-
-
-def _is_complete(live: Object, replicas: int) -> bool:
-    """Whether the controller has seen the newest template and all pods are of it, available, and no other one exists."""
-    status = status_of(live)
-    is_seen = int(status.get("observedGeneration", 0)) >= int(live["metadata"].get("generation", 0))
-    counts = [int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return is_seen and counts == [replicas] * 3
-
-
 def _source(live: Object) -> str:
     """Return the digest of the pod template without its model."""
     template = copy.deepcopy(live["spec"]["template"])
@@ -243,20 +196,5 @@ def _source(live: Object) -> str:
     return digest_of(canonical_json(template).encode())[:16]
 
 
-def _journal(text: str) -> Journal | None:
-    try:
-        return validate(Journal, json.loads(text), JOURNAL_ANNOTATION)
-    except (ValueError, ConfigurationError):  # written by hand, or by another version: the rollout starts from the beginning
-        return None
-
-
 def _journal_change(journal: Journal | None) -> Object:
     return {"annotations": {JOURNAL_ANNOTATION: journal.model_dump_json() if journal else None}}
-
-
-def _annotations(item: Object) -> dict[str, str]:
-    return dict(item["metadata"].get("annotations") or {})
-
-
-def _container(spec: Object) -> dict[str, Any]:
-    return next((item for item in spec["containers"] if item["name"] == CONTAINER), spec["containers"][0])

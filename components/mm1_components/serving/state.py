@@ -1,7 +1,8 @@
 """What a rollout sees and does: the served model, its canary and their pods, by a cluster, a server, a log and a clock.
 
-:class:`mm1_components.serving.rollout.Rollout` decides only by these. :mod:`mm1_components.serving.deployments` is the cluster,
-:mod:`mm1_components.serving.asking` the server, :mod:`mm1_components.serving.record` the log.
+:class:`mm1_components.serving.rollout.Rollout` decides only by these. The cluster is
+:mod:`mm1_components.serving.deployments` or :mod:`mm1_components.serving.inference_services`, the server
+:mod:`mm1_components.serving.asking`, the log :mod:`mm1_components.serving.record`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from mm1.store.base import Store
 from mm1.store.open import open_store
 from mm1_components.rollout import STEP
 from mm1_components.serving.asking import HttpAsker
-from mm1_components.serving.deployments import ServingNamespace
+from mm1_components.serving.objects import ServingNamespace
 from mm1_components.serving.state import Journal, Pod, Question
 from mm1_components.wrapper.arguments import build_parser
 from mm1_components.wrapper.execute import execute

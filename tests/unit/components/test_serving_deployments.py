@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mm1.errors import ConfigurationError
-from mm1_components.serving.deployments import DeploymentCluster, ServingNamespace, canary_of, pod_of
+from mm1_components.serving.deployments import DeploymentCluster, canary_of
+from mm1_components.serving.objects import ServingNamespace, pod_of
 from mm1_components.serving.state import Canary, Journal, Pod
 from tests.support.kube_api import NAMESPACE, KubeApi, kube_api
 from tests.support.serving_controller import LABELS, Controller, deployment

@@ -166,7 +166,7 @@ def test_the_cluster_is_compared_with_the_record(store, api, capsys):
     tree = json.loads(capsys.readouterr().out)["cluster"]
     assert tree["served"]["ready"] == 2 and tree["canary"]["by"] == "run weekly" and tree["journal"]["phase"] == "promoting"
     assert cli.main(["rollout", "status", *here, "--deployment", "other"]) == 80
-    assert "has no Deployment 'other'" in said(capsys)
+    assert "has no Deployment and no InferenceService 'other'" in said(capsys)
 
 
 def test_a_record_in_a_bucket_without_credentials_does_not_hide_the_cluster(store, api, capsys, monkeypatch):

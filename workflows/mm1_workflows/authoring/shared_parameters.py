@@ -215,6 +215,12 @@ ROLLOUT = (
         value="",
         description="Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only",
     ),
+    Parameter(
+        name="serving_target",
+        value="deployment",
+        enum=["deployment", "kserve"],
+        description="what deployment_name is: deployment, or kserve: an InferenceService",
+    ),
     Parameter(name="replicas_of_canary", value="1", description="pods of the canary; 0: promote without a canary"),
     Parameter(
         name="canary_weight",

@@ -579,6 +579,7 @@ def rollout(
     decision: _Text = "pass",
     target: _Text = "mm1",
     deployment_name: _Text = "",
+    serving_target: Literal["deployment", "kserve"] | _Text = "deployment",
     action: Literal["promote", "rollback"] | _Text = "promote",
     replicas_of_canary: int | _Text = 1,
     canary_weight: int | _Text = 10,
@@ -600,6 +601,7 @@ def rollout(
         target: serving target, whose record in the store is changed; empty: nothing is done [default: mm1]
         deployment_name: Deployment of this namespace that serves, such as mm1-serve; empty: the promotion is recorded only
             [default: empty]
+        serving_target: what deployment_name is: deployment, or kserve: an InferenceService [default: deployment]
         action: promote, or rollback: at once, without a canary [default: promote]
         replicas_of_canary: pods of the canary; 0: promote without a canary [default: 1]
         canary_weight: percentage of the requests for the canary, where the chart made an HTTPRoute [default: 10]

@@ -9,7 +9,17 @@ from typing import Any, Protocol
 
 from mm1.errors import ConfigurationError
 from mm1.manifests import MANIFEST_NAME, manifest_key
-from mm1_components.serving.names import APPS, BY_ANNOTATION, JOURNAL_ANNOTATION, MODEL_ANNOTATION, canary_name
+from mm1_components.serving.names import (
+    APPS,
+    BY_ANNOTATION,
+    CANARY,
+    JOURNAL_ANNOTATION,
+    KSERVE,
+    MODEL_ANNOTATION,
+    canary_name,
+    predictor_name,
+    state_name,
+)
 from mm1_workflows.argo.document import Document, parameters_of, spec_of
 from mm1_workflows.cli.options import ClusterOptions
 from mm1_workflows.cluster.transport.connect import connect
@@ -78,24 +88,51 @@ class View:
 
 
 def view_of(options: ClusterOptions, deployment: str) -> View:
-    """Return what a cluster serves.
+    """Return what a cluster serves, by a Deployment or, if it has none of that name, by an InferenceService.
 
     Raises:
-        ConfigurationError: no such Deployment, or the cluster is only reached through Argo Server.
+        ConfigurationError: neither exists, or the cluster is only reached through Argo Server.
     """
     transport = connect(options)
     if not isinstance(transport, KubernetesTransport):
         raise ConfigurationError("Argo Server does not show Deployments: leave out --server, to use the kubeconfig")
     objects = {item["metadata"]["name"]: item for item in transport.objects(APPS, "deployments")}
-    if deployment not in objects:
-        raise ConfigurationError(f"namespace {transport.namespace} has no Deployment {deployment!r}; set --deployment")
-    canary = objects.get(canary_name(deployment))
-    text = _annotations(objects[deployment]).get(JOURNAL_ANNOTATION, "")
+    if deployment in objects:
+        served, canary = objects[deployment], objects.get(canary_name(deployment))
+        text = _annotations(served).get(JOURNAL_ANNOTATION, "")
+        return View(_serving(served), _serving(canary) if canary else None, _journal(text))
+    services = {item["metadata"]["name"]: item for item in transport.objects(KSERVE, "inferenceservices")}
+    if deployment not in services:
+        raise ConfigurationError(
+            f"namespace {transport.namespace} has no Deployment and no InferenceService {deployment!r}; set --deployment"
+        )
+    spec = services[deployment]["spec"]
+    canaries = [item["predictor"] for item in spec.get("canary") or [] if item["predictor"].get("name") == CANARY]
+    states = [item for item in transport.objects("v1", "configmaps") if item["metadata"]["name"] == state_name(deployment)]
+    text = str((states[0].get("data") or {}).get("rollout", "")) if states else ""
+    views = [
+        _predictor(name, predictor, objects.get(predictor_name(deployment, str(predictor.get("name") or ""))))
+        for name, predictor in zip((deployment, canary_name(deployment)), (spec["predictor"], *canaries), strict=False)
+    ]
+    return View(views[0], views[1] if canaries else None, _journal(text))
+
+
+def _journal(text: str) -> dict[str, Any] | None:
     try:
-        journal = json.loads(text) if text else None
-    except ValueError:
-        journal = {"by": "an unknown rollout", "phase": "changing", "model": text}
-    return View(_serving(objects[deployment]), _serving(canary) if canary else None, journal)
+        return dict(json.loads(text)) if text else None
+    except (ValueError, TypeError):
+        return {"by": "an unknown rollout", "phase": "changing", "model": text}
+
+
+def _predictor(name: str, predictor: Document, deployment: Document | None) -> Serving:
+    annotations = predictor.get("annotations") or {}
+    return Serving(
+        name=name,
+        model=annotations.get(MODEL_ANNOTATION, ""),
+        ready=int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0),
+        replicas=int(((deployment or {}).get("spec") or {}).get("replicas") or predictor.get("minReplicas") or 1),
+        by=annotations.get(BY_ANNOTATION, ""),
+    )
 
 
 def _serving(item: Document) -> Serving:
