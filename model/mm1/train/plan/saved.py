@@ -55,10 +55,10 @@ def unit_bytes(config: MM1Config, precision: Precision, trained: Trained = EVERY
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast")
     whole = empty_model(config, trained, dtype)
+    blocks = fold_blocks(whole)  # first, because each fake tensor takes time to make
     with FakeTensorMode(allow_non_fake_inputs=True), _AsOnCuda(), autocast:
         whole.to_empty(device="cpu")  # of fake tensors
         whole.model.language_model.set_attn_implementation(VARLEN)
-        blocks = fold_blocks(whole)
         units = _Parts(whole, blocks, precision).unit_bytes()
         if trained == EVERYTHING:
             return units
