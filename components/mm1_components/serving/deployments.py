@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from typing import Any
 
 from mm1.config.resolve import canonical_json, validate
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, Mm1Error
 from mm1.store.base import digest_of
 from mm1_components.kube.api import Namespace
 from mm1_components.kube.pods import Object, outcome_of, status_of, waiting_of
@@ -37,6 +38,8 @@ from mm1_components.serving.names import (
     canary_name,
 )
 from mm1_components.serving.state import Canary, Journal, Pod, Served
+
+log = logging.getLogger("mm1")
 
 MANAGER = [("fieldManager", "mm1-rollout")]
 """Name of this writer, which server-side apply keeps apart from Helm."""
@@ -98,6 +101,21 @@ class DeploymentCluster:
                 "set it: set serving.rollout.enabled=true and an empty serving.model in the chart's values and upgrade it"
             )
         return live
+
+    def tell(self, action: str, message: str) -> None:
+        """Write an Event about the Deployment, if that is possible.
+
+        Args:
+            action: of the record: promoted, rolled back or refused.
+            message: one sentence.
+        """
+        try:
+            uid = self._live()["metadata"]["uid"]
+        except Mm1Error as error:
+            log.info("no Event about Deployment %s: %s", self.name, error)
+            return
+        about = {"apiVersion": APPS, "kind": "Deployment", "name": self.name, "uid": uid}
+        self.namespace.event(about, action.title().replace(" ", ""), message, is_warning=action == "refused")
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
