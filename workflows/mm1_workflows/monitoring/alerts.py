@@ -16,6 +16,7 @@ from mm1.errors import SAVED, Outcome
 
 TRAINING, SERVING = "mm1-training", "mm1-serving"
 HERE = 'namespace="${namespace}"'
+CANARY = f'{HERE}, pod=~"mm1-serve-canary-.*"'
 FINAL = "|".join(
     outcome.label for outcome in Outcome if outcome is not Outcome.DONE and outcome not in SAVED and not outcome.retried
 )
@@ -183,6 +184,18 @@ ALERTS = (
         summary=f"{SHARE} of the requests fail",
         action="The server's log has the errors. If a new model was promoted just before (mm1 rollout history), go back: "
         "mm1 rollout rollback -n NAMESPACE.",
+    ),
+    Alert(
+        name="Mm1ServingCanaryFails",
+        group=SERVING,
+        severity="warning",
+        expression=f'sum by (namespace) (rate(mm1_requests_total{{{CANARY}, route=~"/v1/.*", code=~"5.."}}[5m]))\n'
+        f'/ sum by (namespace) (rate(mm1_requests_total{{{CANARY}, route=~"/v1/.*"}}[5m])) > ${{errorRatio}}\n'
+        f"or max by (namespace) (max_over_time(mm1_serving_ready{{{CANARY}}}[${{notReadySeconds}}s])\n"
+        f"and mm1_serving_ready{{{CANARY}}} offset ${{notReadySeconds}}s) == 0",
+        summary="The canary fails requests, or does not become ready",
+        action="The rollout goes back by itself; mm1 rollout history -n NAMESPACE has its reason, and the log of the canary's pod "
+        "the errors.",
     ),
     Alert(
         name="Mm1ServingRejections",
