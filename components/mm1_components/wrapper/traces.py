@@ -34,7 +34,7 @@ log = logging.getLogger("mm1")
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """OpenTelemetry's variables, one of which is set if there is a collector."""
-LIMIT_S = 5.0
+LIMIT_S = 10.0
 """Longest time for sending the spans of a process."""
 MAX_SPANS = 1000
 """Spans of a process; further ones are left out. A training of weeks writes thousands of checkpoints."""
