@@ -12,7 +12,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +26,8 @@ from mm1_components.ranks.metrics_server import THIS_MACHINE, exposed
 from mm1_components.ranks.training_metrics import TrainingMetrics
 from mm1_workflows.monitoring import alerts, dashboards
 from tests.support.tiny_mm1 import tiny_mm1
-from tests.unit.components.test_training_metrics import CONFIG, progress
 from tests.support.waiting import wait_until
+from tests.unit.components.test_training_metrics import CONFIG, progress
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed; Debian's package prometheus has it")
@@ -68,6 +67,8 @@ class Prometheus:
             with urllib.request.urlopen(f"{self.url}/{path}?{urllib.parse.urlencode(values)}", timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it starts
+                return None
             raise AssertionError(f"{values}: {error.read().decode()}") from None
         except OSError:
             return None
@@ -125,7 +126,9 @@ def configuration(training: int, server: str) -> str:
     lines = ["global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 1s}", "rule_files: [rules.yaml]"]
     lines += ["scrape_configs:"]
     for job, (target, pod) in jobs.items():
-        lines.append(f"  - {{job_name: {job}, static_configs: [{{targets: ['{target}'], labels: {{namespace: mm1, pod: {pod}}}}}]}}")
+        lines.append(
+            f"  - {{job_name: {job}, static_configs: [{{targets: ['{target}'], labels: {{namespace: mm1, pod: {pod}}}}}]}}"
+        )
     return "\n".join(lines) + "\n"
 
 

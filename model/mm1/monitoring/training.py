@@ -131,7 +131,7 @@ TRAINING = by_name(
         ),
         Metric(
             name="mm1_training_store_failures",
-            help="Requests of rank 0 to the store that have failed since the ranks started, including those whose retry succeeded.",
+            help="Requests of rank 0 to the store that have failed since the ranks started, also if a retry succeeded.",
             unit="requests",
             field="store_failures",
         ),

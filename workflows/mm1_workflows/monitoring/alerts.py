@@ -214,8 +214,8 @@ ALERTS = (
         f"or max by (namespace) (max_over_time(mm1_serving_ready{{{CANARY}}}[${{notReadySeconds}}s])\n"
         f"and mm1_serving_ready{{{CANARY}}} offset ${{notReadySeconds}}s) == 0",
         summary="The canary fails requests, or does not become ready",
-        action="The rollout goes back by itself; mm1 rollout history -n NAMESPACE has its reason, and the log of the canary's pod "
-        "the errors.",
+        action="The rollout goes back by itself; mm1 rollout history -n NAMESPACE has its reason, and the log of the "
+        "canary's pod the errors.",
     ),
     Alert(
         name="Mm1ServingRejections",
