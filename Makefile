@@ -14,7 +14,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-cluster test-chaos test-gpu bench bench-gpu
+.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-monitoring test-cluster test-chaos test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ serve: setup  ## Serve the newest deployed model on http://127.0.0.1:8000
 
 test: setup  ## All tests that need no cluster and no GPU
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/cluster --ignore tests/images --ignore tests/bench --ignore tests/chaos tests
+
+test-monitoring: setup  ## Alerts with promtool, dashboards on a real Prometheus; skipped without Debian's package prometheus
+	$(BIN)/python -m pytest -rs tests/unit/monitoring tests/integration/test_prometheus.py
 
 test-cluster: setup  ## Tests on a real Kubernetes: that of KUBECONFIG, or one that the command in MM1_CLUSTER_UP starts
 	$(BIN)/python -m pytest -ra --durations 10 tests/cluster

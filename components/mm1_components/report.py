@@ -1,5 +1,7 @@
 """Step report: render an HTML page about the run that it belongs to, and post a message about it to a webhook if there is one.
 
+If traces are sent, it adds the span of the run.
+
 It reads the records of the run's other tasks in the store, and the manifests that they refer to. It therefore needs no input,
 also runs after a failure (as the exit task), and is never cached.
 """
@@ -7,11 +9,14 @@ also runs after a failure (as the exit task), and is never cached.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from pydantic import BaseModel, Field
 
 from mm1.config.resolve import read_value
+from mm1.errors import DataError
 from mm1.store.base import blob_key
+from mm1_components.wrapper import traces
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
 from mm1_components.wrapper.execute import main
@@ -45,7 +50,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         address = f"{context.store.uri}/{blob_key(page.page)}"
         content = message(context.store, context.run, status=status, report=address, link=os.environ.get(LINK_VARIABLE, ""))
         context.note(notified=post(url, content))
+    _trace(context, status)
     return Outputs(manifest=context.publish(page))
+
+
+def _trace(context: Context, status: str) -> None:
+    """Add the span of the run to its trace."""
+    from mm1.lineage.records import read_run
+
+    if traces.is_on():
+        with suppress(DataError):  # a damaged record is on the page
+            traces.add_run(context.store.uri, context.run, read_run(context.store, context.run).started, status)
 
 
 def status_of(text: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from mm1.errors import ConfigurationError
 from mm1.manifests import Deployment
-from mm1_components.serving.record import StoreLog, address_of, before, deployment_in, digest_in, record_only
+from mm1_components.serving.record import StoreLog, ToldLog, address_of, before, deployment_in, digest_in, record_only
 from mm1_components.serving.state import Question, Settings
 from mm1_components.wrapper.arguments import ManifestUri
 from mm1_components.wrapper.declaration import Context, Step
@@ -127,10 +127,11 @@ def _on_cluster(inputs: Inputs, context: Context, log: StoreLog, address: str, d
     from mm1_components.serving.rollout import Rollout
     from mm1_components.serving.state import SystemClock
 
+    cluster = _cluster(inputs)
     rollout = Rollout(
-        _cluster(inputs),
+        cluster,
         HttpAsker(next(iter(read_api_keys("")), "")),
-        log,
+        ToldLog(log.store, log.target, log.by, cluster.tell),
         questions_of(deployment, context, compare_answers=inputs.compare_answers),
         model=address,
         by=log.by,

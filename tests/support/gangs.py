@@ -52,7 +52,9 @@ class Gangs:
                               "metadata": {"name": RUN, "uid": "w"}, "spec": {}})  # fmt: skip
 
     def created(self, jobset: Object) -> None:
-        """What a controller would do: the next fate."""
+        """What a controller would do: the next fate of a JobSet."""
+        if "involvedObject" in jobset:
+            return
         self.made.append(jobset)
         self.fates.pop(0)(jobset)
 
@@ -64,7 +66,7 @@ class Gangs:
         if self.attempt is not None:
             labels = {"workflows.argoproj.io/workflow": RUN}
             annotations = {"workflows.argoproj.io/node-name": f"{RUN}.pretrain({self.attempt})"}
-            self.api.put("pods", {"metadata": {"name": "supervisor", "labels": labels, "annotations": annotations}})
+            self.api.put("pods", {"metadata": {"name": "supervisor", "uid": "s", "labels": labels, "annotations": annotations}})
         return Supervisor(self.job, Layout(nodes=2), self.context, launched, self.lines.append, cluster, poll_s=0.001)
 
     def pod(

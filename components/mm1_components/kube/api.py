@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -30,6 +31,10 @@ Query = Sequence[tuple[str, str]]
 
 REQUEST_S = 30
 """A request without an answer; the API server itself gives up after 60 s, and most answers take milliseconds."""
+EVENT_S = 5
+"""An Event is sent once."""
+MAX_EVENT = 1024
+"""Characters of the message of an Event; Kubernetes refuses longer ones."""
 API_AWAY_S = 600.0
 """The API server is unreachable, or rejects the token: an upgrade of a control plane takes minutes, and tokens rotate. Then the
 step exits with 84 and is retried; ranks continue until their next supervisor, or until their lease ends."""
@@ -165,6 +170,33 @@ class Namespace:
             _preload_content=not stream,
             _request_timeout=timeout_s,
         )
+
+    def event(self, about: Object, reason: str, message: str, *, is_warning: bool) -> None:
+        """Write an Event about an object, if that is permitted and possible at once: it must not fail or delay the work.
+
+        Args:
+            about: apiVersion, kind, name and uid of the object.
+            reason: one word in camel case.
+            message: one sentence.
+            is_warning: whether the Event is a warning.
+        """
+        now = datetime.now(UTC)
+        names = ("apiVersion", "kind", "name", "uid")
+        body = {
+            "metadata": {"name": f"{about['name']}.{time.time_ns():x}"},
+            "involvedObject": {name: about[name] for name in names} | {"namespace": self.namespace},
+            "reason": reason,
+            "message": message if len(message) <= MAX_EVENT else message[: MAX_EVENT - 1] + "…",
+            "type": "Warning" if is_warning else "Normal",
+            "firstTimestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "lastTimestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "count": 1,
+            "source": {"component": self.role},
+        }
+        try:
+            self.send("POST", self.path("v1", "events"), (), body, timeout_s=EVENT_S)
+        except (client.ApiException, HTTPError, OSError) as error:
+            log.info("no Event %s about %s: %s", reason, about["name"], getattr(error, "reason", None) or type(error).__name__)
 
     def _rejection(self, what: str, error: Any) -> str:
         remedy = f"; grant this permission to the service account, as the role {self.role} of the chart does"

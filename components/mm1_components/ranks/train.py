@@ -23,6 +23,7 @@ from mm1.train.config import TrainJob, TrainResult
 from mm1_components.ranks.launcher import Launcher, Layout, parse_launcher
 from mm1_components.ranks.torchrun import run_ranks
 from mm1_components.ranks.training_metrics import TrainingMetrics
+from mm1_components.ranks.training_parts import TrainingParts
 from mm1_components.wrapper.declaration import Context
 
 log = logging.getLogger("mm1")
@@ -59,7 +60,8 @@ def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
             metrics.ended(Ending.of(error).outcome)
             raise
         metrics.ended(Outcome.DONE)
-    context.note(tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds, **result.facts)
+    speed = {"tokens": result.tokens, "tokens_per_s": result.tokens_per_s, "train_s": result.seconds}
+    context.note(**speed, padding_share=result.padding_share, **result.facts)
     return result
 
 
@@ -73,10 +75,11 @@ def _exposed(metrics: TrainingMetrics, port: int | None, *, is_pod: bool) -> Abs
 
 
 def _train(job: TrainJob, layout: Layout, context: Context, launcher: Launcher | None, metrics: TrainingMetrics) -> TrainResult:
-    output = OutputLines(context)
+    output, parts = OutputLines(context), TrainingParts()
 
     def take(line: str) -> None:
         metrics.take(line)
+        parts.take(line)
         output.take(line)
 
     if launcher is None:

@@ -39,6 +39,7 @@ from mm1_components.serving.objects import (
     is_complete,
     journal_in,
     pod_of,
+    tell,
 )
 from mm1_components.serving.state import Canary, Journal, Pod, Served
 
@@ -90,6 +91,15 @@ class DeploymentCluster:
                 "set it: set serving.rollout.enabled=true and an empty serving.model in the chart's values and upgrade it"
             )
         return live
+
+    def tell(self, action: str, message: str) -> None:
+        """Write an Event about the Deployment, if that is possible.
+
+        Args:
+            action: of the record: promoted, rolled back or refused.
+            message: one sentence.
+        """
+        tell(self.namespace, self._live, action, message)
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(

@@ -37,7 +37,7 @@ from mm1_components.serving.names import (
     predictor_name,
     state_name,
 )
-from mm1_components.serving.objects import MANAGER, ServingNamespace, annotations_of, is_complete, journal_in, pod_of
+from mm1_components.serving.objects import MANAGER, ServingNamespace, annotations_of, is_complete, journal_in, pod_of, tell
 from mm1_components.serving.state import Canary, Journal, Pod, Served
 
 JOURNAL, INTENDED = "rollout", "model"
@@ -122,6 +122,15 @@ class InferenceServiceCluster:
                 "chart's values and upgrade it"
             )
         return live
+
+    def tell(self, action: str, message: str) -> None:
+        """Write an Event about the InferenceService, if that is possible.
+
+        Args:
+            action: of the record: promoted, rolled back or refused.
+            message: one sentence.
+        """
+        tell(self.namespace, self._live, action, message)
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from mm1.config.resolve import validate
-from mm1.errors import ConfigurationError
+from mm1.errors import ConfigurationError, Mm1Error
 from mm1_components.kube.api import Namespace
 from mm1_components.kube.pods import Object, outcome_of, status_of, waiting_of
 from mm1_components.serving.names import CONTAINERS, JOURNAL_ANNOTATION, PORT
 from mm1_components.serving.state import Journal, Pod
+
+log = logging.getLogger("mm1")
 
 MANAGER = [("fieldManager", "mm1-rollout")]
 """Name of this writer, which server-side apply keeps apart from Helm."""
@@ -72,6 +76,24 @@ def journal_in(text: str) -> Journal | None:
         return validate(Journal, json.loads(text), JOURNAL_ANNOTATION)
     except (ValueError, ConfigurationError):  # written by hand, or by another version: the rollout starts from the beginning
         return None
+
+
+def tell(namespace: ServingNamespace, find: Callable[[], Object], action: str, message: str) -> None:
+    """Write an Event about an object that serves, if that is possible.
+
+    Args:
+        namespace: its namespace.
+        find: reads the object.
+        action: of the record: promoted, rolled back or refused.
+        message: one sentence.
+    """
+    try:
+        live = find()
+    except Mm1Error as error:
+        log.info("no Event %s: %s", action, error)
+        return
+    about = {name: live[name] for name in ("apiVersion", "kind")} | {name: live["metadata"][name] for name in ("name", "uid")}
+    namespace.event(about, action.title().replace(" ", ""), message, is_warning=action == "refused")
 
 
 def annotations_of(item: Object) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +47,19 @@ class StoreLog:
         last = serving.history(self.store, self.target)[-1:]
         is_in_log = [_without_time(each) for each in last] == [_without_time(change)]
         return is_in_log and (change.action == "refused" or serving.current(self.store, self.target) == last[0])
+
+
+@dataclass(frozen=True)
+class ToldLog(StoreLog):
+    """A log of which somebody is told each change, after it is recorded."""
+
+    tell: Callable[[str, str], None]
+    """Takes the action and the reason."""
+
+    def add(self, action: Action, model: str, before: str, reason: str, analysis: Mapping[str, Any]) -> None:
+        """Record a change and tell it."""
+        super().add(action, model, before, reason, analysis)
+        self.tell(action, reason)
 
 
 def _without_time(change: Change) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ r"""The wrapper around every step.
                              \-> typed error -> record, exit code of its outcome class
 
 Steps exchange parameters only: scalars and addresses of manifests. Paths are arguments (``--out.<name>``,
-``--artifact.<name>``), because they differ between engines. Nothing below this file reads configuration from the environment.
+``--artifact.<name>``), because they differ between engines. Nothing below this file reads configuration from the
+environment, except OpenTelemetry's own variables (:mod:`mm1_components.wrapper.traces`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mm1.monitoring.logs import LogSettings
 from mm1.store.base import Store
 from mm1.store.local import atomic_path
 from mm1.store.open import open_store
-from mm1_components.wrapper import records
+from mm1_components.wrapper import records, traces
 from mm1_components.wrapper.arguments import build_parser, input_values
 from mm1_components.wrapper.declaration import Step
 from mm1_components.wrapper.work import Surroundings, perform
@@ -53,24 +54,30 @@ def _log_settings(step: Step[Any, Any], arguments: argparse.Namespace) -> LogSet
 
 def execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
     """Run a step from parsed arguments; every error is recorded and mapped to an outcome."""
-    record = records.new_record(arguments.run, arguments.task or step.name, step.name)
     with _stop_on_signals():
-        try:
-            records.check_run_name(arguments.run)
-            store = open_store(arguments.store)
-            if arguments.once and (previous := records.previous_final_outcome(store, record)):
-                return previous
-            with records.recorded(store, record):
-                logs.add_fields(attempt=record["attempts"])
-                _write_outputs(arguments, perform(step, input_values(step, arguments), record, _around(step, arguments, store)))
-            return Outcome.DONE
-        except (Exception, SystemExit) as error:
-            ending = Ending.of(error)
-            if ending.outcome is Outcome.UNHANDLED:
-                log.error("%s", traceback.format_exc())
-            log.debug("caused by", exc_info=error)
-            log.error("%s failed (%s, exit code %d): %s", step.name, ending.outcome.label, ending.outcome, ending.message)
-            return ending.outcome
+        outcome = _execute(step, arguments)
+        traces.send()
+        return outcome
+
+
+def _execute(step: Step[Any, Any], arguments: argparse.Namespace) -> Outcome:
+    record = records.new_record(arguments.run, arguments.task or step.name, step.name)
+    try:
+        records.check_run_name(arguments.run)
+        store = open_store(arguments.store)
+        if arguments.once and (previous := records.previous_final_outcome(store, record)):
+            return previous
+        with records.recorded(store, record):
+            logs.add_fields(attempt=record["attempts"])
+            _write_outputs(arguments, perform(step, input_values(step, arguments), record, _around(step, arguments, store)))
+        return Outcome.DONE
+    except (Exception, SystemExit) as error:
+        ending = Ending.of(error)
+        if ending.outcome is Outcome.UNHANDLED:
+            log.error("%s", traceback.format_exc())
+        log.debug("caused by", exc_info=error)
+        log.error("%s failed (%s, exit code %d): %s", step.name, ending.outcome.label, ending.outcome, ending.message)
+        return ending.outcome
 
 
 def _around(step: Step[Any, Any], arguments: argparse.Namespace, store: Store) -> Surroundings:

@@ -17,6 +17,7 @@ from mm1 import machine
 from mm1.errors import ConfigurationError, DataError, Ending, Outcome
 from mm1.lineage.records import record_key
 from mm1.store.base import Store
+from mm1_components.wrapper import traces
 
 log = logging.getLogger("mm1")
 
@@ -98,15 +99,16 @@ def signs_of_life(store: Store, record: Record) -> Iterator[None]:
 
 @contextmanager
 def recorded(store: Store, record: Record) -> Iterator[None]:
-    """Write the record of a task when its work starts and when it ends, also if it fails."""
+    """Write the record of a task when its work starts and when it ends, also if it fails; it becomes a span of the trace."""
     started = time.monotonic()
-    try:
-        save(store, record)
-        yield
-        save_ending(store, record, Ending(outcome=Outcome.DONE), started)
-    except (Exception, SystemExit) as error:
-        save_failure(store, record, Ending.of(error), started)
-        raise
+    with traces.traced(store.uri, record):
+        try:
+            save(store, record)
+            yield
+            save_ending(store, record, Ending(outcome=Outcome.DONE), started)
+        except (Exception, SystemExit) as error:
+            save_failure(store, record, Ending.of(error), started)
+            raise
 
 
 def save_ending(store: Store, record: Record, ending: Ending, started: float) -> None:

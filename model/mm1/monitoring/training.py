@@ -130,6 +130,18 @@ TRAINING = by_name(
             grows=True,
         ),
         Metric(
+            name="mm1_training_store_failures",
+            help="Requests of rank 0 to the store that have failed since the ranks started, also if a retry succeeded.",
+            unit="requests",
+            field="store_failures",
+        ),
+        Metric(
+            name="mm1_training_disk_free_ratio",
+            help="Free share of the disk with the scratch folder of rank 0.",
+            unit="0 to 1",
+            field="disk_free",
+        ),
+        Metric(
             name="mm1_training_restarts",
             kind="counter",
             help="Restarts of all ranks by the JobSet, by outcome class of the rank that failed first.",

@@ -12,7 +12,7 @@ import io
 import math
 import socket
 import time
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -43,6 +43,8 @@ class Retries(urllib3.Retry):
 
     until = math.inf
     """Monotonic clock after which there is no further attempt, s."""
+    num_failed: ClassVar[int] = 0
+    """Attempts of this process that have failed, for the progress of a training."""
 
     def started(self, num_bytes: int, method: str = "GET") -> Self:
         """Return the attempts of a request that starts now and sends a number of bytes."""
@@ -65,6 +67,7 @@ class Retries(urllib3.Retry):
         Raises:
             MaxRetryError: there is no further one.
         """
+        Retries.num_failed += 1
         if time.monotonic() >= self.until:
             raise MaxRetryError(_pool, url or "", error or ResponseError(ResponseError.GENERIC_ERROR))
         return super().increment(method, url, response, error, _pool, _stacktrace)

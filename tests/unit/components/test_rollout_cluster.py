@@ -117,6 +117,9 @@ def test_a_model_is_promoted_after_its_canary_answered(place, store, model, tmp_
     assert outcome is Outcome.DONE and outputs["promoted"] == "true", outputs
     assert outputs["reason"].startswith("canary: 2 questions answered, 1 of them with the expected answer; 0 of ")
     assert served(place) == new and place.at_once == 1 and len(place.canaries) == 1
+    [event] = place.api.of("events")
+    assert (event["reason"], event["type"], event["involvedObject"]["uid"]) == ("Promoted", "Normal", "uid-serve")
+    assert event["message"] == outputs["reason"]
     [left] = place.api.of("deployments")
     assert "mm1.dev/rollout" not in left["metadata"]["annotations"]
     change = serving.current(store, "mm1")

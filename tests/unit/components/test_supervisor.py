@@ -563,3 +563,49 @@ def test_ranks_that_reach_the_time_limit_are_preempted_and_not_launched_again(ga
     with pytest.raises(Preempted, match=r"time limit of 1000 s \(run_seconds"):
         gangs.supervisor(timeout_s=1_000, lease_s=600).run()
     assert len(gangs.made) == 1
+
+
+# -- Events -----------------------------------------------------------------------------------------------------------
+
+
+def events(gangs: Gangs) -> list[tuple[str, str, str, str]]:
+    """Kind of the object, reason, type and message of each."""
+    made = sorted(gangs.api.of("events"), key=lambda item: item["metadata"]["name"])
+    return [(item["involvedObject"]["kind"], item["reason"], item["type"], item["message"]) for item in made]
+
+
+def test_restarts_and_the_end_are_events_about_the_workflow(gangs: Gangs) -> None:
+    gangs.fates = [gangs.failed(Outcome.OUT_OF_MEMORY), gangs.failed(Outcome.DIVERGED)]
+    with pytest.raises(DivergedError):
+        gangs.supervisor().run()
+    relaunched, diverged = events(gangs)
+    assert relaunched[:3] == ("Workflow", "Relaunched", "Warning") and "out of memory, micro_batch 4 -> 2" in relaunched[3]
+    assert diverged == ("Workflow", "Diverged", "Warning", "pretrain: node 1: why")
+    assert {item["involvedObject"]["uid"] for item in gangs.api.of("events")} == {"w"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome.BUDGET, ("BudgetUsedUp", "Normal")),
+        (Outcome.CONFIGURATION, ("Configuration", "Warning")),
+        (Outcome.UNHANDLED, ("Unhandled", "Warning")),
+    ],
+)
+def test_an_end_with_a_saved_state_is_no_warning(gangs: Gangs, outcome: Outcome, expected: tuple[str, str]) -> None:
+    gangs.attempt = 0
+    del gangs.api.objects["workflows", RUN]
+    gangs.fates = [gangs.failed(outcome, "w" * 2000)]
+    with pytest.raises(Mm1Error):
+        gangs.supervisor().run()
+    [(kind, reason, severity, message)] = events(gangs)
+    assert (kind, reason, severity, len(message)) == ("Pod", *expected, 1024), "of the pod, and no longer than Kubernetes takes"
+
+
+def test_an_event_that_is_refused_changes_nothing(gangs: Gangs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    gangs.api.refuse.add("POST events")
+    gangs.fates = [gangs.failed(Outcome.OUT_OF_MEMORY), gangs.done]
+    assert gangs.supervisor().run() == RESULT
+    assert gangs.api.requests.count("POST events") == 1 and not gangs.api.of("events"), "tried once"
+    assert f"no Event Relaunched about {RUN}: Forbidden" in caplog.text

@@ -36,6 +36,8 @@ LINE: dict[str, Any] = training_output.LINE | {
     "phases": {"data": 0.12, "forward": 0.3},
     "straggler": {"rank": 3, "slower": 0.14},
     "checkpoint": {"step": 100, "age_s": 4.5},
+    "store_failures": 3,
+    "disk_free": 0.4,
     "source_tokens": {"captions": 7, "text": 8},
 }
 OWN = {"run": "run-1", "task": "pretrain", "stage": "pretrain", "recipe": "mm1_tiny"}
@@ -105,6 +107,8 @@ def test_a_progress_line_is_scraped_under_the_names_of_the_table(metrics: Traini
         "mm1_training_memory_bytes": 812_345_344,
         "mm1_training_skipped_batches": 1,
         "mm1_training_spikes": 2,
+        "mm1_training_store_failures": 3,
+        "mm1_training_disk_free_ratio": 0.4,
         "mm1_training_checkpoint_step": 100,
         "mm1_training_checkpoint_age_seconds": 14.5,
         "mm1_training_unread_lines_total": 0,

@@ -102,8 +102,8 @@ def run(name: str, more: str = "") -> str:
     return f"mm1_training_{name}{{{RUN}{more}}}"
 
 
-def server(name: str, more: str = "") -> str:
-    return f'mm1_{name}{{namespace="mm1", pod="s", job="mm1-serve"{more}}}'
+def server(name: str, more: str = "", pod: str = "s") -> str:
+    return f'mm1_{name}{{namespace="mm1", pod="{pod}", job="mm1-serve"{more}}}'
 
 
 ROUTE = ', route="/v1/chat/completions", method="POST"'
@@ -115,6 +115,8 @@ HEALTHY = {
     run("loss"): constant(2),
     run("skipped_batches"): constant(3),
     run("spikes"): constant(50),
+    run("store_failures"): constant(30),
+    run("disk_free_ratio"): constant(0.4),
     run("phase_ratio", ', phase="data"'): constant(0.1),
     run("phase_ratio", ', phase="forward"'): constant(0.9),
     run("restarts_total", ', reason="network"'): constant(7),
@@ -152,6 +154,10 @@ SITUATIONS: dict[str, tuple[dict[str, str], int, set[str]]] = {
     "fewer batches after a resume": ({run("skipped_batches"): "3x60 0x70", run("spikes"): "50x60 0x70"}, 70, set()),
     "a few spikes": ({run("spikes"): "50x60 60x70"}, 70, set()),
     "many spikes": ({run("spikes"): "50x60 75x70"}, 70, {"Mm1TrainingBatchesSkipped"}),
+    "a few failed requests": ({run("store_failures"): "30x60 40x70"}, 68, set()),
+    "many failed requests": ({run("store_failures"): "30x60 60x70"}, 68, {"Mm1TrainingStoreFailures"}),
+    "fewer failed requests after a restart": ({run("store_failures"): "30x60 0x70"}, 68, set()),
+    "a full disk": ({run("disk_free_ratio"): "0.4x60 0.05x70"}, 70, {"Mm1TrainingDiskFull"}),
     "waits for data": ({run("phase_ratio", ', phase="data"'): constant(0.5)}, 40, {"Mm1TrainingWaitsForData"}),
     "a while in the queue": (state("queued"), 28, set()),
     "long in the queue": (state("queued"), 32, {"Mm1TrainingQueued"}),
@@ -176,6 +182,20 @@ SITUATIONS: dict[str, tuple[dict[str, str], int, set[str]]] = {
     "no server": ({server("serving_ready"): "1x60 _x70"}, 75, {"Mm1ServingNotReady"}),
     "a server that is not ready": ({server("serving_ready"): "1x60 0x70"}, 70, {"Mm1ServingNotReady"}),
     "errors": ({server("requests_total", f'{ROUTE}, code="503"'): f"0+100x{MINUTES}"}, 30, {"Mm1ServingErrors"}),
+    "a canary's errors": (
+        {
+            server("requests_total", f'{ROUTE}, code="200"', "mm1-serve-canary-a"): f"0+9x{MINUTES}",
+            server("requests_total", f'{ROUTE}, code="500"', "mm1-serve-canary-a"): f"0+1x{MINUTES}",
+        },
+        30,
+        {"Mm1ServingCanaryFails"},
+    ),
+    "a canary that starts": ({server("serving_ready", pod="mm1-serve-canary-a"): "_x20 0x3 1x100"}, 23, set()),
+    "a canary that does not start": (
+        {server("serving_ready", pod="mm1-serve-canary-a"): "_x20 0x9"},
+        27,
+        {"Mm1ServingCanaryFails"},
+    ),
     "rejections": ({server("requests_total", f'{ROUTE}, code="429"'): f"0+100x{MINUTES}"}, 30, {"Mm1ServingRejections"}),
     "a full queue": ({server("answers_waiting"): constant(250)}, 10, {"Mm1ServingQueueFull"}),
     "slow": (
@@ -209,7 +229,7 @@ def promtool_test(name: str, situations: list[str]) -> dict[str, Any]:
 
 def promtool_tests() -> list[dict[str, Any]]:
     """All trainings at once, which takes a tenth of the time; the server of each situation alone."""
-    alone = [name for name, (changes, _, _) in SITUATIONS.items() if any('pod="s"' in key for key in changes)]
+    alone = [name for name, (changes, _, _) in SITUATIONS.items() if any('job="mm1-serve"' in key for key in changes)]
     trainings = [name for name in SITUATIONS if name not in alone]
     return [promtool_test("trainings", trainings), *(promtool_test(name, [name]) for name in alone)]
 

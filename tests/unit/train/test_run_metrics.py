@@ -182,7 +182,7 @@ def test_progress_lines_tell_what_goes_on(tmp_path, devices):
     assert line["tokens_per_s"] == pytest.approx(metrics.row["tokens_per_s"], rel=0.01)
     assert line["mfu"] == pytest.approx(metrics.row["mfu"], abs=1e-4)
     assert line["eta_s"] == pytest.approx(4 * lines.seconds, abs=0.06)
-    assert line["memory_bytes"] > 50e6
+    assert line["memory_bytes"] > 50e6 and 0 < line["disk_free"] < 1 and line["store_failures"] >= 0
     assert line["checkpoint"]["step"] == 0 and 0 <= line["checkpoint"]["age_s"] < 60
     other = ProgressLines(1e-9, None, silent := io.StringIO())
     other.on_start(progress)

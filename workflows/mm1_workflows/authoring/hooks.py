@@ -43,6 +43,7 @@ from hera.workflows.models import (
 from mm1.report.notification import LINK_VARIABLE, URL_VARIABLE
 from mm1.serve.api.keys import VARIABLE
 from mm1_components.wrapper.pools import POOL_LABEL, Pool
+from mm1_components.wrapper.traces import ENDPOINTS
 from mm1_workflows.argo.document import LAUNCHES_ANNOTATION, STEP_LABEL
 from mm1_workflows.argo.expressions import parse_depends, task_outputs
 from mm1_workflows.argo.retries import RETRY_EXPRESSION
@@ -108,7 +109,8 @@ def _set_placement(template: Container, pool: Pool, profile: Profile) -> None:
             *_signing_key(template, profile),
         ]
     if template.env is None:
-        own = [Env(name=name, value=value) for name, value in profile.environment.items()]
+        variables = ({ENDPOINTS[0]: profile.traces} if profile.traces else {}) | profile.environment
+        own = [Env(name=name, value=value) for name, value in variables.items()]
         template.env = [*own, *_api_key(template, profile), *_webhook(template, profile)] or None
     if template.env_from is None and profile.environment_secret:
         template.env_from = [SecretEnvFrom(name=profile.environment_secret, optional=True)]

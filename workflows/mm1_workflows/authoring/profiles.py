@@ -115,6 +115,9 @@ class Profile(Config):
     """Port of training supervisors for metrics in Prometheus' format; empty = none."""
     log_format: LogFormat = "text"
     """Log of steps and ranks: text, or json, which is one object per line for log collectors."""
+    traces: str = Field(default="", pattern=r"^(https?://[^\s/@]+(/\S*)?)?$")
+    """Address of a collector of OpenTelemetry, such as http://collector.monitoring:4318, to which the pods of steps send traces
+    (OTLP over HTTP); empty = none."""
 
     @model_validator(mode="after")
     def _check(self) -> Profile:

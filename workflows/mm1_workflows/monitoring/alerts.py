@@ -16,6 +16,7 @@ from mm1.errors import SAVED, Outcome
 
 TRAINING, SERVING = "mm1-training", "mm1-serving"
 HERE = 'namespace="${namespace}"'
+CANARY = f'{HERE}, pod=~"mm1-serve-canary-.*"'
 FINAL = "|".join(
     outcome.label for outcome in Outcome if outcome is not Outcome.DONE and outcome not in SAVED and not outcome.retried
 )
@@ -44,6 +45,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "skippedBatches": Threshold(default=1, meaning="batches skipped within an hour"),
     "spikes": Threshold(default=20, meaning="steps within an hour that did not update the weights"),
     "dataWaitRatio": Threshold(default=0.3, meaning="share of the time of steps that waits for data"),
+    "storeFailures": Threshold(default=20, meaning="requests to the store that failed within 15 minutes"),
+    "diskFreeRatio": Threshold(default=0.1, meaning="free share of the scratch disk of rank 0"),
     "restarts": Threshold(default=3, meaning="restarts and launches within an hour, without preemptions"),
     "errorRatio": Threshold(default=0.05, meaning="share of requests for answers with a reply of 500 or above"),
     "rejectedRatio": Threshold(default=0.05, meaning="share of requests for answers that were refused with 429"),
@@ -124,6 +127,24 @@ ALERTS = (
         action="Give the pool more CPUs or the trainer more loader workers; check the bandwidth of the store.",
     ),
     Alert(
+        name="Mm1TrainingStoreFailures",
+        group=TRAINING,
+        severity="warning",
+        expression=f"delta(mm1_training_store_failures{{{HERE}}}[15m]) >= ${{storeFailures}}",
+        for_="5m",
+        summary=f"{RUN}: {{{{ $value | humanize }}}} requests to the store have failed within 15 minutes",
+        action="They are retried; if they go on, checkpoints fail. Check the store, its limits of requests, and the network.",
+    ),
+    Alert(
+        name="Mm1TrainingDiskFull",
+        group=TRAINING,
+        severity="critical",
+        expression=f"mm1_training_disk_free_ratio{{{HERE}}} < ${{diskFreeRatio}}",
+        for_="5m",
+        summary=f"{RUN}: {SHARE} of the scratch disk of rank 0 are free",
+        action="The kubelet evicts pods from a full disk. Look for what fills the node's disk; use nodes with a larger one.",
+    ),
+    Alert(
         name="Mm1TrainingQueued",
         group=TRAINING,
         severity="warning",
@@ -183,6 +204,18 @@ ALERTS = (
         summary=f"{SHARE} of the requests fail",
         action="The server's log has the errors. If a new model was promoted just before (mm1 rollout history), go back: "
         "mm1 rollout rollback -n NAMESPACE.",
+    ),
+    Alert(
+        name="Mm1ServingCanaryFails",
+        group=SERVING,
+        severity="warning",
+        expression=f'sum by (namespace) (rate(mm1_requests_total{{{CANARY}, route=~"/v1/.*", code=~"5.."}}[5m]))\n'
+        f'/ sum by (namespace) (rate(mm1_requests_total{{{CANARY}, route=~"/v1/.*"}}[5m])) > ${{errorRatio}}\n'
+        f"or max by (namespace) (max_over_time(mm1_serving_ready{{{CANARY}}}[${{notReadySeconds}}s])\n"
+        f"and mm1_serving_ready{{{CANARY}}} offset ${{notReadySeconds}}s) == 0",
+        summary="The canary fails requests, or does not become ready",
+        action="The rollout goes back by itself; mm1 rollout history -n NAMESPACE has its reason, and the log of the "
+        "canary's pod the errors.",
     ),
     Alert(
         name="Mm1ServingRejections",

@@ -125,6 +125,8 @@ def _reliability() -> tuple[Panel, ...]:
         _panel("goodput_ratio", "Goodput", unit="percentunit"),
         _panel("checkpoint_age_seconds", "Age of the checkpoint", unit="s"),
         _panel("step_age_seconds", "Time since the last step", unit="s"),
+        _panel("store_failures", "Failed requests to the store"),
+        _panel("disk_free_ratio", "Free disk", unit="percentunit"),
         Panel(title="Restarts and launches", queries=again, width=12, text="All ranks started again, by outcome class."),
         Panel(title="Outcomes", kind="table", queries=(Query(ended),), width=12, text=TRAINING["mm1_training_outcome"].help),
     )

@@ -21,10 +21,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from mm1.checkpoint.resume import skipped_batches
-from mm1.errors import ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
+from mm1.errors import BY_OUTCOME, SAVED, ConfigurationError, Ending, NetworkError, Outcome, Preempted, cause
 from mm1.monitoring.training import PENDING, QUEUED
 from mm1.train.config import TrainJob, TrainResult
 from mm1_components.kube.pods import Object, Waiting, phase_of, waiting_of
@@ -94,6 +95,8 @@ class Supervisor:
         self.skipped = 0
         """Batches to skip that the work listed when its ranks were launched."""
         self.history: list[str] = []
+        self.about: Object | None = None
+        """What Events are about: the Workflow, or this pod if it was started manually; None if neither may be read."""
         self.reported = ""
         self.suspended_since: float | None = None
         self.stuck: dict[str, tuple[float, Waiting]] = {}
@@ -113,7 +116,10 @@ class Supervisor:
                     return self._result()
                 self._after(ending)
         except BaseException as error:
-            self._leave(Ending.of(error).outcome)
+            ending = Ending.of(error)
+            self._leave(ending.outcome)
+            with suppress(Preempted):  # SIGTERM must not hide the cause of the end
+                self._tell(_reason(ending.outcome), ending.message, is_warning=ending.outcome not in SAVED)
             raise
         finally:
             if self.history:
@@ -163,15 +169,11 @@ class Supervisor:
         return self._follow(gang.name)
 
     def _owner(self) -> Object | None:
-        workflow = self._workflow(self._pod())
-        if workflow is None:
-            return None  # started manually
-        return {
-            "apiVersion": workflow["apiVersion"],
-            "kind": workflow["kind"],
-            "name": workflow["metadata"]["name"],
-            "uid": workflow["metadata"]["uid"],
-        }
+        pod = self._pod()
+        workflow = self._workflow(pod)
+        owner = _reference(workflow) if workflow else None  # None: started manually
+        self.about = owner or (_reference({"apiVersion": "v1", "kind": "Pod"} | pod) if pod else None)
+        return owner
 
     def _pod(self) -> Object | None:
         """Return the pod of this supervisor, if it may be read."""
@@ -222,6 +224,7 @@ class Supervisor:
         self.history.append(f"restart {restarts}: {why}")
         self.metrics.restarted(first.outcome if first else Outcome.NETWORK)
         self.watch.reset()
+        self._tell("Restarted", f"all ranks start again: {why}")
         log.warning("JobSet %s restarted (%d): %s", name, restarts, why)
 
     def _check_stuck(self, name: str) -> None:
@@ -305,9 +308,15 @@ class Supervisor:
     def _relaunch(self, reason: Outcome, why: str) -> None:
         self.metrics.relaunched(reason)
         self.history.append(f"launch {self.attempt + 1}: {why}")
+        self._tell("Relaunched", f"all ranks are launched again: {why}")
         log.warning("relaunching: %s", why)
         self.cluster.delete_jobset(self._gang().name)
         self.attempt += 1
+
+    def _tell(self, reason: str, message: str, *, is_warning: bool = True) -> None:
+        """Write an Event about the workflow; arguments are those of :meth:`Cluster.event`."""
+        if self.about:
+            self.cluster.event(self.about, reason, f"{self.context.task}: {message}", is_warning=is_warning)
 
     def _leave(self, outcome: Outcome) -> None:
         """Delete the running JobSet, unless another supervisor follows; an error here must not hide the cause of the end.
@@ -350,6 +359,17 @@ class Supervisor:
         started = time.monotonic()
         while self.cluster.jobset(name) is not None and time.monotonic() - started < GONE_S:
             time.sleep(self.poll_s)
+
+
+def _reference(item: Object) -> Object:
+    """Return what names an object to Kubernetes."""
+    metadata = item["metadata"]
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+
+
+def _reason(outcome: Outcome) -> str:
+    """Return the reason of an Event, such as ``OutOfMemory``: the name of the error."""
+    return BY_OUTCOME[outcome].__name__.removesuffix("Error") if outcome in BY_OUTCOME else "Unhandled"
 
 
 def _first(endings: dict[str, Ending]) -> Ending | None:

@@ -7,10 +7,13 @@ over the steps since the previous line; the remaining time is estimated from all
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mm1.store.deadline import Retries
 from mm1.train.callback import Callback
 from mm1.train.callbacks.metrics import Metrics
 from mm1.train.phases import PHASES
@@ -74,6 +77,7 @@ class ProgressLines(Callback):
     def _line(self, progress: Progress, result: StepResult) -> dict[str, Any]:
         assert self.metrics is not None, "only rank 0 writes lines"
         row, seconds = self._rows[-1], sum(row["seconds"] for row in self._rows)
+        disk = shutil.disk_usage(tempfile.gettempdir())
         line = {
             "mm1": "progress",
             "step": progress.step,
@@ -89,6 +93,8 @@ class ProgressLines(Callback):
             "spikes": row["spikes"],
             "goodput": self.metrics.goodput(),
             "checkpoint": self._checkpoint(),
+            "store_failures": Retries.num_failed,
+            "disk_free": round(disk.free / disk.total, 4),
             "source_tokens": progress.source_tokens,
             "eta_s": round(self._remaining(progress) * self.seconds, 1),
         }
