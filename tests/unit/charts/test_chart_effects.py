@@ -104,7 +104,7 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small.write_text(
         small.read_text()
         .replace(container, trains)
-        .replace("      args:\n", "      args:\n      - '--launcher={\"pools\": {\"fast\": {}}}'\n")
+        .replace("      args:\n", '      args:\n      - \'--launcher={"pools": {"fast": {}}}\'\n')
         .replace("    - {name: needed}\n", "    - {name: needed}\n    - {name: store, value: s3://mm1/store}\n")
     )
     other = folder / "files" / "other"
