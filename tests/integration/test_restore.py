@@ -10,6 +10,7 @@ import pytest
 from mm1.lineage.graph import ancestors
 from mm1.manifests import Deployment, load, split_uri
 from mm1.store.open import open_store
+from mm1.store.s3 import S3Store
 from mm1_workflows.cli.commands.serve import newest_deployment
 from tests.integration.test_verify_card import trained, verify  # noqa: F401  (a fixture)
 from tests.integration.test_whole_chain import answer_to_example
@@ -62,7 +63,7 @@ def test_a_card_is_verified_from_a_copy_in_a_bucket(
     warm_python: WarmPython,
 ) -> None:
     with s3_server(monkeypatch, "restored") as address:
-        store = open_store(address)
+        store = S3Store(address)
         for folder in KEPT:
             for path in (trained / "store" / folder).rglob("*"):
                 if path.is_file():

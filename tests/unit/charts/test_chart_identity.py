@@ -20,7 +20,7 @@ from tests.support.network import End, may_connect
 from tests.unit.charts.conftest import helm_at
 
 ROOT = Path(__file__).parents[3]
-SITE = {
+SITE: dict[str, Any] = {
     "store": "s3://my-bucket/mm1",
     "environment_secret": "",
     "environment": {"S3_ENDPOINT": "https://s3.eu-central-1.amazonaws.com", "AWS_REGION": "eu-central-1"},
