@@ -154,8 +154,8 @@ def test_reports_are_kept_with_keys_or_with_an_identity(helm, secret):
 
 
 def test_a_server_with_an_identity_reads_no_secret(helm):
-    serving = SERVING | {"environment": {"AWS_REGION": "eu-central-1"}}
-    objects = helm.objects({"store": {"secret": ""}, "serving": serving})
+    serving = SERVING | {"environment": {"AWS_REGION": "eu-central-1"}, "image": EVERYTHING["serving"]["image"]}
+    objects = helm.objects({"profile": "small", "store": {"secret": ""}, "serving": serving})
     [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     [container] = pod["containers"]
     assert "envFrom" not in container and {"name": "AWS_REGION", "value": "eu-central-1"} in container["env"]
@@ -222,7 +222,7 @@ def test_the_served_image_is_the_one_that_deployed(helm):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"profile": "nowhere"}, r'profile "nowhere": the chart has no .* only for: default, small.* mm1 compile'),
+        ({"profile": "nowhere"}, r'profile "nowhere": the chart has no .* only for: default, small, smoke.* mm1 compile'),
         ({"schedules": schedule(template="mm1-ful")}, r'schedules.retrain.template: profile default has no .*"mm1-ful", only:'),
         ({"schedules": schedule(schedules=[])}, r"schedules.retrain.schedules: expected at least one"),
         (
@@ -238,7 +238,6 @@ def test_the_served_image_is_the_one_that_deployed(helm):
             {"profile": "small", "serving": {"enabled": True, "model": MODEL, "requireSignature": False}},
             r"serving.image: required, because",
         ),
-        ({"serving": {"enabled": True, "model": MODEL}}, r"serving.verifyKey: required by serving.requireSignature"),
         ({"serving": {"enabled": True, "model": MODEL}}, r"serving.verifyKey: required by serving.requireSignature"),
         ({"serving": SERVING | {"verifyKey": {"secret": "a", "configMap": "b"}}}, r"serving.verifyKey: .*not both"),
         ({"artifactRepository": {"enabled": True}}, r"artifactRepository.bucket: required"),
@@ -297,32 +296,6 @@ API, BUCKET, METADATA = End(address="10.0.0.1"), End(address="52.1.2.3"), End(ad
 )
 def test_who_may_reach_whom(policies, source, target, port, allowed):
     assert may_connect(policies, source, target, port) is allowed
-
-
-AGENT = End(address="169.254.170.23")
-GKE_METADATA = {
-    "to": [{"ipBlock": {"cidr": "169.254.169.252/32"}}, {"ipBlock": {"cidr": "169.254.169.254/32"}}],
-    "ports": [988, 80],
-}
-
-
-@pytest.mark.parametrize(
-    ("identity", "target", "port", "allowed"),
-    [
-        ({}, AGENT, 80, False),
-        ({"enabled": True}, AGENT, 80, True),
-        ({"enabled": True}, AGENT, 2703, False),
-        ({"enabled": True}, End(address="fd00:ec2::23"), 80, True),
-        ({"enabled": True}, METADATA, 80, False),
-        ({"enabled": True, **GKE_METADATA}, METADATA, 80, True),
-        ({"enabled": True, **GKE_METADATA}, End(address="169.254.169.252"), 988, True),
-        ({"enabled": True, **GKE_METADATA}, AGENT, 80, False),
-    ],
-)
-def test_who_may_fetch_credentials_of_an_identity(helm, identity, target, port, allowed):
-    objects = helm.objects({"networkPolicy": {"identity": identity}, "serving": EVERYTHING["serving"]})
-    found = [one for one in objects if one["kind"] == "NetworkPolicy"]
-    assert {may_connect(found, source, target, port) for source in (STEP, RANK, SERVER)} == {allowed}
 
 
 @pytest.fixture(scope="session")

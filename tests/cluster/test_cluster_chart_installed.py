@@ -22,7 +22,8 @@ VALUES = {
         "retrain": {"enabled": True, "template": "mm1-small", "arguments": {"needed": "on time"}, "schedules": ["* * * * *"]}
     },
 }
-WORKFLOW = ("argoproj.io", "workflows")
+GPUS = {"cpu": 320, "memory": "3200Gi", "nvidia.com/gpu": 16}
+KUEUE = ("ClusterQueue", "ResourceFlavor", "WorkloadPriorityClass", "LocalQueue")
 EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
 RIGHTS = {
     "mm1-step": EXECUTOR,
@@ -204,8 +205,15 @@ def test_the_cluster_takes_everything_that_can_be_switched_on(place, release, he
     values = VALUES | {
         "profile": "default",
         "schedules": {"retrain": {"enabled": True}},
-        "queue": {"clusterQueue": place.namespace},
-        "networkPolicy": {"identity": {"enabled": True}},
+        "queue": {
+            "clusterQueue": f"{place.namespace}-made",
+            "cohort": "mm1-test",
+            "quota": {"train-h100": GPUS | {"cpu": {"nominalQuota": 320, "borrowingLimit": 8}}, "eval-l40s": GPUS},
+            "preemption": {"withinClusterQueue": "LowerPriority", "reclaimWithinCohort": "Any"},
+            "priorities": {f"{place.namespace}-high": 1000},
+        },
+        "trial": {"enabled": True, "port": 7071},
+        "networkPolicy": {"identity": {"provider": "gke"}, "kubeflow": {"enabled": True}},
         "artifactRepository": {"enabled": True, "bucket": "artifacts", "endpoint": "s3.example:9000"},
         "serving": {
             "enabled": True,
@@ -238,7 +246,6 @@ def text_of_new(place: Cluster, text: str) -> str:
     objects = [one for one in yaml.safe_load_all(text) if one]
     known = {(name.partition("/")[0].partition(".")[0], name.partition("/")[2]) for name in there}
     new = [one for one in objects if (one["kind"].lower(), one["metadata"]["name"]) not in known]
-    assert {"Deployment", "Service", "PodDisruptionBudget", "LocalQueue", "ConfigMap", "WorkflowTemplate"} <= {
-        one["kind"] for one in new
-    }
+    kinds = {"Deployment", "Service", "PodDisruptionBudget", *KUEUE, "ConfigMap", "WorkflowTemplate", "PersistentVolumeClaim"}
+    assert kinds <= {one["kind"] for one in new}
     return yaml.safe_dump_all(new)

@@ -104,6 +104,21 @@ def test_it_answers_the_deployments_own_question(place, served):
     assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume], "a token is mounted"
 
 
+def test_helm_test_asks_it_through_the_service_with_its_key_and_leaves_no_pod(place, helm, served, model):
+    asked = helm.run("test", "mm1", "--namespace", place.namespace)
+    assert re.search(r"Phase: +Succeeded", asked) and not place.get("pod", "mm1-serve-test")
+    place.kubectl("create", "secret", "generic", "mm1-api-key", "--from-literal=api-key=0123456789abcdef")
+    guarded = values(place, model)
+    guarded["serving"]["apiKey"] = {"secret": "mm1-api-key"}
+    helm.install("mm1", place.namespace, guarded)
+    place.kubectl("rollout", "status", "deployment/mm1-serve", "--timeout=300s", timeout=320)
+    asked = helm.run("test", "mm1", "--namespace", place.namespace)
+    assert re.search(r"Phase: +Succeeded", asked) and not place.get("pod", "mm1-serve-test")
+    helm.run("rollback", "mm1", "1", "--namespace", place.namespace)
+    place.kubectl("rollout", "status", "deployment/mm1-serve", "--timeout=300s", timeout=320)
+    place.kubectl("delete", "secret", "mm1-api-key")
+
+
 def test_a_model_that_is_not_there_never_replaces_the_one_that_is_served(place, helm, served, model):
     missing = model.replace(split_uri(model)[1], "0" * 64)
     helm.install("mm1", place.namespace, values(place, missing))

@@ -31,6 +31,12 @@ def test_committed_yaml_is_up_to_date(file: Path, engine: compiler.Engine) -> No
     assert committed.read_text() == compiler.compiled(str(file), engine=engine), "run `make compile`"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_the_templates_of_the_trial_are_up_to_date(file: Path) -> None:
+    committed = ROOT / compiler.folder_of("template", compiler.TRIAL) / f"{file.stem}.yaml"
+    assert committed.read_text() == compiler.compiled(str(file), compiler.TRIAL, "template"), "run `make compile`"
+
+
 @pytest.mark.parametrize("engine", compiler.ENGINES)
 def test_there_is_no_yaml_without_a_workflow_file(engine: compiler.Engine) -> None:
     folder = ROOT / compiler.folder_of(engine)

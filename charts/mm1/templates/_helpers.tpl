@@ -35,39 +35,24 @@ Text of a number of any kind, without an exponent if it is whole. Argument: the 
 {{- end }}
 
 {{/*
-The profile's workflow templates as a JSON object: name -> parsed file. Fails if the chart does not contain the profile.
+Address of the store: the value, or that of the workflow templates. Argument: the root.
 */}}
-{{- define "mm1.workflowTemplates" -}}
-{{- $templates := dict -}}
-{{- range $path, $_ := .Files.Glob (printf "files/%s/*.yaml" .Values.profile) -}}
-  {{- $document := $.Files.Get $path | fromYaml -}}
-  {{- $_ := set $templates $document.metadata.name $document -}}
-{{- end -}}
-{{- if not $templates -}}
-  {{- $profiles := list -}}
-  {{- range $path, $_ := .Files.Glob "files/*/*.yaml" -}}
-    {{- $profiles = append $profiles (base (dir $path)) -}}
-  {{- end -}}
-  {{- fail (printf "profile %q: the chart has no workflow templates for it, only for: %s. Generate them with: mm1 compile --engine template --profile <name or file>" .Values.profile (uniq $profiles | join ", " | default "none")) -}}
-{{- end -}}
-{{- toJson $templates -}}
+{{- define "mm1.store" -}}
+{{- .Values.store.uri | default (include "mm1.facts" . | fromJson).store -}}
 {{- end }}
 
 {{/*
-The image of the step `deploy`, which can also serve. Argument: the root.
+Bucket of the store. Argument: the root.
 */}}
-{{- define "mm1.servingImage" -}}
-{{- $image := .Values.serving.image -}}
-{{- if not $image -}}
-  {{- range $document := include "mm1.workflowTemplates" . | fromJson -}}
-    {{- range $template := $document.spec.templates -}}
-      {{- if eq (dig "metadata" "labels" "mm1.dev/step" "" $template) "deploy" -}}
-        {{- $image = $template.container.image -}}
-      {{- end -}}
-    {{- end -}}
-  {{- end -}}
-{{- end -}}
-{{- required "serving.image: required, because no workflow template of the profile has a step `deploy`" $image -}}
+{{- define "mm1.bucket" -}}
+{{- include "mm1.store" . | trimPrefix "s3://" | splitList "/" | first -}}
+{{- end }}
+
+{{/*
+Host and port of the trial's S3 server. Argument: the root.
+*/}}
+{{- define "mm1.trialAddress" -}}
+{{- printf "mm1-trial-store.%s.svc:%d" .Release.Namespace (int .Values.trial.port) -}}
 {{- end }}
 
 {{/*

@@ -44,6 +44,8 @@ class Launcher(Config):
     """Claims that the ranks mount."""
     queue: str = ""
     """Kueue's LocalQueue; empty = none."""
+    priority: str = ""
+    """Kueue's WorkloadPriorityClass in that queue; empty = that of the pods."""
     grace_s: int = Field(default=600, ge=1)
     """Seconds between SIGTERM and SIGKILL; must be enough for one step and a checkpoint."""
     restarts: int = Field(default=3, ge=0)

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, Validati
 
 from mm1.config.resolve import explain, suggest
 from mm1.errors import SAVED, ConfigurationError, DataError, Ending, Outcome
+from mm1.manifests import MANIFEST_NAME, manifest_key
 from mm1.store.base import Store, digest_of
 
 log = logging.getLogger("mm1")
@@ -159,20 +160,24 @@ def run_names(store: Store) -> list[str]:
 
 
 def read_record(store: Store, key: str) -> TaskRecord:
-    """Read one record.
+    """Read one record. The address of its manifest is that in this store, which may be a copy of the one that was written to.
 
     Raises:
         DataError: damaged or missing.
     """
     remedy = "restore it, or delete it to discard the task's record"
     try:
-        return TaskRecord.model_validate(store.read_json(key))
+        record = TaskRecord.model_validate(store.read_json(key))
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from None
     except ValidationError as error:
         raise DataError(
             f"{store.uri}/{key} is not a valid run record: {explain(error)[:MAX_REASON_LENGTH]}; {remedy}"
         ) from None
+    if match := MANIFEST_NAME.match(record.manifest):
+        here = f"{store.uri}/{manifest_key(match['digest'])}"
+        return record.model_copy(update={"outputs": record.outputs | {"manifest": here}})
+    return record
 
 
 def read_run(store: Store, name: str) -> RunRecords:

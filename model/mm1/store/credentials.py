@@ -72,7 +72,7 @@ class BucketCredentials(Provider):
         if self.identity:
             return CredentialsError(
                 f"the identity of {self.identity} {what}; check the role of the pod's service account, and that the network "
-                "policy lets the pod reach it (networkPolicy.identity of the chart)",
+                "policy lets the pod reach it (networkPolicy.identity.provider of the chart)",
                 is_transient=is_transient,
             )
         return CredentialsError(

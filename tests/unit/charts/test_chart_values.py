@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -14,7 +13,7 @@ import yaml
 
 from mm1_workflows.authoring import profiles
 from mm1_workflows.monitoring.alerts import ALERTS, THRESHOLDS
-from mm1_workflows.rules.cron import cron_complaint
+from tests.support.values import leaves, with_value
 
 CHART = Path(__file__).parents[3] / "charts" / "mm1"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -22,21 +21,8 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 TEMPLATES = sorted((CHART / "templates").iterdir())
 
 
-def leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Every value that a person would set: path -> default. Resources and lists are set as a whole."""
-    if isinstance(value, dict) and value and not path.endswith((".requests", ".limits")):
-        return {name: leaf for key, below in value.items() for name, leaf in leaves(below, f"{path}.{key}".lstrip(".")).items()}
-    return {path: value}
-
-
 def changed(path: str, value: Any) -> dict[str, Any]:
-    values = copy.deepcopy(VALUES)
-    *parents, last = path.split(".")
-    place = values
-    for parent in parents:
-        place = place[parent]
-    place[last] = value
-    return values
+    return with_value(VALUES, path, value)
 
 
 def refusals(values: dict[str, Any]) -> list[str]:
@@ -54,28 +40,6 @@ def test_every_value_has_a_type(path):
     kinds = {"text": "?!", "number": -1.5, "list": [None], "map": {"?!": [None]}}
     refused = {kind for kind, wrong in kinds.items() if refusals(changed(path, wrong))}
     assert len(refused) >= 3, f"{path} takes almost anything: refused only as {refused}"
-
-
-@pytest.mark.parametrize(
-    ("text", "fits"),
-    [
-        ("0 3 * * 6", True),
-        ("*/15 0-6,22 ? JAN-mar mon", True),
-        ("@daily", True),
-        ("@every 1h30m", True),
-        ("61 3 * * *", False),
-        ("0 25 * * *", False),
-        ("0 0 0 * *", False),
-        ("0 0 * 13 *", False),
-        ("0 0 * * 7", False),
-        ("*/0 * * * *", False),
-        ("0 0 * *", False),
-        ("@fortnightly", False),
-    ],
-)
-def test_a_schedule_is_refused_by_the_chart_as_by_the_command_line(text, fits):
-    assert (refusals(changed("schedules.retrain.schedules", [text])) == []) == fits
-    assert (cron_complaint(text) == "") == fits
 
 
 @pytest.mark.parametrize(("cidr", "fits"), [("10.0.0.0/8", True), ("fd00::/8", True), ("nope", False), ("10.0.0.0", False)])
@@ -104,6 +68,9 @@ FREE = {  # maps whose keys are the user's
     *(f"monitoring.{part}.labels" for part in ("podMonitor", "serviceMonitor", "rules", "dashboards")),
     "monitoring.dashboards.annotations",
     "monitoring.rules.alertLabels",
+    "queue.preemption",
+    "queue.priorities",
+    "queue.quota",
     "schedules",
     "schedules.retrain.arguments",
     "serving.environment",
@@ -112,6 +79,8 @@ FREE = {  # maps whose keys are the user's
     "serving.resources.limits",
     "serving.resources.requests",
     "serving.service.annotations",
+    "trial.resources.limits",
+    "trial.resources.requests",
 }
 
 
@@ -131,7 +100,6 @@ def test_a_misspelt_name_is_refused(path):
         ("accounts.rank.labels", {"app.kubernetes.io/name": "other"}),
         ("accounts.labels", {"team": "of vision"}),
         ("submitters", [{"kind": "Robot", "name": "x"}]),
-        ("schedules.retrain.schedules", ["every day"]),
         ("schedules.retrain.concurrencyPolicy", "forbid"),
         ("schedules.retrain.arguments", {"weights": [1, 2]}),
         ("serving.model", "s3://mm1/store/manifests/latest.json"),
@@ -150,9 +118,16 @@ def test_a_misspelt_name_is_refused(path):
         ("serving.autoscaling.waitingPerPod", 0.5),
         ("serving.dtype", "int8"),
         ("networkPolicy.store.ports", []),
-        ("networkPolicy.identity.to", []),
-        ("networkPolicy.identity.to", ["169.254.170.23/32"]),
-        ("networkPolicy.identity.ports", ["http"]),
+        ("networkPolicy.identity.provider", "azure"),
+        ("networkPolicy.kubeflow.to", []),
+        ("networkPolicy.kubeflow.ports", ["http"]),
+        ("queue.quota", {"train-h100": {"cpu": "many"}}),
+        ("queue.quota", {"train-h100": {"cpu": {"borrowingLimit": 1}}}),
+        ("queue.preemption", {"withinClusterQueue": "Sometimes"}),
+        ("queue.priorities", {"high": "very"}),
+        ("queue.priorities", {"High": 1}),
+        ("trial.command", "minio server /data"),
+        ("trial.runAsUser", 0),
         ("networkPolicy.monitoring.from", []),
         ("monitoring.podMonitor.interval", "30"),
         ("monitoring.rules.disabled", ["NoSuchAlert"]),
@@ -170,13 +145,6 @@ def test_what_cannot_work_is_refused(path, value):
     assert any(place.startswith(f"$.{path}") for place in refusals(changed(path, value)))
 
 
-def test_a_route_needs_a_gateway():
-    gateway = {"enabled": True, "hostnames": ["*.example.org"]}
-    assert refusals(changed("serving.gateway", gateway | {"parentRefs": []})) == ["$.serving.gateway.parentRefs"]
-    reference = {"name": "public", "namespace": "gateways", "sectionName": "https"}
-    assert refusals(changed("serving.gateway", gateway | {"parentRefs": [reference]})) == []
-
-
 def test_the_readme_lists_every_value_with_its_default():
     rows = re.findall(
         r"^\| `([\w.]+)` \| (.+?) \| .*\|$", (CHART / "README.md").read_text().partition("\n## Values\n")[2], re.M
@@ -184,7 +152,8 @@ def test_the_readme_lists_every_value_with_its_default():
     described = dict(rows)
     assert len(described) == len(rows)
     assert set(described) == set(leaves(VALUES))
-    in_words = {f"networkPolicy.{name}" for name in ("dns.to", "store.to", "identity.to", "serving.from")}
+    in_words = {f"networkPolicy.{name}" for name in ("dns.to", "store.to", "kubeflow.to", "serving.from")}
+    in_words |= {"trial.image", "trial.command"}
     shown = {path: yaml.safe_load(text.strip("`")) for path, text in described.items() if path not in in_words}
     assert shown == {path: default for path, default in leaves(VALUES).items() if path not in in_words}
 
@@ -215,10 +184,13 @@ def test_helm_never_evaluates_a_workflow_template():
         assert not re.search(r"\{\{-?\s*(workflow|inputs|tasks|pod)\.", outside), f"{path.name}: Argo's braces"
 
 
-def test_no_cluster_scoped_objects():
-    kinds = {kind for path in TEMPLATES for kind in re.findall(r"^kind: (\w+)$", path.read_text(), re.M)}
-    assert {"CronWorkflow", "Deployment", "Role", "NetworkPolicy", "LocalQueue"} <= kinds
-    assert not {kind for kind in kinds if kind.startswith("Cluster")} | kinds & {"Namespace", "PriorityClass", "ResourceFlavor"}
+def test_only_the_quota_and_the_priorities_of_kueue_are_cluster_scoped():
+    kinds = {path.name: set(re.findall(r"^kind: (\w+)$", path.read_text(), re.M)) for path in TEMPLATES}
+    scoped = {"ClusterQueue", "ResourceFlavor", "WorkloadPriorityClass"}
+    assert kinds.pop("queue.yaml") == {"LocalQueue", *scoped}
+    other = set().union(*kinds.values())
+    assert {"CronWorkflow", "Deployment", "Role", "NetworkPolicy"} <= other
+    assert not {kind for kind in other if kind.startswith("Cluster")} | other & {"Namespace", "PriorityClass", *scoped}
 
 
 def test_no_right_is_given_by_wildcard():

@@ -24,6 +24,7 @@ LAUNCHER = Launcher(
     environment={"A": "1"},
     volumes=(ClaimMount(claim="raw", mount_path="/raw"),),
     queue="team",
+    priority="high",
     grace_s=300,
 )
 
@@ -40,6 +41,7 @@ def test_it_asks_for_all_nodes_at_once_and_says_where_each_finds_the_others() ->
     spec = body["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert (spec["parallelism"], spec["completions"], spec["completionMode"], spec["backoffLimit"]) == (3, 3, "Indexed", 0)
     assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "high"
     assert body["metadata"]["ownerReferences"] == [{"name": "w"}]
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]

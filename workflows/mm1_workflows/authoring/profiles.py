@@ -103,6 +103,8 @@ class Profile(Config):
     `report` post a message about the run to it; empty = none."""
     queue: OptionalName = ""
     """Kueue's LocalQueue for training; empty = no queue."""
+    priority: OptionalName = ""
+    """Kueue's WorkloadPriorityClass of trainings in the queue; empty = that of the pods."""
     retries: Retries = Retries()
     """Maximum numbers of retries."""
     archive_logs: bool = True
@@ -129,6 +131,8 @@ class Profile(Config):
         for name, pool in self.pools.items():
             if pool.image not in self.images:
                 raise ValueError(f"pools.{name}.image: no image {pool.image!r}; {suggest(pool.image, list(self.images))}")
+        if self.priority and not self.queue:
+            raise ValueError(f"priority: {self.priority!r} orders trainings in a queue; set queue too")
         taken = dict.fromkeys(RESERVED_PATHS, "by every container")
         for number, mount in enumerate(self.volumes):
             path = posixpath.normpath(f"/{mount.mount_path.lstrip('/')}")

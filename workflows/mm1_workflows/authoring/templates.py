@@ -91,6 +91,7 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
         environment=profile.environment,
         volumes=profile.volumes,
         queue=profile.queue,
+        priority=profile.priority,
         grace_s=grace_s,
         retries=profile.retries.supervisor,
         timeout_s=profile.run_seconds,

@@ -30,6 +30,8 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 PREFIX = "# Made from "
 HEADER = PREFIX + "{source} by `mm1 compile` (profile {profile}); do not edit.\n"
 DEFAULT = "default"
+TRIAL = "smoke"
+"""The profile of the chart's trial, whose templates the chart carries next to those of the default profile."""
 PACKAGE = Path(__file__).resolve().parents[1]
 API_VERSION = "argoproj.io/v1alpha1"
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

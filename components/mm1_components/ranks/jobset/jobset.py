@@ -25,6 +25,7 @@ from mm1_components.ranks.jobset.names import (
     KEY_ANNOTATION,
     MAIN_CONTAINER,
     MICRO_BATCH_ANNOTATION,
+    PRIORITY_LABEL,
     QUEUE_LABEL,
     RANK_ROLE,
     ROLE_LABEL,
@@ -96,7 +97,8 @@ def manifest(gang: Gang, job: TrainJob, layout: Layout, launcher: Launcher) -> d
         ConfigurationError: the layout names an unknown pool.
     """
     pool_name, pool = layout.pool or launcher.pool, layout.pool_of(launcher)
-    labels = gang.labels | ({QUEUE_LABEL: launcher.queue} if launcher.queue else {})
+    queueing = {QUEUE_LABEL: launcher.queue, PRIORITY_LABEL: launcher.priority}
+    labels = gang.labels | {label: name for label, name in queueing.items() if name}
     metadata: dict[str, Any] = {
         "name": gang.name,
         "labels": labels,

@@ -41,8 +41,11 @@ class Command:
         targets = self.files or compiler.workflow_files()
         engines = _engines(self)
         files, loaded = compiler.compile_all(targets, engines, self.profile, self.to)
+        is_everything = not (self.files or self.engine or self.to)
+        if is_everything and self.profile == compiler.DEFAULT:
+            files += compiler.compile_all(targets, ("template",), compiler.TRIAL)[0]
         strays = [] if self.files else compiler.strays(files)
-        if not (self.files or self.engine or self.to):
+        if is_everything:
             files += compiler.stub_files()
         if self.check:
             differing = compiler.drift(files)
