@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mm1.errors.redact import SECRET_NAME, SECRET_VALUE
 from mm1_components.ranks.launcher import Launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import POOL_LABEL
@@ -31,10 +32,6 @@ MIN_RANK_GRACE_S = 300.0
 RELEASED = ("default", "smoke")
 """Profiles with the images of this project's releases."""
 LOCAL_IMAGE = "localhost/"
-SECRET_NAME = re.compile(
-    r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
-)
-SECRET_VALUE = re.compile(r"(AKIA[0-9A-Z]{16}|ghp_\w{36}|hf_\w{30,}|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s:@]+@)")
 
 
 def containers(document: Document) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
