@@ -1,0 +1,101 @@
+"""The rights of the chart's accounts, asked of a real API server: every account, every verb, every resource of the namespace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from kubernetes import client, config
+
+from tests.support.cluster import Cluster
+from tests.support.helm import Helm, small_chart_at
+from tests.support.rights import NEVER, RIGHTS, VERBS, Right, is_allowed
+
+VALUES = {
+    "profile": "small",
+    "accounts": {"executor": {"create": True}},
+    "submitters": [{"kind": "Group", "name": "engineers"}],
+    "serving": {
+        "enabled": True,
+        "requireSignature": False,
+        "image": "registry.example/trainer:1",
+        "rollout": {"enabled": True},
+        "gateway": {"enabled": True, "parentRefs": [{"name": "public"}]},
+    },
+}
+OF_ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")
+REVIEWS = 8
+"""Questions at the same time."""
+
+
+@pytest.fixture(scope="module")
+def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A namespace that only has the chart's accounts, their Roles and bindings."""
+    there = Cluster(f"{cluster.namespace}-rights", cluster.environment, cluster.tool, cluster.profile, cluster.store)
+    there.run("kubectl", "create", "namespace", there.namespace)
+    helm = Helm("helm", small_chart_at(tmp_path_factory.mktemp("chart") / "mm1"), there.environment)
+    there.apply(*(each for each in helm.objects(VALUES, there.namespace) if each["kind"] in OF_ACCOUNTS))
+    yield there
+    there.run("kubectl", "delete", "namespace", there.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def review(place: Cluster) -> Iterator[client.AuthorizationV1Api]:
+    with config.new_client_from_config(place.environment["KUBECONFIG"]) as api:
+        yield client.AuthorizationV1Api(api)
+
+
+@pytest.fixture(scope="module")
+def resources(place: Cluster) -> list[tuple[str, str]]:
+    """Group and name of every resource of a namespace that the server has, with its subresources."""
+    groups = ["/api/v1", *(f"/apis/{name}" for name in place.kubectl("api-versions").split() if "/" in name)]
+    found = set()
+    for path in groups:
+        listed: dict[str, Any] = json.loads(place.kubectl("get", "--raw", path))
+        group = path.split("/")[2] if path.startswith("/apis/") else ""
+        found |= {(group, each["name"]) for each in listed["resources"] if each["namespaced"]}
+    return sorted(found)
+
+
+def subject(account: str, namespace: str) -> dict[str, Any]:
+    """The user and the groups of an account, as the API server sees them."""
+    if account == "mm1-submitter":
+        return {"user": "somebody", "groups": ["engineers", "system:authenticated"]}
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    return {"user": f"system:serviceaccount:{namespace}:{account}", "groups": groups}
+
+
+def allowed(review: client.AuthorizationV1Api, who: dict[str, Any], namespace: str, rights: set[Right]) -> set[Right]:
+    """The rights in a namespace that the API server allows somebody."""
+
+    def is_granted(right: Right) -> bool:
+        resource, _, subresource = right.resource.partition("/")
+        attributes = {"namespace": namespace, "group": right.group, "resource": resource, "verb": right.verb}
+        attributes |= {"subresource": subresource, "name": right.name}
+        body = {"spec": {**who, "resourceAttributes": attributes}}
+        return bool(review.create_subject_access_review(body).status.allowed)
+
+    asked = sorted(rights)
+    with ThreadPoolExecutor(REVIEWS) as executor:
+        return {right for right, granted in zip(asked, executor.map(is_granted, asked), strict=True) if granted}
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_an_account_may_do_what_the_table_has_and_nothing_else(place, review, resources, account):
+    """Also of objects with the names of the table, and of others."""
+    named = {(right.group, right.resource) for right in RIGHTS[account] if right.name}
+    names = {right.name for right in RIGHTS[account]} | {"another"}
+    asked = {Right(*resource, verb) for resource in resources for verb in VERBS}
+    asked |= {Right(*resource, verb, name) for resource in named for verb in VERBS for name in names}
+    asked |= RIGHTS[account] | set(NEVER)
+    assert len(asked) > 500, "the server lists its resources"
+    expected = {right for right in asked if is_allowed(RIGHTS[account], right)}
+    assert allowed(review, subject(account, place.namespace), place.namespace, asked) == expected
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_an_account_has_no_rights_in_other_namespaces(place, review, account):
+    assert allowed(review, subject(account, place.namespace), "default", RIGHTS[account] | set(NEVER)) == set()
