@@ -1,4 +1,4 @@
-"""The chart in a namespace of its own, by both versions of Helm: rights, schedule, a run, the served model, and no leavings."""
+"""The chart in a namespace of its own, by both versions of Helm: schedule, a run, the served model, and no leavings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rights of the chart's accounts, asked of a real API server: every account, every verb, every resource of the namespace."""
+"""Security on a real API server: every verb on every resource for each account, and the Pod Security of all pods."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
+from mm1_workflows.rules.pod_security import violations
 from tests.support.cluster import Cluster
 from tests.support.helm import Helm, small_chart_at
+from tests.support.restricted_pods import ALLOWED, FORBIDDEN, changed
 from tests.support.rights import NEVER, RIGHTS, VERBS, Right, is_allowed
 
 VALUES = {
@@ -26,18 +28,24 @@ VALUES = {
         "gateway": {"enabled": True, "parentRefs": [{"name": "public"}]},
     },
 }
+ENFORCE = "pod-security.kubernetes.io/enforce"
 OF_ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")
 REVIEWS = 8
 """Questions at the same time."""
 
 
 @pytest.fixture(scope="module")
-def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A namespace that only has the chart's accounts, their Roles and bindings."""
+def chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm("helm", small_chart_at(tmp_path_factory.mktemp("chart") / "mm1"), cluster.environment)
+
+
+@pytest.fixture(scope="module")
+def place(cluster: Cluster, chart: Helm) -> Iterator[Cluster]:
+    """A restricted namespace that only has the chart's accounts, their Roles and bindings."""
     there = Cluster(f"{cluster.namespace}-rights", cluster.environment, cluster.tool, cluster.profile, cluster.store)
     there.run("kubectl", "create", "namespace", there.namespace)
-    helm = Helm("helm", small_chart_at(tmp_path_factory.mktemp("chart") / "mm1"), there.environment)
-    there.apply(*(each for each in helm.objects(VALUES, there.namespace) if each["kind"] in OF_ACCOUNTS))
+    there.run("kubectl", "label", "namespace", there.namespace, f"{ENFORCE}=restricted")
+    there.apply(*(each for each in chart.objects(VALUES, there.namespace) if each["kind"] in OF_ACCOUNTS))
     yield there
     there.run("kubectl", "delete", "namespace", there.namespace, "--wait=false")
 
@@ -99,3 +107,54 @@ def test_an_account_may_do_what_the_table_has_and_nothing_else(place, review, re
 @pytest.mark.parametrize("account", RIGHTS)
 def test_an_account_has_no_rights_in_other_namespaces(place, review, account):
     assert allowed(review, subject(account, place.namespace), "default", RIGHTS[account] | set(NEVER)) == set()
+
+
+# -- Pod Security ------------------------------------------------------------------------------------------------------
+
+
+def refusal(place: Cluster, pod: dict[str, Any]) -> str:
+    """Why the namespace refuses a pod, which is not created; empty if it takes it."""
+    body = place.object("v1", "Pod", "asked", spec=pod)
+    done = place.run(
+        "kubectl",
+        "create",
+        "--dry-run=server",
+        "--namespace",
+        place.namespace,
+        "--filename=-",
+        input=json.dumps(body),
+        check=False,
+    )
+    assert not done.returncode or "PodSecurity" in done.stderr, done.stderr
+    return done.stderr if done.returncode else ""
+
+
+def test_the_namespace_of_the_tests_enforces_the_standard(cluster):
+    labels = json.loads(cluster.run("kubectl", "get", "namespace", cluster.namespace, "--output=json").stdout)["metadata"][
+        "labels"
+    ]
+    assert labels[ENFORCE] == "restricted"
+
+
+def test_the_checker_agrees_with_kubernetes(place):
+    """On every case of its own tests but those that Kubernetes refuses for another reason."""
+    changes = [*ALLOWED, *(change for change, _ in FORBIDDEN)]
+    different = []
+    for number, change in enumerate(changes):
+        pod = changed(change)
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            container["image"] = "registry.example/image:1"
+        if bool(refusal(place, pod)) != bool(list(violations(pod))):
+            different.append((number, list(violations(pod))))
+    assert different == []
+
+
+def test_pods_of_the_chart(place, chart):
+    """Deployments, and the pods of Helm's tests; with every option that adds a container or a volume."""
+    serving = VALUES["serving"] | {"volumes": [{"claim": "data", "mountPath": "/data"}], "verifyKey": {"secret": "verify"}}
+    objects = chart.objects(VALUES | {"serving": serving}, place.namespace)
+    pods = [each["spec"] for each in objects if each["kind"] == "Pod"]
+    pods += [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
+    assert pods
+    for pod in pods:
+        assert list(violations(pod)) == [] and refusal(place, pod) == ""
