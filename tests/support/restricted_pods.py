@@ -39,7 +39,7 @@ FORBIDDEN: list[tuple[Change, str]] = [
     (lambda pod: pod.update(hostPID=True), "hostPID"),
     (lambda pod: pod.update(hostIPC=True), "hostIPC"),
     (lambda pod: pod["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "volume x of the type hostPath"),
-    (lambda pod: pod["volumes"].append({"name": "x", "nfs": {}}), "volume x of the type nfs"),
+    (lambda pod: pod["volumes"].append({"name": "x", "nfs": {"server": "a", "path": "/"}}), "volume x of the type nfs"),
     (lambda pod: pod.pop("securityContext"), "may run as root"),
     (of_pod(seccompProfile=None), "no seccomp profile"),
     (of_pod(seccompProfile={"type": "Unconfined"}), "seccompProfile to Unconfined"),
@@ -57,8 +57,8 @@ FORBIDDEN: list[tuple[Change, str]] = [
     (of_container(seccompProfile={"type": "Unconfined"}), "seccompProfile to Unconfined"),
     (of_container(procMount="Unmasked"), "/proc"),
     (with_container(ports=[{"containerPort": 1, "hostPort": 1}]), "port of its node"),
-    (with_container(livenessProbe={"httpGet": {"host": "other"}}), "probe of another host"),
-    (with_container(lifecycle={"preStop": {"tcpSocket": {"host": "other"}}}), "probe of another host"),
+    (with_container(livenessProbe={"httpGet": {"host": "other", "port": 80}}), "probe of another host"),
+    (with_container(lifecycle={"preStop": {"tcpSocket": {"host": "other", "port": 80}}}), "probe of another host"),
     (lambda pod: pod.update(initContainers=[{"name": "init"}]), "allowPrivilegeEscalation"),
 ]
 """Changes that it forbids, with a part of the message."""
