@@ -34,15 +34,15 @@ def read_policy(store: Store, digest: str) -> str:
     if not store.uri.startswith(BUCKET_SCHEME):
         raise ConfigurationError(f"--policy: expected a model in a bucket (s3://bucket/prefix), got one in {store.uri}")
     bucket, prefix = split_bucket(store.uri)
-    place = f"arn:aws:s3:::{bucket}/{prefix}/" if prefix else f"arn:aws:s3:::{bucket}/"
-    resources = [place + key for key in objects(store, digest)]
+    root = f"arn:aws:s3:::{bucket}/{prefix}/" if prefix else f"arn:aws:s3:::{bucket}/"
+    resources = [root + key for key in objects(store, digest)]
     statement = {"Effect": "Allow", "Action": [ACTION], "Resource": resources}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     size = len(json.dumps(policy, separators=(",", ":")))
     if size > MAX_CHARACTERS:
         raise ConfigurationError(
-            f"--policy: the model has {len(resources)} objects, whose policy has {size} characters; AWS allows {MAX_CHARACTERS}: "
-            f"copy the model to a bucket of its own, and allow {ACTION} on all of it"
+            f"--policy: the model has {len(resources)} objects, whose policy has {size} characters; AWS allows {MAX_CHARACTERS}: copy "
+            f"the model to a bucket of its own, and allow {ACTION} on all of it"
         )
     return json.dumps(policy, indent=1) + "\n"
 
