@@ -301,9 +301,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tag", default="", help="tag [default: the commit]")
     parser.add_argument("--registry", default="", help="registry and folder to push to [default: none, local images]")
     parser.add_argument("--profile", type=Path, default=Path("runs/images.yaml"), help="profile to write the digests to")
-    parser.add_argument(
-        "--builder", default="urn:mm1:local", help="URI of who builds [default: urn:mm1:local]"
-    )
+    parser.add_argument("--builder", default="urn:mm1:local", help="URI of who builds [default: urn:mm1:local]")
     parser.add_argument("--build-args", default="", help="additional options for the build command, in one string")
     arguments = parser.parse_args(argv)
     arguments.images = arguments.images or list(IMAGES)
