@@ -41,8 +41,8 @@ def read_policy(store: Store, digest: str) -> str:
     size = len(json.dumps(policy, separators=(",", ":")))
     if size > MAX_CHARACTERS:
         raise ConfigurationError(
-            f"--policy: the model has {len(resources)} objects, whose policy has {size} characters; AWS allows {MAX_CHARACTERS}: copy "
-            f"the model to a bucket of its own, and allow {ACTION} on all of it"
+            f"--policy: the model has {len(resources)} objects, whose policy has {size} characters; "
+            f"AWS allows {MAX_CHARACTERS}: copy the model to a bucket of its own, and allow {ACTION} on all of it"
         )
     return json.dumps(policy, indent=1) + "\n"
 
