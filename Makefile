@@ -8,13 +8,13 @@ STUDY  ?=
 PARAMS ?=
 PROFILE ?= runs/images.yaml
 IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_IMAGE)" --tag "$(TAG)" --registry "$(REGISTRY)" \
-	--profile "$(PROFILE)" --build-args="$(BUILD_ARGS)"
+	--profile "$(PROFILE)" $(and $(BUILDER),--builder "$(BUILDER)") --build-args="$(BUILD_ARGS)"
 
 # Compiled modules are kept, whatever the environment says: without them torch and transformers take twice as long to import.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom test-images test-monitoring test-cluster test-chaos test-gpu bench bench-gpu
+.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom audit test-images test-monitoring test-cluster test-chaos test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ images: setup  ## Component images, pinned in PROFILE (ENGINE= BASE_IMAGE= TAG= 
 
 sbom: setup  ## Bills of materials (CycloneDX) of the images: runs/sbom/*.json
 	$(BIN)/python components/images/build.py sbom --images "$(IMAGES)"
+
+audit: setup  ## Known vulnerabilities in the locks of the images (the database is online only)
+	$(BIN)/python components/images/build.py audit --images "$(IMAGES)"
 
 test-images: images  ## Build the images and run a step in each, in a pod too when there is a cluster (RUN_ARGS=)
 	MM1_TEST_IMAGES="$(abspath $(PROFILE))" MM1_IMAGE_RUN_ARGS="$(RUN_ARGS)" $(BIN)/python -m pytest -m images -rs tests/images

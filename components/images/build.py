@@ -12,6 +12,7 @@ they are not written into an image.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -36,7 +37,9 @@ IMAGES = ("cpu", "trainer")
 PROFILE_NAMES = {"cpu": ("cpu",), "trainer": ("trainer",), "thin": ("cpu", "trainer")}
 """Image -> names in a profile; the thin image serves as both."""
 SBOM_TOOL = "cyclonedx-bom==7.5.0"
-SBOM_FOLDER = Path("runs/sbom")
+AUDIT_TOOL = "pip-audit==2.9.0"
+SBOM_FOLDER, PROVENANCE_FOLDER = Path("runs/sbom"), Path("runs/provenance")
+CONTAINERFILE = Path("components/images/Containerfile")
 ENGINES = ("buildah", "podman", "docker")
 console = Console(highlight=False, soft_wrap=True)
 
@@ -149,7 +152,7 @@ def build_command(engine: BuildEngine, name: str, tag: str, base: str, extra: li
     """Return the command that builds an image."""
     base_image = ["--build-arg", f"BASE_IMAGE={base}"] if base else []
     labelling = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels().items()]
-    options = [*secrets(), *base_image, *labelling, *extra, "--file", "components/images/Containerfile", "--target", name]
+    options = [*secrets(), *base_image, *labelling, *extra, "--file", str(CONTAINERFILE), "--target", name]
     return [*engine.build_command, *options, "--tag", tag, "."]
 
 
@@ -162,6 +165,42 @@ def secrets() -> list[str]:
     }
     files = {name: [path for path in paths if Path(path).is_file()] for name, paths in candidates.items()}
     return [f"--secret=id={name},src={paths[0]}" for name, paths in files.items() if paths]
+
+
+def write_provenance(name: str, tag: str, digest: str, base: str, builder: str) -> Path:
+    """Write how an image was made: an in-toto statement with a predicate of SLSA provenance (v1), to be signed.
+
+    Args:
+        name: name of the image.
+        tag: its tag.
+        digest: its digest, ``sha256:...``.
+        base: the base image; empty = that of the Containerfile.
+        builder: URI of who builds: a CI job, or this machine.
+    """
+    containerfile = (ROOT / CONTAINERFILE).read_text()
+    base = base or re.findall(r"^ARG BASE_IMAGE=(.+)$", containerfile, re.MULTILINE)[0]
+    files = [CONTAINERFILE, Path("requirements-setup.lock"), HERE.relative_to(ROOT) / name / "requirements.lock"]
+    hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in files if (ROOT / path).is_file()}
+    commit = output_of(["git", "rev-parse", "HEAD"]).strip()
+    definition = {
+        "buildType": "https://mm1.dev/build/images/v1",
+        "externalParameters": {"image": name, "baseImage": base},
+        "internalParameters": {"revision": revision()},
+        "resolvedDependencies": [
+            {"uri": f"git+{source()}", "digest": {"gitCommit": commit}},
+            *({"name": str(path), "digest": {"sha256": sha256}} for path, sha256 in hashes.items()),
+        ],
+    }
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": tag.rpartition(":")[0], "digest": {"sha256": digest.removeprefix("sha256:")}}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {"buildDefinition": definition, "runDetails": {"builder": {"id": builder}}},
+    }
+    path = ROOT / PROVENANCE_FOLDER / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(statement, indent=1) + "\n")
+    return path
 
 
 def labels() -> dict[str, str]:
@@ -216,6 +255,7 @@ def build(arguments: argparse.Namespace) -> None:
         if arguments.registry:
             digest = engine.push(tag)
         references |= {entry: f"{prefix}/mm1-{name}@{digest}" for entry in PROFILE_NAMES[name]}
+        write_provenance(name, tag, digest, arguments.base_image, arguments.builder)
         console.print(f"{tag}  {size / 1e6:,.0f} MB  {digest}")
     pin(arguments.profile, references)
     pushed = "" if arguments.registry else " (local images; set REGISTRY= for a cluster)"
@@ -230,16 +270,38 @@ def sbom(arguments: argparse.Namespace) -> None:
         console.print(f"{path.relative_to(ROOT)}: {len(parts)} components")
 
 
+def audit(arguments: argparse.Namespace) -> None:
+    """Compare the locks of the images with known vulnerabilities.
+
+    Raises:
+        BuildError: a package has one, or the database, which is online only, cannot be reached.
+    """
+    uv = Path(sys.executable).with_name("uv")
+    for name in filter(IMAGES.__contains__, arguments.images):
+        lock = HERE / name / "requirements.lock"
+        tool = [str(uv), "tool", "run", "--quiet", "--from", AUDIT_TOOL, "pip-audit"]
+        command = [*tool, "--disable-pip", "--require-hashes", "--vulnerability-service", "osv", "--requirement", str(lock)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        console.print(result.stdout, end="", markup=False)
+        last = (result.stderr.strip().splitlines() or [""])[-1]
+        if result.returncode and not result.stdout.strip():
+            raise BuildError(f"{name}: nothing was compared, because the database (api.osv.dev) is online only: {last[:200]}")
+        if result.returncode:
+            raise BuildError(f"{name}: {last[:200]}: update the package in requirements.in and run `make lock`")
+        console.print(f"{lock.relative_to(ROOT)}: {last}")
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Build the component images.")
-    parser.add_argument("command", choices=["build", "sbom"])
+    parser.add_argument("command", choices=["build", "sbom", "audit"])
     parser.add_argument("--images", type=str.split, default=[], help="some of: cpu trainer thin [default: cpu trainer]")
     parser.add_argument("--engine", default="", help="buildah, podman or docker [default: the first that works]")
     parser.add_argument("--base-image", default="", help="base image [default: an official Python]")
     parser.add_argument("--tag", default="", help="tag [default: the commit]")
     parser.add_argument("--registry", default="", help="registry and folder to push to [default: none, local images]")
     parser.add_argument("--profile", type=Path, default=Path("runs/images.yaml"), help="profile to write the digests to")
+    parser.add_argument("--builder", default="urn:mm1:local", help="URI of who builds [default: urn:mm1:local]")
     parser.add_argument("--build-args", default="", help="additional options for the build command, in one string")
     arguments = parser.parse_args(argv)
     arguments.images = arguments.images or list(IMAGES)
@@ -252,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit code."""
     arguments = parse(argv)
     try:
-        {"build": build, "sbom": sbom}[arguments.command](arguments)
+        {"build": build, "sbom": sbom, "audit": audit}[arguments.command](arguments)
     except BuildError as error:
         console.print(f"[red]{error}[/red]")
         return 1

@@ -153,6 +153,13 @@ def test_reports_are_kept_with_keys_or_with_an_identity(helm, secret):
         assert repository["useSDKCreds"] is True and not {"accessKeySecret", "secretKeySecret"} & set(repository)
 
 
+@pytest.mark.parametrize(("own", "expected"), [("", "mm1-store"), ("mm1-read", "mm1-read")])
+def test_a_server_may_have_credentials_of_its_own(helm, own, expected):
+    objects = helm.objects({"serving": SERVING | {"store": {"secret": own}}})
+    [pod] = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": expected}}]
+
+
 def test_a_server_with_an_identity_reads_no_secret(helm):
     serving = SERVING | {"environment": {"AWS_REGION": "eu-central-1"}, "image": EVERYTHING["serving"]["image"]}
     objects = helm.objects({"profile": "small", "store": {"secret": ""}, "serving": serving})

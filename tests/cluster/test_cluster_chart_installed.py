@@ -1,4 +1,4 @@
-"""The chart in a namespace of its own, by both versions of Helm: rights, schedule, a run, the served model, and no leavings."""
+"""The chart in a namespace of its own, by both versions of Helm: schedule, a run, the served model, and no leavings."""
 
 from __future__ import annotations
 
@@ -24,20 +24,6 @@ VALUES = {
 }
 GPUS = {"cpu": 320, "memory": "3200Gi", "nvidia.com/gpu": 16}
 KUEUE = ("ClusterQueue", "ResourceFlavor", "WorkloadPriorityClass", "LocalQueue")
-EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
-RIGHTS = {
-    "mm1-step": EXECUTOR,
-    "mm1-executor": EXECUTOR,
-    "mm1-rank": set(),
-    "mm1-serve": set(),
-    "mm1-rollout": EXECUTOR,
-    "mm1-supervisor": EXECUTOR
-    | {("jobset.x-k8s.io", "jobsets", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")}
-    | {("batch", "jobs", verb) for verb in ("list", "patch")}
-    | {("", "pods", verb) for verb in ("get", "list", "watch")}
-    | {("", "pods/log", "get"), ("argoproj.io", "workflows", "get"), ("", "events", "list")}
-    | {("kueue.x-k8s.io", "workloads", verb) for verb in ("get", "list")},
-}
 
 
 @pytest.fixture(scope="module")
@@ -66,50 +52,6 @@ def release(place, helm) -> Iterator[str]:
 def test_the_notes_say_how_to_go_on(release):
     assert "mm1-small" in release and "Schedule mm1-retrain: mm1-small at * * * * * (Etc/UTC)." in release
     assert "get secret mm1-store" in release and "WARNING" not in release
-
-
-def rights_of(place: Cluster, *who: str) -> set[tuple[str, str, str]]:
-    """All rights in the namespace beyond what every account has."""
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": place.namespace}}
-    found = place.kubectl("create", "--validate=false", "--filename=-", "--output=json", *who, input=json.dumps(review))
-    status = json.loads(found)["status"]
-    assert not status["incomplete"]
-    rights = {
-        (group, resource, verb)
-        for rule in status["resourceRules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    return {right for right in rights if right[0] not in ("authorization.k8s.io", "authentication.k8s.io")}
-
-
-@pytest.mark.parametrize("account", RIGHTS)
-def test_an_account_has_its_rights_and_no_other(place, release, account):
-    assert rights_of(place, f"--as=system:serviceaccount:{place.namespace}:{account}") == RIGHTS[account]
-
-
-@pytest.mark.parametrize(
-    ("who", "verb", "resource", "allowed"),
-    [
-        ("mm1-supervisor", "create", "jobsets.jobset.x-k8s.io", "yes"),
-        ("mm1-supervisor", "create", "pods", "no"),
-        ("mm1-supervisor", "get", "secrets", "no"),
-        ("mm1-step", "create", "jobsets.jobset.x-k8s.io", "no"),
-        ("mm1-step", "get", "pods", "no"),
-        ("mm1-rank", "get", "secrets", "no"),
-        ("engineers", "create", "workflows.argoproj.io", "yes"),
-        ("engineers", "get", "pods/log", "yes"),
-        ("engineers", "get", "secrets", "no"),
-        ("engineers", "patch", "cronworkflows.argoproj.io", "no"),
-        ("engineers", "update", "workflowtemplates.argoproj.io", "no"),
-    ],
-)
-def test_who_may_do_what(place, release, who, verb, resource, allowed):
-    account = ["--as=somebody", f"--as-group={who}"]
-    if who.startswith("mm1-"):
-        account = [f"--as=system:serviceaccount:{place.namespace}:{who}"]
-    assert place.kubectl("auth", "can-i", verb, resource, *account, check=False).strip() == allowed
 
 
 def start(place: Cluster, template: str, needed: str) -> str:

@@ -202,7 +202,7 @@ def _run(module: str, added_path: str) -> int:
         traceback.print_exc()
         return -signal.SIGINT
     except BaseException:  # noqa: BLE001 - the interpreter itself is the next one
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 1
 
 

@@ -57,7 +57,7 @@
     {{- range $name, $value := .environment }}
     - {name: {{ $name | quote }}, value: {{ include "mm1.text" $value | quote }}}
     {{- end }}
-  {{- with $root.Values.store.secret }}
+  {{- with $root.Values.serving.store.secret | default $root.Values.store.secret }}
   envFrom:
     - secretRef: {name: {{ . | quote }}}
   {{- end }}

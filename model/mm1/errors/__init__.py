@@ -19,6 +19,7 @@ from mm1.errors.outcomes import (
     Preempted,
 )
 from mm1.errors.recognize import from_os_error, typed
+from mm1.errors.redact import redact
 
 __all__ = [
     "BY_OUTCOME",
@@ -39,5 +40,6 @@ __all__ = [
     "Preempted",
     "cause",
     "from_os_error",
+    "redact",
     "typed",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mm1.errors.outcomes import BY_OUTCOME, EXPLAINS, Mm1Error, Outcome
 from mm1.errors.recognize import text_of, typed
+from mm1.errors.redact import redact
 
 MAX_ESCAPE_LENGTH = 12
 """Maximum length in bytes of one character in JSON: two escaped surrogates."""
@@ -26,11 +27,14 @@ class Ending:
 
     @classmethod
     def of(cls, error: BaseException, where: str = "") -> Ending:
-        """Make an ending from an exception; exceptions without an outcome class become :attr:`Outcome.UNHANDLED`."""
+        """Make an ending from an exception; exceptions without an outcome class become :attr:`Outcome.UNHANDLED`.
+
+        Its message has no credentials (:func:`mm1.errors.redact.redact`).
+        """
         typed_error = typed(error)
         if typed_error is None:
-            return cls(outcome=Outcome.UNHANDLED, message=f"{type(error).__name__}: {text_of(error)}", where=where)
-        return cls(outcome=typed_error.outcome, message=str(typed_error), where=where)
+            return cls(outcome=Outcome.UNHANDLED, message=redact(f"{type(error).__name__}: {text_of(error)}"), where=where)
+        return cls(outcome=typed_error.outcome, message=redact(str(typed_error)), where=where)
 
     @property
     def error(self) -> Mm1Error:

@@ -13,6 +13,10 @@ from pydantic import ValidationError
 
 from mm1.errors import Ending, Outcome
 from mm1.machine import die_with_parent
+from mm1.monitoring import logs
+from mm1.monitoring.logs import LogSettings
+
+log = logging.getLogger("mm1.evals")
 
 
 def main() -> None:
@@ -22,7 +26,7 @@ def main() -> None:
     parser.add_argument("--shard", required=True, metavar="I/N", help="share of the prompts to answer")
     arguments = parser.parse_args()
     die_with_parent()
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logs.configure(sys.stderr, LogSettings(), text_format="%(message)s", level=logging.WARNING)
     from mm1.evals.asking import Share
     from mm1.evals.job import EvalJob, RunningJob
     from mm1.evals.shards import error_file
@@ -37,7 +41,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last line of defence: recorded for the process that started this one
         ending = Ending.of(error, f"shard {share.index}")
         if ending.outcome is Outcome.UNHANDLED:
-            traceback.print_exc()
+            log.error("%s", traceback.format_exc())
         error_file(arguments.job, share.index).write_text(ending.to_json())
         sys.stderr.flush()
         os._exit(int(ending.outcome))

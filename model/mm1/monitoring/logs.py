@@ -1,4 +1,4 @@
-"""Logs as text for people, or as one JSON object per line for log collectors.
+"""Logs as text for people, or as one JSON object per line for log collectors; without credentials in both forms.
 
 ::
 
@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 import time
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
 from mm1.config.base import Config
+from mm1.errors import redact
 
 LogFormat = Literal["text", "json"]
 TEXT = "%(asctime)s %(levelname)s %(message)s"
@@ -53,14 +58,23 @@ class LogSettings(Config):
         return {name: value for name, value in values.items() if value not in (None, "")}
 
     def whole_line(self, line: str) -> str:
-        """Return a line of another program's output as it goes into this log: in JSON, text becomes a message.
+        """Return a line of another program's output as it goes into this log: redacted; in JSON, text becomes a message.
 
         Args:
             line: with its line end, if it has one.
         """
+        line = redact(line)
         if self.format == "text" or line.startswith('{"'):
             return line
         return _object(time.time(), "INFO", self.fields(), line.rstrip("\r\n")) + "\n"
+
+
+class TextFormatter(logging.Formatter):
+    """Formats each record as text without credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; a traceback follows its message."""
+        return redact(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -79,7 +93,7 @@ class JsonFormatter(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
-        return _object(record.created, record.levelname, self.fields, message)
+        return _object(record.created, record.levelname, self.fields, redact(message))
 
 
 def _object(seconds: float, level: str, fields: dict[str, Any], message: str) -> str:
@@ -97,7 +111,7 @@ def configure(
 ) -> None:
     """Send the log of this process to a stream, unless it goes somewhere already; a second call only sets the form.
 
-    Warnings of libraries are part of a JSON log.
+    Warnings of libraries are part of the log. Tracebacks of unexpected exceptions have no credentials either.
 
     Args:
         stream: standard output or error.
@@ -107,11 +121,17 @@ def configure(
         level: lowest level.
     """
     logging.basicConfig(stream=stream, level=level, format=text_format)
-    if settings.format == "json":
-        logging.captureWarnings(True)
-        for handler in logging.root.handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.setFormatter(JsonFormatter(settings.fields(rank)))
+    sys.excepthook = _print_exception
+    threading.excepthook = lambda given: _print_exception(given.exc_type, given.exc_value, given.exc_traceback)
+    logging.captureWarnings(True)
+    is_json = settings.format == "json"
+    for handler in logging.root.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(JsonFormatter(settings.fields(rank)) if is_json else TextFormatter(text_format))
+
+
+def _print_exception(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, where))))
 
 
 def add_fields(**fields: Any) -> None:

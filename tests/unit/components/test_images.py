@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -313,3 +314,21 @@ def test_the_source_label_holds_neither_passwords_nor_paths(
         subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", remote], check=True)
     monkeypatch.setattr(build, "ROOT", tmp_path)
     assert build.source() == wanted
+
+
+# -- provenance -------------------------------------------------------------------------------------------------------
+
+
+def test_the_provenance_names_what_the_image_was_made_of(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "PROVENANCE_FOLDER", tmp_path)
+    path = build.write_provenance("cpu", "registry.example/team/mm1-cpu:1.0", DIGEST, "", "https://ci.example/jobs/1")
+    statement = json.loads(path.read_text())
+    assert statement["subject"] == [{"name": "registry.example/team/mm1-cpu", "digest": {"sha256": "ab" * 32}}]
+    definition, details = (statement["predicate"][name] for name in ("buildDefinition", "runDetails"))
+    assert details["builder"]["id"] == "https://ci.example/jobs/1"
+    assert definition["externalParameters"]["baseImage"].startswith("docker.io/library/python:3.11")
+    [commit, *files] = definition["resolvedDependencies"]
+    assert re.fullmatch(r"[0-9a-f]{40}", commit["digest"]["gitCommit"]) and "@" not in commit["uri"]
+    for each in files:
+        assert each["digest"]["sha256"] == hashlib.sha256((ROOT / each["name"]).read_bytes()).hexdigest()
+    assert {"Containerfile", "requirements.lock"} <= {Path(each["name"]).name for each in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,3 +67,23 @@ def test_a_damaged_pointer_is_named(tmp_path) -> None:
 def test_names_of_targets_are_those_of_kubernetes(tmp_path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="target: expected lower-case letters"):
         record(LocalStore(tmp_path), name, change(1))
+
+
+def test_writers_at_the_same_time_lose_no_entry(tmp_path) -> None:
+    """Also those of the same moment, and of the same change by different people."""
+    store, moment = LocalStore(tmp_path), START
+    changes = [change(number % 4).model_copy(update={"time": moment, "by": f"user {number}"}) for number in range(24)]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda each: record(store, "mm1", each), changes))
+    assert sorted(each.by for each in history(store, "mm1")) == sorted(each.by for each in changes)
+    assert current(store, "mm1") in changes
+
+
+def test_an_entry_is_never_changed(tmp_path) -> None:
+    store = LocalStore(tmp_path)
+    record(store, "mm1", change(1))
+    [entry] = store.list("serving/mm1/log/")
+    content = store.read(entry)
+    for each in (change(1), change(2), change(1, "refused")):
+        record(store, "mm1", each)
+    assert store.read(entry) == content and len(history(store, "mm1")) == 3

@@ -14,7 +14,9 @@ from typing import Any
 import cappa
 from rich.console import Console
 
-from mm1.errors import ConfigurationError, Mm1Error, Outcome, typed
+from mm1.errors import ConfigurationError, Mm1Error, Outcome, redact, typed
+from mm1.monitoring import logs
+from mm1.monitoring.logs import LogSettings
 from mm1_workflows.authoring import shadowing
 from mm1_workflows.cli import completion, root
 from mm1_workflows.cli.command_errors import output_for
@@ -42,7 +44,7 @@ def _invoke(commands: Callable[[Sequence[str]], type[Any]], argv: list[str], dis
         if script := completion.script(argv, distribution):
             sys.stdout.write(script)
             return 0
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logs.configure(sys.stderr, LogSettings(), text_format="%(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         text = version.format(_version(distribution, argv))
         try:
@@ -72,7 +74,7 @@ def _version(distribution: str, argv: list[str]) -> str:
 def _complain(error: Mm1Error) -> int:
     console = Console(stderr=True)
     console.print("[bold red]error[/bold red]", end=" ")
-    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    console.print(redact(str(error)), markup=False, highlight=False, soft_wrap=True)
     outcome = error.outcome
     if outcome is not Outcome.UNHANDLED:
         code, label = int(outcome), outcome.label

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mm1.errors.redact import SECRET_NAME, SECRET_VALUE
 from mm1_components.ranks.launcher import Launcher
 from mm1_components.wrapper.arguments import LAUNCHER_FLAG
 from mm1_components.wrapper.pools import POOL_LABEL
@@ -22,6 +23,7 @@ from mm1_workflows.argo.graph import common_type, parameter_types
 from mm1_workflows.argo.retries import retry_codes
 from mm1_workflows.authoring.profiles import Profile
 from mm1_workflows.rules.finding import Finding
+from mm1_workflows.rules.pod_security import violations
 from mm1_workflows.rules.reading import read_workflow
 
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
@@ -32,10 +34,6 @@ MIN_RANK_GRACE_S = 300.0
 RELEASED = ("default", "smoke")
 """Profiles with the images of this project's releases."""
 LOCAL_IMAGE = "localhost/"
-SECRET_NAME = re.compile(
-    r"(password|passwd|secret(?![-_]name)|(?<![a-z])token(?![a-z])|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
-)
-SECRET_VALUE = re.compile(r"(AKIA[0-9A-Z]{16}|ghp_\w{36}|hf_\w{30,}|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s:@]+@)")
 
 
 def containers(document: Document) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -100,19 +98,20 @@ def retry_by_class(document: Document, profile: Profile) -> Iterator[Finding]:
 
 def restricted(document: Document, profile: Profile) -> Iterator[Finding]:
     """Check rule P013."""
+    for where, body, _ in containers(document):
+        yield from (Finding("P013", where, complaint) for complaint in violations(pod_of(document, body)))
+
+
+def pod_of(document: Document, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod that Argo makes of a container template, without Argo's own containers."""
     spec = spec_of(document)
-    pod = spec.get("securityContext") or {}
-    for where, body, container in containers(document):
-        context, own = container.get("securityContext") or {}, body.get("securityContext") or {}
-        seccomp = (context.get("seccompProfile") or own.get("seccompProfile") or pod.get("seccompProfile") or {}).get("type")
-        requirements = {
-            "allowPrivilegeEscalation is not false": context.get("allowPrivilegeEscalation") is False,
-            "does not drop all capabilities": "ALL" in ((context.get("capabilities") or {}).get("drop") or []),
-            "may run as root": (context.get("runAsNonRoot") or own.get("runAsNonRoot") or pod.get("runAsNonRoot")) is True,
-            "has no seccomp profile": seccomp in ("RuntimeDefault", "Localhost"),
-            "is privileged": not context.get("privileged"),
-        }
-        yield from (Finding("P013", where, complaint) for complaint, is_met in requirements.items() if not is_met)
+    return {
+        "securityContext": body.get("securityContext") or spec.get("securityContext") or {},  # one replaces the other
+        "hostNetwork": spec.get("hostNetwork"),
+        "containers": [body["container"], *(body.get("sidecars") or [])],
+        "initContainers": body.get("initContainers") or [],
+        "volumes": [*(spec.get("volumes") or []), *(body.get("volumes") or [])],
+    }
 
 
 def no_secrets(document: Document, profile: Profile) -> Iterator[Finding]:

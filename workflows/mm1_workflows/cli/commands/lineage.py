@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from mm1.lineage.graph import Lineage, ancestors, describe, resolve, to_dot
+from mm1.lineage.read_policy import read_policy
 from mm1.lineage.signing import Signatures
 from mm1.lineage.verify import Verification, verify_lineage
 from mm1.manifests import MANIFEST_NAME
@@ -32,6 +33,9 @@ class Command:
     store: StoreArg = DEFAULT_STORE
     html: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write an HTML file with a diagram.")] = None
     dot: Annotated[Path | None, Arg(long=True, value_name="FILE", help="Also write a file for Graphviz.")] = None
+    policy: Annotated[
+        Path | None, Arg(long=True, value_name="FILE", help="Also write the policy (S3) that a server of this model needs.")
+    ] = None
     verify: Annotated[bool, Arg(long=True, help="Verify every digest, and with --verify-key every signature.")] = False
     verify_key: Annotated[
         Path | None, Arg(long=True, value_name="FILE", help="Public key (PEM) of the signer; implies --verify.")
@@ -64,6 +68,8 @@ class Command:
             from mm1.report.lineage_page import render_lineage  # jinja2
 
             files[self.html] = render_lineage(digests, whole)
+        if self.policy:
+            files[self.policy] = read_policy(store, digests[-1])
         for path, text in files.items():
             with atomic_path(path) as temporary:
                 temporary.write_text(text)
