@@ -105,9 +105,9 @@ class Pool(Config):
             "memory": (quantity(self.memory), machine.allocatable_memory),
             "scratch": (quantity(self.scratch), machine.scratch(nodes.disk_gib)),
         }
-        for name, (wanted, free) in offered.items():
-            if wanted > free:
-                problems.append(f"{name}: a task requests {wanted:g}, {nodes.machine} offers {free:g}")
+        for name, (request, free) in offered.items():
+            if request > free:
+                problems.append(f"{name}: a task requests {request:g}, {nodes.machine} offers {free:g}")
         if nodes.interfaces.kind != "none" and nodes.interfaces != machine.interfaces:
             problems.append(f"interfaces: the pool has {nodes.interfaces}, {nodes.machine} has {machine.interfaces}")
         return problems
