@@ -59,7 +59,9 @@ def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
             metrics.ended(Ending.of(error).outcome)
             raise
         metrics.ended(Outcome.DONE)
-    context.note(tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds, **result.facts)
+    if job.probe is None:
+        context.note(tokens_per_s=result.tokens_per_s, padding_share=result.padding_share, train_s=result.seconds)
+    context.note(**result.facts)
     return result
 
 
