@@ -51,7 +51,7 @@ def test_ranks_are_placed_on_pools_of_the_table(path: Path) -> None:
         for word in body["container"]["args"]
         if "--launcher=" in word
     ]
-    assert bool(texts) == (path.stem in ("ablate", "continual", "encoder", "full", "pretrain", "retrain", "sft"))
+    assert bool(texts) == (path.stem in ("ablate", "acceptance", "continual", "encoder", "full", "pretrain", "retrain", "sft"))
     for text in texts:
         launcher = Launcher.model_validate(json.loads(text))
         assert launcher.pool in launcher.pools

@@ -95,7 +95,7 @@ def all_reduce(size_mb: int) -> Measurement:
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     tensor_N = torch.zeros(int(size_mb * MB) // 4, device=device)
     measurement: Measurement = {"all_reduce_gb_s": _bus_bandwidth(tensor_N, None, world)}
-    if 1 < local:
+    if local > 1:
         groups = [dist.new_group(list(range(first, first + local))) for first in range(0, world, local)]
         measurement["node_all_reduce_gb_s"] = _bus_bandwidth(tensor_N, groups[dist.get_rank() // local], local)
     return measurement
