@@ -15,11 +15,11 @@ pytestmark = pytest.mark.integration
 
 
 def test_slow_nodes_fail_the_step_after_the_report(tmp_path: Path, warm_python: WarmPython) -> None:
-    sizes = ("--processes", "2", "--reduce_mb", "1", "--store_mb", "1", "--streams", "2", "--images_s", "0.02")
+    sizes = ("--processes", "2", "--reduce-mb", "1", "--store-mb", "1", "--streams", "2", "--images-s", "0.02")
     paths = {"--store": "store", "--work": "work", "--artifact.metrics.json": "m.json", "--artifact.report.html": "r.html"}
     options = [item for option, name in paths.items() for item in (option, str(tmp_path / name))]
     with (tmp_path / "log.txt").open("w") as log:
-        arguments = (*sizes, "--min_all_reduce_gb_s", "1e6", *options)
+        arguments = (*sizes, "--min-all-reduce-gb-s", "1e6", *options)
         code = warm_python.start("mm1_components.acceptance", *arguments, stdout=log, stderr=log).wait(120)
     text = (tmp_path / "log.txt").read_text()
     assert code == Outcome.CONFIGURATION, text[-3000:]
