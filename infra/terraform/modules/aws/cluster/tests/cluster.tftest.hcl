@@ -11,6 +11,9 @@ mock_provider "aws" {
   mock_resource "aws_kms_key" {
     defaults = { arn = "arn:aws:kms:us-east-1:111122223333:key/0123" }
   }
+  mock_resource "aws_eks_cluster" {
+    defaults = { certificate_authority = [{ data = "Y2E=" }] }
+  }
   mock_resource "aws_launch_template" {
     defaults = { id = "lt-0123", latest_version = 1 }
   }
