@@ -1,5 +1,5 @@
 output "bucket" {
-  value       = aws_s3_bucket.store.id
+  value       = aws_s3_bucket.store.bucket
   description = "Name of the bucket."
 }
 
