@@ -72,7 +72,7 @@ class Nodes(Config):
     capacity: tuple[Capacity, ...] = Field(default=("on-demand",), min_length=1)
     """Capacity types by preference. A managed group uses the first that it has; reservation and capacity-block need an id."""
     zone: str = ""
-    """Zone of the nodes, without the region (a, b, c); empty = the network's first."""
+    """Zone, without the region (a, b, c); empty = the network's first for a managed group, any for an autoscaler."""
     placement: Literal["none", "compact"] = "none"
     """Compact = machines next to each other: a cluster placement group (AWS), a compact placement policy (Google)."""
     interfaces: Interfaces = Interfaces()
