@@ -12,9 +12,9 @@ run "aws" {
     error_message = "the plugin runs on tainted nodes"
   }
   assert {
-    condition = [for flavor in output.queue["cluster-queue"].spec.resourceGroups[0].flavors : flavor.resources if flavor.name == "train-h100"][0] == tolist([
+    condition = [for flavor in output.queue["cluster-queue"].spec.resourceGroups[0].flavors : flavor.resources if flavor.name == "train-h100"][0] == [
       { name = "cpu", nominalQuota = "320" }, { name = "memory", nominalQuota = "3200Gi" }, { name = "nvidia.com/gpu", nominalQuota = "16" },
-    ])
+    ]
     error_message = "the quota is that of the nodes"
   }
   assert {
@@ -33,7 +33,7 @@ run "gcp_queued" {
     error_message = "GKE has its own device plugin and autoscaler"
   }
   assert {
-    condition     = output.queue["cluster-queue"].spec.admissionChecksStrategy.admissionChecks[0].onFlavors == tolist(["train-h100"])
+    condition     = output.queue["cluster-queue"].spec.admissionChecksStrategy.admissionChecks[0].onFlavors == ["train-h100"]
     error_message = "queued nodes are requested before the pods start"
   }
 }
