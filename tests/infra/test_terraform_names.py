@@ -36,7 +36,7 @@ class Module:
 @cache
 def read(folder: Path) -> Module:
     text = "\n".join(re.sub(r"^ *#.*\n", "", path.read_text(), flags=re.M) for path in sorted(folder.glob("*.tf")))
-    text = re.sub(r" \{\}$", " {\n}", text, flags=re.M)
+    text = re.sub(r'^(data "\w+" "\w+") \{\}$', r"\1 {\n}", text, flags=re.M)
     found: dict[str, dict[str, str]] = {kind: {} for kind in ("variable", "output", "module", "resource", "data")}
     names: set[str] = set()
     for block in BLOCK.finditer(text):
