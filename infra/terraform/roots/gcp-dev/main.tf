@@ -1,19 +1,20 @@
 # A small environment for trials: no training nodes, at most one GPU for each of evaluation and serving.
 
 module "mm1" {
-  source          = "../../modules/gcp/environment"
-  environment     = "dev"
-  name            = var.name
-  project         = var.project
-  region          = var.region
-  zones           = var.zones
-  bucket          = var.bucket
-  data_buckets    = var.data_buckets
-  admin_ranges    = var.admin_ranges
-  sizes           = var.sizes
-  reservations    = var.reservations
-  hmac            = var.hmac
-  release_channel = "REGULAR"
+  source             = "../../modules/gcp/environment"
+  environment        = "dev"
+  name               = var.name
+  project            = var.project
+  region             = var.region
+  zones              = var.zones
+  bucket             = var.bucket
+  data_buckets       = var.data_buckets
+  admin_ranges       = var.admin_ranges
+  sizes              = var.sizes
+  reservations       = var.reservations
+  hmac               = var.hmac
+  placement_policies = var.placement_policies
+  release_channel    = "REGULAR"
 }
 
 output "profile" {

@@ -54,3 +54,9 @@ variable "hmac" {
   default     = []
   description = "Accounts that get an HMAC key for the store's S3 client; its secret is in the state."
 }
+
+variable "placement_policies" {
+  type        = map(string)
+  default     = {}
+  description = "Pool -> name of a compact placement policy that exists, for example that of its reservation."
+}

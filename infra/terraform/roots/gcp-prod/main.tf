@@ -1,19 +1,20 @@
 # The environment with the sizes of pools.yaml. Without a reservation, training nodes are queued for and do not stay.
 
 module "mm1" {
-  source          = "../../modules/gcp/environment"
-  environment     = "prod"
-  name            = var.name
-  project         = var.project
-  region          = var.region
-  zones           = var.zones
-  bucket          = var.bucket
-  data_buckets    = var.data_buckets
-  admin_ranges    = var.admin_ranges
-  sizes           = var.sizes
-  reservations    = var.reservations
-  hmac            = var.hmac
-  release_channel = "STABLE"
+  source             = "../../modules/gcp/environment"
+  environment        = "prod"
+  name               = var.name
+  project            = var.project
+  region             = var.region
+  zones              = var.zones
+  bucket             = var.bucket
+  data_buckets       = var.data_buckets
+  admin_ranges       = var.admin_ranges
+  sizes              = var.sizes
+  reservations       = var.reservations
+  hmac               = var.hmac
+  placement_policies = var.placement_policies
+  release_channel    = "STABLE"
 }
 
 output "profile" {

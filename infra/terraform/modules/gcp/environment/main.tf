@@ -60,12 +60,13 @@ module "identity" {
 }
 
 module "pools" {
-  source       = "../pools"
-  cluster      = module.cluster.id
-  region       = var.region
-  groups       = module.table.groups
-  fast         = module.network.fast
-  node_account = module.cluster.node_account
-  reservations = var.reservations
-  labels       = var.labels
+  source             = "../pools"
+  cluster            = module.cluster.id
+  region             = var.region
+  groups             = module.table.groups
+  fast               = module.network.fast
+  node_account       = module.cluster.node_account
+  placement_policies = var.placement_policies
+  reservations       = var.reservations
+  labels             = var.labels
 }

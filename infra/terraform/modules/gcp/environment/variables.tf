@@ -101,3 +101,9 @@ variable "labels" {
   default     = {}
   description = "Labels of all resources."
 }
+
+variable "placement_policies" {
+  type        = map(string)
+  default     = {}
+  description = "Pool -> name of a compact placement policy that exists, for example that of its reservation."
+}

@@ -1,8 +1,11 @@
 # Node pools of the table. A managed group has its nodes all the time, or all at once when the queue gives them (flex-start).
 
 locals {
-  # Compact placement needs machines of one kind in one zone; the queue of flex-start places them itself.
-  compact = { for name, group in var.groups : name => group if group.placement == "compact" && group.kind != "flex-start" }
+  # The queue of flex-start places machines itself. Those of a reservation are where it has them: they take its own policy, or none.
+  compact = {
+    for name, group in var.groups : name => lookup(var.placement_policies, group.pool, null)
+    if group.placement == "compact" && (contains(["on-demand", "spot"], group.kind) || contains(keys(var.placement_policies), group.pool))
+  }
 }
 
 resource "google_container_node_pool" "group" {
@@ -28,9 +31,10 @@ resource "google_container_node_pool" "group" {
     }
   }
   dynamic "placement_policy" {
-    for_each = contains(keys(local.compact), each.key) ? [true] : []
+    for_each = contains(keys(local.compact), each.key) ? [local.compact[each.key]] : []
     content {
-      type = "COMPACT"
+      type        = "COMPACT"
+      policy_name = placement_policy.value
     }
   }
   dynamic "network_config" {

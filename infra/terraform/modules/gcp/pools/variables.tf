@@ -35,3 +35,9 @@ variable "labels" {
   default     = {}
   description = "Labels of the machines."
 }
+
+variable "placement_policies" {
+  type        = map(string)
+  default     = {}
+  description = "Pool -> name of a compact placement policy that exists, for example that of its reservation."
+}
