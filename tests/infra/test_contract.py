@@ -70,7 +70,7 @@ def serving_pod(values: dict[str, Any]) -> dict[str, Any]:
     binary = next((name for name in BINARIES if shutil.which(name)), None)
     if not binary:
         pytest.skip("helm is not installed")
-    serving = {"enabled": True, "requireSignature": False, "model": "s3://b/manifests/0.json"} | values
+    serving = {"enabled": True, "requireSignature": False, "model": "s3://b/manifests/" + "0" * 64 + ".json"} | values
     objects = Helm(binary, CHART, dict(os.environ)).objects({"serving": serving})
     return dict(named(objects, "Deployment", "mm1-serve")["spec"]["template"]["spec"])
 
