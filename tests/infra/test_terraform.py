@@ -43,7 +43,9 @@ def terraform(tmp_path: Path) -> Terraform:
 
     def call(folder: Path, *arguments: str) -> str:
         result = run(folder, *arguments, environment=environment)
-        if arguments[0] == "init" and re.search(r"Failed to (query available provider packages|install provider)", result.stdout):
+        if arguments[0] == "init" and re.search(
+            r"Failed to (query available provider packages|install provider)", result.stdout
+        ):
             pytest.skip("terraform init finds no provider: set TF_CLI_CONFIG_FILE, or run where its registry can be reached")
         assert result.returncode == 0, result.stdout
         return result.stdout
@@ -114,7 +116,12 @@ def test_store_and_identities_are_created_and_nothing_is_left(aws: str, terrafor
     folder = tmp_path / "root"
     folder.mkdir()
     (folder / "main.tf").write_text(MAIN.format(server=aws, modules=os.path.relpath(AWS_MODULES, folder)))
-    options = {"endpoint_url": aws, "region_name": "us-east-1", "aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    options = {
+        "endpoint_url": aws,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "testing",
+        "aws_secret_access_key": "testing",
+    }
     s3, iam, kms = (boto3.client(name, **options) for name in ("s3", "iam", "kms"))
     policies = {item["PolicyName"] for item in iam.list_policies(Scope="Local")["Policies"]}
 
