@@ -7,17 +7,14 @@ import os
 from typing import Any
 
 import pytest
-import yaml
-from pydantic import TypeAdapter
 
 from mm1.config.resolve import validate
 from mm1.errors import ConfigurationError
-from mm1_components.wrapper.nodes import Machine, Nodes
+from mm1_components.wrapper.nodes import Nodes
 from mm1_components.wrapper.pools import Pool, PoolTable
 from mm1_workflows.authoring import profiles
+from tests.support.scheduling import MACHINES, TABLE
 
-TABLE = PoolTable.model_validate(yaml.safe_load(profiles.POOLS.read_text()))
-MACHINES = TypeAdapter(dict[str, Machine]).validate_python(yaml.safe_load(profiles.MACHINES.read_text()))
 SCHEMA = profiles.FOLDER / "pools.schema.json"
 CASES = [(name, cloud) for name, pool in TABLE.pools.items() for cloud in pool.nodes]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
@@ -18,7 +20,7 @@ from mm1_components.ranks.jobset.jobset import Gang, manifest
 from mm1_components.ranks.launcher import Launcher, Layout
 from mm1_components.wrapper.nodes import Cloud
 from mm1_components.wrapper.pools import POOL_LABEL
-from tests.support.helm import HELM, render
+from tests.support.helm import BINARIES, CHART, Helm, named
 from tests.support.scheduling import CLOUDS, MACHINES, TABLE, offered, pools_for
 
 ROOT = Path(__file__).parents[2]
@@ -63,26 +65,41 @@ def test_every_training_has_a_pool(path: Path, cloud: Cloud) -> None:
             assert pools_for(spec, cloud) == [pool]
 
 
-def serving_pod(*values: str) -> dict[str, Any]:
-    documents = render("serving.enabled=true", "serving.requireSignature=false", "serving.model=s3://b/manifests/0.json", *values)
-    return next(item for item in documents if item["kind"] == "Deployment")["spec"]["template"]["spec"]
+def serving_pod(values: dict[str, Any]) -> dict[str, Any]:
+    """The pod of the chart's Deployment, rendered by Helm."""
+    binary = next((name for name in BINARIES if shutil.which(name)), None)
+    if not binary:
+        pytest.skip("helm is not installed")
+    serving = {"enabled": True, "requireSignature": False, "model": "s3://b/manifests/" + "0" * 64 + ".json"} | values
+    objects = Helm(binary, CHART, dict(os.environ)).objects({"serving": serving})
+    return dict(named(objects, "Deployment", "mm1-serve")["spec"]["template"]["spec"])
 
 
-@pytest.mark.skipif(not HELM, reason="helm is not installed")
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_the_served_model_has_a_pool(cloud: Cloud) -> None:
-    assert "cpu" in pools_for(serving_pod(), cloud)
-
-
-def gpu_serving() -> dict[str, Any]:
-    """A pod with what a site sets for serving on a GPU: selector, tolerations and resources of the pool."""
-    pool = TABLE.pools["serve-l40s"]
-    return {"nodeSelector": pool.labels, "tolerations": pool.tolerations, "containers": [{"resources": pool.resources}]}
+    assert pools_for(serving_pod({}), cloud) == ["cpu"]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_a_model_served_on_a_gpu_has_a_pool(cloud: Cloud) -> None:
-    assert pools_for(gpu_serving(), cloud) == ["serve-l40s"]
+def test_the_model_served_on_a_gpu_has_a_pool(cloud: Cloud) -> None:
+    pool = TABLE.pools["serve-l40s"]
+    values = {"nodeSelector": pool.labels, "tolerations": pool.tolerations, "resources": pool.resources}
+    assert pools_for(serving_pod(values), cloud) == ["serve-l40s"]
+    with pytest.raises(AssertionError, match=r"serve-l40s: taint mm1\.dev/pool=serve-l40s is not tolerated"):
+        pools_for(serving_pod(values | {"tolerations": []}), cloud)
+
+
+def chart_pod() -> dict[str, Any]:
+    """What the chart's values say about the pod of the served model, where Helm is not installed."""
+    serving = yaml.safe_load((ROOT / "charts/mm1/values.yaml").read_text())["serving"]
+    folders = [{"name": "tmp", "emptyDir": {"sizeLimit": serving["scratch"]}}]
+    placement = {name: serving[name] for name in ("nodeSelector", "tolerations")}
+    return placement | {"containers": [{"resources": serving["resources"]}], "volumes": folders}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_values_of_the_served_model_have_a_pool(cloud: Cloud) -> None:
+    assert pools_for(chart_pod(), cloud) == ["cpu"]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -79,5 +79,7 @@ def pools_for(spec: Mapping[str, Any], cloud: Cloud) -> list[str]:
     """
     reasons = {name: list(refusals(spec, pool, cloud)) for name, pool in TABLE.pools.items()}
     names = [name for name, problems in reasons.items() if not problems]
-    assert names, "\n".join([f"no pool on {cloud} takes the pod:", *(f"  {name}: {'; '.join(reasons[name])}" for name in reasons)])
+    assert names, "\n".join(
+        [f"no pool on {cloud} takes the pod:", *(f"  {name}: {'; '.join(reasons[name])}" for name in reasons)]
+    )
     return names

@@ -33,6 +33,7 @@ resource "aws_placement_group" "pool" {
 
 # EFA needs all traffic between its interfaces to be allowed, in both directions.
 resource "aws_security_group" "efa" {
+  # checkov:skip=CKV2_AWS_5: the interfaces of the launch template have it
   for_each    = length(local.efa_groups) > 0 ? toset(["efa"]) : toset([])
   name_prefix = "${var.cluster_name}-efa-"
   description = "Traffic between the EFA interfaces of ${var.cluster_name}"

@@ -166,6 +166,7 @@ locals {
 }
 
 resource "aws_s3_bucket_logging" "store" {
+  depends_on    = [aws_s3_bucket_policy.logs] # S3 refuses a target that its log service cannot write to
   bucket        = aws_s3_bucket.store.id
   target_bucket = aws_s3_bucket.logs.id
   target_prefix = "access/"
