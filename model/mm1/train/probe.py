@@ -143,8 +143,8 @@ def storage(store: Store, prefix: str, size_mb: int, streams: int) -> Measuremen
         def write(key: str) -> None:
             store.write_file(key, path)
 
-        def read(part: tuple[str, int]) -> None:
-            store.read_range(part[0], part[1], min(RANGE_BYTES, size - part[1]))
+        def read(part: tuple[str, int]) -> int:
+            return len(store.read_range(part[0], part[1], min(RANGE_BYTES, size - part[1])))
 
         try:
             return {
