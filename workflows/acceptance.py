@@ -9,9 +9,14 @@ A cluster:   ``mm1 submit workflows/acceptance.py -p nodes=2 -p processes=0 -p m
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
-from mm1_workflows.authoring.shared_parameters import RANKS
 
-NODES, _, POOL = RANKS
+RANKS = (
+    Parameter(
+        name="nodes", value="1", description="number of training nodes; on one machine, their processes run side by side"
+    ),
+    Parameter(name="processes", value="2", description="ranks per node; 0 = one per GPU, or one without GPUs"),
+    Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's training pool"),
+)
 SIZES = (
     Parameter(name="reduce_mb", value="64", description="size of the all-reduced tensor in MB; 0 = no all-reduce"),
     Parameter(name="store_mb", value="64", description="size of an object in the store in MB; 0 = no reads and writes"),
@@ -36,16 +41,10 @@ with Workflow(
     generate_name="mm1-acceptance-",
     entrypoint="acceptance",
     on_exit="at-exit",
-    arguments=[
-        NODES,
-        Parameter(name="processes", value="2", description="ranks per node; 0 = one per GPU, or one without GPUs"),
-        POOL,
-        *SIZES,
-        *THRESHOLDS,
-    ],
+    arguments=[*RANKS, *SIZES, *THRESHOLDS],
 ) as w:
     with DAG(name="acceptance"):
-        steps.acceptance(**steps.given(NODES, "processes", POOL, *SIZES, *THRESHOLDS))
+        steps.acceptance(**steps.given(*RANKS, *SIZES, *THRESHOLDS))
 
     with DAG(name="at-exit"):
         steps.report(title="Acceptance", status="{{workflow.status}}")
