@@ -14,7 +14,7 @@ IMAGE_OPTIONS = --images "$(IMAGES)" --engine "$(ENGINE)" --base-image "$(BASE_I
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom audit test-images test-monitoring test-cluster test-chaos test-gpu bench bench-gpu
+.PHONY: help setup run ablate serve test lint format compile architecture docs golden drift release-check lock clean images sbom audit test-images test-monitoring test-cluster test-chaos test-infra lint-infra test-gpu bench bench-gpu
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,14 @@ test-cluster: setup  ## Tests on a real Kubernetes: that of KUBECONFIG, or one t
 test-chaos: setup  ## Kill processes of training pipelines at random moments (MM1_CHAOS_KILLS=30 MM1_CHAOS_SEED=0)
 	$(BIN)/python -m pytest -s tests/chaos
 
+test-infra: setup  ## Terraform: validate every module and root, their tests, a store created and destroyed (needs terraform)
+	MM1_TEST_INFRA=1 $(BIN)/python -m pytest -rs --durations 3 tests/infra
+
+# checkov pins many packages, so it has an environment of its own.
+lint-infra:  ## Security rules for Terraform (checkov)
+	@test -x build/checkov/bin/checkov || { $(PYTHON) -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30; }
+	build/checkov/bin/checkov --directory infra/terraform --framework terraform --compact --quiet --skip-download
+
 test-gpu: setup  ## Tests on an NVIDIA GPU of 80 GB; elsewhere they are skipped and say why
 	MM1_TEST_GPU=1 $(BIN)/python -m pytest -rs --durations 5 tests/gpu
 
@@ -69,11 +77,13 @@ lint: setup  ## Style, types, import rules, spelling, compiled files up to date
 	$(BIN)/codespell
 	git ls-files -z '*.yaml' '*.yml' | xargs -0 $(BIN)/yamllint --strict
 	$(BIN)/shellcheck .ci/run
+	if command -v terraform >/dev/null; then terraform fmt -check -recursive infra; fi
 	$(MAKE) --no-print-directory drift
 
 format: setup  ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	if command -v terraform >/dev/null; then terraform fmt -recursive infra; fi
 
 compile: setup  ## Write workflows/compiled and the chart's templates from the workflow files
 	$(BIN)/mm1 compile

@@ -13,11 +13,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from mm1_components.wrapper.nodes import Interfaces, Nodes, Size
 from mm1_components.wrapper.pools import ClaimMount, Network, Pool, Taint
 from mm1_workflows.authoring.profiles import Accounts, Profile, Retries
 
 PAGE = Path(__file__).parents[2] / "docs/reference/profile.md"
-SECTIONS = (Profile, Pool, Taint, Network, Accounts, Retries, ClaimMount)
+SECTIONS = (Profile, Pool, Taint, Network, Nodes, Interfaces, Size, Accounts, Retries, ClaimMount)
 BLOCK = re.compile(r"(<!-- fields: `make golden` writes them -->\n)(.*)(<!-- /fields -->)", re.DOTALL)
 
 HEAD = "| field | type | default | meaning |\n|---|---|---|---|"

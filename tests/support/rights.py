@@ -52,7 +52,7 @@ RIGHTS: dict[str, set[Right]] = {
     | rights("batch", "jobs", "list patch")
     | rights("", "pods", "get list watch")
     | rights("", "pods/log", "get")
-    | rights("", "events", "list")
+    | rights("", "events", "list create")
     | rights("argoproj.io", "workflows", "get")
     | rights("kueue.x-k8s.io", "workloads", "get list"),
     "mm1-rollout": EXECUTOR
@@ -60,7 +60,11 @@ RIGHTS: dict[str, set[Right]] = {
     | rights("apps", "deployments", "patch delete", "mm1-serve", "mm1-serve-canary")
     | rights("apps", "replicasets", "get list watch")
     | rights("", "pods", "get list watch")
-    | rights("gateway.networking.k8s.io", "httproutes", "get patch", "mm1-serve"),
+    | rights("", "events", "create")
+    | rights("gateway.networking.k8s.io", "httproutes", "get patch", "mm1-serve")
+    | rights("serving.kserve.io", "inferenceservices", "get list watch")
+    | rights("serving.kserve.io", "inferenceservices", "patch", "mm1-serve")
+    | rights("", "configmaps", "get patch", "mm1-serve-rollout"),
     "mm1-submitter": rights("argoproj.io", "workflows", "get list watch create patch update delete")
     | rights("argoproj.io", "workflowtemplates", "get list watch")
     | rights("argoproj.io", "cronworkflows", "get list watch")

@@ -60,8 +60,10 @@ def train(job: TrainJob, layout: Layout, context: Context) -> TrainResult:
             metrics.ended(Ending.of(error).outcome)
             raise
         metrics.ended(Outcome.DONE)
-    speed = {"tokens": result.tokens, "tokens_per_s": result.tokens_per_s, "train_s": result.seconds}
-    context.note(**speed, padding_share=result.padding_share, **result.facts)
+    if job.probe is None:
+        speed = {"tokens": result.tokens, "tokens_per_s": result.tokens_per_s, "train_s": result.seconds}
+        context.note(**speed, padding_share=result.padding_share)
+    context.note(**result.facts)
     return result
 
 

@@ -21,6 +21,7 @@ from mm1_components.wrapper.kubernetes_fields import (
     VariableName,
     quantity,
 )
+from mm1_components.wrapper.nodes import Cloud, Machine, Nodes, Size
 
 POOL_LABEL = "mm1.dev/pool"
 """Label of nodes and pods with the name of the pool."""
@@ -60,8 +61,6 @@ class Pool(Config):
 
     image: str = "cpu"
     """Name of the image: cpu (light steps, no torch) or trainer."""
-    machine: dict[str, str] = Field(default={})
-    """Cloud -> its machine type."""
     gpu: str = ""
     """Model of the GPUs."""
     gpus: int = Field(default=0, ge=0)
@@ -82,12 +81,36 @@ class Pool(Config):
     """Taints of the nodes, all tolerated by the pods."""
     network: Network = Network()
     """Network between the nodes. NCCL uses what the image has a plugin for, otherwise TCP."""
+    nodes: dict[Cloud, Nodes] = Field(default={})
+    """Cloud -> the nodes that infrastructure code creates; a pool of a cluster that exists needs none."""
 
     @model_validator(mode="after")
     def _check(self) -> Pool:
         if quantity(self.shared_memory) > quantity(self.memory):
             raise ValueError(f"shared_memory is part of memory: expected at most {self.memory}, got {self.shared_memory}")
+        problems = [f"nodes.{cloud}.{problem}" for cloud, nodes in self.nodes.items() for problem in nodes.problems(cloud)]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def misfits(self, cloud: Cloud, machine: Machine) -> list[str]:
+        """Return why a task of this pool does not run on the machine of a cloud: GPUs, CPUs, memory, disk, interfaces."""
+        nodes = self.nodes[cloud]
+        problems = [] if machine.cloud == cloud else [f"machine {nodes.machine} is one of {machine.cloud}"]
+        if (gpu := nodes.gpu or self.gpu) != machine.gpu:
+            problems.append(f"gpu: the pool has {gpu or 'none'}, {nodes.machine} has {machine.gpu or 'none'}")
+        offered = {
+            "gpus": (self.gpus, machine.gpus),
+            "cpus": (self.cpus, machine.allocatable_cpus),
+            "memory": (quantity(self.memory), machine.allocatable_memory),
+            "scratch": (quantity(self.scratch), machine.scratch(nodes.disk_gib)),
+        }
+        for name, (request, free) in offered.items():
+            if request > free:
+                problems.append(f"{name}: a task requests {request:g}, {nodes.machine} offers {free:g}")
+        if nodes.interfaces.kind != "none" and nodes.interfaces != machine.interfaces:
+            problems.append(f"interfaces: the pool has {nodes.interfaces}, {nodes.machine} has {machine.interfaces}")
+        return problems
 
     @property
     def tolerations(self) -> list[dict[str, str]]:
@@ -102,6 +125,23 @@ class Pool(Config):
             requests |= {GPU_RESOURCE: str(self.gpus)} | self.network.resources
         limits = {name: value for name, value in requests.items() if not (name == "cpu" and self.burst and not self.gpus)}
         return {"requests": requests, "limits": limits}
+
+
+class PoolTable(Config):
+    """The table of node pools: ``pools.yaml``."""
+
+    pools: dict[LabelValue, Pool]
+    """Name of a pool -> its nodes, and the resources of a task on it."""
+    environments: dict[str, dict[LabelValue, Size]] = Field(default={})
+    """Name of an environment -> pool -> its number of nodes there, if it differs."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PoolTable:
+        for environment, sizes in self.environments.items():
+            for name in sizes:
+                if name not in self.pools:
+                    raise ValueError(f"environments.{environment}: no pool {name!r}; there are {', '.join(self.pools)}")
+        return self
 
 
 class ClaimMount(Config):

@@ -73,18 +73,21 @@ def _train(job: TrainJob, folder: Path) -> None:
     from mm1.train.engine import rank_of_environment, start_processes, stop_processes
     from mm1.train.environment import environment
     from mm1.train.flight import FlightRecorder
+    from mm1.train.probe import measured
     from mm1.train.run_loader import build_loader
 
     timeout_s = job.config.train.collective_timeout_s
-    loader = build_loader(job, *rank_of_environment())  # forks: before the process group
+    loader = None if job.probe else build_loader(job, *rank_of_environment())  # forks: before the process group
     rank, world_size = start_processes(timeout_s)
     recorder = FlightRecorder(folder, rank, world_size, timeout_s)
     try:
-        built = build_run(job, rank, world_size, loader=loader)
+        built = measured(job, job.probe) if job.probe else build_run(job, rank, world_size, loader=loader)
         start_s = round(time.perf_counter() - started, 3)
         if isinstance(built, Checkpoint):
             log.info("the run is already finished")
             result = _finished(address(open_store(job.store), built), built)
+        elif isinstance(built, TrainResult):
+            result = built
         else:
             recorder.progress = built.progress
             result = built.go()

@@ -154,6 +154,7 @@ def test_a_line_is_completed(terminal: Terminal, line: str, completed: str) -> N
             "mm1 lint mm1:",
             [
                 "ablate",
+                "acceptance",
                 "continual",
                 "deploy",
                 "encoder",

@@ -35,8 +35,9 @@ from mm1_components.wrapper.pools import ClaimMount, Pool
 from mm1_workflows.argo import yaml_file
 
 FOLDER = Path(__file__).parents[1] / "profiles"
-"""Folder with the profiles of this package and the table of node pools."""
+"""Folder with the profiles of this package, the table of node pools and the facts of machine types."""
 POOLS = FOLDER / "pools.yaml"
+MACHINES = FOLDER / "machines.yaml"
 
 PLACEMENT = {"cpu": "cpu", "train": "train-h100", "eval": "eval-l40s", "serve": "serve-l40s"}
 """Kind of step -> its default pool."""
@@ -228,7 +229,7 @@ def read(name: str) -> Profile:
         return default()
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".json"):
-        known = {path.stem: path for path in sorted(FOLDER.glob("*.yaml")) if path != POOLS}
+        known = {path.stem: path for path in sorted(FOLDER.glob("*.yaml")) if path not in (POOLS, MACHINES)}
         if name not in known:
             suggestion = suggest(name, ["default", *known])
             raise ConfigurationError(f"unknown profile {name!r}: {suggestion}; or give a YAML file")

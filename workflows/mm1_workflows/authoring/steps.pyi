@@ -12,6 +12,49 @@ from mm1_workflows.authoring.tasks import task as task
 _Text: TypeAlias = str | Parameter
 """Text, which may contain references, or a parameter of a task or workflow."""
 
+def acceptance(
+    *,
+    nodes: int | _Text = 1,
+    processes: int | _Text = 0,
+    pool: _Text = "",
+    reduce_mb: int | _Text = 64,
+    store_mb: int | _Text = 64,
+    streams: int | _Text = 4,
+    images_s: float | _Text = 1.0,
+    min_all_reduce_gb_s: float | _Text = 0.0,
+    min_node_all_reduce_gb_s: float | _Text = 0.0,
+    min_write_mb_s: float | _Text = 0.0,
+    min_read_mb_s: float | _Text = 0.0,
+    min_images_s: float | _Text = 0.0,
+    name: str | None = None,
+    when: str | None = None,
+    with_param: str | Parameter | None = None,
+    with_items: Sequence[str] | None = None,
+) -> Task:
+    """Measure all-reduce, store and image decoding on the training nodes, and fail below thresholds.
+
+    Args:
+        nodes: number of nodes; on one machine, their processes run side by side [default: 1]
+        processes: trainer processes (ranks) per node; 0 = one per GPU, or one without GPUs [default: 0]
+        pool: node pool on a cluster; empty = the profile's training pool [default: empty]
+        reduce_mb: size of the all-reduced tensor in MB; 0 = no all-reduce [default: 64]
+        store_mb: size of an object in the store in MB; 0 = no reads and writes [default: 64]
+        streams: concurrent writes and reads of a node, next to those of one stream [default: 4]
+        images_s: seconds of image decoding; 0 = none [default: 1.0]
+        min_all_reduce_gb_s: lowest bus bandwidth among all ranks, GB/s; 0 = only measure [default: 0.0]
+        min_node_all_reduce_gb_s: lowest bus bandwidth among the ranks of a node, GB/s; 0 = only measure [default: 0.0]
+        min_write_mb_s: lowest speed of a node's concurrent writes, MB/s; 0 = only measure [default: 0.0]
+        min_read_mb_s: lowest speed of a node's concurrent reads, MB/s; 0 = only measure [default: 0.0]
+        min_images_s: fewest images/s decoded by one core; 0 = only measure [default: 0.0]
+        name: name of the task [default: the step's name]
+        when: condition, {{tasks.x.outputs.parameters.y}} == literal
+        with_param: JSON list of strings, or a reference to one: runs the task for each item, {{item}} in inputs
+        with_items: list of strings, in the same way
+
+    Outputs:
+        num_nodes: number of nodes that were measured
+    """
+
 def data_mix(
     *,
     data: _Text,

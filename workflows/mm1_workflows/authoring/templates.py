@@ -84,7 +84,7 @@ def launcher(profile: profiles.Profile, pool: str, grace_s: int) -> Launcher:
     used = {entry.image for entry in pools.values()}
     return Launcher(
         pool=pool,
-        pools={name: entry.model_copy(update={"machine": {}}) for name, entry in pools.items()},
+        pools={name: entry.model_copy(update={"nodes": {}}) for name, entry in pools.items()},
         images={name: profile.image(name) for name in sorted(used)},
         account=profile.accounts.rank,
         environment_secret=profile.environment_secret,

@@ -6,7 +6,7 @@ one. Torch-free, so that a step or the command line can read and check it quickl
     recipe -> RunConfig -> overrides -> TrainJob (config + addresses) -> run.json -> python -m mm1.train --config run.json
 """
 
-from mm1.train.config.job import TrainJob, TrainResult
+from mm1.train.config.job import Probe, TrainJob, TrainResult
 from mm1.train.config.lora import LoraConfig
 from mm1.train.config.model import ConnectorConfig, DecoderConfig, ModelConfig, VisionConfig
 from mm1.train.config.optim import OptimConfig, ScheduleConfig
@@ -26,6 +26,7 @@ __all__ = [
     "LoraConfig",
     "ModelConfig",
     "OptimConfig",
+    "Probe",
     "RunConfig",
     "ScheduleConfig",
     "SequenceConfig",

@@ -9,6 +9,19 @@ from mm1.monitoring.logs import LogSettings
 from mm1.train.config.run import RunConfig
 
 
+class Probe(Config):
+    """What the ranks measure instead of training (:mod:`mm1.train.probe`); 0 leaves a measurement out."""
+
+    reduce_mb: int = Field(default=64, ge=0)
+    """Size of the all-reduced tensor, in MB."""
+    store_mb: int = Field(default=64, ge=0)
+    """Size of an object that is written to the store and read, in MB."""
+    streams: int = Field(default=4, ge=1)
+    """Concurrent objects, and readers, of a node."""
+    images_s: float = Field(default=1.0, ge=0)
+    """Time for which each rank decodes images, in seconds."""
+
+
 class TrainJob(Config):
     """Input of a trainer process: the resolved configuration and addresses (not stored)."""
 
@@ -40,6 +53,8 @@ class TrainJob(Config):
     """Threads of one process; 0 = torch's default."""
     logs: LogSettings = Field(default=LogSettings(), exclude_if=lambda logs: logs == LogSettings())
     """Form of the log."""
+    probe: Probe | None = Field(default=None, exclude_if=lambda probe: probe is None)
+    """Measure the machines instead of training; `config` then has the time limits only."""
 
     def with_micro_batch(self, micro_batch: int) -> TrainJob:
         """Return the same job with another micro-batch; its global batch does not change."""
@@ -74,3 +89,5 @@ class TrainResult(Config):
     """Source -> tokens of the whole run, padding excluded."""
     facts: dict[str, float | int | str]
     """Threads, processes, parameters, startup time, slowest step and so on."""
+    measurements: tuple[dict[str, float | str], ...] = ()
+    """Measurements of a probe, one per node."""
