@@ -1,7 +1,7 @@
 """The Terraform modules: formatting, their own tests with mocked clouds, and the store's life against a server of AWS's API.
 
-Everything but the formatting needs `terraform init`, which takes seconds per folder: `make test-infra`. Where the provider comes
-from is Terraform's own setting, for example TF_CLI_CONFIG_FILE with a filesystem mirror.
+Everything but the formatting needs `terraform init`, which takes seconds per folder: `make test-infra`. The provider comes from
+where Terraform's own settings say, for example TF_CLI_CONFIG_FILE with a filesystem mirror.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "infra/terraform").glob("*/**/versions.tf") if ".terraform" not in path.parts)
 AWS_MODULES = ROOT / "infra/terraform/modules/aws"
 TERRAFORM = shutil.which("terraform")
+NO_PROVIDER = re.compile(r"Failed to (query available provider packages|install provider)")
 
 pytestmark = pytest.mark.skipif(not TERRAFORM, reason="terraform is not installed")
 slow = pytest.mark.skipif(not os.environ.get("MM1_TEST_INFRA"), reason="`make test-infra` initialises every module")
@@ -43,9 +44,7 @@ def terraform(tmp_path: Path) -> Terraform:
 
     def call(folder: Path, *arguments: str) -> str:
         result = run(folder, *arguments, environment=environment)
-        if arguments[0] == "init" and re.search(
-            r"Failed to (query available provider packages|install provider)", result.stdout
-        ):
+        if arguments[0] == "init" and NO_PROVIDER.search(result.stdout):
             pytest.skip("terraform init finds no provider: set TF_CLI_CONFIG_FILE, or run where its registry can be reached")
         assert result.returncode == 0, result.stdout
         return result.stdout
@@ -116,13 +115,8 @@ def test_store_and_identities_are_created_and_nothing_is_left(aws: str, terrafor
     folder = tmp_path / "root"
     folder.mkdir()
     (folder / "main.tf").write_text(MAIN.format(server=aws, modules=os.path.relpath(AWS_MODULES, folder)))
-    options = {
-        "endpoint_url": aws,
-        "region_name": "us-east-1",
-        "aws_access_key_id": "testing",
-        "aws_secret_access_key": "testing",
-    }
-    s3, iam, kms = (boto3.client(name, **options) for name in ("s3", "iam", "kms"))
+    session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name="us-east-1")
+    s3, iam, kms = (session.client(name, endpoint_url=aws) for name in ("s3", "iam", "kms"))
     policies = {item["PolicyName"] for item in iam.list_policies(Scope="Local")["Policies"]}
 
     terraform(folder, "init", "-input=false", "-no-color")

@@ -79,7 +79,6 @@ def pools_for(spec: Mapping[str, Any], cloud: Cloud) -> list[str]:
     """
     reasons = {name: list(refusals(spec, pool, cloud)) for name, pool in TABLE.pools.items()}
     names = [name for name, problems in reasons.items() if not problems]
-    assert names, "\n".join(
-        [f"no pool on {cloud} takes the pod:", *(f"  {name}: {'; '.join(reasons[name])}" for name in reasons)]
-    )
+    lines = [f"  {name}: {'; '.join(problems)}" for name, problems in reasons.items()]
+    assert names, "\n".join([f"no pool on {cloud} takes the pod:", *lines])
     return names

@@ -135,7 +135,6 @@ resource "aws_s3_bucket_policy" "logs" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      local.tls_only["logs"],
       {
         Sid       = "AccessLogs"
         Effect    = "Allow"
@@ -147,6 +146,7 @@ resource "aws_s3_bucket_policy" "logs" {
           StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id }
         }
       },
+      local.tls_only["logs"],
     ]
   })
 }
