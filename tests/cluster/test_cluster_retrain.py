@@ -34,10 +34,10 @@ from tests.support.retraining_scenes import Scenes, captions_arrive, webhook, wi
 from tests.support.serving_client import client_pod
 from tests.support.tiny_mm1 import picture
 
-PAIRS = 2000
+PAIRS = 1500
 """New captions of a scene."""
 BENCHMARKS = "/opt/benchmarks"
-SIZE = "train.global_batch=16 train.micro_batch=16 schedule.warmup_steps=5"
+SIZE = "train.global_batch=16 train.micro_batch=16"
 ARGUMENTS = {
     "interleaved": "",
     "text": "",
@@ -47,8 +47,8 @@ ARGUMENTS = {
     "vocabulary": 400,
     "weights": "captions=1",
     "sft_weights": "captions=1",
-    "overrides": f"{SIZE} train.steps=40",
-    "sft_overrides": f"{SIZE} train.steps=5 schedule.warmup_steps=1",
+    "overrides": f"{SIZE} schedule.warmup_steps=5 train.steps=30",
+    "sft_overrides": f"{SIZE} train.steps=3 schedule.warmup_steps=1",
     "benchmarks": BENCHMARKS,
     "items": 128,
     "tasks": "captions@0",
@@ -77,8 +77,6 @@ def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         there = dataclasses.replace(there, profile=str(folder / "retrain.yaml"), store=f"{there.store}-retrain")
         there.apply(*webhook(there))
         yield there
-    volume = ["kubectl", "delete", "persistentvolume", f"{there.namespace}-benchmarks", "--wait=false", "--ignore-not-found"]
-    there.run(*volume, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +231,8 @@ def test_worse_data_are_trained_on_and_refused_and_a_missed_start_is_caught_up_o
     place, release, scenes, store, bucket, client
 ):
     model, known = served(place), scenes.runs()
-    captions_arrive(bucket, 2, 3 * PAIRS, shuffled=True)
+    for seed in (0, 1):  # the same files again, from an export that went wrong by a row
+        captions_arrive(bucket, seed, PAIRS, shuffled=True)
     scenes.happened("shuffled captions arrive")
 
     def a_start_is_missed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 import tempfile
@@ -149,7 +150,7 @@ class Scenes:
         runs = self.runs()
         return [
             (first["metadata"]["name"], second["metadata"]["name"])
-            for first, second in zip(runs, runs[1:], strict=False)
+            for first, second in itertools.pairwise(runs)
             if when(second, "startedAt") < when(first, "finishedAt")
         ]
 
