@@ -161,8 +161,8 @@ def outputs(store: Store, run: str) -> dict[str, dict[str, Any]]:
 
 def score(tasks: dict[str, dict[str, Any]]) -> float:
     """The score of the captions of a run's model."""
-    [found] = load(tasks["evaluate"]["manifest"], EvalReport).scores
-    return found.value
+    report = load(tasks["evaluate"]["manifest"], EvalReport)
+    return next(each.value for each in report.scores if each.metric == "content_f1")
 
 
 def served(place: Cluster) -> str:
