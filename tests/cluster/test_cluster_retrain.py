@@ -162,7 +162,7 @@ def outputs(store: Store, run: str) -> dict[str, dict[str, Any]]:
 def score(tasks: dict[str, dict[str, Any]]) -> float:
     """The score of the captions of a run's model."""
     report = load(tasks["evaluate"]["manifest"], EvalReport)
-    return next(each.value for each in report.scores if each.metric == "content_f1")
+    return next(each.value for each in report.scores if (each.task, each.metric) == ("captions", "content_f1"))
 
 
 def served(place: Cluster) -> str:
