@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.support.helm import BINARIES, Helm, everything, installed, second_nam
 VALUES = {
     "profile": "small",
     "accounts": {"executor": {"create": True}, "imagePullSecrets": [{"name": "registry"}]},
-    "submitters": [{"kind": "Group", "name": "engineers"}],
+    "submitters": [{"kind": "Group", "name": "engineers"}, {"kind": "ServiceAccount", "name": "events"}],
     "schedules": {
         "retrain": {"enabled": True, "template": "mm1-small", "arguments": {"needed": "on time"}, "schedules": ["* * * * *"]}
     },
@@ -140,6 +141,25 @@ def test_the_schedule_fires(place, release):
     runs = place.wait("a scheduled run to succeed", fired, 180)
     assert said(runs[0]) == "1 on time token"
     place.kubectl("patch", "cronworkflow", "mm1-retrain", "--type=merge", "--patch", '{"spec": {"suspend": true}}')
+
+
+def test_an_event_starts_the_run_of_the_schedule_by_a_post_to_argo(place, release):
+    """With the arguments of the schedule, and the rights of a submitter alone."""
+    place.apply(place.object("v1", "ServiceAccount", "events"))
+    try:
+        token = place.kubectl("create", "token", "events", "--duration=10m").strip()
+        body = {"namespace": place.namespace, "resourceKind": "CronWorkflow", "resourceName": "mm1-retrain"}
+        scheme = "http" if place.environment.get("ARGO_SECURE") == "false" else "https"
+        url = f"{scheme}://{place.environment['ARGO_SERVER']}/api/v1/workflows/{place.namespace}/submit"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            made = json.load(reply)["metadata"]
+    finally:
+        place.kubectl("delete", "serviceaccount", "events")
+    assert made["labels"]["mm1.dev/schedule"] == "retrain"
+    workflow = place.finished(made["name"], 120)
+    assert workflow["status"]["phase"] == "Succeeded" and said(workflow) == "1 on time token"
 
 
 def test_the_cluster_takes_everything_that_can_be_switched_on(place, release, helm):

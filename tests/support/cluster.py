@@ -208,9 +208,8 @@ class Cluster:
         self.run("kubectl", "delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found", check=False)
         for kind in ("clusterqueues", "resourceflavors"):
             self.run("kubectl", "delete", kind, self.namespace, "--wait=false", "--ignore-not-found", check=False)
-        self.run(
-            "kubectl", "delete", "persistentvolume", f"{self.namespace}-deps", "--wait=false", "--ignore-not-found", check=False
-        )
+        volumes = [f"{self.namespace}-{claim}" for claim in ("deps", "tests", "benchmarks")]
+        self.run("kubectl", "delete", "persistentvolume", *volumes, "--wait=false", "--ignore-not-found", check=False)
 
 
 @dataclass(frozen=True)
