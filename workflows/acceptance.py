@@ -1,7 +1,7 @@
 """Accept a cluster before its first training: measure network, store and processors of its training nodes.
 
-One machine: ``mm1 run workflows/acceptance.py``.
-A cluster:   ``mm1 submit workflows/acceptance.py -p nodes=2 -p processes=0 -p min_all_reduce_gb_s=100``::
+One machine: ``mm1 run workflows/acceptance.py -p processes=2``.
+A cluster:   ``mm1 submit workflows/acceptance.py -p nodes=2 -p min_all_reduce_gb_s=100``::
 
     acceptance        (at exit: report)
 """
@@ -9,14 +9,8 @@ A cluster:   ``mm1 submit workflows/acceptance.py -p nodes=2 -p processes=0 -p m
 from hera.workflows import DAG, Parameter, Workflow
 
 from mm1_workflows import steps
+from mm1_workflows.authoring.shared_parameters import RANKS
 
-RANKS = (
-    Parameter(
-        name="nodes", value="1", description="number of training nodes; on one machine, their processes run side by side"
-    ),
-    Parameter(name="processes", value="2", description="ranks per node; 0 = one per GPU, or one without GPUs"),
-    Parameter(name="pool", value="", description="node pool for training on a cluster; empty = the profile's training pool"),
-)
 SIZES = (
     Parameter(name="reduce_mb", value="64", description="size of the all-reduced tensor in MB; 0 = no all-reduce"),
     Parameter(name="store_mb", value="64", description="size of an object in the store in MB; 0 = no reads and writes"),

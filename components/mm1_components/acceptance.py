@@ -193,6 +193,7 @@ STEP = Step(
     artifacts=("report.html", "metrics.json"),
     cached=False,
     distributed=True,
+    grace_s=300,
     timeout_s=3600,
 )
 

@@ -140,6 +140,9 @@ class Cluster(Protocol):
     def set_canary_weight(self, percent: int) -> None:
         """Set the canary's share of the requests, where there is a route with weights."""
 
+    def tell(self, action: str, message: str) -> None:
+        """Write an Event about what serves, if that is possible."""
+
 
 class Asker(Protocol):
     """A client of a pod's server. Every method raises Mm1Error if there is no reply, or not the expected one."""

@@ -109,7 +109,9 @@ def argo_value(text: str, quoted: bool) -> Value:
 def _is_word(text: str) -> bool:
     """Whether govaluate reads a text as a variable: a letter, and then letters, digits and underscores."""
     kinds = [unicodedata.category(letter) for letter in text]
-    is_variable = all(kind.startswith("L") or kind == "Nd" or letter == "_" for kind, letter in zip(kinds, text, strict=True))
+    is_variable = all(
+        kind.startswith("L") or letter.isdecimal() or letter == "_" for kind, letter in zip(kinds, text, strict=True)
+    )
     return bool(kinds) and kinds[0].startswith("L") and is_variable and text not in ("in", "IN")
 
 
