@@ -20,6 +20,8 @@ from matplotlib import pyplot as plt
 COLOURS = ("#4c72b0", "#55a868", "#8172b3")
 """Of the models, in the order of their first answers."""
 FAILED = "#c44e52"
+MARGIN = 0.25
+"""Least distance of two labels, minutes."""
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
@@ -38,17 +40,27 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.plot(*zip(*points, strict=True), linestyle="", markersize=3, rasterized=True, label=label, **style)
     axes.set_yscale("log")
     axes.set_ylim(top=axes.get_ylim()[1] * 100)
-    axes.set_xlim(left=0, right=(record["requests"][-1][0] - start) / 60)
-    for moment, what in events(record):
-        if moment >= start:
-            minutes = (moment - start) / 60
-            axes.axvline(minutes, color="0.6", linewidth=0.7)
-            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            axes.annotate(what, (minutes, 0.98), xytext=(2, 0), rotation=90, ha="left", va="top", fontsize=7, **place)
+    axes.set_xlim(left=0, right=(record["requests"][-1][0] - start) / 60 + MARGIN)
+    for minutes, what in labels(record, start):
+        axes.axvline(minutes, color="0.6", linewidth=0.7)
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axes.annotate(what, (minutes, 0.98), xytext=(2, 0), rotation=90, ha="left", va="top", fontsize=7, **place)
     axes.set_xlabel("minutes since the client's first request")
     axes.set_ylabel("duration of a request (ms)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, markerscale=3)
     figure.savefig(path, metadata={"Date": None}, dpi=110)
+
+
+def labels(record: dict[str, Any], start: float) -> list[tuple[float, str]]:
+    """Return times (minutes since the start) and texts, one below another where their lines would meet."""
+    found: list[tuple[float, str]] = []
+    for moment, what in events(record):
+        minutes = (moment - start) / 60
+        if found and minutes - found[-1][0] < MARGIN:
+            found[-1] = (found[-1][0], f"{found[-1][1]}\n{what}")
+        elif minutes >= 0:
+            found.append((minutes, what))
+    return found
 
 
 def events(record: dict[str, Any]) -> list[tuple[float, str]]:

@@ -12,7 +12,7 @@ locals {
   prefix     = var.prefix == "" ? "" : "${var.prefix}/"
   model      = var.model_prefix == null ? local.prefix : "${var.model_prefix}/"
   results    = ["blobs", "manifests", "runs", "cache"]
-  training   = ["blobs", "manifests", "resume", "watch"] # superseded checkpoints and progress are deleted
+  training   = ["blobs", "manifests", "resume", "watch", "launch"] # superseded checkpoints, progress and results are deleted
 
   access = {
     step       = { read = true, reports = true, delete = [], write = concat(local.results, ["features", "mixes", "pins", "serving", "retraining"]) }
