@@ -43,8 +43,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     axes.set_xlim(left=0, right=(record["requests"][-1][0] - start) / 60 + MARGIN)
     for minutes, what in labels(record, start):
         axes.axvline(minutes, color="0.6", linewidth=0.7)
-        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(what, (minutes, 0.98), xytext=(2, 0), rotation=90, ha="left", va="top", fontsize=7, **place)
+        position = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axes.annotate(what, (minutes, 0.98), xytext=(2, 0), rotation=90, ha="left", va="top", fontsize=7, **position)
     axes.set_xlabel("minutes since the client's first request")
     axes.set_ylabel("duration of a request (ms)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, markerscale=3)
@@ -53,30 +53,30 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 def labels(record: dict[str, Any], start: float) -> list[tuple[float, str]]:
     """Return times (minutes since the start) and texts, one below another where their lines would meet."""
-    found: list[tuple[float, str]] = []
+    texts: list[tuple[float, str]] = []
     for moment, what in events(record):
         minutes = (moment - start) / 60
-        if found and minutes - found[-1][0] < MARGIN:
-            found[-1] = (found[-1][0], f"{found[-1][1]}\n{what}")
+        if texts and minutes - texts[-1][0] < MARGIN:
+            texts[-1] = (texts[-1][0], f"{texts[-1][1]}\n{what}")
         elif minutes >= 0:
-            found.append((minutes, what))
-    return found
+            texts.append((minutes, what))
+    return texts
 
 
 def events(record: dict[str, Any]) -> list[tuple[float, str]]:
     """Return times (s since 1970) and short texts of what happened, in order."""
     numbers: dict[str, int] = {}
-    found = []
+    texts = []
     for event in record["events"]:
         text = event["what"]
         run = next((word for word in text.split() if word.startswith("mm1-retrain-")), "")
         if run:
             text = text.replace(run, str(numbers.setdefault(run, len(numbers) + 1)))
-        found.append((event["time"], text))
+        texts.append((event["time"], text))
     for change in record["changes"]:
         moment = datetime.fromisoformat(change["time"]).timestamp()
-        found.append((moment, f"{change['action']}: {change['deployment'][:8]}"))
-    return sorted(found)
+        texts.append((moment, f"{change['action']}: {change['deployment'][:8]}"))
+    return sorted(texts)
 
 
 if __name__ == "__main__":

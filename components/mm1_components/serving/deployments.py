@@ -99,7 +99,7 @@ class DeploymentCluster:
             action: of the record: promoted, rolled back or refused.
             message: one sentence.
         """
-        tell(self.namespace, self._live, action, message)
+        tell(self.namespace, APPS, "Deployment", self._live, action, message)
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(

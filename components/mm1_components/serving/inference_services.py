@@ -87,10 +87,10 @@ class InferenceServiceCluster:
 
     def _state(self) -> dict[str, str]:
         path = self.namespace.path("v1", "configmaps", state_name(self.name))
-        found = self.namespace.ask("GET", path, f"ConfigMap {state_name(self.name)}")
-        if found is None:
+        state = self.namespace.ask("GET", path, f"ConfigMap {state_name(self.name)}")
+        if state is None:
             raise self._no_state()
-        return dict(found.get("data") or {})
+        return dict(state.get("data") or {})
 
     def _keep(self, data: dict[str, str | None]) -> None:
         path = self.namespace.path("v1", "configmaps", state_name(self.name))
@@ -130,7 +130,7 @@ class InferenceServiceCluster:
             action: of the record: promoted, rolled back or refused.
             message: one sentence.
         """
-        tell(self.namespace, self._live, action, message)
+        tell(self.namespace, KSERVE, "InferenceService", self._live, action, message)
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
@@ -143,13 +143,13 @@ class InferenceServiceCluster:
     def canary(self) -> Canary | None:
         """Return the canary; None if there is none."""
         live = self._live()
-        found = _canary_in(live)
-        if found is None:
+        canary = _canary_in(live)
+        if canary is None:
             return None
-        annotations = found["predictor"].get("annotations") or {}
+        annotations = canary["predictor"].get("annotations") or {}
         return Canary(
             uid=annotations.get(CANARY_ANNOTATION, ""),
-            model=_model_of(found["predictor"]),
+            model=_model_of(canary["predictor"]),
             by=annotations.get(BY_ANNOTATION, ""),
             is_current=annotations.get(SOURCE_ANNOTATION) == _source(live),
         )
@@ -162,7 +162,7 @@ class InferenceServiceCluster:
 
     def remove_canary(self, canary: Canary) -> None:
         """Remove this canary, but not another one."""
-        self._change_canary(lambda _, found: None if found and _uid(found) == canary.uid else found, "deleting the canary of")
+        self._change_canary(lambda _, live: None if live and _uid(live) == canary.uid else live, "deleting the canary of")
 
     def set_canary_weight(self, percent: int) -> None:
         """Set the canary's share of the requests through the Gateway of KServe."""
@@ -225,8 +225,8 @@ def canary_of(live: Object, model: str, by: str, replicas: int, *, uid: str) -> 
 
 
 def _canary_in(live: Object) -> Object | None:
-    found = live["spec"].get("canary") or []
-    return next((item for item in found if item["predictor"].get("name") == CANARY), None)
+    canaries = live["spec"].get("canary") or []
+    return next((item for item in canaries if item["predictor"].get("name") == CANARY), None)
 
 
 def _uid(canary: Object) -> str:

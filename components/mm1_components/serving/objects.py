@@ -78,11 +78,13 @@ def journal_in(text: str) -> Journal | None:
         return None
 
 
-def tell(namespace: ServingNamespace, find: Callable[[], Object], action: str, message: str) -> None:
+def tell(namespace: ServingNamespace, api: str, kind: str, find: Callable[[], Object], action: str, message: str) -> None:
     """Write an Event about an object that serves, if that is possible.
 
     Args:
         namespace: its namespace.
+        api: its API group and version.
+        kind: its kind.
         find: reads the object.
         action: of the record: promoted, rolled back or refused.
         message: one sentence.
@@ -92,7 +94,8 @@ def tell(namespace: ServingNamespace, find: Callable[[], Object], action: str, m
     except Mm1Error as error:
         log.info("no Event %s: %s", action, error)
         return
-    about = {name: live[name] for name in ("apiVersion", "kind")} | {name: live["metadata"][name] for name in ("name", "uid")}
+    name, uid = live["metadata"]["name"], live["metadata"]["uid"]
+    about = {"apiVersion": api, "kind": kind, "name": name, "uid": uid}
     namespace.event(about, action.title().replace(" ", ""), message, is_warning=action == "refused")
 
 

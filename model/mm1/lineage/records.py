@@ -175,8 +175,8 @@ def read_record(store: Store, key: str) -> TaskRecord:
             f"{store.uri}/{key} is not a valid run record: {explain(error)[:MAX_REASON_LENGTH]}; {remedy}"
         ) from None
     if match := MANIFEST_NAME.match(record.manifest):
-        here = f"{store.uri}/{manifest_key(match['digest'])}"
-        return record.model_copy(update={"outputs": record.outputs | {"manifest": here}})
+        address = f"{store.uri}/{manifest_key(match['digest'])}"  # in this copy of the store
+        return record.model_copy(update={"outputs": record.outputs | {"manifest": address}})
     return record
 
 

@@ -183,6 +183,7 @@ def test_one_file_for_one_or_all_engines_and_strays_go(
         "workflows/compiled/argo/sft.yaml",
         "workflows/compiled/kubeflow/sft.yaml",
         "charts/mm1/files/default/sft.yaml",
+        "charts/mm1/files/smoke/sft.yaml",
     }
     (tmp_path / "workflows/sft.py").unlink()
     (tmp_path / "charts/mm1/files/default/own.yaml").write_text("kind: ConfigMap\n")

@@ -92,7 +92,7 @@ def test_a_step_is_described_and_leaves_the_task_s_keywords_free(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("pools", "known: data_mix"), ("wrapper", "known:"), ("data_mx", "mean 'data_mix'")]
+    ("name", "hint"), [("pools", "known: acceptance"), ("wrapper", "known:"), ("data_mx", "mean 'data_mix'")]
 )
 def test_what_is_no_step_is_refused_with_the_nearest_names(name: str, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=hint):

@@ -38,8 +38,8 @@ _COMPARED: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.In: lambda one, many: one in many,
-    ast.NotIn: lambda one, many: one not in many,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
 }
 
 
@@ -112,9 +112,9 @@ def evaluate(expression: str, exit_code: int) -> bool:
 @cache
 def _parsed(expression: str) -> ast.expr:
     """Parse an expression into Python's tree, and check that Python and expr-lang understand it in the same way."""
-    words = _words(expression)
-    _check_negations(words)
-    source = "".join(_PYTHON.get(word, f" {word} ") for word in words)
+    tokens = _tokens(expression)
+    _check_negations(tokens)
+    source = "".join(_PYTHON.get(word, f" {word} ") for word in tokens)
     try:
         tree = ast.parse(source.strip(), mode="eval").body
     except SyntaxError:
@@ -124,31 +124,31 @@ def _parsed(expression: str) -> ast.expr:
     return tree
 
 
-def _words(expression: str) -> list[str]:
-    words, position = [], 0
+def _tokens(expression: str) -> list[str]:
+    tokens, position = [], 0
     while position < len(expression.rstrip()):
         match = _TOKEN.match(expression, position)
         if not match:
             raise ConfigurationError(f"cannot read {expression[position:].strip()[:20]!r}")
-        words.append(match["word"] or match["other"])
+        tokens.append(match["word"] or match["other"])
         position = match.end()
-    return words
+    return tokens
 
 
-def _check_negations(words: list[str]) -> None:
+def _check_negations(tokens: list[str]) -> None:
     """Refuse a negation without parentheses: expr-lang negates the next operand, Python the comparison."""
-    for number, word in enumerate(words):
-        if word not in ("!", "not") or words[number + 1 : number + 2] == ["in"]:
+    for number, word in enumerate(tokens):
+        if word not in ("!", "not") or tokens[number + 1 : number + 2] == ["in"]:
             continue
-        end = _end_of_group(words, number + 1)
-        if end is None or (end < len(words) and words[end] not in (*_JOINS, ")")):
+        end = _end_of_group(tokens, number + 1)
+        if end is None or (end < len(tokens) and tokens[end] not in (*_JOINS, ")")):
             raise ConfigurationError("write !(…) around what is negated")
 
 
-def _end_of_group(words: list[str], start: int) -> int | None:
+def _end_of_group(tokens: list[str], start: int) -> int | None:
     depth = 0
-    for number in range(start, len(words)):
-        depth += {"(": 1, ")": -1}.get(words[number], 0)
+    for number in range(start, len(tokens)):
+        depth += {"(": 1, ")": -1}.get(tokens[number], 0)
         if depth == 0:
             return number + 1 if number > start else None
     return None

@@ -188,19 +188,49 @@ class _Volume(_Named):
 
 
 class _Capabilities(_Object):
+    add: list[str] = []
     drop: list[str] = []
 
 
-class _Seccomp(_Object):
+class _SecurityProfile(_Object):
     type: str = ""
+
+
+class _SeLinux(_Object):
+    user: str = ""
+    role: str = ""
+    type: str = ""
+
+
+class _Windows(_Object):
+    host_process: bool = False
 
 
 class _SecurityContext(_Object):
     allow_privilege_escalation: bool = False
+    app_armor_profile: _SecurityProfile = _SecurityProfile()
     capabilities: _Capabilities = _Capabilities()
     privileged: bool = False
+    proc_mount: str = ""
     run_as_non_root: bool = False
-    seccomp_profile: _Seccomp = _Seccomp()
+    run_as_user: int = 0
+    se_linux_options: _SeLinux = _SeLinux()
+    seccomp_profile: _SecurityProfile = _SecurityProfile()
+    sysctls: list[_Named] = []
+    windows_options: _Windows = _Windows()
+
+
+class _Port(_Object):
+    host_port: int = 0
+
+
+class _Host(_Object):
+    host: str = ""
+
+
+class _Handler(_Object):
+    http_get: _Host = _Host()
+    tcp_socket: _Host = _Host()
 
 
 class _Resources(_Object):
@@ -214,8 +244,13 @@ class _Container(_Object):
     args: list[str] = []
     env: list[_Env] = []
     env_from: list[_EnvFrom] = []
+    lifecycle: dict[str, _Handler] = {}
+    liveness_probe: _Handler = _Handler()
+    ports: list[_Port] = []
+    readiness_probe: _Handler = _Handler()
     resources: _Resources = _Resources()
     security_context: _SecurityContext = _SecurityContext()
+    startup_probe: _Handler = _Handler()
     volume_mounts: list[_Mount] = []
 
 
