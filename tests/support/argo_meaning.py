@@ -92,7 +92,7 @@ def retries() -> Case:
         ("exit 84", {"limit": 1, "retryPolicy": "OnError", "expression": f"{CODE} == 84"}, 1),
         ("exit 3", {"limit": 1, "expression": f"{CODE} > 2 && {CODE} < 4"}, 2),
         ("exit 3", {"limit": 1, "expression": "lastRetry.exitCode == '3' && lastRetry.status == 'Failed'"}, 2),
-        ("kill -9 $$", {"limit": 1, "expression": f"{CODE} == 137"}, 2),
+        ("kill -9 $$$$", {"limit": 1, "expression": f"{CODE} == 137"}, 2),
         ("exit 1", {"limit": 3, "backoff": {"duration": "1s", "factor": 2, "cap": "1s", "maxDuration": "1ms"}}, 1),
     ]
     templates = [shell(f"r{number}", script, retryStrategy=retry) for number, (script, retry, _) in enumerate(rows)]
@@ -114,6 +114,8 @@ def references() -> Case:
         {"name": "GREETING", "value": "{{workflow.parameters.word}}!"},
     ]
     greet = shell("greet", f'printf "%s %s" "$GREETING" "$WHO" > {OUT}-said', outputs=("said",), env=env)
+    price = [{"name": "ONE", "value": "1"}, {"name": "TWO", "value": "$(ONE)2 $(NONE) $$(ONE)"}]
+    cost = shell("cost", f'printf "%s|%s" "$TWO" "$1" > {OUT}-said', "$(TWO) $$ $(OTHER) $a", outputs=("said",), env=price)
     greet["inputs"] = {"parameters": [{"name": "who", "value": "nobody"}]}
     lines = shell("lines", f"printf 'a\\n' > {OUT}-one; printf 'a\\n\\n' > {OUT}-two", outputs=("one", "two"))
     items = '["x y", "it\'s", "\u00e9 & <b>"]'
@@ -121,6 +123,7 @@ def references() -> Case:
         {"name": "default", "template": "greet"},
         {"name": "given", "template": "greet",
          "arguments": {"parameters": [{"name": "who", "value": "you {{workflow.parameters.word}}"}]}},
+        {"name": "cost", "template": "cost"},
         {"name": "lines", "template": "lines"},
         {"name": "then", "template": "greet", "depends": "lines",
          "arguments": {"parameters": [{"name": "who", "value": "<{{tasks.lines.outputs.parameters.two}}>"}]}},
@@ -135,11 +138,14 @@ def references() -> Case:
     said = {
         "default": {"said": "hello! nobody"},
         "given": {"said": "hello! you hello"},
+        "cost": {"said": "12 $(NONE) $(ONE)|12 $(NONE) $(ONE) $ $(OTHER) $a"},
         "lines": {"one": "a", "two": "a\n"},
         "then": {"said": "hello! <a\n>"},
         "after": {"said": 'hello! ["hello! x y","hello! it\'s","hello! \u00e9 \\u0026 \\u003cb\\u003e"]'},
     }
-    case = Case(workflow("references", [greet, lines], tasks, arguments=arguments), dict.fromkeys(said, DONE), outputs=said)
+    case = Case(
+        workflow("references", [greet, cost, lines], tasks, arguments=arguments), dict.fromkeys(said, DONE), outputs=said
+    )
     return case
 
 

@@ -33,6 +33,7 @@ from mm1_components.wrapper.pools import Pool
 from mm1_workflows.argo.expressions import TASK_OUTPUT, substitute
 from mm1_workflows.argo.graph import Graph, TaskNode
 from mm1_workflows.argo.lists import listed
+from mm1_workflows.argo.variables import expand
 from mm1_workflows.authoring import profiles
 from mm1_workflows.display.screen import Display
 from mm1_workflows.display.view import State
@@ -245,8 +246,10 @@ class Runner:
         def lookup(reference: str) -> str:
             return self._lookup(reference, item, inputs, status)
 
-        argv = process.argv_of(template, folder, lookup)
-        env = {name: substitute(value, lookup) for name, value in template.env.items()}
+        env: dict[str, str] = {}
+        for name, value in template.env.items():
+            env[name] = expand(substitute(value, lookup), env)
+        argv = [expand(word, env) for word in process.argv_of(template, folder, lookup)]
         if template.step and not self.use_cache:
             argv.append("--no-cache")
         if template.step and template.launches and self.metrics_port:
