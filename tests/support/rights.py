@@ -42,6 +42,12 @@ def rights(group: str, resource: str, verbs: str, *names: str) -> set[Right]:
 
 EXECUTOR = rights("argoproj.io", "workflowtaskresults", "create patch")
 """Argo's executor reports outputs and progress of its pod."""
+KSERVE = (
+    rights("serving.kserve.io", "inferenceservices", "get list watch")
+    | rights("serving.kserve.io", "inferenceservices", "patch", "mm1-serve")
+    | rights("", "configmaps", "get patch", "mm1-serve-rollout")
+)
+"""Only with serving.kserve.enabled."""
 RIGHTS: dict[str, set[Right]] = {
     "mm1-step": EXECUTOR,
     "mm1-executor": EXECUTOR,
@@ -62,9 +68,7 @@ RIGHTS: dict[str, set[Right]] = {
     | rights("", "pods", "get list watch")
     | rights("", "events", "create")
     | rights("gateway.networking.k8s.io", "httproutes", "get patch", "mm1-serve")
-    | rights("serving.kserve.io", "inferenceservices", "get list watch")
-    | rights("serving.kserve.io", "inferenceservices", "patch", "mm1-serve")
-    | rights("", "configmaps", "get patch", "mm1-serve-rollout"),
+    | KSERVE,
     "mm1-submitter": rights("argoproj.io", "workflows", "get list watch create patch update delete")
     | rights("argoproj.io", "workflowtemplates", "get list watch")
     | rights("argoproj.io", "cronworkflows", "get list watch")
