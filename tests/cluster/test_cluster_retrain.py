@@ -251,7 +251,7 @@ def test_worse_data_are_trained_on_and_refused_and_a_missed_start_is_caught_up_o
     last = serving.history(store, "mm1")[-1]
     assert last.action == "refused" and last.by == f"run {run}"
     message = scenes.messages()[run]
-    assert message["promoted"] is False and "gate: fail" in message["text"]
+    assert message["promoted"] is False and "\ngate: rule " in message["text"]
 
 
 def canary_endpoints(place: Cluster) -> list[str]:
