@@ -18,7 +18,7 @@ HEAD = "| environment | cloud | pool | machine | nodes | USD/h, minimum | USD/h,
 def table() -> str:
     """Return the costs as a Markdown table, and where its prices come from.
 
-    The minimum is charged all the time, the maximum while all nodes of the pool exist. List prices, on demand.
+    The minimum is charged all the time, the maximum while all nodes of the pool exist. Approximate prices, on demand.
     """
     pools = PoolTable.model_validate(yaml.safe_load(profiles.POOLS.read_text(encoding="utf-8")))
     facts = yaml.safe_load(profiles.MACHINES.read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def table() -> str:
 def _sources(prices: list[Price]) -> str:
     regions = " and ".join(sorted({price.region for price in prices}))
     noted: datetime.date = min(price.noted for price in prices)
-    return f"List prices on demand in {regions}, noted on {noted} or later."
+    return f"Approximate prices on demand in {regions}, of about {noted}; look up today's before you rely on them."
 
 
 if __name__ == "__main__":

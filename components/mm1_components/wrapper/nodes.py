@@ -103,14 +103,14 @@ class Nodes(Config):
 
 
 class Price(Config):
-    """A list price."""
+    """An approximate price on demand."""
 
     usd_per_hour: float = Field(gt=0)
     """USD per hour and machine, on demand, without discounts."""
     region: str
     """Region of the price."""
     noted: datetime.date
-    """Day on which it was noted."""
+    """Day of about which it is."""
 
 
 class Machine(Config):
@@ -135,7 +135,7 @@ class Machine(Config):
     interfaces: Interfaces = Interfaces()
     """Network interfaces for traffic between GPUs, the most that the machine takes."""
     price: Price | None = None
-    """List price; none = not noted."""
+    """Approximate price; none = not noted."""
 
     @property
     def allocatable_cpus(self) -> float:
